@@ -1,1 +1,4 @@
-//! stub
+//! Reinforcement learning with verifiable rewards.
+
+pub mod conformance;
+pub mod grpo;

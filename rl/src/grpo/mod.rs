@@ -1,0 +1,50 @@
+//! The algorithm: group-relative advantages and the policy loss with its gradient, as pure functions on the host.
+//!
+//! ```text
+//! rewards ── advantage ──► A ─┐
+//! logprobs, old, ref, sampler ┴─ policy_loss ──► loss, d loss/d logprobs, sums for the metrics
+//! ```
+//! Log-probabilities are read back from the device, the loss is computed in f64, and the trainer feeds the gradient
+//! back into the head. So the maths is the same on every device, exact to f64, and each formula stands once, written
+//! by hand, with tests against central differences and against values of an independent implementation.
+//!
+//! loss = −aggregate( w · policy term ) + kl_coef · aggregate( KL estimator ), `w` the sampler correction
+//!
+//! The formulas are at the heads of `advantage.rs`, `policy.rs`, `kl.rs` and `sampler.rs`; the keys and their defaults: [`LossConfig`].
+//!
+//! Deviations and choices:
+//! - GRPO (arXiv:2402.03300) averages over the tokens of a sequence, then over sequences; the default here is
+//!   `token_mean`, over the tokens of the whole optimizer step (DAPO, arXiv:2503.14476).
+//! - `token_mean` divides by the trained tokens of the step, not of a micro-batch; sequences without a trained token
+//!   count in the `sequences` of the other aggregates.
+//! - The CISPO cap is the absolute ratio, not `1 + ε`.
+//! - SAPO temperatures are single-precision numbers.
+//! - The KL term is not clipped, not masked, and not touched by the sampler correction. Its ratio (`k3_unbiased`) is
+//!   the one before `delta` and clips.
+//! - `topr` and `dppo_tv` divide by the sampler's probability when it is given, by π_old otherwise. TOPR's product of
+//!   ratios is the geometric mean with `importance = "sequence"`, and one ratio a token by default.
+//! - `gmpo` weighs its per-sequence objective by the aggregate; `sequence_mean` is the paper's.
+
+pub mod advantage;
+pub mod config;
+pub mod kl;
+pub mod loss;
+mod policy;
+mod ratio;
+mod sampler;
+pub mod stats;
+
+pub use advantage::{AdvantageKind, batch_advantages, gdpo_advantages, group_advantages, has_signal};
+pub use config::{
+    Aggregate, GroupsWithoutSignal, Importance, KlEstimator, KlPlace, LossConfig, LossConfigError,
+    PolicyTerm, SamplerCorrection,
+};
+pub use loss::{Advantage, LossError, LossOutput, Sequence, StepTotals, policy_loss};
+pub use stats::LossStats;
+
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod gradient;
