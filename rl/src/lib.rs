@@ -2,3 +2,5 @@
 
 pub mod conformance;
 pub mod grpo;
+pub mod schedule;
+pub mod stats;

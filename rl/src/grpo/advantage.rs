@@ -47,7 +47,7 @@ pub fn has_signal(rewards: &[Option<f64>]) -> bool {
     judged.next().is_some_and(|first| judged.any(|r| r != first))
 }
 
-/// Advantages of one group, [G] → [G]. For the kinds with statistics of the batch the group is the batch.
+/// Advantages of one group, `[G]` → `[G]`. For the kinds with statistics of the batch the group is the batch.
 ///
 /// `None` is a completion that could not be judged: it is in no statistic and gets 0.
 pub fn group_advantages(rewards: &[Option<f64>], kind: AdvantageKind) -> Vec<f64> {
@@ -99,7 +99,7 @@ pub fn batch_advantages(
 
 /// GDPO advantages (arXiv:2601.05242) from the components of the reward: `components[k][p][g]` → `[p][g]`.
 ///
-/// Each component is normalised within its group as in `grpo`, the results are summed with `weights` [k], and the
+/// Each component is normalised within its group as in `grpo`, the results are summed with `weights` `[k]`, and the
 /// sums are whitened over the completions of the batch that have at least one judged component (sample deviation).
 ///
 /// # Panics

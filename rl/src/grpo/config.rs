@@ -106,7 +106,7 @@ pub enum SamplerCorrection {
 
 /// The keys of `[stage.loss]`.
 ///
-/// `rlvr loss` takes the same keys. Aliases in brackets exist for scripts that use the letters of the papers.
+/// `rlvr loss` takes the same keys. Aliases exist for scripts that use the letters of the papers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LossConfig {
@@ -130,30 +130,31 @@ pub struct LossConfig {
     /// Aggregation over tokens. Default `token_mean`.
     pub aggregate: Aggregate,
     /// Length constant of `aggregate = "constant"`, in tokens. The trainer fills it with
-    /// `sampling.max_tokens` when absent. [`constant_length`, `max_completion_length`, `l_max`, `L_max`]
+    /// `sampling.max_tokens` when absent. Aliases: `constant_length`,
+    /// `max_completion_length`, `l_max`, `L_max`.
     #[serde(alias = "constant_length", alias = "max_completion_length", alias = "l_max", alias = "L_max")]
     pub max_tokens: Option<f64>,
     /// Weight β of the KL penalty to the reference. ≥ 0. Default 0, which means no reference is needed.
-    /// [`beta`]
+    /// Alias: `beta`.
     #[serde(alias = "beta")]
     pub kl_coef: f64,
     /// Estimator of the KL penalty. Default `k3`.
     pub kl_estimator: KlEstimator,
     /// Where the KL penalty enters. Default `loss`.
     pub kl_place: KlPlace,
-    /// Cap of the CISPO weight, an absolute ratio, not `1 + ε`. ≥ 1. Default 5. [`cap`, `c`]
+    /// Cap of the CISPO weight, an absolute ratio, not `1 + ε`. ≥ 1. Default 5. Aliases: `cap`, `c`.
     #[serde(alias = "cap", alias = "c")]
     pub cispo_cap: Option<f64>,
     /// SAPO temperature for A > 0. Default 1. Single precision, as in the published implementations.
-    /// [`tau_pos`]
+    /// Alias: `tau_pos`.
     #[serde(alias = "tau_pos")]
     pub sapo_temperature_pos: f32,
-    /// SAPO temperature for A ≤ 0. Default 1.05. Single precision. [`tau_neg`]
+    /// SAPO temperature for A ≤ 0. Default 1.05. Single precision. Alias: `tau_neg`.
     #[serde(alias = "tau_neg")]
     pub sapo_temperature_neg: f32,
     /// GMPO bound on the logarithm of a token's ratio, in nats. Default 0.4.
     pub gmpo_log_clip: f64,
-    /// DPPO bound `d` on the change of a token's probability. In (0, 1]. Default 0.2. [`d`]
+    /// DPPO bound `d` on the change of a token's probability. In (0, 1]. Default 0.2. Alias: `d`.
     #[serde(alias = "d")]
     pub dppo_bound: f64,
     /// What becomes of groups with equal rewards. Default `keep`.

@@ -1,25 +1,25 @@
 //! The policy loss and its gradient with respect to the log-probabilities.
 
 use super::config::{Aggregate, KlEstimator, LossConfig, PolicyTerm, SamplerCorrection};
+use super::diagnostics::LossStats;
 use super::kl;
 use super::policy::{self, Bound, Token};
 use super::ratio::{Ratio, mean};
 use super::sampler;
-use super::stats::LossStats;
 
 /// Advantage of a completion: one number, or one a token.
 #[derive(Debug, Clone, Copy)]
 pub enum Advantage<'a> {
     /// The same for every token.
     Sequence(f64),
-    /// [T]; read only where the loss mask is set.
+    /// `[T]`; read only where the loss mask is set.
     Tokens(&'a [f64]),
 }
 
 /// One completion, ragged: no padding is needed, and what lies under a cleared mask is never read.
 ///
 /// # Shapes
-/// Every array is [T], one entry a completion token; log-probabilities in nats, at the training temperature.
+/// Every array is `[T]`, one entry a completion token; log-probabilities in nats, at the training temperature.
 #[derive(Debug, Clone, Copy)]
 pub struct Sequence<'a> {
     /// log π_θ, the variable of the gradient.

@@ -27,20 +27,20 @@
 
 pub mod advantage;
 pub mod config;
+pub mod diagnostics;
 pub mod kl;
 pub mod loss;
 mod policy;
 mod ratio;
 mod sampler;
-pub mod stats;
 
 pub use advantage::{AdvantageKind, batch_advantages, gdpo_advantages, group_advantages, has_signal};
 pub use config::{
     Aggregate, GroupsWithoutSignal, Importance, KlEstimator, KlPlace, LossConfig, LossConfigError,
     PolicyTerm, SamplerCorrection,
 };
+pub use diagnostics::LossStats;
 pub use loss::{Advantage, LossError, LossOutput, Sequence, StepTotals, policy_loss};
-pub use stats::LossStats;
 
 #[cfg(test)]
 mod fixtures;

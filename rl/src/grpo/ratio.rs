@@ -73,3 +73,42 @@ impl Ratio {
 pub(super) fn mean(values: &[f64]) -> f64 {
     if values.is_empty() { 0.0 } else { values.iter().sum::<f64>() / values.len() as f64 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sequence_ratio_is_the_mean_not_the_sum() {
+        let log_ratios = [0.3, -0.1, 0.4];
+        let ratio = Ratio::new(&log_ratios, Importance::Sequence);
+        assert!((ratio.get(2) - 0.2f64.exp()).abs() < 1e-15);
+        let mut grads = [0.0; 3];
+        ratio.backward(&[1.0, 2.0, 3.0], &mut grads);
+        assert!(grads.iter().all(|g| (g - 6.0 * 0.2f64.exp() / 3.0).abs() < 1e-15), "{grads:?}");
+    }
+
+    #[test]
+    fn the_geometric_mean_clamps_the_side_that_the_advantage_pushes_to() {
+        let log_ratios = [1.0, -1.0, 0.1];
+        for (advantage, exponent, expected) in
+            [(1.0, 0.4 - 1.0 + 0.1, [0.0, 1.0, 1.0]), (-1.0, 1.0 - 0.4 + 0.1, [1.0, 0.0, 1.0])]
+        {
+            let ratio = Ratio::clamped_geometric_mean(&log_ratios, &[advantage; 3], 0.4);
+            let value = f64::exp(exponent / 3.0);
+            assert!((ratio.get(0) - value).abs() < 1e-15);
+            let mut grads = [0.0; 3];
+            ratio.backward(&[1.0; 3], &mut grads);
+            for (grad, passes) in grads.iter().zip(expected) {
+                assert!((grad - value * passes).abs() < 1e-15, "{grads:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_clipped_infinite_ratio_has_no_gradient() {
+        let mut grads = [0.0];
+        Ratio::new(&[800.0], Importance::Token).backward(&[0.0], &mut grads);
+        assert_eq!(grads, [0.0]);
+    }
+}
