@@ -146,7 +146,7 @@ pub fn policy_loss(
     Ok(output)
 }
 
-/// The trained tokens of one sequence, gathered: every vector is [n].
+/// The trained tokens of one sequence, gathered: every vector is `[n]`.
 struct Rows {
     positions: Vec<usize>,
     logprobs: Vec<f64>,
@@ -214,7 +214,7 @@ impl Rows {
     }
 }
 
-/// Loss of one sequence; adds to `grads` [n] and `stats`.
+/// Loss of one sequence; adds to `grads` `[n]` and `stats`.
 fn sequence_loss(
     rows: &Rows,
     config: &LossConfig,

@@ -12,7 +12,7 @@ pub(super) enum Ratio {
 }
 
 impl Ratio {
-    /// Ratios at `level` from the log-ratios `d` [n], in nats.
+    /// Ratios at `level` from the log-ratios `d` `[n]`, in nats.
     pub fn new(log_ratios: &[f64], level: Importance) -> Self {
         match level {
             Importance::Token => Self::Token(log_ratios.iter().map(|d| d.exp()).collect()),
@@ -23,7 +23,7 @@ impl Ratio {
     }
 
     /// GMPO's ratio: the geometric mean of the token ratios, each clamped to `exp(±log_clip)` on the side that its
-    /// advantage pushes to. `log_ratios`, `advantages`: [n].
+    /// advantage pushes to. `log_ratios`, `advantages`: `[n]`.
     pub fn clamped_geometric_mean(log_ratios: &[f64], advantages: &[f64], log_clip: f64) -> Self {
         let mut passes = Vec::with_capacity(log_ratios.len());
         let mut clamped = Vec::with_capacity(log_ratios.len());
@@ -43,7 +43,7 @@ impl Ratio {
         }
     }
 
-    /// Adds to `grads` [n] what `upstream` [n], the derivative of the loss with respect to each token's ratio, means
+    /// Adds to `grads` `[n]` what `upstream` `[n]`, the derivative of the loss with respect to each token's ratio, means
     /// for the log-probabilities.
     pub fn backward(&self, upstream: &[f64], grads: &mut [f64]) {
         match self {

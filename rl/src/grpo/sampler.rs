@@ -5,7 +5,7 @@ use super::ratio::mean;
 
 /// Weights of the policy term for the n trained tokens of a sequence, constants without gradient.
 ///
-/// `log_weights` [n] is `old − sampler` in nats.
+/// `log_weights` `[n]` is `old − sampler` in nats.
 pub(super) fn weights(log_weights: &[f64], config: &LossConfig) -> Vec<f64> {
     let (floor, cap) = (config.sampler_floor, config.sampler_cap);
     let truncate = |w: f64| w.min(cap);
