@@ -1,0 +1,119 @@
+//! The key/value cache of a batch that is being decoded.
+use crate::composed::DeviceCache;
+use crate::decoder::Decoder;
+use crate::host::cache::{PromptKv, RowKv};
+use std::sync::Arc;
+
+/// Keys and values of a batch of rows.
+#[derive(Debug)]
+pub struct Cache {
+    capacity: usize,
+    /// Slots filled so far, left padding included.
+    filled: usize,
+    starts: Vec<usize>,
+    rows: Rows,
+}
+
+#[derive(Debug)]
+enum Rows {
+    /// Nothing yet.
+    Empty,
+    /// On the host: rows of any length, the prompt shared.
+    Host(Vec<HostRow>),
+    /// On the device: one tensor a layer.
+    Device(DeviceCache),
+}
+
+#[derive(Debug, Clone)]
+enum HostRow {
+    Prompt(Arc<PromptKv>),
+    Own(RowKv),
+}
+
+impl Cache {
+    pub(crate) fn new(decoder: &Decoder, starts: &[usize], capacity: usize) -> Self {
+        let host = decoder.compute() == crate::decoder::Compute::Host;
+        let rows = if host { Rows::Empty } else { Rows::Device(DeviceCache::new(decoder, starts, capacity)) };
+        Self { capacity, filled: 0, starts: starts.to_vec(), rows }
+    }
+
+    /// Rows.
+    pub fn rows(&self) -> usize {
+        self.starts.len()
+    }
+
+    /// Slots filled so far, left padding included.
+    pub fn len(&self) -> usize {
+        self.filled
+    }
+
+    /// True before the first token.
+    pub fn is_empty(&self) -> bool {
+        self.filled == 0
+    }
+
+    pub(crate) fn decode(&mut self, decoder: &Decoder, tokens: &[u32]) -> Vec<f32> {
+        let n = self.rows();
+        assert!(n > 0 && tokens.len() % n == 0, "{} tokens for {n} rows", tokens.len());
+        let new = tokens.len() / n;
+        assert!(self.filled + new <= self.capacity, "cache of {} slots is full", self.capacity);
+        let logits = match &mut self.rows {
+            Rows::Device(cache) => cache.decode(decoder, tokens),
+            Rows::Empty => {
+                let prompts: Vec<&[u32]> =
+                    tokens.chunks(new).zip(&self.starts).map(|(row, start)| &row[*start..]).collect();
+                let (kv, logits) = decoder.on_host(|m| m.prefill(&prompts)).unwrap_or_default();
+                self.rows = Rows::Host(kv.into_iter().map(HostRow::Prompt).collect());
+                logits
+            }
+            Rows::Host(rows) => {
+                let layers = decoder.config().num_layers;
+                let room = self.capacity - self.filled;
+                let mut own: Vec<RowKv> = std::mem::take(rows)
+                    .into_iter()
+                    .map(|row| match row {
+                        HostRow::Own(row) => row,
+                        HostRow::Prompt(prompt) => RowKv::new(prompt, layers, room),
+                    })
+                    .collect();
+                let mut logits = Vec::new();
+                for t in 0..new {
+                    let column: Vec<u32> = tokens.chunks(new).map(|row| row[t]).collect();
+                    logits = decoder.on_host(|m| m.step(&column, &mut own)).unwrap_or_default();
+                }
+                *rows = own.into_iter().map(HostRow::Own).collect();
+                logits
+            }
+        };
+        self.filled += new;
+        logits
+    }
+
+    /// The cache whose row i is row `indices[i]` of this one: expands a prompt to its samples, drops finished rows.
+    /// Rows that have only a prompt share it.
+    pub fn select_rows(self, decoder: &Decoder, indices: &[usize], capacity: usize) -> Self {
+        let starts = indices.iter().map(|i| self.starts[*i]).collect();
+        let rows = match self.rows {
+            Rows::Empty => Rows::Empty,
+            Rows::Device(cache) => Rows::Device(cache.select_rows(decoder, indices, capacity)),
+            Rows::Host(rows) => {
+                let layers = decoder.config().num_layers;
+                let room = capacity.saturating_sub(self.filled);
+                let mut left: Vec<usize> = vec![0; rows.len()];
+                indices.iter().for_each(|i| left[*i] += 1);
+                let mut rows: Vec<Option<HostRow>> = rows.into_iter().map(Some).collect();
+                let picked = indices.iter().filter_map(|i| {
+                    left[*i] -= 1;
+                    // The last use of a row moves it.
+                    let mut row = if left[*i] == 0 { rows[*i].take() } else { rows[*i].clone() }?;
+                    if let HostRow::Own(own) = &mut row {
+                        own.reserve_more(layers, room);
+                    }
+                    Some(row)
+                });
+                Rows::Host(picked.collect())
+            }
+        };
+        Self { capacity, filled: self.filled, starts, rows }
+    }
+}

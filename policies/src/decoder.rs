@@ -1,0 +1,278 @@
+//! The decoder: Llama, SmolLM2, Mistral, Qwen2/2.5 and Qwen3, which differ only in [`ModelConfig`].
+//!
+//! Parameters are burn tensors. On the CPU ([`Compute::Host`]) the passes run fused kernels with a hand-written
+//! backward over their memory; everywhere else ([`Compute::Composed`]) they are built from burn's operations and
+//! autodiff. Both compute the same, which the tests check.
+use crate::cache::Cache;
+use crate::composed;
+use crate::config::ModelConfig;
+use crate::error::PolicyError;
+use crate::gradients::Gradients;
+use crate::host::attention::Heads;
+use crate::host::head::TargetStats;
+use crate::host::pass::HostModel;
+use crate::host::rope::RopeTable;
+use crate::packed::PackedBatch;
+use crate::params::{ParamLayout, ParamSpec};
+use crate::weights::{HostTensor, WeightSource};
+use burn::backend::Flex;
+use burn::tensor::{Device, Tensor, TensorData};
+use burn_flex::FlexTensor;
+use std::sync::Arc;
+
+/// How passes are computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compute {
+    /// Fused kernels over host memory; needs burn's flex device.
+    Host,
+    /// Burn operations and autodiff, on any device.
+    Composed,
+}
+
+/// A decoder-only transformer with its weights. Cloning shares the weights until one side changes.
+#[derive(Debug, Clone)]
+pub struct Decoder {
+    config: Arc<ModelConfig>,
+    layout: Arc<ParamLayout>,
+    params: Vec<Tensor<2>>,
+    rope: Arc<RopeTable>,
+    device: Device,
+    compute: Compute,
+}
+
+impl Decoder {
+    /// Reads the weights of a model.
+    ///
+    /// # Errors
+    /// A missing tensor or a shape mismatch, naming the tensor.
+    pub fn load(config: ModelConfig, weights: &dyn WeightSource, device: &Device) -> Result<Self, PolicyError> {
+        let layout = ParamLayout::new(&config);
+        let params = layout.specs.iter().map(|s| s.load(weights)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self::from_host(config, layout, params, device))
+    }
+
+    /// Random weights: normal with standard deviation 0.02 (`1 / √hidden` below 2,500 columns wide), residual outputs
+    /// scaled down by `1 / √(2 · layers)`, norms one, biases zero. `normal(parameter, element)` gives the deviates.
+    pub fn random(config: ModelConfig, device: &Device, normal: impl Fn(usize, usize) -> f32 + Sync) -> Self {
+        use rayon::prelude::*;
+        let layout = ParamLayout::new(&config);
+        let residual = 1.0 / (2.0 * config.num_layers as f32).sqrt();
+        let params = (layout.specs.par_iter().enumerate())
+            .map(|(i, spec)| {
+                let n = spec.shape[0] * spec.shape[1];
+                if spec.is_vector() {
+                    return vec![if spec.name.ends_with("bias") { 0.0 } else { 1.0 }; n];
+                }
+                let output = spec.name.ends_with(".o") || spec.name.ends_with(".down");
+                let std = 0.02 * if output { residual } else { 1.0 };
+                (0..n).map(|j| std * normal(i, j)).collect()
+            })
+            .collect();
+        Self::from_host(config, layout, params, device)
+    }
+
+    fn from_host(config: ModelConfig, layout: ParamLayout, values: Vec<Vec<f32>>, device: &Device) -> Self {
+        let device = device.clone().without_autodiff();
+        let params: Vec<Tensor<2>> = (layout.specs.iter().zip(values))
+            .map(|(s, v)| Tensor::from_data(TensorData::new(v, s.shape), &device))
+            .collect();
+        let on_host = params[0].clone().try_into_primitive::<Flex>().is_ok();
+        let rope = RopeTable::new(&config.rope_inv_freq(), config.max_position_embeddings);
+        Self {
+            config: Arc::new(config),
+            layout: Arc::new(layout),
+            params,
+            rope: Arc::new(rope),
+            device,
+            compute: if on_host { Compute::Host } else { Compute::Composed },
+        }
+    }
+
+    /// The same decoder computed another way: tests compare the two.
+    ///
+    /// # Panics
+    /// If [`Compute::Host`] is asked for off the flex device.
+    pub fn with_compute(mut self, compute: Compute) -> Self {
+        assert!(compute == Compute::Composed || self.host_tensors().is_some(), "host compute needs the flex device");
+        self.compute = compute;
+        self
+    }
+
+    /// Shape and constants.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// The device that holds the weights.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// How passes are computed.
+    pub fn compute(&self) -> Compute {
+        self.compute
+    }
+
+    /// Order, names and shapes of the parameters.
+    pub fn layout(&self) -> &ParamLayout {
+        &self.layout
+    }
+
+    /// The parameters, in the order of [`Self::layout`].
+    pub fn params(&self) -> &[Tensor<2>] {
+        &self.params
+    }
+
+    pub(crate) fn rope(&self) -> &RopeTable {
+        &self.rope
+    }
+
+    /// Number of scalar parameters.
+    pub fn num_params(&self) -> usize {
+        self.layout.num_params()
+    }
+
+    fn host_tensors(&self) -> Option<Vec<FlexTensor>> {
+        self.params.iter().map(|p| p.clone().try_into_primitive::<Flex>().ok()).collect()
+    }
+
+    pub(crate) fn heads(&self) -> Heads {
+        let c = &self.config;
+        Heads { heads: c.num_heads, kv_heads: c.num_kv_heads, head_dim: c.head_dim, eps: c.rms_norm_eps as f32 }
+    }
+
+    /// Runs `f` on the host view of the weights, or gives `None` off the host path.
+    pub(crate) fn on_host<R>(&self, f: impl FnOnce(&HostModel) -> R) -> Option<R> {
+        if self.compute != Compute::Host {
+            return None;
+        }
+        let tensors = self.host_tensors()?;
+        let params = tensors.iter().map(|t| t.storage::<f32>()).collect();
+        let hidden = self.config.hidden_size;
+        Some(f(&HostModel { layout: &self.layout, params, heads: self.heads(), rope: &self.rope, hidden }))
+    }
+
+    fn check(&self, batch: &PackedBatch) {
+        let vocab = self.config.vocab_size;
+        let most = batch.tokens.iter().chain(&batch.targets).max().copied().unwrap_or(0) as usize;
+        assert!(most < vocab, "token id {most} is outside the vocabulary of {vocab}");
+        let (have, need) = (self.rope.positions(), batch.max_positions());
+        assert!(need <= have, "sequence of {need} tokens exceeds the context of {have}");
+    }
+
+    /// Log-probability and entropy of every target of a batch at a temperature, in nats, without gradient.
+    ///
+    /// # Panics
+    /// If a token id is outside the vocabulary or a sequence longer than the context.
+    pub fn logprobs(&self, batch: &PackedBatch, temperature: f64) -> TargetStats {
+        self.check(batch);
+        if batch.targets.is_empty() {
+            return TargetStats::default();
+        }
+        self.on_host(|m| m.logprobs(batch, temperature))
+            .unwrap_or_else(|| composed::logprobs(self, batch, temperature))
+    }
+
+    /// Forward and backward of a micro-batch: `loss` is given the targets' log-probabilities and returns the gradient
+    /// of the loss with respect to each; the parameters' gradients are added to `grads`. `recompute` trades a second
+    /// forward for memory.
+    ///
+    /// # Panics
+    /// As [`Self::logprobs`].
+    pub fn train(
+        &self,
+        batch: &PackedBatch,
+        temperature: f64,
+        recompute: bool,
+        loss: &mut dyn FnMut(&TargetStats) -> Vec<f32>,
+        grads: &mut Gradients,
+    ) {
+        self.check(batch);
+        if batch.targets.is_empty() {
+            loss(&TargetStats::default());
+            return;
+        }
+        match grads {
+            Gradients::Host(grads) => {
+                let done = self.on_host(|m| m.train(batch, temperature, recompute, loss, grads));
+                assert!(done.is_some(), "host gradients belong to the host path");
+            }
+            Gradients::Device(grads) => composed::train(self, batch, temperature, loss, grads),
+        }
+    }
+
+    /// Logits of every position of one sequence, `[tokens, vocab]` row-major: for tests and small inputs.
+    pub fn logits(&self, tokens: &[u32]) -> Vec<f32> {
+        let batch = PackedBatch::new(&[crate::packed::PromptGroup { prompt: tokens, completions: vec![] }]);
+        self.check(&batch);
+        self.on_host(|m| m.logits(&batch)).unwrap_or_else(|| composed::logits(self, &batch))
+    }
+
+    /// An empty cache for `starts.len()` rows of `capacity` slots; row b's first token will sit in slot `starts[b]`.
+    pub fn cache(&self, starts: &[usize], capacity: usize) -> Cache {
+        Cache::new(self, starts, capacity)
+    }
+
+    /// Feeds tokens to every row and returns the logits that follow the last one.
+    ///
+    /// # Shapes
+    /// tokens `[rows, new]` row-major, left-padded where the row starts later; returns `[rows, vocab]`.
+    pub fn decode(&self, tokens: &[u32], cache: &mut Cache) -> Vec<f32> {
+        cache.decode(self, tokens)
+    }
+
+    /// Zero gradients for this decoder's way of computing.
+    pub fn zero_gradients(&self) -> Gradients {
+        match self.compute {
+            Compute::Host => Gradients::zeros_on_host(&self.layout),
+            Compute::Composed => Gradients::zeros_on_device(&self.layout, &self.device),
+        }
+    }
+
+    /// Changes every parameter in place: `f(index, spec, values)` on the host. Weights shared with a clone are copied
+    /// first.
+    ///
+    /// # Panics
+    /// Off the flex device.
+    pub fn update_on_host(&mut self, mut f: impl FnMut(usize, &ParamSpec, &mut [f32])) {
+        let device = self.device.clone();
+        for (i, (spec, param)) in self.layout.specs.iter().zip(&mut self.params).enumerate() {
+            let taken = std::mem::replace(param, Tensor::zeros([1, 1], &device));
+            let Ok(mut flex) = taken.try_into_primitive::<Flex>() else { panic!("weights are not on the host") };
+            f(i, spec, flex.storage_mut::<f32>());
+            *param = Tensor::from_primitive::<Flex>(flex);
+        }
+    }
+
+    /// Replaces the parameters by `f(index, tensor)`, on any device.
+    pub fn update_on_device(&mut self, mut f: impl FnMut(usize, Tensor<2>) -> Tensor<2>) {
+        for (i, param) in self.params.iter_mut().enumerate() {
+            let taken = std::mem::replace(param, Tensor::zeros([1, 1], &self.device));
+            *param = f(i, taken);
+        }
+    }
+
+    /// Values of one parameter, row-major.
+    ///
+    /// # Panics
+    /// If the device fails.
+    pub fn param_values(&self, index: usize) -> Vec<f32> {
+        let data = self.params[index].clone().into_data();
+        data.convert::<f32>().try_to_vec().unwrap_or_else(|e| panic!("parameter {index} cannot be read: {e:?}"))
+    }
+
+    /// Sets one parameter from row-major values.
+    ///
+    /// # Panics
+    /// If their number does not fit.
+    pub fn set_param(&mut self, index: usize, values: Vec<f32>) {
+        let shape = self.layout.specs[index].shape;
+        assert_eq!(values.len(), shape[0] * shape[1], "values of {}", self.layout.specs[index].name);
+        self.params[index] = Tensor::from_data(TensorData::new(values, shape), &self.device);
+    }
+
+    /// All weights under their Hugging Face names and orientation.
+    pub fn hf_tensors(&self) -> impl Iterator<Item = (String, HostTensor)> + '_ {
+        self.layout.specs.iter().enumerate().flat_map(|(i, s)| s.to_hf(&self.param_values(i)))
+    }
+}

@@ -1,0 +1,72 @@
+//! Gradient accumulators of a decoder.
+use crate::params::ParamLayout;
+use burn::tensor::{Device, Tensor};
+use rayon::prelude::*;
+
+/// Sum of the parameters' gradients, in the order of the layout.
+#[derive(Debug)]
+pub enum Gradients {
+    /// In host memory, row-major.
+    Host(Vec<Vec<f32>>),
+    /// On the device.
+    Device(Vec<Tensor<2>>),
+}
+
+/// Elements whose squares one task sums; the partial sums are added in order.
+const BLOCK: usize = 1 << 14;
+
+impl Gradients {
+    pub(crate) fn zeros_on_host(layout: &ParamLayout) -> Self {
+        Self::Host(layout.specs.iter().map(|s| vec![0.0; s.shape[0] * s.shape[1]]).collect())
+    }
+
+    pub(crate) fn zeros_on_device(layout: &ParamLayout, device: &Device) -> Self {
+        Self::Device(layout.specs.iter().map(|s| Tensor::zeros(s.shape, device)).collect())
+    }
+
+    /// Sets all gradients to zero, keeping the memory.
+    pub fn clear(&mut self) {
+        match self {
+            Self::Host(g) => g.par_iter_mut().for_each(|g| g.fill(0.0)),
+            Self::Device(g) => g.iter_mut().for_each(|g| *g = g.zeros_like()),
+        }
+    }
+
+    /// ‖g‖₂ over all parameters together.
+    pub fn global_norm(&self) -> f64 {
+        match self {
+            Self::Host(g) => {
+                let blocks: Vec<&[f32]> = g.iter().flat_map(|g| g.chunks(BLOCK)).collect();
+                let sums: Vec<f64> = blocks.par_iter().map(|b| square_sum(b)).collect();
+                sums.iter().sum::<f64>().sqrt()
+            }
+            Self::Device(g) => {
+                let sums: Vec<Tensor<1>> = g.iter().map(|g| g.clone().square().sum()).collect();
+                f64::from(Tensor::cat(sums, 0).sum().into_scalar::<f32>()).sqrt()
+            }
+        }
+    }
+
+    /// Values of one parameter's gradient, row-major.
+    ///
+    /// # Panics
+    /// If the device fails.
+    pub fn values(&self, index: usize) -> Vec<f32> {
+        match self {
+            Self::Host(g) => g[index].clone(),
+            Self::Device(g) => (g[index].clone().into_data().convert::<f32>().try_to_vec())
+                .unwrap_or_else(|e| panic!("gradient {index} cannot be read: {e:?}")),
+        }
+    }
+}
+
+fn square_sum(x: &[f32]) -> f64 {
+    let mut acc = [0f64; 8];
+    let (chunks, rest) = x.as_chunks::<8>();
+    for c in chunks {
+        for l in 0..8 {
+            acc[l] += f64::from(c[l]) * f64::from(c[l]);
+        }
+    }
+    acc.iter().sum::<f64>() + rest.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>()
+}

@@ -1,0 +1,361 @@
+//! Causal grouped-query attention over packed rows, forward and backward, with rotary embedding and optional q/k norm
+//! inside. Scores live in per-task blocks of at most [`BLOCK`] queries, so no `T × T` matrix is kept.
+use super::gemm::{Mat, Write, product_serial};
+use super::norm::{norm_row, norm_row_backward};
+use super::rope::RopeTable;
+use super::simd::{LANES, dot, exp, multiversion, reduce};
+use crate::packed::{PackedBatch, PackedGroup};
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Queries per block of scores.
+const BLOCK: usize = 64;
+
+/// Shape of one attention layer.
+#[derive(Debug, Clone, Copy)]
+pub struct Heads {
+    /// Query heads.
+    pub heads: usize,
+    /// Key/value heads; divides `heads`.
+    pub kv_heads: usize,
+    /// Width of a head; even.
+    pub head_dim: usize,
+    /// ε of the q/k norm.
+    pub eps: f32,
+}
+
+impl Heads {
+    /// Width of a fused q, k, v row.
+    pub fn qkv_width(&self) -> usize {
+        (self.heads + 2 * self.kv_heads) * self.head_dim
+    }
+    /// Width of an output row.
+    pub fn out_width(&self) -> usize {
+        self.heads * self.head_dim
+    }
+    /// Query heads per key/value head.
+    pub fn group(&self) -> usize {
+        self.heads / self.kv_heads
+    }
+    /// Columns of query head `h` in a fused row.
+    pub fn q(&self, h: usize) -> Range<usize> {
+        h * self.head_dim..(h + 1) * self.head_dim
+    }
+    /// Columns of key head `h` in a fused row.
+    pub fn k(&self, h: usize) -> Range<usize> {
+        (self.heads + h) * self.head_dim..(self.heads + h + 1) * self.head_dim
+    }
+    /// Columns of value head `h` in a fused row.
+    pub fn v(&self, h: usize) -> Range<usize> {
+        (self.heads + self.kv_heads + h) * self.head_dim..(self.heads + self.kv_heads + h + 1) * self.head_dim
+    }
+    /// `1 / √head_dim`.
+    pub fn scale(&self) -> f32 {
+        1.0 / (self.head_dim as f32).sqrt()
+    }
+}
+
+/// What attention needs besides the rows.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// Shape.
+    pub heads: Heads,
+    /// Rotary table.
+    pub rope: &'a RopeTable,
+    /// Weight of the query norm (Qwen3), `[head_dim]`.
+    pub q_norm: Option<&'a [f32]>,
+    /// Weight of the key norm, `[head_dim]`.
+    pub k_norm: Option<&'a [f32]>,
+}
+
+impl Context<'_> {
+    /// Normalised (if the model does so), rotated and scaled query.
+    #[inline]
+    pub fn query(&self, x: &[f32], position: usize, out: &mut [f32]) {
+        place(x, self.q_norm, self.heads.eps, self.rope, position, self.heads.scale(), out);
+    }
+    /// Normalised (if the model does so) and rotated key.
+    #[inline]
+    pub fn key(&self, x: &[f32], position: usize, out: &mut [f32]) {
+        place(x, self.k_norm, self.heads.eps, self.rope, position, 1.0, out);
+    }
+}
+
+#[inline]
+fn place(x: &[f32], norm: Option<&[f32]>, eps: f32, rope: &RopeTable, position: usize, scale: f32, out: &mut [f32]) {
+    match norm {
+        Some(w) => norm_row(x, w, eps, out),
+        None => out.copy_from_slice(x),
+    }
+    rope.rotate(out, position, scale);
+}
+
+#[inline]
+#[allow(clippy::too_many_arguments)]
+fn unplace(
+    x: &[f32],
+    norm: Option<&[f32]>,
+    eps: f32,
+    rope: &RopeTable,
+    position: usize,
+    scale: f32,
+    grad: &mut [f32],
+    dx: &mut [f32],
+    dw: &mut [f32],
+) {
+    rope.rotate_back(grad, position, scale);
+    match norm {
+        Some(w) => {
+            dx.fill(0.0);
+            norm_row_backward(x, w, eps, grad, dx, dw);
+        }
+        None => dx.copy_from_slice(grad),
+    }
+}
+
+/// Output rows written by tasks that own disjoint column ranges.
+#[derive(Clone, Copy)]
+struct Columns(*mut f32, usize);
+// SAFETY: every task writes its own head's columns and its own rows only.
+unsafe impl Send for Columns {}
+// SAFETY: as above.
+unsafe impl Sync for Columns {}
+impl Columns {
+    /// # Safety
+    /// `row`, `columns` inside the matrix, and no other reference to these elements.
+    #[allow(clippy::mut_from_ref)]
+    unsafe fn get(&self, row: usize, columns: Range<usize>) -> &mut [f32] {
+        // SAFETY: the caller's contract.
+        unsafe { std::slice::from_raw_parts_mut(self.0.add(row * self.1 + columns.start), columns.len()) }
+    }
+}
+
+multiversion! {
+    /// Softmax of `scores[r][..=first + r]`, zero beyond; `width` is the row stride.
+    fn causal_softmax(scores: &mut [f32], width: usize, first: usize) {
+        for (r, row) in scores.chunks_mut(width).enumerate() {
+            let (live, dead) = row.split_at_mut(first + r + 1);
+            softmax_row(live);
+            dead.fill(0.0);
+        }
+    }
+}
+
+/// Softmax in place.
+#[inline(always)]
+fn softmax_row(row: &mut [f32]) {
+    let mut top = [f32::NEG_INFINITY; LANES];
+    let (chunks, rest) = row.as_chunks::<LANES>();
+    for c in chunks {
+        for l in 0..LANES {
+            top[l] = top[l].max(c[l]);
+        }
+    }
+    let max = top.iter().chain(rest).fold(f32::NEG_INFINITY, |a, b| a.max(*b));
+    let mut acc = [0f32; LANES];
+    let (chunks, rest) = row.as_chunks_mut::<LANES>();
+    for c in chunks {
+        for l in 0..LANES {
+            c[l] = exp(c[l] - max);
+            acc[l] += c[l];
+        }
+    }
+    let mut sum = reduce(acc);
+    for x in rest {
+        *x = exp(*x - max);
+        sum += *x;
+    }
+    let r = 1.0 / sum;
+    for x in row {
+        *x *= r;
+    }
+}
+
+multiversion! {
+    /// `ds = p · (dp − Σ p·dp)` in place of `dp`, row by row.
+    fn softmax_backward(p: &[f32], dp: &mut [f32], width: usize) {
+        for (p, dp) in p.chunks(width).zip(dp.chunks_mut(width)) {
+            let delta = dot(p, dp);
+            for (dp, p) in dp.iter_mut().zip(p) {
+                *dp = *p * (*dp - delta);
+            }
+        }
+    }
+}
+
+/// Keys and values of one head for a segment, prompt first.
+struct Gathered {
+    k: Vec<f32>,
+    v: Vec<f32>,
+    prefix: usize,
+}
+
+impl Gathered {
+    fn new(capacity: usize, head_dim: usize) -> Self {
+        Self { k: vec![0.0; capacity * head_dim], v: vec![0.0; capacity * head_dim], prefix: 0 }
+    }
+
+    /// Puts `rows` behind the prefix.
+    fn load(&mut self, ctx: &Context, qkv: &[f32], batch: &PackedBatch, rows: Range<usize>, head: usize) {
+        let (hd, width) = (ctx.heads.head_dim, ctx.heads.qkv_width());
+        for (i, row) in rows.enumerate() {
+            let at = (self.prefix + i) * hd..(self.prefix + i + 1) * hd;
+            let x = &qkv[row * width..(row + 1) * width];
+            ctx.key(&x[ctx.heads.k(head)], batch.positions[row] as usize, &mut self.k[at.clone()]);
+            self.v[at].copy_from_slice(&x[ctx.heads.v(head)]);
+        }
+    }
+}
+
+/// Longest prompt-plus-completion of a group, in rows.
+fn longest(group: &PackedGroup) -> usize {
+    group.prompt.len() + group.completions.iter().map(|c| c.len()).max().unwrap_or(0)
+}
+
+/// The segments of a group: its rows and how many prompt rows come before them.
+fn segments(group: &PackedGroup) -> impl Iterator<Item = (Range<usize>, usize)> + '_ {
+    let own = group.completions.iter().map(|c| (c.clone(), group.prompt.len()));
+    std::iter::once((group.prompt.clone(), 0)).chain(own)
+}
+
+/// Blocks of at most [`BLOCK`] queries of a segment, as offsets into it.
+fn blocks(len: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..len).step_by(BLOCK).map(move |i| i..(i + BLOCK).min(len))
+}
+
+/// Causal attention of every row to its prompt and the earlier rows of its completion.
+///
+/// # Shapes
+/// qkv `[rows, qkv_width]`, out `[rows, heads · head_dim]`.
+pub fn forward(ctx: &Context, batch: &PackedBatch, qkv: &[f32], out: &mut [f32]) {
+    let heads = ctx.heads;
+    let (hd, width, ow) = (heads.head_dim, heads.qkv_width(), heads.out_width());
+    let out = Columns(out.as_mut_ptr(), ow);
+    let tasks = batch.groups.len() * heads.kv_heads;
+    (0..tasks).into_par_iter().for_each(|task| {
+        let (group, kv) = (&batch.groups[task / heads.kv_heads], task % heads.kv_heads);
+        let mut gathered = Gathered::new(longest(group), hd);
+        let mut q = vec![0f32; BLOCK * hd];
+        let mut scores = vec![0f32; BLOCK * longest(group)];
+        let mut o = vec![0f32; BLOCK * hd];
+        for (rows, prefix) in segments(group) {
+            gathered.prefix = prefix;
+            gathered.load(ctx, qkv, batch, rows.clone(), kv);
+            for block in blocks(rows.len()) {
+                let (n, keys) = (block.len(), prefix + block.end);
+                for head in kv * heads.group()..(kv + 1) * heads.group() {
+                    for (i, t) in block.clone().enumerate() {
+                        let row = rows.start + t;
+                        let x = &qkv[row * width..(row + 1) * width][heads.q(head)];
+                        ctx.query(x, batch.positions[row] as usize, &mut q[i * hd..(i + 1) * hd]);
+                    }
+                    let s = &mut scores[..n * keys];
+                    product_serial(n, keys, hd, Mat::rows(&q, hd), Mat::rows(&gathered.k, hd).t(), s, keys, Write::Set);
+                    causal_softmax(s, keys, prefix + block.start);
+                    product_serial(n, hd, keys, Mat::rows(s, keys), Mat::rows(&gathered.v, hd), &mut o, hd, Write::Set);
+                    for (i, t) in block.clone().enumerate() {
+                        // SAFETY: this task alone writes this head's columns of these rows.
+                        let to = unsafe { out.get(rows.start + t, heads.q(head)) };
+                        to.copy_from_slice(&o[i * hd..(i + 1) * hd]);
+                    }
+                }
+            }
+        }
+    });
+}
+
+/// Backward of [`forward`]: overwrites `d_qkv`, returns the gradients of the q and k norms (`[head_dim]` each; zeros
+/// without norms). Probabilities are recomputed.
+///
+/// # Shapes
+/// qkv, d_qkv `[rows, qkv_width]`, d_out `[rows, heads · head_dim]`.
+pub fn backward(ctx: &Context, batch: &PackedBatch, qkv: &[f32], d_out: &[f32], d_qkv: &mut [f32]) -> (Vec<f32>, Vec<f32>) {
+    let heads = ctx.heads;
+    let hd = heads.head_dim;
+    let d_qkv = Columns(d_qkv.as_mut_ptr(), heads.qkv_width());
+    let tasks = batch.groups.len() * heads.kv_heads;
+    let parts: Vec<(Vec<f32>, Vec<f32>)> = (0..tasks)
+        .into_par_iter()
+        .map(|task| {
+            let (group, kv) = (&batch.groups[task / heads.kv_heads], task % heads.kv_heads);
+            group_backward(ctx, batch, group, kv, qkv, d_out, d_qkv)
+        })
+        .collect();
+    let (mut dq_norm, mut dk_norm) = (vec![0f32; hd], vec![0f32; hd]);
+    for (q, k) in parts {
+        dq_norm.iter_mut().zip(q).for_each(|(a, b)| *a += b);
+        dk_norm.iter_mut().zip(k).for_each(|(a, b)| *a += b);
+    }
+    (dq_norm, dk_norm)
+}
+
+fn group_backward(
+    ctx: &Context,
+    batch: &PackedBatch,
+    group: &PackedGroup,
+    kv: usize,
+    qkv: &[f32],
+    d_out: &[f32],
+    d_qkv: Columns,
+) -> (Vec<f32>, Vec<f32>) {
+    let heads = ctx.heads;
+    let (hd, width, ow) = (heads.head_dim, heads.qkv_width(), heads.out_width());
+    let (mut dq_norm, mut dk_norm) = (vec![0f32; hd], vec![0f32; hd]);
+    let most = longest(group);
+    let mut gathered = Gathered::new(most, hd);
+    let (mut dk, mut dv) = (vec![0f32; most * hd], vec![0f32; most * hd]);
+    let (mut q, mut dq) = (vec![0f32; BLOCK * hd], vec![0f32; BLOCK * hd]);
+    let (mut p, mut dp) = (vec![0f32; BLOCK * most], vec![0f32; BLOCK * most]);
+    // The prompt's keys stay in front; it comes last, when all completions have added to their gradient.
+    gathered.load(ctx, qkv, batch, group.prompt.clone(), kv);
+    let order: Vec<_> = segments(group).collect();
+    for (rows, prefix) in order.into_iter().rev() {
+        gathered.prefix = prefix;
+        let own = prefix * hd..(prefix + rows.len()) * hd;
+        if prefix > 0 {
+            gathered.load(ctx, qkv, batch, rows.clone(), kv);
+            dk[own.clone()].fill(0.0);
+            dv[own.clone()].fill(0.0);
+        }
+        for block in blocks(rows.len()) {
+            let (n, keys) = (block.len(), prefix + block.end);
+            for head in kv * heads.group()..(kv + 1) * heads.group() {
+                for (i, t) in block.clone().enumerate() {
+                    let row = rows.start + t;
+                    let x = &qkv[row * width..(row + 1) * width][heads.q(head)];
+                    ctx.query(x, batch.positions[row] as usize, &mut q[i * hd..(i + 1) * hd]);
+                }
+                let d_block = Mat::strided(&d_out[(rows.start + block.start) * ow + heads.q(head).start..], ow);
+                let (p, dp) = (&mut p[..n * keys], &mut dp[..n * keys]);
+                let (k, v) = (Mat::rows(&gathered.k, hd), Mat::rows(&gathered.v, hd));
+                product_serial(n, keys, hd, Mat::rows(&q, hd), k.t(), p, keys, Write::Set);
+                causal_softmax(p, keys, prefix + block.start);
+                product_serial(keys, hd, n, Mat::rows(p, keys).t(), d_block, &mut dv, hd, Write::Add);
+                product_serial(n, keys, hd, d_block, v.t(), dp, keys, Write::Set);
+                softmax_backward(p, dp, keys);
+                product_serial(n, hd, keys, Mat::rows(dp, keys), k, &mut dq, hd, Write::Set);
+                product_serial(keys, hd, n, Mat::rows(dp, keys).t(), Mat::rows(&q, hd), &mut dk, hd, Write::Add);
+                for (i, t) in block.clone().enumerate() {
+                    let row = rows.start + t;
+                    let x = &qkv[row * width..(row + 1) * width][heads.q(head)];
+                    // SAFETY: this task alone writes this head's columns of these rows.
+                    let dx = unsafe { d_qkv.get(row, heads.q(head)) };
+                    let grad = &mut dq[i * hd..(i + 1) * hd];
+                    let position = batch.positions[row] as usize;
+                    unplace(x, ctx.q_norm, heads.eps, ctx.rope, position, heads.scale(), grad, dx, &mut dq_norm);
+                }
+            }
+        }
+        for (i, row) in rows.enumerate() {
+            let at = (prefix + i) * hd..(prefix + i + 1) * hd;
+            let x = &qkv[row * width..(row + 1) * width][heads.k(kv)];
+            // SAFETY: as above, for this task's key and value columns.
+            let (dx, dvx) = unsafe { (d_qkv.get(row, heads.k(kv)), d_qkv.get(row, heads.v(kv))) };
+            let position = batch.positions[row] as usize;
+            let grad = &mut dk[at.clone()];
+            unplace(x, ctx.k_norm, heads.eps, ctx.rope, position, 1.0, grad, dx, &mut dk_norm);
+            dvx.copy_from_slice(&dv[at]);
+        }
+    }
+    (dq_norm, dk_norm)
+}

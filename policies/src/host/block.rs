@@ -1,0 +1,178 @@
+//! One decoder block on packed rows, forward and backward.
+use super::attention::{self, Context, Heads};
+use super::gemm::{Mat, Write, product};
+use super::norm::{rms_norm, rms_norm_backward};
+use super::rope::RopeTable;
+use super::swiglu::{swiglu, swiglu_backward};
+use crate::packed::PackedBatch;
+use crate::params::LayerIndex;
+
+/// Borrowed parameters of a block; shapes as in [`crate::params`].
+#[derive(Clone, Copy)]
+#[allow(missing_docs)]
+pub struct Layer<'a> {
+    pub input_norm: &'a [f32],
+    pub qkv: &'a [f32],
+    pub qkv_bias: Option<&'a [f32]>,
+    pub q_norm: Option<&'a [f32]>,
+    pub k_norm: Option<&'a [f32]>,
+    pub o: &'a [f32],
+    pub o_bias: Option<&'a [f32]>,
+    pub post_norm: &'a [f32],
+    pub gate_up: &'a [f32],
+    pub down: &'a [f32],
+}
+
+impl<'a> Layer<'a> {
+    /// Picks a layer's parameters from the list of all.
+    pub fn new(params: &[&'a [f32]], index: &LayerIndex) -> Self {
+        let at = |i: usize| params[i];
+        Self {
+            input_norm: at(index.input_norm),
+            qkv: at(index.qkv),
+            qkv_bias: index.qkv_bias.map(at),
+            q_norm: index.q_norm.map(at),
+            k_norm: index.k_norm.map(at),
+            o: at(index.o),
+            o_bias: index.o_bias.map(at),
+            post_norm: at(index.post_norm),
+            gate_up: at(index.gate_up),
+            down: at(index.down),
+        }
+    }
+
+    /// The attention context of this layer.
+    pub fn context(&self, heads: Heads, rope: &'a RopeTable) -> Context<'a> {
+        Context { heads, rope, q_norm: self.q_norm, k_norm: self.k_norm }
+    }
+}
+
+/// What the backward needs of a block's forward.
+pub struct Saved {
+    input: Vec<f32>,
+    qkv: Vec<f32>,
+    attended: Vec<f32>,
+    middle: Vec<f32>,
+    gate_up: Vec<f32>,
+}
+
+/// Adds a bias row to every row.
+pub fn add_bias(rows: &mut [f32], bias: Option<&[f32]>) {
+    if let Some(bias) = bias {
+        for row in rows.chunks_mut(bias.len()) {
+            row.iter_mut().zip(bias).for_each(|(x, b)| *x += b);
+        }
+    }
+}
+
+fn sum_rows(rows: &[f32], sum: &mut [f32]) {
+    for row in rows.chunks(sum.len()) {
+        sum.iter_mut().zip(row).for_each(|(s, x)| *s += x);
+    }
+}
+
+/// The first half: norm, q/k/v projection. Returns `[rows, qkv_width]`.
+pub fn project(layer: &Layer, heads: &Heads, x: &[f32]) -> Vec<f32> {
+    let d = layer.input_norm.len();
+    let n = x.len() / d;
+    let mut h = vec![0f32; n * d];
+    rms_norm(x, layer.input_norm, heads.eps, &mut h);
+    let width = heads.qkv_width();
+    let mut qkv = vec![0f32; n * width];
+    product(n, width, d, Mat::rows(&h, d), Mat::rows(layer.qkv, width), &mut qkv, Write::Set);
+    add_bias(&mut qkv, layer.qkv_bias);
+    qkv
+}
+
+/// The rest: output projection and MLP, both added to the residual `x` in place. Returns the residual between the two
+/// and the gate/up rows if they are to be kept.
+pub fn finish(layer: &Layer, heads: &Heads, x: &mut Vec<f32>, attended: &[f32], keep: bool) -> Option<(Vec<f32>, Vec<f32>)> {
+    let d = layer.input_norm.len();
+    let n = x.len() / d;
+    let ow = heads.out_width();
+    product(n, d, ow, Mat::rows(attended, ow), Mat::rows(layer.o, d), x, Write::Add);
+    add_bias(x, layer.o_bias);
+    let middle = keep.then(|| x.clone());
+    let mut h = vec![0f32; n * d];
+    rms_norm(x, layer.post_norm, heads.eps, &mut h);
+    let width = layer.down.len() / d;
+    let mut gate_up = vec![0f32; n * 2 * width];
+    product(n, 2 * width, d, Mat::rows(&h, d), Mat::rows(layer.gate_up, 2 * width), &mut gate_up, Write::Set);
+    let mut act = vec![0f32; n * width];
+    swiglu(&gate_up, width, &mut act);
+    product(n, d, width, Mat::rows(&act, width), Mat::rows(layer.down, d), x, Write::Add);
+    middle.map(|m| (m, gate_up))
+}
+
+/// Block forward, in place on the residual `x` `[rows, hidden]`. Keeps what the backward needs if `keep`.
+pub fn forward(layer: &Layer, heads: Heads, rope: &RopeTable, batch: &PackedBatch, x: &mut Vec<f32>, keep: bool) -> Option<Saved> {
+    let input = keep.then(|| x.clone());
+    let qkv = project(layer, &heads, x);
+    let mut attended = vec![0f32; batch.rows() * heads.out_width()];
+    attention::forward(&layer.context(heads, rope), batch, &qkv, &mut attended);
+    let kept = finish(layer, &heads, x, &attended, keep);
+    let (middle, gate_up) = kept?;
+    Some(Saved { input: input?, qkv, attended, middle, gate_up })
+}
+
+/// Block backward: turns the gradient of the output in `dx` `[rows, hidden]` into that of the input, and adds the
+/// parameters' gradients to `grads` (same order as the parameters).
+pub fn backward(
+    layer: &Layer,
+    heads: Heads,
+    rope: &RopeTable,
+    batch: &PackedBatch,
+    saved: Saved,
+    dx: &mut Vec<f32>,
+    index: &LayerIndex,
+    grads: &mut [Vec<f32>],
+) {
+    let d = layer.input_norm.len();
+    let n = batch.rows();
+    let width = layer.down.len() / d;
+    let ow = heads.out_width();
+    let eps = heads.eps;
+    let Saved { input, qkv, attended, middle, gate_up } = saved;
+
+    // MLP
+    let mut act = vec![0f32; n * width];
+    swiglu(&gate_up, width, &mut act);
+    product(width, d, n, Mat::rows(&act, width).t(), Mat::rows(dx, d), &mut grads[index.down], Write::Add);
+    let d_act = &mut act;
+    product(n, width, d, Mat::rows(dx, d), Mat::rows(layer.down, d).t(), d_act, Write::Set);
+    let mut d_gate_up = vec![0f32; n * 2 * width];
+    swiglu_backward(&gate_up, width, d_act, &mut d_gate_up);
+    drop(gate_up);
+    let mut h = vec![0f32; n * d];
+    rms_norm(&middle, layer.post_norm, eps, &mut h);
+    let w2 = 2 * width;
+    product(d, w2, n, Mat::rows(&h, d).t(), Mat::rows(&d_gate_up, w2), &mut grads[index.gate_up], Write::Add);
+    let dh = &mut h;
+    product(n, d, w2, Mat::rows(&d_gate_up, w2), Mat::rows(layer.gate_up, w2).t(), dh, Write::Set);
+    rms_norm_backward(&middle, layer.post_norm, eps, dh, dx, &mut grads[index.post_norm]);
+    drop((d_gate_up, middle));
+
+    // Attention
+    if let Some(bias) = index.o_bias {
+        sum_rows(dx, &mut grads[bias]);
+    }
+    product(ow, d, n, Mat::rows(&attended, ow).t(), Mat::rows(dx, d), &mut grads[index.o], Write::Add);
+    let mut d_attended = attended;
+    product(n, ow, d, Mat::rows(dx, d), Mat::rows(layer.o, d).t(), &mut d_attended, Write::Set);
+    let qw = heads.qkv_width();
+    let mut d_qkv = vec![0f32; n * qw];
+    let (dq_norm, dk_norm) = attention::backward(&layer.context(heads, rope), batch, &qkv, &d_attended, &mut d_qkv);
+    for (norm, grad) in [(index.q_norm, dq_norm), (index.k_norm, dk_norm)] {
+        if let Some(i) = norm {
+            sum_rows(&grad, &mut grads[i]);
+        }
+    }
+    if let Some(bias) = index.qkv_bias {
+        sum_rows(&d_qkv, &mut grads[bias]);
+    }
+    let h = dh;
+    rms_norm(&input, layer.input_norm, eps, h);
+    product(d, qw, n, Mat::rows(h, d).t(), Mat::rows(&d_qkv, qw), &mut grads[index.qkv], Write::Add);
+    product(n, d, qw, Mat::rows(&d_qkv, qw), Mat::rows(layer.qkv, qw).t(), h, Write::Set);
+    rms_norm_backward(&input, layer.input_norm, eps, h, dx, &mut grads[index.input_norm]);
+}

@@ -1,0 +1,174 @@
+//! The language-model head with the selective log-softmax: chunks over rows and vocabulary, so that `[rows, vocab]`
+//! never exists.
+use super::gemm::{Mat, Write, product};
+use super::simd::{LANES, exp, multiversion, reduce};
+use rayon::prelude::*;
+
+/// Elements of one chunk of logits.
+const CHUNK: usize = 1 << 22;
+/// Rows of one chunk.
+const ROWS: usize = 4096;
+
+/// What the head says of each target.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TargetStats {
+    /// Log-probability of each target, nats.
+    pub logprobs: Vec<f32>,
+    /// Entropy of the distribution that predicts it, nats.
+    pub entropy: Vec<f32>,
+    /// Log of the partition function, for the backward.
+    log_sum: Vec<f32>,
+}
+
+impl TargetStats {
+    /// Appends values of further targets.
+    pub(crate) fn extend(&mut self, logprobs: Vec<f32>, entropy: Vec<f32>, log_sum: Vec<f32>) {
+        self.logprobs.extend(logprobs);
+        self.entropy.extend(entropy);
+        self.log_sum.extend(log_sum);
+    }
+
+    pub(crate) fn log_sum(&self) -> &[f32] {
+        &self.log_sum
+    }
+}
+
+/// Running softmax sums of one row.
+#[derive(Clone, Copy)]
+struct Running {
+    max: f32,
+    sum: f32,
+    /// Σ e^(l − max) · (l − max)
+    weighted: f32,
+    target: f32,
+}
+
+multiversion! {
+    fn absorb(state: &mut Running, logits: &[f32]) {
+        let mut top = [f32::NEG_INFINITY; LANES];
+        let (chunks, rest) = logits.as_chunks::<LANES>();
+        for c in chunks {
+            for l in 0..LANES {
+                top[l] = if c[l] > top[l] { c[l] } else { top[l] };
+            }
+        }
+        let max = top.iter().chain(rest).fold(state.max, |a, b| if *b > a { *b } else { a });
+        let (mut acc, mut wacc) = ([0f32; LANES], [0f32; LANES]);
+        for c in chunks {
+            for l in 0..LANES {
+                let e = exp(c[l] - max);
+                acc[l] += e;
+                wacc[l] += e * (c[l] - max);
+            }
+        }
+        let (mut sum, mut weighted) = (reduce(acc), reduce(wacc));
+        for x in rest {
+            let e = exp(x - max);
+            sum += e;
+            weighted += e * (x - max);
+        }
+        if state.sum > 0.0 {
+            let shift = state.max - max;
+            let scale = exp(shift);
+            sum += state.sum * scale;
+            weighted += scale * (state.weighted + state.sum * shift);
+        }
+        state.max = max;
+        state.sum = sum;
+        state.weighted = weighted;
+    }
+}
+
+multiversion! {
+    /// Turns logits into `−g · softmax`.
+    fn negative_softmax(logits: &mut [f32], log_sum: f32, g: f32) {
+        for x in logits {
+            *x = -g * exp(*x - log_sum);
+        }
+    }
+}
+
+fn vocab_chunk(rows: usize, vocab: usize) -> usize {
+    (CHUNK / rows.max(1)).max(256).min(vocab)
+}
+
+/// Log-probability and entropy of `targets` under softmax(h · Wᵀ).
+///
+/// # Shapes
+/// h `[targets, hidden]` (already divided by the temperature), weight `[vocab, hidden]`.
+pub fn forward(h: &[f32], weight: &[f32], hidden: usize, targets: &[u32]) -> TargetStats {
+    let vocab = weight.len() / hidden;
+    let mut stats = TargetStats::default();
+    for (h, targets) in h.chunks(ROWS * hidden).zip(targets.chunks(ROWS)) {
+        let n = targets.len();
+        let width = vocab_chunk(n, vocab);
+        let start = Running { max: f32::NEG_INFINITY, sum: 0.0, weighted: 0.0, target: 0.0 };
+        let mut states = vec![start; n];
+        let mut logits = vec![0f32; n * width];
+        for first in (0..vocab).step_by(width) {
+            let w = width.min(vocab - first);
+            let logits = &mut logits[..n * w];
+            let weight = &weight[first * hidden..(first + w) * hidden];
+            product(n, w, hidden, Mat::rows(h, hidden), Mat::rows(weight, hidden).t(), logits, Write::Set);
+            states.par_iter_mut().zip(logits.par_chunks(w)).zip(targets).with_min_len(8).for_each(
+                |((state, logits), target)| {
+                    absorb(state, logits);
+                    if let Some(i) = (*target as usize).checked_sub(first).filter(|i| *i < w) {
+                        state.target = logits[i];
+                    }
+                },
+            );
+        }
+        for s in states {
+            let log_sum = s.max + s.sum.ln();
+            stats.logprobs.push(s.target - log_sum);
+            stats.entropy.push(s.sum.ln() - s.weighted / s.sum);
+            stats.log_sum.push(log_sum);
+        }
+    }
+    stats
+}
+
+/// Backward of [`forward`] for the gradient `g` of each target's log-probability: overwrites `dh`, adds to `d_weight`.
+///
+/// # Shapes
+/// h, dh `[targets, hidden]`, weight, d_weight `[vocab, hidden]`, g `[targets]`.
+#[allow(clippy::too_many_arguments)]
+pub fn backward(
+    h: &[f32],
+    weight: &[f32],
+    hidden: usize,
+    targets: &[u32],
+    stats: &TargetStats,
+    g: &[f32],
+    dh: &mut [f32],
+    d_weight: &mut [f32],
+) {
+    let vocab = weight.len() / hidden;
+    for (i, (targets, dh)) in targets.chunks(ROWS).zip(dh.chunks_mut(ROWS * hidden)).enumerate() {
+        let n = targets.len();
+        let at = i * ROWS..i * ROWS + n;
+        let h = &h[at.start * hidden..at.end * hidden];
+        let (log_sum, g) = (&stats.log_sum[at.clone()], &g[at]);
+        let width = vocab_chunk(n, vocab);
+        let mut logits = vec![0f32; n * width];
+        for first in (0..vocab).step_by(width) {
+            let w = width.min(vocab - first);
+            let logits = &mut logits[..n * w];
+            let span = first * hidden..(first + w) * hidden;
+            let weight = Mat::rows(&weight[span.clone()], hidden);
+            product(n, w, hidden, Mat::rows(h, hidden), weight.t(), logits, Write::Set);
+            logits.par_chunks_mut(w).zip(targets).zip(log_sum).zip(g).with_min_len(8).for_each(
+                |(((logits, target), log_sum), g)| {
+                    negative_softmax(logits, *log_sum, *g);
+                    if let Some(i) = (*target as usize).checked_sub(first).filter(|i| *i < w) {
+                        logits[i] += g;
+                    }
+                },
+            );
+            let write = if first == 0 { Write::Set } else { Write::Add };
+            product(n, hidden, w, Mat::rows(logits, w), weight, dh, write);
+            product(w, hidden, n, Mat::rows(logits, w).t(), Mat::rows(h, hidden), &mut d_weight[span], Write::Add);
+        }
+    }
+}

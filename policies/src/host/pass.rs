@@ -1,0 +1,182 @@
+//! Whole passes of the decoder on the host: log-probabilities, training, prefill and one decoding step.
+use super::attention::{self, Heads};
+use super::block::{self, Layer, Saved};
+use super::cache::{PromptKv, RowKv, attend_row};
+use super::gemm::{Mat, Write, product};
+use super::head::{self, TargetStats};
+use super::norm::{rms_norm, rms_norm_backward};
+use super::rope::RopeTable;
+use crate::packed::{PackedBatch, PromptGroup};
+use crate::params::ParamLayout;
+use rayon::prelude::*;
+use std::sync::Arc;
+
+/// Borrowed view of a decoder whose parameters lie in host memory.
+pub struct HostModel<'a> {
+    /// Order of the parameters.
+    pub layout: &'a ParamLayout,
+    /// The parameters, in that order.
+    pub params: Vec<&'a [f32]>,
+    /// Attention shape.
+    pub heads: Heads,
+    /// Rotary table; covers every position that is asked for.
+    pub rope: &'a RopeTable,
+    /// Width of the residual stream.
+    pub hidden: usize,
+}
+
+impl HostModel<'_> {
+    fn layers(&self) -> impl DoubleEndedIterator<Item = (usize, Layer<'_>)> + ExactSizeIterator {
+        self.layout.layers.iter().map(|l| Layer::new(&self.params, l)).enumerate()
+    }
+
+    fn embed(&self, tokens: &[u32]) -> Vec<f32> {
+        let (d, table) = (self.hidden, self.params[self.layout.embed]);
+        let mut x = Vec::with_capacity(tokens.len() * d);
+        for t in tokens {
+            x.extend_from_slice(&table[*t as usize * d..(*t as usize + 1) * d]);
+        }
+        x
+    }
+
+    /// Residual stream after all blocks, `[rows, hidden]`.
+    fn residual(&self, batch: &PackedBatch) -> Vec<f32> {
+        let mut x = self.embed(&batch.tokens);
+        for (_, layer) in self.layers() {
+            block::forward(&layer, self.heads, self.rope, batch, &mut x, false);
+        }
+        x
+    }
+
+    fn gather(&self, x: &[f32], rows: &[usize]) -> Vec<f32> {
+        rows.iter().flat_map(|r| &x[r * self.hidden..(r + 1) * self.hidden]).copied().collect()
+    }
+
+    /// Final norm, divided by the temperature.
+    fn head_input(&self, rows: &[f32], temperature: f64) -> Vec<f32> {
+        let mut h = vec![0f32; rows.len()];
+        rms_norm(rows, self.params[self.layout.norm], self.heads.eps, &mut h);
+        if temperature != 1.0 {
+            let s = (1.0 / temperature) as f32;
+            h.iter_mut().for_each(|x| *x *= s);
+        }
+        h
+    }
+
+    /// Log-probabilities of a batch's targets, without gradient.
+    pub fn logprobs(&self, batch: &PackedBatch, temperature: f64) -> TargetStats {
+        let x = self.residual(batch);
+        let h = self.head_input(&self.gather(&x, &batch.target_rows), temperature);
+        head::forward(&h, self.params[self.layout.head], self.hidden, &batch.targets)
+    }
+
+    /// Logits of every row, `[rows, vocab]`: for small inputs and tests.
+    pub fn logits(&self, batch: &PackedBatch) -> Vec<f32> {
+        let x = self.residual(batch);
+        self.project_vocab(&x)
+    }
+
+    fn project_vocab(&self, x: &[f32]) -> Vec<f32> {
+        let h = self.head_input(x, 1.0);
+        let (d, weight) = (self.hidden, self.params[self.layout.head]);
+        let (n, vocab) = (h.len() / d, weight.len() / d);
+        let mut logits = vec![0f32; n * vocab];
+        product(n, vocab, d, Mat::rows(&h, d), Mat::rows(weight, d).t(), &mut logits, Write::Set);
+        logits
+    }
+
+    /// Forward and backward of one micro-batch. `loss` sees the log-probabilities and returns the gradient of the loss
+    /// with respect to each; parameter gradients are added to `grads`. With `recompute`, only block inputs are kept and
+    /// each block's inside is computed again in the backward.
+    pub fn train(
+        &self,
+        batch: &PackedBatch,
+        temperature: f64,
+        recompute: bool,
+        loss: &mut dyn FnMut(&TargetStats) -> Vec<f32>,
+        grads: &mut [Vec<f32>],
+    ) {
+        let d = self.hidden;
+        let mut x = self.embed(&batch.tokens);
+        let mut inputs: Vec<Vec<f32>> = Vec::new();
+        let mut saved: Vec<Saved> = Vec::new();
+        for (_, layer) in self.layers() {
+            if recompute {
+                inputs.push(x.clone());
+            }
+            saved.extend(block::forward(&layer, self.heads, self.rope, batch, &mut x, !recompute));
+        }
+        let rows = self.gather(&x, &batch.target_rows);
+        let h = self.head_input(&rows, temperature);
+        let weight = self.params[self.layout.head];
+        let stats = head::forward(&h, weight, d, &batch.targets);
+        let g = loss(&stats);
+        assert_eq!(g.len(), batch.targets.len(), "one gradient a target");
+        let mut dh = vec![0f32; h.len()];
+        head::backward(&h, weight, d, &batch.targets, &stats, &g, &mut dh, &mut grads[self.layout.head]);
+        let s = (1.0 / temperature) as f32;
+        dh.iter_mut().for_each(|v| *v *= s);
+        let mut d_rows = vec![0f32; h.len()];
+        let norm = self.layout.norm;
+        rms_norm_backward(&rows, self.params[norm], self.heads.eps, &dh, &mut d_rows, &mut grads[norm]);
+        let mut dx = vec![0f32; x.len()];
+        for (row, grad) in batch.target_rows.iter().zip(d_rows.chunks(d)) {
+            dx[row * d..(row + 1) * d].iter_mut().zip(grad).for_each(|(a, b)| *a += b);
+        }
+        for (i, layer) in self.layers().rev() {
+            let kept = match inputs.pop() {
+                Some(mut input) => block::forward(&layer, self.heads, self.rope, batch, &mut input, true),
+                None => saved.pop(),
+            };
+            if let Some(kept) = kept {
+                let index = &self.layout.layers[i];
+                block::backward(&layer, self.heads, self.rope, batch, kept, &mut dx, index, grads);
+            }
+        }
+        let table = &mut grads[self.layout.embed];
+        for (token, grad) in batch.tokens.iter().zip(dx.chunks(d)) {
+            let row = &mut table[*token as usize * d..(*token as usize + 1) * d];
+            row.iter_mut().zip(grad).for_each(|(a, b)| *a += b);
+        }
+    }
+
+    /// Keys and values of each prompt, and the logits that follow it, `[prompts, vocab]`.
+    pub fn prefill(&self, prompts: &[&[u32]]) -> (Vec<Arc<PromptKv>>, Vec<f32>) {
+        let groups: Vec<_> = prompts.iter().map(|p| PromptGroup { prompt: p, completions: vec![] }).collect();
+        let batch = PackedBatch::new(&groups);
+        let layers = self.layout.layers.len();
+        let mut kv: Vec<PromptKv> = prompts.iter().map(|p| PromptKv::new(&self.heads, layers, p.len())).collect();
+        let mut x = self.embed(&batch.tokens);
+        for (l, layer) in self.layers() {
+            let qkv = block::project(&layer, &self.heads, &x);
+            let ctx = layer.context(self.heads, self.rope);
+            kv.par_iter_mut().zip(&batch.groups).for_each(|(kv, group)| kv.fill(l, &ctx, &qkv, group.prompt.clone()));
+            let mut attended = vec![0f32; batch.rows() * self.heads.out_width()];
+            attention::forward(&ctx, &batch, &qkv, &mut attended);
+            block::finish(&layer, &self.heads, &mut x, &attended, false);
+        }
+        let last: Vec<usize> = batch.groups.iter().map(|g| g.prompt.end - 1).collect();
+        let logits = self.project_vocab(&self.gather(&x, &last));
+        (kv.into_iter().map(Arc::new).collect(), logits)
+    }
+
+    /// Feeds one token to every row and returns the logits that follow, `[rows, vocab]`.
+    pub fn step(&self, tokens: &[u32], rows: &mut [RowKv]) -> Vec<f32> {
+        assert_eq!(tokens.len(), rows.len(), "one token a row");
+        let (width, ow) = (self.heads.qkv_width(), self.heads.out_width());
+        let mut x = self.embed(tokens);
+        let mut attended = vec![0f32; rows.len() * ow];
+        for (l, layer) in self.layers() {
+            let qkv = block::project(&layer, &self.heads, &x);
+            let ctx = layer.context(self.heads, self.rope);
+            rows.par_iter_mut().zip(qkv.par_chunks(width)).zip(attended.par_chunks_mut(ow)).for_each(
+                |((row, qkv), out)| attend_row(&ctx, l, qkv, row, out),
+            );
+            block::finish(&layer, &self.heads, &mut x, &attended, false);
+        }
+        for row in rows {
+            row.advance();
+        }
+        self.project_vocab(&x)
+    }
+}

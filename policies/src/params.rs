@@ -1,0 +1,200 @@
+//! The parameters of a decoder: their order, names and shapes, and how they map to Hugging Face tensors.
+//!
+//! All are matrices here. Linear layers are `[in, out]` (Hugging Face files hold `[out, in]`), q/k/v and gate/up are
+//! fused side by side, vectors are `[1, n]`; embedding and head keep `[vocab, hidden]`.
+use crate::config::ModelConfig;
+use crate::error::PolicyError;
+use crate::weights::{HostTensor, WeightSource};
+
+/// One parameter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParamSpec {
+    /// Name, unique in the model.
+    pub name: String,
+    /// Rows and columns.
+    pub shape: [usize; 2],
+    /// The Hugging Face tensors that it is made of, side by side, with their widths.
+    parts: Vec<(String, usize)>,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Stored as in the file.
+    Table,
+    /// Transposed against the file.
+    Linear,
+    /// A vector.
+    Vector,
+}
+
+/// Indices of one layer's parameters in the parameter list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct LayerIndex {
+    pub input_norm: usize,
+    pub qkv: usize,
+    pub qkv_bias: Option<usize>,
+    pub q_norm: Option<usize>,
+    pub k_norm: Option<usize>,
+    pub o: usize,
+    pub o_bias: Option<usize>,
+    pub post_norm: usize,
+    pub gate_up: usize,
+    pub down: usize,
+}
+
+/// Order of all parameters of a model.
+#[derive(Debug, Clone)]
+pub struct ParamLayout {
+    /// The parameters, in order.
+    pub specs: Vec<ParamSpec>,
+    /// Index of the embedding.
+    pub embed: usize,
+    /// Indices of each layer.
+    pub layers: Vec<LayerIndex>,
+    /// Index of the final norm.
+    pub norm: usize,
+    /// Index of the head; the embedding's if tied.
+    pub head: usize,
+}
+
+impl ParamLayout {
+    /// Layout for a model configuration.
+    pub fn new(c: &ModelConfig) -> Self {
+        let mut specs = Vec::new();
+        let mut push = |name: String, shape: [usize; 2], kind: Kind, parts: Vec<(String, usize)>| {
+            specs.push(ParamSpec { name, shape, parts, kind });
+            specs.len() - 1
+        };
+        let (d, q, kv) = (c.hidden_size, c.num_heads * c.head_dim, c.num_kv_heads * c.head_dim);
+        let table = |name: &str| vec![(name.to_string(), d)];
+        let embed =
+            push("embed".into(), [c.vocab_size, d], Kind::Table, table("model.embed_tokens.weight"));
+        let layers = (0..c.num_layers)
+            .map(|l| {
+                let hf = |suffix: &str, width: usize| (format!("model.layers.{l}.{suffix}"), width);
+                let name = |n: &str| format!("layers.{l}.{n}");
+                let heads = |kind: &str| {
+                    ["q", "k", "v"].map(|n| hf(&format!("self_attn.{n}_proj.{kind}"), if n == "q" { q } else { kv })).to_vec()
+                };
+                let mut vector = |n: &str, suffix: &str, width: usize| {
+                    push(name(n), [1, width], Kind::Vector, vec![hf(suffix, width)])
+                };
+                let input_norm = vector("input_norm", "input_layernorm.weight", d);
+                let post_norm = vector("post_norm", "post_attention_layernorm.weight", d);
+                let q_norm = c.qk_norm.then(|| vector("q_norm", "self_attn.q_norm.weight", c.head_dim));
+                let k_norm = c.qk_norm.then(|| vector("k_norm", "self_attn.k_norm.weight", c.head_dim));
+                let o_bias = c.attention_output_bias.then(|| vector("o_bias", "self_attn.o_proj.bias", d));
+                let qkv_bias =
+                    c.attention_bias.then(|| push(name("qkv_bias"), [1, q + 2 * kv], Kind::Vector, heads("bias")));
+                let qkv = push(name("qkv"), [d, q + 2 * kv], Kind::Linear, heads("weight"));
+                let o = push(name("o"), [q, d], Kind::Linear, vec![hf("self_attn.o_proj.weight", d)]);
+                let i = c.intermediate_size;
+                let gate_up = push(
+                    name("gate_up"),
+                    [d, 2 * i],
+                    Kind::Linear,
+                    vec![hf("mlp.gate_proj.weight", i), hf("mlp.up_proj.weight", i)],
+                );
+                let down = push(name("down"), [i, d], Kind::Linear, vec![hf("mlp.down_proj.weight", d)]);
+                LayerIndex { input_norm, qkv, qkv_bias, q_norm, k_norm, o, o_bias, post_norm, gate_up, down }
+            })
+            .collect();
+        let norm = push("norm".into(), [1, d], Kind::Vector, vec![("model.norm.weight".into(), d)]);
+        let head = if c.tie_word_embeddings {
+            embed
+        } else {
+            push("head".into(), [c.vocab_size, d], Kind::Table, table("lm_head.weight"))
+        };
+        Self { specs, embed, layers, norm, head }
+    }
+
+    /// Number of scalar parameters.
+    pub fn num_params(&self) -> usize {
+        self.specs.iter().map(|s| s.shape[0] * s.shape[1]).sum()
+    }
+}
+
+impl ParamSpec {
+    /// Reads the parameter from Hugging Face tensors.
+    ///
+    /// # Errors
+    /// If a tensor is missing or has another shape.
+    pub fn load(&self, source: &dyn WeightSource) -> Result<Vec<f32>, PolicyError> {
+        let [rows, cols] = self.shape;
+        let mut out = vec![0f32; rows * cols];
+        let mut first = 0;
+        for (name, width) in &self.parts {
+            let tensor = source.load(name)?;
+            let want = self.hf_shape(*width);
+            if tensor.shape != want {
+                return Err(PolicyError::TensorShape {
+                    path: source.path().to_path_buf(),
+                    name: name.clone(),
+                    expected: want,
+                    found: tensor.shape,
+                });
+            }
+            match self.kind {
+                Kind::Table => out.copy_from_slice(&tensor.data),
+                Kind::Vector => out[first..first + width].copy_from_slice(&tensor.data),
+                Kind::Linear => transpose_into(&tensor.data, *width, rows, &mut out, cols, first),
+            }
+            first += width;
+        }
+        Ok(out)
+    }
+
+    fn hf_shape(&self, width: usize) -> Vec<usize> {
+        match self.kind {
+            Kind::Table => self.shape.to_vec(),
+            Kind::Linear => vec![width, self.shape[0]],
+            Kind::Vector => vec![width],
+        }
+    }
+
+    /// The Hugging Face tensors of a value of this parameter, `[rows · cols]` row-major.
+    pub fn to_hf(&self, data: &[f32]) -> Vec<(String, HostTensor)> {
+        let [rows, cols] = self.shape;
+        let mut first = 0;
+        let mut out = Vec::with_capacity(self.parts.len());
+        for (name, width) in &self.parts {
+            let part = match self.kind {
+                Kind::Table => data.to_vec(),
+                Kind::Vector => data[first..first + width].to_vec(),
+                Kind::Linear => {
+                    let mut part = vec![0f32; rows * width];
+                    for o in 0..*width {
+                        for i in 0..rows {
+                            part[o * rows + i] = data[i * cols + first + o];
+                        }
+                    }
+                    part
+                }
+            };
+            out.push((name.clone(), HostTensor { shape: self.hf_shape(*width), data: part }));
+            first += width;
+        }
+        out
+    }
+
+    /// True for norm weights and biases.
+    pub fn is_vector(&self) -> bool {
+        self.kind == Kind::Vector
+    }
+}
+
+/// Writes the transpose of `src [out, input]` into columns `first..` of `dst [input, dst_cols]`.
+fn transpose_into(src: &[f32], out: usize, input: usize, dst: &mut [f32], dst_cols: usize, first: usize) {
+    const TILE: usize = 16;
+    for i0 in (0..input).step_by(TILE) {
+        for o0 in (0..out).step_by(TILE) {
+            for i in i0..(i0 + TILE).min(input) {
+                for o in o0..(o0 + TILE).min(out) {
+                    dst[i * dst_cols + first + o] = src[o * input + i];
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The decoder against values from PyTorch and transformers (float64, rounded to float32), both ways of computing.
+use burn::tensor::Device;
+use rlvr_policies::config::ModelConfig;
+use rlvr_policies::decoder::{Compute, Decoder};
+use rlvr_policies::packed::{PackedBatch, PromptGroup};
+use rlvr_policies::weights::SafetensorsSource;
+use safetensors::SafeTensors;
+use std::path::PathBuf;
+
+const MODELS: [&str; 3] = ["tiny-llama", "tiny-qwen2", "tiny-qwen3"];
+const WAYS: [Compute; 2] = [Compute::Host, Compute::Composed];
+
+fn golden() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/golden")
+}
+
+fn decoder(name: &str, compute: Compute) -> Decoder {
+    let dir = golden().join("models").join(name);
+    let config = ModelConfig::from_hf_file(&dir.join("config.json")).unwrap();
+    Decoder::load(config, &SafetensorsSource::open_folder(&dir).unwrap(), &Device::flex()).unwrap().with_compute(compute)
+}
+
+struct Golden(Vec<u8>);
+impl Golden {
+    fn open(name: &str) -> Self {
+        Self(std::fs::read(golden().join(format!("{name}.safetensors"))).unwrap())
+    }
+    fn f32s(&self, key: &str) -> Vec<f32> {
+        let file = SafeTensors::deserialize(&self.0).unwrap();
+        let data = file.tensor(key).unwrap();
+        data.data().chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+    }
+    fn ids(&self, key: &str) -> (Vec<u32>, usize) {
+        let file = SafeTensors::deserialize(&self.0).unwrap();
+        let data = file.tensor(key).unwrap();
+        (data.data().chunks(4).map(|b| u32::from_le_bytes(b.try_into().unwrap())).collect(), data.shape()[1])
+    }
+}
+
+fn worst(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max)
+}
+
+/// Each row as a prompt of one token and a completion of the rest.
+fn rows_as_batch(ids: &[u32], width: usize) -> PackedBatch {
+    let groups: Vec<_> =
+        ids.chunks(width).map(|r| PromptGroup { prompt: &r[..1], completions: vec![&r[1..]] }).collect();
+    PackedBatch::new(&groups)
+}
+
+#[test]
+fn logits_and_logprobs() {
+    for name in MODELS {
+        let g = Golden::open(name);
+        let (ids, width) = g.ids("input_ids");
+        let want = g.f32s("logits");
+        for way in WAYS {
+            let decoder = decoder(name, way);
+            let logits: Vec<f32> = ids.chunks(width).flat_map(|row| decoder.logits(row)).collect();
+            // float32 PyTorch is itself up to 2.4e-5 from float64 here.
+            assert!(worst(&logits, &want) < 5e-5, "{name} {way:?} logits {}", worst(&logits, &want));
+            let batch = rows_as_batch(&ids, width);
+            for (key, temperature) in [("logps", 1.0), ("logps_temp0.7", 0.7)] {
+                let got = decoder.logprobs(&batch, temperature);
+                let diff = worst(&got.logprobs, &g.f32s(key));
+                assert!(diff < 3e-5, "{name} {way:?} {key} {diff}");
+            }
+            let entropy: Vec<f32> =
+                g.f32s("entropy").chunks(width).flat_map(|r| r[..width - 1].to_vec()).collect();
+            let diff = worst(&decoder.logprobs(&batch, 1.0).entropy, &entropy);
+            assert!(diff < 3e-5, "{name} {way:?} entropy {diff}");
+        }
+    }
+}
+
+#[test]
+fn gradients() {
+    for name in MODELS {
+        let g = Golden::open(name);
+        let (ids, width) = g.ids("input_ids");
+        let batch = rows_as_batch(&ids, width);
+        let n = batch.targets.len() as f32;
+        for (way, recompute) in [(Compute::Host, false), (Compute::Host, true), (Compute::Composed, false)] {
+            let decoder = decoder(name, way);
+            let mut grads = decoder.zero_gradients();
+            let mut loss = 0.0;
+            let mut mean = |s: &rlvr_policies::host::head::TargetStats| {
+                loss = -s.logprobs.iter().sum::<f32>() / n;
+                vec![-1.0 / n; s.logprobs.len()]
+            };
+            decoder.train(&batch, 1.0, recompute, &mut mean, &mut grads);
+            assert!((loss - g.f32s("grad_loss")[0]).abs() < 1e-5, "{name} {way:?} loss {loss}");
+            for (i, spec) in decoder.layout().specs.iter().enumerate() {
+                for (hf, tensor) in spec.to_hf(&grads.values(i)) {
+                    let want = g.f32s(&format!("grad.{hf}"));
+                    let scale = want.iter().fold(1e-3, |a: f32, b| a.max(b.abs()));
+                    let diff = worst(&tensor.data, &want) / scale;
+                    assert!(diff < 2e-5, "{name} {way:?} {hf}: relative {diff}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn greedy_decoding_with_left_padding() {
+    for name in MODELS {
+        let g = Golden::open(name);
+        let (ids, width) = g.ids("padded_ids");
+        let (mask, _) = g.ids("padded_mask");
+        let (want, new) = g.ids("greedy_ids_from_padded");
+        // The golden prompts are padded on either side; make it the left.
+        let prompts: Vec<Vec<u32>> = (ids.chunks(width).zip(mask.chunks(width)))
+            .map(|(ids, mask)| ids.iter().zip(mask).filter(|(_, m)| **m == 1).map(|(i, _)| *i).collect())
+            .collect();
+        for way in WAYS {
+            let decoder = decoder(name, way);
+            let starts: Vec<usize> = prompts.iter().map(|p| width - p.len()).collect();
+            let mut tokens: Vec<u32> = Vec::new();
+            for p in &prompts {
+                tokens.extend(std::iter::repeat_n(0, width - p.len()));
+                tokens.extend(p);
+            }
+            let mut cache = decoder.cache(&starts, width + new);
+            let mut logits = decoder.decode(&tokens, &mut cache);
+            let mut got: Vec<Vec<u32>> = vec![vec![]; prompts.len()];
+            for _ in 0..new {
+                let vocab = decoder.config().vocab_size;
+                let next: Vec<u32> = (logits.chunks(vocab))
+                    .map(|l| (0..vocab).max_by(|a, b| l[*a].total_cmp(&l[*b])).unwrap() as u32)
+                    .collect();
+                got.iter_mut().zip(&next).for_each(|(g, t)| g.push(*t));
+                logits = decoder.decode(&next, &mut cache);
+            }
+            // A row that has ended is padded in the golden file.
+            let eos = decoder.config().eos_token_ids.clone();
+            for (got, want) in got.iter().zip(want.chunks(new)) {
+                let end = want.iter().position(|t| eos.contains(t)).map_or(new, |p| p + 1);
+                assert_eq!(got[..end], want[..end], "{name} {way:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_group_sharing_its_prompt_equals_separate_sequences() {
+    let prompt: Vec<u32> = (5..40).collect();
+    let completions: Vec<Vec<u32>> = vec![(50..120).collect(), vec![7], (60..75).collect()];
+    let refs: Vec<&[u32]> = completions.iter().map(Vec::as_slice).collect();
+    let shared = PackedBatch::new(&[PromptGroup { prompt: &prompt, completions: refs.clone() }]);
+    let apart: Vec<_> = refs.iter().map(|c| PromptGroup { prompt: &prompt, completions: vec![c] }).collect();
+    let apart = PackedBatch::new(&apart);
+    for name in MODELS {
+        let run = |batch: &PackedBatch, way| {
+            let decoder = decoder(name, way);
+            let mut grads = decoder.zero_gradients();
+            let mut logprobs = vec![];
+            let mut loss = |s: &rlvr_policies::host::head::TargetStats| {
+                logprobs = s.logprobs.clone();
+                (0..s.logprobs.len()).map(|i| ((i * 7 % 11) as f32 - 5.0) / 50.0).collect()
+            };
+            decoder.train(batch, 0.9, false, &mut loss, &mut grads);
+            let all: Vec<Vec<f32>> = (0..decoder.params().len()).map(|i| grads.values(i)).collect();
+            (logprobs, all)
+        };
+        let (lp, g) = run(&shared, Compute::Host);
+        for (batch, way) in [(&apart, Compute::Host), (&shared, Compute::Composed)] {
+            let (lp2, g2) = run(batch, way);
+            assert!(worst(&lp, &lp2) < 3e-5);
+            for (a, b) in g.iter().zip(&g2) {
+                let scale = b.iter().fold(1e-2, |m: f32, v| m.max(v.abs()));
+                assert!(worst(a, b) / scale < 5e-5, "{name} {way:?} {}", worst(a, b) / scale);
+            }
+        }
+    }
+}
+
+#[test]
+fn decoding_agrees_with_the_full_pass_and_does_not_depend_on_the_batch() {
+    for name in MODELS {
+        let decoder = decoder(name, Compute::Host);
+        let prompt: Vec<u32> = (10..45).collect();
+        let next: Vec<u32> = (100..120).collect();
+        let vocab = decoder.config().vocab_size;
+        let full = decoder.logits(&[prompt.clone(), next.clone()].concat());
+        let run = |copies: usize| {
+            let mut cache = decoder.cache(&[0], 60);
+            let mut all = decoder.decode(&prompt, &mut cache);
+            let mut cache = cache.select_rows(&decoder, &vec![0; copies], 60);
+            for t in &next {
+                all.extend(&decoder.decode(&vec![*t; copies], &mut cache)[..vocab]);
+            }
+            all
+        };
+        let one = run(1);
+        assert!(worst(&one, &full[(prompt.len() - 1) * vocab..]) < 5e-5, "{name}");
+        for copies in [2, 3, 8, 17, 33] {
+            assert_eq!(worst(&one, &run(copies)), 0.0, "{name} {copies}");
+        }
+    }
+}

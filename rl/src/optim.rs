@@ -1,0 +1,179 @@
+//! AdamW (arXiv:1711.05101, algorithm 2) with f32 state and gradient clipping by the global norm.
+//!
+//! Same arithmetic as `torch.optim.AdamW`: decoupled decay `p ← p·(1 − lr·wd)`, then
+//! `p ← p − lr/(1 − β₁ᵗ) · m / (√v/√(1 − β₂ᵗ) + ε)`. Weight decay, if any, applies to every parameter.
+use burn::tensor::Tensor;
+use rayon::prelude::*;
+use rlvr_policies::decoder::{Compute, Decoder};
+use rlvr_policies::gradients::Gradients;
+
+/// Settings of [`AdamW`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdamWConfig {
+    /// β₁ and β₂, in [0, 1).
+    pub betas: [f64; 2],
+    /// ε, added to the root of the second moment.
+    pub eps: f64,
+    /// Decoupled weight decay, a step and unit of learning rate.
+    pub weight_decay: f64,
+    /// Gradients are scaled so that their global norm is at most this; 0 or less turns clipping off.
+    pub max_grad_norm: f64,
+}
+
+/// First and second moments, in the order of the decoder's parameters.
+#[derive(Debug, Clone)]
+enum Moments {
+    Host(Vec<[Vec<f32>; 2]>),
+    Device(Vec<[Tensor<2>; 2]>),
+}
+
+/// AdamW and its state.
+#[derive(Debug, Clone)]
+pub struct AdamW {
+    config: AdamWConfig,
+    steps: u64,
+    moments: Moments,
+}
+
+/// Elements that one task updates.
+const BLOCK: usize = 1 << 14;
+
+impl AdamW {
+    /// Fresh state for a decoder.
+    pub fn new(config: AdamWConfig, decoder: &Decoder) -> Self {
+        let specs = &decoder.layout().specs;
+        let moments = match decoder.compute() {
+            Compute::Host => {
+                Moments::Host(specs.iter().map(|s| [(); 2].map(|()| vec![0.0; s.shape[0] * s.shape[1]])).collect())
+            }
+            Compute::Composed => {
+                let zeros = |s: [usize; 2]| [(); 2].map(|()| Tensor::zeros(s, decoder.device()));
+                Moments::Device(specs.iter().map(|s| zeros(s.shape)).collect())
+            }
+        };
+        Self { config, steps: 0, moments }
+    }
+
+    /// Updates done.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// One update at learning rate `lr`. Returns the global gradient norm before clipping; if it is not finite, nothing
+    /// is changed.
+    pub fn step(&mut self, decoder: &mut Decoder, grads: &Gradients, lr: f64) -> f64 {
+        let norm = grads.global_norm();
+        if !norm.is_finite() {
+            return norm;
+        }
+        let c = self.config;
+        let clip = if c.max_grad_norm > 0.0 { (c.max_grad_norm / (norm + 1e-6)).min(1.0) } else { 1.0 };
+        self.steps += 1;
+        let correction = c.betas.map(|b| 1.0 - b.powf(self.steps as f64));
+        match (&mut self.moments, grads) {
+            (Moments::Host(moments), Gradients::Host(grads)) => {
+                let k = Coefficients::new(&c, lr, clip, correction);
+                decoder.update_on_host(|i, _, p| {
+                    let [m, v] = &mut moments[i];
+                    (p.par_chunks_mut(BLOCK))
+                        .zip(m.par_chunks_mut(BLOCK))
+                        .zip(v.par_chunks_mut(BLOCK))
+                        .zip(grads[i].par_chunks(BLOCK))
+                        .for_each(|(((p, m), v), g)| k.update(p, m, v, g));
+                });
+            }
+            (Moments::Device(moments), Gradients::Device(grads)) => {
+                decoder.update_on_device(|i, p| {
+                    let g = grads[i].clone() * clip;
+                    let [m, v] = &mut moments[i];
+                    *m = m.clone() * c.betas[0] + g.clone() * (1.0 - c.betas[0]);
+                    *v = v.clone() * c.betas[1] + g.square() * (1.0 - c.betas[1]);
+                    let root = v.clone().sqrt() / correction[1].sqrt() + c.eps;
+                    p * (1.0 - lr * c.weight_decay) - m.clone() / root * (lr / correction[0])
+                });
+            }
+            _ => unreachable!("gradients and moments come from the same decoder"),
+        }
+        norm
+    }
+
+    /// The moments as named host tensors, `("m.<param>", …)` and `("v.<param>", …)`.
+    pub fn state(&self, decoder: &Decoder) -> Vec<(String, [usize; 2], Vec<f32>)> {
+        let mut out = Vec::new();
+        for (i, spec) in decoder.layout().specs.iter().enumerate() {
+            for (j, kind) in ["m", "v"].into_iter().enumerate() {
+                let values = match &self.moments {
+                    Moments::Host(m) => m[i][j].clone(),
+                    Moments::Device(m) => m[i][j].clone().into_data().convert::<f32>().try_to_vec().unwrap_or_default(),
+                };
+                out.push((format!("{kind}.{}", spec.name), spec.shape, values));
+            }
+        }
+        out
+    }
+
+    /// Restores state written by [`Self::state`].
+    ///
+    /// # Errors
+    /// The name of a moment that is missing or has another size.
+    pub fn restore(
+        &mut self,
+        decoder: &Decoder,
+        steps: u64,
+        mut take: impl FnMut(&str) -> Option<Vec<f32>>,
+    ) -> Result<(), String> {
+        for (i, spec) in decoder.layout().specs.iter().enumerate() {
+            for (j, kind) in ["m", "v"].into_iter().enumerate() {
+                let name = format!("{kind}.{}", spec.name);
+                let values = take(&name).filter(|v| v.len() == spec.shape[0] * spec.shape[1]).ok_or(name)?;
+                match &mut self.moments {
+                    Moments::Host(m) => m[i][j] = values,
+                    Moments::Device(m) => {
+                        m[i][j] = Tensor::from_data(burn::tensor::TensorData::new(values, spec.shape), decoder.device());
+                    }
+                }
+            }
+        }
+        self.steps = steps;
+        Ok(())
+    }
+}
+
+/// The numbers of one update, in f32 as the parameters are.
+#[derive(Clone, Copy)]
+struct Coefficients {
+    beta1: f32,
+    one_minus_beta1: f32,
+    beta2: f32,
+    one_minus_beta2: f32,
+    decay: f32,
+    step_size: f32,
+    root_scale: f32,
+    eps: f32,
+    clip: f32,
+}
+
+impl Coefficients {
+    fn new(c: &AdamWConfig, lr: f64, clip: f64, correction: [f64; 2]) -> Self {
+        Self {
+            beta1: c.betas[0] as f32,
+            one_minus_beta1: (1.0 - c.betas[0]) as f32,
+            beta2: c.betas[1] as f32,
+            one_minus_beta2: (1.0 - c.betas[1]) as f32,
+            decay: (1.0 - lr * c.weight_decay) as f32,
+            step_size: (lr / correction[0]) as f32,
+            root_scale: (1.0 / correction[1].sqrt()) as f32,
+            eps: c.eps as f32,
+            clip: clip as f32,
+        }
+    }
+
+    fn update(&self, p: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32]) {
+        for (((p, m), v), g) in p.iter_mut().zip(m).zip(v).zip(g) {
+            let g = *g * self.clip;
+            *m = self.beta1 * *m + self.one_minus_beta1 * g;
+            *v = self.beta2 * *v + self.one_minus_beta2 * g * g;
+            *p = *p * self.decay - self.step_size * *m / (v.sqrt() * self.root_scale + self.eps);
+        }
+    }
+}
