@@ -1,1 +1,19 @@
-//! stub
+//! Language models that can be sampled from and differentiated, and the files they come from.
+
+pub mod chat_template;
+pub mod config;
+pub mod error;
+mod gguf_tokenizer;
+pub mod hub;
+pub mod save;
+pub mod source;
+pub mod tokenizer;
+pub mod weights;
+
+pub use chat_template::ChatTemplate;
+pub use config::{Architecture, ModelConfig, RopeScaling};
+pub use error::PolicyError;
+pub use save::{PolicyAssets, SaveDtype, save_hf};
+pub use source::PolicyFiles;
+pub use tokenizer::Tokenizer;
+pub use weights::{HostTensor, MemorySource, WeightSource, check_weights, expected_tensors};
