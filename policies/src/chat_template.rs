@@ -254,3 +254,84 @@ fn strftime(seconds: u64, format: &str) -> Result<String, Error> {
     }
     Ok(out)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{golden, golden_json};
+
+    fn template(source: &str) -> Result<ChatTemplate, PolicyError> {
+        ChatTemplate::new(source, Path::new("chat_template.jinja"), &BTreeMap::new())
+    }
+
+    fn render(source: &str) -> String {
+        template(source).unwrap().render(&[json!({"role": "user", "content": "hi"})], true).unwrap()
+    }
+
+    #[test]
+    fn renders_as_transformers_does() {
+        let golden = golden_json("policy/chat.json");
+        let text = |key: &str| golden[key].as_str().unwrap().to_owned();
+        let tokens = ["bos_token", "eos_token"].map(|k| (k.to_owned(), text(k))).into();
+        let template = ChatTemplate::new(&text("template"), Path::new("x"), &tokens).unwrap();
+        for case in golden["cases"].as_array().unwrap() {
+            let messages = case["messages"].as_array().unwrap();
+            let found = template.render(messages, case["add_generation_prompt"] == true).unwrap();
+            assert_eq!(found, case["text"].as_str().unwrap());
+        }
+    }
+
+    #[test]
+    fn templates_of_the_golden_models() {
+        for name in ["tiny-llama", "tiny-qwen2", "tiny-qwen3"] {
+            let chat = golden_json(&format!("{name}.json"))["chat"].clone();
+            let source =
+                std::fs::read_to_string(golden(&format!("models/{name}/chat_template.jinja"))).unwrap();
+            let found =
+                template(&source).unwrap().render(chat["messages"].as_array().unwrap(), true).unwrap();
+            assert_eq!(found, chat["text"].as_str().unwrap());
+        }
+    }
+
+    #[test]
+    fn errors_carry_the_line() {
+        let message = template("a\nb {{ x \n").unwrap_err().to_string();
+        assert!(message.contains("chat_template.jinja, line 2"), "{message}");
+        let raising = template("\n\n{{ raise_exception('no ' ~ messages[0].role) }}").unwrap();
+        let message = raising.render(&[json!({"role": "tool"})], true).unwrap_err().to_string();
+        assert!(message.ends_with("line 3: no tool"), "{message}");
+        let message = template("{{ messages[0].content.nope() }}").unwrap();
+        let message = message.render(&[json!({"content": "x"})], true).unwrap_err().to_string();
+        assert!(message.contains("line 1") && message.contains("nope"), "{message}");
+    }
+
+    #[test]
+    fn json_like_python() {
+        assert_eq!(render(r#"{{ [1, "é<", {"a": none}] | tojson }}"#), r#"[1, "é<", {"a": null}]"#);
+        assert_eq!(render(r#"{{ ["é😀"] | tojson(ensure_ascii=true) }}"#), r#"["\u00e9\ud83d\ude00"]"#);
+        assert_eq!(render("{{ {'a': [1]} | tojson(indent=2) }}"), "{\n  \"a\": [\n    1\n  ]\n}");
+    }
+
+    #[test]
+    fn variables_and_generation_tags() {
+        assert_eq!(
+            render("a{%- generation -%} b {% endgeneration %}c {% raw %}{% x %}{% endraw %}"),
+            "ab c {% x %}"
+        );
+        let t = template("{{ enable_thinking }}").unwrap().with_variable("enable_thinking", false);
+        assert_eq!(t.render(&[json!({})], true).unwrap(), "False");
+    }
+
+    #[test]
+    fn dates() {
+        let check = |seconds, format: &str, expected: &str| {
+            assert_eq!(strftime(seconds, format).unwrap(), expected);
+        };
+        check(0, "%d %b %Y %A", "01 Jan 1970 Thursday");
+        check(951_782_400, "%Y-%m-%d %j %a", "2000-02-29 060 Tue");
+        check(1_704_067_199, "%d %B %y %H:%M:%S %I %p %%", "31 December 23 23:59:59 11 PM %");
+        assert!(strftime(0, "%Q").is_err());
+    }
+}

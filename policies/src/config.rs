@@ -489,3 +489,141 @@ impl<'a> Keys<'a> {
         token_ids(self.map, key).ok_or_else(|| self.wrong(key, "is not a token id or a list of them"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::golden_json;
+
+    /// transformers computes the frequencies in f32.
+    const F32_RELATIVE: f64 = 4e-7;
+
+    fn parse(value: &Value) -> Result<ModelConfig, PolicyError> {
+        ModelConfig::from_hf_json(value, Path::new("config.json"))
+    }
+
+    fn base() -> Value {
+        json!({
+            "model_type": "llama", "vocab_size": 32, "hidden_size": 64, "intermediate_size": 96,
+            "num_hidden_layers": 2, "num_attention_heads": 4,
+        })
+    }
+
+    fn with(changes: Value) -> Value {
+        let mut value = base();
+        for (key, v) in changes.as_object().unwrap() {
+            value[key] = v.clone();
+        }
+        value
+    }
+
+    #[test]
+    fn golden_configs_parse_and_survive_writing() {
+        for (name, architecture, bias, qk_norm, tied, head_dim) in [
+            ("tiny-llama", Architecture::Llama, false, false, false, 16),
+            ("tiny-qwen2", Architecture::Qwen2, true, false, true, 16),
+            ("tiny-qwen3", Architecture::Qwen3, false, true, false, 32),
+        ] {
+            let config = parse(&golden_json(&format!("models/{name}/config.json"))).unwrap();
+            assert_eq!(config.architecture, architecture);
+            assert_eq!((config.attention_bias, config.qk_norm), (bias, qk_norm), "{name}");
+            assert_eq!((config.tie_word_embeddings, config.head_dim), (tied, head_dim), "{name}");
+            assert_eq!((config.num_layers, config.num_heads, config.num_groups()), (3, 4, 2));
+            assert_eq!(config.eos_token_ids, [2]);
+            assert_eq!(parse(&config.to_hf_json()).unwrap(), config);
+        }
+    }
+
+    #[test]
+    fn defaults_are_those_of_transformers() {
+        let config = parse(&base()).unwrap();
+        assert_eq!((config.num_kv_heads, config.head_dim, config.max_position_embeddings), (4, 16, 2048));
+        assert_eq!((config.rms_norm_eps, config.rope_theta), (1e-6, 1e4));
+        assert_eq!((config.bos_token_id, config.eos_token_ids.len(), config.pad_token_id), (None, 0, None));
+        assert_eq!(parse(&with(json!({"model_type": "qwen3"}))).unwrap().head_dim, 128);
+        let ids = parse(&with(json!({"eos_token_id": [3, 4], "head_dim": null}))).unwrap();
+        assert_eq!((ids.eos_token_ids.as_slice(), ids.head_dim), (&[3u32, 4][..], 16));
+    }
+
+    #[test]
+    fn both_layouts_of_rope_settings_mean_the_same() {
+        let llama3 = json!({
+            "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192,
+        });
+        let mut old = llama3.clone();
+        old["type"] = json!("llama3");
+        let mut new = llama3;
+        new["rope_type"] = json!("llama3");
+        new["rope_theta"] = json!(500_000.0);
+        let old = parse(&with(json!({"rope_scaling": old, "rope_theta": 500_000.0}))).unwrap();
+        let new = parse(&with(json!({"rope_parameters": new, "rope_theta": 1.0}))).unwrap();
+        assert_eq!(old, new);
+        assert!(matches!(old.rope_scaling, RopeScaling::Llama3 { factor: 8.0, .. }));
+        assert_eq!(parse(&old.to_hf_json()).unwrap(), old);
+    }
+
+    #[test]
+    fn frequencies_equal_those_of_transformers() {
+        for case in golden_json("policy/rope.json").as_array().unwrap() {
+            let config = parse(&case["config"]).unwrap();
+            let expected: Vec<f64> = serde_json::from_value(case["inv_freq"].clone()).unwrap();
+            let found = config.rope_inv_freq();
+            assert_eq!(found.len(), expected.len());
+            for (a, b) in found.iter().zip(&expected) {
+                assert!((a / b - 1.0).abs() < F32_RELATIVE, "{a} {b} {:?}", config.rope_scaling);
+            }
+        }
+    }
+
+    #[test]
+    fn mistral_is_limited_to_its_window() {
+        let mistral = |window: Value| {
+            let changes =
+                json!({"model_type": "mistral", "max_position_embeddings": 512, "sliding_window": window});
+            parse(&with(changes)).unwrap().max_position_embeddings
+        };
+        assert_eq!(mistral(json!(null)), 512);
+        assert_eq!(mistral(json!(1024)), 512);
+        assert_eq!(mistral(json!(128)), 128);
+    }
+
+    #[test]
+    fn errors_name_the_key() {
+        for (changes, expected) in [
+            (json!({"model_type": "gpt2"}), "`model_type` = \"gpt2\" is not supported"),
+            (json!({"model_type": "mixtral"}), "`model_type`"),
+            (json!({"model_type": null}), "`model_type` is missing"),
+            (json!({"hidden_size": null}), "`hidden_size` is missing"),
+            (json!({"hidden_size": 0}), "`hidden_size` = 0"),
+            (json!({"hidden_size": "64"}), "`hidden_size` = \"64\""),
+            (json!({"hidden_size": u64::MAX}), "`hidden_size`"),
+            (json!({"hidden_size": 66}), "`head_dim`"),
+            (json!({"head_dim": 15}), "`head_dim` = 15 is odd"),
+            (json!({"num_key_value_heads": 3}), "`num_key_value_heads` = 3"),
+            (json!({"mlp_bias": true}), "`mlp_bias`"),
+            (json!({"hidden_act": "gelu"}), "`hidden_act` = \"gelu\""),
+            (json!({"use_sliding_window": true}), "`use_sliding_window`"),
+            (json!({"layer_types": ["full_attention", "sliding_attention"]}), "`layer_types`"),
+            (json!({"num_experts": 8}), "`num_experts`"),
+            (json!({"quantization_config": {"bits": 4}}), "`quantization_config`"),
+            (json!({"rms_norm_eps": -1.0}), "`rms_norm_eps`"),
+            (
+                json!({"rope_scaling": {"type": "dynamic", "factor": 2.0}}),
+                "`rope_scaling.type` = \"dynamic\"",
+            ),
+            (json!({"rope_parameters": {"rope_type": "yarn", "factor": 2.0}}), "`rope_parameters.rope_type`"),
+            (json!({"rope_parameters": {"full_attention": {"rope_type": "default"}}}), "`rope_parameters`"),
+            (json!({"rope_scaling": {"type": "linear"}}), "`rope_scaling.factor` is missing"),
+            (json!({"partial_rotary_factor": 0.5}), "`partial_rotary_factor`"),
+            (json!({"eos_token_id": 32}), "`eos_token_id` = 32"),
+            (json!({"eos_token_id": "</s>"}), "`eos_token_id`"),
+        ] {
+            let message = parse(&with(changes.clone())).unwrap_err().to_string();
+            assert!(
+                message.starts_with("config.json: ") && message.contains(expected),
+                "{changes}: {message}"
+            );
+        }
+        assert!(parse(&json!([])).is_err());
+    }
+}

@@ -203,3 +203,226 @@ impl Progress for LoggedProgress {
 
     fn finish(&mut self) {}
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::golden;
+    use crate::source::PolicyFiles;
+
+    /// A hub of one repository, `owner/tiny`, as far as a client notices; it keeps the requests.
+    struct Server {
+        endpoint: String,
+        requests: Arc<Mutex<Vec<String>>>,
+        files: Arc<Mutex<Vec<(String, Vec<u8>)>>>,
+        sha: Arc<Mutex<String>>,
+    }
+
+    impl Server {
+        fn start() -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let mut files = Vec::new();
+            for entry in std::fs::read_dir(golden("models/tiny-qwen2")).unwrap() {
+                let path = entry.unwrap().path();
+                files.push((
+                    path.file_name().unwrap().to_str().unwrap().into(),
+                    std::fs::read(&path).unwrap(),
+                ));
+            }
+            let server = Self {
+                endpoint: format!("http://{}", listener.local_addr().unwrap()),
+                requests: Arc::default(),
+                files: Arc::new(Mutex::new(files)),
+                sha: Arc::new(Mutex::new("c0ffee".into())),
+            };
+            let (requests, files, sha) = (server.requests.clone(), server.files.clone(), server.sha.clone());
+            std::thread::spawn(move || {
+                for stream in listener.incoming() {
+                    let _ = answer(stream.unwrap(), &requests, &files.lock().unwrap(), &sha.lock().unwrap());
+                }
+            });
+            server
+        }
+
+        fn options(&self, cache: &Path, offline: bool) -> HubOptions {
+            HubOptions {
+                endpoint: self.endpoint.clone(),
+                cache: cache.into(),
+                token: Some("abc".into()),
+                offline,
+            }
+        }
+
+        fn take_requests(&self) -> Vec<String> {
+            std::mem::take(&mut self.requests.lock().unwrap())
+        }
+    }
+
+    fn answer(
+        mut stream: TcpStream,
+        requests: &Mutex<Vec<String>>,
+        files: &[(String, Vec<u8>)],
+        sha: &str,
+    ) -> std::io::Result<()> {
+        let (mut path, mut range, mut token) = (String::new(), None, String::new());
+        for line in BufReader::new(stream.try_clone()?).lines() {
+            let line = line?;
+            if line.is_empty() {
+                break;
+            }
+            if let Some(rest) = line.strip_prefix("GET ") {
+                path = rest.split(' ').next().unwrap().into();
+            }
+            if let Some((name, value)) = line.split_once(": ") {
+                match name.to_lowercase().as_str() {
+                    "range" => {
+                        range = value.strip_prefix("bytes=").and_then(|r| {
+                            r.split_once('-')
+                                .map(|(a, b)| (a.parse::<usize>().unwrap(), b.parse::<usize>().ok()))
+                        })
+                    }
+                    "authorization" => token = value.into(),
+                    _ => {}
+                }
+            }
+        }
+        requests.lock().unwrap().push(path.clone());
+        let file = path.strip_prefix("/owner/tiny/resolve/main/");
+        let file = file.and_then(|name| files.iter().find(|(n, _)| n == name));
+        let (status, headers, body) = if token != "Bearer abc" {
+            ("401 Unauthorized", String::new(), Vec::new())
+        } else if path == "/api/models/owner/tiny/revision/main" {
+            let siblings: Vec<_> = files.iter().map(|(n, _)| serde_json::json!({"rfilename": n})).collect();
+            let info = serde_json::json!({"sha": sha, "siblings": siblings});
+            ("200 OK", String::new(), info.to_string().into_bytes())
+        } else if let Some((name, content)) = file {
+            let (from, to) = range.unwrap_or((0, None));
+            let to = to.map_or(content.len(), |to| (to + 1).min(content.len()));
+            let headers = format!(
+                "ETag: \"{sha}-{name}\"\r\nX-Repo-Commit: {sha}\r\nContent-Range: bytes {from}-{}/{}\r\n",
+                to - 1,
+                content.len()
+            );
+            ("206 Partial Content", headers, content[from..to].to_vec())
+        } else {
+            ("404 Not Found", String::new(), Vec::new())
+        };
+        write!(
+            stream,
+            "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n{headers}\r\n",
+            body.len()
+        )?;
+        stream.write_all(&body)
+    }
+
+    #[test]
+    fn downloads_once_then_uses_the_cache() {
+        let (server, dir) = (Server::start(), tempfile::tempdir().unwrap());
+        let (online, offline) = (server.options(dir.path(), false), server.options(dir.path(), true));
+        let message = fetch("owner/tiny", &offline).unwrap_err().to_string();
+        assert!(message.contains("HF_HUB_OFFLINE") && server.take_requests().is_empty(), "{message}");
+
+        let policy = PolicyFiles::open_with("owner/tiny", &online).unwrap();
+        assert_eq!(policy.source, dir.path().join("models--owner--tiny/snapshots/c0ffee"));
+        assert_eq!(policy.config.architecture, crate::config::Architecture::Qwen2);
+        assert!(policy.chat_template.is_some());
+        assert!(server.take_requests().len() > 6);
+
+        fetch("owner/tiny", &online).unwrap();
+        assert_eq!(server.take_requests(), ["/api/models/owner/tiny/revision/main"], "unchanged: only asked");
+        PolicyFiles::open_with("owner/tiny", &offline).unwrap();
+        assert_eq!(server.take_requests(), [""; 0]);
+
+        *server.sha.lock().unwrap() = "decade".into();
+        let folder = fetch("owner/tiny", &online).unwrap();
+        assert!(folder.ends_with("snapshots/decade"), "{}", folder.display());
+        assert_eq!(fetch("owner/tiny", &offline).unwrap(), folder);
+        let gone = HubOptions { endpoint: "http://127.0.0.1:9".into(), ..online };
+        assert_eq!(fetch("owner/tiny", &gone).unwrap(), folder, "no server: the cached copy");
+    }
+
+    #[test]
+    fn shards_are_found_through_the_index() {
+        let (server, dir) = (Server::start(), tempfile::tempdir().unwrap());
+        let mut files = server.files.lock().unwrap();
+        let weights = files.iter_mut().find(|(name, _)| name == WEIGHTS).unwrap();
+        weights.0 = "model-00001-of-00001.safetensors".into();
+        let source = crate::weights::SafetensorsSource::open_folder(&golden("models/tiny-qwen2")).unwrap();
+        let names = crate::weights::WeightSource::names(&source);
+        let map: serde_json::Map<_, _> =
+            names.into_iter().map(|n| (n, "model-00001-of-00001.safetensors".into())).collect();
+        files.push((INDEX.into(), serde_json::json!({"weight_map": map}).to_string().into_bytes()));
+        drop(files);
+        let options = server.options(dir.path(), false);
+        PolicyFiles::open_with("owner/tiny", &options).unwrap();
+        server.files.lock().unwrap().retain(|(name, _)| !name.starts_with("model-"));
+        *server.sha.lock().unwrap() = "decade".into();
+        let message =
+            fetch("owner/tiny", &server.options(&dir.path().join("other"), false)).unwrap_err().to_string();
+        assert!(message.contains("no model-00001-of-00001.safetensors, which its index lists"), "{message}");
+    }
+
+    #[test]
+    fn what_the_server_refuses_is_explained() {
+        let (server, dir) = (Server::start(), tempfile::tempdir().unwrap());
+        let options = server.options(dir.path(), false);
+        let error = |repo: &str, options: &HubOptions, expected: &str| {
+            let message = fetch(repo, options).unwrap_err().to_string();
+            assert!(message.contains(repo) && message.contains(expected), "{message}");
+        };
+        error("owner/other", &options, "is the id right?");
+        error("owner/tiny", &HubOptions { token: None, ..options.clone() }, "set HF_TOKEN");
+        error(
+            "owner/tiny",
+            &HubOptions { endpoint: "http://127.0.0.1:9".into(), ..options.clone() },
+            "list files",
+        );
+        server.files.lock().unwrap().retain(|(name, _)| name != "tokenizer.json");
+        error("owner/tiny", &options, "it has no tokenizer.json");
+        server.files.lock().unwrap().retain(|(name, _)| name != WEIGHTS);
+        error("owner/tiny", &options, "it has neither model.safetensors nor");
+    }
+
+    #[test]
+    fn settings_come_from_the_environment() {
+        let from = |pairs: &[(&str, &str)]| {
+            HubOptions::from_variables(|name| {
+                pairs.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned())
+            })
+        };
+        let options = from(&[("HF_HOME", "h"), ("HF_ENDPOINT", "http://mirror/"), ("HF_HUB_OFFLINE", "1")]);
+        assert_eq!(
+            (options.endpoint.as_str(), options.cache.as_path()),
+            ("http://mirror", Path::new("h/hub"))
+        );
+        assert!(options.offline && options.token.is_none());
+        let options =
+            from(&[("HF_HUB_CACHE", "c"), ("HF_TOKEN", "t"), ("HF_HUB_OFFLINE", "0"), ("HF_HOME", "h")]);
+        assert_eq!((options.cache.as_path(), options.token.as_deref()), (Path::new("c"), Some("t")));
+        assert!(!options.offline && options.endpoint == "https://huggingface.co");
+        assert_eq!(from(&[("XDG_CACHE_HOME", "x")]).cache, Path::new("x/huggingface/hub"));
+    }
+
+    #[test]
+    fn repository_ids() {
+        for (spec, expected) in [
+            ("owner/name", true),
+            ("HuggingFaceTB/SmolLM2-135M-Instruct", true),
+            ("o/n.v1_2", true),
+            ("name", false),
+            ("a/b/c", false),
+            ("./a", false),
+            ("../a", false),
+            ("/a", false),
+            ("a/..", false),
+            ("a/b c", false),
+            ("", false),
+        ] {
+            assert_eq!(is_repo_id(spec), expected, "{spec}");
+        }
+    }
+}

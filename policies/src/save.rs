@@ -221,3 +221,133 @@ fn write_atomic(
     let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(dir).and_then(|d| d.sync_all()).map_err(PolicyError::write(dir))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::golden;
+    use crate::source::PolicyFiles;
+    use crate::weights::{MemorySource, WeightSource};
+
+    fn tiny(name: &str) -> PolicyFiles {
+        PolicyFiles::open_folder(&golden("models").join(name)).unwrap()
+    }
+
+    fn save(policy: &PolicyFiles, dir: &Path, dtype: SaveDtype) -> Result<(), PolicyError> {
+        save_hf(dir, &policy.config, &*policy.weights, dtype, &policy.assets)
+    }
+
+    fn names(dir: &Path) -> Vec<String> {
+        let mut names: Vec<_> =
+            fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_saved_folder_opens_as_the_same_policy() {
+        for name in ["tiny-llama", "tiny-qwen2", "tiny-qwen3"] {
+            let dir = tempfile::tempdir().unwrap();
+            let original = tiny(name);
+            // The second time over the first.
+            for _ in 0..2 {
+                save(&original, &dir.path().join("final"), SaveDtype::F32).unwrap();
+            }
+            let dir = dir.path().join("final");
+            assert_eq!(
+                names(&dir),
+                [
+                    "chat_template.jinja",
+                    "config.json",
+                    "generation_config.json",
+                    "model.safetensors",
+                    "tokenizer.json",
+                    "tokenizer_config.json",
+                ]
+            );
+            let saved = PolicyFiles::open_folder(&dir).unwrap();
+            assert_eq!(saved.config, original.config);
+            assert_eq!(saved.weights.names(), original.weights.names());
+            for tensor in saved.weights.names() {
+                assert_eq!(saved.weights.load(&tensor).unwrap(), original.weights.load(&tensor).unwrap());
+            }
+            assert_eq!(saved.assets.tokenizer_json, original.assets.tokenizer_json);
+            assert_eq!(saved.assets.tokenizer_config, original.assets.tokenizer_config);
+            assert_eq!(saved.chat_template.unwrap().source(), original.chat_template.unwrap().source());
+        }
+    }
+
+    #[test]
+    fn narrow_formats_round_to_nearest_even() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("x.safetensors");
+        // Halfway between two bf16 values, to the even one; a NaN and an infinity stay.
+        let data =
+            vec![1.0, f32::from_bits(0x3f80_8000), f32::from_bits(0x3f81_8000), f32::NAN, f32::INFINITY];
+        let tensors = [("x".to_owned(), vec![5])];
+        let load = |_: &str| Ok(HostTensor { shape: vec![5], data: data.clone() });
+        write_safetensors(&file, &tensors, SaveDtype::BF16, load).unwrap();
+        let read = crate::weights::SafetensorsSource::open_file(&file).unwrap().load("x").unwrap().data;
+        assert_eq!(read[..3], [1.0, 1.0, f32::from_bits(0x3f82_0000)]);
+        assert!(read[3].is_nan() && read[4].is_infinite());
+        let load = |_: &str| Ok(HostTensor { shape: vec![5], data: vec![0.0, 1.0, 7e4, 0.0, 0.0] });
+        let message = write_safetensors(&file, &tensors, SaveDtype::F16, load).unwrap_err().to_string();
+        assert!(message.contains("`x` holds 70000"), "{message}");
+        assert_eq!(
+            names(dir.path()),
+            ["x.safetensors"],
+            "a failed write leaves the old file and nothing else"
+        );
+        assert_eq!(
+            crate::weights::SafetensorsSource::open_file(&file).unwrap().load("x").unwrap().data[0],
+            1.0
+        );
+    }
+
+    #[test]
+    fn a_tied_head_is_not_stored_and_a_missing_tensor_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let policy = tiny("tiny-qwen2");
+        let mut weights = MemorySource::new();
+        for name in policy.weights.names() {
+            weights.insert(name.clone(), policy.weights.load(&name).unwrap());
+        }
+        weights.insert("lm_head.weight", policy.weights.load("model.embed_tokens.weight").unwrap());
+        save_hf(dir.path(), &policy.config, &weights, SaveDtype::BF16, &policy.assets).unwrap();
+        assert!(!PolicyFiles::open_folder(dir.path()).unwrap().weights.contains("lm_head.weight"));
+        let config: Value =
+            serde_json::from_slice(&fs::read(dir.path().join("config.json")).unwrap()).unwrap();
+        assert_eq!((&config["dtype"], &config["torch_dtype"]), (&json!("bfloat16"), &json!("bfloat16")));
+        let empty = MemorySource::new();
+        let other = dir.path().join("other");
+        let message =
+            save_hf(&other, &policy.config, &empty, SaveDtype::F32, &policy.assets).unwrap_err().to_string();
+        assert!(message.contains("no tensor `model.embed_tokens.weight`"), "{message}");
+        assert_eq!(names(&other), [""; 0], "nothing half-written");
+    }
+
+    #[test]
+    fn an_unwritable_place_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, "x").unwrap();
+        let message = save(&tiny("tiny-llama"), &file.join("final"), SaveDtype::F32).unwrap_err().to_string();
+        assert!(message.starts_with("cannot write") && message.contains("final"), "{message}");
+    }
+
+    /// Writes policies of every origin under `RLVR_SAVE_TO`, for `tests/golden/check_saved_folders.py`, which loads them
+    /// with transformers.
+    #[test]
+    fn folders_for_transformers() {
+        let Some(to) = std::env::var_os("RLVR_SAVE_TO").map(PathBuf::from) else { return };
+        for name in ["tiny-llama", "tiny-qwen2", "tiny-qwen3"] {
+            save(&tiny(name), &to.join(name), SaveDtype::F32).unwrap();
+        }
+        for name in ["tiny-llama", "tiny-qwen2"] {
+            let gguf = PolicyFiles::open_gguf(&golden(&format!("policy/{name}.gguf"))).unwrap();
+            save(&gguf, &to.join(format!("{name}-gguf")), SaveDtype::BF16).unwrap();
+        }
+        let (config, weights, assets) = crate::source::tests::character_policy();
+        save_hf(&to.join("characters"), &config, &weights, SaveDtype::F32, &assets).unwrap();
+    }
+}

@@ -281,3 +281,194 @@ fn special_tokens(config: &Map<String, Value>) -> BTreeMap<String, String> {
     let tokens = config.iter().filter(|(name, _)| name.ends_with("_token"));
     tokens.filter_map(|(name, value)| Some((name.clone(), content(value)?))).collect()
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::golden;
+    use crate::save::{SaveDtype, save_hf};
+    use crate::weights::{HostTensor, MemorySource, expected_tensors};
+
+    /// A policy that comes from no file: characters, one layer, weights that count up.
+    pub(crate) fn character_policy() -> (ModelConfig, MemorySource, PolicyAssets) {
+        let tokenizer = Tokenizer::characters("0123456789+= \nab<>/", &["<pad>", "<eos>", "<bos>"]).unwrap();
+        let config = json!({
+            "model_type": "llama", "vocab_size": tokenizer.vocab_size(), "hidden_size": 16, "intermediate_size": 24,
+            "num_hidden_layers": 1, "num_attention_heads": 2, "tie_word_embeddings": true,
+            "bos_token_id": 2, "eos_token_id": 1, "pad_token_id": 0,
+        });
+        let config = ModelConfig::from_hf_json(&config, Path::new("(characters)")).unwrap();
+        let mut weights = MemorySource::new();
+        for (name, shape) in expected_tensors(&config) {
+            let data = (0..shape.iter().product::<usize>()).map(|i| (i % 101) as f32 / 64.0 - 0.75).collect();
+            weights.insert(name, HostTensor { shape, data });
+        }
+        let specials = [("pad_token", "<pad>"), ("eos_token", "<eos>"), ("bos_token", "<bos>")];
+        let template = "{% for m in messages %}{{ m.content }}{% endfor %}".to_owned();
+        let assets = PolicyAssets::new(&tokenizer, &specials, Some(template)).unwrap();
+        (config, weights, assets)
+    }
+
+    fn offline(cache: &Path) -> HubOptions {
+        HubOptions { endpoint: "http://127.0.0.1:9".into(), cache: cache.into(), token: None, offline: true }
+    }
+
+    fn open(spec: &Path) -> Result<PolicyFiles, PolicyError> {
+        PolicyFiles::open_with(spec.to_str().unwrap(), &offline(Path::new("no-cache")))
+    }
+
+    #[test]
+    fn folders_and_gguf_files_open() {
+        let llama = open(&golden("models/tiny-llama")).unwrap();
+        assert_eq!((llama.bos_token_id, llama.pad_token_id), (Some(0), Some(3)));
+        assert_eq!(llama.eos_token_ids, [2]);
+        let text =
+            llama.chat_template.unwrap().render(&[json!({"role": "user", "content": "x"})], true).unwrap();
+        assert_eq!(text, "<|im_start|>user\nx<|im_end|>\n<|im_start|>assistant\n");
+        let gguf = open(&golden("policy/tiny-llama.gguf")).unwrap();
+        assert_eq!((gguf.bos_token_id, gguf.pad_token_id), (Some(0), Some(3)));
+        assert_eq!(gguf.eos_token_ids, [2]);
+        assert_eq!(gguf.assets.tokenizer_config["eos_token"], "<|im_end|>");
+        assert_eq!(gguf.chat_template.unwrap().source(), llama.assets.chat_template.unwrap());
+    }
+
+    #[test]
+    fn a_policy_without_files_saves_and_opens() {
+        let dir = tempfile::tempdir().unwrap();
+        let (config, weights, assets) = character_policy();
+        save_hf(dir.path(), &config, &weights, SaveDtype::F32, &assets).unwrap();
+        let policy = open(dir.path()).unwrap();
+        assert_eq!(policy.config, config);
+        assert_eq!(
+            policy.tokenizer.decode(&policy.tokenizer.encode("1 + 2\n", true).unwrap(), true).unwrap(),
+            "1 + 2\n"
+        );
+        for name in weights.names() {
+            assert_eq!(policy.weights.load(&name).unwrap(), weights.load(&name).unwrap());
+        }
+    }
+
+    fn copy(from: &Path, to: &Path) {
+        fs::create_dir_all(to).unwrap();
+        for entry in fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_run_directory_gives_its_final_or_newest_complete_weights() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = dir.path();
+        let error = |expected: &str| {
+            let message = open(run).unwrap_err().to_string();
+            assert!(message.contains(expected), "{message}");
+        };
+        error("no config.json in it");
+        error("no checkpoints/");
+        let model = golden("models/tiny-llama");
+        copy(&model, &run.join("checkpoints/step-000009/policy"));
+        copy(&model, &run.join("checkpoints/step-000010"));
+        copy(&model, &run.join("checkpoints/step-000200/policy"));
+        copy(&model, &run.join("checkpoints/step-000300.tmp/policy"));
+        fs::remove_file(run.join("checkpoints/step-000200/policy/model.safetensors")).unwrap();
+        assert_eq!(open(run).unwrap().source, run.join("checkpoints/step-000010"));
+        fs::remove_file(run.join("checkpoints/step-000010/config.json")).unwrap();
+        assert_eq!(open(run).unwrap().source, run.join("checkpoints/step-000009/policy"));
+        assert_eq!(
+            open(&run.join("checkpoints/step-000009")).unwrap().source,
+            run.join("checkpoints/step-000009/policy")
+        );
+        copy(&model, &run.join("final"));
+        assert_eq!(open(run).unwrap().source, run.join("final"));
+        fs::remove_dir_all(run.join("final")).unwrap();
+        fs::remove_dir_all(run.join("checkpoints/step-000009")).unwrap();
+        error("the checkpoint of step 200 is incomplete");
+    }
+
+    #[test]
+    fn what_is_no_policy_says_what_was_tried() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = |spec: &str, expected: &[&str]| {
+            let message = PolicyFiles::open_with(spec, &offline(dir.path())).unwrap_err().to_string();
+            assert!(expected.iter().all(|e| message.contains(e)), "{message}");
+        };
+        error("no/such/path", &["no policy at `no/such/path`", "no such file", "not a hub id"]);
+        error("./owner/name", &["not a hub id"]);
+        error("owner/name", &["hub repository `owner/name`", "HF_HUB_OFFLINE"]);
+        fs::write(dir.path().join("m.gguf"), "GGUF").unwrap();
+        error(dir.path().to_str().unwrap(), &["it holds m.gguf: give the file itself"]);
+        error(
+            dir.path().join("m.gguf").to_str().unwrap(),
+            &["m.gguf is not a readable weight file", "truncated"],
+        );
+        let safetensors = golden("models/tiny-llama/model.safetensors");
+        error(safetensors.to_str().unwrap(), &["for safetensors give the folder"]);
+        copy(&golden("models/tiny-llama"), &dir.path().join("m"));
+        fs::remove_file(dir.path().join("m/tokenizer.json")).unwrap();
+        error(dir.path().join("m").to_str().unwrap(), &["m has no tokenizer.json"]);
+    }
+
+    #[test]
+    fn end_tokens_and_templates_come_from_all_files() {
+        let dir = tempfile::tempdir().unwrap();
+        copy(&golden("models/tiny-llama"), dir.path());
+        fs::remove_file(dir.path().join("chat_template.jinja")).unwrap();
+        let write = |name: &str, value: Value| fs::write(dir.path().join(name), value.to_string()).unwrap();
+        let mut config = crate::golden_json("models/tiny-llama/config.json");
+        config["eos_token_id"] = Value::Null;
+        config["pad_token_id"] = Value::Null;
+        config["bos_token_id"] = Value::Null;
+        write("config.json", config);
+        write(
+            "generation_config.json",
+            json!({"eos_token_id": [1, 0, 1, 999], "pad_token_id": 0, "top_p": 0.9}),
+        );
+        write(
+            "tokenizer_config.json",
+            json!({
+                "eos_token": {"content": "<|im_end|>", "lstrip": false},
+                "chat_template": [{"name": "tool_use", "template": "no"}, {"name": "default", "template": "{{ bos_token }}!"}],
+            }),
+        );
+        write("special_tokens_map.json", json!({"bos_token": "<|endoftext|>", "eos_token": "<|pad|>"}));
+        let policy = open(dir.path()).unwrap();
+        assert_eq!(policy.eos_token_ids, [1, 0, 2]);
+        assert_eq!(policy.config.eos_token_ids, policy.eos_token_ids);
+        assert_eq!((policy.bos_token_id, policy.pad_token_id), (Some(0), Some(0)));
+        assert_eq!(policy.chat_template.unwrap().render::<Value>(&[], false).unwrap(), "<|endoftext|>!");
+        assert_eq!(policy.assets.generation_config["top_p"], 0.9);
+    }
+
+    /// Compares a real GGUF file with the bf16 folder made from it, on real text. `RLVR_TEST_MODELS` is a directory with
+    /// `*.gguf` beside Hugging Face folders; `RLVR_TEST_TEXT` a text file.
+    #[test]
+    fn real_models() {
+        let Some(models) = std::env::var_os("RLVR_TEST_MODELS").map(PathBuf::from) else { return };
+        let entries: Vec<_> = fs::read_dir(&models).unwrap().map(|e| e.unwrap().path()).collect();
+        let gguf = entries.iter().find(|p| p.extension().is_some_and(|e| e == "gguf")).expect("a GGUF file");
+        let folder = entries.iter().find(|p| p.join("config.json").is_file()).expect("a folder");
+        let (a, b) = (open(gguf).unwrap(), open(folder).unwrap());
+        assert_eq!(a.config, b.config);
+        assert_eq!(a.weights.names(), b.weights.names());
+        for name in a.weights.names() {
+            let (x, y) = (a.weights.load(&name).unwrap(), b.weights.load(&name).unwrap());
+            assert_eq!(x.shape, y.shape);
+            let rounded = x.data.iter().map(|v| half::bf16::from_f32(*v).to_f32());
+            assert!(rounded.eq(y.data.iter().copied()), "{name}");
+        }
+        let messages = [json!({"role": "user", "content": "What is 2 + 2?"})];
+        let render = |p: &PolicyFiles| p.chat_template.as_ref().unwrap().render(&messages, true).unwrap();
+        assert_eq!(render(&a), render(&b));
+        let text =
+            std::env::var_os("RLVR_TEST_TEXT").map(|p| fs::read_to_string(p).unwrap()).unwrap_or_default();
+        let (mut lines, mut tokens) = (0, 0);
+        for line in text.lines().chain([render(&a).as_str()]) {
+            let ids = a.tokenizer.encode(line, true).unwrap();
+            assert_eq!(ids, b.tokenizer.encode(line, true).unwrap(), "{line}");
+            assert_eq!(a.tokenizer.decode(&ids, false).unwrap(), line);
+            (lines, tokens) = (lines + 1, tokens + ids.len());
+        }
+        println!("{} tensors equal; {lines} lines, {tokens} tokens equal", a.weights.names().len());
+    }
+}

@@ -168,3 +168,93 @@ impl Tokenizer {
 fn tokenizer_error(path: &Path, error: &dyn std::fmt::Display) -> PolicyError {
     PolicyError::Tokenizer { path: path.into(), problem: error.to_string() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gguf_tokenizer::tokenizer_from_gguf;
+    use crate::weights::GgufFile;
+    use crate::{golden, golden_json};
+
+    fn check(tokenizer: &Tokenizer, cases: &str) {
+        let cases = golden_json(cases);
+        for case in cases["encode"].as_array().unwrap() {
+            let text = case["text"].as_str().unwrap();
+            for (key, add_special) in [("ids", true), ("ids_no_special", false)] {
+                let expected: Vec<u32> = serde_json::from_value(case[key].clone()).unwrap();
+                assert_eq!(tokenizer.encode(text, add_special).unwrap(), expected, "{text:?} {key}");
+            }
+        }
+    }
+
+    #[test]
+    fn encodes_as_the_golden_cases_say() {
+        for name in ["tiny-llama", "tiny-qwen2", "tiny-qwen3"] {
+            let tokenizer = Tokenizer::from_file(&golden(&format!("models/{name}/tokenizer.json"))).unwrap();
+            check(&tokenizer, &format!("{name}.json"));
+            assert!(tokenizer.is_special(2) && !tokenizer.is_special(50));
+            assert!(tokenizer.vocab_size() <= 384);
+        }
+    }
+
+    #[test]
+    fn gguf_metadata_gives_the_same_tokenizer() {
+        for name in ["tiny-llama", "tiny-qwen2"] {
+            let file = GgufFile::open(&golden(&format!("policy/{name}.gguf"))).unwrap();
+            let tokenizer = tokenizer_from_gguf(&file).unwrap();
+            check(&tokenizer, &format!("{name}.json"));
+            let original = Tokenizer::from_file(&golden(&format!("models/{name}/tokenizer.json"))).unwrap();
+            assert_eq!(tokenizer.vocab_size(), original.vocab_size());
+            for id in 0..original.vocab_size() as u32 {
+                assert_eq!(tokenizer.id_to_token(id), original.id_to_token(id));
+                assert_eq!(tokenizer.is_special(id), original.is_special(id));
+            }
+            let text = "<|im_start|>user\n  ½ 日本 12345<|im_end|>";
+            let ids = tokenizer.encode(text, false).unwrap();
+            assert_eq!(tokenizer.decode(&ids, false).unwrap(), text);
+            assert_eq!(tokenizer.decode(&ids, true).unwrap(), "user\n  ½ 日本 12345");
+            let again =
+                Tokenizer::from_json(tokenizer.to_json().unwrap().as_bytes(), Path::new("x")).unwrap();
+            check(&again, &format!("{name}.json"));
+        }
+    }
+
+    const ALPHABET: &str = "0123456789+= abc<>/\n\t.é";
+
+    #[test]
+    fn characters_round_trip_exactly() {
+        let tokenizer = Tokenizer::characters(ALPHABET, &["<pad>", "<eos>", "<bos>"]).unwrap();
+        assert_eq!(tokenizer.vocab_size(), 3 + ALPHABET.chars().count());
+        assert_eq!(tokenizer.encode("01", true).unwrap(), [3, 4]);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tokenizer.json");
+        tokenizer.save(&path).unwrap();
+        let loaded = Tokenizer::from_file(&path).unwrap();
+        for t in [&tokenizer, &loaded] {
+            for text in ["", " ", "\n", "  \n\n a  b\t\n", "<a>12 + 3 = 15</a>\n", "é.é", ALPHABET] {
+                let ids = t.encode(text, true).unwrap();
+                assert_eq!(ids.len(), text.chars().count());
+                assert_eq!(t.decode(&ids, true).unwrap(), text);
+            }
+            let ids = t.encode("1<eos>2", false).unwrap();
+            assert_eq!(ids, [4, 1, 5]);
+            assert_eq!(t.decode(&ids, true).unwrap(), "12");
+            assert_eq!(t.decode(&ids, false).unwrap(), "1<eos>2");
+            assert_eq!(t.token_to_id("<eos>"), Some(1));
+            assert!(t.is_special(2) && !t.is_special(3));
+            match t.encode("1<eos> z", false) {
+                Err(PolicyError::UnknownCharacter { character: 'z', offset: 7 }) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn senseless_alphabets_are_refused() {
+        for (alphabet, specials) in [("aa", &["<eos>"][..]), ("", &["<eos>"]), ("a", &["a"]), ("a", &[""])] {
+            assert!(Tokenizer::characters(alphabet, specials).is_err(), "{alphabet} {specials:?}");
+        }
+        let message = Tokenizer::from_json(b"{}", Path::new("dir/tokenizer.json")).unwrap_err().to_string();
+        assert!(message.starts_with("tokenizer of dir/tokenizer.json: "), "{message}");
+    }
+}

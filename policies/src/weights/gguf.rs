@@ -387,3 +387,86 @@ impl<'a> Reader<'a> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::golden;
+    use crate::weights::{SafetensorsSource, WeightSource};
+
+    #[test]
+    fn every_format_expands_as_the_reference_does() {
+        let file = GgufFile::open(&golden("policy/blocks.gguf")).unwrap();
+        let expected = SafetensorsSource::open_file(&golden("policy/blocks.safetensors")).unwrap();
+        assert_eq!(file.tensors().len(), 11);
+        for name in expected.names() {
+            let reference = expected.load(&name).unwrap();
+            assert_eq!(file.tensors()[&name].shape, reference.shape);
+            assert_eq!(file.tensors()[&name].dtype.to_string(), name);
+            let found = file.load(&name).unwrap();
+            assert_eq!(found.len(), 1024);
+            for (i, (a, b)) in found.iter().zip(&reference.data).enumerate() {
+                assert!(a == b, "{name}[{i}]: {a} instead of {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn metadata_of_all_kinds() {
+        let file = GgufFile::open(&golden("policy/tiny-llama.gguf")).unwrap();
+        let get = |key: &str| &file.metadata()[key];
+        assert_eq!(get("general.architecture").as_str(), Some("llama"));
+        assert_eq!(get("llama.embedding_length").as_u64(), Some(64));
+        assert_eq!(get("llama.rope.freq_base").as_f64(), Some(1e4));
+        assert_eq!(get("tokenizer.ggml.add_bos_token").as_bool(), Some(true));
+        assert_eq!(get("tokenizer.ggml.tokens").as_array().map(<[_]>::len), Some(384));
+    }
+
+    #[test]
+    fn damaged_files_are_errors_and_never_panic() {
+        let good = std::fs::read(golden("policy/tiny-llama.gguf")).unwrap();
+        parse(&good).unwrap();
+        // Up to where the tensors begin, every length; beyond, now and then.
+        for n in (0..good.len()).filter(|n| *n < 600 || n % 97 == 0) {
+            let message = parse(&good[..n]).unwrap_err();
+            assert!(message.contains("truncated") || message.contains("GGUF"), "{n}: {message}");
+        }
+        for i in 0..600 {
+            for flip in [1, 0x10, 0x80, 0xff] {
+                let mut bytes = good.clone();
+                bytes[i] ^= flip;
+                let _ = parse(&bytes);
+            }
+        }
+        let header = |version: u32, tensors: u64, keys: u64| {
+            let mut bytes = b"GGUF".to_vec();
+            bytes.extend(version.to_le_bytes());
+            bytes.extend(tensors.to_le_bytes());
+            bytes.extend(keys.to_le_bytes());
+            bytes
+        };
+        for (bytes, expected) in [
+            (header(1, 0, 0), "version 1 is not supported"),
+            (header(3u32.swap_bytes(), 0, 0), "big-endian"),
+            (header(3, u64::MAX, 0), "the number of tensors"),
+            (header(3, 0, u64::MAX), "the number of metadata keys"),
+            (header(3, 0, 1 << 20), "ends within metadata key 0"),
+            ([header(3, 0, 1), u64::MAX.to_le_bytes().to_vec()].concat(), "metadata key 0"),
+        ] {
+            let message = parse(&bytes).unwrap_err();
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn impossible_tensors_are_refused() {
+        let range = |dtype, shape: &[usize], offset| byte_range(dtype, shape, 32, offset, 1000);
+        assert_eq!(range(GgufType::F32, &[2, 3], 8), Ok(40..64));
+        assert_eq!(range(GgufType::Q6K, &[2, 256], 0), Ok(32..452));
+        assert!(range(GgufType::Q8_0, &[2, 33], 0).unwrap_err().contains("multiple of 32"));
+        assert!(range(GgufType::F32, &[usize::MAX, 2], 0).unwrap_err().contains("impossibly large"));
+        assert!(range(GgufType::F32, &[usize::MAX / 2], 0).unwrap_err().contains("impossibly large"));
+        assert!(range(GgufType::F32, &[1], u64::MAX).unwrap_err().contains("impossibly large"));
+        assert!(range(GgufType::F32, &[1000], 0).unwrap_err().contains("truncated"));
+    }
+}

@@ -283,3 +283,69 @@ fn llama3_scaling(divisors: &[f32], rope_theta: f64, head_dim: usize) -> Option<
     };
     scaled.iter().zip(&plain).zip(divisors).all(close).then_some(scaling)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::golden;
+    use crate::weights::{SafetensorsSource, check_weights};
+
+    /// Largest error of the coarsest format in the files (Q4_1), as a fraction of the largest weight of the tensor.
+    const QUANTISATION: f32 = 0.08;
+
+    #[test]
+    fn gguf_files_hold_the_tensors_of_their_hugging_face_folders() {
+        for name in ["tiny-llama", "tiny-qwen2"] {
+            let file = Arc::new(GgufFile::open(&golden(&format!("policy/{name}.gguf"))).unwrap());
+            let (source, config) = GgufSource::new(file).unwrap();
+            let folder = golden("models").join(name);
+            let mut expected_config = ModelConfig::from_hf_file(&folder.join("config.json")).unwrap();
+            expected_config.num_layers = 1;
+            assert_eq!(config, expected_config);
+            check_weights(&source, &config).unwrap();
+            let expected = SafetensorsSource::open_folder(&folder).unwrap();
+            for tensor in source.names() {
+                let (a, b) = (source.load(&tensor).unwrap(), expected.load(&tensor).unwrap());
+                assert_eq!(a.shape, b.shape, "{tensor}");
+                let largest = b.data.iter().fold(0f32, |m, v| m.max(v.abs()));
+                let exact = b.shape.len() == 1 || tensor.contains("q_proj");
+                let tolerance = if exact { 0.0 } else { QUANTISATION * largest };
+                for (x, y) in a.data.iter().zip(&b.data) {
+                    assert!((x - y).abs() <= tolerance, "{name} {tensor}: {x} {y}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn rotary_divisors_are_recognised_as_llama3() {
+        let scaling = |factor| RopeScaling::Llama3 {
+            factor,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_max_position_embeddings: 8192,
+        };
+        for (factor, head_dim) in [(8.0, 128), (32.0, 64)] {
+            let plain = RopeScaling::None.inv_freq(5e5, head_dim);
+            let scaled = scaling(factor).inv_freq(5e5, head_dim);
+            let mut divisors: Vec<_> = plain.iter().zip(&scaled).map(|(p, s)| (p / s) as f32).collect();
+            assert_eq!(llama3_scaling(&divisors, 5e5, head_dim), Some(scaling(factor)));
+            divisors[head_dim / 4] += 0.5;
+            assert_eq!(llama3_scaling(&divisors, 5e5, head_dim), None);
+        }
+        assert_eq!(llama3_scaling(&[], 5e5, 64), None);
+    }
+
+    #[test]
+    fn names_map_both_ways() {
+        for (gguf, hf) in [
+            ("blk.11.attn_q_norm.weight", "model.layers.11.self_attn.q_norm.weight"),
+            ("blk.0.attn_v.bias", "model.layers.0.self_attn.v_proj.bias"),
+            ("output.weight", "lm_head.weight"),
+        ] {
+            assert_eq!(to_hf(gguf).as_deref(), Some(hf));
+            assert_eq!(from_hf(hf).as_deref(), Some(gguf));
+        }
+        assert_eq!(to_hf("blk.0.ffn_gate_inp.weight"), None);
+    }
+}

@@ -196,3 +196,46 @@ fn inside(folder: &Path, file: &str) -> Option<PathBuf> {
     let plain = Path::new(file).components().all(|c| matches!(c, std::path::Component::Normal(_)));
     (plain && !file.is_empty()).then(|| folder.join(file))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::golden;
+
+    fn tiny(name: &str) -> (ModelConfig, MemorySource) {
+        let folder = golden("models").join(name);
+        let config = ModelConfig::from_hf_file(&folder.join("config.json")).unwrap();
+        let source = SafetensorsSource::open_folder(&folder).unwrap();
+        let mut copy = MemorySource::new();
+        for name in source.names() {
+            copy.insert(name.clone(), source.load(&name).unwrap());
+        }
+        (config, copy)
+    }
+
+    #[test]
+    fn golden_models_have_exactly_the_expected_tensors() {
+        for name in ["tiny-llama", "tiny-qwen2", "tiny-qwen3"] {
+            let (config, source) = tiny(name);
+            check_weights(&source, &config).unwrap();
+            let mut expected: Vec<_> = expected_tensors(&config).into_iter().map(|(n, _)| n).collect();
+            expected.sort();
+            assert_eq!(source.names(), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_missing_or_misshapen_tensor_is_named() {
+        let (mut config, mut source) = tiny("tiny-llama");
+        config.intermediate_size = 100;
+        let message = check_weights(&source, &config).unwrap_err().to_string();
+        assert!(message.contains("`model.layers.0.mlp.gate_proj.weight` has shape [144, 64]"), "{message}");
+        assert!(message.contains("implies [100, 64]"), "{message}");
+        config.intermediate_size = 144;
+        source.tensors.remove("model.layers.2.self_attn.v_proj.weight");
+        let message = check_weights(&source, &config).unwrap_err().to_string();
+        assert!(message.contains("no tensor `model.layers.2.self_attn.v_proj.weight`"), "{message}");
+        config.num_layers = 2;
+        check_weights(&source, &config).expect("tensors that no layer uses are only warned about");
+    }
+}

@@ -184,3 +184,114 @@ pub(super) fn convert<const N: usize>(bytes: &[u8], out: &mut [f32], f: impl Fn(
     };
     out.par_chunks_mut(CHUNK).zip(bytes.par_chunks(CHUNK * N)).for_each(work);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::golden;
+    use crate::save::{SaveDtype, write_safetensors};
+
+    /// Two shards of a golden model in different formats, with an index.
+    fn shard(dir: &Path) -> SafetensorsSource {
+        let whole = SafetensorsSource::open_folder(&golden("models/tiny-llama")).unwrap();
+        let mut map = serde_json::Map::new();
+        let names = whole.names();
+        for (i, (half, dtype)) in
+            names.chunks(names.len() / 2 + 1).zip([SaveDtype::BF16, SaveDtype::F16]).enumerate()
+        {
+            let file = format!("model-{i}.safetensors");
+            let tensors: Vec<_> = half.iter().map(|n| (n.clone(), whole.shape(n).unwrap())).collect();
+            write_safetensors(&dir.join(&file), &tensors, dtype, |n| whole.load(n)).unwrap();
+            map.extend(half.iter().map(|n| (n.clone(), file.clone().into())));
+        }
+        let index = serde_json::json!({"metadata": {}, "weight_map": map});
+        std::fs::write(dir.join(INDEX), index.to_string()).unwrap();
+        whole
+    }
+
+    #[test]
+    fn shards_and_narrow_formats_hold_the_same_tensors() {
+        let dir = tempfile::tempdir().unwrap();
+        let whole = shard(dir.path());
+        let sharded = SafetensorsSource::open_folder(dir.path()).unwrap();
+        assert_eq!(sharded.names(), whole.names());
+        let mut differ = 0;
+        for name in whole.names() {
+            let (a, b) = (whole.load(&name).unwrap(), sharded.load(&name).unwrap());
+            assert_eq!(a.shape, b.shape);
+            for (x, y) in a.data.iter().zip(&b.data) {
+                assert!((x - y).abs() <= x.abs() / 256.0 + 1e-7, "{name}: {x} {y}");
+                differ += usize::from(x != y);
+            }
+        }
+        assert!(differ > 1000, "the shards are narrower than f32");
+    }
+
+    #[test]
+    fn a_damaged_index_is_one_clear_error() {
+        let dir = tempfile::tempdir().unwrap();
+        shard(dir.path());
+        std::fs::remove_file(dir.path().join("model-1.safetensors")).unwrap();
+        let message = SafetensorsSource::open_folder(dir.path()).unwrap_err().to_string();
+        assert!(message.contains("cannot read") && message.contains("model-1.safetensors"), "{message}");
+        for (index, expected) in [
+            (r#"{"weight_map": {"x": "../../secret"}}"#, "not a plain file name"),
+            (r#"{"weight_map": {"x": 3}}"#, "`weight_map`"),
+            (r#"{"weight_map": {"x": "model-0.safetensors"}}"#, "no tensor `x`"),
+            ("{", "not valid JSON"),
+        ] {
+            std::fs::write(dir.path().join(INDEX), index).unwrap();
+            let message = SafetensorsSource::open_folder(dir.path()).unwrap_err().to_string();
+            assert!(message.contains(expected), "{message}");
+        }
+        std::fs::remove_file(dir.path().join(INDEX)).unwrap();
+        let message = SafetensorsSource::open_folder(dir.path()).unwrap_err().to_string();
+        assert!(message.contains("has no model.safetensors or"), "{message}");
+    }
+
+    #[test]
+    fn damaged_files_are_errors_and_never_panic() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("x.safetensors");
+        let tensors = [("a".to_owned(), vec![2, 3]), ("b".to_owned(), vec![4])];
+        let load = |name: &str| {
+            let shape = tensors.iter().find(|(n, _)| n == name).unwrap().1.clone();
+            Ok(HostTensor { data: vec![1.5; shape.iter().product()], shape })
+        };
+        write_safetensors(&file, &tensors, SaveDtype::F32, load).unwrap();
+        let good = std::fs::read(&file).unwrap();
+        assert_eq!(SafetensorsSource::open_file(&file).unwrap().load("b").unwrap().data, [1.5; 4]);
+        let check = |bytes: &[u8]| {
+            std::fs::write(&file, bytes).unwrap();
+            let source = SafetensorsSource::open_file(&file)?;
+            source.names().iter().try_for_each(|n| source.load(n).map(drop))
+        };
+        for n in 0..good.len() {
+            let message = check(&good[..n]).unwrap_err().to_string();
+            assert!(message.contains("x.safetensors"), "{message}");
+        }
+        let longer: Vec<u8> = good.iter().copied().chain([0; 4]).collect();
+        assert!(check(&longer).is_err());
+        for i in 0..good.len() - 40 {
+            for flip in [1, 0x10, 0x80, 0xff] {
+                let mut bytes = good.clone();
+                bytes[i] ^= flip;
+                let _ = check(&bytes);
+            }
+        }
+        let mut huge = u64::MAX.to_le_bytes().to_vec();
+        huge.extend(b"{}");
+        assert!(check(&huge).unwrap_err().to_string().contains("100 MB"));
+        let header = br#"{"a":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,4]}}"#;
+        let mut huge = (header.len() as u64).to_le_bytes().to_vec();
+        huge.extend(header);
+        huge.extend([0; 4]);
+        assert!(check(&huge).is_err());
+        let header = br#"{"a":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}}"#;
+        let mut integers = (header.len() as u64).to_le_bytes().to_vec();
+        integers.extend(header);
+        integers.extend([0; 8]);
+        let message = check(&integers).unwrap_err().to_string();
+        assert!(message.contains("`a` is stored as I64"), "{message}");
+    }
+}
