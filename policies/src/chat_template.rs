@@ -204,7 +204,7 @@ const DAYS: [&str; 7] = ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "
 /// Seconds since 1970 in UTC, by the conversions that chat templates use.
 fn strftime(seconds: u64, format: &str) -> Result<String, Error> {
     let (days, time) = (seconds / 86_400, seconds % 86_400);
-    let leap = |y: u64| y % 4 == 0 && (y % 100 != 0 || y % 400 == 0);
+    let leap = |y: u64| y.is_multiple_of(4) && (!y.is_multiple_of(100) || y.is_multiple_of(400));
     let (mut year, mut day) = (1970, days);
     while day >= 365 + u64::from(leap(year)) {
         day -= 365 + u64::from(leap(year));

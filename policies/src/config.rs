@@ -233,12 +233,12 @@ impl ModelConfig {
 
     /// Relations between keys.
     fn check(&self, keys: &Keys<'_>) -> Result<(), PolicyError> {
-        if self.num_heads % self.num_kv_heads != 0 {
+        if !self.num_heads.is_multiple_of(self.num_kv_heads) {
             let problem =
                 format!("= {} does not divide num_attention_heads = {}", self.num_kv_heads, self.num_heads);
             return Err(keys.wrong("num_key_value_heads", &problem));
         }
-        if self.head_dim % 2 != 0 {
+        if !self.head_dim.is_multiple_of(2) {
             return Err(keys.wrong("head_dim", &format!("= {} is odd", self.head_dim)));
         }
         for (key, ids) in [
@@ -371,10 +371,11 @@ fn refuse_unsupported(keys: &Keys<'_>, architecture: Architecture) -> Result<(),
     if keys.positive("partial_rotary_factor")?.is_some_and(|f| f != 1.0) {
         return Err(keys.unsupported("partial_rotary_factor", "1.0"));
     }
-    if let Some(Value::Array(types)) = keys.get("layer_types") {
-        if architecture != Architecture::Mistral && types.iter().any(|t| t != "full_attention") {
-            return Err(keys.unsupported("layer_types", "full_attention in every layer"));
-        }
+    if let Some(Value::Array(types)) = keys.get("layer_types")
+        && architecture != Architecture::Mistral
+        && types.iter().any(|t| t != "full_attention")
+    {
+        return Err(keys.unsupported("layer_types", "full_attention in every layer"));
     }
     Ok(())
 }

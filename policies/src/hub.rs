@@ -214,11 +214,13 @@ mod tests {
     use crate::golden;
     use crate::source::PolicyFiles;
 
+    type NamedBytes = (String, Vec<u8>);
+
     /// A hub of one repository, `owner/tiny`, as far as a client notices; it keeps the requests.
     struct Server {
         endpoint: String,
         requests: Arc<Mutex<Vec<String>>>,
-        files: Arc<Mutex<Vec<(String, Vec<u8>)>>>,
+        files: Arc<Mutex<Vec<NamedBytes>>>,
         sha: Arc<Mutex<String>>,
     }
 
@@ -265,7 +267,7 @@ mod tests {
     fn answer(
         mut stream: TcpStream,
         requests: &Mutex<Vec<String>>,
-        files: &[(String, Vec<u8>)],
+        files: &[NamedBytes],
         sha: &str,
     ) -> std::io::Result<()> {
         let (mut path, mut range, mut token) = (String::new(), None, String::new());

@@ -83,7 +83,7 @@ impl WeightSource for GgufSource {
 /// ordered likewise.
 fn half_split_rows(data: Vec<f32>, shape: &[usize], heads: usize) -> Option<Vec<f32>> {
     let rows = shape[0];
-    if rows == 0 || data.is_empty() || rows % (2 * heads) != 0 {
+    if rows == 0 || data.is_empty() || !rows.is_multiple_of(2 * heads) {
         return None;
     }
     let (width, half) = (data.len() / rows, rows / heads / 2);
