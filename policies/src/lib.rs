@@ -1,11 +1,26 @@
-//! Language models that can be sampled from and differentiated.
+//! Language models that can be sampled from and differentiated, and the files they come from.
+
 pub mod cache;
+pub mod chat_template;
 pub mod composed;
 pub mod config;
 pub mod decoder;
 pub mod error;
 pub mod gradients;
 pub mod host;
+pub mod hub;
 pub mod packed;
 pub mod params;
+pub mod save;
+pub mod source;
+pub mod tokenizer;
 pub mod weights;
+
+pub use chat_template::ChatTemplate;
+pub use config::{Architecture, ModelConfig, RopeScaling};
+pub use decoder::Decoder;
+pub use error::PolicyError;
+pub use save::{PolicyAssets, SaveDtype, save_hf};
+pub use source::PolicyFiles;
+pub use tokenizer::Tokenizer;
+pub use weights::{HostTensor, MemorySource, WeightSource, check_weights, expected_tensors};

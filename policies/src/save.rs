@@ -1,0 +1,353 @@
+//! Writing a policy as a Hugging Face folder.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use half::{bf16, f16};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::config::{ModelConfig, token_ids_json};
+use crate::error::PolicyError;
+use crate::tokenizer::Tokenizer;
+use crate::weights::{HostTensor, WeightSource, expected_tensors};
+
+/// Number format of saved weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SaveDtype {
+    /// 32-bit float: exact.
+    F32,
+    /// bfloat16, rounded to nearest even.
+    BF16,
+    /// 16-bit float, rounded to nearest even; values beyond ±65504 are refused.
+    F16,
+}
+
+impl SaveDtype {
+    /// Name in safetensors, name in `config.json`, bytes an element.
+    fn names(self) -> (&'static str, &'static str, usize) {
+        match self {
+            Self::F32 => ("F32", "float32", 4),
+            Self::BF16 => ("BF16", "bfloat16", 2),
+            Self::F16 => ("F16", "float16", 2),
+        }
+    }
+}
+
+/// What a Hugging Face folder holds besides the weights and `config.json`.
+#[derive(Debug, Clone, Default)]
+pub struct PolicyAssets {
+    /// Content of `tokenizer.json`.
+    pub tokenizer_json: Vec<u8>,
+    /// Content of `tokenizer_config.json`.
+    pub tokenizer_config: Map<String, Value>,
+    /// Content of `chat_template.jinja`.
+    pub chat_template: Option<String>,
+    /// Content of `generation_config.json`; the token ids are filled in when saving.
+    pub generation_config: Map<String, Value>,
+}
+
+impl PolicyAssets {
+    /// Assets of a policy that comes from no folder. `special_tokens` are pairs such as `("eos_token", "<eos>")`.
+    ///
+    /// # Errors
+    /// A tokenizer that cannot be written.
+    pub fn new(
+        tokenizer: &Tokenizer,
+        special_tokens: &[(&str, &str)],
+        chat_template: Option<String>,
+    ) -> Result<Self, PolicyError> {
+        let mut tokenizer_config = Map::new();
+        tokenizer_config.insert("tokenizer_class".into(), json!("PreTrainedTokenizerFast"));
+        tokenizer_config.insert("clean_up_tokenization_spaces".into(), json!(false));
+        tokenizer_config.insert("padding_side".into(), json!("left"));
+        for (name, token) in special_tokens {
+            tokenizer_config.insert((*name).into(), json!(token));
+        }
+        Ok(Self {
+            tokenizer_json: tokenizer.to_json()?.into_bytes(),
+            tokenizer_config,
+            chat_template,
+            generation_config: Map::new(),
+        })
+    }
+}
+
+/// Writes a folder that transformers' `AutoModelForCausalLM` and `AutoTokenizer` load: `model.safetensors`,
+/// `tokenizer.json`, `tokenizer_config.json`, `chat_template.jinja`, `generation_config.json` and, last, `config.json`,
+/// so that a folder with a `config.json` is complete.
+///
+/// Tensors are loaded one at a time, in the order of [`expected_tensors`]; a tied head is not stored. Every file is
+/// written under a temporary name, synced and renamed, so that an existing folder is never half-overwritten in place.
+///
+/// # Errors
+/// A tensor that is missing or of another shape than the config implies, a value that does not fit `dtype`, or an
+/// unwritable folder.
+pub fn save_hf(
+    dir: &Path,
+    config: &ModelConfig,
+    weights: &dyn WeightSource,
+    dtype: SaveDtype,
+    assets: &PolicyAssets,
+) -> Result<(), PolicyError> {
+    fs::create_dir_all(dir).map_err(PolicyError::write(dir))?;
+    let entries = expected_tensors(config);
+    write_safetensors(&dir.join("model.safetensors"), &entries, dtype, |name| weights.load(name))?;
+    write_file(&dir.join("tokenizer.json"), &assets.tokenizer_json)?;
+    write_json(&dir.join("tokenizer_config.json"), &Value::Object(assets.tokenizer_config.clone()))?;
+    let template = dir.join("chat_template.jinja");
+    match &assets.chat_template {
+        Some(text) => write_file(&template, text.as_bytes())?,
+        None if template.exists() => fs::remove_file(&template).map_err(PolicyError::write(&template))?,
+        None => {}
+    }
+    let mut generation = assets.generation_config.clone();
+    for (key, value) in [
+        ("bos_token_id", json!(config.bos_token_id)),
+        ("eos_token_id", token_ids_json(&config.eos_token_ids)),
+        ("pad_token_id", json!(config.pad_token_id)),
+    ] {
+        if !value.is_null() {
+            generation.insert(key.into(), value);
+        }
+    }
+    write_json(&dir.join("generation_config.json"), &Value::Object(generation))?;
+    let mut value = config.to_hf_json();
+    let (_, name, _) = dtype.names();
+    value["torch_dtype"] = json!(name);
+    value["dtype"] = json!(name);
+    write_json(&dir.join("config.json"), &value)
+}
+
+/// Writes a safetensors file of tensors in one number format, loading one at a time.
+///
+/// # Errors
+/// What `load` returns, a tensor of another shape than listed, a value that does not fit `dtype`, or an unwritable
+/// file.
+pub fn write_safetensors(
+    path: &Path,
+    tensors: &[(String, Vec<usize>)],
+    dtype: SaveDtype,
+    mut load: impl FnMut(&str) -> Result<HostTensor, PolicyError>,
+) -> Result<(), PolicyError> {
+    let (stored, _, bytes) = dtype.names();
+    let mut header = Map::new();
+    header.insert("__metadata__".into(), json!({"format": "pt"}));
+    let mut offset = 0;
+    for (name, shape) in tensors {
+        let end = offset + shape.iter().product::<usize>() * bytes;
+        header.insert(name.clone(), json!({"dtype": stored, "shape": shape, "data_offsets": [offset, end]}));
+        offset = end;
+    }
+    let mut header = Value::Object(header).to_string().into_bytes();
+    header.resize(header.len().next_multiple_of(8), b' ');
+    write_atomic(path, |file| {
+        let failed = || PolicyError::write(path);
+        file.write_all(&(header.len() as u64).to_le_bytes()).map_err(failed())?;
+        file.write_all(&header).map_err(failed())?;
+        for (name, expected) in tensors {
+            let tensor = load(name)?;
+            if tensor.shape != *expected {
+                return Err(PolicyError::TensorShape {
+                    path: path.into(),
+                    name: name.clone(),
+                    expected: expected.clone(),
+                    found: tensor.shape,
+                });
+            }
+            assert_eq!(tensor.data.len(), expected.iter().product::<usize>(), "elements of {name}");
+            let mut buffer = Vec::with_capacity(CHUNK * bytes);
+            for chunk in tensor.data.chunks(CHUNK) {
+                buffer.clear();
+                match dtype {
+                    SaveDtype::F32 => chunk.iter().for_each(|v| buffer.extend(v.to_le_bytes())),
+                    SaveDtype::BF16 => {
+                        chunk.iter().for_each(|v| buffer.extend(bf16::from_f32(*v).to_le_bytes()))
+                    }
+                    SaveDtype::F16 => {
+                        for value in chunk {
+                            let narrow = f16::from_f32(*value);
+                            if narrow.is_infinite() && value.is_finite() {
+                                return Err(PolicyError::OutOfRange { name: name.clone(), value: *value });
+                            }
+                            buffer.extend(narrow.to_le_bytes());
+                        }
+                    }
+                }
+                file.write_all(&buffer).map_err(failed())?;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Elements converted at a time while writing.
+const CHUNK: usize = 1 << 16;
+
+fn write_json(path: &Path, value: &Value) -> Result<(), PolicyError> {
+    let mut text = serde_json::to_string_pretty(value).map_err(PolicyError::json(path))?;
+    text.push('\n');
+    write_file(path, text.as_bytes())
+}
+
+/// Writes a whole file: under a temporary name beside it, synced, renamed.
+///
+/// # Errors
+/// An unwritable file; the previous one, if any, is then untouched.
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), PolicyError> {
+    write_atomic(path, |file| file.write_all(bytes).map_err(PolicyError::write(path)))
+}
+
+fn write_atomic(
+    path: &Path,
+    fill: impl FnOnce(&mut BufWriter<File>) -> Result<(), PolicyError>,
+) -> Result<(), PolicyError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary: PathBuf = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
+    let write = || {
+        let file = File::create(&temporary).map_err(PolicyError::write(path))?;
+        let mut writer = BufWriter::new(file);
+        fill(&mut writer)?;
+        let file = writer.into_inner().map_err(|e| PolicyError::write(path)(e.into_error()))?;
+        file.sync_all().map_err(PolicyError::write(path))?;
+        fs::rename(&temporary, path).map_err(PolicyError::write(path))
+    };
+    write().inspect_err(|_| {
+        // Best effort: the error that is returned matters more than a leftover.
+        let _ = fs::remove_file(&temporary);
+    })?;
+    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(dir).and_then(|d| d.sync_all()).map_err(PolicyError::write(dir))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::golden;
+    use crate::source::PolicyFiles;
+    use crate::weights::{MemorySource, WeightSource};
+
+    fn tiny(name: &str) -> PolicyFiles {
+        PolicyFiles::open_folder(&golden("models").join(name)).unwrap()
+    }
+
+    fn save(policy: &PolicyFiles, dir: &Path, dtype: SaveDtype) -> Result<(), PolicyError> {
+        save_hf(dir, &policy.config, &*policy.weights, dtype, &policy.assets)
+    }
+
+    fn names(dir: &Path) -> Vec<String> {
+        let mut names: Vec<_> =
+            fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_saved_folder_opens_as_the_same_policy() {
+        for name in ["tiny-llama", "tiny-qwen2", "tiny-qwen3"] {
+            let dir = tempfile::tempdir().unwrap();
+            let original = tiny(name);
+            // The second time over the first.
+            for _ in 0..2 {
+                save(&original, &dir.path().join("final"), SaveDtype::F32).unwrap();
+            }
+            let dir = dir.path().join("final");
+            assert_eq!(
+                names(&dir),
+                [
+                    "chat_template.jinja",
+                    "config.json",
+                    "generation_config.json",
+                    "model.safetensors",
+                    "tokenizer.json",
+                    "tokenizer_config.json",
+                ]
+            );
+            let saved = PolicyFiles::open_folder(&dir).unwrap();
+            assert_eq!(saved.config, original.config);
+            assert_eq!(saved.weights.names(), original.weights.names());
+            for tensor in saved.weights.names() {
+                assert_eq!(saved.weights.load(&tensor).unwrap(), original.weights.load(&tensor).unwrap());
+            }
+            assert_eq!(saved.assets.tokenizer_json, original.assets.tokenizer_json);
+            assert_eq!(saved.assets.tokenizer_config, original.assets.tokenizer_config);
+            assert_eq!(saved.chat_template.unwrap().source(), original.chat_template.unwrap().source());
+        }
+    }
+
+    #[test]
+    fn narrow_formats_round_to_nearest_even() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("x.safetensors");
+        // Halfway between two bf16 values, to the even one; a NaN and an infinity stay.
+        let data =
+            vec![1.0, f32::from_bits(0x3f80_8000), f32::from_bits(0x3f81_8000), f32::NAN, f32::INFINITY];
+        let tensors = [("x".to_owned(), vec![5])];
+        let load = |_: &str| Ok(HostTensor { shape: vec![5], data: data.clone() });
+        write_safetensors(&file, &tensors, SaveDtype::BF16, load).unwrap();
+        let read = crate::weights::SafetensorsSource::open_file(&file).unwrap().load("x").unwrap().data;
+        assert_eq!(read[..3], [1.0, 1.0, f32::from_bits(0x3f82_0000)]);
+        assert!(read[3].is_nan() && read[4].is_infinite());
+        let load = |_: &str| Ok(HostTensor { shape: vec![5], data: vec![0.0, 1.0, 7e4, 0.0, 0.0] });
+        let message = write_safetensors(&file, &tensors, SaveDtype::F16, load).unwrap_err().to_string();
+        assert!(message.contains("`x` holds 70000"), "{message}");
+        assert_eq!(
+            names(dir.path()),
+            ["x.safetensors"],
+            "a failed write leaves the old file and nothing else"
+        );
+        assert_eq!(
+            crate::weights::SafetensorsSource::open_file(&file).unwrap().load("x").unwrap().data[0],
+            1.0
+        );
+    }
+
+    #[test]
+    fn a_tied_head_is_not_stored_and_a_missing_tensor_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let policy = tiny("tiny-qwen2");
+        let mut weights = MemorySource::new();
+        for name in policy.weights.names() {
+            weights.insert(name.clone(), policy.weights.load(&name).unwrap());
+        }
+        weights.insert("lm_head.weight", policy.weights.load("model.embed_tokens.weight").unwrap());
+        save_hf(dir.path(), &policy.config, &weights, SaveDtype::BF16, &policy.assets).unwrap();
+        assert!(!PolicyFiles::open_folder(dir.path()).unwrap().weights.contains("lm_head.weight"));
+        let config: Value =
+            serde_json::from_slice(&fs::read(dir.path().join("config.json")).unwrap()).unwrap();
+        assert_eq!((&config["dtype"], &config["torch_dtype"]), (&json!("bfloat16"), &json!("bfloat16")));
+        let empty = MemorySource::new();
+        let other = dir.path().join("other");
+        let message =
+            save_hf(&other, &policy.config, &empty, SaveDtype::F32, &policy.assets).unwrap_err().to_string();
+        assert!(message.contains("no tensor `model.embed_tokens.weight`"), "{message}");
+        assert_eq!(names(&other), [""; 0], "nothing half-written");
+    }
+
+    #[test]
+    fn an_unwritable_place_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, "x").unwrap();
+        let message = save(&tiny("tiny-llama"), &file.join("final"), SaveDtype::F32).unwrap_err().to_string();
+        assert!(message.starts_with("cannot write") && message.contains("final"), "{message}");
+    }
+
+    /// Writes policies of every origin under `RLVR_SAVE_TO`, for `tests/golden/check_saved_folders.py`, which loads them
+    /// with transformers.
+    #[test]
+    fn folders_for_transformers() {
+        let Some(to) = std::env::var_os("RLVR_SAVE_TO").map(PathBuf::from) else { return };
+        for name in ["tiny-llama", "tiny-qwen2", "tiny-qwen3"] {
+            save(&tiny(name), &to.join(name), SaveDtype::F32).unwrap();
+        }
+        for name in ["tiny-llama", "tiny-qwen2"] {
+            let gguf = PolicyFiles::open_gguf(&golden(&format!("policy/{name}.gguf"))).unwrap();
+            save(&gguf, &to.join(format!("{name}-gguf")), SaveDtype::BF16).unwrap();
+        }
+        let (config, weights, assets) = crate::source::tests::character_policy();
+        save_hf(&to.join("characters"), &config, &weights, SaveDtype::F32, &assets).unwrap();
+    }
+}

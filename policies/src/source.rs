@@ -1,0 +1,474 @@
+//! Everything that makes up a policy, opened from whatever the user points at.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use crate::chat_template::ChatTemplate;
+use crate::config::{ModelConfig, token_ids};
+use crate::error::PolicyError;
+use crate::gguf_tokenizer::tokenizer_from_gguf;
+use crate::hub::{self, HubOptions};
+use crate::save::PolicyAssets;
+use crate::tokenizer::Tokenizer;
+use crate::weights::{GgufFile, GgufSource, GgufValue, SafetensorsSource, WeightSource, check_weights};
+
+/// The files of a policy: config, weights, tokenizer, chat template. Opening reads no weights yet but has checked that
+/// all are there with the right shapes.
+pub struct PolicyFiles {
+    /// Shape of the decoder. Its token ids include what `generation_config.json` and the tokenizer add.
+    pub config: ModelConfig,
+    /// Tensors under Hugging Face names.
+    pub weights: Box<dyn WeightSource + Send + Sync>,
+    /// Tokenizer.
+    pub tokenizer: Tokenizer,
+    /// Chat template; base models often have none.
+    pub chat_template: Option<ChatTemplate>,
+    /// All tokens that end a completion: those of `config.json`, `generation_config.json` and the tokenizer.
+    pub eos_token_ids: Vec<u32>,
+    /// Token that begins a sequence.
+    pub bos_token_id: Option<u32>,
+    /// Token for padding.
+    pub pad_token_id: Option<u32>,
+    /// The folder or file that was opened.
+    pub source: PathBuf,
+    /// What a saved folder needs besides config and weights.
+    pub assets: PolicyAssets,
+}
+
+impl std::fmt::Debug for PolicyFiles {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PolicyFiles").field("source", &self.source).field("config", &self.config).finish()
+    }
+}
+
+impl PolicyFiles {
+    /// Opens a Hugging Face folder, a `.gguf` file, a run directory (`final/`, else its newest complete checkpoint), or
+    /// a hub id `owner/name`; a path that exists wins over a hub id.
+    ///
+    /// # Errors
+    /// Nothing there (the message lists what was tried), or a file that is missing, damaged or unsupported.
+    pub fn open(spec: &str) -> Result<Self, PolicyError> {
+        Self::open_with(spec, &HubOptions::from_env())
+    }
+
+    /// [`PolicyFiles::open`] with explicit settings of the hub.
+    ///
+    /// # Errors
+    /// As [`PolicyFiles::open`].
+    pub fn open_with(spec: &str, hub: &HubOptions) -> Result<Self, PolicyError> {
+        let path = Path::new(spec);
+        let mut tried = Vec::new();
+        if path.is_file() {
+            if begins_with_gguf(path) || path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gguf")) {
+                return Self::open_gguf(path);
+            }
+            tried.push("it is a file, but not GGUF (for safetensors give the folder)".into());
+        } else if path.is_dir() {
+            match policy_folder(path, &mut tried)? {
+                Some(folder) => return Self::open_folder(&folder),
+                None => tried.extend(gguf_hint(path)),
+            }
+        } else if hub::is_repo_id(spec) {
+            tracing::info!("{spec} is not a path here; taking it for a hub id");
+            return Self::open_folder(&hub::fetch(spec, hub)?);
+        } else {
+            tried.push("there is no such file or directory".into());
+            tried.push("it is not a hub id (owner/name)".into());
+        }
+        Err(PolicyError::NotFound { spec: spec.into(), tried })
+    }
+
+    /// Opens a Hugging Face folder.
+    ///
+    /// # Errors
+    /// A file that is missing, damaged or unsupported.
+    pub fn open_folder(folder: &Path) -> Result<Self, PolicyError> {
+        let config = ModelConfig::from_hf_file(&folder.join("config.json"))?;
+        let weights = SafetensorsSource::open_folder(folder)?;
+        check_weights(&weights, &config)?;
+
+        let tokenizer_path = folder.join("tokenizer.json");
+        if !tokenizer_path.is_file() {
+            let missing =
+                "tokenizer.json (tokenizer.model and vocab.json are not read: convert with transformers)";
+            return Err(PolicyError::MissingFile { path: folder.into(), missing: missing.into() });
+        }
+        let tokenizer_json = fs::read(&tokenizer_path).map_err(PolicyError::read(&tokenizer_path))?;
+        let tokenizer = Tokenizer::from_json(&tokenizer_json, &tokenizer_path)?;
+        let mut tokenizer_config = read_object(&folder.join("tokenizer_config.json"))?;
+        for (key, value) in read_object(&folder.join("special_tokens_map.json"))? {
+            tokenizer_config.entry(key).or_insert(value);
+        }
+        let generation_config = read_object(&folder.join("generation_config.json"))?;
+        let (template, template_path) = read_template(folder, &tokenizer_config)?;
+        let assets =
+            PolicyAssets { tokenizer_json, tokenizer_config, chat_template: template, generation_config };
+        Self::assemble(config, Box::new(weights), tokenizer, assets, folder, &template_path)
+    }
+
+    /// Opens a GGUF file.
+    ///
+    /// # Errors
+    /// A damaged or unsupported file.
+    pub fn open_gguf(path: &Path) -> Result<Self, PolicyError> {
+        let file = Arc::new(GgufFile::open(path)?);
+        let (weights, config) = GgufSource::new(Arc::clone(&file))?;
+        check_weights(&weights, &config)?;
+        let tokenizer = tokenizer_from_gguf(&file)?;
+        let template = file.metadata().get("tokenizer.chat_template").and_then(GgufValue::as_str);
+        let token = |id: Option<u32>| id.and_then(|id| tokenizer.id_to_token(id));
+        let names = [
+            ("bos_token", token(config.bos_token_id)),
+            ("eos_token", token(config.eos_token_ids.first().copied())),
+            ("pad_token", token(config.pad_token_id)),
+        ];
+        let special: Vec<_> = names.iter().filter_map(|(name, t)| Some((*name, t.as_deref()?))).collect();
+        let mut assets = PolicyAssets::new(&tokenizer, &special, template.map(str::to_owned))?;
+        assets.tokenizer_config.insert("model_max_length".into(), json!(config.max_position_embeddings));
+        Self::assemble(config, Box::new(weights), tokenizer, assets, path, path)
+    }
+
+    fn assemble(
+        mut config: ModelConfig,
+        weights: Box<dyn WeightSource + Send + Sync>,
+        tokenizer: Tokenizer,
+        assets: PolicyAssets,
+        source: &Path,
+        template_path: &Path,
+    ) -> Result<Self, PolicyError> {
+        let special = special_tokens(&assets.tokenizer_config);
+        let id = |name: &str| special.get(name).and_then(|token| tokenizer.token_to_id(token));
+        let generation = |key: &str| token_ids(&assets.generation_config, key).unwrap_or_default();
+        let mut eos = std::mem::take(&mut config.eos_token_ids);
+        eos.extend(generation("eos_token_id"));
+        eos.extend(id("eos_token"));
+        for token in eos {
+            // An id that the model cannot produce ends nothing.
+            if (token as usize) < config.vocab_size && !config.eos_token_ids.contains(&token) {
+                config.eos_token_ids.push(token);
+            }
+        }
+        let first = |key: &str| generation(key).first().copied();
+        config.bos_token_id =
+            config.bos_token_id.or_else(|| first("bos_token_id")).or_else(|| id("bos_token"));
+        config.pad_token_id =
+            config.pad_token_id.or_else(|| first("pad_token_id")).or_else(|| id("pad_token"));
+        if config.eos_token_ids.is_empty() {
+            tracing::warn!(
+                "{}: no end-of-sequence token; completions end at max_tokens only",
+                source.display()
+            );
+        }
+        if tokenizer.vocab_size() > config.vocab_size {
+            tracing::warn!(
+                "{}: the tokenizer has ids up to {}, the model only {} rows",
+                source.display(),
+                tokenizer.vocab_size() - 1,
+                config.vocab_size
+            );
+        }
+        let template = assets.chat_template.as_deref();
+        let chat_template = template.map(|t| ChatTemplate::new(t, template_path, &special)).transpose()?;
+        Ok(Self {
+            eos_token_ids: config.eos_token_ids.clone(),
+            bos_token_id: config.bos_token_id,
+            pad_token_id: config.pad_token_id,
+            config,
+            weights,
+            tokenizer,
+            chat_template,
+            source: source.into(),
+            assets,
+        })
+    }
+}
+
+fn begins_with_gguf(path: &Path) -> bool {
+    use std::io::Read;
+    let mut magic = [0; 4];
+    fs::File::open(path).and_then(|mut f| f.read_exact(&mut magic)).is_ok() && magic == *b"GGUF"
+}
+
+/// The Hugging Face folder that a directory is or holds.
+fn policy_folder(dir: &Path, tried: &mut Vec<String>) -> Result<Option<PathBuf>, PolicyError> {
+    if dir.join("config.json").is_file() {
+        return Ok(Some(dir.into()));
+    }
+    tried.push("no config.json in it".into());
+    for name in ["final", "policy"] {
+        if is_complete(&dir.join(name)) {
+            return Ok(Some(dir.join(name)));
+        }
+        tried.push(format!("no complete policy in {name}/"));
+    }
+    let checkpoints = dir.join("checkpoints");
+    if !checkpoints.is_dir() {
+        tried.push("no checkpoints/".into());
+        return Ok(None);
+    }
+    let mut steps = Vec::new();
+    for entry in fs::read_dir(&checkpoints).map_err(PolicyError::read(&checkpoints))? {
+        let path = entry.map_err(PolicyError::read(&checkpoints))?.path();
+        let name = path.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_prefix("step-"));
+        steps.extend(name.and_then(|n| n.parse::<u64>().ok()).map(|step| (step, path.clone())));
+    }
+    steps.sort();
+    for (step, path) in steps.into_iter().rev() {
+        for folder in [path.join("policy"), path.clone()] {
+            if is_complete(&folder) {
+                return Ok(Some(folder));
+            }
+        }
+        tried.push(format!("the checkpoint of step {step} is incomplete"));
+    }
+    tried.push("no complete checkpoint in checkpoints/".into());
+    Ok(None)
+}
+
+fn is_complete(folder: &Path) -> bool {
+    let has = |name: &str| folder.join(name).is_file();
+    has("config.json")
+        && has("tokenizer.json")
+        && (has("model.safetensors") || has("model.safetensors.index.json"))
+}
+
+/// The GGUF files of a directory that is no policy itself.
+fn gguf_hint(dir: &Path) -> Option<String> {
+    let files = fs::read_dir(dir).ok()?.filter_map(|e| e.ok()?.file_name().into_string().ok());
+    let mut files: Vec<_> = files.filter(|name| name.ends_with(".gguf")).collect();
+    files.sort();
+    (!files.is_empty()).then(|| format!("it holds {}: give the file itself", files.join(", ")))
+}
+
+/// A JSON object, empty if there is no such file.
+fn read_object(path: &Path) -> Result<Map<String, Value>, PolicyError> {
+    match fs::read(path) {
+        Ok(text) => serde_json::from_slice(&text).map_err(PolicyError::json(path)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Map::new()),
+        Err(e) => Err(PolicyError::read(path)(e)),
+    }
+}
+
+/// The chat template of a folder and the file it is in: `chat_template.jinja`, else `chat_template` of the tokenizer's
+/// config, which is a string or a list of named ones, of which `default` is meant.
+fn read_template(
+    folder: &Path,
+    config: &Map<String, Value>,
+) -> Result<(Option<String>, PathBuf), PolicyError> {
+    let jinja = folder.join("chat_template.jinja");
+    if jinja.is_file() {
+        let text = fs::read_to_string(&jinja).map_err(PolicyError::read(&jinja))?;
+        return Ok((Some(text), jinja));
+    }
+    let template = match config.get("chat_template") {
+        Some(Value::String(text)) => Some(text.clone()),
+        Some(Value::Array(named)) => {
+            let default = named.iter().find(|t| t["name"] == "default").and_then(|t| t["template"].as_str());
+            default.map(str::to_owned)
+        }
+        _ => None,
+    };
+    Ok((template, folder.join("tokenizer_config.json")))
+}
+
+/// `bos_token` and its like; each is a string or an object with `content`.
+fn special_tokens(config: &Map<String, Value>) -> BTreeMap<String, String> {
+    let content = |value: &Value| Some(value.as_str().or_else(|| value.get("content")?.as_str())?.to_owned());
+    let tokens = config.iter().filter(|(name, _)| name.ends_with("_token"));
+    tokens.filter_map(|(name, value)| Some((name.clone(), content(value)?))).collect()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::golden;
+    use crate::save::{SaveDtype, save_hf};
+    use crate::weights::{HostTensor, MemorySource, expected_tensors};
+
+    /// A policy that comes from no file: characters, one layer, weights that count up.
+    pub(crate) fn character_policy() -> (ModelConfig, MemorySource, PolicyAssets) {
+        let tokenizer = Tokenizer::characters("0123456789+= \nab<>/", &["<pad>", "<eos>", "<bos>"]).unwrap();
+        let config = json!({
+            "model_type": "llama", "vocab_size": tokenizer.vocab_size(), "hidden_size": 16, "intermediate_size": 24,
+            "num_hidden_layers": 1, "num_attention_heads": 2, "tie_word_embeddings": true,
+            "bos_token_id": 2, "eos_token_id": 1, "pad_token_id": 0,
+        });
+        let config = ModelConfig::from_hf_json(&config, Path::new("(characters)")).unwrap();
+        let mut weights = MemorySource::new();
+        for (name, shape) in expected_tensors(&config) {
+            let data = (0..shape.iter().product::<usize>()).map(|i| (i % 101) as f32 / 64.0 - 0.75).collect();
+            weights.insert(name, HostTensor { shape, data });
+        }
+        let specials = [("pad_token", "<pad>"), ("eos_token", "<eos>"), ("bos_token", "<bos>")];
+        let template = "{% for m in messages %}{{ m.content }}{% endfor %}".to_owned();
+        let assets = PolicyAssets::new(&tokenizer, &specials, Some(template)).unwrap();
+        (config, weights, assets)
+    }
+
+    fn offline(cache: &Path) -> HubOptions {
+        HubOptions { endpoint: "http://127.0.0.1:9".into(), cache: cache.into(), token: None, offline: true }
+    }
+
+    fn open(spec: &Path) -> Result<PolicyFiles, PolicyError> {
+        PolicyFiles::open_with(spec.to_str().unwrap(), &offline(Path::new("no-cache")))
+    }
+
+    #[test]
+    fn folders_and_gguf_files_open() {
+        let llama = open(&golden("models/tiny-llama")).unwrap();
+        assert_eq!((llama.bos_token_id, llama.pad_token_id), (Some(0), Some(3)));
+        assert_eq!(llama.eos_token_ids, [2]);
+        let text =
+            llama.chat_template.unwrap().render(&[json!({"role": "user", "content": "x"})], true).unwrap();
+        assert_eq!(text, "<|im_start|>user\nx<|im_end|>\n<|im_start|>assistant\n");
+        let gguf = open(&golden("policy/tiny-llama.gguf")).unwrap();
+        assert_eq!((gguf.bos_token_id, gguf.pad_token_id), (Some(0), Some(3)));
+        assert_eq!(gguf.eos_token_ids, [2]);
+        assert_eq!(gguf.assets.tokenizer_config["eos_token"], "<|im_end|>");
+        assert_eq!(gguf.chat_template.unwrap().source(), llama.assets.chat_template.unwrap());
+    }
+
+    #[test]
+    fn a_policy_without_files_saves_and_opens() {
+        let dir = tempfile::tempdir().unwrap();
+        let (config, weights, assets) = character_policy();
+        save_hf(dir.path(), &config, &weights, SaveDtype::F32, &assets).unwrap();
+        let policy = open(dir.path()).unwrap();
+        assert_eq!(policy.config, config);
+        assert_eq!(
+            policy.tokenizer.decode(&policy.tokenizer.encode("1 + 2\n", true).unwrap(), true).unwrap(),
+            "1 + 2\n"
+        );
+        for name in weights.names() {
+            assert_eq!(policy.weights.load(&name).unwrap(), weights.load(&name).unwrap());
+        }
+    }
+
+    fn copy(from: &Path, to: &Path) {
+        fs::create_dir_all(to).unwrap();
+        for entry in fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_run_directory_gives_its_final_or_newest_complete_weights() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = dir.path();
+        let error = |expected: &str| {
+            let message = open(run).unwrap_err().to_string();
+            assert!(message.contains(expected), "{message}");
+        };
+        error("no config.json in it");
+        error("no checkpoints/");
+        let model = golden("models/tiny-llama");
+        copy(&model, &run.join("checkpoints/step-000009/policy"));
+        copy(&model, &run.join("checkpoints/step-000010"));
+        copy(&model, &run.join("checkpoints/step-000200/policy"));
+        copy(&model, &run.join("checkpoints/step-000300.tmp/policy"));
+        fs::remove_file(run.join("checkpoints/step-000200/policy/model.safetensors")).unwrap();
+        assert_eq!(open(run).unwrap().source, run.join("checkpoints/step-000010"));
+        fs::remove_file(run.join("checkpoints/step-000010/config.json")).unwrap();
+        assert_eq!(open(run).unwrap().source, run.join("checkpoints/step-000009/policy"));
+        assert_eq!(
+            open(&run.join("checkpoints/step-000009")).unwrap().source,
+            run.join("checkpoints/step-000009/policy")
+        );
+        copy(&model, &run.join("final"));
+        assert_eq!(open(run).unwrap().source, run.join("final"));
+        fs::remove_dir_all(run.join("final")).unwrap();
+        fs::remove_dir_all(run.join("checkpoints/step-000009")).unwrap();
+        error("the checkpoint of step 200 is incomplete");
+    }
+
+    #[test]
+    fn what_is_no_policy_says_what_was_tried() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = |spec: &str, expected: &[&str]| {
+            let message = PolicyFiles::open_with(spec, &offline(dir.path())).unwrap_err().to_string();
+            assert!(expected.iter().all(|e| message.contains(e)), "{message}");
+        };
+        error("no/such/path", &["no policy at `no/such/path`", "no such file", "not a hub id"]);
+        error("./owner/name", &["not a hub id"]);
+        error("owner/name", &["hub repository `owner/name`", "HF_HUB_OFFLINE"]);
+        fs::write(dir.path().join("m.gguf"), "GGUF").unwrap();
+        error(dir.path().to_str().unwrap(), &["it holds m.gguf: give the file itself"]);
+        error(
+            dir.path().join("m.gguf").to_str().unwrap(),
+            &["m.gguf is not a readable weight file", "truncated"],
+        );
+        let safetensors = golden("models/tiny-llama/model.safetensors");
+        error(safetensors.to_str().unwrap(), &["for safetensors give the folder"]);
+        copy(&golden("models/tiny-llama"), &dir.path().join("m"));
+        fs::remove_file(dir.path().join("m/tokenizer.json")).unwrap();
+        error(dir.path().join("m").to_str().unwrap(), &["m has no tokenizer.json"]);
+    }
+
+    #[test]
+    fn end_tokens_and_templates_come_from_all_files() {
+        let dir = tempfile::tempdir().unwrap();
+        copy(&golden("models/tiny-llama"), dir.path());
+        fs::remove_file(dir.path().join("chat_template.jinja")).unwrap();
+        let write = |name: &str, value: Value| fs::write(dir.path().join(name), value.to_string()).unwrap();
+        let mut config = crate::golden_json("models/tiny-llama/config.json");
+        config["eos_token_id"] = Value::Null;
+        config["pad_token_id"] = Value::Null;
+        config["bos_token_id"] = Value::Null;
+        write("config.json", config);
+        write(
+            "generation_config.json",
+            json!({"eos_token_id": [1, 0, 1, 999], "pad_token_id": 0, "top_p": 0.9}),
+        );
+        write(
+            "tokenizer_config.json",
+            json!({
+                "eos_token": {"content": "<|im_end|>", "lstrip": false},
+                "chat_template": [{"name": "tool_use", "template": "no"}, {"name": "default", "template": "{{ bos_token }}!"}],
+            }),
+        );
+        write("special_tokens_map.json", json!({"bos_token": "<|endoftext|>", "eos_token": "<|pad|>"}));
+        let policy = open(dir.path()).unwrap();
+        assert_eq!(policy.eos_token_ids, [1, 0, 2]);
+        assert_eq!(policy.config.eos_token_ids, policy.eos_token_ids);
+        assert_eq!((policy.bos_token_id, policy.pad_token_id), (Some(0), Some(0)));
+        assert_eq!(policy.chat_template.unwrap().render::<Value>(&[], false).unwrap(), "<|endoftext|>!");
+        assert_eq!(policy.assets.generation_config["top_p"], 0.9);
+    }
+
+    /// Compares a real GGUF file with the bf16 folder made from it, on real text. `RLVR_TEST_MODELS` is a directory with
+    /// `*.gguf` beside Hugging Face folders; `RLVR_TEST_TEXT` a text file.
+    #[test]
+    fn real_models() {
+        let Some(models) = std::env::var_os("RLVR_TEST_MODELS").map(PathBuf::from) else { return };
+        let entries: Vec<_> = fs::read_dir(&models).unwrap().map(|e| e.unwrap().path()).collect();
+        let gguf = entries.iter().find(|p| p.extension().is_some_and(|e| e == "gguf")).expect("a GGUF file");
+        let folder = entries.iter().find(|p| p.join("config.json").is_file()).expect("a folder");
+        let (a, b) = (open(gguf).unwrap(), open(folder).unwrap());
+        assert_eq!(a.config, b.config);
+        assert_eq!(a.weights.names(), b.weights.names());
+        for name in a.weights.names() {
+            let (x, y) = (a.weights.load(&name).unwrap(), b.weights.load(&name).unwrap());
+            assert_eq!(x.shape, y.shape);
+            let rounded = x.data.iter().map(|v| half::bf16::from_f32(*v).to_f32());
+            assert!(rounded.eq(y.data.iter().copied()), "{name}");
+        }
+        let messages = [json!({"role": "user", "content": "What is 2 + 2?"})];
+        let render = |p: &PolicyFiles| p.chat_template.as_ref().unwrap().render(&messages, true).unwrap();
+        assert_eq!(render(&a), render(&b));
+        let text =
+            std::env::var_os("RLVR_TEST_TEXT").map(|p| fs::read_to_string(p).unwrap()).unwrap_or_default();
+        let (mut lines, mut tokens) = (0, 0);
+        for line in text.lines().chain([render(&a).as_str()]) {
+            let ids = a.tokenizer.encode(line, true).unwrap();
+            assert_eq!(ids, b.tokenizer.encode(line, true).unwrap(), "{line}");
+            assert_eq!(a.tokenizer.decode(&ids, false).unwrap(), line);
+            (lines, tokens) = (lines + 1, tokens + ids.len());
+        }
+        println!("{} tensors equal; {lines} lines, {tokens} tokens equal", a.weights.names().len());
+    }
+}

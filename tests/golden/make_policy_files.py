@@ -1,0 +1,189 @@
+#!/usr/bin/env python3
+"""Makes tests/golden/policy from tests/golden/models. Needs: pip install gguf transformers torch jinja2
+
+blocks.gguf / blocks.safetensors   random blocks of every quantised format, and what the package `gguf` makes of them
+tiny-llama.gguf, tiny-qwen2.gguf   the first layer of the tiny models as llama.cpp's converter writes it (q and k rows of
+                                   llama permuted), with their tokenizers and templates in the metadata
+rope.json                          rotary frequencies by transformers for each kind of scaling
+chat.json                          a template that uses what real templates use, rendered by transformers
+"""
+import json, pathlib, sys
+import numpy as np
+import gguf
+from gguf import GGMLQuantizationType as Q
+from gguf.quants import dequantize, quantize
+from safetensors.numpy import load_file, save_file
+
+here = pathlib.Path(__file__).parent
+out = here / "policy"
+out.mkdir(exist_ok=True)
+rng = np.random.default_rng(7)
+
+
+def halves(n, scale):
+    return (rng.standard_normal(n) * scale).astype(np.float16).view(np.uint8).reshape(n, 2)
+
+
+def blocks():
+    """Two rows of 512 elements in each format; scales are ordinary numbers, everything else is random bytes."""
+    writer = gguf.GGUFWriter(out / "blocks.gguf", "llama")
+    expected = {}
+    for q, halves_at in [(Q.Q4_0, [0]), (Q.Q4_1, [0, 2]), (Q.Q5_0, [0]), (Q.Q5_1, [0, 2]), (Q.Q8_0, [0]),
+                         (Q.Q4_K, [0, 2]), (Q.Q5_K, [0, 2]), (Q.Q6_K, [208])]:
+        block, size = gguf.GGML_QUANT_SIZES[q]
+        n = 1024 // block
+        raw = rng.integers(0, 256, (n, size), dtype=np.uint8)
+        for at in halves_at:
+            raw[:, at:at + 2] = halves(n, 0.05)
+        raw = raw.reshape(2, -1)
+        writer.add_tensor(q.name, raw, raw_dtype=q)
+        expected[q.name] = dequantize(raw, q).astype(np.float32)
+    values = rng.standard_normal((2, 512)).astype(np.float32)
+    for q in (Q.F32, Q.F16, Q.BF16):
+        raw = values if q == Q.F32 else values.astype(np.float16) if q == Q.F16 else quantize(values, Q.BF16)
+        writer.add_tensor(q.name, raw, raw_dtype=q)
+        expected[q.name] = dequantize(raw, q).astype(np.float32).reshape(2, 512)
+    writer.write_header_to_file(); writer.write_kv_data_to_file(); writer.write_tensors_to_file(); writer.close()
+    save_file(expected, out / "blocks.safetensors")
+
+
+def permute(w, heads):
+    """llama.cpp's converter: half-split rows of q and k to interleaved ones"""
+    return w.reshape(heads, 2, w.shape[0] // heads // 2, *w.shape[1:]).swapaxes(1, 2).reshape(w.shape)
+
+
+PART = {"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "self_attn.q_proj": "attn_q",
+        "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
+        "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down"}
+TOP = {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight",
+       "lm_head.weight": "output.weight"}
+
+
+def model(name, arch, pre):
+    folder = here / "models" / name
+    config = json.loads((folder / "config.json").read_text())
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    w = gguf.GGUFWriter(out / f"{name}.gguf", arch)
+    heads, kv = config["num_attention_heads"], config["num_key_value_heads"]
+    w.add_context_length(config["max_position_embeddings"]); w.add_embedding_length(config["hidden_size"])
+    w.add_block_count(1); w.add_feed_forward_length(config["intermediate_size"])
+    w.add_head_count(heads); w.add_head_count_kv(kv); w.add_layer_norm_rms_eps(config["rms_norm_eps"])
+    w.add_rope_freq_base(config["rope_parameters"]["rope_theta"])
+    vocab = tokenizer["model"]["vocab"]
+    added = {t["content"]: t["id"] for t in tokenizer["added_tokens"]}
+    names = {i: t for t, i in {**vocab, **added}.items()}
+    kinds = [3 if names.get(i) in added else 1 if i in names else 5 for i in range(config["vocab_size"])]
+    w.add_tokenizer_model("gpt2"); w.add_tokenizer_pre(pre)
+    w.add_token_list([names.get(i, f"[PAD{i}]") for i in range(config["vocab_size"])])
+    w.add_token_types(kinds)
+    w.add_token_merges([" ".join(m) for m in tokenizer["model"]["merges"]])
+    w.add_bos_token_id(config["bos_token_id"]); w.add_eos_token_id(config["eos_token_id"])
+    w.add_pad_token_id(config["pad_token_id"]); w.add_add_bos_token(arch == "llama")
+    w.add_chat_template((folder / "chat_template.jinja").read_text())
+    for hf, t in load_file(folder / "model.safetensors").items():
+        if hf in TOP:
+            to = TOP[hf]
+        elif hf.startswith("model.layers.0."):
+            part, suffix = hf.removeprefix("model.layers.0.").rsplit(".", 1)
+            to = f"blk.0.{PART[part]}.{suffix}"
+        else:
+            continue
+        if arch == "llama" and "q_proj" in hf: t = permute(t, heads)
+        if arch == "llama" and "k_proj" in hf: t = permute(t, kv)
+        q = Q.F32 if t.ndim == 1 or "q_proj" in hf else Q.BF16 if "k_proj" in hf else \
+            Q.F16 if t.shape[1] % 32 else Q.Q5_1 if "embed" in hf else Q.Q4_1 if "lm_head" in hf else Q.Q8_0
+        w.add_tensor(to, quantize(t, q) if q not in (Q.F32, Q.F16) else t.astype(np.float16 if q == Q.F16 else np.float32),
+                     raw_dtype=q)
+    w.write_header_to_file(); w.write_kv_data_to_file(); w.write_tensors_to_file(); w.close()
+
+
+def rope():
+    from transformers import LlamaConfig
+    from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+    cases = []
+    for scaling in [None, {"rope_type": "linear", "factor": 4.0},
+                    {"rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+                     "original_max_position_embeddings": 8192},
+                    {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.5, "high_freq_factor": 5.0,
+                     "original_max_position_embeddings": 256}]:
+        c = dict(model_type="llama", vocab_size=32, hidden_size=256, intermediate_size=64, num_hidden_layers=1,
+                 num_attention_heads=4, num_key_value_heads=4, head_dim=64, max_position_embeddings=131072,
+                 rope_parameters={"rope_theta": 500000.0, "rope_type": "default", **(scaling or {})})
+        inv = LlamaRotaryEmbedding(LlamaConfig(**{k: v for k, v in c.items() if k != "model_type"})).inv_freq
+        cases.append({"config": c, "inv_freq": inv.double().tolist()})
+    (out / "rope.json").write_text(json.dumps(cases, indent=1) + "\n")
+
+
+TEMPLATE = """{#- what templates of real models do -#}
+{%- set ns = namespace(found=false, n=0) %}
+{%- macro header(role) -%}
+<|{{ role | upper }}|>
+{%- endmacro %}
+{{- bos_token }}
+{%- if messages[0]['role'] == 'system' %}
+    {%- set system = messages[0].content | trim %}
+    {%- set rest = messages[1:] %}
+{%- else %}
+    {%- set system = "" %}
+    {%- set rest = messages %}
+{%- endif %}
+{%- if system is defined and system != "" %}
+{{ header('system') }}{{ system }}{{ eos_token }}
+{% endif %}
+{% for message in rest %}
+    {% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}
+        {{ raise_exception('roles must alternate ' ~ loop.index) }}
+    {% endif %}
+    {%- if message.content is string %}
+        {%- set content = message.content %}
+    {%- else %}
+        {%- set content = message.content | map(attribute='text') | join('|') %}
+    {%- endif %}
+    {%- if '</think>' in content %}
+        {%- set content = content.split('</think>')[-1].lstrip('\\n') %}
+    {%- endif %}
+    {%- if content.startswith('skip') %}{% continue %}{% endif %}
+    {%- set ns.n = ns.n + 1 %}
+{{ '[' ~ loop.index ~ (' last' if loop.last else '') ~ '] ' }}{{ header(message.role) }}
+    {%- if message.role == 'assistant' %}
+{% generation %}
+ {{ content.strip() }}{{ eos_token }}
+{% endgeneration %}
+    {%- else %}
+ {{ content.replace('a', 'A') }}
+    {%- endif %}
+    {%- for key, value in (message.extra or {}).items() %}
+{{ key }}={{ value | tojson }}
+    {%- endfor %}
+
+{% endfor %}
+{{- ns.n }}/{{ rest | length }} {{ tools is none }} {{ documents is defined }} {{ missing is defined }}
+{%- if add_generation_prompt %}{{ '\\n<|ASSISTANT|>\\n' }}{% endif %}
+"""
+
+
+def chat():
+    from transformers import AutoTokenizer
+    tokenizer = AutoTokenizer.from_pretrained(here / "models" / "tiny-llama")
+    conversations = [
+        [{"role": "user", "content": "banana"}],
+        [{"role": "system", "content": "  Be brief. "}, {"role": "user", "content": "a <b> & 'c' \"d\" é 日本\n"},
+         {"role": "assistant", "content": "<think>hm</think>\n\n  42 "}, {"role": "user", "content": "skip"}],
+        [{"role": "user", "content": [{"type": "text", "text": "x"}, {"type": "text", "text": "y"}],
+          "extra": {"a": [1, 2.5, "é <\"'>", None, True], "b": {"k": "v", "l": []}}}],
+    ]
+    cases = []
+    for messages in conversations:
+        for prompt in (False, True):
+            text = tokenizer.apply_chat_template(messages, chat_template=TEMPLATE, add_generation_prompt=prompt,
+                                                 tokenize=False)
+            cases.append({"messages": messages, "add_generation_prompt": prompt, "text": text})
+    (out / "chat.json").write_text(json.dumps({"template": TEMPLATE, "bos_token": tokenizer.bos_token,
+                                               "eos_token": tokenizer.eos_token, "cases": cases}, indent=1) + "\n")
+
+
+blocks()
+model("tiny-llama", "llama", "llama-bpe")
+model("tiny-qwen2", "qwen2", "qwen2")
+rope()
+chat()
