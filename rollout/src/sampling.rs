@@ -1,9 +1,10 @@
 //! One token from one row of logits, and its log-probability.
 
 use crate::error::{LogitsProblem, RolloutError};
-use crate::softmax::{self, BLOCK, Peaks};
+use crate::softmax::{self, BLOCK, Peaks, Token};
 use crate::support;
 use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
 
 /// How tokens are chosen and when a completion ends.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -168,6 +169,11 @@ fn draw(logits: &[f32], peaks: &Peaks, scale: f32, uniform: f64) -> (usize, f64)
     (start + cross(weights, before, target).unwrap_or(0), total)
 }
 
+thread_local! {
+    /// Keeps its memory from token to token: up to 12 bytes a token of the vocabulary.
+    static SCRATCH: RefCell<Vec<Token>> = const { RefCell::new(Vec::new()) };
+}
+
 /// Token and normaliser of the kept tokens.
 fn draw_truncated(
     logits: &[f32],
@@ -176,12 +182,13 @@ fn draw_truncated(
     params: &SamplingParams,
     uniform: f64,
 ) -> (usize, f64) {
-    let kept = support::boundary(logits, peaks, scale, params);
-    let mut tokens = Vec::new();
-    support::for_each_kept(logits, peaks, scale, kept, |id, _, e| tokens.push((id, f64::from(e))));
-    let total: f64 = tokens.iter().map(|&(_, e)| e).sum();
-    let at = cross(tokens.iter().map(|&(_, e)| e), 0.0, uniform * total).unwrap_or(0);
-    (tokens[at].0 as usize, total)
+    SCRATCH.with_borrow_mut(|tokens| {
+        support::kept(logits, peaks, scale, params, tokens);
+        let weights = || tokens.iter().map(|token| f64::from(token.weight));
+        let total: f64 = weights().sum();
+        let at = cross(weights(), 0.0, uniform * total).unwrap_or(0);
+        (tokens[at].id as usize, total)
+    })
 }
 
 #[cfg(test)]

@@ -10,20 +10,30 @@ use crate::error::LogitsProblem;
 pub(crate) const BLOCK: usize = 256;
 const LANES: usize = 16;
 
-/// Defines `$name` as `$body`, compiled once for AVX2 and once for the baseline; chosen at run time. Both do the same
+/// Defines `$name` as `$body`, compiled for AVX-512, for AVX2 and for the baseline; chosen at run time. All do the same
 /// operations in the same order.
 macro_rules! vectorised {
     ($(#[$doc:meta])* $name:ident = $body:ident ( $($arg:ident : $ty:ty),* ) $(-> $ret:ty)?) => {
         $(#[$doc])*
         pub(crate) fn $name($($arg: $ty),*) $(-> $ret)? {
             #[cfg(target_arch = "x86_64")]
-            if std::arch::is_x86_feature_detected!("avx2") {
-                #[target_feature(enable = "avx2")]
-                fn wide($($arg: $ty),*) $(-> $ret)? {
+            {
+                #[target_feature(enable = "avx512f")]
+                fn avx512($($arg: $ty),*) $(-> $ret)? {
                     $body($($arg),*)
                 }
-                // SAFETY: the processor has AVX2, the only requirement of `wide`.
-                return unsafe { wide($($arg),*) };
+                #[target_feature(enable = "avx2")]
+                fn avx2($($arg: $ty),*) $(-> $ret)? {
+                    $body($($arg),*)
+                }
+                if std::arch::is_x86_feature_detected!("avx512f") {
+                    // SAFETY: the processor has AVX-512F, the only requirement of `avx512`.
+                    return unsafe { avx512($($arg),*) };
+                }
+                if std::arch::is_x86_feature_detected!("avx2") {
+                    // SAFETY: the processor has AVX2, the only requirement of `avx2`.
+                    return unsafe { avx2($($arg),*) };
+                }
             }
             $body($($arg),*)
         }
@@ -83,7 +93,8 @@ fn block_sums_body(logits: &[f32], max: f32, scale: f32, sums: &mut Vec<f64>) {
 
 #[inline(always)]
 fn block_maxima_body(logits: &[f32], maxima: &mut Vec<f32>) -> bool {
-    let mut clean = [true; LANES];
+    // Stays 0 until a value is NaN or +∞.
+    let mut wrong = [0.0f32; LANES];
     for block in logits.chunks(BLOCK) {
         let mut lanes = [f32::NEG_INFINITY; LANES];
         let mut chunks = block.chunks_exact(LANES);
@@ -91,16 +102,48 @@ fn block_maxima_body(logits: &[f32], maxima: &mut Vec<f32>) -> bool {
             for lane in 0..LANES {
                 let x = chunk[lane];
                 lanes[lane] = if x > lanes[lane] { x } else { lanes[lane] };
-                clean[lane] &= x < f32::INFINITY;
+                wrong[lane] = if x < f32::INFINITY { wrong[lane] } else { x };
             }
         }
         for &x in chunks.remainder() {
             lanes[0] = if x > lanes[0] { x } else { lanes[0] };
-            clean[0] &= x < f32::INFINITY;
+            wrong[0] = if x < f32::INFINITY { wrong[0] } else { x };
         }
         maxima.push(lanes.iter().fold(f32::NEG_INFINITY, |m, &x| if x > m { x } else { m }));
     }
-    clean.iter().all(|&lane| lane)
+    wrong == [0.0; LANES]
+}
+
+/// A token, its logit, and exp((logit − max) · scale).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Token {
+    pub(crate) id: u32,
+    pub(crate) logit: f32,
+    pub(crate) weight: f32,
+}
+
+#[inline(always)]
+fn gather_body(logits: &[f32], peaks: &Peaks, scale: f32, floor: f32, out: &mut Vec<Token>) {
+    let (mut values, mut found) = ([0.0; BLOCK], [0usize; BLOCK]);
+    for (b, (block, &block_max)) in logits.chunks(BLOCK).zip(&peaks.blocks).enumerate() {
+        if block_max < floor {
+            continue;
+        }
+        exp_block_body(block, peaks.max, scale, &mut values);
+        // Without a branch on the comparison, which would be mispredicted often.
+        let mut count = 0;
+        for (i, &x) in block.iter().enumerate() {
+            found[count % BLOCK] = i;
+            count += usize::from(x >= floor);
+        }
+        let token = |&i: &usize| Token { id: (b * BLOCK + i) as u32, logit: block[i], weight: values[i] };
+        out.extend(found[..count].iter().map(token));
+    }
+}
+
+vectorised! {
+    /// Pushes the tokens whose logit is at least `floor`, in the order of their ids.
+    gather = gather_body(logits: &[f32], peaks: &Peaks, scale: f32, floor: f32, out: &mut Vec<Token>)
 }
 
 vectorised! {

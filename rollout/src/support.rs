@@ -4,7 +4,7 @@
 //! by its last token and the vocabulary is never sorted.
 
 use crate::sampling::SamplingParams;
-use crate::softmax::{self, BLOCK, Peaks};
+use crate::softmax::{self, Peaks, Token};
 use std::cmp::Ordering;
 
 /// The last token kept.
@@ -22,9 +22,12 @@ fn order(a: &Boundary, b: &Boundary) -> Ordering {
 impl Boundary {
     const NONE: Self = Self { logit: f32::NEG_INFINITY, id: u32::MAX };
 
-    #[inline]
-    fn keeps(&self, id: u32, logit: f32) -> bool {
-        logit > self.logit || (logit == self.logit && id <= self.id)
+    fn at(token: &Token) -> Self {
+        Self { logit: token.logit, id: token.id }
+    }
+
+    fn keeps(&self, token: &Token) -> bool {
+        (token.logit > self.logit) | ((token.logit == self.logit) & (token.id <= self.id))
     }
 
     fn intersect(self, other: Self) -> Self {
@@ -32,111 +35,105 @@ impl Boundary {
     }
 }
 
-/// Calls `visit(id, logit, e)` with e = exp((logit − max) · scale) for every kept token in the order of ids.
-pub(crate) fn for_each_kept(
+/// The tokens that the parameters keep, in the order of their ids: top-k first, then top-p of what is left
+/// (renormalised), then min-p. Weights are exp((logit − max) · scale); a weight of 0 stands for a token left out.
+pub(crate) fn kept(
     logits: &[f32],
     peaks: &Peaks,
     scale: f32,
-    boundary: Boundary,
-    mut visit: impl FnMut(u32, f32, f32),
+    params: &SamplingParams,
+    tokens: &mut Vec<Token>,
 ) {
-    let mut values = [0.0; BLOCK];
-    for (b, (block, &max)) in logits.chunks(BLOCK).zip(&peaks.blocks).enumerate() {
-        if max < boundary.logit {
-            continue;
-        }
-        softmax::exp_block(block, peaks.max, scale, &mut values);
-        for (i, (&x, &e)) in block.iter().zip(&values).enumerate() {
-            let id = (b * BLOCK + i) as u32;
-            if boundary.keeps(id, x) {
-                visit(id, x, e);
-            }
-        }
-    }
-}
-
-/// The last token that the parameters keep: top-k first, then top-p of what is left (renormalised), then min-p.
-pub(crate) fn boundary(logits: &[f32], peaks: &Peaks, scale: f32, params: &SamplingParams) -> Boundary {
-    let mut kept = Boundary::NONE;
-    if let Some(k) = params.top_k
-        && k < logits.len()
-    {
-        kept = top_k(logits, peaks, k);
-    }
-    if let Some(p) = params.top_p
-        && p < 1.0
-    {
-        kept = top_p(logits, peaks, scale, kept, p);
-    }
+    tokens.clear();
+    let mut last = Boundary::NONE;
     if let Some(p) = params.min_p
         && p > 0.0
     {
         let logit = f64::from(peaks.max) + params.temperature * p.ln();
-        kept = kept.intersect(Boundary { logit: logit as f32, id: u32::MAX });
+        last = Boundary { logit: logit as f32, id: u32::MAX };
     }
-    kept
-}
-
-/// The k-th token. The k-th largest maximum of the blocks bounds its logit from below, which leaves few candidates.
-fn top_k(logits: &[f32], peaks: &Peaks, k: usize) -> Boundary {
-    let floor = if k <= peaks.blocks.len() {
-        let mut maxima = peaks.blocks.clone();
-        *maxima.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a)).1
-    } else {
-        f32::NEG_INFINITY
-    };
-    let mut candidates = Vec::new();
-    for (b, (block, &max)) in logits.chunks(BLOCK).zip(&peaks.blocks).enumerate() {
-        if max >= floor {
-            let tokens = block.iter().enumerate().filter(|&(_, &x)| x >= floor);
-            candidates.extend(tokens.map(|(i, &logit)| Boundary { logit, id: (b * BLOCK + i) as u32 }));
+    let top_p = params.top_p.filter(|&p| p < 1.0);
+    if let Some(k) = params.top_k
+        && k < logits.len()
+    {
+        softmax::gather(logits, peaks, scale, top_k_floor(peaks, k), tokens);
+        let kth = top_k(tokens, k);
+        tokens.retain(|token| kth.keeps(token));
+        if let Some(p) = top_p {
+            let total = tokens.iter().map(|token| f64::from(token.weight)).sum();
+            last = last.intersect(crossing(tokens, p, total));
         }
+    } else if let Some(p) = top_p {
+        let mut sums = Vec::new();
+        softmax::block_sums(logits, peaks.max, scale, &mut sums);
+        let total = sums.iter().sum();
+        softmax::gather(logits, peaks, scale, top_p_floor(logits.len(), peaks, scale, p, total), tokens);
+        last = last.intersect(crossing(tokens, p, total));
+    } else {
+        softmax::gather(logits, peaks, scale, last.logit, tokens);
     }
-    *candidates.select_nth_unstable_by(k - 1, order).1
+    for token in tokens {
+        token.weight = if last.keeps(token) { token.weight } else { 0.0 };
+    }
 }
 
-/// Buckets of [`top_p`]: eight an octave of exp((logit − max) · scale), the last for the value 1.
+/// A lower bound of the k-th largest logit: the k-th largest maximum of the blocks.
+fn top_k_floor(peaks: &Peaks, k: usize) -> f32 {
+    if k > peaks.blocks.len() {
+        return f32::NEG_INFINITY;
+    }
+    let mut maxima = peaks.blocks.clone();
+    *maxima.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a)).1
+}
+
+fn top_k(tokens: &[Token], k: usize) -> Boundary {
+    let mut boundaries: Vec<Boundary> = tokens.iter().map(Boundary::at).collect();
+    *boundaries.select_nth_unstable_by(k - 1, order).1
+}
+
+/// A lower bound of the logit at which the prefix reaches `p` of `total`. Tokens below the weight (1 − p)·total / V have
+/// less than (1 − p)·total together, so the others reach p; half of that weight leaves room for rounding.
+fn top_p_floor(vocab: usize, peaks: &Peaks, scale: f32, p: f64, total: f64) -> f32 {
+    let weight = 0.5 * (1.0 - p) * total / vocab as f64;
+    (f64::from(peaks.max) + weight.ln() / f64::from(scale)) as f32
+}
+
+/// Buckets of [`crossing`]: eight an octave of the weight, the last for the weight 1.
 const BUCKETS: usize = (1.0f32.to_bits() >> BUCKET_SHIFT) as usize + 1;
 const BUCKET_SHIFT: u32 = 20;
 
-/// The exponent and the first bits of the mantissa; `e` is at most 1.
-fn bucket(e: f32) -> usize {
-    ((e.to_bits() >> BUCKET_SHIFT) as usize).min(BUCKETS - 1)
+/// The exponent and the first bits of the mantissa; a weight is at most 1.
+fn bucket(token: &Token) -> usize {
+    ((token.weight.to_bits() >> BUCKET_SHIFT) as usize).min(BUCKETS - 1)
 }
 
-/// The token at which the probability of the prefix, relative to that of the tokens in `within`, reaches `p`. A
-/// histogram over the logarithm of the probability finds the bucket of that token; only this bucket is sorted.
-fn top_p(logits: &[f32], peaks: &Peaks, scale: f32, within: Boundary, p: f64) -> Boundary {
+/// The token at which the weight of the prefix reaches p·total. A histogram over the logarithm of the weight finds its
+/// bucket; only this bucket is sorted.
+fn crossing(tokens: &[Token], p: f64, total: f64) -> Boundary {
+    let target = p * total;
     let mut masses = [0.0f64; BUCKETS];
-    for_each_kept(logits, peaks, scale, within, |_, _, e| masses[bucket(e)] += f64::from(e));
-    let target = p * masses.iter().rev().sum::<f64>();
-
-    let mut above = 0.0;
-    let Some(crossing) = (0..BUCKETS).rev().find(|&b| {
-        let reached = above + masses[b] >= target;
-        if !reached {
-            above += masses[b];
-        }
-        reached
-    }) else {
-        return within;
-    };
-    let mut tokens = Vec::new();
-    for_each_kept(logits, peaks, scale, within, |id, logit, e| {
-        if bucket(e) == crossing {
-            tokens.push((Boundary { logit, id }, e));
-        }
-    });
-    tokens.sort_unstable_by(|a, b| order(&a.0, &b.0));
-    let mut last = within;
-    for (token, e) in tokens {
-        above += f64::from(e);
-        last = token;
-        if above >= target {
-            break;
-        }
+    for token in tokens {
+        masses[bucket(token)] += f64::from(token.weight);
     }
-    last
+    let mut sum = 0.0;
+    for b in (0..BUCKETS).rev() {
+        if sum + masses[b] < target {
+            sum += masses[b];
+            continue;
+        }
+        let mut inside: Vec<&Token> = tokens.iter().filter(|token| bucket(token) == b).collect();
+        inside.sort_unstable_by(|x, y| order(&Boundary::at(x), &Boundary::at(y)));
+        let mut last = Boundary::NONE;
+        for token in inside {
+            last = Boundary::at(token);
+            sum += f64::from(token.weight);
+            if sum >= target {
+                break;
+            }
+        }
+        return last;
+    }
+    Boundary::NONE
 }
 
 #[cfg(test)]
@@ -172,10 +169,9 @@ mod tests {
     fn fast(logits: &[f32], params: &SamplingParams) -> Vec<u32> {
         let peaks = softmax::peaks(logits).unwrap();
         let scale = (1.0 / params.temperature) as f32;
-        let kept = boundary(logits, &peaks, scale, params);
-        let mut ids = Vec::new();
-        for_each_kept(logits, &peaks, scale, kept, |id, _, _| ids.push(id));
-        ids
+        let mut tokens = Vec::new();
+        kept(logits, &peaks, scale, params, &mut tokens);
+        tokens.iter().filter(|token| token.weight > 0.0).map(|token| token.id).collect()
     }
 
     proptest! {
