@@ -1,1 +1,38 @@
-//! stub
+//! Rollouts: prompts in, completions out. Token ids only; text belongs to the caller.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`engine`] | [`RolloutEngine`], the key of the randomness, statistics |
+//! | [`batched`] | [`BatchedEngine`]: batched decoding of any [`DecodeModel`] |
+//! | [`scripted`] | [`ScriptedEngine`]: prescribed completions, for tests and replays |
+//! | [`sampling`] | [`SamplingParams`], [`sample_token`] |
+//! | [`rng`] | [`CounterRng`], randomness as a function of (seed, step, prompt, sample, position) |
+//!
+//! A completion depends on the weights, the prompt, the sampling parameters and its key (seed, step, prompt,
+//! sample), and on nothing else: not on the other prompts of the call, their order, or the size of the batches.
+//! The engine adds no exception to this; a model whose logits change in the last bits with the number of rows (most
+//! matrix libraries do that) is as far from it as those bits are.
+
+mod batch;
+pub mod batched;
+pub mod completion;
+pub mod engine;
+pub mod error;
+pub mod model;
+mod plan;
+pub mod prompt_limit;
+pub mod rng;
+pub mod sampling;
+pub mod scripted;
+mod softmax;
+mod support;
+
+pub use batched::{BatchSettings, BatchedEngine};
+pub use completion::{Completion, FinishReason, Prompt};
+pub use engine::{GenerateStats, Progress, RolloutEngine, SampleKey, StopCheck, TruncatedPrompt};
+pub use error::{LogitsProblem, RolloutError};
+pub use model::DecodeModel;
+pub use prompt_limit::{Fit, LongPrompt, PromptLimit};
+pub use rng::CounterRng;
+pub use sampling::{Sampled, SamplingParams, sample_token};
+pub use scripted::{ScriptedCall, ScriptedEngine};

@@ -1,0 +1,40 @@
+//! What the batched engine asks of a model.
+
+use crate::error::RolloutError;
+
+/// A policy that decodes in batches with a key/value cache.
+///
+/// Rows of a cache advance together: slot `s` of every row is written by the same call of
+/// [`decode`](DecodeModel::decode). Shorter prompts are padded on the left, so the position of slot `s` in row `b` is
+/// `s − starts[b]`; slots before `starts[b]` hold padding that must not influence the row in any way.
+///
+/// Letters: B rows, T tokens a row, V vocabulary.
+pub trait DecodeModel {
+    /// Keys and values of B rows, and how many slots are filled.
+    type Cache;
+
+    /// Size V of the vocabulary.
+    fn vocab_size(&self) -> usize;
+
+    /// Positions the model was made for. The engine feeds no token whose position is this or above; the capacity of a
+    /// cache may exceed it by the padding.
+    fn context_len(&self) -> usize;
+
+    /// An empty cache of `starts.len()` rows with room for `capacity` slots; the first real token of row `b` will sit
+    /// in slot `starts[b]`.
+    fn cache(&self, starts: &[usize], capacity: usize) -> Self::Cache;
+
+    /// Appends T tokens to every row and returns the logits after the last one.
+    ///
+    /// # Shapes
+    /// `tokens` [B, T] row-major with B = `rows` (ids in padding slots are 0); returns [B, V] row-major, f32.
+    ///
+    /// # Errors
+    /// Whatever the model cannot do, as [`RolloutError::model`].
+    fn decode(&self, tokens: &[u32], rows: usize, cache: &mut Self::Cache) -> Result<Vec<f32>, RolloutError>;
+
+    /// A cache whose row `i` continues row `indices[i]` of the old one (start, slots and contents), with a capacity of
+    /// `capacity` slots. Rows may repeat (samples of one prompt) or be left out (finished completions). `capacity` is
+    /// never below the number of filled slots.
+    fn select_rows(&self, cache: Self::Cache, indices: &[usize], capacity: usize) -> Self::Cache;
+}

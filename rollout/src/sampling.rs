@@ -1,0 +1,269 @@
+//! One token from one row of logits, and its log-probability.
+
+use crate::error::{LogitsProblem, RolloutError};
+use crate::softmax::{self, BLOCK, Peaks, Token};
+use crate::support;
+use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
+
+/// How tokens are chosen and when a completion ends.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SamplingParams {
+    /// Divides the logits: 0 is greedy, otherwise between 0.001 and 1000. Default 1.
+    pub temperature: f64,
+    /// Keeps the k most probable tokens. Default: all.
+    pub top_k: Option<usize>,
+    /// Keeps the smallest set of most probable tokens whose probability (among those of `top_k`) reaches this, in
+    /// (0, 1]. Default: all.
+    pub top_p: Option<f64>,
+    /// Keeps tokens of at least this fraction of the largest probability, in [0, 1). Default: all.
+    pub min_p: Option<f64>,
+    /// Longest completion in tokens, the one that ends it included. Default 256.
+    pub max_tokens: usize,
+    /// Token sequences that end a completion (and stay part of it). Default: none.
+    pub stop_sequences: Vec<Vec<u32>>,
+}
+
+impl Default for SamplingParams {
+    fn default() -> Self {
+        Self {
+            temperature: 1.0,
+            top_k: None,
+            top_p: None,
+            min_p: None,
+            max_tokens: 256,
+            stop_sequences: Vec::new(),
+        }
+    }
+}
+
+impl SamplingParams {
+    /// The most probable token each time.
+    pub fn greedy(max_tokens: usize) -> Self {
+        Self { temperature: 0.0, max_tokens, ..Self::default() }
+    }
+
+    /// Whether the temperature is 0.
+    pub fn is_greedy(&self) -> bool {
+        self.temperature == 0.0
+    }
+
+    /// Whether top-k, top-p or min-p can remove tokens, so that the distribution sampled from is not the plain softmax.
+    pub fn truncates(&self) -> bool {
+        self.top_k.is_some() || self.top_p.is_some_and(|p| p < 1.0) || self.min_p.is_some_and(|p| p > 0.0)
+    }
+
+    /// Checks the ranges.
+    ///
+    /// # Errors
+    /// [`RolloutError::InvalidSettings`] with every problem found.
+    pub fn validate(&self) -> Result<(), RolloutError> {
+        let mut problems = Vec::new();
+        let mut check = |fine: bool, problem: String| {
+            if !fine {
+                problems.push(problem);
+            }
+        };
+        let t = self.temperature;
+        check(
+            t == 0.0 || (0.001..=1000.0).contains(&t),
+            format!("temperature is {t}, it must be 0 (greedy) or between 0.001 and 1000"),
+        );
+        if let Some(k) = self.top_k {
+            check(k > 0, "top_k is 0, it must be at least 1; leave it out to keep all tokens".into());
+        }
+        if let Some(p) = self.top_p {
+            check(p > 0.0 && p <= 1.0, format!("top_p is {p}, it must be above 0 and at most 1"));
+        }
+        if let Some(p) = self.min_p {
+            check((0.0..1.0).contains(&p), format!("min_p is {p}, it must be at least 0 and below 1"));
+        }
+        check(self.max_tokens > 0, "max_tokens is 0, it must be at least 1".into());
+        check(
+            self.stop_sequences.iter().all(|s| !s.is_empty()),
+            "stop_sequences holds an empty sequence".into(),
+        );
+        if problems.is_empty() { Ok(()) } else { Err(RolloutError::InvalidSettings { problems }) }
+    }
+}
+
+/// A token and its log-probability in nats.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sampled {
+    /// The token.
+    pub token: u32,
+    /// ln p(token) of the distribution it was drawn from.
+    pub logprob: f32,
+}
+
+/// Draws the token at `uniform` ∈ [0, 1) of the cumulative distribution, tokens in the order of their ids.
+///
+/// The distribution is softmax(logits / temperature), restricted to the tokens that top-k, then top-p, then min-p keep
+/// and renormalised; of equally probable tokens those of lower id are kept first. The log-probability is that of the
+/// same distribution. Greedy (temperature 0) takes the largest logit, of equals the lowest id, ignores the truncations
+/// and reports the log-probability at temperature 1. `params` must be valid; `max_tokens` and `stop_sequences` play no
+/// part.
+///
+/// # Shapes
+/// `logits` [V], any of them may be −∞.
+///
+/// # Errors
+/// Logits without a softmax.
+pub fn sample_token(logits: &[f32], params: &SamplingParams, uniform: f64) -> Result<Sampled, LogitsProblem> {
+    debug_assert!((0.0..1.0).contains(&uniform), "{uniform} is outside [0, 1)");
+    let peaks = softmax::peaks(logits)?;
+    let scale = if params.is_greedy() { 1.0 } else { (1.0 / params.temperature) as f32 };
+    let (token, total) = if params.is_greedy() {
+        (argmax(logits, &peaks), block_sums(logits, &peaks, scale).iter().sum())
+    } else if params.truncates() {
+        draw_truncated(logits, &peaks, scale, params, uniform)
+    } else {
+        draw(logits, &peaks, scale, uniform)
+    };
+    let scaled = (logits[token] - peaks.max) * scale;
+    Ok(Sampled { token: token as u32, logprob: (f64::from(scaled) - total.ln()) as f32 })
+}
+
+fn block_sums(logits: &[f32], peaks: &Peaks, scale: f32) -> Vec<f64> {
+    let mut sums = Vec::with_capacity(peaks.blocks.len());
+    softmax::block_sums(logits, peaks.max, scale, &mut sums);
+    sums
+}
+
+/// The first token with the largest logit.
+fn argmax(logits: &[f32], peaks: &Peaks) -> usize {
+    let block = peaks.blocks.iter().position(|&m| m == peaks.max).unwrap_or(0);
+    let start = block * BLOCK;
+    start + logits[start..].iter().position(|&x| x == peaks.max).unwrap_or(0)
+}
+
+/// Index at which the running sum of the weights first exceeds `target`, starting from `sum`; the last one of positive
+/// weight when rounding leaves the end of the sum below it.
+fn cross(weights: impl Iterator<Item = f64>, mut sum: f64, target: f64) -> Option<usize> {
+    let mut last = None;
+    for (i, weight) in weights.enumerate() {
+        sum += weight;
+        if weight > 0.0 {
+            last = Some(i);
+            if sum > target {
+                break;
+            }
+        }
+    }
+    last
+}
+
+/// Token and normaliser of the full vocabulary: the sums of the blocks find the block, its exponentials the token.
+fn draw(logits: &[f32], peaks: &Peaks, scale: f32, uniform: f64) -> (usize, f64) {
+    let sums = block_sums(logits, peaks, scale);
+    let total: f64 = sums.iter().sum();
+    let target = uniform * total;
+    let block = cross(sums.iter().copied(), 0.0, target).unwrap_or(0);
+    let before: f64 = sums[..block].iter().sum();
+    let start = block * BLOCK;
+    let part = &logits[start..logits.len().min(start + BLOCK)];
+    let mut values = [0.0; BLOCK];
+    softmax::exp_block(part, peaks.max, scale, &mut values);
+    let weights = values[..part.len()].iter().map(|&e| f64::from(e));
+    (start + cross(weights, before, target).unwrap_or(0), total)
+}
+
+thread_local! {
+    /// Keeps its memory from token to token: up to 12 bytes a token of the vocabulary.
+    static SCRATCH: RefCell<Vec<Token>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Token and normaliser of the kept tokens.
+fn draw_truncated(
+    logits: &[f32],
+    peaks: &Peaks,
+    scale: f32,
+    params: &SamplingParams,
+    uniform: f64,
+) -> (usize, f64) {
+    SCRATCH.with_borrow_mut(|tokens| {
+        support::kept(logits, peaks, scale, params, tokens);
+        let weights = || tokens.iter().map(|token| f64::from(token.weight));
+        let total: f64 = weights().sum();
+        let at = cross(weights(), 0.0, uniform * total).unwrap_or(0);
+        (tokens[at].id as usize, total)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn greedy_takes_the_first_maximum_and_reports_temperature_one() {
+        let logits = [0.0, 2.0, -1.0, 2.0];
+        let got = sample_token(&logits, &SamplingParams::greedy(1), 0.99).unwrap();
+        let total: f64 = logits.iter().map(|&x: &f32| f64::from(x).exp()).sum();
+        assert_eq!(got.token, 1);
+        assert!((f64::from(got.logprob) - (2.0 - total.ln())).abs() < 1e-6);
+    }
+
+    #[test]
+    fn uniform_selects_in_the_order_of_ids() {
+        // Probabilities 1/4, 0, 1/2, 1/4.
+        let logits = [0.0, f32::NEG_INFINITY, std::f32::consts::LN_2, 0.0];
+        let params = SamplingParams::default();
+        for (uniform, token) in [(0.0, 0), (0.2499, 0), (0.2501, 2), (0.7499, 2), (0.7501, 3)] {
+            assert_eq!(sample_token(&logits, &params, uniform).unwrap().token, token, "{uniform}");
+        }
+        let last = 1.0 - f64::EPSILON / 2.0;
+        for n in [1, 3, 255, 256, 257, 4097] {
+            let flat = vec![-3.0f32; n];
+            assert_eq!(sample_token(&flat, &params, last).unwrap().token as usize, n - 1);
+            assert_eq!(sample_token(&flat, &params, 0.0).unwrap().token, 0);
+            let mut masked = flat.clone();
+            masked.push(f32::NEG_INFINITY);
+            masked.insert(0, f32::NEG_INFINITY);
+            assert_eq!(sample_token(&masked, &params, last).unwrap().token as usize, n);
+            assert_eq!(sample_token(&masked, &params, 0.0).unwrap().token, 1);
+        }
+    }
+
+    #[test]
+    fn extreme_logits_and_temperatures() {
+        let params = |temperature| SamplingParams { temperature, ..SamplingParams::default() };
+        let logits = [-3e38f32, 3e38, 0.0];
+        for temperature in [0.001, 1.0, 1000.0] {
+            let got = sample_token(&logits, &params(temperature), 0.5).unwrap();
+            assert_eq!(got, Sampled { token: 1, logprob: 0.0 });
+        }
+        let close = [1.0f32, 1.0001];
+        let hot = sample_token(&close, &params(1000.0), 0.4).unwrap();
+        assert!(hot.token == 0 && (hot.logprob + std::f32::consts::LN_2).abs() < 1e-4);
+    }
+
+    #[test]
+    fn validation_lists_every_problem() {
+        assert!(SamplingParams::default().validate().is_ok());
+        assert!(SamplingParams::greedy(1).validate().is_ok());
+        let bad = SamplingParams {
+            temperature: f64::NAN,
+            top_k: Some(0),
+            top_p: Some(0.0),
+            min_p: Some(1.0),
+            max_tokens: 0,
+            stop_sequences: vec![vec![]],
+        };
+        let message = bad.validate().unwrap_err().to_string();
+        for key in ["temperature", "top_k", "top_p", "min_p", "max_tokens", "stop_sequences"] {
+            assert!(message.contains(key), "{message}");
+        }
+        for temperature in [-1.0, 1e-9, f64::INFINITY] {
+            assert!(SamplingParams { temperature, ..SamplingParams::default() }.validate().is_err());
+        }
+    }
+
+    #[test]
+    fn config_names() {
+        let params: SamplingParams =
+            serde_json::from_str(r#"{"temperature": 0.7, "max_tokens": 64}"#).unwrap();
+        assert_eq!(params, SamplingParams { temperature: 0.7, max_tokens: 64, ..SamplingParams::default() });
+        assert!(serde_json::from_str::<SamplingParams>(r#"{"temprature": 0.7}"#).is_err());
+    }
+}

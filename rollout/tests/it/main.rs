@@ -1,0 +1,7 @@
+//! Tests of the engine over a toy model, and of the distributions sampled from.
+#![allow(clippy::unwrap_used, reason = "test code outside of #[test] functions")]
+
+mod batched;
+mod distribution;
+mod failures;
+mod toy;

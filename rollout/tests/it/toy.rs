@@ -1,0 +1,130 @@
+//! A model whose logits are a hash of everything its cache holds, and a generator without batches or a cache.
+
+use rlvr_rollout::{
+    Completion, CounterRng, DecodeModel, FinishReason, Prompt, RolloutError, SampleKey, SamplingParams,
+    sample_token,
+};
+use std::cell::RefCell;
+
+/// Logits depend on every token and its position, so a wrong row, slot or start changes everything that follows.
+pub struct Toy {
+    pub vocab: usize,
+    pub context: usize,
+    /// Rows and tokens a row of every call of `decode`.
+    pub calls: RefCell<Vec<(usize, usize)>>,
+    /// (rows, capacity) of every selection.
+    pub selections: RefCell<Vec<(usize, usize)>>,
+    /// A token after which the logits are broken in this way.
+    pub poison: Option<(u32, f32)>,
+}
+
+pub struct ToyCache {
+    starts: Vec<usize>,
+    rows: Vec<Vec<u32>>,
+    filled: usize,
+    capacity: usize,
+}
+
+impl Toy {
+    pub fn new(vocab: usize, context: usize) -> Self {
+        Self { vocab, context, calls: RefCell::default(), selections: RefCell::default(), poison: None }
+    }
+
+    /// Logits after a history of tokens at positions 0, 1, …: [V], spread over about ±3.
+    pub fn logits(&self, history: &[u32]) -> Vec<f32> {
+        let mut hash = 0u64;
+        for (position, &token) in history.iter().enumerate() {
+            let next = hash ^ ((position as u64) << 32 | u64::from(token));
+            hash = next.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(23);
+        }
+        let rng = CounterRng::new(hash, 0, 0, 0);
+        let mut logits: Vec<f32> =
+            (0..self.vocab as u64).map(|i| (6.0 * rng.uniform(i) - 3.0) as f32).collect();
+        if let Some((token, value)) = self.poison
+            && history.last() == Some(&token)
+        {
+            logits[self.vocab / 2] = value;
+        }
+        logits
+    }
+}
+
+impl DecodeModel for Toy {
+    type Cache = ToyCache;
+
+    fn vocab_size(&self) -> usize {
+        self.vocab
+    }
+
+    fn context_len(&self) -> usize {
+        self.context
+    }
+
+    fn cache(&self, starts: &[usize], capacity: usize) -> ToyCache {
+        ToyCache { starts: starts.to_vec(), rows: vec![Vec::new(); starts.len()], filled: 0, capacity }
+    }
+
+    fn decode(&self, tokens: &[u32], rows: usize, cache: &mut ToyCache) -> Result<Vec<f32>, RolloutError> {
+        assert!(rows > 0 && rows == cache.rows.len() && tokens.len().is_multiple_of(rows));
+        let new = tokens.len() / rows;
+        self.calls.borrow_mut().push((rows, new));
+        cache.filled += new;
+        assert!(cache.filled <= cache.capacity, "{} slots of {}", cache.filled, cache.capacity);
+        let mut logits = Vec::new();
+        for (r, row) in cache.rows.iter_mut().enumerate() {
+            row.extend_from_slice(&tokens[r * new..][..new]);
+            let history = &row[cache.starts[r]..];
+            assert!(!history.is_empty() && history.len() <= self.context, "position outside the context");
+            logits.extend(self.logits(history));
+        }
+        Ok(logits)
+    }
+
+    fn select_rows(&self, cache: ToyCache, indices: &[usize], capacity: usize) -> ToyCache {
+        assert!(capacity >= cache.filled && !indices.is_empty());
+        self.selections.borrow_mut().push((indices.len(), capacity));
+        ToyCache {
+            starts: indices.iter().map(|&i| cache.starts[i]).collect(),
+            rows: indices.iter().map(|&i| cache.rows[i].clone()).collect(),
+            filled: cache.filled,
+            capacity,
+        }
+    }
+}
+
+/// What the engine should return, one completion at a time from the full history.
+pub fn reference(
+    toy: &Toy,
+    prompts: &[Prompt],
+    group_size: usize,
+    params: &SamplingParams,
+    key: SampleKey,
+    eos: &[u32],
+) -> Vec<Vec<Completion>> {
+    let one = |p: usize, g: usize| {
+        let rng =
+            CounterRng::new(key.seed, key.step, key.first_prompt + p as u64, key.first_sample + g as u64);
+        let mut history = prompts[p].token_ids.clone();
+        let (mut token_ids, mut logprobs) = (Vec::new(), Vec::new());
+        let finish_reason = loop {
+            let sampled =
+                sample_token(&toy.logits(&history), params, rng.uniform(token_ids.len() as u64)).unwrap();
+            history.push(sampled.token);
+            token_ids.push(sampled.token);
+            logprobs.push(sampled.logprob);
+            if eos.contains(&sampled.token) || params.stop_sequences.iter().any(|s| token_ids.ends_with(s)) {
+                break FinishReason::Stop;
+            } else if token_ids.len() == params.max_tokens {
+                break FinishReason::Length;
+            } else if history.len() == toy.context {
+                break FinishReason::Context;
+            }
+        };
+        Completion { token_ids, logprobs, finish_reason, policy_version: 9 }
+    };
+    (0..prompts.len()).map(|p| (0..group_size).map(|g| one(p, g)).collect()).collect()
+}
+
+pub fn prompts(token_ids: &[&[u32]]) -> Vec<Prompt> {
+    token_ids.iter().map(|ids| Prompt::from(ids.to_vec())).collect()
+}
