@@ -179,6 +179,9 @@ fn leaves(config: &RunConfig) -> BTreeMap<String, String> {
             Value::Array(items) if items.iter().any(Value::is_table) => {
                 items.iter().enumerate().for_each(|(i, v)| walk(v, &join(&i.to_string()), found));
             }
+            Value::Float(number) if number.abs() < 1e-3 && *number != 0.0 => {
+                found.insert(at.to_owned(), format!("{number:e}"));
+            }
             _ => {
                 found.insert(at.to_owned(), value.to_string());
             }

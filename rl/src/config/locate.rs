@@ -52,13 +52,15 @@ fn value_lines(text: &str, value: &DeValue<'_>, at: &mut Path, found: &mut BTree
 pub(super) fn culprit(root: &Table, message: &str, parse: &dyn Fn(&Table) -> Option<String>) -> Option<Path> {
     let missing = quoted_after(message, "missing field ");
     let unknown = quoted_after(message, "unknown field ");
+    let variant = quoted_after(message, "unknown variant ");
     let mut nodes = Vec::new();
     collect(&Value::Table(root.clone()), &mut Path::new(), &mut nodes);
     let suspects: Vec<&Path> = nodes
         .iter()
-        .filter(|(path, value)| match (&missing, &unknown) {
-            (Some(_), _) => value.is_table(),
-            (_, Some(field)) => path.last() == Some(field),
+        .filter(|(path, value)| match (&missing, &unknown, &variant) {
+            (Some(_), _, _) => value.is_table(),
+            (_, Some(field), _) => path.last() == Some(field),
+            (_, _, Some(name)) => value.as_str() == Some(name) || path.last() == Some(name),
             _ => mentioned(message, value),
         })
         .map(|(path, _)| path)

@@ -6,6 +6,8 @@
 mod load;
 mod locate;
 mod stage;
+#[cfg(test)]
+mod tests;
 pub(crate) mod validate;
 
 use std::collections::BTreeMap;
@@ -319,27 +321,5 @@ impl RunConfig {
     /// The directory of the run when none is given.
     pub fn default_dir(&self) -> PathBuf {
         PathBuf::from("runs").join(&self.name)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn devices_parse_and_print() {
-        for text in ["auto", "cpu", "cuda:0", "cuda:3"] {
-            assert_eq!(text.parse::<DeviceConfig>().unwrap().to_string(), text);
-        }
-        assert!("gpu".parse::<DeviceConfig>().unwrap_err().to_string().contains("cuda:N"));
-        assert!("cuda:x".parse::<DeviceConfig>().is_err());
-    }
-
-    #[test]
-    fn the_default_alphabet_has_every_character_once() {
-        let tiny = TinyConfig::default();
-        let unique: std::collections::BTreeSet<char> = tiny.alphabet.chars().collect();
-        assert_eq!(unique.len(), tiny.alphabet.chars().count());
-        assert!("0123456789+=<>/think\n".chars().all(|c| unique.contains(&c)));
     }
 }

@@ -172,8 +172,8 @@ mod tests {
                 })
                 .collect::<HashSet<_>>()
         };
-        let train = operands(&addition("tasks = 100000\nmax_digits = 2", 1));
-        let heldout = operands(&addition("tasks = 100000\nmax_digits = 2\nsplit = \"heldout\"", 2));
+        let train = operands(&addition("tasks = 10000\nmax_digits = 2", 1));
+        let heldout = operands(&addition("tasks = 10000\nmax_digits = 2\nsplit = \"heldout\"", 2));
         assert!(train.is_disjoint(&heldout));
         // Small spaces end with all that there is instead of looping.
         assert_eq!(train.len() + heldout.len(), 100 * 101 / 2);

@@ -142,7 +142,6 @@ impl CountdownConfig {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::data::{DataConfig, TaskSource};
 
     /// The value of a parenthesised expression with exact division.
