@@ -28,15 +28,28 @@ pub enum RewardConfig {
         pattern: String,
     },
     Sum {
-        parts: Vec<RewardPart>,
+        terms: Vec<Term>,
     },
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("reward: {0}")]
+pub struct RewardConfigError(String);
+
+impl RewardConfig {
+    pub fn build(self) -> Result<(), RewardConfigError> {
+        match self {
+            Self::Sum { terms } if terms.is_empty() => Err(RewardConfigError("terms is empty".to_owned())),
+            _ => Ok(()),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct RewardPart {
+pub struct Term {
     pub weight: f64,
-    pub reward: Box<RewardConfig>,
+    pub reward: RewardConfig,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -47,21 +60,85 @@ pub struct Outcome {
     pub reason: String,
 }
 
-// use rlvr_rollout::SamplingParams;
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+// use rlvr_rollout::{LongPrompt, RolloutError, SamplingParams};
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LongPrompt {
+    #[default]
+    Error,
+    Skip,
+    TruncateLeft,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct SamplingParams {
     pub temperature: f64,
-    pub top_k: usize,
-    pub top_p: f64,
-    pub min_p: f64,
+    pub top_k: Option<usize>,
+    pub top_p: Option<f64>,
+    pub min_p: Option<f64>,
     pub max_tokens: usize,
+    pub stop_sequences: Vec<Vec<u32>>,
 }
 
 impl Default for SamplingParams {
     fn default() -> Self {
-        Self { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0, max_tokens: 256 }
+        Self {
+            temperature: 1.0,
+            top_k: None,
+            top_p: None,
+            min_p: None,
+            max_tokens: 256,
+            stop_sequences: Vec::new(),
+        }
     }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RolloutError {
+    #[error("invalid settings: {}", problems.join("; "))]
+    InvalidSettings { problems: Vec<String> },
+    #[error("group_size is 0; at least one sample a prompt is needed")]
+    EmptyGroup,
+}
+
+impl SamplingParams {
+    pub fn is_greedy(&self) -> bool {
+        self.temperature == 0.0
+    }
+
+    pub fn truncates(&self) -> bool {
+        self.top_k.is_some() || self.top_p.is_some_and(|p| p < 1.0) || self.min_p.is_some_and(|p| p > 0.0)
+    }
+
+    pub fn validate(&self) -> Result<(), RolloutError> {
+        let mut problems = Vec::new();
+        let t = self.temperature;
+        if !(t == 0.0 || (0.001..=1000.0).contains(&t)) {
+            problems.push(format!("temperature is {t}, it must be 0 (greedy) or between 0.001 and 1000"));
+        }
+        if self.max_tokens == 0 {
+            problems.push("max_tokens is 0, it must be at least 1".to_owned());
+        }
+        if problems.is_empty() { Ok(()) } else { Err(RolloutError::InvalidSettings { problems }) }
+    }
+}
+
+// use crate::schedule::{ScheduleConfig, ScheduleKind};
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScheduleKind {
+    Constant,
+    Linear,
+    Cosine,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ScheduleConfig {
+    pub kind: ScheduleKind,
+    pub warmup_steps: u64,
+    pub min_ratio: f64,
 }
 
 // use crate::grpo::LossConfig;

@@ -19,9 +19,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 pub use crate::data::DataConfig;
 pub use load::ConfigError;
-pub use stage::{
-    GrpoConfig, LongPrompts, OptimConfig, ReferenceFrom, RolloutsConfig, Schedule, SftConfig, StageConfig,
-};
+pub use stage::{GrpoConfig, OptimConfig, ReferenceFrom, RolloutsConfig, SftConfig, StageConfig};
 pub use validate::Problem;
 
 use crate::stub::{RewardConfig, SamplingParams};
@@ -211,7 +209,7 @@ pub struct EvalConfig {
     #[serde(default = "pass_at_1")]
     pub pass_k: Vec<usize>,
     /// How the sampled completions are drawn; the greedy one takes its `max_tokens`. Default: the sampling of the
-    /// last `grpo` stage.
+    /// last `grpo` stage. Its `stop` strings apply too.
     pub sampling: Option<SamplingParams>,
     /// Sequences generated at a time. Default 32.
     #[serde(default = "eval_batch")]

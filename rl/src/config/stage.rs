@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::stub::{LossConfig, SamplingParams};
+use crate::stub::{LongPrompt, LossConfig, SamplingParams, ScheduleConfig, ScheduleKind};
 
 /// One stage of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -95,17 +95,20 @@ pub struct GrpoConfig {
     /// Which policy the KL penalty is measured to. Default `stage_start`.
     #[serde(default)]
     pub reference: ReferenceFrom,
-    /// Longest prompt in tokens. Default: the policy's context less `sampling.max_tokens`.
+    /// Longest prompt in tokens. Default: what the policy's context allows, see the prompt limit of the rollout engine.
     pub max_prompt_tokens: Option<usize>,
-    /// What happens to a longer prompt. Default `skip`.
+    /// What happens to a longer prompt: `error`, `skip` or `truncate_left`. Default `error`.
     #[serde(default)]
-    pub long_prompts: LongPrompts,
+    pub long_prompt: LongPrompt,
     /// The run stops when a larger share of a step's rewards broke, in [0, 1]. Default 0.1.
     #[serde(default = "tenth")]
     pub max_error_frac: f64,
     /// How completions are sampled; the trained distribution is the same one.
     #[serde(default)]
     pub sampling: SamplingParams,
+    /// Strings that end a completion and stay part of it, beside the policy's end tokens. Default none.
+    #[serde(default)]
+    pub stop: Vec<String>,
     /// Advantages, policy term, aggregation, KL penalty.
     #[serde(default)]
     pub loss: LossConfig,
@@ -163,19 +166,6 @@ pub enum ReferenceFrom {
     RunStart,
 }
 
-/// What happens to a prompt that is longer than allowed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LongPrompts {
-    /// The next task takes its place; skipped tasks are counted.
-    #[default]
-    Skip,
-    /// The run stops.
-    Error,
-    /// Tokens are cut from the front.
-    KeepEnd,
-}
-
 /// `[stage.optim]`: AdamW with f32 state.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -190,8 +180,8 @@ pub struct OptimConfig {
     pub weight_decay: f64,
     /// Bound on the global norm of the gradient; 0 means none. Default 1.
     pub max_grad_norm: f64,
-    /// Shape of the learning rate after the warm-up. Default `constant`.
-    pub schedule: Schedule,
+    /// Shape of the learning rate after the warm-up: `constant`, `linear` or `cosine`. Default `constant`.
+    pub schedule: ScheduleKind,
     /// Optimizer steps of linear warm-up. Default 0.
     pub warmup_steps: u64,
     /// Last learning rate of `linear` and `cosine` as a share of `lr`, in [0, 1]. Default 0.
@@ -206,24 +196,18 @@ impl Default for OptimConfig {
             eps: 1e-8,
             weight_decay: 0.0,
             max_grad_norm: 1.0,
-            schedule: Schedule::Constant,
+            schedule: ScheduleKind::Constant,
             warmup_steps: 0,
             final_lr_frac: 0.0,
         }
     }
 }
 
-/// Shape of the learning rate after the warm-up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Schedule {
-    /// Stays at `lr`.
-    #[default]
-    Constant,
-    /// Falls in a line to `lr · final_lr_frac` at the stage's last step.
-    Linear,
-    /// Falls in half a cosine to `lr · final_lr_frac` at the stage's last step.
-    Cosine,
+impl OptimConfig {
+    /// The schedule of the learning rate, a factor of `lr`.
+    pub fn schedule_config(&self) -> ScheduleConfig {
+        ScheduleConfig { kind: self.schedule, warmup_steps: self.warmup_steps, min_ratio: self.final_lr_frac }
+    }
 }
 
 /// `[stage.rollouts]`: rollouts made elsewhere, see [`crate::rollouts_file`].

@@ -300,3 +300,34 @@ fn the_default_alphabet_has_every_character_once() {
     assert_eq!(unique.len(), tiny.alphabet.chars().count());
     assert!("0123456789+=<>/think\n".chars().all(|c| unique.contains(&c)));
 }
+
+#[test]
+fn the_list_of_all_keys_states_the_defaults() {
+    let all = load(include_str!("defaults.toml"), &[]).unwrap();
+    let bare = r#"
+name = "everything"
+policy.tiny = {}
+data.train.kind = "addition"
+data.puzzles.kind = "countdown"
+data.rows = { kind = "jsonl", path = "rows.jsonl" }
+rewards.kind = "exact"
+eval.data = "puzzles"
+stage = [
+    { kind = "sft", data = "train" },
+    { kind = "grpo", data = "train", steps = 1, sampling.max_tokens = 64 },
+]
+"#;
+    assert_eq!(all, load(bare, &[]).unwrap());
+    // Every key that is written out when the config is saved stands in the list.
+    let listed = include_str!("defaults.toml");
+    for line in all.to_toml().unwrap().lines() {
+        if let Some((key, _)) = line.split_once(" = ") {
+            assert!(listed.contains(&format!("{key} = ")) || loss_key(key), "{key}");
+        }
+    }
+}
+
+/// Whether `key` is one of `[stage.loss]`, which has its own list.
+fn loss_key(key: &str) -> bool {
+    toml::Table::try_from(crate::stub::LossConfig::default()).unwrap().contains_key(key)
+}

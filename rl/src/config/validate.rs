@@ -7,7 +7,7 @@ use super::{
     DataConfig, DeviceConfig, Dtype, EvalConfig, GrpoConfig, OptimConfig, RunConfig, SftConfig, StageConfig,
 };
 use crate::data::Split;
-use crate::stub::SamplingParams;
+use crate::stub::{RolloutError, SamplingParams};
 
 /// Something wrong with a config.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +65,9 @@ impl RunConfig {
                 StageConfig::Grpo(grpo) => self.check_grpo(&at, grpo, &mut checks),
             }
             check_optim(&format!("{at}.optim"), stage.optim(), &mut checks);
+        }
+        if let Some(Err(error)) = self.rewards.clone().map(|rewards| rewards.build()) {
+            checks.require(false, "rewards", error.to_string());
         }
         if let Some(eval) = &self.eval {
             self.check_eval(eval, &mut checks);
@@ -251,17 +254,17 @@ impl RunConfig {
 
     /// Checks the sampling of a stage that trains on what it samples.
     fn check_sampling(&self, at: &str, sampling: &SamplingParams, checks: &mut Checks) {
+        check_ranges(at, sampling, checks);
         checks.require(
-            sampling.temperature > 0.0 && sampling.temperature.is_finite(),
+            !sampling.is_greedy(),
             format!("{at}.temperature"),
             "must be above 0 while training; greedy completions of a group are all the same",
         );
         checks.require(
-            sampling.top_k == 0 && sampling.top_p >= 1.0 && sampling.min_p <= 0.0,
+            !sampling.truncates(),
             at,
             "top_k, top_p and min_p must stay off while training: the distribution sampled from is the one trained on",
         );
-        checks.require(sampling.max_tokens >= 1, format!("{at}.max_tokens"), "must be at least 1");
         if let Some(tiny) = &self.policy.tiny {
             checks.require(
                 sampling.max_tokens < tiny.context,
@@ -293,8 +296,22 @@ impl RunConfig {
             format!("each must lie in 1 to samples = {}", eval.samples),
         );
         if let Some(sampling) = &eval.sampling {
-            checks.require(sampling.max_tokens >= 1, "eval.sampling.max_tokens", "must be at least 1");
+            check_ranges("eval.sampling", sampling, checks);
         }
+    }
+}
+
+fn check_ranges(at: &str, sampling: &SamplingParams, checks: &mut Checks) {
+    match sampling.validate() {
+        Ok(()) => {}
+        Err(RolloutError::InvalidSettings { problems }) => {
+            for problem in problems {
+                // Each begins with the key.
+                let key = problem.split([' ', ',']).next().unwrap_or_default();
+                checks.require(false, format!("{at}.{key}"), problem);
+            }
+        }
+        Err(other) => checks.require(false, at, other.to_string()),
     }
 }
 
