@@ -233,8 +233,8 @@ impl CheckpointStore {
 
     /// The newest checkpoint that is whole, or none when there are no checkpoints.
     ///
-    /// Half-written ones are removed and damaged ones renamed to `damaged-…`, each with a warning that is also in the
-    /// returned notes.
+    /// Half-written ones are removed, ones that only lacked their name get it, and damaged ones are renamed to
+    /// `damaged-…`, each with a warning that is also in the returned notes.
     ///
     /// # Errors
     /// [`CheckpointError::NoneUsable`] when all are damaged; they keep their names then.
@@ -242,7 +242,15 @@ impl CheckpointStore {
         let mut notes = Vec::new();
         for path in self.entries()? {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if name.starts_with(TEMPORARY) {
+            if !name.starts_with(TEMPORARY) {
+                continue;
+            }
+            let published = self.dir.join(name.trim_start_matches(TEMPORARY));
+            if is_ours(&name) && !name.contains("old-") && !published.exists() && verify(&path).is_ok() {
+                // It was whole; only its name was missing.
+                notes.push(format!("{} was written but not published, which is done now", path.display()));
+                self.publish(&path, &published)?;
+            } else {
                 notes.push(format!("{} was not written to its end and is removed", path.display()));
                 fs::remove_dir_all(&path).map_err(IoError::at("remove", &path))?;
             }
@@ -475,6 +483,16 @@ mod tests {
         assert_eq!(latest.unwrap().state.step, 1);
         assert!(notes[0].contains(".tmp-step-000002") && notes[0].contains("removed"), "{notes:?}");
         assert!(!dir.path().join(".tmp-step-000002").exists());
+    }
+
+    #[test]
+    fn a_whole_checkpoint_that_only_lacked_its_name_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path(), 2, false);
+        let path = save(&store, 3, None).unwrap().path;
+        fs::rename(&path, dir.path().join(".tmp-step-000003")).unwrap();
+        let (latest, notes) = store.latest().unwrap();
+        assert_eq!((latest.unwrap().path, notes.len()), (path, 1));
     }
 
     #[test]

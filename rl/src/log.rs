@@ -369,18 +369,14 @@ impl Histogram {
 mod tests {
     use super::*;
     use crate::metrics;
-
-    fn outcome() -> Outcome {
-        serde_json::from_str::<Value>("null").unwrap();
-        Outcome { score: Some(1.0), verdict: "correct".to_owned(), extracted: None, reason: String::new() }
-    }
+    use crate::stub::Verdict;
 
     fn step(log: &mut RunLog, step: u64) {
         let mut row = MetricsRow::new(step, "grpo");
         row.set(metrics::THROUGHPUT_DECODE, 100.0);
         row.set(metrics::REWARD_MEAN, step as f64 / 10.0);
         row.set(metrics::OPTIM_LOSS, f64::NAN);
-        let outcome = outcome();
+        let outcome = Outcome::of(Verdict::Correct, "exact", "equal");
         log.rollouts((0..4).map(|sample| RolloutRow {
             step,
             stage: "grpo",

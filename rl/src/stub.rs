@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-// use rlvr_rewards::{Message, Task, RewardConfig, Outcome};
+// use rlvr_rewards::{Message, Outcome, RewardConfig, Task, Verdict};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
     pub role: String,
@@ -52,10 +52,22 @@ pub struct Term {
     pub reward: RewardConfig,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    Correct,
+}
+
+impl Outcome {
+    pub fn of(verdict: Verdict, _method: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { score: Some(1.0), verdict, extracted: None, reason: reason.into() }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Outcome {
     pub score: Option<f64>,
-    pub verdict: String,
+    pub verdict: Verdict,
     pub extracted: Option<String>,
     pub reason: String,
 }
