@@ -1,0 +1,323 @@
+//! The run config: one TOML file that says everything a run depends on.
+//!
+//! Precedence is defaults < file < `--set`. Unknown fields are errors everywhere. Each field's default stands in its
+//! doc comment.
+
+mod load;
+mod locate;
+mod stage;
+#[cfg(test)]
+mod tests;
+pub(crate) mod validate;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+pub use crate::data::DataConfig;
+pub use load::ConfigError;
+pub use stage::{GrpoConfig, OptimConfig, ReferenceFrom, RolloutsConfig, SftConfig, StageConfig};
+pub use validate::Problem;
+
+use crate::stub::{RewardConfig, SamplingParams};
+
+/// A whole run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunConfig {
+    /// Name of the run; its directory is `runs/<name>` unless `--out` says otherwise. Letters, digits, `.`, `_`, `-`.
+    pub name: String,
+    /// Seed of everything random: initialisation, data order, sampling. Default 0.
+    #[serde(default)]
+    pub seed: u64,
+    /// `cpu`, `cuda:N`, or `auto`: the first CUDA device when the build and the machine have one. Default `auto`.
+    #[serde(default)]
+    pub device: DeviceConfig,
+    /// The model to train.
+    pub policy: PolicyConfig,
+    /// The data sources by name.
+    #[serde(default)]
+    pub data: BTreeMap<String, DataConfig>,
+    /// The reward, a composition tree. Needed by every stage that samples and by evaluation.
+    pub rewards: Option<RewardConfig>,
+    /// The stages, run in order on the same policy.
+    pub stage: Vec<StageConfig>,
+    /// Evaluation on held-out tasks. Absent means none.
+    pub eval: Option<EvalConfig>,
+    /// When checkpoints are written and which are kept.
+    #[serde(default)]
+    pub checkpoint: CheckpointConfig,
+    /// What is recorded.
+    #[serde(default)]
+    pub log: LogConfig,
+    /// The look at a few rollouts before the first step.
+    #[serde(default)]
+    pub preflight: PreflightConfig,
+}
+
+/// Where tensors live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DeviceConfig {
+    /// The first CUDA device when there is one, else the CPU.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// The CUDA device of this index.
+    Cuda(usize),
+}
+
+impl fmt::Display for DeviceConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(index) => write!(f, "cuda:{index}"),
+        }
+    }
+}
+
+/// A device name that is none of `auto`, `cpu`, `cuda:N`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown device {0:?}: use \"auto\", \"cpu\" or \"cuda:N\"")]
+pub struct UnknownDevice(pub String);
+
+impl FromStr for DeviceConfig {
+    type Err = UnknownDevice;
+
+    fn from_str(text: &str) -> Result<Self, UnknownDevice> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda(0)),
+            _ => text
+                .strip_prefix("cuda:")
+                .and_then(|index| index.parse().ok())
+                .map(Self::Cuda)
+                .ok_or_else(|| UnknownDevice(text.to_owned())),
+        }
+    }
+}
+
+impl Serialize for DeviceConfig {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for DeviceConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// `[policy]`: a model from `path`, or a fresh small one from `[policy.tiny]`; exactly one of the two.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PolicyConfig {
+    /// Hugging Face folder, `.gguf` file, run directory or hub id `owner/name`. A relative path is looked up from the
+    /// config file's folder, then from the working directory.
+    pub path: Option<String>,
+    /// Precision of the weights and of the arithmetic. Default `f32`; `bf16` on CUDA only.
+    pub dtype: Dtype,
+    /// How messages become a prompt. Default `auto`.
+    pub chat_template: ChatTemplate,
+    /// The built-in small policy, initialised from the seed.
+    pub tiny: Option<TinyConfig>,
+}
+
+/// Floating-point type of a policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Dtype {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// bfloat16; the optimizer's state stays f32.
+    Bf16,
+}
+
+/// How the messages of a task become the text of a prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChatTemplate {
+    /// The model's own template, and `raw` when it has none.
+    #[default]
+    Auto,
+    /// The contents of the messages, joined by newlines, and nothing else.
+    Raw,
+}
+
+/// `[policy.tiny]`: the same decoder as the real models with a character tokenizer, small enough for a CPU.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TinyConfig {
+    /// Decoder layers. Default 4.
+    pub layers: usize,
+    /// Width of the residual stream. Default 128.
+    pub hidden: usize,
+    /// Attention heads. Default 4.
+    pub heads: usize,
+    /// Key/value heads, a divisor of `heads`. Default 4.
+    pub kv_heads: usize,
+    /// Width inside the feed-forward block. Default 384.
+    pub intermediate: usize,
+    /// Longest sequence, prompt and completion together, in tokens. Default 128.
+    pub context: usize,
+    /// The characters of the tokenizer, each once; begin, end and padding tokens are added. Default: printable ASCII
+    /// and newline.
+    pub alphabet: String,
+}
+
+impl Default for TinyConfig {
+    fn default() -> Self {
+        Self {
+            layers: 4,
+            hidden: 128,
+            heads: 4,
+            kv_heads: 4,
+            intermediate: 384,
+            context: 128,
+            alphabet: ('\n'..='\n').chain(' '..='~').collect(),
+        }
+    }
+}
+
+/// `[eval]`: how held-out tasks are measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvalConfig {
+    /// The data source, or a list of them.
+    #[serde(deserialize_with = "one_or_many")]
+    pub data: Vec<String>,
+    /// Evaluate every this many steps of a `grpo` stage; 0 means only before the first and after each stage.
+    /// Default 0.
+    #[serde(default)]
+    pub every: u64,
+    /// Tasks of each source, from its beginning; absent means all.
+    pub limit: Option<usize>,
+    /// One greedy completion a task, as `eval/<set>/greedy`. Default true.
+    #[serde(default = "yes")]
+    pub greedy: bool,
+    /// Sampled completions a task, for pass@k; 0 means none. Default 0.
+    #[serde(default)]
+    pub samples: usize,
+    /// The k of pass@k, each at most `samples`. Default `[1]`, used when `samples` is above 0.
+    #[serde(default = "pass_at_1")]
+    pub pass_k: Vec<usize>,
+    /// How the sampled completions are drawn; the greedy one takes its `max_tokens`. Default: the sampling of the
+    /// last `grpo` stage. Its `stop` strings apply too.
+    pub sampling: Option<SamplingParams>,
+    /// Sequences generated at a time. Default 32.
+    #[serde(default = "eval_batch")]
+    pub batch: usize,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn pass_at_1() -> Vec<usize> {
+    vec![1]
+}
+
+fn eval_batch() -> usize {
+    32
+}
+
+/// Reads a string or a list of strings.
+fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    struct Names;
+    impl<'de> de::Visitor<'de> for Names {
+        type Value = Vec<String>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a name or a list of names")
+        }
+        fn visit_str<E: de::Error>(self, name: &str) -> Result<Vec<String>, E> {
+            Ok(vec![name.to_owned()])
+        }
+        fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<String>, A::Error> {
+            let mut names = Vec::new();
+            while let Some(name) = seq.next_element()? {
+                names.push(name);
+            }
+            Ok(names)
+        }
+    }
+    deserializer.deserialize_any(Names)
+}
+
+/// `[checkpoint]`: when checkpoints are written and which are kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CheckpointConfig {
+    /// Write one every this many steps; 0 means only at the end of a stage and when interrupted. Default 50.
+    pub every: u64,
+    /// How many of the newest stay, at least 1. Default 2.
+    pub keep_last: usize,
+    /// An evaluation metric such as `eval/test/greedy`: the checkpoint with its best value stays too. Default none.
+    pub keep_best: Option<String>,
+    /// Whether a lower value of `keep_best` is better. Default false.
+    pub lower_is_better: bool,
+}
+
+impl Default for CheckpointConfig {
+    fn default() -> Self {
+        Self { every: 50, keep_last: 2, keep_best: None, lower_is_better: false }
+    }
+}
+
+/// `[log]`: what is recorded.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// Share of completions written to `rollouts.jsonl`, in [0, 1]. Default 1.
+    pub rollouts_frac: f64,
+    /// Whether those rows carry token ids and log-probabilities, so that `[stage.rollouts]` can replay them.
+    /// Default false.
+    pub rollouts_tokens: bool,
+    /// Print a completion with its verdict every this many steps; 0 means never. Default 10.
+    pub example_every: u64,
+    /// Whether TensorBoard events are written. Default true.
+    pub tensorboard: bool,
+    /// Histograms of reward, length and advantage every this many steps; 0 means never. Default 10.
+    pub histograms_every: u64,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            rollouts_frac: 1.0,
+            rollouts_tokens: false,
+            example_every: 10,
+            tensorboard: true,
+            histograms_every: 10,
+        }
+    }
+}
+
+/// `[preflight]`: a look at a few rollouts before the first step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PreflightConfig {
+    /// Prompts sampled, each `group_size` times; 0 skips the pre-flight. Default 8.
+    pub prompts: usize,
+    /// Whether a run that cannot learn anything is refused rather than warned about. Default true.
+    pub refuse: bool,
+}
+
+impl Default for PreflightConfig {
+    fn default() -> Self {
+        Self { prompts: 8, refuse: true }
+    }
+}
+
+impl RunConfig {
+    /// The directory of the run when none is given.
+    pub fn default_dir(&self) -> PathBuf {
+        PathBuf::from("runs").join(&self.name)
+    }
+}

@@ -1,0 +1,219 @@
+//! `[[stage]]`: what is done to the policy, in order.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::stub::{LongPrompt, LossConfig, SamplingParams, ScheduleConfig, ScheduleKind};
+
+/// One stage of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum StageConfig {
+    /// Supervised training on prompts with completions.
+    Sft(SftConfig),
+    /// Reinforcement learning on verifiable rewards.
+    Grpo(Box<GrpoConfig>),
+}
+
+impl StageConfig {
+    /// The value of `kind`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Sft(_) => "sft",
+            Self::Grpo(_) => "grpo",
+        }
+    }
+
+    /// The stage's `name`, or its kind.
+    pub fn name(&self) -> &str {
+        let name = match self {
+            Self::Sft(stage) => stage.name.as_deref(),
+            Self::Grpo(stage) => stage.name.as_deref(),
+        };
+        name.unwrap_or_else(|| self.kind())
+    }
+
+    /// The optimizer's settings.
+    pub fn optim(&self) -> &OptimConfig {
+        match self {
+            Self::Sft(stage) => &stage.optim,
+            Self::Grpo(stage) => &stage.optim,
+        }
+    }
+}
+
+/// A stage of kind `sft`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SftConfig {
+    /// Name in records and in `--set stage.NAME.…`. Default: the kind.
+    pub name: Option<String>,
+    /// The data source; its rows need completions.
+    pub data: String,
+    /// Optimizer steps. At most one of `steps` and `epochs`; without either one epoch.
+    pub steps: Option<u64>,
+    /// Passes over the data, fractions allowed.
+    pub epochs: Option<f64>,
+    /// Examples an optimizer step. Default 16.
+    #[serde(default = "sixteen")]
+    pub batch: usize,
+    /// Sequences per forward pass; never changes the result. Default 16.
+    #[serde(default = "sixteen")]
+    pub micro_batch: usize,
+    /// The optimizer.
+    #[serde(default)]
+    pub optim: OptimConfig,
+}
+
+/// A stage of kind `grpo`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrpoConfig {
+    /// Name in records and in `--set stage.NAME.…`. Default: the kind.
+    pub name: Option<String>,
+    /// The data source of the prompts. Needed unless `rollouts` is given.
+    pub data: Option<String>,
+    /// Rollouts, each followed by `updates_per_rollout · minibatches` optimizer steps. With `rollouts`, absent means
+    /// as many as the file has.
+    pub steps: Option<u64>,
+    /// Prompts a rollout. Default 16.
+    #[serde(default = "sixteen")]
+    pub prompts_per_step: usize,
+    /// Completions a prompt, G. At least 2. Default 8.
+    #[serde(default = "eight")]
+    pub group_size: usize,
+    /// Passes over a rollout, μ in GRPO's Algorithm 1. Default 1.
+    #[serde(default = "one")]
+    pub updates_per_rollout: usize,
+    /// Optimizer steps a pass over the rollout. Default 1.
+    #[serde(default = "one")]
+    pub minibatches: usize,
+    /// Sequences per forward pass; never changes the result. Default 16.
+    #[serde(default = "sixteen")]
+    pub micro_batch: usize,
+    /// Which policy the KL penalty is measured to. Default `stage_start`.
+    #[serde(default)]
+    pub reference: ReferenceFrom,
+    /// Longest prompt in tokens. Default: what the policy's context allows, see the prompt limit of the rollout engine.
+    pub max_prompt_tokens: Option<usize>,
+    /// What happens to a longer prompt: `error`, `skip` or `truncate_left`. Default `error`.
+    #[serde(default)]
+    pub long_prompt: LongPrompt,
+    /// The run stops when a larger share of a step's rewards broke, in [0, 1]. Default 0.1.
+    #[serde(default = "tenth")]
+    pub max_error_frac: f64,
+    /// How completions are sampled; the trained distribution is the same one.
+    #[serde(default)]
+    pub sampling: SamplingParams,
+    /// Strings that end a completion and stay part of it, beside the policy's end tokens. Default none.
+    #[serde(default)]
+    pub stop: Vec<String>,
+    /// Advantages, policy term, aggregation, KL penalty.
+    #[serde(default)]
+    pub loss: LossConfig,
+    /// The optimizer.
+    #[serde(default)]
+    pub optim: OptimConfig,
+    /// Train on rollouts made elsewhere instead of sampling.
+    pub rollouts: Option<RolloutsConfig>,
+}
+
+impl GrpoConfig {
+    /// The loss with what it takes from the rest of the stage: the length constant is `sampling.max_tokens` unless
+    /// the loss names one.
+    pub fn resolved_loss(&self) -> LossConfig {
+        let mut loss = self.loss.clone();
+        loss.max_tokens.get_or_insert(self.sampling.max_tokens as f64);
+        loss
+    }
+
+    /// Completions a rollout.
+    pub fn completions_per_step(&self) -> usize {
+        self.prompts_per_step * self.group_size
+    }
+
+    /// Optimizer steps of the whole stage, when `steps` is known.
+    pub fn optimizer_steps(&self) -> Option<u64> {
+        Some(self.steps? * (self.updates_per_rollout * self.minibatches) as u64)
+    }
+}
+
+fn one() -> usize {
+    1
+}
+
+fn eight() -> usize {
+    8
+}
+
+fn sixteen() -> usize {
+    16
+}
+
+fn tenth() -> f64 {
+    0.1
+}
+
+/// Where the reference policy π_ref comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReferenceFrom {
+    /// The policy as the stage finds it, frozen.
+    #[default]
+    StageStart,
+    /// The policy before the first stage, frozen.
+    RunStart,
+}
+
+/// `[stage.optim]`: AdamW with f32 state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OptimConfig {
+    /// Peak learning rate. Default 1e-5.
+    pub lr: f64,
+    /// Decay of the first and second moment, each in [0, 1). Default `[0.9, 0.999]`.
+    pub betas: [f64; 2],
+    /// Added to the root of the second moment. Default 1e-8.
+    pub eps: f64,
+    /// Decoupled weight decay. Default 0.
+    pub weight_decay: f64,
+    /// Bound on the global norm of the gradient; 0 means none. Default 1.
+    pub max_grad_norm: f64,
+    /// Shape of the learning rate after the warm-up: `constant`, `linear` or `cosine`. Default `constant`.
+    pub schedule: ScheduleKind,
+    /// Optimizer steps of linear warm-up. Default 0.
+    pub warmup_steps: u64,
+    /// Last learning rate of `linear` and `cosine` as a share of `lr`, in [0, 1]. Default 0.
+    pub final_lr_frac: f64,
+}
+
+impl Default for OptimConfig {
+    fn default() -> Self {
+        Self {
+            lr: 1e-5,
+            betas: [0.9, 0.999],
+            eps: 1e-8,
+            weight_decay: 0.0,
+            max_grad_norm: 1.0,
+            schedule: ScheduleKind::Constant,
+            warmup_steps: 0,
+            final_lr_frac: 0.0,
+        }
+    }
+}
+
+impl OptimConfig {
+    /// The schedule of the learning rate, a factor of `lr`.
+    pub fn schedule_config(&self) -> ScheduleConfig {
+        ScheduleConfig { kind: self.schedule, warmup_steps: self.warmup_steps, min_ratio: self.final_lr_frac }
+    }
+}
+
+/// `[stage.rollouts]`: rollouts made elsewhere, see [`crate::rollouts_file`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RolloutsConfig {
+    /// JSON Lines file, relative to the config file.
+    pub path: PathBuf,
+}

@@ -1,0 +1,365 @@
+//! Loading, overriding, checking and writing run configs.
+
+use std::path::{Path, PathBuf};
+
+use super::*;
+
+const GOOD: &str = r#"name = "addition"
+seed = 1
+
+[policy.tiny]
+layers = 2
+
+[data.train]
+kind = "addition"
+max_digits = 2
+
+[data.heldout]
+kind = "addition"
+split = "heldout"
+
+[rewards]
+kind = "exact"
+
+[[stage]]
+kind = "sft"
+data = "train"
+steps = 60
+
+[[stage]]
+kind = "grpo"
+data = "train"
+steps = 100
+[stage.sampling]
+max_tokens = 64
+[stage.loss]
+clip_high = 0.28
+kl_coef = 0.02
+[stage.optim]
+lr = 1e-4
+
+[eval]
+data = "heldout"
+every = 10
+"#;
+
+fn load(text: &str, sets: &[&str]) -> Result<RunConfig, ConfigError> {
+    let sets: Vec<String> = sets.iter().map(|s| (*s).to_owned()).collect();
+    RunConfig::parse(text, Path::new("c.toml"), &sets)
+}
+
+/// Loads [`GOOD`] with `from` replaced and expects an error that contains every part.
+#[track_caller]
+fn fails(from: &str, to: &str, sets: &[&str], parts: &[&str]) {
+    assert!(GOOD.contains(from), "{from}");
+    let error = load(&GOOD.replacen(from, to, 1), sets).unwrap_err().to_string();
+    for part in parts {
+        assert!(error.contains(part), "{part:?} is not in: {error}");
+    }
+}
+
+#[test]
+fn defaults_fill_what_is_absent() {
+    let config = load(GOOD, &[]).unwrap();
+    assert_eq!(config.device, DeviceConfig::Auto);
+    assert_eq!(config.policy.tiny, Some(TinyConfig { layers: 2, ..TinyConfig::default() }));
+    let StageConfig::Grpo(grpo) = &config.stage[1] else { panic!() };
+    assert_eq!((grpo.prompts_per_step, grpo.group_size, grpo.minibatches, grpo.micro_batch), (16, 8, 1, 16));
+    assert_eq!((grpo.optim.lr, grpo.optim.betas, grpo.optim.max_grad_norm), (1e-4, [0.9, 0.999], 1.0));
+    assert_eq!(grpo.resolved_loss().max_tokens, Some(64.0));
+    assert_eq!(grpo.optimizer_steps(), Some(100));
+    let eval = config.eval.unwrap();
+    assert_eq!(
+        (eval.data, eval.greedy, eval.samples, eval.pass_k),
+        (vec!["heldout".to_owned()], true, 0, vec![1])
+    );
+    assert_eq!(config.checkpoint.keep_last, 2);
+}
+
+#[test]
+fn a_resolved_config_reads_back_the_same() {
+    for sets in
+        [&[][..], &["eval.samples=4", "eval.pass_k=[1,4]", "seed=7", "stage.grpo.optim.schedule=cosine"]]
+    {
+        let config = load(GOOD, sets).unwrap();
+        let text = config.to_toml().unwrap();
+        let again = load(&text, &[]).unwrap();
+        assert_eq!(again, config);
+        assert_eq!(again.to_toml().unwrap(), text);
+        assert_eq!(again.hash(), config.hash());
+    }
+    assert_ne!(load(GOOD, &["seed=2"]).unwrap().hash(), load(GOOD, &[]).unwrap().hash());
+}
+
+#[test]
+fn jsonl_sources_and_lists_of_messages_round_trip() {
+    let text = GOOD.replacen(
+        "kind = \"addition\"\nmax_digits = 2\n",
+        r#"kind = "jsonl"
+path = "data/train.jsonl"
+prompt = [{ role = "user", content = "{{ q }}" }]
+reference = { answer = "{{ a }}", n = 1, list = [1.5, true] }
+completion = "{{ a }}"
+"#,
+        1,
+    );
+    let config = load(&text, &[]).unwrap();
+    assert_eq!(load(&config.to_toml().unwrap(), &[]).unwrap(), config);
+}
+
+#[test]
+fn typos_name_the_line_and_the_nearest_field() {
+    fails("clip_high", "clip_hi", &[], &["c.toml:30: stage.1.loss.clip_hi: ", "did you mean `clip_high`?"]);
+    fails(
+        "seed = 1",
+        "sede = 1",
+        &[],
+        &["c.toml:2: sede: unknown field `sede`, did you mean `seed`?", "known: name"],
+    );
+    fails("layers", "layer", &[], &["c.toml:5: policy.tiny.layer: ", "`layers`"]);
+    fails("max_digits", "max_digit", &[], &["c.toml:9: data.train.max_digit: ", "`max_digits`"]);
+    fails(
+        "lr = ",
+        "learning_rate = ",
+        &[],
+        &["c.toml:33: stage.1.optim.learning_rate: ", "known: lr, betas"],
+    );
+    fails("[eval]", "[evla]", &[], &["c.toml:35: evla: ", "`eval`"]);
+    fails(
+        "kind = \"grpo\"",
+        "kind = \"gpro\"",
+        &[],
+        &["c.toml:24: stage.1.kind: ", "`gpro`, did you mean `grpo`?"],
+    );
+    fails(
+        "kind = \"exact\"",
+        "kind = \"exakt\"",
+        &[],
+        &["c.toml:16: rewards.kind: ", "did you mean `exact`?"],
+    );
+}
+
+#[test]
+fn typos_inside_a_tree_of_rewards_are_found() {
+    let tree = |term: &str| {
+        format!(
+            "kind = \"sum\"\n[[rewards.terms]]\nweight = 1.0\nreward = {{ kind = \"exact\" }}\n[[rewards.terms]]\n{term}"
+        )
+    };
+    let good = tree("weight = 0.5\nreward = { kind = \"format\" }\n");
+    assert!(load(&GOOD.replace("kind = \"exact\"\n", &good), &[]).is_ok());
+    for (term, parts) in [
+        (
+            "weight = 0.5\nreward = { kind = \"fromat\" }\n",
+            &["c.toml:22: rewards.terms.1.reward.kind: ", "did you mean `format`?"][..],
+        ),
+        (
+            "wieght = 0.5\nreward = { kind = \"format\" }\n",
+            &["c.toml:21: rewards.terms.1.wieght: ", "`weight`?"],
+        ),
+        (
+            "weight = \"x\"\nreward = { kind = \"format\" }\n",
+            &["c.toml:21: rewards.terms.1.weight: ", "string \"x\""],
+        ),
+        ("weight = 0.5\n", &["c.toml:20: rewards.terms.1.reward: missing"]),
+    ] {
+        fails("kind = \"exact\"\n", &tree(term), &[], parts);
+    }
+    fails(
+        "kind = \"exact\"\n",
+        "kind = \"sum\"\nterms = []\n",
+        &[],
+        &["c.toml:15: rewards: ", "terms is empty"],
+    );
+}
+
+#[test]
+fn wrong_types_and_missing_fields_name_their_place() {
+    fails("steps = 100", "steps = \"many\"", &[], &["c.toml:26: stage.1.steps: ", "string \"many\""]);
+    fails("steps = 60", "steps = -3", &[], &["c.toml:21: stage.0.steps: ", "-3"]);
+    fails("lr = 1e-4", "lr = true", &[], &["c.toml:33: stage.1.optim.lr: ", "boolean"]);
+    fails("name = \"addition\"\n", "", &[], &["name: missing"]);
+    fails("kind = \"sft\"\ndata = \"train\"", "kind = \"sft\"", &[], &["c.toml:18: stage.0.data: missing"]);
+    fails("kind = \"sft\"\n", "", &[], &["stage.0.kind: missing"]);
+    fails("seed = 1", "device = \"gpu\"", &[], &["c.toml:2: device: ", "cuda:N"]);
+    fails("data = \"heldout\"", "data = 3", &[], &["c.toml:36: eval.data: ", "a name or a list of names"]);
+    fails("[policy.tiny]", "policy.tiny]", &[], &["c.toml:4: "]);
+}
+
+#[test]
+fn overrides_reach_every_place() {
+    let config = load(
+        GOOD,
+        &[
+            "seed=9",
+            "name=run-2024",
+            "stage.0.steps=5",
+            "stage.grpo.loss.kl_coef=0.5",
+            "policy.tiny.hidden=64",
+            "eval.data=[\"train\", \"heldout\"]",
+            "data.heldout.tasks = 50",
+            "log={example_every=0}",
+        ],
+    )
+    .unwrap();
+    assert_eq!((config.seed, config.name.as_str(), config.log.example_every), (9, "run-2024", 0));
+    let (StageConfig::Sft(sft), StageConfig::Grpo(grpo)) = (&config.stage[0], &config.stage[1]) else {
+        panic!()
+    };
+    assert_eq!((sft.steps, grpo.loss.kl_coef), (Some(5), 0.5));
+    assert_eq!(config.eval.unwrap().data.len(), 2);
+}
+
+#[test]
+fn bad_overrides_are_as_clear_as_bad_lines() {
+    for (set, parts) in [
+        ("stage.grpo.stpes=5", &["--set stage.grpo.stpes=5: stage.1.stpes: ", "did you mean `steps`?"][..]),
+        ("sede=5", &["--set sede=5: sede: ", "did you mean `seed`?"]),
+        (
+            "stage.grop.steps=5",
+            &["--set stage.grop.steps=5: ", "no `grop`, did you mean `grpo`?", "sft, grpo"],
+        ),
+        ("stage.7.steps=5", &["`stage` has 2 entries"]),
+        ("seed.x=5", &["`seed` is a single value"]),
+        ("seed", &["not KEY=VALUE"]),
+        ("a..b=1", &["the key is empty"]),
+        ("seed=many", &["--set seed=many: seed: ", "string \"many\""]),
+        ("stage.grpo.group_size=1", &["--set stage.grpo.group_size=1: stage.1.group_size: is 1"]),
+    ] {
+        fails("seed", "seed", &[set], parts);
+    }
+    // An override may repair the file.
+    assert!(load(&GOOD.replace("steps = 60", "steps = \"x\""), &["stage.sft.steps=6"]).is_ok());
+    let two = GOOD.replace("kind = \"sft\"\n", "kind = \"grpo\"\n");
+    assert!(load(&two, &["stage.grpo.steps=6"]).unwrap_err().to_string().contains("2 entries called `grpo`"));
+}
+
+#[test]
+fn cross_field_problems_come_all_at_once_with_their_lines() {
+    let error = load(
+        &GOOD
+            .replace("steps = 60", "steps = 60\nepochs = 2\nbatch = 0")
+            .replace("\"heldout\"\nevery", "\"held\"\nevery"),
+        &[
+            "stage.grpo.sampling.temperature=0",
+            "stage.1.loss.kl_coef=-1",
+            "policy.path=x",
+            "data.heldout.heldout_frac=0.3",
+        ],
+    )
+    .unwrap_err()
+    .to_string();
+    let lines: Vec<&str> = error.lines().collect();
+    for expected in [
+        "c.toml:4: policy: give either",
+        "c.toml:22: stage.0.epochs: give either `steps` or `epochs`",
+        "c.toml:23: stage.0.batch: must be at least 1",
+        "--set stage.grpo.sampling.temperature=0: stage.1.sampling.temperature: must be above 0",
+        "--set stage.1.loss.kl_coef=-1: stage.1.loss.kl_coef: must be 0 or more",
+        "c.toml:38: eval.data: there is no [data.held], did you mean `heldout`? (known: heldout, train)",
+        "data.train.heldout_frac: is 0.1 but 0.3 in [data.heldout]",
+    ] {
+        assert!(lines.iter().any(|line| line.contains(expected)), "{expected:?} is not in:\n{error}");
+    }
+    assert_eq!(lines.len(), 7, "{error}");
+}
+
+#[test]
+fn stages_that_sample_need_what_they_sample_with() {
+    fails("[rewards]\nkind = \"exact\"\n", "", &[], &["rewards: missing"]);
+    fails("data = \"train\"\nsteps = 100\n", "", &[], &["stage.1.data: missing; it names"]);
+    fails(
+        "max_tokens = 64",
+        "max_tokens = 128",
+        &[],
+        &["leaves no room for a prompt in policy.tiny.context = 128"],
+    );
+    fails("max_tokens = 64", "top_p = 0.9", &[], &["must stay off while training"]);
+    let replay = GOOD.replace("data = \"train\"\nsteps = 100\n", "") + "[stage.rollouts]\n";
+    let replay = replay
+        .replace("[eval]\ndata = \"heldout\"\nevery = 10\n", "")
+        .replace("[rewards]\nkind = \"exact\"\n", "");
+    let config = load(&(replay + "path = \"r.jsonl\"\n"), &[]).unwrap();
+    let StageConfig::Grpo(grpo) = &config.stage[1] else { panic!() };
+    assert_eq!((grpo.steps, grpo.rollouts.as_ref().unwrap().path.clone()), (None, PathBuf::from("r.jsonl")));
+}
+
+#[test]
+fn paths_are_resolved_from_the_config_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("c.toml");
+    let text = GOOD.replace(
+        "kind = \"addition\"\nmax_digits = 2",
+        "kind = \"jsonl\"\npath = \"d.jsonl\"\ncompletion = \"x\"",
+    );
+    std::fs::write(&path, text.replace("[policy.tiny]\nlayers = 2", "[policy]\npath = \"model\"")).unwrap();
+    std::fs::create_dir(dir.path().join("model")).unwrap();
+    let config = RunConfig::load(&path, &[]).unwrap();
+    assert_eq!(config.policy.path.as_deref(), dir.path().join("model").to_str());
+    let DataConfig::Jsonl(jsonl) = &config.data["train"] else { panic!() };
+    assert_eq!(jsonl.path, dir.path().join("d.jsonl"));
+    let hub = RunConfig::load(&path, &["policy.path=owner/name".to_owned()]).unwrap();
+    assert_eq!(hub.policy.path.as_deref(), Some("owner/name"));
+    let error = RunConfig::load(&dir.path().join("none.toml"), &[]).unwrap_err();
+    assert!(error.to_string().contains("none.toml"));
+}
+
+#[test]
+fn resume_conflicts_list_what_would_train_differently() {
+    let saved = load(GOOD, &[]).unwrap();
+    let free =
+        load(GOOD, &["name=b", "checkpoint.every=1", "log.rollouts_frac=0", "stage.grpo.steps=200"]).unwrap();
+    assert_eq!(free.resume_conflicts(&saved), Vec::<String>::new());
+    let other =
+        load(GOOD, &["stage.grpo.optim.lr=0.5", "stage.sft.steps=61", "stage.sft.optim.eps=1e-7"]).unwrap();
+    assert_eq!(
+        other.resume_conflicts(&saved),
+        ["stage.0.optim.eps: 1e-8 → 1e-7", "stage.0.steps: 60 → 61", "stage.1.optim.lr: 1e-4 → 0.5"]
+    );
+}
+
+#[test]
+fn devices_parse_and_print() {
+    for text in ["auto", "cpu", "cuda:0", "cuda:3"] {
+        assert_eq!(text.parse::<DeviceConfig>().unwrap().to_string(), text);
+    }
+    assert!("gpu".parse::<DeviceConfig>().unwrap_err().to_string().contains("cuda:N"));
+    assert!("cuda:x".parse::<DeviceConfig>().is_err());
+}
+
+#[test]
+fn the_default_alphabet_has_every_character_once() {
+    let tiny = TinyConfig::default();
+    let unique: std::collections::BTreeSet<char> = tiny.alphabet.chars().collect();
+    assert_eq!(unique.len(), tiny.alphabet.chars().count());
+    assert!("0123456789+=<>/think\n".chars().all(|c| unique.contains(&c)));
+}
+
+#[test]
+fn the_list_of_all_keys_states_the_defaults() {
+    let all = load(include_str!("defaults.toml"), &[]).unwrap();
+    let bare = r#"
+name = "everything"
+policy.tiny = {}
+data.train.kind = "addition"
+data.puzzles.kind = "countdown"
+data.rows = { kind = "jsonl", path = "rows.jsonl" }
+rewards.kind = "exact"
+eval.data = "puzzles"
+stage = [
+    { kind = "sft", data = "train" },
+    { kind = "grpo", data = "train", steps = 1, sampling.max_tokens = 64 },
+]
+"#;
+    assert_eq!(all, load(bare, &[]).unwrap());
+    // Every key that is written out when the config is saved stands in the list; the loss and the rewards have their own.
+    let (listed, text) = (include_str!("defaults.toml"), all.to_toml().unwrap());
+    let mut elsewhere = false;
+    for line in text.lines() {
+        if line.starts_with('[') {
+            elsewhere = line.contains("loss") || line.contains("rewards");
+        } else if let Some((key, _)) = line.split_once(" = ").filter(|_| !elsewhere) {
+            assert!(listed.contains(&format!("{key} = ")), "{key}");
+        }
+    }
+}

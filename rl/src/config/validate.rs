@@ -1,0 +1,326 @@
+//! The checks that a single field cannot make: everything wrong with a config in one pass.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::locate::nearest;
+use super::{
+    DataConfig, DeviceConfig, Dtype, EvalConfig, GrpoConfig, OptimConfig, RunConfig, SftConfig, StageConfig,
+};
+use crate::data::Split;
+use crate::stub::{RolloutError, SamplingParams};
+
+/// Something wrong with a config.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The field with the tables around it, as in `stage.0.group_size`.
+    pub field: String,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+/// Collects problems; every check is one call.
+#[derive(Default)]
+pub(crate) struct Checks {
+    problems: Vec<Problem>,
+}
+
+impl Checks {
+    /// Notes `message` at `field` unless `ok`.
+    pub(crate) fn require(&mut self, ok: bool, field: impl Into<String>, message: impl Into<String>) {
+        if !ok {
+            self.problems.push(Problem { field: field.into(), message: message.into() });
+        }
+    }
+}
+
+impl RunConfig {
+    /// Everything wrong with the config, not only the first thing; empty when it can be used.
+    pub fn validate(&self) -> Vec<Problem> {
+        let mut checks = Checks::default();
+        let name_ok = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        checks.require(
+            !self.name.is_empty() && self.name.chars().all(name_ok) && !self.name.starts_with('.'),
+            "name",
+            "names a directory: letters, digits, `.`, `_` and `-`, not beginning with a dot",
+        );
+        checks.require(i64::try_from(self.seed).is_ok(), "seed", "must be below 2^63");
+        self.check_policy(&mut checks);
+        for (name, source) in &self.data {
+            source.check(&format!("data.{name}"), &mut checks);
+        }
+        self.check_splits(&mut checks);
+        checks.require(!self.stage.is_empty(), "stage", "a run needs at least one stage");
+        let mut names = BTreeMap::new();
+        for (index, stage) in self.stage.iter().enumerate() {
+            let at = format!("stage.{index}");
+            if let Some(first) = names.insert(stage.name(), index) {
+                checks.require(
+                    false,
+                    format!("{at}.name"),
+                    format!("stage {first} is called {:?} too; give each a `name` of its own", stage.name()),
+                );
+            }
+            match stage {
+                StageConfig::Sft(sft) => self.check_sft(&at, sft, &mut checks),
+                StageConfig::Grpo(grpo) => self.check_grpo(&at, grpo, &mut checks),
+            }
+            check_optim(&format!("{at}.optim"), stage.optim(), &mut checks);
+        }
+        if let Some(Err(error)) = self.rewards.clone().map(|rewards| rewards.build()) {
+            checks.require(false, "rewards", error.to_string());
+        }
+        if let Some(eval) = &self.eval {
+            self.check_eval(eval, &mut checks);
+        }
+        checks.require(self.checkpoint.keep_last >= 1, "checkpoint.keep_last", "must be at least 1");
+        if let Some(metric) = &self.checkpoint.keep_best {
+            checks.require(
+                metric.starts_with("eval/") && self.eval.is_some(),
+                "checkpoint.keep_best",
+                format!("{metric:?} must be a metric of [eval], such as eval/NAME/greedy, and [eval] must be there"),
+            );
+        }
+        checks.require(
+            (0.0..=1.0).contains(&self.log.rollouts_frac),
+            "log.rollouts_frac",
+            format!("is {} and must lie in [0, 1]", self.log.rollouts_frac),
+        );
+        checks.problems
+    }
+
+    fn check_policy(&self, checks: &mut Checks) {
+        let policy = &self.policy;
+        checks.require(
+            policy.path.is_some() != policy.tiny.is_some(),
+            "policy",
+            "give either `path` or a [policy.tiny] table, not both and not neither",
+        );
+        checks.require(
+            !(policy.dtype == Dtype::Bf16 && self.device == DeviceConfig::Cpu),
+            "policy.dtype",
+            "bf16 needs a CUDA device; the CPU trains in f32",
+        );
+        let Some(tiny) = &policy.tiny else { return };
+        let at = |field: &str| format!("policy.tiny.{field}");
+        for (field, value) in [
+            ("layers", tiny.layers),
+            ("hidden", tiny.hidden),
+            ("heads", tiny.heads),
+            ("kv_heads", tiny.kv_heads),
+            ("intermediate", tiny.intermediate),
+            ("context", tiny.context),
+        ] {
+            checks.require(value > 0, at(field), "must be at least 1");
+        }
+        if tiny.heads > 0 && tiny.kv_heads > 0 {
+            let (hidden, heads, kv_heads) = (tiny.hidden, tiny.heads, tiny.kv_heads);
+            checks.require(
+                hidden % heads == 0 && (hidden / heads) % 2 == 0,
+                at("hidden"),
+                format!("is {hidden} and must be an even multiple of heads = {heads}"),
+            );
+            checks.require(
+                heads % kv_heads == 0,
+                at("kv_heads"),
+                format!("is {kv_heads} and must divide heads = {heads}"),
+            );
+        }
+        let unique: BTreeSet<char> = tiny.alphabet.chars().collect();
+        checks.require(!unique.is_empty(), at("alphabet"), "has no characters");
+        checks.require(
+            unique.len() == tiny.alphabet.chars().count(),
+            at("alphabet"),
+            "contains a character more than once",
+        );
+    }
+
+    /// Checks that sources which share their rows also share the line between train and held-out ones.
+    fn check_splits(&self, checks: &mut Checks) {
+        let mut first: BTreeMap<String, (&str, f64)> = BTreeMap::new();
+        for (name, source) in &self.data {
+            let (rows, split, heldout_frac) = source.split();
+            if split == Split::All {
+                continue;
+            }
+            let (other, expected) = *first.entry(rows).or_insert((name, heldout_frac));
+            checks.require(
+                heldout_frac == expected,
+                format!("data.{name}.heldout_frac"),
+                format!(
+                    "is {heldout_frac} but {expected} in [data.{other}], which draws from the same tasks: train and \
+                     held-out tasks would overlap"
+                ),
+            );
+        }
+    }
+
+    /// Checks that a data source of this name exists and returns it.
+    fn source(&self, field: String, name: &str, checks: &mut Checks) -> Option<&DataConfig> {
+        let source = self.data.get(name);
+        let known: Vec<&str> = self.data.keys().map(String::as_str).collect();
+        let meant =
+            nearest(name, known.iter().copied()).map_or(String::new(), |n| format!(", did you mean `{n}`?"));
+        checks.require(
+            source.is_some(),
+            field,
+            format!("there is no [data.{name}]{meant} (known: {})", known.join(", ")),
+        );
+        source
+    }
+
+    fn check_sft(&self, at: &str, stage: &SftConfig, checks: &mut Checks) {
+        if let Some(source) = self.source(format!("{at}.data"), &stage.data, checks) {
+            checks.require(
+                source.has_completions(),
+                format!("{at}.data"),
+                format!("[data.{}] has no `completion`, which supervised training learns from", stage.data),
+            );
+        }
+        checks.require(
+            stage.steps.is_none() || stage.epochs.is_none(),
+            format!("{at}.epochs"),
+            "give either `steps` or `epochs`, not both",
+        );
+        checks.require(stage.steps != Some(0), format!("{at}.steps"), "must be at least 1");
+        checks.require(
+            stage.epochs.is_none_or(|e| e > 0.0 && e.is_finite()),
+            format!("{at}.epochs"),
+            "must be above 0",
+        );
+        checks.require(stage.batch >= 1, format!("{at}.batch"), "must be at least 1");
+        checks.require(stage.micro_batch >= 1, format!("{at}.micro_batch"), "must be at least 1");
+    }
+
+    fn check_grpo(&self, at: &str, stage: &GrpoConfig, checks: &mut Checks) {
+        let field = |name: &str| format!("{at}.{name}");
+        match (&stage.data, &stage.rollouts) {
+            (Some(_), Some(_)) => checks.require(
+                false,
+                field("rollouts"),
+                "the prompts come from the file; take `data` away, or `rollouts`",
+            ),
+            (None, None) => {
+                checks.require(false, field("data"), "missing; it names the [data.NAME] of the prompts")
+            }
+            (Some(name), None) => {
+                self.source(field("data"), name, checks);
+                checks.require(
+                    self.rewards.is_some(),
+                    "rewards",
+                    "missing; a stage that samples needs a reward",
+                );
+                checks.require(stage.steps.is_some(), field("steps"), "missing; it has no default");
+                self.check_sampling(&field("sampling"), &stage.sampling, checks);
+                let completions = stage.completions_per_step();
+                checks.require(
+                    stage.minibatches <= completions,
+                    field("minibatches"),
+                    format!("is {} but a rollout has only {completions} completions", stage.minibatches),
+                );
+            }
+            (None, Some(_)) => {}
+        }
+        checks.require(stage.steps != Some(0), field("steps"), "must be at least 1");
+        checks.require(stage.prompts_per_step >= 1, field("prompts_per_step"), "must be at least 1");
+        checks.require(
+            stage.group_size >= 2,
+            field("group_size"),
+            format!(
+                "is {}; advantages compare the completions of a group, so it needs at least 2",
+                stage.group_size
+            ),
+        );
+        for (name, value) in [
+            ("updates_per_rollout", stage.updates_per_rollout),
+            ("minibatches", stage.minibatches),
+            ("micro_batch", stage.micro_batch),
+        ] {
+            checks.require(value >= 1, field(name), "must be at least 1");
+        }
+        checks.require(stage.max_prompt_tokens != Some(0), field("max_prompt_tokens"), "must be at least 1");
+        checks.require(
+            (0.0..=1.0).contains(&stage.max_error_frac),
+            field("max_error_frac"),
+            format!("is {} and must lie in [0, 1]", stage.max_error_frac),
+        );
+        if let Err(error) = stage.resolved_loss().validate() {
+            for problem in error.problems {
+                let (key, message) = problem.split_once(": ").unwrap_or(("", &problem));
+                let name = if key.is_empty() { field("loss") } else { field(&format!("loss.{key}")) };
+                checks.require(false, name, message);
+            }
+        }
+    }
+
+    /// Checks the sampling of a stage that trains on what it samples.
+    fn check_sampling(&self, at: &str, sampling: &SamplingParams, checks: &mut Checks) {
+        check_ranges(at, sampling, checks);
+        checks.require(
+            !sampling.is_greedy(),
+            format!("{at}.temperature"),
+            "must be above 0 while training; greedy completions of a group are all the same",
+        );
+        checks.require(
+            !sampling.truncates(),
+            at,
+            "top_k, top_p and min_p must stay off while training: the distribution sampled from is the one trained on",
+        );
+        if let Some(tiny) = &self.policy.tiny {
+            checks.require(
+                sampling.max_tokens < tiny.context,
+                format!("{at}.max_tokens"),
+                format!(
+                    "is {} and leaves no room for a prompt in policy.tiny.context = {}",
+                    sampling.max_tokens, tiny.context
+                ),
+            );
+        }
+    }
+
+    fn check_eval(&self, eval: &EvalConfig, checks: &mut Checks) {
+        checks.require(!eval.data.is_empty(), "eval.data", "names no data source");
+        for name in &eval.data {
+            self.source("eval.data".to_owned(), name, checks);
+        }
+        checks.require(self.rewards.is_some(), "rewards", "missing; [eval] needs a reward to judge with");
+        checks.require(
+            eval.greedy || eval.samples > 0,
+            "eval.samples",
+            "nothing to do: `greedy` is off and this is 0",
+        );
+        checks.require(eval.limit != Some(0), "eval.limit", "must be at least 1");
+        checks.require(eval.batch >= 1, "eval.batch", "must be at least 1");
+        checks.require(
+            eval.samples == 0 || eval.pass_k.iter().all(|k| (1..=eval.samples).contains(k)),
+            "eval.pass_k",
+            format!("each must lie in 1 to samples = {}", eval.samples),
+        );
+        if let Some(sampling) = &eval.sampling {
+            check_ranges("eval.sampling", sampling, checks);
+        }
+    }
+}
+
+fn check_ranges(at: &str, sampling: &SamplingParams, checks: &mut Checks) {
+    match sampling.validate() {
+        Ok(()) => {}
+        Err(RolloutError::InvalidSettings { problems }) => {
+            for problem in problems {
+                // Each begins with the key.
+                let key = problem.split([' ', ',']).next().unwrap_or_default();
+                checks.require(false, format!("{at}.{key}"), problem);
+            }
+        }
+        Err(other) => checks.require(false, at, other.to_string()),
+    }
+}
+
+fn check_optim(at: &str, optim: &OptimConfig, checks: &mut Checks) {
+    let mut check = |ok: bool, name: &str, message: &str| checks.require(ok, format!("{at}.{name}"), message);
+    check(optim.lr > 0.0 && optim.lr.is_finite(), "lr", "must be above 0");
+    check(optim.betas.iter().all(|b| (0.0..1.0).contains(b)), "betas", "each must lie in [0, 1)");
+    check(optim.eps > 0.0 && optim.eps.is_finite(), "eps", "must be above 0");
+    check(optim.weight_decay >= 0.0 && optim.weight_decay.is_finite(), "weight_decay", "must be 0 or more");
+    check(optim.max_grad_norm >= 0.0, "max_grad_norm", "must be 0 (no clipping) or more");
+    check((0.0..=1.0).contains(&optim.final_lr_frac), "final_lr_frac", "must lie in [0, 1]");
+}

@@ -1,0 +1,470 @@
+//! Rows of a JSON Lines file, or of a JSON array, as tasks.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde_json::{Map, Value};
+
+use super::template::{Row, Templates};
+use super::{DataError, Entry, SHUFFLE_STREAM, Split, check_heldout, messages};
+use crate::config::validate::Checks;
+use crate::error::IoError;
+use crate::random;
+use crate::stub::{Message, Task};
+
+/// `kind = "jsonl"`. Strings marked *template* are minijinja over the row's fields, with Python's string methods.
+///
+/// Rows pass `filter`, then `split`, then `shuffle`, then `limit`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JsonlConfig {
+    /// JSON Lines, one object a line; with the extension `.json` one array of objects. Relative to the config file.
+    pub path: PathBuf,
+    /// The prompt: a template for the user's message, or a list of messages with `role` and `content` templates.
+    /// Default `{{ prompt }}`.
+    #[serde(default)]
+    pub prompt: PromptTemplate,
+    /// Template of a system message before the prompt. Default none.
+    pub system: Option<String>,
+    /// What a reward compares with: a table of templates. A template that is a single field, `{{ options }}`, passes
+    /// the row's JSON value; other values pass as they are. Default: the row's `reference`, or nothing.
+    pub reference: Option<BTreeMap<String, toml::Value>>,
+    /// Template of the completion that supervised training learns. Default none.
+    pub completion: Option<String>,
+    /// Template of the task's id. Default: the row's `id`, or `<name>-<line>`.
+    pub id: Option<String>,
+    /// Fields of the row that a task carries along for plugins and records. Default none.
+    #[serde(default)]
+    pub meta: Vec<String>,
+    /// Expression that a row must satisfy, such as `split == 'test'`. Default none.
+    pub filter: Option<String>,
+    /// Which part of the rows is used; a hash of the prompt decides. Default `all`.
+    #[serde(default = "all")]
+    pub split: Split,
+    /// Share of the rows that is held out. Default 0.1.
+    #[serde(default = "tenth")]
+    pub heldout_frac: f64,
+    /// Shuffle by the run's seed before `limit` is applied. Default false.
+    #[serde(default)]
+    pub shuffle: bool,
+    /// Use at most this many rows. Default all.
+    pub limit: Option<usize>,
+}
+
+fn all() -> Split {
+    Split::All
+}
+
+fn tenth() -> f64 {
+    0.1
+}
+
+/// A prompt in the config: text, or messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PromptTemplate {
+    /// One message of the user.
+    Text(String),
+    /// A conversation.
+    Messages(Vec<MessageTemplate>),
+}
+
+impl Default for PromptTemplate {
+    fn default() -> Self {
+        Self::Text("{{ prompt }}".to_owned())
+    }
+}
+
+/// One message of a prompt in the config.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MessageTemplate {
+    /// `system`, `user` or `assistant`.
+    pub role: String,
+    /// Template of the text.
+    pub content: String,
+}
+
+impl Serialize for PromptTemplate {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Text(text) => serializer.serialize_str(text),
+            Self::Messages(messages) => messages.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for PromptTemplate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Prompt;
+        impl<'de> de::Visitor<'de> for Prompt {
+            type Value = PromptTemplate;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a template or a list of { role, content }")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<PromptTemplate, E> {
+                Ok(PromptTemplate::Text(text.to_owned()))
+            }
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<PromptTemplate, A::Error> {
+                let mut messages = Vec::new();
+                while let Some(message) = seq.next_element()? {
+                    messages.push(message);
+                }
+                Ok(PromptTemplate::Messages(messages))
+            }
+        }
+        deserializer.deserialize_any(Prompt)
+    }
+}
+
+impl JsonlConfig {
+    pub(super) fn check(&self, at: &str, checks: &mut Checks) {
+        check_heldout(at, self.split, self.heldout_frac, checks);
+        checks.require(self.limit != Some(0), format!("{at}.limit"), "must be at least 1");
+        if let PromptTemplate::Messages(messages) = &self.prompt {
+            checks.require(!messages.is_empty(), format!("{at}.prompt"), "has no messages");
+        }
+    }
+
+    pub(super) fn read(&self, name: &str, seed: u64) -> Result<Vec<Entry>, DataError> {
+        let templates = self.templates(name)?;
+        let mut entries = Vec::new();
+        let enough = if self.shuffle { None } else { self.limit };
+        self.rows(name, &mut |line, fields| {
+            if let Some(entry) = self.entry(name, &templates, line, fields)? {
+                entries.push(entry);
+            }
+            Ok(enough.is_none_or(|limit| entries.len() < limit))
+        })?;
+        if self.shuffle {
+            let len = entries.len() as u64;
+            let mut shuffled: Vec<Option<Entry>> = vec![None; entries.len()];
+            for (i, entry) in entries.into_iter().enumerate() {
+                shuffled[random::shuffled(i as u64, len, &[seed, SHUFFLE_STREAM]) as usize] = Some(entry);
+            }
+            entries = shuffled.into_iter().flatten().collect();
+        }
+        entries.truncate(self.limit.unwrap_or(usize::MAX));
+        Ok(entries)
+    }
+
+    fn templates(&self, name: &str) -> Result<Templates, DataError> {
+        let mut templates = Templates::new(name);
+        match &self.prompt {
+            PromptTemplate::Text(text) => templates.add("prompt", text)?,
+            PromptTemplate::Messages(messages) => {
+                for (i, message) in messages.iter().enumerate() {
+                    templates.add(&format!("prompt.{i}.role"), &message.role)?;
+                    templates.add(&format!("prompt.{i}.content"), &message.content)?;
+                }
+            }
+        }
+        for (field, source) in [("system", &self.system), ("completion", &self.completion), ("id", &self.id)]
+        {
+            if let Some(source) = source {
+                templates.add(field, source)?;
+            }
+        }
+        for (key, value) in self.reference.iter().flatten() {
+            add_reference(&mut templates, &format!("reference.{key}"), value)?;
+        }
+        Ok(templates)
+    }
+
+    /// Calls `take` with every row and its line until it returns false.
+    fn rows(
+        &self,
+        name: &str,
+        take: &mut dyn FnMut(usize, Map<String, Value>) -> Result<bool, DataError>,
+    ) -> Result<(), DataError> {
+        let io = |action| {
+            let (name, path) = (name.to_owned(), self.path.clone());
+            move |source| DataError::Io { name, source: IoError::at(action, &path)(source) }
+        };
+        if self.path.extension().is_some_and(|e| e == "json") {
+            let text = std::fs::read_to_string(&self.path).map_err(io("read"))?;
+            let rows: Vec<Value> = serde_json::from_str(&text)
+                .map_err(|e| self.row_error(e.line(), format!("not a JSON array of objects: {e}")))?;
+            let lines = element_lines(&text);
+            for (i, row) in rows.into_iter().enumerate() {
+                let line = lines.get(i).copied().unwrap_or(0);
+                if !take(line, self.object(line, row)?)? {
+                    break;
+                }
+            }
+            return Ok(());
+        }
+        let file = std::fs::File::open(&self.path).map_err(io("open"))?;
+        for (i, text) in BufReader::new(file).lines().enumerate() {
+            let text = text.map_err(io("read"))?;
+            let text = if i == 0 { text.trim_start_matches('\u{feff}') } else { &text };
+            if text.trim().is_empty() {
+                continue;
+            }
+            let row = serde_json::from_str(text)
+                .map_err(|e| self.row_error(i + 1, format!("not JSON (column {}): {e}", e.column())))?;
+            if !take(i + 1, self.object(i + 1, row)?)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn object(&self, line: usize, row: Value) -> Result<Map<String, Value>, DataError> {
+        match row {
+            Value::Object(fields) => Ok(fields),
+            _ => Err(self.row_error(line, "a row must be a JSON object".to_owned())),
+        }
+    }
+
+    fn row_error(&self, line: usize, message: String) -> DataError {
+        DataError::Row { path: self.path.clone(), line, message }
+    }
+
+    /// The task of a row, or none when `filter` or `split` leaves it out.
+    fn entry(
+        &self,
+        name: &str,
+        templates: &Templates,
+        line: usize,
+        fields: Map<String, Value>,
+    ) -> Result<Option<Entry>, DataError> {
+        let row = Row::new(fields);
+        self.render(name, templates, line, &row).map_err(|message| self.row_error(line, message))
+    }
+
+    fn render(
+        &self,
+        name: &str,
+        templates: &Templates,
+        line: usize,
+        row: &Row,
+    ) -> Result<Option<Entry>, String> {
+        if let Some(filter) = &self.filter
+            && !templates.holds("filter", filter, row)?
+        {
+            return Ok(None);
+        }
+        let system = self.system.as_ref().map(|_| templates.text("system", row)).transpose()?;
+        let prompt = match &self.prompt {
+            PromptTemplate::Text(_) => messages(system, templates.text("prompt", row)?),
+            PromptTemplate::Messages(list) => {
+                let mut prompt = Vec::with_capacity(list.len() + 1);
+                prompt.extend(system.map(|content| Message { role: "system".to_owned(), content }));
+                for i in 0..list.len() {
+                    prompt.push(Message {
+                        role: templates.text(&format!("prompt.{i}.role"), row)?,
+                        content: templates.text(&format!("prompt.{i}.content"), row)?,
+                    });
+                }
+                prompt
+            }
+        };
+        let text: Vec<&str> = prompt.iter().map(|m| m.content.as_str()).collect();
+        if !self.split.contains(random::hash_bytes(text.join("\u{0}").as_bytes()), self.heldout_frac) {
+            return Ok(None);
+        }
+        let reference = match &self.reference {
+            None => row.fields.get("reference").cloned().unwrap_or_else(|| Value::Object(Map::new())),
+            Some(table) => {
+                let mut reference = Map::new();
+                for (key, value) in table {
+                    let value = render_reference(templates, &format!("reference.{key}"), value, row)?;
+                    reference.insert(key.clone(), value);
+                }
+                Value::Object(reference)
+            }
+        };
+        let id = match (&self.id, row.fields.get("id")) {
+            (Some(_), _) => templates.text("id", row)?,
+            (None, Some(Value::String(id))) => id.clone(),
+            (None, Some(Value::Number(id))) => id.to_string(),
+            _ => format!("{name}-{line}"),
+        };
+        let mut meta = Map::new();
+        for field in &self.meta {
+            let value = row.fields.get(field).cloned().unwrap_or(Value::Null);
+            meta.insert(field.clone(), value);
+        }
+        let completion = self.completion.as_ref().map(|_| templates.text("completion", row)).transpose()?;
+        Ok(Some(Entry { task: Task { id, prompt, reference, meta }, completion, line }))
+    }
+}
+
+fn add_reference(templates: &mut Templates, field: &str, value: &toml::Value) -> Result<(), DataError> {
+    match value {
+        toml::Value::String(source) => templates.add(field, source),
+        toml::Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .try_for_each(|(i, item)| add_reference(templates, &format!("{field}.{i}"), item)),
+        toml::Value::Table(table) => {
+            table.iter().try_for_each(|(key, item)| add_reference(templates, &format!("{field}.{key}"), item))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn render_reference(
+    templates: &Templates,
+    field: &str,
+    value: &toml::Value,
+    row: &Row,
+) -> Result<Value, String> {
+    Ok(match value {
+        toml::Value::String(source) => templates.value(field, source, row)?,
+        toml::Value::Integer(number) => Value::from(*number),
+        toml::Value::Float(number) => Value::from(*number),
+        toml::Value::Boolean(flag) => Value::from(*flag),
+        toml::Value::Datetime(datetime) => Value::from(datetime.to_string()),
+        toml::Value::Array(items) => {
+            let render = |(i, item)| render_reference(templates, &format!("{field}.{i}"), item, row);
+            Value::Array(items.iter().enumerate().map(render).collect::<Result<_, _>>()?)
+        }
+        toml::Value::Table(table) => {
+            let mut object = Map::new();
+            for (key, item) in table {
+                object
+                    .insert(key.clone(), render_reference(templates, &format!("{field}.{key}"), item, row)?);
+            }
+            Value::Object(object)
+        }
+    })
+}
+
+/// The line, from 1, at which each object of a JSON array begins.
+fn element_lines(text: &str) -> Vec<usize> {
+    let (mut lines, mut line, mut depth) = (Vec::new(), 1, 0);
+    let (mut quoted, mut escaped) = (false, false);
+    for byte in text.bytes() {
+        match byte {
+            b'\n' => line += 1,
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            _ if quoted => {}
+            b'{' | b'[' => {
+                if depth == 1 {
+                    lines.push(line);
+                }
+                depth += 1;
+            }
+            b'}' | b']' => depth -= 1,
+            _ => {}
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{DataConfig, TaskSource};
+    use serde_json::json;
+    use std::fmt::Write as _;
+
+    fn open(file: &str, content: &str, config: &str) -> Result<TaskSource, DataError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(file);
+        std::fs::write(&path, content).unwrap();
+        let text = format!("kind = \"jsonl\"\npath = {:?}\n{config}", path.to_str().unwrap());
+        TaskSource::open("d", &toml::from_str::<DataConfig>(&text).unwrap(), 1)
+    }
+
+    fn fails(file: &str, content: &str, config: &str, expected: &str) {
+        let error = open(file, content, config).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+
+    const GSM8K: &str = r##"{"question": "2+2?", "answer": "so\n#### 4"}
+
+{"question": "3+4?", "answer": "hence\n#### 7"}
+"##;
+    const GSM8K_CONFIG: &str = r##"
+prompt = "{{ question }}"
+system = "Think."
+reference.answer = "{{ answer.split('####')[-1] | trim }}"
+completion = "{{ answer }}"
+meta = ["question"]
+"##;
+
+    #[test]
+    fn rows_become_tasks() {
+        let source = open("d.jsonl", GSM8K, GSM8K_CONFIG).unwrap();
+        assert_eq!(source.len(), 2);
+        let task = source.task(1);
+        assert_eq!(task.id, "d-3");
+        assert_eq!(task.reference, json!({"answer": "7"}));
+        assert_eq!((task.prompt[0].role.as_str(), task.prompt[1].content.as_str()), ("system", "3+4?"));
+        assert_eq!(task.meta["question"], json!("3+4?"));
+        assert_eq!(source.example(0).unwrap().completion, "so\n#### 4");
+        assert!(source.origin(1).ends_with("d.jsonl:3"));
+        assert!(source.bad_task(1, "x").to_string().ends_with("d.jsonl:3: x"));
+    }
+
+    #[test]
+    fn messages_references_and_arrays() {
+        let content = "[\n {\"id\": 7, \"q\": \"a }\\\" b\", \"options\": [{\"x\": 1}]},\n\n {\"id\": \"z\", \"q\": \"c\", \"options\": []}\n]";
+        let config = r#"
+prompt = [{ role = "system", content = "S" }, { role = "user", content = "Q {{ q }}" }]
+reference = { options = "{{ options }}", letters = "ABC", n = 2, deep = { list = ["{{ q }}"] } }
+"#;
+        let source = open("d.json", content, config).unwrap();
+        assert_eq!(source.task(0).id, "7");
+        assert_eq!(source.task(1).prompt[1], Message { role: "user".into(), content: "Q c".into() });
+        assert_eq!(
+            source.task(0).reference,
+            json!({"deep": {"list": ["a }\" b"]}, "letters": "ABC", "n": 2, "options": [{"x": 1}]})
+        );
+        assert!(source.origin(0).ends_with(":2") && source.origin(1).ends_with(":4"), "{}", source.origin(1));
+        assert!(source.example(0).unwrap_err().to_string().contains("no `completion`"));
+    }
+
+    #[test]
+    fn errors_name_the_file_and_the_line() {
+        fails(
+            "d.jsonl",
+            GSM8K,
+            "prompt = \"{{ questoin }}\"",
+            "d.jsonl:1: prompt: the row has no field `questoin` (it has: question, answer)",
+        );
+        fails("d.jsonl", "{\"prompt\": \"a\"}\n{\"prompt\": \n", "", "d.jsonl:2: not JSON");
+        fails("d.jsonl", "{\"prompt\": \"a\"}\n\n[1]\n", "", "d.jsonl:3: a row must be a JSON object");
+        fails(
+            "d.json",
+            "[\n{\"prompt\": \"a\"},\n\n{}]",
+            "",
+            "d.json:4: prompt: the row has no field `prompt`",
+        );
+        fails("d.jsonl", GSM8K, "prompt = \"{{ question\"", "[data.d] prompt: ");
+        fails("d.jsonl", GSM8K, "prompt = \"x\"\nfilter = \"question == 'no'\"", "no tasks");
+        let missing: DataConfig = toml::from_str("kind = \"jsonl\"\npath = \"no/such/file.jsonl\"").unwrap();
+        let error = TaskSource::open("d", &missing, 1).unwrap_err();
+        assert!(std::error::Error::source(&error).unwrap().to_string().contains("no/such/file.jsonl"));
+    }
+
+    #[test]
+    fn split_shuffle_and_limit() {
+        let mut content = String::new();
+        for i in 0..400 {
+            writeln!(content, "{{\"id\": {i}, \"prompt\": \"task {i}\", \"s\": {}}}", i % 2).unwrap();
+        }
+        let ids = |config: &str| {
+            let source = open("d.jsonl", &content, config).unwrap();
+            (0..source.len()).map(|i| source.task(i).id.clone()).collect::<Vec<_>>()
+        };
+        let (train, heldout) =
+            (ids("split = \"train\"\nheldout_frac = 0.2"), ids("split = \"heldout\"\nheldout_frac = 0.2"));
+        assert_eq!(train.len() + heldout.len(), 400);
+        assert!((50..110).contains(&heldout.len()), "{}", heldout.len());
+        assert!(train.iter().all(|id| !heldout.contains(id)));
+        assert_eq!(ids("limit = 3"), ["0", "1", "2"]);
+        assert_eq!(ids("limit = 2\nfilter = \"s == 1\""), ["1", "3"]);
+        let shuffled = ids("limit = 50\nshuffle = true");
+        assert_eq!(shuffled.len(), 50);
+        assert_ne!(shuffled, ids("limit = 50"));
+        assert_eq!(shuffled, ids("limit = 50\nshuffle = true"));
+    }
+}

@@ -1,0 +1,346 @@
+//! Data sources: `[data.NAME]` tables become tasks with prompts, references and, for supervised stages, completions.
+
+mod addition;
+mod countdown;
+mod jsonl;
+mod template;
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+pub use addition::AdditionConfig;
+pub use countdown::CountdownConfig;
+pub use jsonl::{JsonlConfig, MessageTemplate, PromptTemplate};
+
+use crate::config::validate::Checks;
+use crate::error::IoError;
+use crate::random;
+use crate::stub::{Message, Task};
+
+/// `[data.NAME]`: where tasks come from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum DataConfig {
+    /// Rows of a JSON Lines file, or of a JSON file that is one array.
+    Jsonl(Box<JsonlConfig>),
+    /// Generated additions of two numbers.
+    Addition(AdditionConfig),
+    /// Generated countdown puzzles: reach a target with given numbers.
+    Countdown(CountdownConfig),
+}
+
+impl DataConfig {
+    /// Whether the tasks have completions to learn from.
+    pub fn has_completions(&self) -> bool {
+        match self {
+            Self::Jsonl(config) => config.completion.is_some(),
+            Self::Addition(_) | Self::Countdown(_) => true,
+        }
+    }
+
+    pub(crate) fn check(&self, at: &str, checks: &mut Checks) {
+        match self {
+            Self::Jsonl(config) => config.check(at, checks),
+            Self::Addition(config) => config.check(at, checks),
+            Self::Countdown(config) => config.check(at, checks),
+        }
+    }
+
+    /// What the rows are drawn from, which side of the split, and the held-out share: sources that share the first
+    /// must share the last, or train and held-out tasks overlap.
+    pub(crate) fn split(&self) -> (String, Split, f64) {
+        match self {
+            Self::Jsonl(c) => (c.path.display().to_string(), c.split, c.heldout_frac),
+            Self::Addition(c) => ("addition".to_owned(), c.split, c.heldout_frac),
+            Self::Countdown(c) => ("countdown".to_owned(), c.split, c.heldout_frac),
+        }
+    }
+}
+
+/// Which part of a source's tasks is used. A hash of the task itself decides, so the parts are disjoint whatever the
+/// seed, the limit or the order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Split {
+    /// Every task.
+    All,
+    /// The tasks that are not held out.
+    Train,
+    /// The share `heldout_frac` of the tasks.
+    Heldout,
+}
+
+impl Split {
+    /// Whether the task with this hash belongs to this part.
+    fn contains(self, hash: u64, heldout_frac: f64) -> bool {
+        let heldout = random::unit(&[SPLIT_STREAM, hash]) < heldout_frac;
+        match self {
+            Self::All => true,
+            Self::Train => !heldout,
+            Self::Heldout => heldout,
+        }
+    }
+}
+
+/// How a generated completion is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AnswerFormat {
+    /// The answer and nothing else.
+    #[default]
+    Plain,
+    /// `<think>…</think><answer>…</answer>` with the work in the first.
+    Think,
+}
+
+impl AnswerFormat {
+    fn write(self, work: &str, answer: &str) -> String {
+        match self {
+            Self::Plain => answer.to_owned(),
+            Self::Think => format!("<think>{work}</think><answer>{answer}</answer>"),
+        }
+    }
+}
+
+const SPLIT_STREAM: u64 = 1;
+const ORDER_STREAM: u64 = 2;
+const SHUFFLE_STREAM: u64 = 3;
+const GENERATE_STREAM: u64 = 4;
+
+/// Why a data source cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// The file system refused.
+    #[error("[data.{name}]")]
+    Io {
+        /// The data source.
+        name: String,
+        /// What failed.
+        #[source]
+        source: IoError,
+    },
+    /// A row cannot be used.
+    #[error("{}:{line}: {message}", path.display())]
+    Row {
+        /// The file.
+        path: PathBuf,
+        /// Line of the row, from 1.
+        line: usize,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A template does not parse.
+    #[error("[data.{name}] {field}: {message}")]
+    Template {
+        /// The data source.
+        name: String,
+        /// The field that holds the template.
+        field: String,
+        /// What the template engine said.
+        message: String,
+    },
+    /// Nothing is left after filter, split and limit.
+    #[error("[data.{name}] has no tasks: {reason}")]
+    Empty {
+        /// The data source.
+        name: String,
+        /// Where they went.
+        reason: String,
+    },
+    /// A supervised stage asked for a completion that the source does not have.
+    #[error("[data.{name}] has no `completion`, which supervised training learns from")]
+    NoCompletions {
+        /// The data source.
+        name: String,
+    },
+    /// A file cannot be read outside any `[data.NAME]`.
+    #[error(transparent)]
+    File(#[from] IoError),
+}
+
+/// A prompt with the completion to learn.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SftExample {
+    /// Id of the task.
+    pub id: String,
+    /// The messages before the completion.
+    pub prompt: Vec<Message>,
+    /// What the policy should answer.
+    pub completion: String,
+}
+
+/// One task with what a source knows about it.
+#[derive(Debug, Clone, PartialEq)]
+struct Entry {
+    task: Task,
+    completion: Option<String>,
+    /// Line in the file, from 1; 0 for generated tasks.
+    line: usize,
+}
+
+/// The tasks of one data source, in memory, in a fixed order.
+#[derive(Debug, Clone)]
+pub struct TaskSource {
+    name: String,
+    path: Option<PathBuf>,
+    entries: Vec<Entry>,
+    seed: u64,
+}
+
+impl TaskSource {
+    /// Reads or generates the tasks of `[data.NAME]`.
+    ///
+    /// # Errors
+    /// [`DataError`], with file and line of the row at fault.
+    pub fn open(name: &str, config: &DataConfig, seed: u64) -> Result<Self, DataError> {
+        let (entries, path) = match config {
+            DataConfig::Jsonl(jsonl) => (jsonl.read(name, seed)?, Some(jsonl.path.clone())),
+            DataConfig::Addition(addition) => (addition.generate(name, seed)?, None),
+            DataConfig::Countdown(countdown) => (countdown.generate(name, seed)?, None),
+        };
+        if entries.is_empty() {
+            let from = path.as_ref().map_or("the generator".to_owned(), |p| p.display().to_string());
+            return Err(DataError::Empty {
+                name: name.to_owned(),
+                reason: format!("nothing from {from} passed `filter` and `split`"),
+            });
+        }
+        tracing::debug!(source = name, tasks = entries.len(), "opened data");
+        Ok(Self { name: name.to_owned(), path, entries, seed })
+    }
+
+    /// Name of the source, as in `[data.NAME]`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Number of tasks, at least 1.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are no tasks; never true of an opened source.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The task at `index` of the fixed order.
+    ///
+    /// # Panics
+    /// When `index >= len()`.
+    pub fn task(&self, index: usize) -> &Task {
+        &self.entries[index].task
+    }
+
+    /// The example at `index` of the fixed order.
+    ///
+    /// # Errors
+    /// [`DataError::NoCompletions`].
+    ///
+    /// # Panics
+    /// When `index >= len()`.
+    pub fn example(&self, index: usize) -> Result<SftExample, DataError> {
+        let entry = &self.entries[index];
+        let completion =
+            entry.completion.clone().ok_or_else(|| DataError::NoCompletions { name: self.name.clone() })?;
+        Ok(SftExample { id: entry.task.id.clone(), prompt: entry.task.prompt.clone(), completion })
+    }
+
+    /// Where the task at `index` came from: `FILE:LINE`, or the source's name for generated ones.
+    ///
+    /// # Panics
+    /// When `index >= len()`.
+    pub fn origin(&self, index: usize) -> String {
+        match &self.path {
+            Some(path) => format!("{}:{}", path.display(), self.entries[index].line),
+            None => format!("data.{}", self.name),
+        }
+    }
+
+    /// The error for a task whose reference a reward cannot use, with its file and line.
+    ///
+    /// # Panics
+    /// When `index >= len()`.
+    pub fn bad_task(&self, index: usize, message: impl Into<String>) -> DataError {
+        let path = self.path.clone().unwrap_or_else(|| PathBuf::from(format!("data.{}", self.name)));
+        DataError::Row { path, line: self.entries[index].line, message: message.into() }
+    }
+
+    /// The index that stands at `position` of the training order.
+    ///
+    /// Every epoch is a shuffle of all tasks that depends on the seed and the epoch alone, so a position is all that
+    /// a checkpoint has to keep.
+    pub fn index_at(&self, position: u64) -> usize {
+        let len = self.entries.len() as u64;
+        let epoch = position / len;
+        random::shuffled(position % len, len, &[self.seed, ORDER_STREAM, epoch]) as usize
+    }
+}
+
+/// Messages of a prompt: an optional system message and one of the user.
+fn messages(system: Option<String>, user: String) -> Vec<Message> {
+    let message = |role: &str, content| Message { role: role.to_owned(), content };
+    system.map(|s| message("system", s)).into_iter().chain([message("user", user)]).collect()
+}
+
+/// An entry of a generator.
+fn generated(id: String, prompt: Vec<Message>, reference: Value, completion: String) -> Entry {
+    Entry { task: Task { id, prompt, reference, meta: Map::new() }, completion: Some(completion), line: 0 }
+}
+
+/// Checks common to the generators.
+fn check_generator(at: &str, tasks: usize, split: Split, heldout_frac: f64, checks: &mut Checks) {
+    checks.require(tasks >= 1, format!("{at}.tasks"), "must be at least 1");
+    check_heldout(at, split, heldout_frac, checks);
+}
+
+fn check_heldout(at: &str, split: Split, heldout_frac: f64, checks: &mut Checks) {
+    checks.require(
+        split == Split::All || (heldout_frac > 0.0 && heldout_frac < 1.0),
+        format!("{at}.heldout_frac"),
+        format!("is {heldout_frac} and must lie between 0 and 1"),
+    );
+}
+
+/// How many draws a generator makes before it takes the tasks it has found for all there are.
+fn max_draws(tasks: usize) -> u64 {
+    200 * tasks as u64 + 20_000
+}
+
+fn warn_fewer(name: &str, wanted: usize, found: usize) {
+    if found < wanted {
+        tracing::warn!(
+            source = name,
+            wanted,
+            found,
+            "the generator has fewer different tasks than asked for"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(crate) fn addition(text: &str, seed: u64) -> TaskSource {
+        let config: DataConfig = toml::from_str(&format!("kind = \"addition\"\n{text}")).unwrap();
+        TaskSource::open("train", &config, seed).unwrap()
+    }
+
+    #[test]
+    fn each_epoch_is_its_own_shuffle_of_everything() {
+        let source = addition("tasks = 100", 3);
+        assert_eq!(source.len(), 100);
+        let epoch = |e: u64| (e * 100..(e + 1) * 100).map(|p| source.index_at(p)).collect::<Vec<_>>();
+        for e in 0..3 {
+            let mut all = epoch(e);
+            all.sort_unstable();
+            assert_eq!(all, (0..100).collect::<Vec<_>>());
+        }
+        assert_ne!(epoch(0), epoch(1));
+        assert_eq!(epoch(1), epoch(1));
+        assert_ne!(epoch(0), (0..100).map(|p| addition("tasks = 100", 4).index_at(p)).collect::<Vec<_>>());
+    }
+}

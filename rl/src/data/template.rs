@@ -1,0 +1,172 @@
+//! minijinja templates over the fields of a row.
+
+use minijinja::{Environment, ErrorKind, UndefinedBehavior};
+use serde_json::{Map, Value};
+
+use super::DataError;
+
+/// The templates of one data source, compiled once.
+pub(super) struct Templates {
+    name: String,
+    env: Environment<'static>,
+}
+
+impl Templates {
+    /// No templates yet, for `[data.NAME]`.
+    pub(super) fn new(name: &str) -> Self {
+        let mut env = Environment::new();
+        env.set_undefined_behavior(UndefinedBehavior::Strict);
+        env.set_keep_trailing_newline(true);
+        env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        Self { name: name.to_owned(), env }
+    }
+
+    /// Compiles `source` under the name of the config field that holds it.
+    pub(super) fn add(&mut self, field: &str, source: &str) -> Result<(), DataError> {
+        let error = |e: minijinja::Error| DataError::Template {
+            name: self.name.clone(),
+            field: field.to_owned(),
+            message: describe(&e),
+        };
+        self.env.add_template_owned(field.to_owned(), source.to_owned()).map_err(error)
+    }
+
+    /// The text that the template `field` makes of `row`.
+    pub(super) fn text(&self, field: &str, row: &Row) -> Result<String, String> {
+        let template = self.env.get_template(field).map_err(|e| describe(&e))?;
+        template.render(&row.context).map_err(|e| {
+            let mut message = format!("{field}: {}", describe(&e));
+            if e.kind() == ErrorKind::UndefinedError {
+                let used = template.undeclared_variables(false);
+                let mut missing: Vec<&String> =
+                    used.iter().filter(|f| !row.fields.contains_key(*f)).collect();
+                missing.sort();
+                if let Some(first) = missing.first() {
+                    message = format!("{field}: the row has no field `{first}`{}", row.fields_present());
+                }
+            }
+            message
+        })
+    }
+
+    /// The value of the template `field`: the JSON value itself when `source` is a single field, as in
+    /// `{{ options }}`, and text otherwise.
+    pub(super) fn value(&self, field: &str, source: &str, row: &Row) -> Result<Value, String> {
+        let Some(path) = single_field(source) else { return self.text(field, row).map(Value::String) };
+        let mut names = path.split('.');
+        let first = names.next().and_then(|name| row.fields.get(name));
+        let found = names.fold(first, |value, name| value.and_then(|v| v.get(name)));
+        found
+            .cloned()
+            .ok_or_else(|| format!("{field}: the row has no field `{path}`{}", row.fields_present()))
+    }
+
+    /// Compiles `source` as an expression and says whether it is true of `row`.
+    pub(super) fn holds(&self, field: &str, source: &str, row: &Row) -> Result<bool, String> {
+        let expression =
+            self.env.compile_expression(source).map_err(|e| format!("{field}: {}", describe(&e)))?;
+        let value = expression.eval(&row.context).map_err(|e| format!("{field}: {}", describe(&e)))?;
+        if value.is_undefined() {
+            return Err(format!("{field}: {source:?} is undefined{}", row.fields_present()));
+        }
+        Ok(value.is_true())
+    }
+}
+
+/// A row as JSON and as the context of templates.
+pub(super) struct Row {
+    pub(super) fields: Map<String, Value>,
+    context: minijinja::Value,
+}
+
+impl Row {
+    pub(super) fn new(fields: Map<String, Value>) -> Self {
+        let context = minijinja::Value::from_serialize(&fields);
+        Self { fields, context }
+    }
+
+    fn fields_present(&self) -> String {
+        let names: Vec<&str> = self.fields.keys().map(String::as_str).collect();
+        format!(" (it has: {})", names.join(", "))
+    }
+}
+
+/// The dotted path of a template that is nothing but `{{ path }}`.
+fn single_field(source: &str) -> Option<&str> {
+    let path = source.trim().strip_prefix("{{")?.strip_suffix("}}")?.trim();
+    let name = |part: &str| {
+        part.chars().next().is_some_and(|c| c.is_alphabetic() || c == '_')
+            && part.chars().all(|c| c.is_alphanumeric() || c == '_')
+    };
+    path.split('.').all(name).then_some(path)
+}
+
+/// The engine's message without its file name, which would be ours.
+fn describe(error: &minijinja::Error) -> String {
+    match error.detail() {
+        Some(detail) => format!("{}: {detail}", error.kind()),
+        None => error.kind().to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn row() -> Row {
+        let Value::Object(fields) = json!({
+            "question": "2+2?", "answer": "two and two\n#### 4", "options": ["a", "b"], "n": 3, "deep": {"x": [1]}
+        }) else {
+            unreachable!()
+        };
+        Row::new(fields)
+    }
+
+    fn check(source: &str, expected: Result<Value, &str>) {
+        let mut templates = Templates::new("d");
+        templates.add("f", source).unwrap();
+        let got = templates.value("f", source, &row());
+        match expected {
+            Ok(value) => assert_eq!(got, Ok(value), "{source}"),
+            Err(part) => assert!(got.as_ref().unwrap_err().contains(part), "{source}: {got:?}"),
+        }
+    }
+
+    #[test]
+    fn templates_and_single_fields() {
+        check("{{ answer.split('####')[-1] | trim }}", Ok(json!("4")));
+        check("{{ answer.split('####')[-1].strip() }}", Ok(json!("4")));
+        check("Q: {{ question }}\n", Ok(json!("Q: 2+2?\n")));
+        check("{% for o in options %}{{ loop.index }}{{ o }} {% endfor %}", Ok(json!("1a 2b ")));
+        check("{{ options }}", Ok(json!(["a", "b"])));
+        check("{{n}}", Ok(json!(3)));
+        check("{{ deep.x }}", Ok(json!([1])));
+        check("{{ n }}.", Ok(json!("3.")));
+        check("ABCDE", Ok(json!("ABCDE")));
+    }
+
+    #[test]
+    fn missing_fields_are_named_with_those_present() {
+        check("{{ anwser }}", Err("no field `anwser` (it has: question, answer, options, n, deep)"));
+        check("{{ anwser | trim }}!", Err("no field `anwser` (it has: question,"));
+        check("{{ deep.y }}", Err("no field `deep.y`"));
+        check("{{ answer.split('####')[7] | trim }}", Err("undefined value"));
+        check("{{ answer.nope() }}", Err("nope"));
+    }
+
+    #[test]
+    fn a_broken_template_is_reported_when_it_is_added() {
+        let error = Templates::new("d").add("prompt", "{{ a ").unwrap_err().to_string();
+        assert!(error.starts_with("[data.d] prompt: "), "{error}");
+    }
+
+    #[test]
+    fn filters() {
+        let templates = Templates::new("d");
+        assert_eq!(templates.holds("filter", "n == 3 and 'a' in options", &row()), Ok(true));
+        assert_eq!(templates.holds("filter", "n > 3", &row()), Ok(false));
+        assert!(templates.holds("filter", "m > 3", &row()).is_err());
+        assert!(templates.holds("filter", "n >", &row()).is_err());
+    }
+}

@@ -1,0 +1,118 @@
+//! What can go wrong at the edges of a run, and whose fault it is.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub use crate::checkpoint::CheckpointError;
+pub use crate::config::ConfigError;
+pub use crate::data::DataError;
+
+/// An error of this crate.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The run config cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A data file, a template or a generator cannot be used.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// A checkpoint cannot be used.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The file system refused.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// The run directory already holds something.
+    #[error(
+        "{} is not empty: continue it with --resume, replace what it holds with --force, or choose another --out", path.display()
+    )]
+    RunDirNotEmpty {
+        /// The run directory.
+        path: PathBuf,
+    },
+    /// Another process trains into the run directory.
+    #[error("{} is in use by another process", path.display())]
+    RunDirLocked {
+        /// The run directory.
+        path: PathBuf,
+    },
+    /// `--resume` of a directory without a run.
+    #[error("{} holds no run to resume: it has no {missing}", path.display())]
+    NothingToResume {
+        /// The run directory.
+        path: PathBuf,
+        /// The file or directory that a run would have.
+        missing: &'static str,
+    },
+    /// `--resume` with a config that would train differently.
+    #[error(
+        "the config differs from the one {} was started with, so a resumed run would equal no uninterrupted one:\n  {}",
+        path.display(), differences.join("\n  ")
+    )]
+    ResumeConfigDiffers {
+        /// The run directory.
+        path: PathBuf,
+        /// One line a changed key.
+        differences: Vec<String>,
+    },
+}
+
+impl Error {
+    /// The exit code the command line gives for this error: 2 for bad input, 1 for a failure while running.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_)
+            | Self::Data(_)
+            | Self::RunDirNotEmpty { .. }
+            | Self::NothingToResume { .. }
+            | Self::ResumeConfigDiffers { .. } => 2,
+            Self::Checkpoint(_) | Self::Io(_) | Self::RunDirLocked { .. } => 1,
+        }
+    }
+}
+
+/// An operation of the file system that failed, with its path.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} {}{}", path.display(), hint(source))]
+pub struct IoError {
+    /// What was tried, as a verb phrase: `write`, `create the directory`.
+    pub action: &'static str,
+    /// The file or directory.
+    pub path: PathBuf,
+    /// What the operating system said.
+    #[source]
+    pub source: io::Error,
+}
+
+impl IoError {
+    /// A closure for `map_err`: `File::open(p).map_err(IoError::at("open", p))`.
+    pub fn at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| Self { action, path, source }
+    }
+}
+
+fn hint(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ": the disk is full",
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            ": it is not writable or readable for this user"
+        }
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn io_errors_name_the_path_and_the_usual_causes() {
+        let full = IoError::at("write", Path::new("a/b"))(io::Error::from(io::ErrorKind::StorageFull));
+        assert_eq!(full.to_string(), "cannot write a/b: the disk is full");
+        assert_eq!(Error::from(full).exit_code(), 1);
+        let empty = Error::RunDirNotEmpty { path: "runs/x".into() };
+        assert_eq!(empty.exit_code(), 2);
+        assert!(empty.to_string().contains("--resume"));
+    }
+}

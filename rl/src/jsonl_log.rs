@@ -1,0 +1,159 @@
+//! A JSON Lines file that grows with a run, survives `kill -9`, and continues where a checkpoint stands.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::IoError;
+
+/// A file of rows that each have a `step`, in ascending order.
+#[derive(Debug)]
+pub struct JsonlLog {
+    path: PathBuf,
+    file: BufWriter<File>,
+}
+
+/// What [`JsonlLog::resume`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Cut {
+    /// Rows that stay.
+    pub kept: u64,
+    /// Step of the last row that stays.
+    pub last_step: Option<u64>,
+    /// Bytes taken off the end.
+    pub removed_bytes: u64,
+}
+
+impl JsonlLog {
+    /// An empty file, replacing one that exists.
+    ///
+    /// # Errors
+    /// When the file cannot be created.
+    pub fn create(path: &Path) -> Result<Self, IoError> {
+        let file = File::create(path).map_err(IoError::at("create", path))?;
+        Ok(Self { path: path.to_path_buf(), file: BufWriter::new(file) })
+    }
+
+    /// Cuts off every row after `step`, and a row that was not written to its end, then appends.
+    ///
+    /// A file that does not exist is created.
+    ///
+    /// # Errors
+    /// When the file cannot be read or cut.
+    pub fn resume(path: &Path, step: u64) -> Result<(Self, Cut), IoError> {
+        let mut options = OpenOptions::new();
+        let mut file = options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(IoError::at("open", path))?;
+        let (keep, mut cut) = scan(&file, step).map_err(IoError::at("read", path))?;
+        let size = file.metadata().map_err(IoError::at("read", path))?.len();
+        cut.removed_bytes = size - keep;
+        if cut.removed_bytes > 0 {
+            file.set_len(keep).map_err(IoError::at("cut", path))?;
+            tracing::info!(path = %path.display(), step, bytes = cut.removed_bytes, "cut off rows after the checkpoint");
+        }
+        file.seek(SeekFrom::End(0)).map_err(IoError::at("open", path))?;
+        Ok((Self { path: path.to_path_buf(), file: BufWriter::new(file) }, cut))
+    }
+
+    /// Appends one row; it reaches the operating system with the next [`JsonlLog::flush`].
+    ///
+    /// # Errors
+    /// When the row cannot be written.
+    pub fn write(&mut self, row: &impl Serialize) -> Result<(), IoError> {
+        let mut line = serde_json::to_vec(row).map_err(|e| IoError::at("write", &self.path)(e.into()))?;
+        line.push(b'\n');
+        self.file.write_all(&line).map_err(IoError::at("write", &self.path))
+    }
+
+    /// Hands everything to the operating system, where it survives the end of the process.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn flush(&mut self) -> Result<(), IoError> {
+        self.file.flush().map_err(IoError::at("write", &self.path))
+    }
+
+    /// Hands everything to the disk, where it survives the end of the machine's power.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn sync(&mut self) -> Result<(), IoError> {
+        self.flush()?;
+        self.file.get_ref().sync_data().map_err(IoError::at("sync", &self.path))
+    }
+}
+
+/// The number of bytes that hold whole rows up to `step`.
+fn scan(file: &File, step: u64) -> io::Result<(u64, Cut)> {
+    #[derive(Deserialize)]
+    struct Step {
+        step: u64,
+    }
+    let (mut keep, mut cut) = (0, Cut::default());
+    let mut reader = BufReader::new(file);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let read = reader.read_until(b'\n', &mut line)?;
+        let whole = line.last() == Some(&b'\n');
+        match serde_json::from_slice::<Step>(&line) {
+            Ok(row) if whole && row.step <= step => {
+                keep += read as u64;
+                cut.kept += 1;
+                cut.last_step = Some(row.step);
+            }
+            _ => return Ok((keep, cut)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn resuming_anywhere_gives_the_file_of_an_uninterrupted_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m.jsonl");
+        let row = |step: u64| json!({"step": step, "text": format!("row\n{step}")});
+        let write = |log: &mut JsonlLog, steps: std::ops::Range<u64>| {
+            for step in steps {
+                log.write(&row(step)).unwrap();
+                log.write(&row(step)).unwrap();
+            }
+            log.flush().unwrap();
+        };
+        let mut log = JsonlLog::create(&path).unwrap();
+        write(&mut log, 0..6);
+        drop(log);
+        let whole = std::fs::read(&path).unwrap();
+        let checkpoint = 3;
+        let needed = whole.iter().enumerate().filter(|(_, b)| **b == b'\n').nth(7).unwrap().0 + 1;
+        for length in needed..=whole.len() {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            let (mut log, cut) = JsonlLog::resume(&path, checkpoint).unwrap();
+            assert_eq!((cut.kept, cut.last_step), (8, Some(3)));
+            write(&mut log, checkpoint + 1..6);
+            drop(log);
+            assert_eq!(std::fs::read(&path).unwrap(), whole, "{length}");
+        }
+    }
+
+    #[test]
+    fn missing_and_empty_files_are_new_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m.jsonl");
+        let (_, cut) = JsonlLog::resume(&path, 9).unwrap();
+        assert_eq!(cut, Cut::default());
+        let error = JsonlLog::create(&dir.path().join("no/m.jsonl")).unwrap_err();
+        assert!(error.to_string().contains("no/m.jsonl"));
+    }
+}

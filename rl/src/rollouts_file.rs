@@ -1,0 +1,210 @@
+//! Reads rollouts made elsewhere, for `[stage.rollouts]`.
+//!
+//! One JSON object a line: `{"step", "prompt_tokens", "completion_tokens", "reward", "logprobs"?, "group"}`. Other
+//! fields are ignored, so the `rollouts.jsonl` of a run with `log.rollouts_tokens = true` can be replayed.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use crate::data::DataError;
+use crate::error::IoError;
+
+/// A log-probability may exceed 0 by this much, in nats, by rounding in the engine that reported it.
+const LOGPROB_SLACK: f64 = 1e-3;
+
+/// One completion with what was made of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecordedRollout {
+    /// Token ids of the prompt, not empty.
+    pub prompt_tokens: Vec<u32>,
+    /// Token ids of the completion with its end token when it has one; may be empty.
+    pub completion_tokens: Vec<u32>,
+    /// The reward; none when the completion could not be judged, which masks it out of its group.
+    pub reward: Option<f64>,
+    /// Log-probability of each completion token under the engine that sampled it, in nats.
+    pub logprobs: Option<Vec<f32>>,
+    /// Line in the file, from 1.
+    pub line: usize,
+}
+
+/// The completions of one prompt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecordedGroup {
+    /// The value of `group`, as text.
+    pub group: String,
+    /// The completions, in order of appearance; all have the same prompt.
+    pub rollouts: Vec<RecordedRollout>,
+}
+
+/// The groups of one rollout step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecordedStep {
+    /// The value of `step`.
+    pub step: u64,
+    /// The groups, in order of appearance.
+    pub groups: Vec<RecordedGroup>,
+}
+
+/// Reads and checks a whole file; steps come in ascending order, groups and completions in order of appearance.
+///
+/// # Errors
+/// [`DataError::Row`] with file and line, [`DataError::Empty`] for a file without rows.
+pub fn read(path: &Path) -> Result<Vec<RecordedStep>, DataError> {
+    let file = File::open(path).map_err(IoError::at("open", path))?;
+    let mut steps: BTreeMap<u64, Vec<RecordedGroup>> = BTreeMap::new();
+    for (index, text) in BufReader::new(file).lines().enumerate() {
+        let text = text.map_err(IoError::at("read", path))?;
+        if text.trim().is_empty() {
+            continue;
+        }
+        let line = index + 1;
+        let (step, group, rollout) =
+            row(&text, line).map_err(|message| DataError::Row { path: path.to_path_buf(), line, message })?;
+        let groups = steps.entry(step).or_default();
+        match groups.iter_mut().find(|g| g.group == group) {
+            None => groups.push(RecordedGroup { group, rollouts: vec![rollout] }),
+            Some(known) => {
+                let first = &known.rollouts[0];
+                if first.prompt_tokens != rollout.prompt_tokens {
+                    let message = format!(
+                        "group {group} of step {step} has another prompt here than on line {}; a group shares one prompt",
+                        first.line
+                    );
+                    return Err(DataError::Row { path: path.to_path_buf(), line, message });
+                }
+                known.rollouts.push(rollout);
+            }
+        }
+    }
+    if steps.is_empty() {
+        return Err(DataError::Row {
+            path: path.to_path_buf(),
+            line: 1,
+            message: "the file has no rows".to_owned(),
+        });
+    }
+    Ok(steps.into_iter().map(|(step, groups)| RecordedStep { step, groups }).collect())
+}
+
+fn row(text: &str, line: usize) -> Result<(u64, String, RecordedRollout), String> {
+    let row: Map<String, Value> =
+        serde_json::from_str(text).map_err(|e| format!("not a JSON object: {e}"))?;
+    let step = field(&row, "step")?.as_u64().ok_or("`step` must be a whole number, 0 or more")?;
+    let group = match field(&row, "group")? {
+        Value::String(name) => name.clone(),
+        Value::Number(number) => number.to_string(),
+        _ => return Err("`group` must be a number or a string".to_owned()),
+    };
+    let prompt_tokens = tokens(&row, "prompt_tokens")?;
+    if prompt_tokens.is_empty() {
+        return Err("`prompt_tokens` is empty; the first completion token needs one before it".to_owned());
+    }
+    let completion_tokens = tokens(&row, "completion_tokens")?;
+    let reward = match field(&row, "reward")? {
+        Value::Null => None,
+        value => Some(value.as_f64().filter(|r| r.is_finite()).ok_or("`reward` must be a number or null")?),
+    };
+    let logprobs = match row.get("logprobs") {
+        None | Some(Value::Null) => None,
+        Some(value) => Some(logprobs(value, completion_tokens.len())?),
+    };
+    Ok((step, group, RecordedRollout { prompt_tokens, completion_tokens, reward, logprobs, line }))
+}
+
+fn field<'a>(row: &'a Map<String, Value>, name: &str) -> Result<&'a Value, String> {
+    row.get(name).ok_or_else(|| {
+        let present: Vec<&str> = row.keys().map(String::as_str).collect();
+        format!("`{name}` is missing (the row has: {})", present.join(", "))
+    })
+}
+
+fn tokens(row: &Map<String, Value>, name: &str) -> Result<Vec<u32>, String> {
+    let list = field(row, name)?.as_array().ok_or_else(|| format!("`{name}` must be a list of token ids"))?;
+    list.iter()
+        .enumerate()
+        .map(|(i, id)| {
+            id.as_u64()
+                .and_then(|id| u32::try_from(id).ok())
+                .ok_or_else(|| format!("`{name}[{i}]` is {id}, which is no token id"))
+        })
+        .collect()
+}
+
+fn logprobs(value: &Value, expected: usize) -> Result<Vec<f32>, String> {
+    let list = value.as_array().ok_or("`logprobs` must be a list of numbers")?;
+    if list.len() != expected {
+        return Err(format!("`logprobs` has {} values for {expected} completion tokens", list.len()));
+    }
+    list.iter()
+        .enumerate()
+        .map(|(i, value)| {
+            let value = value.as_f64().ok_or_else(|| format!("`logprobs[{i}]` is {value}, not a number"))?;
+            if value.is_finite() && value <= LOGPROB_SLACK {
+                Ok(value as f32)
+            } else {
+                Err(format!("`logprobs[{i}]` is {value}, but a log-probability is 0 or less"))
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(content: &str) -> Result<Vec<RecordedStep>, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("r.jsonl");
+        std::fs::write(&path, content).unwrap();
+        read(&path).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn rows_are_grouped_by_step_then_group_in_order_of_appearance() {
+        let steps = parse(
+            r#"{"step":2,"group":"b","prompt_tokens":[1],"completion_tokens":[2,3],"reward":1,"logprobs":[-0.5,0],"x":0}
+
+{"step":1,"group":7,"prompt_tokens":[4],"completion_tokens":[],"reward":null}
+{"step":2,"group":"a","prompt_tokens":[9],"completion_tokens":[3],"reward":0.25}
+{"step":2,"group":"b","prompt_tokens":[1],"completion_tokens":[5],"reward":-1.5,"logprobs":null}
+"#,
+        )
+        .unwrap();
+        let shape: Vec<(u64, Vec<(&str, usize)>)> = steps
+            .iter()
+            .map(|s| (s.step, s.groups.iter().map(|g| (g.group.as_str(), g.rollouts.len())).collect()))
+            .collect();
+        assert_eq!(shape, [(1, vec![("7", 1)]), (2, vec![("b", 2), ("a", 1)])]);
+        assert_eq!(steps[0].groups[0].rollouts[0].reward, None);
+        let first = &steps[1].groups[0].rollouts[0];
+        assert_eq!((first.logprobs.as_deref(), first.line), (Some(&[-0.5, 0.0][..]), 1));
+        assert_eq!(steps[1].groups[0].rollouts[1].line, 5);
+    }
+
+    #[test]
+    fn bad_rows_name_the_line_and_the_field() {
+        let good = r#"{"step":1,"group":1,"prompt_tokens":[1],"completion_tokens":[2],"reward":1}"#;
+        for (change, expected) in [
+            ((r#""step":1"#, r#""step":-1"#), "`step` must be"),
+            ((r#""step":1,"#, ""), "`step` is missing (the row has: group, prompt_tokens"),
+            (("[1]", "[]"), "`prompt_tokens` is empty"),
+            (("[2]", "[2.5]"), "`completion_tokens[0]` is 2.5"),
+            (("[2]", "[4294967296]"), "no token id"),
+            ((r#""reward":1"#, r#""reward":"1""#), "`reward` must be"),
+            ((r#","reward":1"#, ""), "`reward` is missing"),
+            ((r#""reward":1"#, r#""reward":1,"logprobs":[-1,-1]"#), "2 values for 1 completion tokens"),
+            ((r#""reward":1"#, r#""reward":1,"logprobs":[0.7]"#), "0 or less"),
+            (("{", "["), "not a JSON object"),
+            (("[1]", "[8]"), "another prompt here than on line 1"),
+        ] {
+            let error = parse(&format!("{good}\n{}\n", good.replacen(change.0, change.1, 1))).unwrap_err();
+            assert!(error.contains("r.jsonl:2: ") && error.contains(expected), "{change:?}: {error}");
+        }
+        assert!(parse("\n").unwrap_err().contains("no rows"));
+        assert!(read(Path::new("no/such/file")).unwrap_err().to_string().contains("no/such/file"));
+    }
+}

@@ -1,0 +1,495 @@
+//! The directory of a run: who may write there, what it holds, and how files get there.
+
+use std::fs::{self, File, TryLockError};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint;
+use crate::config::RunConfig;
+use crate::error::{Error, IoError};
+use crate::log::{EVENTS_PREFIX, METRICS_FILE, ROLLOUTS_FILE};
+
+/// Name of the resolved config.
+pub const CONFIG_FILE: &str = "config.toml";
+/// Name of the facts about the run.
+pub const META_FILE: &str = "meta.json";
+const LOCK_FILE: &str = ".lock";
+const CHECKPOINTS: &str = "checkpoints";
+const FINAL: &str = "final";
+
+/// What the final policy's folder may hold; `--force` removes these and nothing else from it.
+const FINAL_FILES: &[&str] = &[
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "chat_template.jinja",
+];
+
+/// What to do with a directory that already holds something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// Refuse it.
+    Refuse,
+    /// Continue the run in it.
+    Resume,
+    /// Remove the files of a run from it, and nothing else.
+    Replace,
+}
+
+/// The directory of a run, held by this process until dropped.
+#[derive(Debug)]
+pub struct RunDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl RunDir {
+    /// Opens or creates `path` and locks it against other processes.
+    ///
+    /// # Errors
+    /// [`Error::RunDirNotEmpty`], [`Error::NothingToResume`], [`Error::RunDirLocked`], [`Error::Io`].
+    pub fn open(path: &Path, existing: Existing) -> Result<Self, Error> {
+        let held = Self::holds_something(path)?;
+        if existing == Existing::Refuse && held {
+            return Err(Error::RunDirNotEmpty { path: path.to_path_buf() });
+        }
+        if existing == Existing::Resume && !path.join(CONFIG_FILE).is_file() {
+            return Err(Error::NothingToResume { path: path.to_path_buf(), missing: CONFIG_FILE });
+        }
+        fs::create_dir_all(path).map_err(IoError::at("create the directory", path))?;
+        let lock_path = path.join(LOCK_FILE);
+        let lock = File::create(&lock_path).map_err(IoError::at("write into the directory", path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(Error::RunDirLocked { path: path.to_path_buf() }),
+            // Some network file systems have no locks.
+            Err(TryLockError::Error(source)) => {
+                tracing::warn!(path = %lock_path.display(), %source, "cannot lock")
+            }
+        }
+        let dir = Self { path: path.to_path_buf(), _lock: lock };
+        if existing == Existing::Replace && held {
+            dir.remove_run()?;
+        }
+        Ok(dir)
+    }
+
+    /// Whether `path` is a directory with anything but a lock in it. Creates nothing.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be read or is no directory.
+    pub fn holds_something(path: &Path) -> Result<bool, Error> {
+        if !path.exists() {
+            return Ok(false);
+        }
+        let mut entries = fs::read_dir(path).map_err(IoError::at("use as a run directory", path))?;
+        Ok(entries.any(|entry| entry.map_or(true, |e| e.file_name() != LOCK_FILE)))
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where checkpoints go.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.path.join(CHECKPOINTS)
+    }
+
+    /// Where the final policy goes.
+    pub fn final_policy(&self) -> PathBuf {
+        self.path.join(FINAL)
+    }
+
+    /// Writes the resolved config.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Config`].
+    pub fn write_config(&self, config: &RunConfig) -> Result<(), Error> {
+        Ok(write_atomic(&self.path.join(CONFIG_FILE), config.to_toml()?.as_bytes())?)
+    }
+
+    /// Reads the config that the run was started with.
+    ///
+    /// # Errors
+    /// [`Error::Config`].
+    pub fn read_config(&self) -> Result<RunConfig, Error> {
+        Ok(RunConfig::load(&self.path.join(CONFIG_FILE), &[])?)
+    }
+
+    /// Checks that `config` continues the run in this directory rather than another one.
+    ///
+    /// # Errors
+    /// [`Error::ResumeConfigDiffers`] with the keys that changed.
+    pub fn check_resume(&self, config: &RunConfig) -> Result<(), Error> {
+        let differences = config.resume_conflicts(&self.read_config()?);
+        if differences.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::ResumeConfigDiffers { path: self.path.clone(), differences })
+        }
+    }
+
+    /// Writes the facts about the run.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn write_meta(&self, meta: &RunMeta) -> Result<(), Error> {
+        let path = self.path.join(META_FILE);
+        let text = serde_json::to_string_pretty(meta).map_err(|e| IoError::at("write", &path)(e.into()))?;
+        Ok(write_atomic(&path, format!("{text}\n").as_bytes())?)
+    }
+
+    /// Reads the facts about the run; none when they are missing or from another version.
+    pub fn read_meta(&self) -> Option<RunMeta> {
+        serde_json::from_slice(&fs::read(self.path.join(META_FILE)).ok()?).ok()
+    }
+
+    fn remove_run(&self) -> Result<(), IoError> {
+        for entry in names(&self.path)? {
+            let path = self.path.join(&entry);
+            let known = [CONFIG_FILE, META_FILE, METRICS_FILE, ROLLOUTS_FILE].contains(&entry.as_str());
+            if known || entry.starts_with(EVENTS_PREFIX) || is_temporary(&entry) {
+                remove(&path)?;
+            }
+        }
+        self.remove_inside(CHECKPOINTS, checkpoint::is_ours)?;
+        let shard = |name: &str| name.starts_with("model-") && name.ends_with(".safetensors");
+        self.remove_inside(FINAL, |name| FINAL_FILES.contains(&name) || shard(name) || is_temporary(name))
+    }
+
+    /// Removes what `ours` names from a subdirectory, and the subdirectory when nothing else is in it.
+    fn remove_inside(&self, subdirectory: &str, ours: impl Fn(&str) -> bool) -> Result<(), IoError> {
+        let dir = self.path.join(subdirectory);
+        let Ok(metadata) = fs::symlink_metadata(&dir) else { return Ok(()) };
+        if metadata.is_symlink() {
+            // What it points to lies outside the run.
+            return remove(&dir);
+        }
+        for name in names(&dir)?.iter().filter(|name| ours(name)) {
+            remove(&dir.join(name))?;
+        }
+        if names(&dir)?.is_empty() {
+            fs::remove_dir(&dir).map_err(IoError::at("remove", &dir))?;
+        }
+        Ok(())
+    }
+}
+
+fn names(dir: &Path) -> Result<Vec<String>, IoError> {
+    let entries = fs::read_dir(dir).map_err(IoError::at("read", dir))?;
+    entries
+        .map(|e| Ok(e.map_err(IoError::at("read", dir))?.file_name().to_string_lossy().into_owned()))
+        .collect()
+}
+
+fn remove(path: &Path) -> Result<(), IoError> {
+    let metadata = fs::symlink_metadata(path).map_err(IoError::at("remove", path))?;
+    let outcome = if metadata.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    outcome.map_err(IoError::at("remove", path))
+}
+
+const TEMPORARY: &str = ".tmp-";
+
+fn is_temporary(name: &str) -> bool {
+    name.starts_with(TEMPORARY)
+}
+
+/// Writes `bytes` to `path` so that the file is the old one or the new one at any moment, also after a power cut: a
+/// temporary name in the same directory, synced, renamed, and the directory synced.
+///
+/// # Errors
+/// [`IoError`]; the old file is untouched then.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = path.with_file_name(format!("{TEMPORARY}{name}"));
+    let written = File::create(&temporary).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    if let Err(source) = written.and_then(|()| fs::rename(&temporary, path)) {
+        let _ = fs::remove_file(&temporary);
+        return Err(IoError::at("write", path)(source));
+    }
+    sync_dir(path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+}
+
+/// Makes the names in a directory durable.
+///
+/// # Errors
+/// [`IoError`].
+pub fn sync_dir(dir: &Path) -> Result<(), IoError> {
+    if cfg!(unix) {
+        File::open(dir).and_then(|d| d.sync_all()).map_err(IoError::at("sync", dir))?;
+    }
+    Ok(())
+}
+
+/// How a run ended, or that it has not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunStatus {
+    /// Under way, or killed.
+    Running,
+    /// All stages are done.
+    Finished,
+    /// Stopped by a signal after a checkpoint.
+    Interrupted,
+    /// Stopped by an error.
+    Failed,
+}
+
+/// `meta.json`: facts about a run that are not settings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunMeta {
+    /// Version of the toolkit.
+    pub version: String,
+    /// Commit that it was built from, when the build said so in `RLVR_GIT_COMMIT`.
+    pub git_commit: Option<String>,
+    /// The command line.
+    pub command: Vec<String>,
+    /// Seed of the run.
+    pub seed: u64,
+    /// The device in use.
+    pub device: String,
+    /// The machine.
+    pub hardware: Hardware,
+    /// Hash of the resolved config.
+    pub config_hash: String,
+    /// When the run began, UTC.
+    pub started_at: String,
+    /// When it was resumed, and from which step.
+    #[serde(default)]
+    pub resumed: Vec<Resumed>,
+    /// How it ended.
+    pub status: RunStatus,
+    /// When it ended, UTC.
+    pub ended_at: Option<String>,
+    /// Steps done at the end.
+    pub last_step: Option<u64>,
+    /// The error that ended it.
+    pub error: Option<String>,
+}
+
+/// A continuation of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resumed {
+    /// When, UTC.
+    pub at: String,
+    /// Step of the checkpoint; 0 when there was none.
+    pub step: u64,
+}
+
+/// The machine of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hardware {
+    /// Operating system and instruction set.
+    pub platform: String,
+    /// Model name of the processor, when known.
+    pub cpu: Option<String>,
+    /// Threads that the process may use at once.
+    pub cpu_threads: usize,
+    /// Memory of the machine in MiB, when known.
+    pub memory_mb: Option<u64>,
+}
+
+impl Hardware {
+    /// This machine.
+    pub fn detect() -> Self {
+        let value = |file: &str, key: &str| {
+            let text = fs::read_to_string(file).ok()?;
+            let line = text.lines().find(|line| line.starts_with(key))?.to_owned();
+            Some(line.split_once(':')?.1.trim().to_owned())
+        };
+        let kilobytes = value("/proc/meminfo", "MemTotal");
+        Self {
+            platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+            cpu: value("/proc/cpuinfo", "model name"),
+            cpu_threads: std::thread::available_parallelism().map_or(1, usize::from),
+            memory_mb: kilobytes.and_then(|v| v.split(' ').next()?.parse::<u64>().ok()).map(|kb| kb / 1024),
+        }
+    }
+}
+
+impl RunMeta {
+    /// The facts at the start of a run.
+    pub fn start(config: &RunConfig, command: Vec<String>, device: impl Into<String>) -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            git_commit: option_env!("RLVR_GIT_COMMIT").map(str::to_owned),
+            command,
+            seed: config.seed,
+            device: device.into(),
+            hardware: Hardware::detect(),
+            config_hash: config.hash(),
+            started_at: timestamp(SystemTime::now()),
+            resumed: Vec::new(),
+            status: RunStatus::Running,
+            ended_at: None,
+            last_step: None,
+            error: None,
+        }
+    }
+
+    /// Notes that the run goes on from `step`.
+    pub fn resume(&mut self, step: u64) {
+        self.resumed.push(Resumed { at: timestamp(SystemTime::now()), step });
+        (self.status, self.ended_at, self.error) = (RunStatus::Running, None, None);
+    }
+
+    /// Notes how the run ended.
+    pub fn end(&mut self, status: RunStatus, last_step: u64, error: Option<String>) {
+        (self.status, self.last_step, self.error) = (status, Some(last_step), error);
+        self.ended_at = Some(timestamp(SystemTime::now()));
+    }
+}
+
+/// UTC as `2025-01-31T12:00:00Z`.
+fn timestamp(time: SystemTime) -> String {
+    let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // Days since 1 March of year 0, so that a leap day is the last of its year; eras have 400 years.
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn config() -> RunConfig {
+        let text = "name = \"a\"\nstage = [{ kind = \"sft\", data = \"d\" }]\n[policy.tiny]\n[data.d]\nkind = \"addition\"";
+        RunConfig::parse(text, Path::new("c.toml"), &[]).unwrap()
+    }
+
+    #[test]
+    fn an_empty_directory_is_taken_and_a_full_one_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("runs/a");
+        let dir = RunDir::open(&path, Existing::Refuse).unwrap();
+        assert!(matches!(RunDir::open(&path, Existing::Refuse), Err(Error::RunDirLocked { .. })));
+        drop(dir);
+        // A run that failed before it wrote anything leaves no trace that matters.
+        let dir = RunDir::open(&path, Existing::Refuse).unwrap();
+        dir.write_config(&config()).unwrap();
+        drop(dir);
+        let error = RunDir::open(&path, Existing::Refuse).unwrap_err();
+        assert!(error.to_string().contains("--resume") && error.exit_code() == 2, "{error}");
+        let dir = RunDir::open(&path, Existing::Resume).unwrap();
+        assert_eq!(dir.read_config().unwrap(), config());
+        dir.check_resume(&config()).unwrap();
+        let other = RunConfig { seed: 9, name: "b".into(), ..config() };
+        assert!(dir.check_resume(&other).unwrap_err().to_string().contains("seed: 0 → 9"));
+        let error = RunDir::open(&root.path().join("none"), Existing::Resume).unwrap_err();
+        assert!(error.to_string().contains("no run to resume"), "{error}");
+        assert!(!root.path().join("none").exists());
+        let file = root.path().join("file");
+        fs::write(&file, "x").unwrap();
+        assert!(RunDir::open(&file, Existing::Refuse).unwrap_err().to_string().contains("file"));
+    }
+
+    #[test]
+    fn force_removes_the_run_and_nothing_else() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("a");
+        let outside = root.path().join("outside");
+        let mine = [
+            "notes.md",
+            "checkpoints/mine/x",
+            "final/README.md",
+            "metrics.jsonl.bak",
+            "other/model.safetensors",
+        ];
+        let ours = [
+            "config.toml",
+            "meta.json",
+            "metrics.jsonl",
+            "rollouts.jsonl",
+            "events.out.tfevents.1.h.1.0",
+            ".tmp-meta.json",
+            "checkpoints/step-000001/state.json",
+            "checkpoints/.tmp-step-000002/x",
+            "checkpoints/damaged-step-000003/x",
+            "final/model.safetensors",
+            "final/model-00001-of-00002.safetensors",
+        ];
+        for name in mine.iter().chain(&ours) {
+            fs::create_dir_all(path.join(name).parent().unwrap()).unwrap();
+            fs::write(path.join(name), "x").unwrap();
+        }
+        RunDir::open(&path, Existing::Replace).unwrap();
+        for name in mine {
+            assert!(path.join(name).exists(), "{name}");
+        }
+        for name in ours {
+            assert!(!path.join(name).exists(), "{name}");
+        }
+        assert!(!path.join("checkpoints/step-000001").exists());
+        #[cfg(unix)]
+        {
+            fs::remove_dir_all(path.join("checkpoints")).unwrap();
+            fs::create_dir_all(outside.join("step-000001")).unwrap();
+            std::os::unix::fs::symlink(&outside, path.join("checkpoints")).unwrap();
+            RunDir::open(&path, Existing::Replace).unwrap();
+            assert!(outside.join("step-000001").exists() && !path.join("checkpoints").exists());
+        }
+    }
+
+    #[test]
+    fn atomic_writes_replace_or_leave_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("f");
+        write_atomic(&path, b"one").unwrap();
+        write_atomic(&path, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(names(root.path()).unwrap(), ["f"]);
+        let error = write_atomic(&root.path().join("no/f"), b"x").unwrap_err();
+        assert!(error.to_string().contains("no/f"));
+    }
+
+    #[test]
+    fn meta_round_trips() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = RunDir::open(root.path(), Existing::Refuse).unwrap();
+        assert_eq!(dir.read_meta(), None);
+        let mut meta = RunMeta::start(&config(), vec!["rlvr".into(), "train".into()], "cpu");
+        meta.end(RunStatus::Failed, 3, Some("it broke".into()));
+        dir.write_meta(&meta).unwrap();
+        assert_eq!(dir.read_meta().as_ref(), Some(&meta));
+        meta.resume(2);
+        assert_eq!((meta.status, meta.error.as_ref(), meta.resumed[0].step), (RunStatus::Running, None, 2));
+        assert!(meta.hardware.cpu_threads >= 1);
+    }
+
+    #[test]
+    fn timestamps() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_735_689_599, "2024-12-31T23:59:59Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(timestamp(UNIX_EPOCH + Duration::from_secs(seconds)), text);
+        }
+    }
+}

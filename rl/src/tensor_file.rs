@@ -1,0 +1,157 @@
+//! Named f32 tensors in a safetensors file, such as the moments of the optimizer.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, SafeTensorError, TensorInfo, View};
+
+use crate::checkpoint::CheckpointError;
+use crate::error::IoError;
+
+/// Longest header that is believed, in bytes.
+const MAX_HEADER: u64 = 100_000_000;
+
+/// A tensor on the host.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HostTensor {
+    /// The length of each dimension.
+    pub shape: Vec<usize>,
+    /// The elements in row-major order, as many as the product of `shape`.
+    pub data: Vec<f32>,
+}
+
+/// Tensors by name, in alphabetic order.
+pub type TensorMap = BTreeMap<String, HostTensor>;
+
+struct Borrowed<'a>(&'a HostTensor);
+
+impl View for Borrowed<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+    fn shape(&self) -> &[usize] {
+        &self.0.shape
+    }
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(bytemuck::cast_slice(&self.0.data))
+    }
+    fn data_len(&self) -> usize {
+        size_of_val(self.0.data.as_slice())
+    }
+}
+
+/// Writes `tensors` to `path`; the same tensors give the same bytes.
+///
+/// # Errors
+/// [`CheckpointError::Io`] and [`CheckpointError::Corrupt`].
+///
+/// # Panics
+/// When a tensor's shape and length disagree.
+pub fn write(path: &Path, tensors: &TensorMap) -> Result<(), CheckpointError> {
+    for (name, tensor) in tensors {
+        let elements: usize = tensor.shape.iter().product();
+        assert!(
+            elements == tensor.data.len(),
+            "{name}: shape {:?}, {} elements",
+            tensor.shape,
+            tensor.data.len()
+        );
+    }
+    let views = tensors.iter().map(|(name, tensor)| (name, Borrowed(tensor)));
+    safetensors::serialize_to_file(views, None, path).map_err(|error| match error {
+        SafeTensorError::IoError(source) => IoError::at("write", path)(source).into(),
+        other => CheckpointError::Corrupt { path: path.to_path_buf(), reason: other.to_string() },
+    })
+}
+
+/// Reads every tensor of `path`; no more than one tensor is held twice.
+///
+/// # Errors
+/// [`CheckpointError::Io`], and [`CheckpointError::Corrupt`] for a file that is cut off, not safetensors, or not f32.
+pub fn read(path: &Path) -> Result<TensorMap, CheckpointError> {
+    let corrupt = |reason: String| CheckpointError::Corrupt { path: path.to_path_buf(), reason };
+    let mut file = File::open(path).map_err(IoError::at("open", path))?;
+    let size = file.metadata().map_err(IoError::at("read", path))?.len();
+    let mut length = [0; 8];
+    file.read_exact(&mut length).map_err(|e| corrupt(format!("no header: {e}")))?;
+    let length = u64::from_le_bytes(length);
+    if length > MAX_HEADER || length + 8 > size {
+        return Err(corrupt(format!("a header of {length} bytes in a file of {size}")));
+    }
+    let mut header = vec![0; length as usize];
+    file.read_exact(&mut header).map_err(|e| corrupt(format!("no header: {e}")))?;
+    let mut entries: BTreeMap<String, serde_json::Value> =
+        serde_json::from_slice(&header).map_err(|e| corrupt(format!("the header is not JSON: {e}")))?;
+    entries.remove("__metadata__");
+    let mut tensors = TensorMap::new();
+    for (name, entry) in entries {
+        let info: TensorInfo = serde_json::from_value(entry).map_err(|e| corrupt(format!("{name}: {e}")))?;
+        let (begin, end) = info.data_offsets;
+        let bytes = info.shape.iter().try_fold(4_usize, |bytes, dim| bytes.checked_mul(*dim));
+        let inside = end as u64 <= size - 8 - length && begin <= end && bytes == Some(end - begin);
+        if info.dtype != Dtype::F32 || !inside {
+            return Err(corrupt(format!(
+                "{name}: {:?} {:?} in bytes {begin} to {end}",
+                info.dtype, info.shape
+            )));
+        }
+        let mut data = vec![0.0_f32; (end - begin) / 4];
+        file.seek(SeekFrom::Start(8 + length + begin as u64)).map_err(IoError::at("read", path))?;
+        file.read_exact(bytemuck::cast_slice_mut(&mut data)).map_err(|e| corrupt(format!("{name}: {e}")))?;
+        tensors.insert(name, HostTensor { shape: info.shape, data });
+    }
+    Ok(tensors)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn some() -> TensorMap {
+        let tensor = |shape: &[usize], from: f32| HostTensor {
+            shape: shape.to_vec(),
+            data: (0..shape.iter().product::<usize>()).map(|i| from + i as f32).collect(),
+        };
+        [
+            ("b".to_owned(), tensor(&[2, 3], 0.5)),
+            ("a.m".to_owned(), tensor(&[4], -1.0)),
+            ("s".to_owned(), tensor(&[], 7.0)),
+        ]
+        .into_iter()
+        .collect()
+    }
+
+    #[test]
+    fn round_trip_and_stable_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+        write(&a, &some()).unwrap();
+        write(&b, &some()).unwrap();
+        assert_eq!(read(&a).unwrap(), some());
+        assert_eq!(std::fs::read(&a).unwrap(), std::fs::read(&b).unwrap());
+        assert!(safetensors::SafeTensors::deserialize(&std::fs::read(&a).unwrap()).is_ok());
+    }
+
+    #[test]
+    fn damage_is_an_error_and_never_a_panic() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        write(&path, &some()).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        for keep in 0..whole.len() {
+            std::fs::write(&path, &whole[..keep]).unwrap();
+            assert!(read(&path).is_err(), "{keep}");
+        }
+        for i in 0..whole.len() {
+            let mut changed = whole.clone();
+            changed[i] ^= 0x55;
+            std::fs::write(&path, &changed).unwrap();
+            let _ = read(&path);
+        }
+        let missing = write(Path::new("no/such/directory/file"), &some()).unwrap_err();
+        assert!(missing.to_string().contains("no/such/directory/file"), "{missing}");
+    }
+}
