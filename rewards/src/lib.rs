@@ -1,1 +1,39 @@
-//! stub
+//! Verifiable rewards: extraction, equality, composition. No tensors, no async, no I/O.
+//!
+//! A [`Reward`] looks at a [`Task`] and a [`Response`] and gives one [`Outcome`]. Right, wrong, unjudgeable and broken
+//! are four different [`Verdict`]s and never collapse into `0.0`. Rewards are written down as a [`RewardConfig`]
+//! (TOML or JSON) or are any closure with a name ([`reward_fn`]).
+//!
+//! ```
+//! use rlvr_rewards::{RewardConfig, Response, Task, Verdict, score_one};
+//! let reward = RewardConfig::from_kind("math")?.build()?;
+//! let task = Task::new("1", serde_json::json!({"answer": "\\frac{1}{2}"}));
+//! let outcome = score_one(&*reward, &task, Response::new("So the answer is \\boxed{0.5}."));
+//! assert_eq!((outcome.score, outcome.verdict), (Some(1.0), Verdict::Correct));
+//! # Ok::<(), rlvr_rewards::ConfigError>(())
+//! ```
+//!
+//! Model output is hostile input: every verifier is bounded in work (bytes, tokens, depth, bits), never in wall time,
+//! gives the same outcome for the same bytes, and does not panic.
+
+pub mod choice;
+pub mod compose;
+pub mod config;
+pub mod exact;
+pub mod extract;
+pub mod format;
+pub mod length;
+pub mod math;
+pub mod numeric;
+pub mod pattern;
+pub mod reward;
+pub mod rows;
+pub mod task;
+pub mod text;
+
+pub use config::{ConfigError, RewardConfig, Term};
+pub use reward::{
+    FnReward, Outcome, Part, Reward, RewardError, TaskError, Verdict, reward_fn, score_batch, score_one,
+};
+pub use rows::{RowError, score_row, score_rows};
+pub use task::{Message, Response, Task};

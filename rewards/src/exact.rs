@@ -1,0 +1,132 @@
+//! `exact`: the normalised answer string equals the reference or one of its aliases.
+//!
+//! The span comes from the extraction chain; a response without any mark is taken whole when it is one short line.
+//! Normalisation: see [`crate::text::normalise`]. A list, a hedge or a longer sentence around the answer is not equal.
+
+use serde::{Deserialize, Serialize};
+
+use crate::extract::{self, ExtractPolicy, MultiAnswer, Think};
+use crate::reward::{Outcome, Reward, RewardError, TaskError, Verdict};
+use crate::task::{Response, Task};
+use crate::text;
+
+/// Settings of the `exact` reward.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ExactConfig {
+    /// Compare the bytes of the trimmed span and do not normalise. Default false.
+    pub literal: bool,
+    /// Compare the whole response (after think) instead of an extracted span. Default false.
+    pub whole: bool,
+    /// Several different explicit answers. Default `last`.
+    pub multi_answer: MultiAnswer,
+    /// Think tags. Default `strip`.
+    pub think: Think,
+}
+
+/// The `exact` reward.
+pub struct Exact {
+    config: ExactConfig,
+}
+
+impl Exact {
+    /// The reward with these settings.
+    pub fn new(config: ExactConfig) -> Self {
+        Self { config }
+    }
+
+    fn form(&self, s: &str) -> String {
+        if self.config.literal { s.trim().to_string() } else { text::normalise(s) }
+    }
+}
+
+impl Reward for Exact {
+    fn name(&self) -> &str {
+        "exact"
+    }
+
+    fn score(&self, task: &Task, response: Response<'_>) -> Result<Outcome, RewardError> {
+        let work = response.text.len() as u64;
+        let golds: Vec<String> = task.answers().iter().map(|g| self.form(g)).collect();
+        if golds.iter().all(String::is_empty) {
+            return Ok(Outcome::of(Verdict::Unverifiable, "exact", "the reference has no answer"));
+        }
+        let policy = ExtractPolicy {
+            multi_answer: self.config.multi_answer,
+            think: self.config.think,
+            ..ExtractPolicy::default()
+        };
+        let found = if self.config.whole {
+            extract::strip_think(response.text, self.config.think == Think::RequireClosed)
+                .map(|body| (text::tail(body, extract::INPUT_BYTES).trim().to_string(), "whole", false))
+        } else {
+            extract::answer(response.text, policy).map(|a| {
+                let clash =
+                    a.joined || a.conflicting && policy.multi_answer == MultiAnswer::RejectIfConflicting;
+                (a.text, a.rule.name(), clash)
+            })
+        };
+        let outcome = match found {
+            Err(missing) => Outcome::of(Verdict::NoAnswer, "exact", missing.reason()),
+            Ok((span, rule, clash)) => {
+                let prediction = self.form(&span);
+                let hit = golds.contains(&prediction);
+                let verdict = match (hit, clash || !hit && text::is_hedged(&span)) {
+                    (_, true) => Verdict::Ambiguous,
+                    (true, _) => Verdict::Correct,
+                    _ if prediction.is_empty() => Verdict::NoAnswer,
+                    _ => Verdict::Incorrect,
+                };
+                let reason = match verdict {
+                    Verdict::Correct => "equals the reference",
+                    Verdict::Ambiguous => "several or hedged answers",
+                    Verdict::NoAnswer => "the answer is empty",
+                    _ => "is not the reference",
+                };
+                Outcome::of(verdict, format!("{rule}/exact"), reason)
+                    .with_extracted(span)
+                    .with_prediction(prediction)
+            }
+        };
+        Ok(outcome.with_gold(golds[0].clone()).with_work(work))
+    }
+
+    fn gold(&self, task: &Task) -> Option<String> {
+        let answer = task.answers().into_iter().next()?;
+        Some(if self.config.whole { answer } else { format!("<answer>{answer}</answer>") })
+    }
+
+    fn check_task(&self, task: &Task) -> Result<(), TaskError> {
+        if task.answers().iter().all(|g| self.form(g).is_empty()) {
+            return Err(TaskError::MissingField { reward: "exact".into(), field: "answer" });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reward::score_one;
+    use serde_json::json;
+
+    #[test]
+    fn aliases_and_hedges() {
+        let check = |gold: serde_json::Value, text: &str, want| {
+            let task = Task::new("t", json!({ "answer": gold }));
+            let outcome = score_one(&Exact::new(ExactConfig::default()), &task, Response::new(text));
+            assert_eq!(outcome.verdict, want, "{gold} {text:?} {}", outcome.reason);
+        };
+        check(json!("Paris"), "<answer>paris.</answer>", Verdict::Correct);
+        check(json!(["NYC", "New York"]), "The answer is New York.", Verdict::Correct);
+        check(json!("Paris"), "<answer>Paris or Rome</answer>", Verdict::Incorrect);
+        check(json!("Paris"), "<answer>Paris?</answer>", Verdict::Correct);
+        check(json!("Paris"), "<answer>Rome</answer><answer>Paris</answer>", Verdict::Ambiguous);
+        check(json!("Paris"), "<answer>maybe Paris</answer>", Verdict::Ambiguous);
+        check(json!("Paris"), "The answer is not Paris.", Verdict::NoAnswer);
+        check(json!("Paris"), "<think>Paris</think>", Verdict::NoAnswer);
+        check(json!("Paris"), "Paris", Verdict::Correct);
+        check(json!(12), "#### 12", Verdict::Correct);
+        check(json!(""), "#### 12", Verdict::Unverifiable);
+    }
+}

@@ -1,0 +1,609 @@
+//! Whether a prediction means the same as the gold.
+
+use std::collections::BTreeSet;
+
+use num_bigint::BigInt;
+use num_rational::BigRational;
+use num_traits::{Signed, ToPrimitive, Zero};
+
+use super::eval::{C64, Field, OverBudget, complex, exact, symbols};
+use super::parse::{Expr, Joint, integer};
+use super::region::region;
+use super::token::Rel;
+
+/// Significant digits from which a rounded decimal equals an exact value.
+const ROUNDED_DIGITS: u32 = 6;
+/// Relative distance at which double-precision values count as equal: far above rounding errors, far below any
+/// difference between answers people write.
+const TOLERANCE: f64 = 1e-9;
+/// Items of a list or set that are matched.
+const MAX_ITEMS: usize = 64;
+
+/// How `x%` compares with a number without a percent sign.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PercentPolicy {
+    /// It equals x and x/100.
+    #[default]
+    Either,
+    /// It equals x/100 only.
+    Same,
+}
+
+/// What a comparison found, and which rule decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Equality {
+    Equal(&'static str),
+    Different(&'static str),
+    /// The prediction leaves several answers open where the gold is one.
+    Several,
+    /// The gold is above a budget.
+    Unknown,
+}
+
+impl Equality {
+    pub fn is_equal(self) -> bool {
+        matches!(self, Self::Equal(_))
+    }
+}
+
+/// Compares values under the policies.
+pub struct Comparison {
+    pub percent: PercentPolicy,
+    /// Comparisons and evaluations so far.
+    pub work: u64,
+}
+
+impl Comparison {
+    /// Compares `pred` with `gold`.
+    pub fn compare(&mut self, gold: &Expr, pred: &Expr) -> Equality {
+        self.work += 1;
+        if self.work > 20_000 {
+            return Equality::Different("budget");
+        }
+        if let Some(values) = expand_pm(gold) {
+            return self.compare(&values, pred);
+        }
+        if let Some(values) = expand_pm(pred) {
+            return self.compare(gold, &values);
+        }
+        match (gold, pred) {
+            (Expr::Text(a), Expr::Text(b)) => {
+                let same = crate::text::normalise(a) == crate::text::normalise(b);
+                return if same { Equality::Equal("text") } else { Equality::Different("text") };
+            }
+            (Expr::Chain(..), _) | (_, Expr::Chain(..)) => return self.relation(gold, pred),
+            (Expr::Set(_) | Expr::List(..), _) | (_, Expr::Set(_) | Expr::List(..)) => {
+                return self.collection(gold, pred);
+            }
+            (Expr::Union(_), _) | (_, Expr::Union(_)) => return self.regions(gold, pred),
+            (Expr::Tuple(..) | Expr::Matrix(_), _) | (_, Expr::Tuple(..) | Expr::Matrix(_)) => {
+                return self.ordered(gold, pred);
+            }
+            (Expr::Infinity, Expr::Infinity) => return Equality::Equal("infinity"),
+            (Expr::Neg(a), Expr::Neg(b)) if **a == Expr::Infinity && **b == Expr::Infinity => {
+                return Equality::Equal("infinity");
+            }
+            (Expr::Based { digits: a, base: p }, Expr::Based { digits: b, base: q }) => {
+                let same = p == q && a.trim_start_matches('0') == b.trim_start_matches('0');
+                return if same { Equality::Equal("base") } else { Equality::Different("base") };
+            }
+            // The base may be left out; the digits are what was asked for.
+            (Expr::Based { digits, .. }, other) | (other, Expr::Based { digits, .. }) => {
+                let plain = exact(other).ok().flatten().map(|v| v.to_string());
+                let same = plain.as_deref() == Some(digits.trim_start_matches('0'));
+                return if same { Equality::Equal("base") } else { Equality::Different("base") };
+            }
+            _ => {}
+        }
+        if self.percent == PercentPolicy::Either {
+            match (gold, pred) {
+                (Expr::Percent(a), Expr::Percent(b)) => return self.scalar(a, b),
+                (Expr::Percent(a), b) => {
+                    let first = self.scalar(a, b);
+                    return if first.is_equal() { first } else { self.scalar(gold, b) };
+                }
+                (a, Expr::Percent(b)) => {
+                    let first = self.scalar(a, b);
+                    return if first.is_equal() { first } else { self.scalar(a, pred) };
+                }
+                _ => {}
+            }
+        }
+        self.scalar(gold, pred)
+    }
+
+    fn scalar(&mut self, gold: &Expr, pred: &Expr) -> Equality {
+        self.work += 1;
+        let g = match exact(gold) {
+            Ok(value) => value,
+            Err(OverBudget) if gold == pred => return Equality::Equal("same"),
+            Err(OverBudget) => return Equality::Unknown,
+        };
+        let p = match exact(pred) {
+            Ok(value) => value,
+            Err(OverBudget) => return Equality::Different("budget"),
+        };
+        if let (Some(a), Some(b)) = (&g, &p) {
+            if a == b {
+                return Equality::Equal("rational");
+            }
+            let same = rounded(literal(gold), literal(pred), a, b);
+            return if same { Equality::Equal("rounded") } else { Equality::Different("rational") };
+        }
+        let (mut gold_symbols, mut pred_symbols) = (BTreeSet::new(), BTreeSet::new());
+        symbols(gold, &mut gold_symbols);
+        symbols(pred, &mut pred_symbols);
+        if gold_symbols != pred_symbols {
+            return Equality::Different("symbols");
+        }
+        if let Some(equal) = identity(gold, pred) {
+            return if equal { Equality::Equal("identity") } else { Equality::Different("identity") };
+        }
+        let numeric = numeric(gold, pred);
+        if numeric == Some(true) {
+            return Equality::Equal("numeric");
+        }
+        if gold_symbols.is_empty()
+            && let (Some(a), Some(b)) = (complex(gold, 0), complex(pred, 0))
+            && a.im.abs() < 1e-12
+            && b.im.abs() < 1e-12
+        {
+            // One side a decimal literal, the other exact.
+            let value = |c: C64| BigRational::from_float(c.re);
+            let (lg, lp) = (literal(gold), literal(pred));
+            if let (Some(x), Some(y)) = (g.or_else(|| value(a)), p.or_else(|| value(b)))
+                && (lg.is_some() != lp.is_some())
+                && rounded(lg, lp, &x, &y)
+            {
+                return Equality::Equal("rounded");
+            }
+        }
+        match numeric {
+            Some(_) => Equality::Different("numeric"),
+            None if gold == pred => Equality::Equal("same"),
+            None => Equality::Different("not comparable"),
+        }
+    }
+
+    fn all_equal<'a>(&mut self, pairs: impl Iterator<Item = (&'a Expr, &'a Expr)>) -> bool {
+        for (a, b) in pairs {
+            if !self.compare(a, b).is_equal() {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn verdict(equal: bool, rule: &'static str) -> Equality {
+        if equal { Equality::Equal(rule) } else { Equality::Different(rule) }
+    }
+
+    /// Lists and sets, without order; repeated items count once.
+    fn collection(&mut self, gold: &Expr, pred: &Expr) -> Equality {
+        let relations =
+            |e: &Expr| matches!(e, Expr::List(items, _) if items.iter().any(|i| matches!(i, Expr::Chain(..))));
+        let union = |e: &Expr| matches!(e, Expr::Union(_) | Expr::Call("setminus", _));
+        if (relations(gold) || relations(pred) || union(gold) || union(pred))
+            && region(gold).is_some()
+            && region(pred).is_some()
+        {
+            return self.regions(gold, pred);
+        }
+        match (items(gold), items(pred)) {
+            (Some(a), Some(b)) => {
+                if a.len() > MAX_ITEMS || b.len() > MAX_ITEMS {
+                    return Self::verdict(a == b, "set");
+                }
+                let (a, b) = (self.unique(a), self.unique(b));
+                let several = a.len() == 1 && b.len() > 1 && matches!(pred, Expr::List(..));
+                match a.len() == b.len() && self.matched(&a, b) {
+                    true => Equality::Equal("set"),
+                    false if several => Equality::Several,
+                    false => Equality::Different("set"),
+                }
+            }
+            // A bare list may stand for a tuple: "1, 2" for (1, 2).
+            (None, Some(b)) => {
+                if let Expr::Tuple(_, a, _) = gold {
+                    let bare = matches!(pred, Expr::List(_, Joint::Comma));
+                    return Self::verdict(bare && a.len() == b.len() && self.all_equal(a.iter().zip(&b)), "tuple");
+                }
+                let unique = self.unique(b);
+                match &unique[..] {
+                    [one] => self.compare(gold, one),
+                    [_, _, ..] if matches!(pred, Expr::List(..)) => Equality::Several,
+                    _ => Equality::Different("kind"),
+                }
+            }
+            (Some(a), None) => {
+                if let (Expr::List(_, Joint::Comma), Expr::Tuple('(', b, ')')) = (gold, pred) {
+                    return Self::verdict(a.len() == b.len() && self.all_equal(a.iter().zip(b)), "tuple");
+                }
+                match &self.unique(a)[..] {
+                    [one] => self.compare(one, pred),
+                    _ => Equality::Different("kind"),
+                }
+            }
+            (None, None) => Equality::Different("kind"),
+        }
+    }
+
+    fn unique(&mut self, items: Vec<Expr>) -> Vec<Expr> {
+        let mut kept: Vec<Expr> = Vec::new();
+        for item in items.into_iter().take(MAX_ITEMS + 1) {
+            if !kept.iter().any(|other| self.compare(other, &item).is_equal()) {
+                kept.push(item);
+            }
+        }
+        kept
+    }
+
+    /// Whether every item of `a` has its own equal in `b`; equality is transitive, so the first match will do.
+    fn matched(&mut self, a: &[Expr], mut b: Vec<Expr>) -> bool {
+        a.iter().all(|x| match b.iter().position(|y| self.compare(x, y).is_equal()) {
+            Some(at) => {
+                b.swap_remove(at);
+                true
+            }
+            None => false,
+        })
+    }
+
+    /// Tuples, intervals, vectors and matrices, in order.
+    fn ordered(&mut self, gold: &Expr, pred: &Expr) -> Equality {
+        match (gold, pred) {
+            (Expr::Tuple(o, a, c), Expr::Tuple(p, b, d)) => {
+                let same = o == p && c == d && a.len() == b.len() && self.all_equal(a.iter().zip(b));
+                Self::verdict(same, "tuple")
+            }
+            (Expr::Matrix(a), Expr::Matrix(b)) => {
+                let shape = a.len() == b.len() && a.iter().zip(b).all(|(x, y)| x.len() == y.len());
+                let same = shape && self.all_equal(a.iter().flatten().zip(b.iter().flatten()));
+                Self::verdict(same, "matrix")
+            }
+            // A column or row may be written as a tuple.
+            (Expr::Matrix(rows), Expr::Tuple(_, items, _)) | (Expr::Tuple(_, items, _), Expr::Matrix(rows)) => {
+                let vector = rows.len() == 1 || rows.iter().all(|r| r.len() == 1);
+                let cells: Vec<&Expr> = rows.iter().flatten().collect();
+                let same =
+                    vector && cells.len() == items.len() && self.all_equal(cells.into_iter().zip(items.iter()));
+                Self::verdict(same, "vector")
+            }
+            _ => self.regions(gold, pred),
+        }
+    }
+
+    /// Sets of reals: intervals, unions, inequalities.
+    fn regions(&mut self, gold: &Expr, pred: &Expr) -> Equality {
+        let (Some(a), Some(b)) = (region(gold), region(pred)) else { return Equality::Different("kind") };
+        let variables = a.variable.is_none() || b.variable.is_none() || a.variable == b.variable;
+        let (mut x, mut y) = (a.pieces, b.pieces);
+        if !variables || x.len() != y.len() || x.len() > MAX_ITEMS {
+            return Equality::Different("region");
+        }
+        x.sort_by(|p, q| p.key().total_cmp(&q.key()));
+        y.sort_by(|p, q| p.key().total_cmp(&q.key()));
+        for (p, q) in x.iter().zip(&y) {
+            for (g, h) in [(&p.low, &q.low), (&p.high, &q.high)] {
+                let same = match (g, h) {
+                    (None, None) => true,
+                    (Some((g, open)), Some((h, shut))) => open == shut && self.compare(g, h).is_equal(),
+                    _ => false,
+                };
+                if !same {
+                    return Equality::Different("region");
+                }
+            }
+        }
+        Equality::Equal("region")
+    }
+
+    fn relation(&mut self, gold: &Expr, pred: &Expr) -> Equality {
+        if let (Expr::Chain(a, p), Expr::Chain(b, q)) = (gold, pred) {
+            if let (Some(_), Some(_)) = (region(gold), region(pred)) {
+                return self.regions(gold, pred);
+            }
+            let labels = strip_label(gold).is_some() && strip_label(pred).is_some();
+            if labels && (a[0] == b[0] || is_applied(&a[0]) || is_applied(&b[0]) || matches!(b[0], Expr::Text(_))) {
+                let right: Vec<&Expr> = members(gold);
+                return match right.first() {
+                    Some(first) => {
+                        let first = (*first).clone();
+                        self.members_equal(&first, pred)
+                    }
+                    None => Equality::Different("equation"),
+                };
+            }
+            if p.len() == 1 && q.len() == 1 {
+                return Self::verdict(same_relation((&a[0], p[0], &a[1]), (&b[0], q[0], &b[1])), "equation");
+            }
+            return Self::verdict(gold == pred, "equation");
+        }
+        if let Expr::Chain(..) = gold {
+            if strip_label(gold).is_some() && !matches!(pred, Expr::List(..)) {
+                let right = members(gold);
+                return match right.last() {
+                    Some(right) => {
+                        let right = (*right).clone();
+                        self.compare(&right, pred)
+                    }
+                    None => Equality::Different("equation"),
+                };
+            }
+            return self.regions(gold, pred);
+        }
+        if let (Expr::List(..), Some(value)) = (gold, strip_label(pred)) {
+            return self.compare(gold, value);
+        }
+        if region(gold).is_some()
+            && !matches!(gold, Expr::Sym(_))
+            && let Some(_) = region(pred)
+        {
+            return self.regions(gold, pred);
+        }
+        self.members_equal(gold, pred)
+    }
+
+    /// Every side of a chain of equations (without its label, up to the first ≈) equals the gold.
+    fn members_equal(&mut self, gold: &Expr, pred: &Expr) -> Equality {
+        let Expr::Chain(_, signs) = pred else { return self.compare(gold, pred) };
+        if !signs.iter().all(|s| matches!(s, Rel::Eq | Rel::Approx | Rel::In)) {
+            return Equality::Different("relation");
+        }
+        let mut last = Equality::Different("relation");
+        for side in members(pred) {
+            if matches!(side, Expr::Chain(..)) {
+                return Equality::Different("relation");
+            }
+            last = self.compare(gold, side);
+            if !last.is_equal() {
+                return last;
+            }
+        }
+        last
+    }
+}
+
+/// Items of a list or set with ± expanded; x = 1, x = 2 lists values.
+fn items(e: &Expr) -> Option<Vec<Expr>> {
+    let (Expr::List(items, _) | Expr::Set(items)) = e else { return None };
+    let mut flat = Vec::new();
+    for item in items {
+        match expand_pm(item) {
+            Some(Expr::List(both, _)) => flat.extend(both),
+            _ => flat.push(item.clone()),
+        }
+    }
+    // (x, y) = … and x = 1, y = 2 keep their names; one name for all is dropped.
+    let label = |e: &Expr| match e {
+        Expr::Chain(sides, _) if strip_label(e).is_some() => sides.first().cloned(),
+        _ => None,
+    };
+    let first = flat.first().and_then(label);
+    let one_name = flat.iter().all(|i| label(i).is_none_or(|l| first.as_ref().is_none_or(|f| *f == l)));
+    if one_name {
+        flat = flat.iter().map(|i| strip_label(i).unwrap_or(i).clone()).collect();
+    } else if flat.iter().all(|i| label(i).is_some()) {
+        // Different names: the values in the order written.
+        flat = flat.iter().map(|i| strip_label(i).unwrap_or(i).clone()).collect();
+    }
+    Some(flat)
+}
+
+/// `f(x)`, `P(A)`: a symbol applied to something.
+fn is_applied(e: &Expr) -> bool {
+    matches!(e, Expr::Mul(list) if list.len() == 2 && matches!(list[0], Expr::Sym(_)))
+}
+
+/// The right side of `x = …`, `f(x) = …`, `x ∈ …`; none when the left side is no label.
+fn strip_label(e: &Expr) -> Option<&Expr> {
+    let Expr::Chain(sides, signs) = e else { return None };
+    if !signs.iter().all(|s| matches!(s, Rel::Eq | Rel::Approx | Rel::In)) {
+        return None;
+    }
+    let label = match &sides[0] {
+        Expr::Sym(name) => !matches!(&**name, "pi" | "e"),
+        Expr::Text(_) => true,
+        Expr::Tuple(_, items, _) => items.iter().all(|i| matches!(i, Expr::Sym(_))),
+        e @ Expr::Mul(list) => {
+            // f(x) or a product of words such as AB, never a formula with numbers.
+            is_applied(e) || list.iter().all(|f| matches!(f, Expr::Sym(n) if n.chars().all(|c| c.is_ascii_uppercase())))
+        }
+        Expr::Call(_, args) => matches!(args.as_slice(), [Expr::Sym(_)] | [Expr::Mul(_)]),
+        _ => false,
+    };
+    if !label {
+        return None;
+    }
+    if let Expr::Sym(name) = &sides[0] {
+        let mut inside = BTreeSet::new();
+        sides[1..].iter().for_each(|s| symbols(s, &mut inside));
+        if inside.contains(name) {
+            return None;
+        }
+    }
+    sides.get(1)
+}
+
+/// The sides of a chain of equations that claim the value: without the label, and up to the first ≈.
+fn members(e: &Expr) -> Vec<&Expr> {
+    let Expr::Chain(sides, signs) = e else { return vec![e] };
+    let skip = usize::from(strip_label(e).is_some());
+    let mut out: Vec<&Expr> = Vec::new();
+    for (i, side) in sides.iter().enumerate().skip(skip) {
+        if i > skip && signs[i - 1] == Rel::Approx {
+            break;
+        }
+        out.push(side);
+    }
+    out
+}
+
+/// Whether two relations say the same up to a nonzero factor (positive for inequalities); a tautology says nothing.
+fn same_relation(a: (&Expr, Rel, &Expr), b: (&Expr, Rel, &Expr)) -> bool {
+    let less = |(l, op, r): (&Expr, Rel, &Expr)| -> (Expr, Rel) {
+        let (l, op, r) = match op {
+            Rel::Gt => (r, Rel::Lt, l),
+            Rel::Ge => (r, Rel::Le, l),
+            op => (l, op, r),
+        };
+        (Expr::Add(vec![l.clone(), Expr::Neg(Box::new(r.clone()))]), op)
+    };
+    let ((d, p), (f, q)) = (less(a), less(b));
+    let (mut s, mut t) = (BTreeSet::new(), BTreeSet::new());
+    symbols(&d, &mut s);
+    symbols(&f, &mut t);
+    if p != q || s != t || p == Rel::In {
+        return false;
+    }
+    if matches!(p, Rel::Eq | Rel::Ne)
+        && let Some(same) = proportional(&d, &f)
+    {
+        return same;
+    }
+    let mut ratio: Option<C64> = None;
+    for point in [0, 2, 4, 1, 3] {
+        let (Some(x), Some(y)) = (complex(&d, point), complex(&f, point)) else { continue };
+        let Some(r) = x.div(y) else { return false };
+        if r.abs() < TOLERANCE || matches!(p, Rel::Lt | Rel::Le) && (r.re <= 0.0 || r.im != 0.0) {
+            return false;
+        }
+        match ratio {
+            Some(first) if !close(first, r) => return false,
+            _ => ratio = Some(r),
+        }
+    }
+    ratio.is_some()
+}
+
+fn proportional(a: &Expr, b: &Expr) -> Option<bool> {
+    let mut ratio = None;
+    for seed in [1, 2, 3] {
+        let field = Field::new(0, seed);
+        let (x, y) = (field.eval(a)?, field.eval(b)?);
+        let Some(r) = field.div(x, y) else { return Some(false) };
+        if r == 0 || ratio.is_some_and(|first| first != r) {
+            return Some(false);
+        }
+        ratio = Some(r);
+    }
+    Some(true)
+}
+
+/// Identity of two rational functions by their values at a point of each of two prime fields.
+fn identity(a: &Expr, b: &Expr) -> Option<bool> {
+    for (index, seed) in [(0, 11), (1, 12)] {
+        let field = Field::new(index, seed);
+        if field.sub(field.eval(a)?, field.eval(b)?) != 0 {
+            return Some(false);
+        }
+    }
+    Some(true)
+}
+
+fn close(a: C64, b: C64) -> bool {
+    let scale = a.abs().max(b.abs());
+    // Only cancellation gives such a value; 1e-12 is its noise for operands near 1.
+    scale < 1e-12 || a.sub(b).abs() <= TOLERANCE * scale || (a.abs() < 1e-14 || b.abs() < 1e-14) && scale < 1e-11
+}
+
+/// Equality by double-precision values: at one point for constants, at five for functions. A negative sample counts only
+/// where both sides are real or both are not.
+fn numeric(a: &Expr, b: &Expr) -> Option<bool> {
+    let mut free = BTreeSet::new();
+    symbols(a, &mut free);
+    let points: &[u64] = if free.is_empty() { &[0] } else { &[0, 2, 4, 1, 3] };
+    let mut compared = 0;
+    for &point in points {
+        let (Some(x), Some(y)) = (complex(a, point), complex(b, point)) else { continue };
+        if point % 2 == 1 && (x.im.abs() > 1e-12 || y.im.abs() > 1e-12) {
+            continue;
+        }
+        if !close(x, y) {
+            return Some(false);
+        }
+        compared += 1;
+    }
+    (compared > 0).then_some(true)
+}
+
+/// Decimal literal: its significant digits and decimal places.
+fn literal(e: &Expr) -> Option<(u32, BigRational)> {
+    match e {
+        Expr::Neg(inner) | Expr::Percent(inner) | Expr::Degree(inner) => literal(inner),
+        Expr::Num { value, digits: Some(digits) } => {
+            // One unit in the last place: the denominator that the literal was written with is lost to reduction, so it
+            // comes from the size and the digit count.
+            let size = value.abs();
+            if size.is_zero() {
+                return None;
+            }
+            let magnitude = size.to_f64()?.log10().floor() as i64;
+            let place = magnitude + 1 - i64::from(*digits);
+            let ten = BigRational::from_integer(BigInt::from(10));
+            Some((*digits, ten.pow(i32::try_from(place).ok()?)))
+        }
+        _ => None,
+    }
+}
+
+/// Whether one value is the other rounded or cut to at least [`ROUNDED_DIGITS`] significant digits.
+fn rounded(
+    a: Option<(u32, BigRational)>,
+    b: Option<(u32, BigRational)>,
+    x: &BigRational,
+    y: &BigRational,
+) -> bool {
+    let unit = match (a, b) {
+        (Some((d, unit)), None) | (None, Some((d, unit))) if d >= ROUNDED_DIGITS => unit,
+        (Some((d, u)), Some((e, v))) if d != e && d.min(e) >= ROUNDED_DIGITS => {
+            // The coarser one is the rounded one.
+            let half = BigRational::new(BigInt::from(1), BigInt::from(2));
+            return (x - y).abs() <= half * if u > v { u } else { v };
+        }
+        _ => return false,
+    };
+    (x - y).abs() < unit
+}
+
+/// The two values of an expression with ±; none without one.
+pub fn expand_pm(e: &Expr) -> Option<Expr> {
+    fn has(e: &Expr) -> bool {
+        match e {
+            Expr::Pm(..) => true,
+            Expr::Neg(a) | Expr::Percent(a) | Expr::Degree(a) => has(a),
+            Expr::Div(a, b) | Expr::Pow(a, b) => has(a) || has(b),
+            Expr::Add(l) | Expr::Mul(l) | Expr::Call(_, l) | Expr::Tuple(_, l, _) | Expr::Chain(l, _) => {
+                l.iter().any(has)
+            }
+            _ => false,
+        }
+    }
+    fn pick(e: &Expr, up: bool) -> Expr {
+        let b = |e: &Expr| Box::new(pick(e, up));
+        let all = |l: &[Expr]| l.iter().map(|e| pick(e, up)).collect::<Vec<_>>();
+        match e {
+            Expr::Pm(l, r, plus) => {
+                let right = pick(r, up);
+                let right = if *plus == up { right } else { Expr::Neg(Box::new(right)) };
+                match &**l {
+                    zero if *zero == integer(0) => right,
+                    l => Expr::Add(vec![pick(l, up), right]),
+                }
+            }
+            Expr::Neg(a) => Expr::Neg(b(a)),
+            Expr::Percent(a) => Expr::Percent(b(a)),
+            Expr::Degree(a) => Expr::Degree(b(a)),
+            Expr::Div(x, y) => Expr::Div(b(x), b(y)),
+            Expr::Pow(x, y) => Expr::Pow(b(x), b(y)),
+            Expr::Add(l) => Expr::Add(all(l)),
+            Expr::Mul(l) => Expr::Mul(all(l)),
+            Expr::Call(name, l) => Expr::Call(name, all(l)),
+            Expr::Tuple(o, l, c) => Expr::Tuple(*o, all(l), *c),
+            Expr::Chain(l, signs) => Expr::Chain(all(l), signs.clone()),
+            other => other.clone(),
+        }
+    }
+    has(e).then(|| Expr::List(vec![pick(e, true), pick(e, false)], Joint::Comma))
+}

@@ -1,0 +1,328 @@
+//! `math`: the last explicit answer of the response equals the reference.
+//!
+//! Two stages. *Extraction* is [`crate::extract`]. *Equality* tries, in order: the same normalised string, the same exact
+//! rational, the same rational function (values at seeded points of two prime fields), the same value in double
+//! precision for what is algebraic or transcendental. Lists and sets are unordered; tuples, intervals and matrices are
+//! ordered; an interval equals the same inequality in one variable; equations are compared up to a nonzero factor.
+//! Units, currency and a name in front (`x = …`) may be left out; a unit that contradicts the reference's is wrong.
+//! A decimal equals an exact value when it is it rounded to six significant digits or more.
+//!
+//! Not accepted: an expression with free symbols where the reference is a number, a list of alternatives or a hedge where
+//! it is one value (`ambiguous`), a denial, what is only thought, a tautology.
+//!
+//! Bounded in work: 64 KiB of input, 4 KiB of answer, 4,096 tokens, depth 200, 65,536 bits, 20,000 comparisons. An answer
+//! above a budget is wrong; a reference above one is unverifiable.
+
+mod equal;
+mod eval;
+mod parse;
+mod region;
+mod token;
+mod units;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::equal::PercentPolicy;
+use self::equal::{Comparison, Equality};
+use self::parse::{Expr, Parsed};
+use crate::config::ConfigError;
+use crate::extract::{self, ExtractPolicy, Fallback, MultiAnswer, Think};
+use crate::reward::{Outcome, Reward, RewardError, TaskError, Verdict};
+use crate::task::{Response, Task};
+use crate::text;
+
+/// Settings of the `math` reward.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MathConfig {
+    /// Several different explicit answers. Default `last`.
+    pub multi_answer: MultiAnswer,
+    /// Think tags. Default `strip`.
+    pub think: Think,
+    /// What counts when no answer is marked. Default `none`.
+    pub fallback: Fallback,
+    /// How `x%` compares with a plain number. Default `either`.
+    pub percent: PercentPolicy,
+    /// Units. Default `ignore`.
+    pub units: UnitPolicy,
+}
+
+/// Whether a unit matters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnitPolicy {
+    /// It may be left out; one that contradicts the reference's is wrong.
+    #[default]
+    Ignore,
+    /// It must be there when the reference has one.
+    Require,
+}
+
+/// The `math` reward.
+pub struct Math {
+    config: MathConfig,
+}
+
+/// A reference, parsed.
+enum Gold {
+    Value(Parsed),
+    /// Words, or mathematics beyond the parser: compared as a string.
+    Words,
+}
+
+fn parse_gold(gold: &str) -> Result<Gold, String> {
+    let trimmed = gold.trim();
+    if trimmed.is_empty() {
+        return Err("it is empty".into());
+    }
+    if trimmed.len() > extract::SPAN_BYTES {
+        return Err(format!("it is longer than {} bytes", extract::SPAN_BYTES));
+    }
+    if !trimmed.chars().any(|c| c.is_alphanumeric() || matches!(c, '∞' | '∅' | '\\')) {
+        return Err("it has neither digits nor letters".into());
+    }
+    if let Some(parsed) = parse::parse(trimmed, true) {
+        let words = matches!(parsed.expr, Expr::Text(_));
+        return Ok(if words { Gold::Words } else { Gold::Value(parsed) });
+    }
+    let depth = trimmed.chars().try_fold(0i32, |depth, c| match c {
+        '{' => Some(depth + 1),
+        '}' => (depth > 0).then_some(depth - 1),
+        _ => Some(depth),
+    });
+    if depth != Some(0) {
+        return Err("its braces are not balanced".into());
+    }
+    if normal_string(trimmed).is_empty() {
+        return Err("nothing is left of it after normalisation".into());
+    }
+    Ok(Gold::Words)
+}
+
+/// Comparison form of a formula as a string: no spaces, no sizing commands, one name a fraction.
+fn normal_string(s: &str) -> String {
+    let mut out = s.trim().to_string();
+    for (from, to) in [
+        ("\\left", ""),
+        ("\\right", ""),
+        ("\\dfrac", "\\frac"),
+        ("\\tfrac", "\\frac"),
+        ("\\displaystyle", ""),
+        ("\\,", ""),
+        ("\\!", ""),
+        ("\\;", ""),
+        ("\\ ", ""),
+        ("\\(", ""),
+        ("\\)", ""),
+        ("\\[", ""),
+        ("\\]", ""),
+        ("$", ""),
+        ("−", "-"),
+    ] {
+        if out.contains(from) {
+            out = out.replace(from, to);
+        }
+    }
+    // Spaces go, but not those between two numbers or two words.
+    let mut joined = String::with_capacity(out.len());
+    for word in out.split_whitespace() {
+        let glue = joined.chars().next_back().is_some_and(char::is_alphanumeric)
+            && word.chars().next().is_some_and(char::is_alphanumeric);
+        if glue {
+            joined.push(' ');
+        }
+        joined.push_str(word);
+    }
+    joined.trim_end_matches(['.', ',']).to_string()
+}
+
+/// What a comparison of one reference with one span found.
+struct Judged {
+    verdict: Verdict,
+    rule: &'static str,
+    work: u64,
+}
+
+impl Math {
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// None today; kept for settings that can contradict each other.
+    pub fn new(config: MathConfig) -> Result<Self, ConfigError> {
+        Ok(Self { config })
+    }
+
+    fn judge(&self, gold: &str, span: &str) -> Judged {
+        let judged = |verdict, rule, work| Judged { verdict, rule, work };
+        let Ok(parsed_gold) = parse_gold(gold) else { return judged(Verdict::Unverifiable, "gold", 1) };
+        if normal_string(gold) == normal_string(span) {
+            return judged(Verdict::Correct, "string", 1);
+        }
+        let gold_value = match parsed_gold {
+            Gold::Words => {
+                let same = text::normalise(gold) == text::normalise(span) || words(gold) == words(span);
+                let verdict = match same {
+                    true => Verdict::Correct,
+                    false if text::is_hedged(span) => Verdict::Ambiguous,
+                    false => Verdict::Incorrect,
+                };
+                return judged(verdict, "text", 1);
+            }
+            Gold::Value(value) => value,
+        };
+        if text::is_negated(span) {
+            return judged(Verdict::NoAnswer, "negated", 1);
+        }
+        if text::is_hedged(span) {
+            return judged(Verdict::Ambiguous, "hedged", 1);
+        }
+        let mut comparison = Comparison { percent: self.config.percent, work: gold_value.work };
+        let mut found = Equality::Different("unparsed");
+        // A list where the gold is one too may have been written with bare thousands separators.
+        let lists = matches!(gold_value.expr, Expr::List(..) | Expr::Set(_) | Expr::Tuple(..));
+        for group_commas in [true, false] {
+            if !group_commas && !(lists && span.contains(',')) {
+                break;
+            }
+            let Some(mut pred) = parse::parse(span, group_commas) else { continue };
+            units::split_letter(&gold_value, &mut pred);
+            comparison.work += pred.work;
+            let gold_again = if group_commas { None } else { parse::parse(gold, false) };
+            let gold_value = gold_again.as_ref().unwrap_or(&gold_value);
+            found = match units::agree(gold_value.tail.as_deref(), pred.tail.as_deref()) {
+                units::Agreement::Contradict => Equality::Different("unit"),
+                units::Agreement::Missing if self.config.units == UnitPolicy::Require => Equality::Different("unit"),
+                units::Agreement::Scale(factor) => {
+                    comparison.compare(&gold_value.expr, &Expr::Mul(vec![factor, pred.expr]))
+                }
+                _ => comparison.compare(&gold_value.expr, &pred.expr),
+            };
+            if found.is_equal() {
+                break;
+            }
+        }
+        let (verdict, rule) = match found {
+            Equality::Equal(rule) => (Verdict::Correct, rule),
+            Equality::Different(rule) => (Verdict::Incorrect, rule),
+            Equality::Several => (Verdict::Ambiguous, "several"),
+            Equality::Unknown => (Verdict::Unverifiable, "budget"),
+        };
+        judged(verdict, rule, comparison.work)
+    }
+}
+
+/// Letters and digits only, for text answers: `\text{(C)}` is `c`.
+fn words(s: &str) -> String {
+    text::normalise(s).chars().filter(|c| c.is_alphanumeric() || matches!(c, '-' | '+' | '<' | '>' | '=')).collect()
+}
+
+/// A rational value in canonical form, or the normalised string.
+fn canonical(span: &str) -> String {
+    let exact = parse::parse(span, true).and_then(|p| eval::exact(&p.expr).ok().flatten());
+    match exact {
+        Some(value) if value.numer().bits() < 512 && value.denom().bits() < 512 => value.to_string(),
+        _ => normal_string(span),
+    }
+}
+
+impl Reward for Math {
+    fn name(&self) -> &str {
+        "math"
+    }
+
+    fn score(&self, task: &Task, response: Response<'_>) -> Result<Outcome, RewardError> {
+        let golds = task.answers();
+        if golds.is_empty() {
+            return Ok(Outcome::of(Verdict::Unverifiable, "math", "the reference has no answer"));
+        }
+        if let Some(reason) = golds.iter().find_map(|g| parse_gold(g).err()) {
+            let reason = format!("the reference cannot be used: {reason}");
+            return Ok(Outcome::of(Verdict::Unverifiable, "math", reason));
+        }
+        let MathConfig { multi_answer, think, fallback, .. } = self.config;
+        let work = response.text.len() as u64 / 64;
+        let answer = match extract::answer(response.text, ExtractPolicy { multi_answer, think, fallback }) {
+            Ok(answer) => answer,
+            Err(missing) => {
+                return Ok(Outcome::of(Verdict::NoAnswer, "math", missing.reason())
+                    .with_gold(canonical(&golds[0]))
+                    .with_work(work));
+            }
+        };
+        let mut best: Option<Judged> = None;
+        let mut total = work;
+        for gold in &golds {
+            let judged = self.judge(gold, &answer.text);
+            total += judged.work;
+            let better = best.as_ref().is_none_or(|b| judged.verdict == Verdict::Correct && b.verdict != Verdict::Correct);
+            if better {
+                best = Some(judged);
+            }
+        }
+        let Some(best) = best else {
+            return Ok(Outcome::of(Verdict::Unverifiable, "math", "the reference has no answer"));
+        };
+        let clash = answer.conflicting && multi_answer == MultiAnswer::RejectIfConflicting;
+        // A joined list is one answer only where the reference is a list.
+        let several = answer.joined && best.verdict == Verdict::Incorrect;
+        let verdict = if clash || several && best.rule != "set" { Verdict::Ambiguous } else { best.verdict };
+        let reason = match verdict {
+            Verdict::Correct => format!("equals the reference ({})", best.rule),
+            Verdict::Ambiguous if clash => "several different explicit answers".to_string(),
+            Verdict::Ambiguous => "several or hedged answers where the reference is one".to_string(),
+            Verdict::NoAnswer => "the answer is a denial".to_string(),
+            Verdict::Unverifiable => "the reference is above the work budget".to_string(),
+            _ => format!("is not the reference ({})", best.rule),
+        };
+        Ok(Outcome::of(verdict, format!("{}/{}", answer.rule.name(), best.rule), reason)
+            .with_prediction(canonical(&answer.text))
+            .with_gold(canonical(&golds[0]))
+            .with_extracted(answer.text)
+            .with_work(total))
+    }
+
+    fn gold(&self, task: &Task) -> Option<String> {
+        task.answers().first().map(|g| format!("<think>\n…\n</think>\nThe answer is \\boxed{{{g}}}."))
+    }
+
+    fn check_task(&self, task: &Task) -> Result<(), TaskError> {
+        let golds = task.answers();
+        if golds.is_empty() {
+            return Err(TaskError::MissingField { reward: "math".into(), field: "answer" });
+        }
+        golds.iter().try_for_each(|gold| match parse_gold(gold) {
+            Ok(_) => Ok(()),
+            Err(reason) => Err(TaskError::BadGold { reward: "math".into(), gold: gold.clone(), reason }),
+        })
+    }
+}
+
+/// The exact value of an answer span, for rewards that compare numbers; with it, the words after it and whether it has a
+/// percent sign.
+pub(crate) fn number(span: &str) -> Option<(num_rational::BigRational, Option<String>, bool)> {
+    let parsed = parse::parse(span, true)?;
+    let mut expr = &parsed.expr;
+    if let Expr::Chain(sides, _) = expr {
+        expr = match sides.as_slice() {
+            [Expr::Sym(_) | Expr::Text(_), value] => value,
+            _ => return None,
+        };
+    }
+    let percent = matches!(expr, Expr::Percent(_));
+    if let Expr::Percent(inner) = expr {
+        expr = inner;
+    }
+    let value = match eval::exact(expr).ok()? {
+        Some(value) => value,
+        None => {
+            let mut free = std::collections::BTreeSet::new();
+            eval::symbols(expr, &mut free);
+            let c = eval::complex(expr, 0).filter(|c| free.is_empty() && c.im == 0.0)?;
+            num_rational::BigRational::from_float(c.re)?
+        }
+    };
+    Some((value, parsed.tail, percent))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,134 @@
+//! Units after a value: whether two agree, and the factor between them.
+
+use num_bigint::BigInt;
+use num_rational::BigRational;
+
+use super::parse::{Expr, Parsed};
+
+/// How the unit of a prediction relates to that of the gold.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Agreement {
+    /// The same, or neither has one that is known.
+    Same,
+    /// The gold has one and the prediction has none.
+    Missing,
+    /// The prediction times this factor is in the unit of the gold.
+    Scale(Expr),
+    /// Different quantities.
+    Contradict,
+}
+
+/// Known units: names, dimension, and size in the dimension's base as a fraction.
+const UNITS: &[(&[&str], &str, i64, i64)] = &[
+    (&["mm", "millimeter", "millimetre"], "length", 1, 1000),
+    (&["cm", "centimeter", "centimetre"], "length", 1, 100),
+    (&["dm", "decimeter", "decimetre"], "length", 1, 10),
+    (&["m", "meter", "metre"], "length", 1, 1),
+    (&["km", "kilometer", "kilometre"], "length", 1000, 1),
+    (&["in", "inch", "inche"], "length", 254, 10000),
+    (&["ft", "foot", "feet"], "length", 3048, 10000),
+    (&["yd", "yard"], "length", 9144, 10000),
+    (&["mi", "mile"], "length", 1_609_344, 1000),
+    (&["mg", "milligram"], "mass", 1, 1000),
+    (&["g", "gram"], "mass", 1, 1),
+    (&["kg", "kilogram"], "mass", 1000, 1),
+    (&["s", "sec", "second"], "time", 1, 1),
+    (&["min", "minute"], "time", 60, 1),
+    (&["h", "hr", "hour"], "time", 3600, 1),
+    (&["day"], "time", 86400, 1),
+    (&["week"], "time", 604_800, 1),
+    (&["ml", "milliliter", "millilitre"], "volume", 1, 1000),
+    (&["l", "liter", "litre"], "volume", 1, 1),
+    (&["cent"], "money", 1, 100),
+    (&["dollar", "usd"], "money", 1, 1),
+];
+
+type Unit = (&'static str, BigRational);
+
+fn known(tail: &str) -> Option<Unit> {
+    let cleaned: String = tail.trim().trim_matches(|c: char| "().,*".contains(c)).to_string();
+    let lower = cleaned.to_lowercase();
+    let (power, base) = if let Some(base) = lower.strip_prefix("square ").or_else(|| lower.strip_prefix("sq ")) {
+        (2, base.to_string())
+    } else if let Some(base) = lower.strip_prefix("cubic ") {
+        (3, base.to_string())
+    } else if let Some(base) = lower.strip_suffix("^2") {
+        (2, base.trim().to_string())
+    } else if let Some(base) = lower.strip_suffix("^3") {
+        (3, base.trim().to_string())
+    } else {
+        (1, lower)
+    };
+    // Plural or not: "meters", "inches".
+    let singular = base.strip_suffix('s').filter(|b| b.len() > 1).unwrap_or(&base);
+    let (_, dimension, n, d) =
+        UNITS.iter().find(|(names, ..)| names.iter().any(|name| *name == base || *name == singular))?;
+    let size = BigRational::new(BigInt::from(*n), BigInt::from(*d)).pow(power);
+    let dimension = match (*dimension, power) {
+        ("length", 2) => "area",
+        ("length", 3) => "space",
+        (dimension, 1) => dimension,
+        _ => return None,
+    };
+    Some((dimension, size))
+}
+
+/// Reads the letter of `5 m` as a unit where the gold has no symbols that it could be.
+pub fn split_letter(gold: &Parsed, pred: &mut Parsed) {
+    const LETTERS: &[&str] = &["m", "g", "s", "h", "L", "l", "N", "J", "W", "V"];
+    if pred.tail.is_some() {
+        return;
+    }
+    let unit = match &pred.expr {
+        Expr::Mul(factors) => match factors.as_slice() {
+            [Expr::Num { .. }, Expr::Sym(letter)] if LETTERS.contains(&&**letter) => letter.clone(),
+            _ => return,
+        },
+        _ => return,
+    };
+    let mut free = std::collections::BTreeSet::new();
+    super::eval::symbols(&gold.expr, &mut free);
+    if free.is_empty()
+        && let Expr::Mul(factors) = &mut pred.expr
+    {
+        pred.expr = factors.swap_remove(0);
+        pred.tail = Some(unit);
+    }
+}
+
+/// Compares the words after the gold with those after a prediction.
+pub fn agree(gold: Option<&str>, pred: Option<&str>) -> Agreement {
+    let (Some(gold), Some(pred)) = (gold, pred) else {
+        return if gold.is_some() { Agreement::Missing } else { Agreement::Same };
+    };
+    match (known(gold), known(pred)) {
+        (Some((a, x)), Some((b, y))) => {
+            if a != b {
+                Agreement::Contradict
+            } else if x == y {
+                Agreement::Same
+            } else {
+                Agreement::Scale(Expr::Num { value: y / x, digits: None })
+            }
+        }
+        _ => Agreement::Same,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn agreement() {
+        let same = [("cm", "cm"), ("meters", "m"), ("square feet", "ft^2"), ("apples", "cm")];
+        for (a, b) in same {
+            assert_eq!(agree(Some(a), Some(b)), Agreement::Same, "{a} {b}");
+        }
+        assert_eq!(agree(Some("cm"), Some("kg")), Agreement::Contradict);
+        assert_eq!(agree(Some("cm"), Some("cm^2")), Agreement::Contradict);
+        assert!(matches!(agree(Some("cm"), Some("m")), Agreement::Scale(_)));
+        assert_eq!(agree(Some("cm"), None), Agreement::Missing);
+        assert_eq!(agree(None, Some("cm")), Agreement::Same);
+    }
+}

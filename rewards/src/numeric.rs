@@ -1,0 +1,217 @@
+//! `numeric`: a number within a tolerance of the reference.
+//!
+//! The span comes from the extraction chain and is read by the parser of `math`, so fractions, thousands separators,
+//! powers of ten, currency and a name in front are understood. `|x - gold| <= max(absolute, relative · |gold|)`.
+
+use num_rational::BigRational;
+use num_traits::{Signed, ToPrimitive};
+use serde::{Deserialize, Serialize};
+
+use crate::config::ConfigError;
+use crate::extract::{self, ExtractPolicy, Fallback, MultiAnswer, Think};
+use crate::math::{PercentPolicy, number};
+use crate::reward::{Outcome, Reward, RewardError, TaskError, Verdict};
+use crate::task::{Response, Task};
+use crate::text;
+
+/// Settings of the `numeric` reward.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NumericConfig {
+    /// Absolute tolerance, at least 0. Default 0.
+    pub absolute: f64,
+    /// Tolerance relative to the size of the reference, at least 0. Default 1e-6.
+    pub relative: f64,
+    /// How `x%` compares with a plain number. Default `either`.
+    pub percent: PercentPolicy,
+    /// Unit that must follow the number, compared without case and plural s. None by default: units are ignored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+    /// Several different explicit answers. Default `last`.
+    pub multi_answer: MultiAnswer,
+    /// Think tags. Default `strip`.
+    pub think: Think,
+    /// What counts when no answer is marked. Default `none`.
+    pub fallback: Fallback,
+}
+
+impl Default for NumericConfig {
+    fn default() -> Self {
+        Self {
+            absolute: 0.0,
+            relative: 1e-6,
+            percent: PercentPolicy::default(),
+            unit: None,
+            multi_answer: MultiAnswer::default(),
+            think: Think::default(),
+            fallback: Fallback::default(),
+        }
+    }
+}
+
+/// The `numeric` reward.
+pub struct Numeric {
+    config: NumericConfig,
+    absolute: BigRational,
+    relative: BigRational,
+}
+
+impl Numeric {
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// When a tolerance is negative or not finite.
+    pub fn new(config: NumericConfig) -> Result<Self, ConfigError> {
+        let tolerance = |name: &str, value: f64| {
+            (BigRational::from_float(value).filter(|v| !v.is_negative())).ok_or_else(|| ConfigError::Invalid {
+                kind: "numeric",
+                reason: format!("{name} is {value}, must be finite and at least 0"),
+            })
+        };
+        let absolute = tolerance("absolute", config.absolute)?;
+        let relative = tolerance("relative", config.relative)?;
+        Ok(Self { config, absolute, relative })
+    }
+
+    fn is_close(&self, gold: &BigRational, value: &BigRational) -> bool {
+        let slack = &self.relative * gold.abs();
+        (gold - value).abs() <= if slack > self.absolute { slack } else { self.absolute.clone() }
+    }
+
+    fn matches(&self, gold: &str, value: &BigRational, percent: bool) -> Option<bool> {
+        let hundred = BigRational::from_integer(100.into());
+        let (gold, _, gold_percent) = number(gold)?;
+        Some(match (gold_percent, percent) {
+            (false, false) | (true, true) => self.is_close(&gold, value),
+            (false, true) => {
+                let either = self.config.percent == PercentPolicy::Either && self.is_close(&gold, value);
+                either || self.is_close(&gold, &(value / hundred))
+            }
+            (true, false) => {
+                let either = self.config.percent == PercentPolicy::Either && self.is_close(&gold, value);
+                either || self.is_close(&(gold / hundred), value)
+            }
+        })
+    }
+
+    fn has_unit(&self, tail: Option<&str>, percent: bool) -> bool {
+        let Some(unit) = &self.config.unit else { return true };
+        let form = |s: &str| text::normalise(s).trim_end_matches('s').to_string();
+        percent && unit == "%" || tail.is_some_and(|t| form(t) == form(unit))
+    }
+}
+
+impl Reward for Numeric {
+    fn name(&self) -> &str {
+        "numeric"
+    }
+
+    fn score(&self, task: &Task, response: Response<'_>) -> Result<Outcome, RewardError> {
+        let work = response.text.len() as u64;
+        let golds = task.answers();
+        if golds.is_empty() || golds.iter().any(|g| number(g).is_none()) {
+            return Ok(Outcome::of(Verdict::Unverifiable, "numeric", "the reference is no number"));
+        }
+        let NumericConfig { multi_answer, think, fallback, .. } = self.config;
+        let answer = match extract::answer(response.text, ExtractPolicy { multi_answer, think, fallback }) {
+            Ok(answer) => answer,
+            Err(missing) => {
+                return Ok(Outcome::of(Verdict::NoAnswer, "numeric", missing.reason()).with_work(work));
+            }
+        };
+        let clash = answer.joined || answer.conflicting && multi_answer == MultiAnswer::RejectIfConflicting;
+        let parsed = number(&answer.text);
+        let (verdict, reason) = match &parsed {
+            _ if clash || text::is_hedged(&answer.text) => (Verdict::Ambiguous, "several or hedged answers"),
+            None => (Verdict::Incorrect, "the answer is no single number"),
+            Some((_, tail, percent)) if !self.has_unit(tail.as_deref(), *percent) => {
+                (Verdict::Incorrect, "the unit is missing or another one")
+            }
+            Some((value, _, percent)) => {
+                match golds.iter().any(|g| self.matches(g, value, *percent).unwrap_or(false)) {
+                    true => (Verdict::Correct, "within the tolerance"),
+                    false => (Verdict::Incorrect, "outside of the tolerance"),
+                }
+            }
+        };
+        let outcome = Outcome::of(verdict, format!("{}/numeric", answer.rule.name()), reason);
+        let show = |v: &BigRational| v.to_f64().map_or_else(|| v.to_string(), |f| f.to_string());
+        let outcome = match &parsed {
+            Some((value, ..)) => outcome.with_prediction(show(value)),
+            None => outcome,
+        };
+        Ok(outcome.with_gold(golds[0].clone()).with_extracted(answer.text).with_work(work))
+    }
+
+    fn gold(&self, task: &Task) -> Option<String> {
+        let unit = self.config.unit.as_deref().unwrap_or("");
+        task.answers().first().map(|g| format!("<answer>{g} {unit}</answer>"))
+    }
+
+    fn check_task(&self, task: &Task) -> Result<(), TaskError> {
+        let golds = task.answers();
+        if golds.is_empty() {
+            return Err(TaskError::MissingField { reward: "numeric".into(), field: "answer" });
+        }
+        match golds.iter().find(|g| number(g).is_none()) {
+            None => Ok(()),
+            Some(gold) => Err(TaskError::BadGold {
+                reward: "numeric".into(),
+                gold: gold.clone(),
+                reason: "it is no number".into(),
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reward::score_one;
+
+    fn check(config: NumericConfig, gold: &str, text: &str, want: Verdict) {
+        let reward = Numeric::new(config).unwrap();
+        let task = Task::new("t", serde_json::json!({ "answer": gold }));
+        let outcome = score_one(&reward, &task, Response::new(text));
+        assert_eq!(outcome.verdict, want, "{gold} {text:?} {}", outcome.reason);
+    }
+
+    #[test]
+    fn tolerance() {
+        let c = |gold, text, want| check(NumericConfig::default(), gold, text, want);
+        c("3.14", "The answer is 3.14.", Verdict::Correct);
+        c("3.14", "The answer is 3.15.", Verdict::Incorrect);
+        c("1000", "<answer>1,000</answer>", Verdict::Correct);
+        c("1000", "<answer>$1,000.00</answer>", Verdict::Correct);
+        c("0.25", "<answer>1/4</answer>", Verdict::Correct);
+        c("25%", "<answer>0.25</answer>", Verdict::Correct);
+        c("25", "<answer>25%</answer>", Verdict::Correct);
+        c("25", "<answer>24 or 25</answer>", Verdict::Incorrect);
+        c("25", "<answer>maybe 25</answer>", Verdict::Ambiguous);
+        c("25", "<answer>x</answer>", Verdict::Incorrect);
+        c("25", "I have no idea what the number of apples in the box may be.", Verdict::NoAnswer);
+        c("many", "<answer>25</answer>", Verdict::Unverifiable);
+        let wide = NumericConfig { relative: 0.01, ..NumericConfig::default() };
+        check(wide.clone(), "100", "<answer>101</answer>", Verdict::Correct);
+        check(wide, "100", "<answer>101.5</answer>", Verdict::Incorrect);
+        let near = NumericConfig { absolute: 0.5, ..NumericConfig::default() };
+        check(near, "0", "<answer>0.5</answer>", Verdict::Correct);
+    }
+
+    #[test]
+    fn units_and_percent() {
+        let unit = NumericConfig { unit: Some("cm".into()), ..NumericConfig::default() };
+        check(unit.clone(), "5", "<answer>5 cm</answer>", Verdict::Correct);
+        check(unit, "5", "<answer>5 kg</answer>", Verdict::Incorrect);
+        let same = NumericConfig { percent: PercentPolicy::Same, ..NumericConfig::default() };
+        check(same.clone(), "25", "<answer>25%</answer>", Verdict::Incorrect);
+        check(same, "0.25", "<answer>25%</answer>", Verdict::Correct);
+    }
+
+    #[test]
+    fn bad_settings() {
+        for relative in [-1.0, f64::NAN, f64::INFINITY] {
+            assert!(Numeric::new(NumericConfig { relative, ..NumericConfig::default() }).is_err());
+        }
+    }
+}

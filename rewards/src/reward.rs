@@ -1,0 +1,298 @@
+//! The [`Reward`] trait, its [`Outcome`], and scoring a batch.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::task::{Response, Task};
+
+/// How a response was judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Right: full score.
+    Correct,
+    /// Wrong: an answer was found and it is not the reference.
+    Incorrect,
+    /// Something between.
+    Partial,
+    /// Nothing usable was extracted: score 0.
+    NoAnswer,
+    /// Conflicting or hedged answers: score 0.
+    Ambiguous,
+    /// The task cannot be judged (bad reference, or a budget ran out on it): no score, masked out of its group.
+    Unverifiable,
+    /// The reward itself broke: no score, counted, masked out of its group.
+    Error,
+}
+
+impl Verdict {
+    /// Whether an outcome with this verdict has no score.
+    pub fn is_masked(self) -> bool {
+        matches!(self, Self::Unverifiable | Self::Error)
+    }
+}
+
+/// The judgement of one response.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Outcome {
+    /// Finite, or none when masked. In [0, 1] for every verifier; `length` lies in [-1, 0]; a weighted sum lies
+    /// wherever its weights put it.
+    pub score: Option<f64>,
+    /// How it was judged.
+    pub verdict: Verdict,
+    /// The span of the response taken as the answer, as written.
+    pub extracted: Option<String>,
+    /// The reference in canonical form.
+    pub gold: Option<String>,
+    /// The extracted answer in canonical form.
+    pub prediction: Option<String>,
+    /// The rule that extracted and the rule that decided, as `boxed/rational`.
+    pub method: String,
+    /// One sentence for people.
+    pub reason: String,
+    /// The parts of a composition with their raw scores; empty for a single verifier.
+    pub parts: Vec<Part>,
+    /// Work spent, in steps of the verifier (tokens, nodes, comparisons); the same on every machine.
+    pub work: u64,
+}
+
+/// One term of a composition.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Part {
+    /// Name of the term; unique within its composition.
+    pub name: String,
+    /// Factor of the raw score in the total; 0 makes it a metric. 1 where the composition has no weights.
+    pub weight: f64,
+    /// Raw score before the weight; none when masked or not evaluated.
+    pub score: Option<f64>,
+    /// Verdict of this term alone.
+    pub verdict: Verdict,
+    /// Span this term took as the answer.
+    pub extracted: Option<String>,
+    /// Rule that decided.
+    pub method: String,
+    /// One sentence for people.
+    pub reason: String,
+    /// Parts of this term where it is a composition itself.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Part>,
+}
+
+impl Outcome {
+    /// An outcome with the score that belongs to its verdict: 1 for correct, none when masked, 0 otherwise.
+    pub fn of(verdict: Verdict, method: impl Into<String>, reason: impl Into<String>) -> Self {
+        let score = match verdict {
+            Verdict::Correct => Some(1.0),
+            v if v.is_masked() => None,
+            _ => Some(0.0),
+        };
+        Self {
+            score,
+            verdict,
+            extracted: None,
+            gold: None,
+            prediction: None,
+            method: method.into(),
+            reason: reason.into(),
+            parts: Vec::new(),
+            work: 0,
+        }
+    }
+
+    /// An outcome from a score in [0, 1]: correct at 1, incorrect at 0, partial between; an error when not finite.
+    pub fn graded(score: f64, method: impl Into<String>, reason: impl Into<String>) -> Self {
+        if !score.is_finite() {
+            return Self::of(Verdict::Error, method, format!("score {score} is not finite"));
+        }
+        let verdict = match score {
+            s if s >= 1.0 => Verdict::Correct,
+            s if s <= 0.0 => Verdict::Incorrect,
+            _ => Verdict::Partial,
+        };
+        Self { score: Some(score), ..Self::of(verdict, method, reason) }
+    }
+
+    /// The same outcome with the extracted span.
+    pub fn with_extracted(mut self, span: impl Into<String>) -> Self {
+        self.extracted = Some(span.into());
+        self
+    }
+
+    /// The same outcome with the canonical reference.
+    pub fn with_gold(mut self, gold: impl Into<String>) -> Self {
+        self.gold = Some(gold.into());
+        self
+    }
+
+    /// The same outcome with the canonical prediction.
+    pub fn with_prediction(mut self, prediction: impl Into<String>) -> Self {
+        self.prediction = Some(prediction.into());
+        self
+    }
+
+    pub(crate) fn with_work(mut self, work: u64) -> Self {
+        self.work = work;
+        self
+    }
+}
+
+/// The reward itself broke; becomes [`Verdict::Error`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RewardError {
+    /// The reward could not give an outcome.
+    #[error("reward {reward} failed: {reason}")]
+    Failed {
+        /// Name of the reward.
+        reward: String,
+        /// What happened.
+        reason: String,
+    },
+}
+
+/// A task that a reward cannot judge, found when it is loaded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TaskError {
+    /// The reference lacks a field.
+    #[error("reward {reward} needs reference.{field}")]
+    MissingField {
+        /// Name of the reward.
+        reward: String,
+        /// The absent field.
+        field: &'static str,
+    },
+    /// The reference is there but cannot be used.
+    #[error("reward {reward} cannot use the reference {gold:?}: {reason}")]
+    BadGold {
+        /// Name of the reward.
+        reward: String,
+        /// The reference as given.
+        gold: String,
+        /// Why not.
+        reason: String,
+    },
+}
+
+/// Judges responses. Implementations are pure: the same task and response give the same outcome.
+pub trait Reward: Send + Sync {
+    /// Metric key, `reward/<name>/mean`; lower-case snake.
+    fn name(&self) -> &str;
+
+    /// Judges one response.
+    ///
+    /// # Errors
+    /// When the reward itself broke. Wrong, missing and unjudgeable answers are outcomes, not errors.
+    fn score(&self, task: &Task, response: Response<'_>) -> Result<Outcome, RewardError>;
+
+    /// The reference as a well-formed response that this reward accepts, for self-checks. None where there is none.
+    fn gold(&self, _task: &Task) -> Option<String> {
+        None
+    }
+
+    /// Whether the task can be judged; called once when tasks are loaded.
+    ///
+    /// # Errors
+    /// When the reference is absent or does not parse.
+    fn check_task(&self, _task: &Task) -> Result<(), TaskError> {
+        Ok(())
+    }
+}
+
+/// A closure with a name; made by [`reward_fn`].
+pub struct FnReward<F> {
+    name: String,
+    score: F,
+}
+
+/// A reward from a closure. A result that is not finite, or a panic, is a [`Verdict::Error`], never 0.
+///
+/// ```
+/// use rlvr_rewards::{Response, Reward, Task, reward_fn, score_one};
+/// let short = reward_fn("short", |_task: &Task, r: Response<'_>| if r.text.len() < 10 { 1.0 } else { 0.0 });
+/// assert_eq!(score_one(&short, &Task::default(), Response::new("hi")).score, Some(1.0));
+/// ```
+pub fn reward_fn<F>(name: impl Into<String>, score: F) -> FnReward<F>
+where
+    F: Fn(&Task, Response<'_>) -> f64 + Send + Sync,
+{
+    FnReward { name: name.into(), score }
+}
+
+impl<F> Reward for FnReward<F>
+where
+    F: Fn(&Task, Response<'_>) -> f64 + Send + Sync,
+{
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn score(&self, task: &Task, response: Response<'_>) -> Result<Outcome, RewardError> {
+        Ok(Outcome::graded((self.score)(task, response), "closure", "score of a closure"))
+    }
+}
+
+/// Judges one response; an `Err`, a panic or a score that is not finite becomes a [`Verdict::Error`] outcome.
+pub fn score_one(reward: &dyn Reward, task: &Task, response: Response<'_>) -> Outcome {
+    match catch_unwind(AssertUnwindSafe(|| reward.score(task, response))) {
+        Ok(Ok(outcome)) => match outcome.score {
+            Some(s) if !s.is_finite() => {
+                Outcome::of(Verdict::Error, reward.name(), format!("score {s} is not finite"))
+            }
+            _ => outcome,
+        },
+        Ok(Err(error)) => Outcome::of(Verdict::Error, reward.name(), error.to_string()),
+        Err(panic) => {
+            let message = (panic.downcast_ref::<&str>().map(|s| (*s).to_string()))
+                .or_else(|| panic.downcast_ref::<String>().cloned())
+                .unwrap_or_else(|| "unknown".to_string());
+            Outcome::of(Verdict::Error, reward.name(), format!("panicked: {message}"))
+        }
+    }
+}
+
+/// Judges a batch on all cores: one outcome an item, same order; a broken item never touches another.
+pub fn score_batch(reward: &dyn Reward, items: &[(&Task, Response<'_>)]) -> Vec<Outcome> {
+    items.par_iter().map(|(task, response)| score_one(reward, task, *response)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Broken;
+    impl Reward for Broken {
+        fn name(&self) -> &str {
+            "broken"
+        }
+        fn score(&self, _: &Task, _: Response<'_>) -> Result<Outcome, RewardError> {
+            Err(RewardError::Failed { reward: "broken".into(), reason: "on purpose".into() })
+        }
+    }
+
+    #[test]
+    fn broken_rewards_are_errors_and_never_zero() {
+        let task = Task::default();
+        let panics = reward_fn("panics", |_: &Task, _: Response<'_>| panic!("on purpose"));
+        let nan = reward_fn("nan", |_: &Task, _: Response<'_>| f64::NAN);
+        for reward in [&Broken as &dyn Reward, &panics, &nan] {
+            let outcome = score_one(reward, &task, Response::new(""));
+            assert_eq!((outcome.score, outcome.verdict), (None, Verdict::Error), "{}", reward.name());
+        }
+    }
+
+    #[test]
+    fn a_batch_keeps_its_order_around_a_panic() {
+        let reward = reward_fn("len", |_: &Task, r: Response<'_>| {
+            assert_ne!(r.text, "xxx");
+            r.text.len() as f64 / 10.0
+        });
+        let task = Task::default();
+        let texts = ["", "x", "xx", "xxx", "xxxx"];
+        let items: Vec<_> = texts.iter().map(|t| (&task, Response::new(t))).collect();
+        let scores: Vec<_> = score_batch(&reward, &items).iter().map(|o| o.score).collect();
+        assert_eq!(scores, [Some(0.0), Some(0.1), Some(0.2), None, Some(0.4)]);
+    }
+}

@@ -1,0 +1,113 @@
+//! Text normalisation and the small patterns that several verifiers share.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+use unicode_normalization::UnicodeNormalization;
+
+/// A built-in pattern; a mistake in one is a programming error that the tests meet first.
+pub(crate) fn fixed(pattern: &str) -> Regex {
+    Regex::new(pattern).unwrap_or_else(|e| panic!("built-in pattern: {e}"))
+}
+
+/// The last `bytes` bytes of `text`, cut at a character boundary.
+pub fn tail(text: &str, bytes: usize) -> &str {
+    let mut start = text.len().saturating_sub(bytes);
+    while !text.is_char_boundary(start) {
+        start += 1;
+    }
+    &text[start..]
+}
+
+/// The first `bytes` bytes of `text`, cut at a character boundary.
+pub fn head(text: &str, bytes: usize) -> &str {
+    let mut end = text.len().min(bytes);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+/// Comparison form of a short answer: NFKC, lower case, no Markdown or LaTeX wrapping, no punctuation around words, no
+/// leading article, single spaces. Signs, decimal points and everything inside a word stay.
+pub fn normalise(text: &str) -> String {
+    static WRAP: LazyLock<Regex> = LazyLock::new(|| {
+        fixed(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|boxed|operatorname)\s*\{")
+    });
+    let unwrapped = WRAP.replace_all(text, "{");
+    let folded: String = unwrapped.nfkc().collect::<String>().to_lowercase();
+    let cleaned: String = (folded.chars())
+        .map(|c| match c {
+            '$' | '{' | '}' | '\\' | '*' | '`' | '"' | '“' | '”' | '_' | '~' => ' ',
+            '’' | '‘' => '\'',
+            '−' | '–' | '—' => '-',
+            c => c,
+        })
+        .collect();
+    let trim = |w: &str| -> String {
+        let left = w.trim_start_matches([',', ';', ':', '!', '?', '\'', '(', '[', '。', '，']);
+        left.trim_end_matches(['.', ',', ';', ':', '!', '?', '\'', ')', ']', '。', '，']).to_string()
+    };
+    let mut words: Vec<String> = cleaned.split_whitespace().map(trim).filter(|w| !w.is_empty()).collect();
+    if words.len() > 1 && matches!(&*words[0], "the" | "a" | "an") {
+        words.remove(0);
+    }
+    words.join(" ")
+}
+
+/// Whether an answer is only a guess or leaves several answers open.
+pub fn is_hedged(text: &str) -> bool {
+    static HEDGE: LazyLock<Regex> = LazyLock::new(|| {
+        fixed(
+            r"(?i)\b(?:either|maybe|perhaps|possibly|probably|might|could be|may be|not sure|unsure|uncertain|i guess|i think it'?s|hard to (?:say|tell)|any of|one of)\b|\?",
+        )
+    });
+    HEDGE.is_match(text)
+}
+
+/// Whether a clause denies what follows: "not 42", "isn't 42", "cannot be 42".
+pub fn is_negated(text: &str) -> bool {
+    static NEGATION: LazyLock<Regex> = LazyLock::new(|| {
+        fixed(
+            r"(?i)^[\s$*(\\\[]*(?:definitely |certainly |clearly )?(?:not|never|isn't|anything but|neither)\b",
+        )
+    });
+    NEGATION.is_match(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn normalisation() {
+        let check = |a: &str, b: &str| assert_eq!(normalise(a), b, "{a:?}");
+        check(" The  Mitral Valve. ", "mitral valve");
+        check("**Paris**", "paris");
+        check("$\\text{Evelyn}$", "evelyn");
+        check("Ｐａｒｉｓ", "paris");
+        check("-3.5", "-3.5");
+        check("−3.5.", "-3.5");
+        check("(Paris)", "paris");
+        check("the", "the");
+        check("", "");
+    }
+
+    #[test]
+    fn cuts_keep_characters_whole() {
+        assert_eq!(tail("aé", 1), "");
+        assert_eq!(tail("aé", 2), "é");
+        assert_eq!(head("éa", 1), "");
+        assert_eq!(head("éa", 9), "éa");
+    }
+
+    #[test]
+    fn hedges_and_negations() {
+        for hedged in ["probably 42", "either 4 or 5", "42?"] {
+            assert!(is_hedged(hedged), "{hedged}");
+        }
+        assert!(!is_hedged("42"));
+        assert!(is_negated("not 42"));
+        assert!(!is_negated("42, not 43"));
+    }
+}
