@@ -22,6 +22,32 @@ pub enum Error {
     /// The file system refused.
     #[error(transparent)]
     Io(#[from] IoError),
+    /// The policy's files cannot be used.
+    #[error(transparent)]
+    Policy(#[from] rlvr_policies::PolicyError),
+    /// Generation failed.
+    #[error(transparent)]
+    Rollout(#[from] rlvr_rollout::RolloutError),
+    /// The loss met numbers that it cannot use.
+    #[error(transparent)]
+    Loss(#[from] crate::grpo::LossError),
+    /// Something that the run needs is not there or makes no sense.
+    #[error("{what}")]
+    Unusable {
+        /// What, with a hint.
+        what: String,
+    },
+    /// Training cannot go on.
+    #[error("step {step}: {what}")]
+    Training {
+        /// Step of the run.
+        step: u64,
+        /// What happened, with a hint.
+        what: String,
+    },
+    /// The run was asked to stop.
+    #[error("interrupted")]
+    Interrupted,
     /// The run directory already holds something.
     #[error(
         "{} is not empty: continue it with --resume, replace what it holds with --force, or choose another --out", path.display()

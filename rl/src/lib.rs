@@ -10,14 +10,13 @@ pub mod jsonl_log;
 pub mod log;
 pub mod metrics;
 pub mod optim;
+pub mod policy;
 pub mod random;
 pub mod rollouts_file;
 pub mod run_dir;
 pub mod schedule;
 pub mod stats;
 pub mod tensor_file;
-// Stand-ins for types of crates written elsewhere; goes when they land.
-mod stub;
 
 pub use error::Error;
 pub use {rlvr_policies as policies, rlvr_rewards as rewards, rlvr_rollout as rollout};

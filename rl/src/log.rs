@@ -14,7 +14,7 @@ use crate::error::IoError;
 use crate::jsonl_log::JsonlLog;
 use crate::metrics::MetricsRow;
 use crate::random;
-use crate::stub::Outcome;
+use rlvr_rewards::Outcome;
 
 /// Name of the file with a row a step.
 pub const METRICS_FILE: &str = "metrics.jsonl";
@@ -369,7 +369,7 @@ impl Histogram {
 mod tests {
     use super::*;
     use crate::metrics;
-    use crate::stub::Verdict;
+    use rlvr_rewards::Verdict;
 
     fn step(log: &mut RunLog, step: u64) {
         let mut row = MetricsRow::new(step, "grpo");

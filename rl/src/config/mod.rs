@@ -22,7 +22,8 @@ pub use load::ConfigError;
 pub use stage::{GrpoConfig, OptimConfig, ReferenceFrom, RolloutsConfig, SftConfig, StageConfig};
 pub use validate::Problem;
 
-use crate::stub::{RewardConfig, SamplingParams};
+use rlvr_rewards::RewardConfig;
+use rlvr_rollout::SamplingParams;
 
 /// A whole run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

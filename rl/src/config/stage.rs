@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::stub::{LongPrompt, LossConfig, SamplingParams, ScheduleConfig, ScheduleKind};
+use crate::grpo::LossConfig;
+use crate::schedule::{ScheduleConfig, ScheduleKind};
+use rlvr_rollout::{LongPrompt, SamplingParams};
 
 /// One stage of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

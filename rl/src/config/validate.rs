@@ -7,7 +7,7 @@ use super::{
     DataConfig, DeviceConfig, Dtype, EvalConfig, GrpoConfig, OptimConfig, RunConfig, SftConfig, StageConfig,
 };
 use crate::data::Split;
-use crate::stub::{RolloutError, SamplingParams};
+use rlvr_rollout::{RolloutError, SamplingParams};
 
 /// Something wrong with a config.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use super::{DataError, Entry, SHUFFLE_STREAM, Split, check_heldout, messages};
 use crate::config::validate::Checks;
 use crate::error::IoError;
 use crate::random;
-use crate::stub::{Message, Task};
+use rlvr_rewards::{Message, Task};
 
 /// `kind = "jsonl"`. Strings marked *template* are minijinja over the row's fields, with Python's string methods.
 ///

@@ -17,7 +17,7 @@ pub use jsonl::{JsonlConfig, MessageTemplate, PromptTemplate};
 use crate::config::validate::Checks;
 use crate::error::IoError;
 use crate::random;
-use crate::stub::{Message, Task};
+use rlvr_rewards::{Message, Task};
 
 /// `[data.NAME]`: where tasks come from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,0 +1,205 @@
+//! A policy as the loop uses it: the decoder with its tokenizer and chat template, and where they come from.
+use crate::config::{ChatTemplate as TemplateChoice, PolicyConfig, TinyConfig};
+use crate::error::Error;
+use burn::tensor::Device;
+use rlvr_policies::cache::Cache;
+use rlvr_policies::{
+    Architecture, ChatTemplate, Decoder, ModelConfig, PolicyAssets, PolicyError, PolicyFiles, RopeScaling, SaveDtype,
+    Tokenizer, save_hf,
+};
+use rlvr_rewards::Message;
+use rlvr_rollout::{CounterRng, DecodeModel, Prompt, RolloutError};
+use std::path::Path;
+
+/// A decoder with everything between text and token ids.
+#[derive(Debug)]
+pub struct Policy {
+    /// π_θ.
+    pub decoder: Decoder,
+    tokenizer: Tokenizer,
+    template: Option<ChatTemplate>,
+    eos_token_ids: Vec<u32>,
+    assets: PolicyAssets,
+}
+
+const PAD: &str = "<pad>";
+const EOS: &str = "<eos>";
+
+impl Policy {
+    /// Opens a Hugging Face folder, a GGUF file, a run directory or a hub id.
+    ///
+    /// # Errors
+    /// What [`PolicyFiles::open`] reports.
+    pub fn open(spec: &str, device: &Device) -> Result<Self, Error> {
+        let files = PolicyFiles::open(spec)?;
+        let decoder = Decoder::load(files.config, &*files.weights, device)?;
+        Ok(Self {
+            decoder,
+            tokenizer: files.tokenizer,
+            template: files.chat_template,
+            eos_token_ids: files.eos_token_ids,
+            assets: files.assets,
+        })
+    }
+
+    /// The built-in tiny policy: a character tokenizer and random weights from the seed.
+    ///
+    /// # Errors
+    /// An alphabet with a character twice.
+    pub fn tiny(config: &TinyConfig, seed: u64, device: &Device) -> Result<Self, Error> {
+        let tokenizer = Tokenizer::characters(&config.alphabet, &[PAD, EOS])?;
+        let (pad, eos) = (tokenizer.token_to_id(PAD), tokenizer.token_to_id(EOS));
+        let model = ModelConfig {
+            architecture: Architecture::Llama,
+            vocab_size: tokenizer.vocab_size(),
+            hidden_size: config.hidden,
+            intermediate_size: config.intermediate,
+            num_layers: config.layers,
+            num_heads: config.heads,
+            num_kv_heads: config.kv_heads,
+            head_dim: config.hidden / config.heads,
+            rms_norm_eps: 1e-5,
+            rope_theta: 10_000.0,
+            rope_scaling: RopeScaling::None,
+            max_position_embeddings: config.context,
+            attention_bias: false,
+            attention_output_bias: false,
+            qk_norm: false,
+            tie_word_embeddings: true,
+            bos_token_id: None,
+            eos_token_ids: eos.into_iter().collect(),
+            pad_token_id: pad,
+        };
+        // Steps from 1 are rollouts; step 0 of the generator initialises weights.
+        let normal = |param: usize, element: usize| {
+            CounterRng::new(seed, 0, param as u64, u64::MAX).normal(element as u64) as f32
+        };
+        let decoder = Decoder::random(model, device, normal);
+        let assets = PolicyAssets::new(&tokenizer, &[("eos_token", EOS), ("pad_token", PAD)], None)?;
+        Ok(Self { decoder, tokenizer, template: None, eos_token_ids: eos.into_iter().collect(), assets })
+    }
+
+    /// The policy that a run starts from.
+    ///
+    /// # Errors
+    /// As [`Self::open`] and [`Self::tiny`].
+    pub fn from_config(config: &PolicyConfig, seed: u64, device: &Device) -> Result<Self, Error> {
+        let mut policy = match (&config.tiny, &config.path) {
+            (Some(tiny), _) => Self::tiny(tiny, seed, device)?,
+            (None, Some(path)) => Self::open(path, device)?,
+            (None, None) => return Err(Error::Unusable { what: "the config names no policy".into() }),
+        };
+        if config.chat_template == TemplateChoice::Raw {
+            policy.template = None;
+        }
+        Ok(policy)
+    }
+
+    /// The same policy without its chat template: prompts are plain text.
+    #[must_use]
+    pub fn raw(mut self) -> Self {
+        self.template = None;
+        self
+    }
+
+    /// Token ids that end a completion.
+    pub fn eos_token_ids(&self) -> &[u32] {
+        &self.eos_token_ids
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// The prompt as text: by the chat template, or the messages' contents on separate lines.
+    ///
+    /// # Errors
+    /// What the template raises.
+    pub fn prompt_text(&self, messages: &[Message]) -> Result<String, Error> {
+        match &self.template {
+            Some(template) => Ok(template.render(messages, true)?),
+            None => Ok(messages.iter().map(|m| m.content.as_str()).collect::<Vec<_>>().join("\n")),
+        }
+    }
+
+    /// The token ids of a prompt, the template's generation prefix included.
+    ///
+    /// # Errors
+    /// A template that fails, a character that the tiny policy does not know, or a prompt without a token.
+    pub fn prompt(&self, messages: &[Message]) -> Result<Prompt, Error> {
+        let text = self.prompt_text(messages)?;
+        // A chat template writes the special tokens itself.
+        let token_ids = self.tokenizer.encode(&text, self.template.is_none())?;
+        if token_ids.is_empty() {
+            return Err(Error::Unusable { what: format!("prompt {text:?} has no tokens") });
+        }
+        Ok(Prompt { token_ids })
+    }
+
+    /// The token ids of a completion to learn: its text and the end token.
+    ///
+    /// # Errors
+    /// A character that the tiny policy does not know.
+    pub fn completion(&self, text: &str) -> Result<Vec<u32>, Error> {
+        let mut ids = self.tokenizer.encode(text, false)?;
+        ids.extend(self.end_token());
+        Ok(ids)
+    }
+
+    /// The end token that completions are taught with: the tokenizer's, or the first of the model's.
+    fn end_token(&self) -> Option<u32> {
+        let named = self.assets.tokenizer_config.get("eos_token");
+        let named = named.and_then(|t| t.as_str().or_else(|| t.get("content")?.as_str()));
+        named.and_then(|t| self.tokenizer.token_to_id(t)).or_else(|| self.eos_token_ids.first().copied())
+    }
+
+    /// Text of a completion, special tokens left out.
+    ///
+    /// # Errors
+    /// Whatever the tokenizer reports.
+    pub fn text(&self, token_ids: &[u32]) -> Result<String, Error> {
+        Ok(self.tokenizer.decode(token_ids, true)?)
+    }
+
+    /// Writes a Hugging Face folder that transformers loads.
+    ///
+    /// # Errors
+    /// An unwritable folder.
+    pub fn save(&self, dir: &Path) -> Result<(), PolicyError> {
+        // One parameter is made of several tensors that are asked for in another order: keep the last one taken apart.
+        let mut parts: std::collections::HashMap<String, rlvr_policies::HostTensor> = self.decoder.hf_tensors().collect();
+        let load = |name: &str| {
+            parts.remove(name).ok_or_else(|| PolicyError::MissingTensor { path: dir.into(), name: name.into() })
+        };
+        save_hf(dir, self.decoder.config(), load, SaveDtype::F32, &self.assets)
+    }
+}
+
+/// A decoder as the rollout engine sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Sampler<'a>(pub &'a Decoder);
+
+impl DecodeModel for Sampler<'_> {
+    type Cache = Cache;
+
+    fn vocab_size(&self) -> usize {
+        self.0.config().vocab_size
+    }
+
+    fn context_len(&self) -> usize {
+        self.0.config().max_position_embeddings
+    }
+
+    fn cache(&self, starts: &[usize], capacity: usize) -> Cache {
+        self.0.cache(starts, capacity)
+    }
+
+    fn decode(&self, tokens: &[u32], _rows: usize, cache: &mut Cache) -> Result<Vec<f32>, RolloutError> {
+        Ok(self.0.decode(tokens, cache))
+    }
+
+    fn select_rows(&self, cache: Cache, indices: &[usize], capacity: usize) -> Cache {
+        cache.select_rows(self.0, indices, capacity)
+    }
+}
