@@ -27,7 +27,7 @@ pub trait DecodeModel {
     /// Appends T tokens to every row and returns the logits after the last one.
     ///
     /// # Shapes
-    /// `tokens` [B, T] row-major with B = `rows` (ids in padding slots are 0); returns [B, V] row-major, f32.
+    /// `tokens` `[B, T]` row-major with B = `rows` (ids in padding slots are 0); returns `[B, V]` row-major, f32.
     ///
     /// # Errors
     /// Whatever the model cannot do, as [`RolloutError::model`].

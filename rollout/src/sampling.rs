@@ -106,7 +106,7 @@ pub struct Sampled {
 /// part.
 ///
 /// # Shapes
-/// `logits` [V], any of them may be −∞.
+/// `logits` `[V]`, any of them may be −∞.
 ///
 /// # Errors
 /// Logits without a softmax.

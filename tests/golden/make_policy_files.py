@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Makes tests/golden/policy from tests/golden/models. Needs: pip install gguf transformers torch jinja2
+"""Makes tests/golden/policy from tests/golden/models. Needs: pip install gguf transformers torch jinja2 sentencepiece
 
 blocks.gguf / blocks.safetensors   random blocks of every quantised format, and what the package `gguf` makes of them
 tiny-llama.gguf, tiny-qwen2.gguf   the first layer of the tiny models as llama.cpp's converter writes it (q and k rows of
                                    llama permuted), with their tokenizers and templates in the metadata
 rope.json                          rotary frequencies by transformers for each kind of scaling
+spm.gguf, spm.json                 a small SentencePiece model as GGUF metadata, and what sentencepiece encodes
 chat.json                          a template that uses what real templates use, rendered by transformers
 """
 import json, pathlib, sys
@@ -182,7 +183,32 @@ def chat():
                                                "eos_token": tokenizer.eos_token, "cases": cases}, indent=1) + "\n")
 
 
+def spm():
+    import codecs, io, this
+    import sentencepiece
+    corpus = codecs.decode(this.s, "rot13").split("\n") * 4 + pathlib.Path(__file__).read_text().split("\n")
+    trained = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(corpus), model_writer=trained, model_type="bpe", vocab_size=600, byte_fallback=True,
+        normalization_rule_name="identity", remove_extra_whitespaces=False, split_digits=True,
+        allow_whitespace_only_pieces=True, character_coverage=0.98, minloglevel=2)
+    sp = sentencepiece.SentencePieceProcessor(model_proto=trained.getvalue())
+    n = sp.vocab_size()
+    kinds = [2 if sp.is_unknown(i) else 3 if sp.is_control(i) else 6 if sp.is_byte(i) else 1 for i in range(n)]
+    w = gguf.GGUFWriter(out / "spm.gguf", "llama")
+    w.add_tokenizer_model("llama"); w.add_tokenizer_pre("default")
+    w.add_token_list([sp.id_to_piece(i) for i in range(n)]); w.add_token_scores([sp.get_score(i) for i in range(n)])
+    w.add_token_types(kinds)
+    w.add_bos_token_id(sp.bos_id()); w.add_eos_token_id(sp.eos_id()); w.add_unk_token_id(sp.unk_id())
+    w.write_header_to_file(); w.write_kv_data_to_file(); w.close()
+    texts = [c["text"] for c in json.loads((here / "tiny-llama.json").read_text())["encode"] if "<|" not in c["text"]]
+    texts += [line for line in corpus[-120:] if line] + ["  two  spaces ", " \n \n", "x" * 50, "Beautiful is better than ugly."]
+    cases = [{"text": t, "ids": sp.encode(t), "decoded": sp.decode(sp.encode(t))} for t in texts]
+    (out / "spm.json").write_text(json.dumps({"bos": sp.bos_id(), "cases": cases}) + "\n")
+
+
 blocks()
+spm()
 model("tiny-llama", "llama", "llama-bpe")
 model("tiny-qwen2", "qwen2", "qwen2")
 rope()
