@@ -103,7 +103,7 @@ impl Model<'_> {
     }
 
     fn linear(&self, x: Tensor<3>, weight: usize, bias: Option<usize>) -> Tensor<3> {
-        let y = x.matmul(self.p(weight).unsqueeze::<3>());
+        let y = x.matmul(self.p(weight).transpose().unsqueeze::<3>());
         match bias {
             Some(b) => y + self.p(b).unsqueeze::<3>(),
             None => y,

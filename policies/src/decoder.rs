@@ -18,6 +18,7 @@ use crate::weights::{HostTensor, WeightSource};
 use burn::backend::Flex;
 use burn::tensor::{Device, Tensor, TensorData};
 use burn_flex::FlexTensor;
+use std::path::Path;
 use std::sync::Arc;
 
 /// How passes are computed.
@@ -271,8 +272,26 @@ impl Decoder {
         self.params[index] = Tensor::from_data(TensorData::new(values, shape), &self.device);
     }
 
-    /// All weights under their Hugging Face names and orientation.
-    pub fn hf_tensors(&self) -> impl Iterator<Item = (String, HostTensor)> + '_ {
-        self.layout.specs.iter().enumerate().flat_map(|(i, s)| s.to_hf(&self.param_values(i)))
+}
+
+/// The weights under their Hugging Face names, as they are saved.
+impl WeightSource for Decoder {
+    fn path(&self) -> &Path {
+        Path::new("the policy in memory")
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.layout.specs.iter().flat_map(|s| s.hf_names().map(str::to_owned)).collect()
+    }
+
+    fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        self.load(name).ok().map(|t| t.shape)
+    }
+
+    fn load(&self, name: &str) -> Result<HostTensor, PolicyError> {
+        let missing = || PolicyError::MissingTensor { path: self.path().into(), name: name.into() };
+        let spec = self.layout.specs.iter().position(|s| s.hf_names().any(|n| n == name)).ok_or_else(missing)?;
+        let parts = self.layout.specs[spec].to_hf(&self.param_values(spec));
+        parts.into_iter().find(|(n, _)| n == name).map(|(_, t)| t).ok_or_else(missing)
     }
 }

@@ -6,6 +6,7 @@ pub mod composed;
 pub mod config;
 pub mod decoder;
 pub mod error;
+mod gguf_tokenizer;
 pub mod gradients;
 pub mod host;
 pub mod hub;

@@ -1,7 +1,7 @@
 //! The parameters of a decoder: their order, names and shapes, and how they map to Hugging Face tensors.
 //!
-//! All are matrices here. Linear layers are `[in, out]` (Hugging Face files hold `[out, in]`), q/k/v and gate/up are
-//! fused side by side, vectors are `[1, n]`; embedding and head keep `[vocab, hidden]`.
+//! All are matrices here, row-major and in Hugging Face's orientation: linear layers `[out, in]` with q/k/v and gate/up
+//! fused one above the other, embedding and head `[vocab, hidden]`, vectors `[1, n]`.
 use crate::config::ModelConfig;
 use crate::error::PolicyError;
 use crate::weights::{HostTensor, WeightSource};
@@ -13,18 +13,14 @@ pub struct ParamSpec {
     pub name: String,
     /// Rows and columns.
     pub shape: [usize; 2],
-    /// The Hugging Face tensors that it is made of, side by side, with their widths.
+    /// The Hugging Face tensors that it is made of, one behind the other, with their rows (elements of a vector).
     parts: Vec<(String, usize)>,
     kind: Kind,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// Stored as in the file.
-    Table,
-    /// Transposed against the file.
-    Linear,
-    /// A vector.
+    Matrix,
     Vector,
 }
 
@@ -68,9 +64,9 @@ impl ParamLayout {
             specs.len() - 1
         };
         let (d, q, kv) = (c.hidden_size, c.num_heads * c.head_dim, c.num_kv_heads * c.head_dim);
-        let table = |name: &str| vec![(name.to_string(), d)];
+        let table = |name: &str| vec![(name.to_string(), c.vocab_size)];
         let embed =
-            push("embed".into(), [c.vocab_size, d], Kind::Table, table("model.embed_tokens.weight"));
+            push("embed".into(), [c.vocab_size, d], Kind::Matrix, table("model.embed_tokens.weight"));
         let layers = (0..c.num_layers)
             .map(|l| {
                 let hf = |suffix: &str, width: usize| (format!("model.layers.{l}.{suffix}"), width);
@@ -88,16 +84,16 @@ impl ParamLayout {
                 let o_bias = c.attention_output_bias.then(|| vector("o_bias", "self_attn.o_proj.bias", d));
                 let qkv_bias =
                     c.attention_bias.then(|| push(name("qkv_bias"), [1, q + 2 * kv], Kind::Vector, heads("bias")));
-                let qkv = push(name("qkv"), [d, q + 2 * kv], Kind::Linear, heads("weight"));
-                let o = push(name("o"), [q, d], Kind::Linear, vec![hf("self_attn.o_proj.weight", d)]);
+                let qkv = push(name("qkv"), [q + 2 * kv, d], Kind::Matrix, heads("weight"));
+                let o = push(name("o"), [d, q], Kind::Matrix, vec![hf("self_attn.o_proj.weight", d)]);
                 let i = c.intermediate_size;
                 let gate_up = push(
                     name("gate_up"),
-                    [d, 2 * i],
-                    Kind::Linear,
+                    [2 * i, d],
+                    Kind::Matrix,
                     vec![hf("mlp.gate_proj.weight", i), hf("mlp.up_proj.weight", i)],
                 );
-                let down = push(name("down"), [i, d], Kind::Linear, vec![hf("mlp.down_proj.weight", d)]);
+                let down = push(name("down"), [d, i], Kind::Matrix, vec![hf("mlp.down_proj.weight", d)]);
                 LayerIndex { input_norm, qkv, qkv_bias, q_norm, k_norm, o, o_bias, post_norm, gate_up, down }
             })
             .collect();
@@ -105,7 +101,7 @@ impl ParamLayout {
         let head = if c.tie_word_embeddings {
             embed
         } else {
-            push("head".into(), [c.vocab_size, d], Kind::Table, table("lm_head.weight"))
+            push("head".into(), [c.vocab_size, d], Kind::Matrix, table("lm_head.weight"))
         };
         Self { specs, embed, layers, norm, head }
     }
@@ -122,79 +118,46 @@ impl ParamSpec {
     /// # Errors
     /// If a tensor is missing or has another shape.
     pub fn load(&self, source: &dyn WeightSource) -> Result<Vec<f32>, PolicyError> {
-        let [rows, cols] = self.shape;
-        let mut out = vec![0f32; rows * cols];
-        let mut first = 0;
-        for (name, width) in &self.parts {
+        let mut out = Vec::with_capacity(self.shape[0] * self.shape[1]);
+        for (name, rows) in &self.parts {
             let tensor = source.load(name)?;
-            let want = self.hf_shape(*width);
-            if tensor.shape != want {
-                return Err(PolicyError::TensorShape {
-                    path: source.path().to_path_buf(),
-                    name: name.clone(),
-                    expected: want,
-                    found: tensor.shape,
-                });
+            let expected = self.hf_shape(*rows);
+            if tensor.shape != expected {
+                let path = source.path().to_path_buf();
+                return Err(PolicyError::TensorShape { path, name: name.clone(), expected, found: tensor.shape });
             }
-            match self.kind {
-                Kind::Table => out.copy_from_slice(&tensor.data),
-                Kind::Vector => out[first..first + width].copy_from_slice(&tensor.data),
-                Kind::Linear => transpose_into(&tensor.data, *width, rows, &mut out, cols, first),
-            }
-            first += width;
+            out.extend_from_slice(&tensor.data);
         }
         Ok(out)
     }
 
-    fn hf_shape(&self, width: usize) -> Vec<usize> {
+    fn hf_shape(&self, rows: usize) -> Vec<usize> {
         match self.kind {
-            Kind::Table => self.shape.to_vec(),
-            Kind::Linear => vec![width, self.shape[0]],
-            Kind::Vector => vec![width],
+            Kind::Matrix => vec![rows, self.shape[1]],
+            Kind::Vector => vec![rows],
         }
     }
 
     /// The Hugging Face tensors of a value of this parameter, `[rows · cols]` row-major.
     pub fn to_hf(&self, data: &[f32]) -> Vec<(String, HostTensor)> {
-        let [rows, cols] = self.shape;
-        let mut first = 0;
-        let mut out = Vec::with_capacity(self.parts.len());
-        for (name, width) in &self.parts {
-            let part = match self.kind {
-                Kind::Table => data.to_vec(),
-                Kind::Vector => data[first..first + width].to_vec(),
-                Kind::Linear => {
-                    let mut part = vec![0f32; rows * width];
-                    for o in 0..*width {
-                        for i in 0..rows {
-                            part[o * rows + i] = data[i * cols + first + o];
-                        }
-                    }
-                    part
-                }
-            };
-            out.push((name.clone(), HostTensor { shape: self.hf_shape(*width), data: part }));
-            first += width;
-        }
-        out
+        let width = if self.is_vector() { 1 } else { self.shape[1] };
+        let mut rest = data;
+        (self.parts.iter())
+            .map(|(name, rows)| {
+                let (part, behind) = rest.split_at(rows * width);
+                rest = behind;
+                (name.clone(), HostTensor { shape: self.hf_shape(*rows), data: part.to_vec() })
+            })
+            .collect()
+    }
+
+    /// Names of the Hugging Face tensors it is made of.
+    pub fn hf_names(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().map(|(name, _)| name.as_str())
     }
 
     /// True for norm weights and biases.
     pub fn is_vector(&self) -> bool {
         self.kind == Kind::Vector
-    }
-}
-
-/// Writes the transpose of `src [out, input]` into columns `first..` of `dst [input, dst_cols]`.
-fn transpose_into(src: &[f32], out: usize, input: usize, dst: &mut [f32], dst_cols: usize, first: usize) {
-    const TILE: usize = 16;
-    for i0 in (0..input).step_by(TILE) {
-        for o0 in (0..out).step_by(TILE) {
-            for i in i0..(i0 + TILE).min(input) {
-                for o in o0..(o0 + TILE).min(out) {
-                    dst[i * dst_cols + first + o] = src[o * input + i];
-                }
-            }
-        }
     }
 }

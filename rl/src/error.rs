@@ -91,8 +91,16 @@ impl Error {
             | Self::Data(_)
             | Self::RunDirNotEmpty { .. }
             | Self::NothingToResume { .. }
-            | Self::ResumeConfigDiffers { .. } => 2,
-            Self::Checkpoint(_) | Self::Io(_) | Self::RunDirLocked { .. } => 1,
+            | Self::ResumeConfigDiffers { .. }
+            | Self::Policy(_)
+            | Self::Unusable { .. } => 2,
+            Self::Checkpoint(_)
+            | Self::Io(_)
+            | Self::RunDirLocked { .. }
+            | Self::Rollout(_)
+            | Self::Loss(_)
+            | Self::Training { .. } => 1,
+            Self::Interrupted => 130,
         }
     }
 }

@@ -167,12 +167,7 @@ impl Policy {
     /// # Errors
     /// An unwritable folder.
     pub fn save(&self, dir: &Path) -> Result<(), PolicyError> {
-        // One parameter is made of several tensors that are asked for in another order: keep the last one taken apart.
-        let mut parts: std::collections::HashMap<String, rlvr_policies::HostTensor> = self.decoder.hf_tensors().collect();
-        let load = |name: &str| {
-            parts.remove(name).ok_or_else(|| PolicyError::MissingTensor { path: dir.into(), name: name.into() })
-        };
-        save_hf(dir, self.decoder.config(), load, SaveDtype::F32, &self.assets)
+        save_hf(dir, self.decoder.config(), &self.decoder, SaveDtype::F32, &self.assets)
     }
 }
 

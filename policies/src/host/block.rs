@@ -79,7 +79,7 @@ pub fn project(layer: &Layer, heads: &Heads, x: &[f32]) -> Vec<f32> {
     rms_norm(x, layer.input_norm, heads.eps, &mut h);
     let width = heads.qkv_width();
     let mut qkv = vec![0f32; n * width];
-    product(n, width, d, Mat::rows(&h, d), Mat::rows(layer.qkv, width), &mut qkv, Write::Set);
+    product(n, width, d, Mat::rows(&h, d), Mat::rows(layer.qkv, d).t(), &mut qkv, Write::Set);
     add_bias(&mut qkv, layer.qkv_bias);
     qkv
 }
@@ -90,17 +90,17 @@ pub fn finish(layer: &Layer, heads: &Heads, x: &mut Vec<f32>, attended: &[f32], 
     let d = layer.input_norm.len();
     let n = x.len() / d;
     let ow = heads.out_width();
-    product(n, d, ow, Mat::rows(attended, ow), Mat::rows(layer.o, d), x, Write::Add);
+    product(n, d, ow, Mat::rows(attended, ow), Mat::rows(layer.o, ow).t(), x, Write::Add);
     add_bias(x, layer.o_bias);
     let middle = keep.then(|| x.clone());
     let mut h = vec![0f32; n * d];
     rms_norm(x, layer.post_norm, heads.eps, &mut h);
     let width = layer.down.len() / d;
     let mut gate_up = vec![0f32; n * 2 * width];
-    product(n, 2 * width, d, Mat::rows(&h, d), Mat::rows(layer.gate_up, 2 * width), &mut gate_up, Write::Set);
+    product(n, 2 * width, d, Mat::rows(&h, d), Mat::rows(layer.gate_up, d).t(), &mut gate_up, Write::Set);
     let mut act = vec![0f32; n * width];
     swiglu(&gate_up, width, &mut act);
-    product(n, d, width, Mat::rows(&act, width), Mat::rows(layer.down, d), x, Write::Add);
+    product(n, d, width, Mat::rows(&act, width), Mat::rows(layer.down, width).t(), x, Write::Add);
     middle.map(|m| (m, gate_up))
 }
 
@@ -137,18 +137,18 @@ pub fn backward(
     // MLP
     let mut act = vec![0f32; n * width];
     swiglu(&gate_up, width, &mut act);
-    product(width, d, n, Mat::rows(&act, width).t(), Mat::rows(dx, d), &mut grads[index.down], Write::Add);
+    product(d, width, n, Mat::rows(dx, d).t(), Mat::rows(&act, width), &mut grads[index.down], Write::Add);
     let d_act = &mut act;
-    product(n, width, d, Mat::rows(dx, d), Mat::rows(layer.down, d).t(), d_act, Write::Set);
+    product(n, width, d, Mat::rows(dx, d), Mat::rows(layer.down, width), d_act, Write::Set);
     let mut d_gate_up = vec![0f32; n * 2 * width];
     swiglu_backward(&gate_up, width, d_act, &mut d_gate_up);
     drop(gate_up);
     let mut h = vec![0f32; n * d];
     rms_norm(&middle, layer.post_norm, eps, &mut h);
     let w2 = 2 * width;
-    product(d, w2, n, Mat::rows(&h, d).t(), Mat::rows(&d_gate_up, w2), &mut grads[index.gate_up], Write::Add);
+    product(w2, d, n, Mat::rows(&d_gate_up, w2).t(), Mat::rows(&h, d), &mut grads[index.gate_up], Write::Add);
     let dh = &mut h;
-    product(n, d, w2, Mat::rows(&d_gate_up, w2), Mat::rows(layer.gate_up, w2).t(), dh, Write::Set);
+    product(n, d, w2, Mat::rows(&d_gate_up, w2), Mat::rows(layer.gate_up, d), dh, Write::Set);
     rms_norm_backward(&middle, layer.post_norm, eps, dh, dx, &mut grads[index.post_norm]);
     drop((d_gate_up, middle));
 
@@ -156,9 +156,9 @@ pub fn backward(
     if let Some(bias) = index.o_bias {
         sum_rows(dx, &mut grads[bias]);
     }
-    product(ow, d, n, Mat::rows(&attended, ow).t(), Mat::rows(dx, d), &mut grads[index.o], Write::Add);
+    product(d, ow, n, Mat::rows(dx, d).t(), Mat::rows(&attended, ow), &mut grads[index.o], Write::Add);
     let mut d_attended = attended;
-    product(n, ow, d, Mat::rows(dx, d), Mat::rows(layer.o, d).t(), &mut d_attended, Write::Set);
+    product(n, ow, d, Mat::rows(dx, d), Mat::rows(layer.o, ow), &mut d_attended, Write::Set);
     let qw = heads.qkv_width();
     let mut d_qkv = vec![0f32; n * qw];
     let (dq_norm, dk_norm) = attention::backward(&layer.context(heads, rope), batch, &qkv, &d_attended, &mut d_qkv);
@@ -172,7 +172,7 @@ pub fn backward(
     }
     let h = dh;
     rms_norm(&input, layer.input_norm, eps, h);
-    product(d, qw, n, Mat::rows(h, d).t(), Mat::rows(&d_qkv, qw), &mut grads[index.qkv], Write::Add);
-    product(n, d, qw, Mat::rows(&d_qkv, qw), Mat::rows(layer.qkv, qw).t(), h, Write::Set);
+    product(qw, d, n, Mat::rows(&d_qkv, qw).t(), Mat::rows(h, d), &mut grads[index.qkv], Write::Add);
+    product(n, d, qw, Mat::rows(&d_qkv, qw), Mat::rows(layer.qkv, d), h, Write::Set);
     rms_norm_backward(&input, layer.input_norm, eps, h, dx, &mut grads[index.input_norm]);
 }

@@ -1,0 +1,147 @@
+//! A look at a few rollouts before the first step: can anything be learned here?
+use crate::error::Error;
+use crate::trainer::Judgement;
+use rlvr_rewards::Verdict;
+
+/// What the pre-flight saw.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PreflightReport {
+    /// Prompts sampled.
+    pub prompts: usize,
+    /// Completions a prompt.
+    pub group_size: usize,
+    /// Share of completions cut off at `max_tokens`.
+    pub truncated_frac: f64,
+    /// Share of groups whose rewards are all equal.
+    pub no_signal_frac: f64,
+    /// Share of completions from which no answer could be extracted.
+    pub no_answer_frac: f64,
+    /// Share of completions that the reward could not judge or broke on.
+    pub masked_frac: f64,
+    /// Mean reward of the judged ones.
+    pub reward_mean: f64,
+    /// Whether any completion ended by an end token or stop string.
+    pub eos_seen: bool,
+    /// Estimated peak memory of a training step, in MiB.
+    pub memory_mb: f64,
+    /// Memory that is free now, in MiB, if known.
+    pub available_mb: Option<f64>,
+    /// What is wrong, with the fix; empty if all is well.
+    pub warnings: Vec<String>,
+    /// Why nothing can be learned, with the fix; the run is refused unless told otherwise.
+    pub blockers: Vec<String>,
+}
+
+impl PreflightReport {
+    /// Judges sampled groups. `memory_mb` is the estimate for a training step.
+    pub fn new(groups: &[Vec<Judgement>], max_tokens: usize, memory_mb: f64, kl_in_loss: bool) -> Self {
+        let all: Vec<&Judgement> = groups.iter().flatten().collect();
+        let share = |f: &dyn Fn(&Judgement) -> bool| all.iter().filter(|j| f(j)).count() as f64 / all.len().max(1) as f64;
+        let rewards: Vec<f64> = all.iter().filter_map(|j| j.reward).collect();
+        let silent = groups.iter().filter(|g| {
+            let rewards: Vec<Option<f64>> = g.iter().map(|j| j.reward).collect();
+            !crate::grpo::has_signal(&rewards)
+        });
+        let mut report = Self {
+            prompts: groups.len(),
+            group_size: groups.iter().map(Vec::len).max().unwrap_or(0),
+            truncated_frac: share(&|j| j.truncated),
+            no_signal_frac: silent.count() as f64 / groups.len().max(1) as f64,
+            no_answer_frac: share(&|j| j.outcome.verdict == Verdict::NoAnswer || part_without_answer(j)),
+            masked_frac: share(&|j| j.reward.is_none()),
+            reward_mean: rewards.iter().sum::<f64>() / rewards.len().max(1) as f64,
+            eos_seen: all.iter().any(|j| !j.truncated),
+            memory_mb,
+            available_mb: available_mb(),
+            warnings: Vec::new(),
+            blockers: Vec::new(),
+        };
+        report.judge(&all, max_tokens, kl_in_loss);
+        report
+    }
+
+    fn judge(&mut self, all: &[&Judgement], max_tokens: usize, kl_in_loss: bool) {
+        let percent = |x: f64| format!("{:.0} %", 100.0 * x);
+        if all.is_empty() {
+            return;
+        }
+        if self.masked_frac >= 1.0 {
+            let reason = all.first().map_or("", |j| j.outcome.reason.as_str());
+            self.blockers.push(format!(
+                "no completion could be judged ({reason}): check the reward and the tasks' `reference`"
+            ));
+        } else if self.masked_frac > 0.0 {
+            self.warnings.push(format!("{} of the completions could not be judged", percent(self.masked_frac)));
+        }
+        if !self.eos_seen {
+            self.blockers.push(format!(
+                "no completion ended within {max_tokens} tokens, so none can be answered in full: raise \
+                 sampling.max_tokens, or check that the policy knows its end token (warm it up with an sft stage)"
+            ));
+        } else if self.truncated_frac > 0.5 {
+            self.warnings.push(format!(
+                "{} of the completions are cut off at {max_tokens} tokens: raise sampling.max_tokens",
+                percent(self.truncated_frac)
+            ));
+        }
+        if self.no_signal_frac >= 1.0 && self.masked_frac < 1.0 {
+            let (what, fix) = if self.reward_mean > 0.0 {
+                ("the same reward", "use harder tasks, a higher temperature or a graded reward")
+            } else {
+                (
+                    "no reward at all",
+                    "use easier tasks, a graded format reward, or a supervised warm-up stage that makes the format reachable",
+                )
+            };
+            let text = format!("every group has {what} for all its completions, so there is nothing to compare: {fix}");
+            // A KL penalty alone still moves the policy, but towards nothing new.
+            self.blockers.push(if kl_in_loss { format!("{text} (only the KL penalty would train)") } else { text });
+        } else if self.no_signal_frac > 0.5 {
+            self.warnings.push(format!(
+                "{} of the groups have the same reward for all completions and teach nothing",
+                percent(self.no_signal_frac)
+            ));
+        }
+        if self.no_answer_frac > 0.5 {
+            self.warnings.push(format!(
+                "no answer can be extracted from {} of the completions: say in the prompt how to answer, or warm up \
+                 with an sft stage",
+                percent(self.no_answer_frac)
+            ));
+        }
+        if let Some(free) = self.available_mb
+            && self.memory_mb > 0.9 * free
+        {
+            self.warnings.push(format!(
+                "a training step may need {:.0} MiB and {free:.0} MiB are free: lower micro_batch",
+                self.memory_mb
+            ));
+        }
+    }
+
+    /// The error for a run that cannot learn.
+    ///
+    /// # Errors
+    /// When there are blockers.
+    pub fn refuse(&self) -> Result<(), Error> {
+        if self.blockers.is_empty() {
+            return Ok(());
+        }
+        let what = format!(
+            "pre-flight: {}\n(to train all the same, set preflight.refuse = false)",
+            self.blockers.join("\npre-flight: ")
+        );
+        Err(Error::Unusable { what })
+    }
+}
+
+fn part_without_answer(judgement: &Judgement) -> bool {
+    judgement.outcome.parts.iter().any(|p| p.verdict == Verdict::NoAnswer)
+}
+
+/// Memory that can still be taken, in MiB.
+pub fn available_mb() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find(|l| l.starts_with("MemAvailable:"))?;
+    line.split_whitespace().nth(1)?.parse::<f64>().ok().map(|kb| kb / 1024.0)
+}
