@@ -216,6 +216,7 @@ impl ModelConfig {
             config.limit_context(window, path);
         }
         config.check(&keys)?;
+        config.drop_foreign_tokens(path);
         Ok(config)
     }
 
@@ -241,16 +242,26 @@ impl ModelConfig {
         if !self.head_dim.is_multiple_of(2) {
             return Err(keys.wrong("head_dim", &format!("= {} is odd", self.head_dim)));
         }
-        for (key, ids) in [
-            ("bos_token_id", self.bos_token_id.as_slice()),
-            ("eos_token_id", self.eos_token_ids.as_slice()),
-            ("pad_token_id", self.pad_token_id.as_slice()),
-        ] {
-            if let Some(id) = ids.iter().find(|id| **id as usize >= self.vocab_size) {
-                return Err(keys.wrong(key, &format!("= {id} is not below vocab_size = {}", self.vocab_size)));
-            }
-        }
         Ok(())
+    }
+
+    /// Drops token ids that the model has no row for: some published configs name a padding token that only their
+    /// tokenizer knows.
+    fn drop_foreign_tokens(&mut self, path: &Path) {
+        let vocab_size = self.vocab_size;
+        let known = |id: &u32| {
+            let known = (*id as usize) < vocab_size;
+            if !known {
+                tracing::warn!(
+                    "{}: token id {id} is not below vocab_size = {vocab_size}: ignored",
+                    path.display()
+                );
+            }
+            known
+        };
+        self.bos_token_id = self.bos_token_id.filter(known);
+        self.pad_token_id = self.pad_token_id.filter(known);
+        self.eos_token_ids.retain(known);
     }
 
     /// Query heads that share one key and value head.
@@ -339,11 +350,12 @@ pub(crate) fn token_ids_json(ids: &[u32]) -> Value {
     }
 }
 
-/// `eos_token_id` and its like: absent, null, a number, or a list.
+/// `eos_token_id` and its like: absent, null, a number, or a list; −1 means none.
 pub(crate) fn token_ids(map: &Map<String, Value>, key: &str) -> Option<Vec<u32>> {
     let one = |v: &Value| v.as_u64().and_then(|id| u32::try_from(id).ok());
     match map.get(key) {
         None | Some(Value::Null) => Some(Vec::new()),
+        Some(Value::Number(n)) if n.as_i64() == Some(-1) => Some(Vec::new()),
         Some(Value::Array(ids)) => ids.iter().map(one).collect(),
         Some(id) => one(id).map(|id| vec![id]),
     }
@@ -544,6 +556,9 @@ mod tests {
         assert_eq!(parse(&with(json!({"model_type": "qwen3"}))).unwrap().head_dim, 128);
         let ids = parse(&with(json!({"eos_token_id": [3, 4], "head_dim": null}))).unwrap();
         assert_eq!((ids.eos_token_ids.as_slice(), ids.head_dim), (&[3u32, 4][..], 16));
+        let ids =
+            parse(&with(json!({"eos_token_id": [3, 32], "bos_token_id": 31, "pad_token_id": -1}))).unwrap();
+        assert_eq!((ids.bos_token_id, ids.eos_token_ids, ids.pad_token_id), (Some(31), vec![3], None));
     }
 
     #[test]
@@ -616,7 +631,6 @@ mod tests {
             (json!({"rope_parameters": {"full_attention": {"rope_type": "default"}}}), "`rope_parameters`"),
             (json!({"rope_scaling": {"type": "linear"}}), "`rope_scaling.factor` is missing"),
             (json!({"partial_rotary_factor": 0.5}), "`partial_rotary_factor`"),
-            (json!({"eos_token_id": 32}), "`eos_token_id` = 32"),
             (json!({"eos_token_id": "</s>"}), "`eos_token_id`"),
         ] {
             let message = parse(&with(changes.clone())).unwrap_err().to_string();
