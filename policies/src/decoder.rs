@@ -202,6 +202,22 @@ impl Decoder {
         }
     }
 
+    /// Bytes that the training pass of a batch keeps for its backward, block insides included.
+    pub fn activation_bytes(&self, rows: usize) -> usize {
+        let c = &self.config;
+        let heads = self.heads();
+        let row = 2 * c.hidden_size + heads.qkv_width() + heads.out_width() + 2 * c.intermediate_size;
+        rows * row * c.num_layers * size_of::<f32>()
+    }
+
+    /// Whether a batch's training pass should recompute block insides: when keeping them takes more than a third of
+    /// the memory that is free. The result is the same bit for bit.
+    pub fn should_recompute(&self, batch: &PackedBatch) -> bool {
+        let bytes = self.activation_bytes(batch.rows());
+        // Small passes need not ask the system.
+        bytes > 256 << 20 && available_bytes().is_some_and(|free| bytes > free / 3)
+    }
+
     /// Logits of every position of one sequence, `[tokens, vocab]` row-major: for tests and small inputs.
     pub fn logits(&self, tokens: &[u32]) -> Vec<f32> {
         let batch = PackedBatch::new(&[crate::packed::PromptGroup { prompt: tokens, completions: vec![] }]);
@@ -294,4 +310,11 @@ impl WeightSource for Decoder {
         let parts = self.layout.specs[spec].to_hf(&self.param_values(spec));
         parts.into_iter().find(|(n, _)| n == name).map(|(_, t)| t).ok_or_else(missing)
     }
+}
+
+/// Memory that can still be taken, in bytes, where the system tells.
+pub fn available_bytes() -> Option<usize> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find(|l| l.starts_with("MemAvailable:"))?;
+    line.split_whitespace().nth(1)?.parse::<usize>().ok().map(|kb| kb << 10)
 }

@@ -7,11 +7,11 @@ use crate::policy::{Policy, Sampler};
 use crate::stats::{Z95, pass_at_k, wilson};
 use rlvr_rewards::{Outcome, Response, Reward, Task, Verdict, score_batch};
 use rlvr_rollout::{BatchSettings, BatchedEngine, RolloutEngine, SampleKey, SamplingParams};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::sync::atomic::AtomicBool;
 
 /// One data set's result.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EvalResult {
     /// Name of the data source.
     pub set: String,

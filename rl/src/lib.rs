@@ -1,5 +1,6 @@
 //! Reinforcement learning with verifiable rewards: the loss, the loop, the run configuration, data and records.
 
+pub mod batch;
 pub mod checkpoint;
 pub mod config;
 pub mod conformance;
@@ -12,11 +13,18 @@ pub mod metrics;
 pub mod optim;
 pub mod policy;
 pub mod random;
+pub mod record;
 pub mod rollouts_file;
 pub mod run_dir;
 pub mod schedule;
 pub mod stats;
 pub mod tensor_file;
+pub mod trainer;
+pub mod sft;
+pub mod run;
+pub mod preflight;
+pub mod events;
+pub mod eval;
 
 pub use error::Error;
 pub use {rlvr_policies as policies, rlvr_rewards as rewards, rlvr_rollout as rollout};

@@ -52,7 +52,7 @@ impl PreflightReport {
             reward_mean: rewards.iter().sum::<f64>() / rewards.len().max(1) as f64,
             eos_seen: all.iter().any(|j| !j.truncated),
             memory_mb,
-            available_mb: available_mb(),
+            available_mb: rlvr_policies::decoder::available_bytes().map(|b| b as f64 / f64::from(1 << 20)),
             warnings: Vec::new(),
             blockers: Vec::new(),
         };
@@ -137,11 +137,4 @@ impl PreflightReport {
 
 fn part_without_answer(judgement: &Judgement) -> bool {
     judgement.outcome.parts.iter().any(|p| p.verdict == Verdict::NoAnswer)
-}
-
-/// Memory that can still be taken, in MiB.
-pub fn available_mb() -> Option<f64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find(|l| l.starts_with("MemAvailable:"))?;
-    line.split_whitespace().nth(1)?.parse::<f64>().ok().map(|kb| kb / 1024.0)
 }

@@ -1,1 +1,70 @@
-fn main() {}
+//! `rlvr`: reinforcement learning with verifiable rewards, from the command line.
+//!
+//! Data goes to stdout, logs and progress to stderr. Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted after
+//! a checkpoint.
+
+mod args;
+mod compare;
+mod completions;
+mod eval;
+mod input;
+mod logprobs;
+mod loss;
+mod output;
+mod policy;
+mod progress;
+mod results;
+mod sample;
+mod score;
+mod tasks;
+mod train;
+
+use anyhow::{Context, Result};
+use args::{Cli, Command, EvalCommand};
+use clap::Parser;
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log_to_stderr();
+    match set_threads(cli.threads).and_then(|()| run(&cli.command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => output::fail(&error),
+    }
+}
+
+fn run(command: &Command) -> Result<()> {
+    match command {
+        Command::Train(args) => train::run(args),
+        Command::Sample(args) => sample::run(args),
+        Command::Logprobs(args) => logprobs::run(args),
+        Command::Score(args) => score::run(args),
+        Command::Loss(args) => loss::run(args),
+        Command::Eval(EvalCommand::Run(args)) => eval::run(args),
+        Command::Eval(EvalCommand::Score(args)) => eval::score(args),
+        Command::Compare(args) => compare::run(args),
+        Command::Completions(args) => completions::run(args),
+    }
+}
+
+fn set_threads(threads: Option<u16>) -> Result<()> {
+    let Some(threads) = threads else { return Ok(()) };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into());
+    pool.build_global().with_context(|| format!("starting {threads} threads"))
+}
+
+fn log_to_stderr() {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .without_time()
+        .init();
+}

@@ -1,0 +1,310 @@
+//! What is typed on the command line.
+
+use clap::{Args, Parser, Subcommand};
+use rlvr::config::DeviceConfig;
+use std::path::PathBuf;
+
+/// Reinforcement learning with verifiable rewards.
+#[derive(Debug, Parser)]
+#[command(
+    name = "rlvr",
+    version,
+    about,
+    arg_required_else_help = true,
+    after_help = "\
+Examples:
+  rlvr train examples/addition/config.toml       train a small policy on the CPU
+  rlvr sample --policy runs/addition --prompt '12+34='
+  rlvr score --reward math completions.jsonl     judge completions
+Each command has its own examples: rlvr COMMAND --help"
+)]
+pub struct Cli {
+    /// CPU threads to use [default: one a core]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the stages of a config: supervised warm-up, GRPO, evaluation
+    Train(TrainArgs),
+    /// Generate completions
+    Sample(SampleArgs),
+    /// Log-probabilities of given completions
+    Logprobs(LogprobsArgs),
+    /// Judge completions with a reward
+    Score(ScoreArgs),
+    /// Evaluate the training loss and its gradient on given vectors
+    Loss(LossArgs),
+    /// Measure accuracy on benchmarks
+    #[command(subcommand)]
+    Eval(EvalCommand),
+    /// Compare two evaluations item by item
+    Compare(CompareArgs),
+    /// Print a shell completion script
+    Completions(CompletionsArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  rlvr train examples/addition/config.toml
+  rlvr train config.toml --set seed=2 --set stage.grpo.optim.lr=3e-6 --out runs/seed2
+  rlvr train config.toml --dry-run     check everything and sample a few prompts, train nothing
+  rlvr train config.toml --resume      go on after an interruption
+
+Ctrl-C once finishes the step, writes a checkpoint and exits with 130; twice exits at once.")]
+pub struct TrainArgs {
+    /// The run config, a TOML file
+    pub config: PathBuf,
+    /// Override a field of the config; dotted, stages by name or index. May be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// The run directory [default: runs/<name>]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Continue the run in the directory from its newest checkpoint
+    #[arg(long, conflicts_with = "force")]
+    pub resume: bool,
+    /// Replace the run in the directory
+    #[arg(long)]
+    pub force: bool,
+    /// Check everything, run the pre-flight and train nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Which policy, and where it computes.
+#[derive(Debug, Args)]
+pub struct PolicyArgs {
+    /// Hugging Face folder, .gguf file, run directory, or hub id owner/name
+    #[arg(long, value_name = "PATH")]
+    pub policy: String,
+    /// auto, cpu or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub device: DeviceConfig,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  rlvr sample --policy runs/addition --prompt '12+34=' --temperature 0
+  rlvr sample --policy model.gguf --prompt 'Name a prime number.' -n 4 --max-tokens 64
+  rlvr sample --policy model/ --tasks prompts.jsonl --json > completions.jsonl
+
+Rows of --tasks: {\"id\"?, \"prompt\": text or [{\"role\", \"content\"}, …]} (or \"question\": text).
+Rows of --json: {\"id\", \"sample\", \"text\", \"tokens\", \"logprobs\", \"finish_reason\"}.
+A sample depends on the policy, the prompt and its number, the seed and the sample's number only.")]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["prompt", "tasks"]))]
+pub struct SampleArgs {
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+    /// The prompt, as a message of the user
+    #[arg(long, value_name = "TEXT")]
+    pub prompt: Option<String>,
+    /// JSON Lines file of prompts, - for stdin
+    #[arg(long, value_name = "FILE")]
+    pub tasks: Option<PathBuf>,
+    /// Completions a prompt
+    #[arg(short, value_name = "K", default_value_t = 1, value_parser = positive)]
+    pub n: usize,
+    /// Divides the logits; 0 is greedy
+    #[arg(long, value_name = "T", default_value_t = 1.0)]
+    pub temperature: f64,
+    /// Keep the K most probable tokens
+    #[arg(long, value_name = "K")]
+    pub top_k: Option<usize>,
+    /// Keep the most probable tokens up to this probability
+    #[arg(long, value_name = "P")]
+    pub top_p: Option<f64>,
+    /// Keep tokens of at least this share of the largest probability
+    #[arg(long, value_name = "P")]
+    pub min_p: Option<f64>,
+    /// Longest completion in tokens
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub max_tokens: usize,
+    /// Seed of the samples
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// A text that ends a completion and stays part of it. May be repeated
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
+    /// Give the prompt as it is, without the chat template
+    #[arg(long)]
+    pub raw: bool,
+    /// Print JSON Lines
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  rlvr logprobs --policy model/ rows.jsonl > logprobs.jsonl
+
+Rows in:  {\"id\", \"prompt_tokens\": [ids], \"completion_tokens\": [ids]}
+     or:  {\"id\", \"prompt\": text, \"completion\": text}   raw text, without the chat template
+Rows out: {\"id\", \"tokens\": [ids], \"logprobs\": [nats]}   one number a completion token")]
+pub struct LogprobsArgs {
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+    /// Divides the logits
+    #[arg(long, value_name = "T", default_value_t = 1.0)]
+    pub temperature: f64,
+    /// JSON Lines file, - for stdin
+    pub input: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  rlvr score --reward math completions.jsonl > verdicts.jsonl
+  rlvr score --config rewards.toml completions.jsonl --out verdicts.jsonl
+  echo '{\"id\":1,\"completion\":\"\\\\boxed{4}\",\"reference\":{\"answer\":\"4\"}}' | rlvr score --reward math -
+
+Rows in:  {\"id\", \"completion\", \"reference\": {\"answer\", …}, \"prompt\"?}
+Rows out: {\"id\", \"score\", \"verdict\", \"extracted\", \"reason\", …}, one a row, same order; a summary on stderr")]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["reward", "config"]))]
+pub struct ScoreArgs {
+    /// A reward with its defaults: math, numeric, exact, choice, format, …
+    #[arg(long, value_name = "KIND")]
+    pub reward: Option<String>,
+    /// TOML file that is a reward table or has a [rewards] table
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// JSON Lines file, - for stdin
+    pub input: PathBuf,
+    /// Write here instead of stdout
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  rlvr loss vectors.json
+
+In:  {\"arrays\": {\"logprobs\": [[…]], \"old_logprobs\", \"ref_logprobs\", \"sampler_logprobs\", \"loss_mask\",
+      \"advantages\": […]}, \"cases\": {NAME: {the keys of [stage.loss]}}}
+Out: {NAME: {\"loss\": x, \"grad\": [[…]]}}, the gradient with respect to logprobs")]
+pub struct LossArgs {
+    /// JSON file, - for stdin
+    pub vectors: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Examples:
+  rlvr eval run --policy runs/addition --tasks gsm8k --data-dir data --limit 100 --out evals/after
+  rlvr eval score --tasks gsm8k --data-dir data --completions completions.jsonl --out evals/other")]
+pub enum EvalCommand {
+    /// Generate completions for benchmarks and judge them
+    Run(EvalRunArgs),
+    /// Judge completions made elsewhere
+    Score(EvalScoreArgs),
+}
+
+/// Which benchmarks.
+#[derive(Debug, Args)]
+pub struct TaskArgs {
+    /// Benchmarks: built-in names or JSON Lines files
+    #[arg(long, value_name = "NAME|FILE", required = true, value_delimiter = ',')]
+    pub tasks: Vec<String>,
+    /// Where the built-in benchmarks find their files
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    pub data_dir: PathBuf,
+    /// How files are judged [default: choice where rows have options, else math]
+    #[arg(long, value_name = "KIND")]
+    pub reward: Option<String>,
+    /// Only the first N items of each
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub limit: Option<usize>,
+    /// Directory for results.json and samples.jsonl
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+}
+
+const EVAL_ROWS: &str = "\
+Built-in: gsm8k, math500, medqa, medmcqa, pubmedqa, mmlu_medical.
+Rows of a file: {\"id\", \"prompt\" or \"question\", \"answer\" or \"reference\": {…}, \"options\"?: […]}.";
+
+#[derive(Debug, Args)]
+#[command(after_help = format!("\
+Examples:
+  rlvr eval run --policy model/ --tasks medqa,medmcqa --data-dir data --out evals/medical
+  rlvr eval run --policy model/ --tasks my.jsonl --reward exact --samples 8 --temperature 0.7 --out evals/mine
+
+{EVAL_ROWS}"))]
+pub struct EvalRunArgs {
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+    #[command(flatten)]
+    pub tasks: TaskArgs,
+    /// Completions an item; above 1 gives pass@k
+    #[arg(long, value_name = "K", default_value_t = 1, value_parser = positive)]
+    pub samples: usize,
+    /// Divides the logits; 0 is greedy [default: 0 for one sample, 1 for several]
+    #[arg(long, value_name = "T")]
+    pub temperature: Option<f64>,
+    /// Longest completion in tokens
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    pub max_tokens: usize,
+    /// Seed of the samples
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Give prompts as they are, without the chat template
+    #[arg(long)]
+    pub raw: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = format!("\
+Example:
+  rlvr eval score --tasks medqa --data-dir data --completions completions.jsonl --out evals/other
+
+Rows of --completions: {{\"id\", \"completion\", \"task\"?}}, one or more an item; an item without a row counts as
+unanswered. Ids are those of the data; items without one are called gsm8k-0, gsm8k-1, … in the order of the file.
+{EVAL_ROWS}"))]
+pub struct EvalScoreArgs {
+    #[command(flatten)]
+    pub tasks: TaskArgs,
+    /// JSON Lines file, - for stdin
+    #[arg(long, value_name = "FILE")]
+    pub completions: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  rlvr compare evals/before evals/after
+
+A and B are directories that rlvr eval wrote. The difference is B - A over the items that both have, with a paired
+bootstrap interval; p is McNemar's exact test for one completion an item, the bootstrap's for several.")]
+pub struct CompareArgs {
+    /// The first evaluation
+    pub a: PathBuf,
+    /// The second
+    pub b: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  rlvr completions bash > ~/.local/share/bash-completion/completions/rlvr")]
+pub struct CompletionsArgs {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
+
+fn positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("must be at least 1".into()),
+        Ok(number) => Ok(number),
+        Err(_) => Err("must be a whole number".into()),
+    }
+}

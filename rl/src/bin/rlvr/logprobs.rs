@@ -1,0 +1,163 @@
+//! `rlvr logprobs`: log-probabilities of given completions.
+
+use crate::args::LogprobsArgs;
+use crate::input::{self, Row, Source, bad};
+use crate::{output, policy};
+use anyhow::Result;
+use rlvr::policies::packed::{PackedBatch, PromptGroup};
+use rlvr::policy::Policy;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::io::Write;
+
+/// Tokens of one pass, unless a single sequence is longer.
+const BATCH_TOKENS: usize = 4096;
+
+/// A sequence to score.
+struct Item {
+    id: Value,
+    prompt: Vec<u32>,
+    completion: Vec<u32>,
+    line: usize,
+}
+
+#[derive(Serialize)]
+struct Output<'a> {
+    id: &'a Value,
+    tokens: &'a [u32],
+    logprobs: &'a [f32],
+}
+
+pub fn run(args: &LogprobsArgs) -> Result<()> {
+    let t = args.temperature;
+    if !(0.001..=1000.0).contains(&t) {
+        return Err(bad(format!("--temperature is {t}, it must be between 0.001 and 1000")));
+    }
+    // Reading first: a mistake in the file shows before minutes of loading.
+    let mut source = Source::open(&args.input)?;
+    let rows = source.objects()?;
+    for (line, fields) in &rows {
+        Form::of(fields).map_err(|e| source.bad_at(*line, e))?;
+    }
+    let policy = policy::open(&args.policy, true)?;
+    let mut items = Vec::with_capacity(rows.len());
+    for row in rows {
+        let line = row.0;
+        items.push(item(&policy, row).map_err(|e| source.bad_at(line, e))?);
+    }
+    let mut out = output::stdout();
+    for batch in batches(&items) {
+        write_batch(&policy, batch, t, &source, &mut out)?;
+        out.flush()?;
+    }
+    Ok(())
+}
+
+/// How a row gives its sequence.
+enum Form<'a> {
+    Ids(&'a Value, &'a Value),
+    Text(&'a str, &'a str),
+}
+
+impl<'a> Form<'a> {
+    fn of(fields: &'a Map<String, Value>) -> Result<Self, String> {
+        match fields.get("id") {
+            None => return Err("the row has no `id`".into()),
+            Some(id) if input::id_text(id).is_none() => {
+                return Err("`id` must be a string or a number".into());
+            }
+            Some(_) => {}
+        }
+        let get = |key: &str| fields.get(key).filter(|v| !v.is_null());
+        match (get("prompt_tokens"), get("completion_tokens"), get("prompt"), get("completion")) {
+            (Some(prompt), Some(completion), _, _) => Ok(Self::Ids(prompt, completion)),
+            (None, None, Some(Value::String(prompt)), Some(Value::String(completion))) => {
+                Ok(Self::Text(prompt, completion))
+            }
+            (None, None, Some(_), Some(_)) => Err("`prompt` and `completion` must be text".into()),
+            _ => {
+                Err("the row needs `prompt_tokens` and `completion_tokens`, or `prompt` and `completion`"
+                    .into())
+            }
+        }
+    }
+}
+
+fn item(policy: &Policy, (line, mut fields): Row) -> Result<Item, String> {
+    let config = policy.decoder.config();
+    let (prompt, completion) = match Form::of(&fields)? {
+        Form::Ids(prompt, completion) => (
+            ids("prompt_tokens", prompt, config.vocab_size)?,
+            ids("completion_tokens", completion, config.vocab_size)?,
+        ),
+        Form::Text(prompt, completion) => {
+            let encode = |text, special| policy.tokenizer().encode(text, special).map_err(|e| e.to_string());
+            (encode(prompt, true)?, encode(completion, false)?)
+        }
+    };
+    if prompt.is_empty() {
+        return Err("the prompt has no tokens: the first token of a completion would follow nothing".into());
+    }
+    let (tokens, context) = (prompt.len() + completion.len(), config.max_position_embeddings);
+    // The last token is predicted and never fed.
+    if tokens - usize::from(!completion.is_empty()) > context {
+        return Err(format!("prompt and completion have {tokens} tokens, the policy's context is {context}"));
+    }
+    let id = fields.remove("id").unwrap_or(Value::Null);
+    Ok(Item { id, prompt, completion, line })
+}
+
+fn ids(key: &str, value: &Value, vocab_size: usize) -> Result<Vec<u32>, String> {
+    let list = value.as_array().ok_or_else(|| format!("`{key}` must be a list of token ids"))?;
+    let id = |(i, value): (usize, &Value)| {
+        let id = value.as_u64().ok_or_else(|| format!("`{key}`[{i}] is {value}, not a token id"))?;
+        let known = u32::try_from(id).ok().filter(|id| (*id as usize) < vocab_size);
+        known.ok_or_else(|| format!("`{key}`[{i}] is {id}, the vocabulary ends at {}", vocab_size - 1))
+    };
+    list.iter().enumerate().map(id).collect()
+}
+
+/// Consecutive items that fit one pass.
+fn batches(mut items: &[Item]) -> impl Iterator<Item = &[Item]> {
+    std::iter::from_fn(move || {
+        let mut tokens = 0;
+        let fits = |item: &&Item| {
+            tokens += item.prompt.len() + item.completion.len();
+            tokens <= BATCH_TOKENS
+        };
+        let end = items.iter().take_while(fits).count().max(1).min(items.len());
+        let (batch, rest) = items.split_at(end);
+        items = rest;
+        (!batch.is_empty()).then_some(batch)
+    })
+}
+
+fn write_batch(
+    policy: &Policy,
+    items: &[Item],
+    temperature: f64,
+    source: &Source,
+    out: &mut impl Write,
+) -> Result<()> {
+    let mut groups: Vec<PromptGroup<'_>> = Vec::new();
+    for item in items {
+        match groups.last_mut().filter(|group| group.prompt == item.prompt) {
+            Some(group) => group.completions.push(&item.completion),
+            None => groups.push(PromptGroup { prompt: &item.prompt, completions: vec![&item.completion] }),
+        }
+    }
+    let batch = PackedBatch::new(&groups);
+    let stats = policy.decoder.logprobs(&batch, temperature);
+    for (item, range) in items.iter().zip(batch.completions) {
+        let logprobs = &stats.logprobs[range];
+        if let Some(i) = logprobs.iter().position(|l| l.is_nan()) {
+            let place = source.place(item.line);
+            anyhow::bail!(
+                "{place}: the log-probability of completion token {i} is not a number: are the weights damaged?"
+            );
+        }
+        serde_json::to_writer(&mut *out, &Output { id: &item.id, tokens: &item.completion, logprobs })?;
+        writeln!(out)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,129 @@
+//! What goes to stdout and stderr, and how a command fails.
+
+use crate::input::BadInput;
+use rlvr::conformance::ConformanceError;
+use std::fmt::Write as _;
+use std::io::{self, BufWriter, ErrorKind, StdoutLock};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Writes a line to stderr. A closed stderr never ends a run.
+macro_rules! say {
+    ($($arg:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr().lock(), $($arg)*);
+    }};
+}
+pub(crate) use say;
+
+/// Buffered stdout; flush it, so that errors are seen.
+pub fn stdout() -> BufWriter<StdoutLock<'static>> {
+    BufWriter::with_capacity(1 << 16, io::stdout().lock())
+}
+
+/// Prints an error with its causes and gives the exit code.
+pub fn fail(error: &anyhow::Error) -> ExitCode {
+    let is_pipe = |e: &io::Error| e.kind() == ErrorKind::BrokenPipe;
+    if error.chain().any(|e| e.downcast_ref().is_some_and(is_pipe)) {
+        // Whoever reads us has seen enough.
+        return ExitCode::SUCCESS;
+    }
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            let _ = write!(text, ": {cause}");
+        }
+    }
+    say!("error: {text}");
+    ExitCode::from(exit_code(error))
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    for cause in error.chain() {
+        if let Some(error) = cause.downcast_ref::<rlvr::Error>() {
+            return error.exit_code();
+        }
+        if cause.is::<BadInput>()
+            || cause.is::<ConformanceError>()
+            || cause.is::<rlvr::config::ConfigError>()
+            || cause.is::<rlvr::rewards::ConfigError>()
+        {
+            return 2;
+        }
+    }
+    1
+}
+
+/// A table with aligned columns; cells that begin with a digit, sign or bracket stand to the right.
+pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        cells.chain(header.get(column).map(|h| h.chars().count())).max().unwrap_or(0)
+    };
+    let numeric = |column: usize| {
+        let begins = |cell: &String| cell.starts_with(|c: char| c.is_ascii_digit() || "+-[".contains(c));
+        let mut cells = rows.iter().filter_map(|row| row.get(column)).filter(|cell| !cell.is_empty());
+        cells.clone().next().is_some() && cells.all(begins)
+    };
+    let mut text = String::new();
+    let header: Vec<String> = header.iter().map(|h| (*h).to_owned()).collect();
+    for row in std::iter::once(&header).chain(rows) {
+        let mut line = String::new();
+        for (column, cell) in row.iter().enumerate() {
+            let width = width(column);
+            let _ = if numeric(column) {
+                write!(line, "{cell:>width$}  ")
+            } else {
+                write!(line, "{cell:<width$}  ")
+            };
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// Text on one line without control characters, at most `limit` characters, the middle left out.
+pub fn one_line(text: &str, limit: usize) -> String {
+    let shown = printable(text).replace('\n', "\\n").replace('\t', "\\t");
+    let count = shown.chars().count();
+    if count <= limit {
+        return shown;
+    }
+    let half = limit.saturating_sub(3) / 2;
+    let head: String = shown.chars().take(half).collect();
+    let tail: String = shown.chars().skip(count - half).collect();
+    format!("{head} … {tail}")
+}
+
+/// Text that cannot steer a terminal: control characters other than newline and tab are escaped.
+pub fn printable(text: &str) -> String {
+    let steers =
+        |c: char| (c.is_control() && c != '\n' && c != '\t') || ('\u{202a}'..='\u{202e}').contains(&c);
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if steers(c) {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+/// A duration for people.
+pub fn duration(seconds: f64) -> String {
+    let whole = Duration::from_secs_f64(seconds.clamp(0.0, 1e9)).as_secs();
+    match whole {
+        0..=9 => format!("{seconds:.1} s"),
+        10..=59 => format!("{whole} s"),
+        60..=3599 => format!("{} min {:02} s", whole / 60, whole % 60),
+        _ => format!("{} h {:02} min", whole / 3600, whole / 60 % 60),
+    }
+}
+
+/// `n thing` or `n things`.
+pub fn count(n: usize, thing: &str) -> String {
+    if n == 1 { format!("1 {thing}") } else { format!("{n} {thing}s") }
+}

@@ -1,0 +1,187 @@
+//! `rlvr sample`: completions of prompts.
+
+use crate::args::SampleArgs;
+use crate::input::{self, Source, bad};
+use crate::{output, policy};
+use anyhow::Result;
+use rlvr::policies::Tokenizer;
+use rlvr::policy::{Policy, Sampler};
+use rlvr::rewards::Message;
+use rlvr::rollout::{
+    BatchSettings, BatchedEngine, Completion, Prompt, RolloutEngine, SampleKey, SamplingParams, StopCheck,
+};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use std::io::Write;
+use std::path::Path;
+
+/// Completions decoded together.
+const ROWS: usize = 64;
+
+struct Request {
+    id: Value,
+    messages: Vec<Message>,
+    place: String,
+}
+
+#[derive(Serialize)]
+struct Sample<'a> {
+    id: &'a Value,
+    sample: usize,
+    text: &'a str,
+    tokens: &'a [u32],
+    logprobs: &'a [f32],
+    finish_reason: &'a str,
+}
+
+pub fn run(args: &SampleArgs) -> Result<()> {
+    let params = policy::sampling(SamplingParams {
+        temperature: args.temperature,
+        top_k: args.top_k,
+        top_p: args.top_p,
+        min_p: args.min_p,
+        max_tokens: args.max_tokens,
+        stop_sequences: Vec::new(),
+    })?;
+    if args.stop.iter().any(String::is_empty) {
+        return Err(bad("--stop: the text is empty, which would end every completion at once"));
+    }
+    let requests = match (&args.prompt, &args.tasks) {
+        (Some(text), _) => {
+            let message = Message { role: "user".into(), content: text.clone() };
+            vec![Request { id: json!("prompt"), messages: vec![message], place: "--prompt".into() }]
+        }
+        (None, Some(path)) => requests(path)?,
+        (None, None) => return Err(bad("give --prompt TEXT or --tasks FILE")),
+    };
+    let policy = policy::open(&args.policy, args.raw)?;
+    let prompts = prompts(&policy, &requests, &params)?;
+    let stop = StopStrings::new(policy.tokenizer(), &args.stop);
+    let sampler = Sampler(&policy.decoder);
+    let several = requests.len() > 1 || args.n > 1;
+    let mut out = output::stdout();
+    let chunk = (ROWS / args.n).max(1);
+    for (i, (requests, prompts)) in requests.chunks(chunk).zip(prompts.chunks(chunk)).enumerate() {
+        let settings = BatchSettings { max_batch_rows: ROWS, ..BatchSettings::default() };
+        let mut engine = BatchedEngine::new(&sampler, settings).eos_token_ids(policy.eos_token_ids());
+        if !args.stop.is_empty() {
+            engine = engine.stop(&stop);
+        }
+        let key = SampleKey { first_prompt: (i * chunk) as u64, ..SampleKey::new(args.seed, 0) };
+        let groups = engine.generate(prompts, args.n, &params, key).map_err(rlvr::Error::from)?;
+        for (request, group) in requests.iter().zip(&groups) {
+            for (sample, completion) in group.iter().enumerate() {
+                let text = policy.text(&completion.token_ids)?;
+                if args.json {
+                    write_row(&mut out, request, sample, completion, &text)?;
+                } else {
+                    write_text(&mut out, request, sample, completion, &text, several)?;
+                }
+            }
+        }
+        out.flush()?;
+    }
+    Ok(())
+}
+
+fn write_row(
+    out: &mut impl Write,
+    request: &Request,
+    sample: usize,
+    c: &Completion,
+    text: &str,
+) -> Result<()> {
+    let row = Sample {
+        id: &request.id,
+        sample,
+        text,
+        tokens: &c.token_ids,
+        logprobs: &c.logprobs,
+        finish_reason: c.finish_reason.as_str(),
+    };
+    serde_json::to_writer(&mut *out, &row)?;
+    Ok(writeln!(out)?)
+}
+
+fn write_text(
+    out: &mut impl Write,
+    request: &Request,
+    sample: usize,
+    completion: &Completion,
+    text: &str,
+    several: bool,
+) -> Result<()> {
+    if several {
+        let id = input::id_text(&request.id).unwrap_or_default();
+        let tokens = output::count(completion.token_ids.len(), "token");
+        let end = completion.finish_reason.as_str();
+        writeln!(out, "--- {}, sample {sample}, {tokens}, {end}", output::one_line(&id, 60))?;
+    }
+    Ok(writeln!(out, "{}", output::printable(text).trim_end_matches('\n'))?)
+}
+
+/// The rows of `--tasks`.
+fn requests(path: &Path) -> Result<Vec<Request>> {
+    let mut source = Source::open(path)?;
+    let mut requests = Vec::new();
+    while let Some((line, fields)) = source.next_object()? {
+        let id = match fields.get("id") {
+            None | Some(Value::Null) => json!(line.to_string()),
+            Some(id) if input::id_text(id).is_some() => id.clone(),
+            Some(_) => return Err(source.bad_at(line, "`id` must be a string or a number")),
+        };
+        let messages = messages(&fields).map_err(|e| source.bad_at(line, e))?;
+        requests.push(Request { id, messages, place: source.place(line) });
+    }
+    if requests.is_empty() {
+        return Err(bad(format!("{}: no prompts in it", path.display())));
+    }
+    Ok(requests)
+}
+
+/// The prompt of a row: `prompt`, text or messages, or `question`.
+pub fn messages(fields: &Map<String, Value>) -> Result<Vec<Message>, String> {
+    match fields.get("prompt").or_else(|| fields.get("question")) {
+        Some(Value::String(content)) => Ok(vec![Message { role: "user".into(), content: content.clone() }]),
+        Some(list @ Value::Array(_)) => {
+            let messages: Vec<Message> = serde_json::from_value(list.clone())
+                .map_err(|e| format!("`prompt` must be text or a list of {{role, content}}: {e}"))?;
+            if messages.is_empty() { Err("`prompt` has no messages".into()) } else { Ok(messages) }
+        }
+        Some(_) => Err("`prompt` must be text or a list of {role, content}".into()),
+        None => Err("the row has no `prompt` (or `question`)".into()),
+    }
+}
+
+fn prompts(policy: &Policy, requests: &[Request], params: &SamplingParams) -> Result<Vec<Prompt>> {
+    let mut prompts = Vec::with_capacity(requests.len());
+    for request in requests {
+        let prompt = policy.prompt(&request.messages).map_err(|e| bad(format!("{}: {e}", request.place)))?;
+        policy::check_room(policy, &prompt.token_ids, params.max_tokens, &request.place)?;
+        prompts.push(prompt);
+    }
+    Ok(prompts)
+}
+
+/// Ends a completion when its text contains one of some strings.
+struct StopStrings<'a> {
+    tokenizer: &'a Tokenizer,
+    strings: &'a [String],
+    window: usize,
+}
+
+impl<'a> StopStrings<'a> {
+    fn new(tokenizer: &'a Tokenizer, strings: &'a [String]) -> Self {
+        // A token with text has at least one byte of it; some slack for tokens without any.
+        let window = strings.iter().map(String::len).max().unwrap_or(0) + 8;
+        Self { tokenizer, strings, window }
+    }
+}
+
+impl StopCheck for StopStrings<'_> {
+    fn should_stop(&self, token_ids: &[u32]) -> bool {
+        let tail = &token_ids[token_ids.len().saturating_sub(self.window)..];
+        let text = self.tokenizer.decode(tail, true).unwrap_or_default();
+        self.strings.iter().any(|s| text.contains(s.as_str()))
+    }
+}

@@ -1,0 +1,148 @@
+//! `rlvr score`: judges completions.
+
+use crate::args::ScoreArgs;
+use crate::input::{self, Source, bad};
+use crate::output::{self, count, say};
+use anyhow::Result;
+use rlvr::rewards::{Reward, RewardConfig, score_rows};
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+
+/// Rows that are parsed and scored at a time.
+const CHUNK: usize = 4096;
+
+pub fn run(args: &ScoreArgs) -> Result<()> {
+    let reward = match (&args.reward, &args.config) {
+        (Some(kind), _) => by_kind(kind)?,
+        (None, Some(path)) => from_file(path)?,
+        (None, None) => return Err(bad("give --reward KIND or --config FILE")),
+    };
+    let mut source = Source::open(&args.input)?;
+    // Nothing may be written before the last row is known to be good.
+    let mut lines = Vec::new();
+    let mut summary = Summary::default();
+    loop {
+        let mut places = Vec::with_capacity(CHUNK);
+        let mut rows = Vec::with_capacity(CHUNK);
+        while rows.len() < CHUNK
+            && let Some((line, fields)) = source.next_object()?
+        {
+            places.push(line);
+            rows.push(Value::Object(fields));
+        }
+        let last = rows.len() < CHUNK;
+        for (line, row) in places.into_iter().zip(score_rows(&*reward, rows)) {
+            let row = row.map_err(|e| source.bad_at(line, format!("{e}; {ROW}")))?;
+            summary.add(&row);
+            serde_json::to_writer(&mut lines, &row)?;
+            lines.push(b'\n');
+        }
+        if last {
+            break;
+        }
+    }
+    match &args.out {
+        Some(path) => rlvr::run_dir::write_atomic(path, &lines).map_err(rlvr::Error::from)?,
+        None => {
+            let mut out = output::stdout();
+            out.write_all(&lines)?;
+            out.flush()?;
+        }
+    }
+    say!("{}", summary.text());
+    Ok(())
+}
+
+const ROW: &str = r#"a row is {"id", "completion", "reference": {"answer": …}}"#;
+
+#[derive(Default)]
+struct Summary {
+    rows: usize,
+    scored: usize,
+    total: f64,
+    verdicts: BTreeMap<String, usize>,
+}
+
+impl Summary {
+    fn add(&mut self, row: &Value) {
+        self.rows += 1;
+        if let Some(score) = row["score"].as_f64() {
+            self.scored += 1;
+            self.total += score;
+        }
+        *self.verdicts.entry(row["verdict"].as_str().unwrap_or_default().to_owned()).or_default() += 1;
+    }
+
+    fn text(&self) -> String {
+        if self.rows == 0 {
+            return "no rows".into();
+        }
+        let mean = match self.scored {
+            0 => "no row has a score".to_owned(),
+            n if n == self.rows => format!("mean score {:.4}", self.total / n as f64),
+            n => format!("mean score {:.4} over the {n} that have one", self.total / n as f64),
+        };
+        let verdicts: Vec<String> = self.verdicts.iter().map(|(v, n)| format!("{v} {n}")).collect();
+        format!("{}, {mean}: {}", count(self.rows, "row"), verdicts.join(", "))
+    }
+}
+
+/// The reward of a kind with its defaults.
+pub fn by_kind(kind: &str) -> Result<Box<dyn Reward>> {
+    Ok(RewardConfig::from_kind(kind)?.build()?)
+}
+
+fn from_file(path: &Path) -> Result<Box<dyn Reward>> {
+    let (name, text) = input::text(path)?;
+    let document: toml::Table = text.parse().map_err(|e: toml::de::Error| {
+        let line = e.span().map_or(1, |s| line_at(&text, s.start));
+        bad(format!("{name}:{line}: {}", e.message().trim()))
+    })?;
+    let table = match document.get("rewards") {
+        Some(rewards) => rewards.clone(),
+        None if document.contains_key("kind") => toml::Value::Table(document),
+        None => {
+            let message = "neither a [rewards] table nor a reward of its own; write for example\n[rewards]\nkind = \"math\"";
+            return Err(bad(format!("{name}:1: {message}")));
+        }
+    };
+    let explain =
+        |message: &str| bad(format!("{name}:{}: rewards: {}", place(&text, message), meant(message)));
+    let config = RewardConfig::deserialize(table).map_err(|e| explain(e.message()))?;
+    config.build().map_err(|e| explain(&e.to_string()))
+}
+
+fn line_at(text: &str, offset: usize) -> usize {
+    text.bytes().take(offset).filter(|b| *b == b'\n').count() + 1
+}
+
+/// The line of the name that a message complains about; where it stands below `[rewards]` if it does.
+fn place(text: &str, message: &str) -> usize {
+    let start = text.find("[rewards").unwrap_or(0);
+    let named = message.split('`').nth(1).filter(|_| !message.starts_with("missing"));
+    let word = |line: &str, name: &str| {
+        line.match_indices(name).any(|(at, _)| {
+            let inside = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
+            !line[..at].ends_with(inside) && !line[at + name.len()..].starts_with(inside)
+        })
+    };
+    let found = named.and_then(|name| text[start..].lines().position(|line| word(line, name)));
+    line_at(text, start) + found.unwrap_or(0)
+}
+
+/// The message with the nearest valid name, where it lists valid names.
+fn meant(message: &str) -> String {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let unknown = message.starts_with("unknown ").then(|| quoted.next()).flatten();
+    let near = unknown.and_then(|name| nearest(name, quoted));
+    near.map_or_else(|| message.to_owned(), |near| format!("{message}; did you mean `{near}`?"))
+}
+
+/// The candidate most like `name`, if any is.
+pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let scored = candidates.map(|c| (strsim::jaro_winkler(name, c), c));
+    scored.filter(|(likeness, _)| *likeness > 0.75).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, c)| c)
+}

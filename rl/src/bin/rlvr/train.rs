@@ -1,0 +1,124 @@
+//! `rlvr train`: runs the stages of a config.
+
+use crate::args::TrainArgs;
+use crate::eval::interval;
+use crate::input::bad;
+use crate::output::{self, duration, say};
+use crate::progress::Progress;
+use anyhow::{Context, Result};
+use rlvr::Error;
+use rlvr::config::RunConfig;
+use rlvr::events::Report;
+use rlvr::run::RunOptions;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+pub fn run(args: &TrainArgs) -> Result<()> {
+    if args.config.is_dir() {
+        let hint = if args.resume { "; to go on with a run give its config.toml" } else { "" };
+        return Err(bad(format!(
+            "{} is a directory, a run config is a TOML file{hint}",
+            args.config.display()
+        )));
+    }
+    if !args.config.exists() {
+        return Err(bad(format!("{}: there is no such run config", args.config.display())));
+    }
+    let config = RunConfig::load(&args.config, &args.set)?;
+    let options = RunOptions {
+        out: args.out.clone(),
+        resume: args.resume,
+        force: args.force,
+        dry_run: args.dry_run,
+        command: std::env::args().collect(),
+    };
+    let stop = stop_on_signal()?;
+    let mut progress = Progress::new();
+    let outcome = rlvr::run::train(&config, &options, &stop, &mut progress);
+    progress.finish();
+    match outcome {
+        Ok(report) => print_report(&report, args.dry_run),
+        Err(Error::Interrupted) => {
+            let config = args.config.display();
+            let out = args.out.as_ref().map_or(String::new(), |dir| format!(" --out {}", dir.display()));
+            say!("a checkpoint is written; go on with: rlvr train {config}{out} --resume");
+            Err(Error::Interrupted.into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A flag that the first SIGINT or SIGTERM sets; the second ends the process.
+fn stop_on_signal() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut signals = Signals::new([SIGINT, SIGTERM]).context("catching signals")?;
+    let flag = Arc::clone(&stop);
+    std::thread::spawn(move || {
+        for _ in signals.forever() {
+            if flag.swap(true, Ordering::SeqCst) {
+                std::process::exit(130);
+            }
+            say!("\nstopping after this step; press Ctrl-C again to stop at once and lose it");
+        }
+    });
+    Ok(stop)
+}
+
+fn print_report(report: &Report, dry_run: bool) -> Result<()> {
+    let mut out = output::stdout();
+    if !report.evals.is_empty() {
+        write!(out, "{}", table(report))?;
+        writeln!(out)?;
+    }
+    if dry_run {
+        writeln!(out, "dry run: everything is in order, nothing was trained")?;
+    } else {
+        if let Some(policy) = &report.policy {
+            writeln!(out, "policy   {}", policy.display())?;
+        }
+        if has_curves(&report.dir) {
+            writeln!(out, "curves   tensorboard --logdir {}", report.dir.display())?;
+        }
+        writeln!(
+            out,
+            "time     {} for {}",
+            duration(report.wall_s),
+            output::count(report.steps as usize, "step")
+        )?;
+    }
+    Ok(out.flush()?)
+}
+
+fn has_curves(dir: &Path) -> bool {
+    let Ok(mut entries) = std::fs::read_dir(dir) else { return false };
+    entries.any(|e| e.is_ok_and(|e| e.file_name().to_string_lossy().starts_with("events.out.tfevents")))
+}
+
+/// One row an evaluation and data set.
+fn table(report: &Report) -> String {
+    let results = || report.evals.iter().flat_map(|(label, sets)| sets.iter().map(move |set| (label, set)));
+    let ks: BTreeSet<usize> = results().flat_map(|(_, r)| r.pass_at.iter().map(|(k, _)| *k)).collect();
+    let pass: Vec<String> = ks.iter().map(|k| format!("pass@{k}")).collect();
+    let mut header = vec!["evaluation", "set", "n", "accuracy", "95 % interval"];
+    header.extend(pass.iter().map(String::as_str));
+    let rows: Vec<Vec<String>> = results()
+        .map(|(label, r)| {
+            let mut row = vec![
+                label.clone(),
+                r.set.clone(),
+                r.n.to_string(),
+                format!("{:.3}", r.accuracy),
+                interval(r.ci95),
+            ];
+            let at = |k: &usize| r.pass_at.iter().find(|(known, _)| known == k);
+            row.extend(ks.iter().map(|k| at(k).map_or(String::new(), |(_, v)| format!("{v:.3}"))));
+            row
+        })
+        .collect();
+    output::table(&header, &rows)
+}

@@ -1,0 +1,159 @@
+//! From what a step did to its row of metrics and its rows of rollouts.
+use crate::error::IoError;
+use crate::grpo::has_signal;
+use crate::log::{RolloutRow, RunLog};
+use crate::metrics::{self as m, MetricsRow, filled};
+use crate::sft::SftOutcome;
+use crate::trainer::{Group, StepOutcome};
+use rlvr_rewards::{Part, Verdict};
+use std::collections::BTreeMap;
+
+fn mean(values: &[f64]) -> f64 {
+    if values.is_empty() { 0.0 } else { values.iter().sum::<f64>() / values.len() as f64 }
+}
+
+fn std(values: &[f64]) -> f64 {
+    let mu = mean(values);
+    mean(&values.iter().map(|v| (v - mu) * (v - mu)).collect::<Vec<_>>()).sqrt()
+}
+
+/// Largest resident memory of this process so far, MiB; 0 where the system does not tell.
+pub fn peak_rss_mb() -> f64 {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = text.lines().find(|l| l.starts_with("VmHWM:"));
+    line.and_then(|l| l.split_whitespace().nth(1)?.parse::<f64>().ok()).map_or(0.0, |kb| kb / 1024.0)
+}
+
+/// Metrics of a supervised step.
+pub fn sft(row: &mut MetricsRow, out: &SftOutcome, seconds: f64) {
+    row.set(m::SFT_LOSS, out.loss);
+    row.set(m::SFT_TOKENS, out.tokens as f64);
+    row.set(m::OPTIM_LOSS, out.loss);
+    row.set(m::OPTIM_GRAD_NORM, out.grad_norm);
+    row.set(m::OPTIM_LR, out.lr);
+    row.set(filled(m::TIME_PHASE, "step"), seconds);
+    row.set(m::THROUGHPUT_TRAIN, out.tokens as f64 / seconds.max(1e-9));
+}
+
+/// Metrics of a GRPO step.
+pub fn grpo(row: &mut MetricsRow, out: &StepOutcome, seconds: f64) {
+    rewards(row, &out.groups);
+    completions(row, &out.groups);
+    row.set(m::PROMPT_SKIPPED, out.generation.skipped_prompts.len() as f64);
+    let advantages: Vec<f64> = out.groups.iter().flat_map(|g| &g.advantages).map(|a| a.abs()).collect();
+    row.set(m::ADVANTAGE_ABS_MEAN, mean(&advantages));
+
+    let (first, stats) = (&out.first, &out.stats);
+    if first.tokens > 0.0 {
+        row.set(m::POLICY_ENTROPY, first.entropy_sum / first.tokens);
+    }
+    if first.compared > 0.0 {
+        row.set(m::POLICY_MISMATCH_KL, first.mismatch_sum / first.compared);
+        row.set(m::POLICY_MISMATCH_MAX, first.mismatch_max);
+    }
+    if stats.tokens > 0.0 {
+        row.set(m::POLICY_REF_KL, stats.per_token(stats.ref_kl_sum));
+        row.set(m::POLICY_KL, stats.per_token(stats.old_kl_sum));
+        row.set(m::POLICY_RATIO_MAX, stats.ratio_max);
+        row.set(m::POLICY_CLIP_LOW_FRAC, stats.per_token(stats.clip_low_tokens));
+        row.set(m::POLICY_CLIP_HIGH_FRAC, stats.per_token(stats.clip_high_tokens));
+    }
+    row.set(m::OPTIM_LOSS, out.loss);
+    row.set(m::OPTIM_GRAD_NORM, out.grad_norm);
+    row.set(m::OPTIM_LR, out.lr);
+    row.set(m::OPTIM_STEPS, out.updates as f64);
+
+    let p = &out.phases;
+    let phases = [
+        ("generate", p.generate_s),
+        ("verify", p.verify_s),
+        ("reference", p.reference_s),
+        ("update", p.update_s),
+        ("step", seconds),
+    ];
+    for (name, value) in phases {
+        row.set(filled(m::TIME_PHASE, name), value);
+    }
+    row.set(m::THROUGHPUT_DECODE, out.generation.decode_tokens_per_s());
+    row.set(m::THROUGHPUT_TRAIN, out.trained_tokens as f64 / p.update_s.max(1e-9));
+}
+
+fn rewards(row: &mut MetricsRow, groups: &[Group]) {
+    let judgements: Vec<_> = groups.iter().flat_map(|g| &g.judgements).collect();
+    let rewards: Vec<f64> = judgements.iter().filter_map(|j| j.reward).collect();
+    row.set(m::REWARD_MEAN, mean(&rewards));
+    row.set(m::REWARD_STD, std(&rewards));
+    let mut parts: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for part in judgements.iter().flat_map(|j| &j.outcome.parts) {
+        let Part { name, score, .. } = part;
+        parts.entry(name).or_default().extend(score);
+    }
+    for (name, scores) in parts {
+        row.set(filled(m::REWARD_PART_MEAN, name), mean(&scores));
+    }
+    let all = judgements.len().max(1) as f64;
+    let share = |v: Verdict| judgements.iter().filter(|j| j.outcome.verdict == v).count() as f64 / all;
+    row.set(m::REWARD_ERROR_FRAC, share(Verdict::Error));
+    row.set(m::REWARD_UNVERIFIABLE_FRAC, share(Verdict::Unverifiable));
+    let unanswered = |p: &Part| p.verdict == Verdict::NoAnswer;
+    let none = judgements.iter().filter(|j| j.outcome.verdict == Verdict::NoAnswer || j.outcome.parts.iter().any(unanswered));
+    row.set(m::REWARD_NO_ANSWER_FRAC, none.count() as f64 / all);
+
+    let count = groups.len().max(1) as f64;
+    let of = |g: &Group| g.judgements.iter().map(|j| j.reward).collect::<Vec<_>>();
+    let share = |f: &dyn Fn(&Group) -> bool| groups.iter().filter(|g| f(g)).count() as f64 / count;
+    row.set(m::GROUP_NO_SIGNAL_FRAC, share(&|g| !has_signal(&of(g))));
+    row.set(m::GROUP_SOLVED_FRAC, share(&|g| g.judgements.iter().all(|j| j.outcome.verdict == Verdict::Correct)));
+    row.set(m::GROUP_FAILED_FRAC, share(&|g| of(g).iter().all(|r| r.is_none_or(|r| r <= 0.0))));
+    let spreads: Vec<f64> = groups.iter().map(|g| std(&of(g).into_iter().flatten().collect::<Vec<_>>())).collect();
+    row.set(m::GROUP_REWARD_STD, mean(&spreads));
+}
+
+fn completions(row: &mut MetricsRow, groups: &[Group]) {
+    let lengths: Vec<f64> =
+        groups.iter().flat_map(|g| &g.completions).map(|c| c.token_ids.len() as f64).collect();
+    row.set(m::COMPLETION_TOKENS_MEAN, mean(&lengths));
+    row.set(m::COMPLETION_TOKENS_MAX, lengths.iter().copied().fold(0.0, f64::max));
+    let cut: Vec<f64> = groups.iter().flat_map(|g| &g.judgements).map(|j| f64::from(u8::from(j.truncated))).collect();
+    row.set(m::COMPLETION_TRUNCATED_FRAC, mean(&cut));
+    row.set(m::PROMPT_TOKENS_MEAN, mean(&groups.iter().map(|g| g.prompt.len() as f64).collect::<Vec<_>>()));
+}
+
+/// Writes the judged completions of a step and, when due, its histograms.
+///
+/// # Errors
+/// An unwritable file.
+pub fn rollouts(log: &mut RunLog, step: u64, stage: &str, out: &StepOutcome) -> Result<(), IoError> {
+    let rows = out.groups.iter().enumerate().flat_map(|(group, g)| {
+        (g.judgements.iter().zip(&g.completions).zip(&g.advantages)).enumerate().map(
+            move |(sample, ((j, c), advantage))| RolloutRow {
+                step,
+                stage,
+                group,
+                sample,
+                id: &g.id,
+                prompt: &g.prompt_text,
+                completion: &j.text,
+                finish_reason: c.finish_reason.as_str(),
+                length_tokens: c.token_ids.len(),
+                reward: j.reward,
+                advantage: j.reward.map(|_| *advantage),
+                outcome: &j.outcome,
+                prompt_tokens: Some(&g.prompt),
+                completion_tokens: Some(&c.token_ids),
+                logprobs: (!c.logprobs.is_empty()).then_some(&c.logprobs),
+            },
+        )
+    });
+    log.rollouts(rows)?;
+    if log.histograms_due(step) {
+        let rewards: Vec<f64> = out.groups.iter().flat_map(|g| &g.judgements).filter_map(|j| j.reward).collect();
+        let lengths: Vec<f64> =
+            out.groups.iter().flat_map(|g| &g.completions).map(|c| c.token_ids.len() as f64).collect();
+        let advantages: Vec<f64> = out.groups.iter().flat_map(|g| g.advantages.clone()).collect();
+        for (name, values) in [("reward", rewards), ("completion/tokens", lengths), ("advantage", advantages)] {
+            log.histogram(name, step, &values);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,548 @@
+//! A run from start to end: stages, evaluation, records, checkpoints, resuming.
+use crate::checkpoint::{Checkpoint, CheckpointStore, TrainState};
+use crate::config::{DeviceConfig, GrpoConfig, ReferenceFrom, RunConfig, SftConfig, StageConfig};
+use crate::data::TaskSource;
+use crate::error::Error;
+use crate::eval::{EvalResult, EvalSettings, evaluate, tasks_of};
+use crate::events::{Event, Observer, Report};
+use crate::log::RunLog;
+use crate::metrics::{self, MetricsRow};
+use crate::optim::AdamW;
+use crate::policy::Policy;
+use crate::preflight::PreflightReport;
+use crate::record;
+use crate::rollouts_file::{self, RecordedStep};
+use crate::run_dir::{Existing, RunDir, RunMeta, RunStatus};
+use crate::sft::{self, SftTrainer};
+use crate::tensor_file::{HostTensor, TensorMap};
+use crate::trainer::{Source, Trainer};
+use burn::tensor::Device;
+use rlvr_policies::Decoder;
+use rlvr_rewards::{Reward, Task};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// How a run is carried out; what it computes stands in the config.
+#[derive(Debug, Clone, Default)]
+pub struct RunOptions {
+    /// The run directory; `runs/<name>` if none.
+    pub out: Option<PathBuf>,
+    /// Continue what the directory holds.
+    pub resume: bool,
+    /// Replace what the directory holds.
+    pub force: bool,
+    /// Check everything, sample for the pre-flight, train nothing, write nothing.
+    pub dry_run: bool,
+    /// The command line, for `meta.json`.
+    pub command: Vec<String>,
+}
+
+/// The device of a setting.
+///
+/// # Errors
+/// A CUDA device that this build does not have.
+pub fn device(config: DeviceConfig) -> Result<Device, Error> {
+    match config {
+        DeviceConfig::Cpu => Ok(Device::flex()),
+        #[cfg(feature = "cuda")]
+        DeviceConfig::Auto => Ok(Device::cuda(0)),
+        #[cfg(feature = "cuda")]
+        DeviceConfig::Cuda(index) => Ok(Device::cuda(index)),
+        #[cfg(not(feature = "cuda"))]
+        DeviceConfig::Auto => Ok(Device::flex()),
+        #[cfg(not(feature = "cuda"))]
+        DeviceConfig::Cuda(index) => Err(Error::Unusable {
+            what: format!("device cuda:{index}: this build has no CUDA; build with `--features cuda`, or use cpu"),
+        }),
+    }
+}
+
+/// Carries out a run.
+///
+/// # Errors
+/// [`Error::Interrupted`] after a checkpoint when `stop` was set; otherwise what went wrong.
+pub fn train(
+    config: &RunConfig,
+    options: &RunOptions,
+    stop: &AtomicBool,
+    observer: &mut dyn Observer,
+) -> Result<Report, Error> {
+    let clock = Instant::now();
+    let device = device(config.device)?;
+    let inputs = Inputs::open(config)?;
+    if options.dry_run {
+        return dry_run(config, &inputs, &device, observer, clock);
+    }
+    let existing = match (options.resume, options.force) {
+        (true, _) => Existing::Resume,
+        (false, true) => Existing::Replace,
+        (false, false) => Existing::Refuse,
+    };
+    let dir = RunDir::open(&options.out.clone().unwrap_or_else(|| config.default_dir()), existing)?;
+    let store = CheckpointStore::new(&dir.checkpoints(), &config.checkpoint);
+    let mut checkpoint = None;
+    if options.resume {
+        dir.check_resume(config)?;
+        let (found, notes) = store.latest()?;
+        notes.iter().for_each(|note| observer.event(Event::Note(note)));
+        if found.is_none() {
+            observer.event(Event::Note("no checkpoint yet: the run starts over"));
+        }
+        checkpoint = found;
+    }
+    let step = checkpoint.as_ref().map(|c| c.state.step);
+    let mut log = match options.resume {
+        true => RunLog::resume(dir.path(), &config.log, config.seed, step)?,
+        false => RunLog::create(dir.path(), &config.log, config.seed)?,
+    };
+    dir.write_config(config)?;
+    let mut meta = match (dir.read_meta(), step) {
+        (Some(mut meta), Some(step)) => {
+            meta.resume(step);
+            meta
+        }
+        _ => RunMeta::start(config, options.command.clone(), format!("{device:?}")),
+    };
+    dir.write_meta(&meta)?;
+    let mut run = Run { config, inputs: &inputs, device, dir: &dir, store, log: &mut log, observer, stop, clock };
+    let outcome = run.stages(checkpoint);
+    let last = run.log.last_step();
+    match &outcome {
+        Ok(_) => meta.end(RunStatus::Finished, last, None),
+        Err(Error::Interrupted) => meta.end(RunStatus::Interrupted, last, None),
+        Err(error) => meta.end(RunStatus::Failed, last, Some(error.to_string())),
+    }
+    dir.write_meta(&meta)?;
+    outcome
+}
+
+/// Everything that a config names, opened and checked.
+struct Inputs {
+    sources: BTreeMap<String, TaskSource>,
+    reward: Option<Box<dyn Reward>>,
+    recorded: BTreeMap<usize, Vec<RecordedStep>>,
+}
+
+impl Inputs {
+    fn open(config: &RunConfig) -> Result<Self, Error> {
+        let mut used: Vec<&String> = config.eval.iter().flat_map(|e| &e.data).collect();
+        let mut judged = used.clone();
+        let mut recorded = BTreeMap::new();
+        for (i, stage) in config.stage.iter().enumerate() {
+            match stage {
+                StageConfig::Sft(sft) => used.push(&sft.data),
+                StageConfig::Grpo(grpo) => {
+                    used.extend(&grpo.data);
+                    judged.extend(&grpo.data);
+                    if let Some(file) = &grpo.rollouts {
+                        recorded.insert(i, rollouts_file::read(&file.path)?);
+                    }
+                }
+            }
+        }
+        let mut sources = BTreeMap::new();
+        for name in used {
+            if let Some(data) = config.data.get(name)
+                && !sources.contains_key(name)
+            {
+                sources.insert(name.clone(), TaskSource::open(name, data, config.seed)?);
+            }
+        }
+        let unusable = |e: rlvr_rewards::ConfigError| Error::Unusable { what: format!("[rewards]: {e}") };
+        let reward = config.rewards.clone().map(|r| r.build()).transpose().map_err(unusable)?;
+        if let Some(reward) = &reward {
+            for source in judged.into_iter().filter_map(|name| sources.get(name)) {
+                for i in 0..source.len() {
+                    reward.check_task(source.task(i)).map_err(|e| source.bad_task(i, e.to_string()))?;
+                }
+            }
+        }
+        Ok(Self { sources, reward, recorded })
+    }
+
+    fn source(&self, name: &str) -> Result<&TaskSource, Error> {
+        self.sources.get(name).ok_or_else(|| Error::Unusable { what: format!("there is no [data.{name}]") })
+    }
+}
+
+fn dry_run(
+    config: &RunConfig,
+    inputs: &Inputs,
+    device: &Device,
+    observer: &mut dyn Observer,
+    clock: Instant,
+) -> Result<Report, Error> {
+    let mut policy = Policy::from_config(&config.policy, config.seed, device)?;
+    let stages = config.stage.len();
+    for (i, stage) in config.stage.iter().enumerate() {
+        let StageConfig::Grpo(grpo) = stage else { continue };
+        observer.event(Event::Stage { index: i, count: stages, name: stage.name(), done: 0, steps: grpo.steps.unwrap_or(0) });
+        if i > 0 {
+            observer.event(Event::Note("the pre-flight looks at the policy as it is before the earlier stages"));
+        }
+        let mut trainer = Trainer::new(policy, None, grpo, inputs.reward.as_deref(), config.seed, 1);
+        if let Some(report) = preflight(config, inputs, grpo, &mut trainer)? {
+            observer.event(Event::Preflight(&report));
+        }
+        policy = trainer.policy;
+    }
+    Ok(Report { dir: PathBuf::new(), policy: None, evals: vec![], steps: 0, wall_s: clock.elapsed().as_secs_f64() })
+}
+
+/// Samples a few prompts of a stage and says whether it can learn; none for stages that do not sample.
+fn preflight(
+    config: &RunConfig,
+    inputs: &Inputs,
+    grpo: &GrpoConfig,
+    trainer: &mut Trainer,
+) -> Result<Option<PreflightReport>, Error> {
+    let Some(name) = grpo.data.as_ref().filter(|_| config.preflight.prompts > 0) else { return Ok(None) };
+    let source = inputs.source(name)?;
+    let count = config.preflight.prompts.min(source.len());
+    let tasks: Vec<&Task> = (0..count).map(|i| source.task(source.index_at(i as u64))).collect();
+    let groups = trainer.look(&tasks, None)?;
+    let decoder = &trainer.policy.decoder;
+    let prompts = tasks.iter().map(|t| Ok(trainer.policy.prompt(&t.prompt)?.token_ids.len())).collect::<Result<Vec<_>, Error>>()?;
+    let longest = prompts.into_iter().max().unwrap_or(0) + grpo.sampling.max_tokens;
+    let activations = decoder.activation_bytes(grpo.micro_batch.min(grpo.completions_per_step()) * longest);
+    // Weights, gradients and two moments; a frozen copy with a KL term.
+    let copies = if grpo.loss.kl_coef > 0.0 { 5 } else { 4 };
+    let bytes = activations + copies * decoder.num_params() * size_of::<f32>();
+    let kl_in_loss = grpo.resolved_loss().kl_in_loss();
+    let memory_mb = bytes as f64 / f64::from(1 << 20);
+    Ok(Some(PreflightReport::new(&groups, grpo.sampling.max_tokens, memory_mb, kl_in_loss)))
+}
+
+struct Run<'a> {
+    config: &'a RunConfig,
+    inputs: &'a Inputs,
+    device: Device,
+    dir: &'a RunDir,
+    store: CheckpointStore,
+    log: &'a mut RunLog,
+    observer: &'a mut dyn Observer,
+    stop: &'a AtomicBool,
+    clock: Instant,
+}
+
+/// The evaluations so far, kept in the checkpoints so that a resumed run can still show all.
+type Evals = Vec<(String, Vec<EvalResult>)>;
+
+const EVALS: &str = "evals";
+const OPTIMIZER: &str = "optimizer";
+const REFERENCE: &str = "reference";
+
+impl Run<'_> {
+    fn stages(&mut self, checkpoint: Option<Checkpoint>) -> Result<Report, Error> {
+        let config = self.config;
+        let mut policy = match &checkpoint {
+            Some(c) => {
+                let mut policy = Policy::open(&c.path.to_string_lossy(), &self.device)?;
+                if config.policy.chat_template == crate::config::ChatTemplate::Raw {
+                    policy = policy.raw();
+                }
+                policy
+            }
+            None => Policy::from_config(&config.policy, config.seed, &self.device)?,
+        };
+        let mut state = checkpoint.as_ref().map_or_else(|| TrainState::start(config.seed), |c| c.state.clone());
+        let mut evals: Evals =
+            state.extra.get(EVALS).and_then(|v| serde_json::from_value(v.clone()).ok()).unwrap_or_default();
+        self.observer.event(Event::Start {
+            dir: self.dir.path(),
+            params: policy.decoder.num_params(),
+            device: &config.device.to_string(),
+            resumed_after: checkpoint.as_ref().map(|c| c.state.step),
+        });
+        if checkpoint.is_none() && config.eval.is_some() {
+            let mut row = MetricsRow::new(0, "start");
+            self.evaluate("before", &policy, &mut row, &mut evals, &mut state)?;
+            self.log.metrics(&row)?;
+        }
+        let mut checkpoint = checkpoint;
+        while state.stage < config.stage.len() {
+            let resumed = checkpoint.take().filter(|c| c.state.stage == state.stage);
+            let finished = |s: &TrainState, steps: u64| resumed.is_some() && s.step_in_stage >= steps;
+            policy = match &config.stage[state.stage] {
+                StageConfig::Sft(sft) => {
+                    let steps = sft::steps(sft, self.inputs.source(&sft.data)?.len());
+                    if finished(&state, steps) { policy } else { self.sft(sft, steps, policy, &mut state, resumed.as_ref(), &mut evals)? }
+                }
+                StageConfig::Grpo(grpo) => {
+                    let recorded = self.inputs.recorded.get(&state.stage).map(|r| r.len() as u64);
+                    let steps = recorded.map_or(grpo.steps, |r| Some(grpo.steps.unwrap_or(r).min(r))).unwrap_or(0);
+                    if finished(&state, steps) { policy } else { self.grpo(grpo, steps, policy, &mut state, resumed.as_ref(), &mut evals)? }
+                }
+            };
+            state = TrainState {
+                stage: state.stage + 1,
+                step_in_stage: 0,
+                optimizer_steps: 0,
+                data_position: 0,
+                ..state
+            };
+        }
+        let target = self.dir.final_policy();
+        policy.save(&target)?;
+        self.log.sync()?;
+        Ok(Report {
+            dir: self.dir.path().to_path_buf(),
+            policy: Some(target),
+            evals,
+            steps: state.step,
+            wall_s: self.clock.elapsed().as_secs_f64(),
+        })
+    }
+
+    fn announce(&mut self, state: &TrainState, steps: u64) {
+        let (index, count) = (state.stage, self.config.stage.len());
+        let name = self.config.stage[index].name();
+        self.observer.event(Event::Stage { index, count, name, done: state.step_in_stage, steps });
+    }
+
+    fn sft(
+        &mut self,
+        config: &SftConfig,
+        steps: u64,
+        policy: Policy,
+        state: &mut TrainState,
+        resumed: Option<&Checkpoint>,
+        evals: &mut Evals,
+    ) -> Result<Policy, Error> {
+        self.announce(state, steps);
+        let source = self.inputs.source(&config.data)?;
+        let mut trainer = SftTrainer::new(policy, config, steps);
+        if let Some(checkpoint) = resumed {
+            restore(&mut trainer.optim, &trainer.policy.decoder, checkpoint)?;
+        }
+        let name = self.config.stage[state.stage].name();
+        while state.step_in_stage < steps {
+            let clock = Instant::now();
+            let outcome = trainer.step(state.step + 1, source, state.data_position)?;
+            advance(state, config.batch as u64, 1);
+            let mut row = MetricsRow::new(state.step, name);
+            record::sft(&mut row, &outcome, clock.elapsed().as_secs_f64());
+            row.set(metrics::DATA_EPOCH, state.data_position as f64 / source.len() as f64);
+            self.end_step(steps, &trainer.policy, &trainer.optim, None, row, state, evals)?;
+        }
+        Ok(trainer.policy)
+    }
+
+    fn grpo(
+        &mut self,
+        config: &GrpoConfig,
+        steps: u64,
+        policy: Policy,
+        state: &mut TrainState,
+        resumed: Option<&Checkpoint>,
+        evals: &mut Evals,
+    ) -> Result<Policy, Error> {
+        self.announce(state, steps);
+        let reference = self.reference(config, state.stage, &policy, resumed)?;
+        let reward = self.inputs.reward.as_deref();
+        let mut trainer = Trainer::new(policy, reference, config, reward, self.config.seed, steps);
+        trainer.version = state.policy_version;
+        if let Some(checkpoint) = resumed {
+            restore(&mut trainer.optim, &trainer.policy.decoder, checkpoint)?;
+        } else if let Some(report) = preflight(self.config, self.inputs, config, &mut trainer)? {
+            self.observer.event(Event::Preflight(&report));
+            if self.config.preflight.refuse {
+                report.refuse()?;
+            }
+        }
+        let recorded = self.inputs.recorded.get(&state.stage);
+        let source = config.data.as_ref().map(|name| self.inputs.source(name)).transpose()?;
+        let name = self.config.stage[state.stage].name();
+        while state.step_in_stage < steps {
+            let clock = Instant::now();
+            let count = if source.is_some() { config.prompts_per_step as u64 } else { 0 };
+            let tasks: Vec<&Task> =
+                source.iter().flat_map(|s| (0..count).map(|i| s.task(s.index_at(state.data_position + i)))).collect();
+            let from = match recorded {
+                Some(steps) => Source::Recorded(&steps[state.step_in_stage as usize]),
+                None => Source::Tasks(&tasks),
+            };
+            let outcome = trainer.step(state.step + 1, &from, None)?;
+            advance(state, count, outcome.updates);
+            state.policy_version = trainer.version;
+            let mut row = MetricsRow::new(state.step, name);
+            record::grpo(&mut row, &outcome, clock.elapsed().as_secs_f64());
+            if let Some(source) = source {
+                row.set(metrics::DATA_EPOCH, state.data_position as f64 / source.len() as f64);
+            }
+            let broken = row.get(metrics::REWARD_ERROR_FRAC).unwrap_or(0.0);
+            record::rollouts(self.log, state.step, name, &outcome)?;
+            self.example(&outcome, state.step);
+            if broken > config.max_error_frac {
+                let reason = outcome.groups.iter().flat_map(|g| &g.judgements);
+                let reason = reason.filter(|j| j.outcome.verdict == rlvr_rewards::Verdict::Error).map(|j| j.outcome.reason.as_str()).next();
+                let what = format!(
+                    "the reward broke on {:.0} % of the completions ({}); allowed are {:.0} % (max_error_frac)",
+                    100.0 * broken,
+                    reason.unwrap_or(""),
+                    100.0 * config.max_error_frac
+                );
+                return Err(Error::Training { step: state.step, what });
+            }
+            self.end_step(steps, &trainer.policy, &trainer.optim, trainer.reference.as_ref(), row, state, evals)?;
+        }
+        Ok(trainer.policy)
+    }
+
+    /// The frozen policy of the KL term, if there is one.
+    fn reference(
+        &self,
+        config: &GrpoConfig,
+        stage: usize,
+        policy: &Policy,
+        resumed: Option<&Checkpoint>,
+    ) -> Result<Option<Decoder>, Error> {
+        if config.loss.kl_coef == 0.0 {
+            return Ok(None);
+        }
+        let initial = || Policy::from_config(&self.config.policy, self.config.seed, &self.device).map(|p| p.decoder);
+        match resumed {
+            _ if config.reference == ReferenceFrom::RunStart => initial().map(Some),
+            None => Ok(Some(policy.decoder.clone())),
+            Some(_) if stage == 0 => initial().map(Some),
+            Some(checkpoint) => {
+                let mut saved = checkpoint.tensors(REFERENCE)?;
+                let mut decoder = policy.decoder.clone();
+                let specs: Vec<String> = decoder.layout().specs.iter().map(|s| s.name.clone()).collect();
+                for (i, name) in specs.iter().enumerate() {
+                    let tensor = saved.remove(name).ok_or_else(|| Error::Unusable {
+                        what: format!("{}: the reference has no parameter {name}", checkpoint.path.display()),
+                    })?;
+                    decoder.set_param(i, tensor.data);
+                }
+                Ok(Some(decoder))
+            }
+        }
+    }
+
+    fn example(&mut self, outcome: &crate::trainer::StepOutcome, step: u64) {
+        let every = self.config.log.example_every;
+        if every == 0 || step % every != 0 || outcome.groups.is_empty() {
+            return;
+        }
+        let group = &outcome.groups[(step / every) as usize % outcome.groups.len()];
+        if let Some(j) = group.judgements.get((step / every) as usize % group.judgements.len().max(1)) {
+            let (prompt, completion) = (group.prompt_text.as_str(), j.text.as_str());
+            self.observer.event(Event::Example { step, prompt, completion, outcome: &j.outcome });
+        }
+    }
+
+    /// Evaluates if due, records the step, and writes a checkpoint if due.
+    #[allow(clippy::too_many_arguments)]
+    fn end_step(
+        &mut self,
+        steps: u64,
+        policy: &Policy,
+        optim: &AdamW,
+        reference: Option<&Decoder>,
+        mut row: MetricsRow,
+        state: &mut TrainState,
+        evals: &mut Evals,
+    ) -> Result<(), Error> {
+        let done = state.step_in_stage;
+        let last = done == steps;
+        state.score = None;
+        if let Some(eval) = &self.config.eval {
+            let name = self.config.stage[state.stage].name();
+            if last {
+                self.evaluate(&format!("after {name}"), policy, &mut row, evals, state)?;
+            } else if eval.every > 0 && done % eval.every == 0 {
+                self.evaluate(&format!("step {}", state.step), policy, &mut row, evals, state)?;
+            }
+        }
+        row.set(metrics::MEMORY_PEAK_RSS, record::peak_rss_mb());
+        self.log.metrics(&row)?;
+        self.observer.event(Event::Step { done, steps, row: &row });
+        let stopping = self.stop.load(Ordering::Relaxed);
+        let every = self.config.checkpoint.every;
+        if last || stopping || (every > 0 && done % every == 0) {
+            self.log.sync()?;
+            self.save(policy, optim, reference.filter(|_| state.stage > 0), state, evals)?;
+        }
+        // An interrupt during the very last step has nothing left to interrupt.
+        let over = last && state.stage + 1 == self.config.stage.len();
+        if stopping && !over { Err(Error::Interrupted) } else { Ok(()) }
+    }
+
+    fn save(
+        &mut self,
+        policy: &Policy,
+        optim: &AdamW,
+        reference: Option<&Decoder>,
+        state: &mut TrainState,
+        evals: &Evals,
+    ) -> Result<(), Error> {
+        if let Ok(value) = serde_json::to_value(evals) {
+            state.extra.insert(EVALS.to_owned(), value);
+        }
+        state.extra.insert("optimizer_updates".to_owned(), optim.steps().into());
+        let moments: TensorMap = (optim.state(&policy.decoder).into_iter())
+            .map(|(name, shape, data)| (name, HostTensor { shape: shape.to_vec(), data }))
+            .collect();
+        let frozen: Option<TensorMap> = reference.map(|decoder| {
+            let specs = decoder.layout().specs.iter().enumerate();
+            specs.map(|(i, s)| (s.name.clone(), HostTensor { shape: s.shape.to_vec(), data: decoder.param_values(i) })).collect()
+        });
+        let mut tensors = vec![(OPTIMIZER, &moments)];
+        if let Some(frozen) = &frozen {
+            tensors.push((REFERENCE, frozen));
+        }
+        let saved = self.store.save(state, &tensors, |dir| Ok(policy.save(dir)?))?;
+        self.observer.event(Event::Checkpoint { path: &saved.path });
+        Ok(())
+    }
+
+    fn evaluate(
+        &mut self,
+        label: &str,
+        policy: &Policy,
+        row: &mut MetricsRow,
+        evals: &mut Evals,
+        state: &mut TrainState,
+    ) -> Result<(), Error> {
+        let (Some(config), Some(reward)) = (&self.config.eval, &self.inputs.reward) else { return Ok(()) };
+        let sampling = self.config.stage.iter().rev().find_map(|s| match s {
+            StageConfig::Grpo(grpo) => Some(&grpo.sampling),
+            StageConfig::Sft(_) => None,
+        });
+        let settings = EvalSettings::new(config, sampling, self.config.seed);
+        let clock = Instant::now();
+        let mut results = Vec::new();
+        for name in &config.data {
+            let source = self.inputs.source(name)?;
+            let tasks = tasks_of(source, config.limit);
+            let (result, _) = evaluate(policy, name, &tasks, &**reward, &settings, None)?;
+            result.record(row);
+            results.push(result);
+        }
+        row.set(metrics::filled(metrics::TIME_PHASE, "eval"), clock.elapsed().as_secs_f64());
+        if let Some(metric) = &self.config.checkpoint.keep_best {
+            state.score = row.get(metric);
+        }
+        self.observer.event(Event::Eval { label, results: &results });
+        evals.push((label.to_owned(), results));
+        Ok(())
+    }
+}
+
+fn advance(state: &mut TrainState, consumed: u64, updates: u64) {
+    state.step += 1;
+    state.step_in_stage += 1;
+    state.data_position += consumed;
+    state.optimizer_steps += updates;
+}
+
+fn restore(optim: &mut AdamW, decoder: &Decoder, checkpoint: &Checkpoint) -> Result<(), Error> {
+    let mut moments = checkpoint.tensors(OPTIMIZER)?;
+    let steps = checkpoint.state.extra.get("optimizer_updates").and_then(|v| v.as_u64()).unwrap_or(0);
+    optim.restore(decoder, steps, |name| moments.remove(name).map(|t| t.data)).map_err(|name| Error::Unusable {
+        what: format!("{}: the optimizer state has no usable {name}", checkpoint.path.display()),
+    })
+}

@@ -1,0 +1,89 @@
+//! Supervised training on prompts with completions: mean negative log-likelihood of the completion tokens.
+use crate::batch::{self, Sample};
+use crate::config::SftConfig;
+use crate::data::TaskSource;
+use crate::error::Error;
+use crate::optim::{AdamW, AdamWConfig};
+use crate::policy::Policy;
+use rlvr_policies::gradients::Gradients;
+
+/// What a step did.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SftOutcome {
+    /// Mean negative log-likelihood of the completion tokens, nats.
+    pub loss: f64,
+    /// Completion tokens.
+    pub tokens: usize,
+    /// Gradient norm before clipping.
+    pub grad_norm: f64,
+    /// Learning rate.
+    pub lr: f64,
+}
+
+/// A supervised stage in progress.
+pub struct SftTrainer<'a> {
+    /// π_θ.
+    pub policy: Policy,
+    /// AdamW and its state.
+    pub optim: AdamW,
+    grads: Gradients,
+    config: &'a SftConfig,
+    steps: u64,
+}
+
+/// Optimizer steps of a stage: `steps`, or as many as `epochs` takes.
+pub fn steps(config: &SftConfig, examples: usize) -> u64 {
+    let epochs = config.epochs.unwrap_or(1.0);
+    config.steps.unwrap_or_else(|| (epochs * examples as f64 / config.batch as f64).ceil().max(1.0) as u64)
+}
+
+impl<'a> SftTrainer<'a> {
+    /// A trainer at the start of its stage.
+    pub fn new(policy: Policy, config: &'a SftConfig, steps: u64) -> Self {
+        let optim = AdamW::new(AdamWConfig::from(&config.optim), &policy.decoder);
+        let grads = policy.decoder.zero_gradients();
+        Self { policy, optim, grads, config, steps }
+    }
+
+    /// One optimizer step on the examples from `position` of the training order.
+    ///
+    /// # Errors
+    /// A source without completions, a text that the tokenizer cannot encode, a sequence beyond the context.
+    pub fn step(&mut self, step: u64, source: &TaskSource, position: u64) -> Result<SftOutcome, Error> {
+        let context = self.policy.decoder.config().max_position_embeddings;
+        let (mut prompts, mut samples) = (Vec::new(), Vec::new());
+        for i in 0..self.config.batch as u64 {
+            let index = source.index_at(position + i);
+            let example = source.example(index)?;
+            let at = |e: Error| source.bad_task(index, e.to_string());
+            let prompt = self.policy.prompt(&example.prompt).map_err(at)?.token_ids;
+            let completion = self.policy.completion(&example.completion).map_err(at)?;
+            let len = prompt.len() + completion.len();
+            if len > context {
+                let what = format!("prompt and completion have {len} tokens, the policy's context is {context}");
+                return Err(source.bad_task(index, what).into());
+            }
+            samples.push(Sample { group: prompts.len(), completion, ..Sample::default() });
+            prompts.push(prompt);
+        }
+        let tokens: usize = samples.iter().map(|s| s.completion.len()).sum();
+        self.grads.clear();
+        let mut loss = 0.0;
+        for micro in samples.chunks(self.config.micro_batch) {
+            let packed = batch::pack(&prompts, micro);
+            let recompute = self.policy.decoder.should_recompute(&packed);
+            let mut nll = |stats: &rlvr_policies::host::head::TargetStats| {
+                loss -= stats.logprobs.iter().map(|v| f64::from(*v)).sum::<f64>();
+                vec![(-1.0 / tokens as f64) as f32; stats.logprobs.len()]
+            };
+            self.policy.decoder.train(&packed, 1.0, recompute, &mut nll, &mut self.grads);
+        }
+        let lr = self.config.optim.schedule_config().lr_at(self.config.optim.lr, self.optim.steps(), self.steps);
+        let grad_norm = self.optim.step(&mut self.policy.decoder, &self.grads, lr);
+        if !grad_norm.is_finite() {
+            let what = format!("the gradient norm is {grad_norm}; nothing was changed: lower the learning rate");
+            return Err(Error::Training { step, what });
+        }
+        Ok(SftOutcome { loss: loss / tokens as f64, tokens, grad_norm, lr })
+    }
+}

@@ -1,0 +1,500 @@
+//! One iteration of GRPO (arXiv:2402.03300, Algorithm 1): sample, verify, compare, update.
+//!
+//! Deviations: the loss and its gradient are computed in f64 on the host from read-back log-probabilities
+//! ([`crate::grpo`]); on-policy steps (one update a rollout) take π_old from the update's own pass, others from the
+//! sampler, whose distribution is the trained one; minibatches are neighbouring groups, not shuffled.
+use crate::batch::{self, Sample};
+use crate::config::GrpoConfig;
+use crate::error::Error;
+use crate::grpo::{
+    Advantage, AdvantageKind, GroupsWithoutSignal, LossConfig, LossStats, Sequence, StepTotals, batch_advantages, has_signal, policy_loss,
+};
+use crate::grpo::kl::reward_penalty;
+use crate::optim::{AdamW, AdamWConfig};
+use crate::policy::{Policy, Sampler};
+use crate::rollouts_file::RecordedStep;
+use rlvr_policies::Decoder;
+use rlvr_policies::gradients::Gradients;
+use rlvr_rewards::{Outcome, Response, Reward, Task, score_batch};
+use rlvr_rollout::{BatchSettings, BatchedEngine, Completion, GenerateStats, Prompt, PromptLimit, RolloutEngine, SampleKey};
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+/// What the reward said of one completion.
+#[derive(Debug, Clone)]
+pub struct Judgement {
+    /// The completion as the reward saw it.
+    pub text: String,
+    /// Cut off before the policy ended it.
+    pub truncated: bool,
+    /// The reward, none when masked out.
+    pub reward: Option<f64>,
+    /// The whole outcome.
+    pub outcome: Outcome,
+}
+
+/// One prompt of a step with everything that became of it.
+#[derive(Debug, Clone)]
+pub struct Group {
+    /// Id of the task.
+    pub id: String,
+    /// The prompt as the policy saw it.
+    pub prompt_text: String,
+    /// Its token ids, after truncation.
+    pub prompt: Vec<u32>,
+    /// The completions.
+    pub completions: Vec<Completion>,
+    /// Their judgements.
+    pub judgements: Vec<Judgement>,
+    /// Their advantages.
+    pub advantages: Vec<f64>,
+}
+
+/// Seconds of each phase of a step.
+#[derive(Debug, Clone, Copy, Default)]
+#[allow(missing_docs)]
+pub struct Phases {
+    pub generate_s: f64,
+    pub verify_s: f64,
+    pub reference_s: f64,
+    pub update_s: f64,
+}
+
+/// What a step did.
+#[derive(Debug, Clone, Default)]
+pub struct StepOutcome {
+    /// The groups, in order of their prompts.
+    pub groups: Vec<Group>,
+    /// Sums of the loss over all updates; ratios and clipping of later passes included.
+    pub stats: LossStats,
+    /// Sums over the first pass only, before any weight changed in it.
+    pub first: FirstPass,
+    /// Mean loss of the optimizer steps.
+    pub loss: f64,
+    /// Gradient norm of the last optimizer step, before clipping.
+    pub grad_norm: f64,
+    /// Learning rate of the last optimizer step.
+    pub lr: f64,
+    /// Optimizer steps taken.
+    pub updates: u64,
+    /// Tokens trained on, over all passes.
+    pub trained_tokens: usize,
+    /// What generation did.
+    pub generation: GenerateStats,
+    /// Time.
+    pub phases: Phases,
+}
+
+/// Comparison of sampler and trainer at equal weights, and entropy.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct FirstPass {
+    /// Tokens seen with unchanged weights.
+    pub tokens: f64,
+    /// Σ entropy, nats.
+    pub entropy_sum: f64,
+    /// Tokens with sampler log-probabilities among them.
+    pub compared: f64,
+    /// Σ k3 between sampler and trainer.
+    pub mismatch_sum: f64,
+    /// Largest difference of a log-probability.
+    pub mismatch_max: f64,
+}
+
+/// Where the rollouts of a step come from.
+pub enum Source<'a> {
+    /// Sampled from the policy for these tasks.
+    Tasks(&'a [&'a Task]),
+    /// Made elsewhere.
+    Recorded(&'a RecordedStep),
+}
+
+/// A GRPO stage in progress.
+pub struct Trainer<'a> {
+    /// π_θ.
+    pub policy: Policy,
+    /// π_ref, when the loss or the reward has a KL term.
+    pub reference: Option<Decoder>,
+    /// AdamW and its state.
+    pub optim: AdamW,
+    /// Version of the weights, counted in optimizer steps over the run.
+    pub version: u64,
+    grads: Gradients,
+    config: &'a GrpoConfig,
+    loss: LossConfig,
+    reward: Option<&'a dyn Reward>,
+    seed: u64,
+    /// Optimizer steps of the whole stage, for the schedule.
+    total_updates: u64,
+}
+
+impl<'a> Trainer<'a> {
+    /// A trainer at the start of its stage. `steps` is the number of rollouts of the stage.
+    pub fn new(
+        policy: Policy,
+        reference: Option<Decoder>,
+        config: &'a GrpoConfig,
+        reward: Option<&'a dyn Reward>,
+        seed: u64,
+        steps: u64,
+    ) -> Self {
+        let optim = AdamW::new(AdamWConfig::from(&config.optim), &policy.decoder);
+        let grads = policy.decoder.zero_gradients();
+        let total_updates = steps * (config.updates_per_rollout * config.minibatches) as u64;
+        let loss = config.resolved_loss();
+        Self { policy, reference, optim, version: 0, grads, config, loss, reward, seed, total_updates }
+    }
+
+    /// One step: rollouts, rewards, advantages, updates.
+    ///
+    /// # Errors
+    /// A prompt that cannot be used, a loss that is not finite, cancellation. A reward that breaks is data.
+    pub fn step(&mut self, step: u64, source: &Source, stop: Option<&AtomicBool>) -> Result<StepOutcome, Error> {
+        let mut out = StepOutcome::default();
+
+        // 1. Sample G completions a prompt, 2. verify them.
+        out.groups = match source {
+            Source::Tasks(tasks) => self.roll_out(SampleKey::new(self.seed, step), tasks, self.config.group_size, &mut out, stop)?,
+            Source::Recorded(recorded) => self.replay(recorded)?,
+        };
+        let (prompts, mut samples) = self.samples(&out.groups);
+
+        // 3. Compare each completion with its group.
+        let clock = Instant::now();
+        self.old_and_reference(&prompts, &mut samples, matches!(source, Source::Recorded(_)));
+        out.phases.reference_s = clock.elapsed().as_secs_f64();
+        self.advantages(&mut out.groups, &mut samples);
+        let samples = self.trained(&out.groups, samples);
+
+        // 4. Update.
+        let clock = Instant::now();
+        for pass in 0..self.config.updates_per_rollout {
+            for (i, range) in batch::even_parts(samples.len(), self.config.minibatches).enumerate() {
+                self.update(step, &prompts, &samples[range], pass == 0 && i == 0, &mut out)?;
+            }
+        }
+        out.loss /= (out.updates as f64).max(1.0);
+        out.phases.update_s = clock.elapsed().as_secs_f64();
+        Ok(out)
+    }
+
+    /// Samples and judges without training, for the pre-flight.
+    ///
+    /// # Errors
+    /// As [`Self::step`].
+    pub fn look(&mut self, tasks: &[&Task], stop: Option<&AtomicBool>) -> Result<Vec<Vec<Judgement>>, Error> {
+        let mut out = StepOutcome::default();
+        // Step 0 is no training step: the noise of the first one stays its own.
+        let groups = self.roll_out(SampleKey::new(self.seed, 0), tasks, self.config.group_size, &mut out, stop)?;
+        Ok(groups.into_iter().map(|g| g.judgements).collect())
+    }
+
+    fn roll_out(
+        &mut self,
+        key: SampleKey,
+        tasks: &[&Task],
+        group_size: usize,
+        out: &mut StepOutcome,
+        stop: Option<&AtomicBool>,
+    ) -> Result<Vec<Group>, Error> {
+        let clock = Instant::now();
+        let prompts = tasks.iter().map(|t| self.policy.prompt(&t.prompt)).collect::<Result<Vec<Prompt>, _>>()?;
+        let c = self.config;
+        let (limit, stops) = (c.max_prompt_tokens, &c.stop);
+        let policy = &self.policy;
+        let ends = |ids: &[u32]| policy.text(ids).is_ok_and(|text| stops.iter().any(|s| text.contains(s.as_str())));
+        let sampler = Sampler(&policy.decoder);
+        let settings =
+            BatchSettings { max_prompt_tokens: limit, long_prompt: c.long_prompt, ..BatchSettings::default() };
+        let mut engine =
+            BatchedEngine::new(&sampler, settings).eos_token_ids(policy.eos_token_ids()).policy_version(self.version);
+        if let Some(flag) = stop {
+            engine = engine.cancel(flag);
+        }
+        if !stops.is_empty() {
+            engine = engine.stop(&ends);
+        }
+        let completions = engine.generate(&prompts, group_size, &c.sampling, key)?;
+        out.generation = engine.stats().clone();
+        out.phases.generate_s = clock.elapsed().as_secs_f64();
+
+        let clock = Instant::now();
+        let fit = PromptLimit { max_prompt_tokens: limit, long_prompt: c.long_prompt };
+        let context = policy.decoder.config().max_position_embeddings;
+        let mut groups = Vec::with_capacity(tasks.len());
+        for (i, ((task, prompt), completions)) in tasks.iter().zip(&prompts).zip(completions).enumerate() {
+            let Some(ids) = fit.fit(i, &prompt.token_ids, context, c.sampling.max_tokens)?.token_ids() else { continue };
+            groups.push(Group {
+                id: task.id.clone(),
+                prompt_text: policy.tokenizer().decode(ids, false)?,
+                prompt: ids.to_vec(),
+                completions,
+                judgements: vec![],
+                advantages: vec![],
+            });
+        }
+        let kept: Vec<&Task> =
+            tasks.iter().enumerate().filter(|(i, _)| !out.generation.skipped_prompts.contains(i)).map(|(_, t)| *t).collect();
+        self.verify(&kept, &mut groups)?;
+        out.phases.verify_s = clock.elapsed().as_secs_f64();
+        Ok(groups)
+    }
+
+    fn verify(&self, tasks: &[&Task], groups: &mut [Group]) -> Result<(), Error> {
+        let Some(reward) = self.reward else {
+            return Err(Error::Unusable { what: "a stage that samples needs [rewards]".into() });
+        };
+        let mut texts = Vec::new();
+        for (task, group) in tasks.iter().zip(groups.iter()) {
+            for c in &group.completions {
+                texts.push((*task, self.policy.text(&c.token_ids)?, c.finish_reason.is_truncated()));
+            }
+        }
+        let items: Vec<_> =
+            texts.iter().map(|(task, text, truncated)| (*task, Response { text, truncated: *truncated })).collect();
+        let outcomes = score_batch(reward, &items);
+        let mut judged = texts.into_iter().zip(outcomes).map(|((_, text, truncated), outcome)| Judgement {
+            text,
+            truncated,
+            reward: outcome.score.filter(|s| s.is_finite()),
+            outcome,
+        });
+        for group in groups {
+            group.judgements = judged.by_ref().take(group.completions.len()).collect();
+        }
+        Ok(())
+    }
+
+    /// Groups from rollouts made elsewhere.
+    fn replay(&self, recorded: &RecordedStep) -> Result<Vec<Group>, Error> {
+        let vocab = self.policy.decoder.config().vocab_size;
+        let context = self.policy.decoder.config().max_position_embeddings;
+        let eos = self.policy.eos_token_ids();
+        let mut groups = Vec::new();
+        for group in &recorded.groups {
+            let mut out = Group {
+                id: group.group.clone(),
+                prompt_text: String::new(),
+                prompt: vec![],
+                completions: vec![],
+                judgements: vec![],
+                advantages: vec![],
+            };
+            for r in &group.rollouts {
+                let most = r.prompt_tokens.iter().chain(&r.completion_tokens).max().copied().unwrap_or(0) as usize;
+                let len = r.prompt_tokens.len() + r.completion_tokens.len();
+                let problem = if most >= vocab {
+                    Some(format!("token id {most} is outside the policy's vocabulary of {vocab}"))
+                } else if len > context {
+                    Some(format!("{len} tokens exceed the policy's context of {context}"))
+                } else if r.prompt_tokens.is_empty() {
+                    Some("prompt_tokens is empty".to_owned())
+                } else {
+                    None
+                };
+                if let Some(problem) = problem {
+                    let what = format!("rollouts file, line {}: {problem}", r.line);
+                    return Err(Error::Unusable { what });
+                }
+                let ended = r.completion_tokens.last().is_some_and(|t| eos.contains(t));
+                out.prompt.clone_from(&r.prompt_tokens);
+                let outcome = match r.reward {
+                    Some(score) => Outcome::graded(score, "recorded", "reward from the rollouts file"),
+                    None => Outcome::of(rlvr_rewards::Verdict::Unverifiable, "recorded", "no reward in the rollouts file"),
+                };
+                out.judgements.push(Judgement {
+                    text: self.policy.text(&r.completion_tokens)?,
+                    truncated: !ended,
+                    reward: r.reward,
+                    outcome,
+                });
+                out.completions.push(Completion {
+                    token_ids: r.completion_tokens.clone(),
+                    logprobs: r.logprobs.clone().unwrap_or_default(),
+                    finish_reason: if ended { rlvr_rollout::FinishReason::Stop } else { rlvr_rollout::FinishReason::Length },
+                    policy_version: self.version,
+                });
+            }
+            out.prompt_text = self.policy.tokenizer().decode(&out.prompt, false)?;
+            groups.push(out);
+        }
+        Ok(groups)
+    }
+
+    fn samples(&self, groups: &[Group]) -> (Vec<Vec<u32>>, Vec<Sample>) {
+        let prompts = groups.iter().map(|g| g.prompt.clone()).collect();
+        let mut samples = Vec::new();
+        for (group, g) in groups.iter().enumerate() {
+            for c in &g.completions {
+                let reported = !c.logprobs.is_empty();
+                samples.push(Sample {
+                    group,
+                    completion: c.token_ids.clone(),
+                    sampler_logprobs: reported.then(|| c.logprobs.iter().map(|v| f64::from(*v)).collect()),
+                    ..Sample::default()
+                });
+            }
+        }
+        (prompts, samples)
+    }
+
+    /// Fills in log π_old, where the current pass cannot serve, and log π_ref.
+    fn old_and_reference(&self, prompts: &[Vec<u32>], samples: &mut [Sample], recorded: bool) {
+        let (t, micro) = (self.config.sampling.temperature, self.config.micro_batch);
+        let several = self.config.updates_per_rollout * self.config.minibatches > 1;
+        if several || self.loss.kl_in_reward() {
+            // Only our own sampler is known to have sampled from this very distribution.
+            let old = if recorded {
+                batch::logprobs(&self.policy.decoder, prompts, samples, t, micro)
+            } else {
+                samples.iter().map(|s| s.sampler_logprobs.clone().unwrap_or_default()).collect()
+            };
+            samples.iter_mut().zip(old).for_each(|(s, old)| s.old_logprobs = old);
+        }
+        if let Some(reference) = &self.reference {
+            let logprobs = batch::logprobs(reference, prompts, samples, t, micro);
+            samples.iter_mut().zip(logprobs).for_each(|(s, r)| s.ref_logprobs = r);
+        }
+    }
+
+    /// Rewards (less the KL penalty, where it is in the reward) to advantages.
+    fn advantages(&self, groups: &mut [Group], samples: &mut [Sample]) {
+        let mut left = samples.iter();
+        let rewards: Vec<Vec<Option<f64>>> = (groups.iter())
+            .map(|g| {
+                (g.judgements.iter().zip(left.by_ref()))
+                    .map(|(j, s)| {
+                        let mask = vec![true; s.completion.len()];
+                        let penalty = if self.loss.kl_in_reward() {
+                            reward_penalty(&s.old_logprobs, &s.ref_logprobs, &mask, &self.loss)
+                        } else {
+                            0.0
+                        };
+                        j.reward.map(|r| r - penalty)
+                    })
+                    .collect()
+            })
+            .collect();
+        let rewards: Vec<&[Option<f64>]> = rewards.iter().map(Vec::as_slice).collect();
+        let lengths: Vec<Vec<usize>> =
+            groups.iter().map(|g| g.completions.iter().map(|c| c.token_ids.len()).collect()).collect();
+        let lengths: Vec<&[usize]> = lengths.iter().map(Vec::as_slice).collect();
+        let by_tokens = self.loss.advantage == AdvantageKind::ReinforcePpBaseline;
+        let advantages = batch_advantages(&rewards, by_tokens.then_some(&lengths), self.loss.advantage);
+        let mut left = samples.iter_mut();
+        for (group, advantages) in groups.iter_mut().zip(advantages) {
+            for (sample, advantage) in left.by_ref().zip(&advantages) {
+                sample.advantage = *advantage;
+            }
+            group.advantages = advantages;
+        }
+    }
+
+    /// The samples that take part: with `groups_without_signal = "drop"`, only those of groups that teach something.
+    fn trained(&self, groups: &[Group], samples: Vec<Sample>) -> Vec<Sample> {
+        let silent = |g: &Group| !has_signal(&g.judgements.iter().map(|j| j.reward).collect::<Vec<_>>());
+        let dropped: Vec<bool> = groups.iter().map(|g| self.loss.groups_without_signal == GroupsWithoutSignal::Drop && silent(g)).collect();
+        samples.into_iter().filter(|s| !dropped[s.group] && !s.completion.is_empty()).collect()
+    }
+
+    /// One optimizer step on a minibatch.
+    fn update(
+        &mut self,
+        step: u64,
+        prompts: &[Vec<u32>],
+        samples: &[Sample],
+        unchanged: bool,
+        out: &mut StepOutcome,
+    ) -> Result<(), Error> {
+        let tokens: usize = samples.iter().map(|s| s.completion.len()).sum();
+        let totals = StepTotals { sequences: samples.len() as f64, tokens: tokens as f64 };
+        // Zero advantage without a KL term is zero gradient: no pass is spent on it, the totals still count it.
+        let live: Vec<Sample> =
+            samples.iter().filter(|s| s.advantage != 0.0 || self.loss.kl_in_loss()).cloned().collect();
+        if live.is_empty() {
+            return Ok(());
+        }
+        self.grads.clear();
+        let mut loss_sum = 0.0;
+        for micro in live.chunks(self.config.micro_batch) {
+            let packed = batch::pack(prompts, micro);
+            let recompute = self.policy.decoder.should_recompute(&packed);
+            let mut failure = None;
+            let (config, stats, first) = (&self.loss, &mut out.stats, &mut out.first);
+            let mut loss = |targets: &rlvr_policies::host::head::TargetStats| {
+                let logprobs = batch::split(&packed, targets);
+                if unchanged {
+                    first.record(micro, &logprobs, &targets.entropy);
+                }
+                match micro_loss(micro, &logprobs, config, &totals) {
+                    Ok(output) => {
+                        loss_sum += output.loss;
+                        stats.merge(&output.stats);
+                        output.grads.concat().into_iter().map(|g| g as f32).collect()
+                    }
+                    Err(error) => {
+                        failure = Some(error);
+                        vec![0.0; targets.logprobs.len()]
+                    }
+                }
+            };
+            let temperature = self.config.sampling.temperature;
+            self.policy.decoder.train(&packed, temperature, recompute, &mut loss, &mut self.grads);
+            if let Some(error) = failure {
+                return Err(error.into());
+            }
+            out.trained_tokens += packed.targets.len();
+        }
+        let schedule = self.config.optim.schedule_config();
+        out.lr = schedule.lr_at(self.config.optim.lr, self.optim.steps(), self.total_updates);
+        out.grad_norm = self.optim.step(&mut self.policy.decoder, &self.grads, out.lr);
+        if !out.grad_norm.is_finite() {
+            let what = format!("the gradient norm is {}; nothing was changed: lower the learning rate", out.grad_norm);
+            return Err(Error::Training { step, what });
+        }
+        out.loss += loss_sum;
+        out.updates += 1;
+        self.version += 1;
+        Ok(())
+    }
+}
+
+fn micro_loss(
+    micro: &[Sample],
+    logprobs: &[Vec<f64>],
+    config: &LossConfig,
+    totals: &StepTotals,
+) -> Result<crate::grpo::LossOutput, crate::grpo::LossError> {
+    let masks: Vec<Vec<bool>> = micro.iter().map(|s| vec![true; s.completion.len()]).collect();
+    let sequences: Vec<Sequence> = (micro.iter().zip(logprobs).zip(&masks))
+        .map(|((s, logprobs), loss_mask)| Sequence {
+            logprobs,
+            old_logprobs: if s.old_logprobs.is_empty() { logprobs } else { &s.old_logprobs },
+            ref_logprobs: (!s.ref_logprobs.is_empty()).then_some(s.ref_logprobs.as_slice()),
+            sampler_logprobs: s.sampler_logprobs.as_deref(),
+            loss_mask,
+            advantage: Advantage::Sequence(s.advantage),
+        })
+        .collect();
+    policy_loss(&sequences, config, totals)
+}
+
+impl FirstPass {
+    fn record(&mut self, micro: &[Sample], logprobs: &[Vec<f64>], entropy: &[f32]) {
+        self.tokens += entropy.len() as f64;
+        self.entropy_sum += entropy.iter().map(|e| f64::from(*e)).sum::<f64>();
+        for (sample, logprobs) in micro.iter().zip(logprobs) {
+            for (mu, lp) in sample.sampler_logprobs.iter().flatten().zip(logprobs) {
+                let x = lp - mu;
+                self.compared += 1.0;
+                self.mismatch_sum += x.exp_m1() - x;
+                self.mismatch_max = self.mismatch_max.max(x.abs());
+            }
+        }
+    }
+}
+
+impl From<&crate::config::OptimConfig> for AdamWConfig {
+    fn from(c: &crate::config::OptimConfig) -> Self {
+        Self { betas: c.betas, eps: c.eps, weight_decay: c.weight_decay, max_grad_norm: c.max_grad_norm }
+    }
+}
