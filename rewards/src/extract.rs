@@ -366,7 +366,8 @@ pub fn candidates(body: &str) -> Vec<Candidate<'_>> {
     for candidate in found {
         let placeholder =
             !candidate.text.chars().any(|c| c.is_alphanumeric() || matches!(c, '∞' | '∅' | '\\'))
-                || matches!(candidate.text, "answer" | "your answer" | "\\ldots" | "\\dots");
+                || matches!(candidate.text, "answer" | "your answer" | "\\ldots" | "\\dots")
+                || candidate.rule == Rule::Cue && is_comment(candidate.text);
         if placeholder {
             continue;
         }
@@ -386,6 +387,16 @@ pub fn candidates(body: &str) -> Vec<Candidate<'_>> {
         kept.push(candidate);
     }
     kept
+}
+
+/// "The answer is correct": a remark on an answer and no answer.
+fn is_comment(span: &str) -> bool {
+    static COMMENT: LazyLock<Regex> = LazyLock::new(|| {
+        fixed(
+            r"(?i)^(?:indeed |therefore |also )?(?:correct|right|wrong|incorrect|verified|reasonable|as follows|below|above|given|clear|unique|found|in the form)\b",
+        )
+    });
+    COMMENT.is_match(span)
 }
 
 /// Whether the text between two spans only separates them.
@@ -471,7 +482,14 @@ fn unmarked(body: &str, fallback: Fallback) -> Result<Answer, Missing> {
             r"[-−]?\$?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:\s*/\s*\d+)?%?|[-−]?\\d?frac\{?\d+\}?\{?\d+\}?",
         )
     });
-    static WORDY: LazyLock<Regex> = LazyLock::new(|| fixed(r"[A-Za-z]{3,}(?:[^A-Za-z\\]+[A-Za-z]{2,}){4,}"));
+    // A sentence: five words or more outside of commands.
+    let wordy = |text: &str| {
+        let is_word = |w: &&str| {
+            let w = w.trim_matches(|c: char| c.is_ascii_punctuation() && c != '\\');
+            !w.is_empty() && w.chars().all(|c| c.is_alphabetic() || matches!(c, '\'' | '’' | '-'))
+        };
+        text.split_whitespace().filter(is_word).count() >= 5
+    };
     let give = |text: &str, rule| Answer { text: text.into(), rule, joined: false, conflicting: false };
     let trimmed = body.trim();
     let last_line = trimmed.lines().next_back().unwrap_or("").trim();
@@ -486,7 +504,7 @@ fn unmarked(body: &str, fallback: Fallback) -> Result<Answer, Missing> {
     }
     let short = trimmed.len() <= 256 && !trimmed.contains('\n') || is_one_formula(trimmed);
     let open = trimmed.contains("\\boxed") || trimmed.contains("<answer");
-    if short && !open && !trimmed.is_empty() && !WORDY.is_match(trimmed) {
+    if short && !open && !trimmed.is_empty() && !wordy(trimmed) {
         if text::is_negated(trimmed) {
             return Err(Missing::Negated);
         }

@@ -137,13 +137,6 @@ impl Comparison {
         if gold_symbols != pred_symbols {
             return Equality::Different("symbols");
         }
-        if let Some(equal) = identity(gold, pred) {
-            return if equal { Equality::Equal("identity") } else { Equality::Different("identity") };
-        }
-        let numeric = numeric(gold, pred);
-        if numeric == Some(true) {
-            return Equality::Equal("numeric");
-        }
         if gold_symbols.is_empty()
             && let (Some(a), Some(b)) = (complex(gold, 0), complex(pred, 0))
             && a.im.abs() < 1e-12
@@ -159,8 +152,12 @@ impl Comparison {
                 return Equality::Equal("rounded");
             }
         }
-        match numeric {
-            Some(_) => Equality::Different("numeric"),
+        if let Some(equal) = identity(gold, pred) {
+            return if equal { Equality::Equal("identity") } else { Equality::Different("identity") };
+        }
+        match numeric(gold, pred) {
+            Some(true) => Equality::Equal("numeric"),
+            Some(false) => Equality::Different("numeric"),
             None if gold == pred => Equality::Equal("same"),
             None => Equality::Different("not comparable"),
         }
@@ -181,8 +178,7 @@ impl Comparison {
 
     /// Lists and sets, without order; repeated items count once.
     fn collection(&mut self, gold: &Expr, pred: &Expr) -> Equality {
-        let relations =
-            |e: &Expr| matches!(e, Expr::List(items, _) if items.iter().any(|i| matches!(i, Expr::Chain(..))));
+        let relations = |e: &Expr| matches!(e, Expr::List(items, _) if items.iter().any(|i| matches!(i, Expr::Chain(..))));
         let union = |e: &Expr| matches!(e, Expr::Union(_) | Expr::Call("setminus", _));
         if (relations(gold) || relations(pred) || union(gold) || union(pred))
             && region(gold).is_some()
@@ -207,7 +203,10 @@ impl Comparison {
             (None, Some(b)) => {
                 if let Expr::Tuple(_, a, _) = gold {
                     let bare = matches!(pred, Expr::List(_, Joint::Comma));
-                    return Self::verdict(bare && a.len() == b.len() && self.all_equal(a.iter().zip(&b)), "tuple");
+                    return Self::verdict(
+                        bare && a.len() == b.len() && self.all_equal(a.iter().zip(&b)),
+                        "tuple",
+                    );
                 }
                 let unique = self.unique(b);
                 match &unique[..] {
@@ -263,11 +262,13 @@ impl Comparison {
                 Self::verdict(same, "matrix")
             }
             // A column or row may be written as a tuple.
-            (Expr::Matrix(rows), Expr::Tuple(_, items, _)) | (Expr::Tuple(_, items, _), Expr::Matrix(rows)) => {
+            (Expr::Matrix(rows), Expr::Tuple(_, items, _))
+            | (Expr::Tuple(_, items, _), Expr::Matrix(rows)) => {
                 let vector = rows.len() == 1 || rows.iter().all(|r| r.len() == 1);
                 let cells: Vec<&Expr> = rows.iter().flatten().collect();
-                let same =
-                    vector && cells.len() == items.len() && self.all_equal(cells.into_iter().zip(items.iter()));
+                let same = vector
+                    && cells.len() == items.len()
+                    && self.all_equal(cells.into_iter().zip(items.iter()));
                 Self::verdict(same, "vector")
             }
             _ => self.regions(gold, pred),
@@ -305,7 +306,9 @@ impl Comparison {
                 return self.regions(gold, pred);
             }
             let labels = strip_label(gold).is_some() && strip_label(pred).is_some();
-            if labels && (a[0] == b[0] || is_applied(&a[0]) || is_applied(&b[0]) || matches!(b[0], Expr::Text(_))) {
+            if labels
+                && (a[0] == b[0] || is_applied(&a[0]) || is_applied(&b[0]) || matches!(b[0], Expr::Text(_)))
+            {
                 let right: Vec<&Expr> = members(gold);
                 return match right.first() {
                     Some(first) => {
@@ -408,7 +411,8 @@ fn strip_label(e: &Expr) -> Option<&Expr> {
         Expr::Tuple(_, items, _) => items.iter().all(|i| matches!(i, Expr::Sym(_))),
         e @ Expr::Mul(list) => {
             // f(x) or a product of words such as AB, never a formula with numbers.
-            is_applied(e) || list.iter().all(|f| matches!(f, Expr::Sym(n) if n.chars().all(|c| c.is_ascii_uppercase())))
+            is_applied(e)
+                || list.iter().all(|f| matches!(f, Expr::Sym(n) if n.chars().all(|c| c.is_ascii_uppercase())))
         }
         Expr::Call(_, args) => matches!(args.as_slice(), [Expr::Sym(_)] | [Expr::Mul(_)]),
         _ => false,
@@ -505,7 +509,9 @@ fn identity(a: &Expr, b: &Expr) -> Option<bool> {
 fn close(a: C64, b: C64) -> bool {
     let scale = a.abs().max(b.abs());
     // Only cancellation gives such a value; 1e-12 is its noise for operands near 1.
-    scale < 1e-12 || a.sub(b).abs() <= TOLERANCE * scale || (a.abs() < 1e-14 || b.abs() < 1e-14) && scale < 1e-11
+    scale < 1e-12
+        || a.sub(b).abs() <= TOLERANCE * scale
+        || (a.abs() < 1e-14 || b.abs() < 1e-14) && scale < 1e-11
 }
 
 /// Equality by double-precision values: at one point for constants, at five for functions. A negative sample counts only

@@ -76,7 +76,9 @@ pub fn exact(expr: &Expr) -> Exact {
 
 fn power(base: BigRational, exponent: BigRational) -> Exact {
     if !exponent.is_integer() {
-        let (Some(n), Some(d)) = (exponent.numer().to_i64(), exponent.denom().to_u32()) else { return Ok(None) };
+        let (Some(n), Some(d)) = (exponent.numer().to_i64(), exponent.denom().to_u32()) else {
+            return Ok(None);
+        };
         let Some(root) = root(&base, d) else { return Ok(None) };
         return power(root, BigRational::from_integer(n.into()));
     }
@@ -169,7 +171,9 @@ fn call(name: &str, args: &[BigRational]) -> Exact {
         }
         ("max", args) => Ok(args.iter().max().cloned()),
         ("min", args) => Ok(args.iter().min().cloned()),
-        ("log", [x, base]) if x.is_one() && base.is_positive() && !base.is_one() => Ok(Some(BigRational::zero())),
+        ("log", [x, base]) if x.is_one() && base.is_positive() && !base.is_one() => {
+            Ok(Some(BigRational::zero()))
+        }
         _ => Ok(None),
     }
 }

@@ -191,7 +191,9 @@ impl Math {
             let gold_value = gold_again.as_ref().unwrap_or(&gold_value);
             found = match units::agree(gold_value.tail.as_deref(), pred.tail.as_deref()) {
                 units::Agreement::Contradict => Equality::Different("unit"),
-                units::Agreement::Missing if self.config.units == UnitPolicy::Require => Equality::Different("unit"),
+                units::Agreement::Missing if self.config.units == UnitPolicy::Require => {
+                    Equality::Different("unit")
+                }
                 units::Agreement::Scale(factor) => {
                     comparison.compare(&gold_value.expr, &Expr::Mul(vec![factor, pred.expr]))
                 }
@@ -213,7 +215,10 @@ impl Math {
 
 /// Letters and digits only, for text answers: `\text{(C)}` is `c`.
 fn words(s: &str) -> String {
-    text::normalise(s).chars().filter(|c| c.is_alphanumeric() || matches!(c, '-' | '+' | '<' | '>' | '=')).collect()
+    text::normalise(s)
+        .chars()
+        .filter(|c| c.is_alphanumeric() || matches!(c, '-' | '+' | '<' | '>' | '='))
+        .collect()
 }
 
 /// A rational value in canonical form, or the normalised string.
@@ -254,7 +259,9 @@ impl Reward for Math {
         for gold in &golds {
             let judged = self.judge(gold, &answer.text);
             total += judged.work;
-            let better = best.as_ref().is_none_or(|b| judged.verdict == Verdict::Correct && b.verdict != Verdict::Correct);
+            let better = best
+                .as_ref()
+                .is_none_or(|b| judged.verdict == Verdict::Correct && b.verdict != Verdict::Correct);
             if better {
                 best = Some(judged);
             }
@@ -326,3 +333,7 @@ pub(crate) fn number(span: &str) -> Option<(num_rational::BigRational, Option<St
 
 #[cfg(test)]
 mod tests;
+/// dbg
+pub fn debug_words(g: &str) -> bool {
+    matches!(parse_gold(g), Ok(Gold::Words))
+}

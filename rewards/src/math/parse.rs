@@ -71,14 +71,26 @@ pub fn parse(text: &str, group_commas: bool) -> Option<Parsed> {
     while let Some(Tok::Text(word)) = parser.peek() {
         let fill = matches!(
             &*word.to_ascii_lowercase(),
-            "approximately" | "about" | "exactly" | "equal" | "equals" | "to" | "just" | "simply" | "is" | "the" | "a"
+            "approximately"
+                | "about"
+                | "exactly"
+                | "equal"
+                | "equals"
+                | "to"
+                | "just"
+                | "simply"
+                | "is"
+                | "the"
+                | "a"
         );
         if !fill || parser.at > 4 || parser.at + 1 >= parser.tokens.len() {
             break;
         }
         parser.at += 1;
     }
-    while parser.at + 1 < parser.tokens.len() && matches!(parser.peek(), Some(Tok::Rel(Rel::Eq | Rel::Approx))) {
+    while parser.at + 1 < parser.tokens.len()
+        && matches!(parser.peek(), Some(Tok::Rel(Rel::Eq | Rel::Approx)))
+    {
         parser.at += 1;
     }
     let expr = parser.sequence(true)?;
@@ -102,7 +114,8 @@ pub fn integer(n: i64) -> Expr {
 pub fn decimal(text: &str) -> Option<Expr> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let digits: String = [whole, fraction].concat();
-    let numerator = if digits.is_empty() { BigInt::zero() } else { BigInt::parse_bytes(digits.as_bytes(), 10)? };
+    let numerator =
+        if digits.is_empty() { BigInt::zero() } else { BigInt::parse_bytes(digits.as_bytes(), 10)? };
     if fraction.is_empty() {
         return Some(Expr::Num { value: BigRational::from_integer(numerator), digits: None });
     }
@@ -145,8 +158,10 @@ impl Parser {
                 Tok::Text(word) => {
                     let lower = word.to_lowercase();
                     let first = lower.split_whitespace().next().unwrap_or("");
-                    if matches!(first, "or" | "and" | "not" | "but" | "if" | "unless" | "nor" | "versus" | "plus" | "minus")
-                    {
+                    if matches!(
+                        first,
+                        "or" | "and" | "not" | "but" | "if" | "unless" | "nor" | "versus" | "plus" | "minus"
+                    ) {
                         return None;
                     }
                     words.push_str(word);
@@ -157,7 +172,10 @@ impl Parser {
                     words.push_str(s);
                     words.push(' ');
                 }
-                Tok::Op('/' | '^' | '-') | Tok::Open('(' | '{' | '[') | Tok::Close('(' | ')' | '}' | ']') | Tok::Bar
+                Tok::Op('/' | '^' | '-')
+                | Tok::Open('(' | '{' | '[')
+                | Tok::Close('(' | ')' | '}' | ']')
+                | Tok::Bar
                     if self.at > start || matches!(self.peek_at(1), Some(Tok::Text(_))) =>
                 {
                     if let Tok::Op(c) = tok {
@@ -291,7 +309,11 @@ impl Parser {
                     self.at += 1;
                     let right = self.product()?;
                     terms.push(total);
-                    let left = if terms.len() == 1 { terms.remove(0) } else { Expr::Add(std::mem::take(&mut terms)) };
+                    let left = if terms.len() == 1 {
+                        terms.remove(0)
+                    } else {
+                        Expr::Add(std::mem::take(&mut terms))
+                    };
                     terms.clear();
                     total = self.nested(|_| Some(Expr::Pm(Box::new(left), Box::new(right), plus)))?;
                     if matches!(self.peek(), Some(Tok::Pm(_))) {
@@ -310,7 +332,9 @@ impl Parser {
 
     fn starts_factor(&self) -> bool {
         match self.peek() {
-            Some(Tok::Num(_) | Tok::Sym(_) | Tok::Func(_) | Tok::Cmd(_) | Tok::Infinity | Tok::Begin(_)) => true,
+            Some(Tok::Num(_) | Tok::Sym(_) | Tok::Func(_) | Tok::Cmd(_) | Tok::Infinity | Tok::Begin(_)) => {
+                true
+            }
             Some(Tok::Open(_)) => true,
             Some(Tok::Bar) => self.bars == 0,
             _ => false,
@@ -605,7 +629,10 @@ impl Parser {
         let mut base = None;
         for _ in 0..2 {
             if self.eat(&Tok::Op('^')) {
-                power = Some(self.nested(|p| if p.peek() == Some(&Tok::Op('-')) { p.unary() } else { p.argument() })?);
+                power =
+                    Some(self.nested(|p| {
+                        if p.peek() == Some(&Tok::Op('-')) { p.unary() } else { p.argument() }
+                    })?);
             } else if self.eat(&Tok::Op('_')) {
                 base = Some(self.argument()?);
             }
@@ -718,7 +745,9 @@ impl Parser {
             },
             (open, close) => match inner {
                 Expr::List(items, Joint::Comma) => Expr::Tuple(open, items, close),
-                one if open == '[' && close == ']' && matches!(one, Expr::Tuple(..)) => Expr::Matrix(vec![vec![one]]),
+                one if open == '[' && close == ']' && matches!(one, Expr::Tuple(..)) => {
+                    Expr::Matrix(vec![vec![one]])
+                }
                 one if matches!((open, close), ('(', ')') | ('[', ']')) => one,
                 _ => return None,
             },
@@ -730,7 +759,8 @@ impl Parser {
         for ahead in 1..8 {
             match self.peek_at(ahead) {
                 Some(Tok::Bar | Tok::Op(':')) => {
-                    let head = (0..ahead).all(|i| matches!(self.peek_at(i), Some(Tok::Sym(_) | Tok::Rel(Rel::In))));
+                    let head =
+                        (0..ahead).all(|i| matches!(self.peek_at(i), Some(Tok::Sym(_) | Tok::Rel(Rel::In))));
                     if head {
                         self.at += ahead + 1;
                     }
@@ -801,7 +831,9 @@ mod tests {
     use super::*;
 
     fn value(text: &str) -> Option<String> {
-        parse(text, true).and_then(|p| super::super::eval::exact(&p.expr).ok().flatten()).map(|v| v.to_string())
+        parse(text, true)
+            .and_then(|p| super::super::eval::exact(&p.expr).ok().flatten())
+            .map(|v| v.to_string())
     }
 
     fn check(text: &str, want: &str) {

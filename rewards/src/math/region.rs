@@ -57,7 +57,10 @@ pub fn region(e: &Expr) -> Option<Region> {
             _ => None,
         },
         Expr::Set(items) => plain(
-            items.iter().map(|i| Piece { low: Some((i.clone(), true)), high: Some((i.clone(), true)) }).collect(),
+            items
+                .iter()
+                .map(|i| Piece { low: Some((i.clone(), true)), high: Some((i.clone(), true)) })
+                .collect(),
         ),
         Expr::Union(items) => joined(items),
         Expr::List(items, Joint::Or) => joined(items),
