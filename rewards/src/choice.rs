@@ -173,7 +173,7 @@ fn letters_of(span: &str, options: &Options) -> Option<BTreeSet<char>> {
             r#"(?i)(?:^|[\s,;/&+(\[*"'，、]|and|or|和|或)(?:option |choice )?[(\[*"']*([A-Z])[)\]*"'.]*(?:$|[\s,;:/&+)\].，、。])"#,
         )
     });
-    let span = span.trim();
+    let span = text::head(span.trim(), 1024);
     if let Some(letter) = options.by_text(span) {
         return Some(BTreeSet::from([letter]));
     }
@@ -246,9 +246,12 @@ fn clean(after: &str) -> &str {
 static STATEMENT: LazyLock<Regex> = LazyLock::new(|| {
     fixed(concat!(
         r#"(?:^|[\s(\[*"'])(?:(?i:option|choice|answer|statement)\s+)?[(\[*"']*([A-Z])[)\]*"'.:]*(?:\s+\([^)\n]{1,80}\))?\s+(?i:(?:is|would be|must be|seems to be|appears to be)\s+(?:therefore |thus |clearly |definitely |also |indeed )?(?:the )?(?:most |single |only )?(?:correct|right|best|true|likely|appropriate|accurate|answer|answer choice))\b"#,
-        r#"|\b(?i:i (?:would |will |'ll )?(?:choose|pick|select|go with|answer|opt for)|i am going with|i'm going with|my (?:choice|pick|selection|answer) (?:is|would be)|we (?:choose|pick|select)|(?:correct|right|best|most likely|most appropriate) (?:option|choice|one|answer)(?: here)?(?: is| would be| must be|:)|(?:option|choice|选项|選項|opción|antwort|choose|select)(?: is|:)?|选择|選擇|选|應選|故选)\s*:?\s*(?i:option |choice |letter )?[(\[*"'“]*([A-Z])(?:[)\]*"'”.,;:。，]|\s|$)"#
+        r#"|\b(?i:i (?:would |will |'ll )?(?:choose|pick|select|go with|answer|opt for)|i am going with|i'm going with|my (?:choice|pick|selection|answer) (?:is|would be)|we (?:choose|pick|select)|(?:correct|right|best|most likely|most appropriate) (?:option|choice|one|answer)(?: here)?(?: is| would be| must be|:)|(?:option|choice|选项|選項|opción|antwort|choose|select)(?: is|:)?|选择|選擇|选|應選|故选)\s*[:：]?\s*(?i:option |choice |letter )?[(\[*"'“]*([A-Z])(?:[)\]*"'”.,;:。，]|\s|$)"#
     ))
 });
+
+/// Statements that are tried, from the last one.
+const MAX_STATEMENTS: usize = 32;
 
 /// What is said before or after a letter that makes it no choice.
 fn is_rejected(body: &str, start: usize, end: usize) -> bool {
@@ -312,7 +315,7 @@ impl Choice {
         let mut seen: BTreeSet<char> = BTreeSet::new();
         let mut refused = false;
         for candidate in &candidates {
-            let span = candidate.text;
+            let span = text::head(candidate.text, 1024);
             if text::is_negated(span)
                 || is_rejected(body, candidate.start, candidate.end) && strong(candidate.rule)
             {
@@ -400,7 +403,7 @@ fn verdict<'a>(letters: BTreeSet<char>, span: &'a str, rule: &'static str) -> Ch
 
 /// "B is correct", "I choose B".
 fn stated<'a>(body: &'a str, options: &Options) -> Option<Choosing<'a>> {
-    let mut last = None;
+    let mut marks = Vec::new();
     let mut from = 0;
     while let Some(m) = STATEMENT.captures_at(body, from) {
         let (Some(whole), Some(mark)) = (m.get(0), m.get(1).or_else(|| m.get(2))) else { break };
@@ -408,10 +411,14 @@ fn stated<'a>(body: &'a str, options: &Options) -> Option<Choosing<'a>> {
         while !body.is_char_boundary(from) {
             from += 1;
         }
+        marks.push((mark, m.get(2).is_some()));
+    }
+    // The last statement counts; only so many before it are tried.
+    for (mark, chosen) in marks.into_iter().rev().take(MAX_STATEMENTS) {
         let shown = mark.as_str().chars().next().unwrap_or(' ');
         let article = matches!(shown, 'A' | 'I')
             && body[mark.end()..].starts_with(' ')
-            && m.get(2).is_some()
+            && chosen
             && body[mark.end()..].trim_start().starts_with(|c: char| c.is_lowercase());
         let Some(letter) = options.letter(shown).filter(|_| !article) else { continue };
         let sentence = text::tail(&body[..mark.start()], 96);
@@ -419,13 +426,12 @@ fn stated<'a>(body: &'a str, options: &Options) -> Option<Choosing<'a>> {
         if is_rejected(body, mark.start(), mark.end()) || text::is_hedged(sentence) {
             continue;
         }
-        let line = body[mark.start()..].lines().next().unwrap_or("");
+        let line = text::head(&body[mark.start()..], 256).lines().next().unwrap_or("");
         let mut letters = letters_of(line, options).unwrap_or_default();
         letters.insert(letter);
-        last = Some((letters, mark.as_str()));
+        return Some(verdict(letters, mark.as_str(), "statement"));
     }
-    let (letters, span) = last?;
-    Some(verdict(letters, span, "statement"))
+    None
 }
 
 /// A letter at the start of the response, or as the last line.
@@ -462,11 +468,13 @@ fn leading<'a>(body: &'a str, options: &Options) -> Option<Choosing<'a>> {
 fn opens_with_letter(line: &str, options: &Options) -> Option<char> {
     static OPENS: LazyLock<Regex> = LazyLock::new(|| {
         fixed(
-            r#"^[\s*_$`>#("'\[{（-]*(?:\\(?:text|mathrm|textbf|mathbf)\{)?(?:(?i:option|choice)\s+)?[(\[*]*(\p{L}|\d)(?:[)\]}）.:*"'，。、：]|\s*[-–—]\s|\s*$|\s*(?:,|/|and\b|or\b|because\b|is\b|和|或))"#,
+            r#"^[\s*_$`>#("'\[{（-]*(?:\\(?:text|mathrm|textbf|mathbf)\{)?(?:(?i:option|choice)\s+)?[(\[*]*(\p{L}|\d)(?:[)\]}）.:*$"'，。、：]|\s*[-–—]\s|\s*$|\s*(?:,|/|and\b|or\b|because\b|is\b|和|或))"#,
         )
     });
     let shown = OPENS.captures(line)?.get(1)?.as_str().chars().next()?;
-    options.letter(shown).filter(|_| !shown.is_ascii_lowercase() || line.trim().len() <= 4).map(|_| shown)
+    let alone = line.trim().len() <= 4
+        || line.to_ascii_lowercase().trim_end_matches('.').ends_with(&format!("option {shown}"));
+    options.letter(shown).filter(|_| !shown.is_ascii_lowercase() || alone).map(|_| shown)
 }
 
 /// A short response, or its last line, that names exactly one option by its text.

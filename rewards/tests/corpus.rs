@@ -45,8 +45,11 @@ fn choice() {
         if reference.is_null() {
             reference = json!({});
         }
-        let outcome =
-            score_one(&*reward, &Task::new("row", reference), Response::new(row["completion"].as_str().unwrap()));
+        let outcome = score_one(
+            &*reward,
+            &Task::new("row", reference),
+            Response::new(row["completion"].as_str().unwrap()),
+        );
         (json!(outcome.extracted), row["letter"].clone())
     });
 }

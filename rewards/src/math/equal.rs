@@ -89,11 +89,12 @@ impl Comparison {
                 return if same { Equality::Equal("base") } else { Equality::Different("base") };
             }
             // The base may be left out; the digits are what was asked for.
-            (Expr::Based { digits, .. }, other) | (other, Expr::Based { digits, .. }) => {
+            (Expr::Based { digits, .. }, other) => {
                 let plain = exact(other).ok().flatten().map(|v| v.to_string());
                 let same = plain.as_deref() == Some(digits.trim_start_matches('0'));
                 return if same { Equality::Equal("base") } else { Equality::Different("base") };
             }
+            (_, Expr::Based { .. }) => return Equality::Different("base"),
             _ => {}
         }
         if self.percent == PercentPolicy::Either {
