@@ -246,7 +246,8 @@ fn clean(after: &str) -> &str {
 static STATEMENT: LazyLock<Regex> = LazyLock::new(|| {
     fixed(concat!(
         r#"(?:^|[\s(\[*"'])(?:(?i:option|choice|answer|statement)\s+)?[(\[*"']*([A-Z])[)\]*"'.:]*(?:\s+\([^)\n]{1,80}\))?\s+(?i:(?:is|would be|must be|seems to be|appears to be)\s+(?:therefore |thus |clearly |definitely |also |indeed )?(?:the )?(?:most |single |only )?(?:correct|right|best|true|likely|appropriate|accurate|answer|answer choice))\b"#,
-        r#"|\b(?i:i (?:would |will |'ll )?(?:choose|pick|select|go with|answer|opt for)|i am going with|i'm going with|my (?:choice|pick|selection|answer) (?:is|would be)|we (?:choose|pick|select)|(?:correct|right|best|most likely|most appropriate) (?:option|choice|one|answer)(?: here)?(?: is| would be| must be|:)|(?:option|choice|选项|選項|opción|antwort|choose|select)(?: is|:)?|选择|選擇|选|應選|故选)\s*[:：]?\s*(?i:option |choice |letter )?[(\[*"'“]*([A-Z])(?:[)\]*"'”.,;:。，]|\s|$)"#
+        r#"|\b(?i:i (?:would |will |'ll )?(?:choose|pick|select|go with|answer|opt for)|i am going with|i'm going with|my (?:choice|pick|selection|answer) (?:is|would be)|we (?:choose|pick|select)|(?:correct|right|best|most likely|most appropriate) (?:option|choice|one|answer)(?: here)?(?: is| would be| must be|:)|(?:option|choice|opción|antwort|choose|select)(?: is|:)?)\s*[:：]?\s*(?i:option |choice |letter )?[(\[*"'“]*([A-Z])(?:[)\]*"'”.,;:。，]|\s|$)"#,
+        r#"|(?:选择|選擇|选项|選項|選|选)\s*(?:是|为|[:：])?\s*[(\[（]*([A-Z])(?:[^A-Za-z]|$)"#
     ))
 });
 
@@ -406,7 +407,9 @@ fn stated<'a>(body: &'a str, options: &Options) -> Option<Choosing<'a>> {
     let mut marks = Vec::new();
     let mut from = 0;
     while let Some(m) = STATEMENT.captures_at(body, from) {
-        let (Some(whole), Some(mark)) = (m.get(0), m.get(1).or_else(|| m.get(2))) else { break };
+        let (Some(whole), Some(mark)) = (m.get(0), m.get(1).or_else(|| m.get(2)).or_else(|| m.get(3))) else {
+            break;
+        };
         from = mark.end().max(whole.start() + 1);
         while !body.is_char_boundary(from) {
             from += 1;

@@ -406,7 +406,7 @@ fn offers(span: &str) -> bool {
 fn is_comment(span: &str) -> bool {
     static COMMENT: LazyLock<Regex> = LazyLock::new(|| {
         fixed(
-            r"(?i)^(?:indeed |therefore |also )?(?:correct|right|wrong|incorrect|verified|reasonable|as follows|below|above|given|clear|unique|found|in the form)\b",
+            r"(?i)^(?:indeed |therefore |also )?(?:correct|right|wrong|incorrect|verified|reasonable|as follows|below|above|given|clear|unique|found|in the form|i\b|we\b|let me|let's|(?:that|this) (?:is|was))\b",
         )
     });
     COMMENT.is_match(span)

@@ -6,7 +6,7 @@ use num_bigint::BigInt;
 use num_rational::BigRational;
 use num_traits::{Signed, ToPrimitive, Zero};
 
-use super::eval::{C64, Field, OverBudget, complex, exact, symbols};
+use super::eval::{C64, FUEL, Field, Fuel, OverBudget, complex, exact, symbols};
 use super::parse::{Expr, Joint, integer};
 use super::region::region;
 use super::token::Rel;
@@ -52,9 +52,15 @@ pub struct Comparison {
     pub percent: PercentPolicy,
     /// Comparisons and evaluations so far.
     pub work: u64,
+    fuel: Fuel,
 }
 
 impl Comparison {
+    /// A comparison with a full budget; `work` is what parsing took.
+    pub fn new(percent: PercentPolicy, work: u64) -> Self {
+        Self { percent, work, fuel: Fuel::new(FUEL) }
+    }
+
     /// Compares `pred` with `gold`.
     pub fn compare(&mut self, gold: &Expr, pred: &Expr) -> Equality {
         self.work += 1;
@@ -90,7 +96,7 @@ impl Comparison {
             }
             // The base may be left out; the digits are what was asked for.
             (Expr::Based { digits, .. }, other) => {
-                let plain = exact(other).ok().flatten().map(|v| v.to_string());
+                let plain = exact(other, &self.fuel).ok().flatten().map(|v| v.to_string());
                 let same = plain.as_deref() == Some(digits.trim_start_matches('0'));
                 return if same { Equality::Equal("base") } else { Equality::Different("base") };
             }
@@ -116,12 +122,14 @@ impl Comparison {
 
     fn scalar(&mut self, gold: &Expr, pred: &Expr) -> Equality {
         self.work += 1;
-        let g = match exact(gold) {
+        let g = match exact(gold, &self.fuel) {
             Ok(value) => value,
             Err(OverBudget) if gold == pred => return Equality::Equal("same"),
-            Err(OverBudget) => return Equality::Unknown,
+            // Only a gold that is too large by itself cannot be judged; a prediction may have used up the budget.
+            Err(OverBudget) if exact(gold, &Fuel::new(FUEL)).is_err() => return Equality::Unknown,
+            Err(OverBudget) => return Equality::Different("budget"),
         };
-        let p = match exact(pred) {
+        let p = match exact(pred, &self.fuel) {
             Ok(value) => value,
             Err(OverBudget) => return Equality::Different("budget"),
         };
@@ -139,7 +147,7 @@ impl Comparison {
             return Equality::Different("symbols");
         }
         if gold_symbols.is_empty()
-            && let (Some(a), Some(b)) = (complex(gold, 0), complex(pred, 0))
+            && let (Some(a), Some(b)) = (complex(gold, 0, &self.fuel), complex(pred, 0, &self.fuel))
             && a.im.abs() < 1e-12
             && b.im.abs() < 1e-12
         {
@@ -153,10 +161,10 @@ impl Comparison {
                 return Equality::Equal("rounded");
             }
         }
-        if let Some(equal) = identity(gold, pred) {
+        if let Some(equal) = identity(gold, pred, &self.fuel) {
             return if equal { Equality::Equal("identity") } else { Equality::Different("identity") };
         }
-        match numeric(gold, pred) {
+        match numeric(gold, pred, &self.fuel) {
             Some(true) => Equality::Equal("numeric"),
             Some(false) => Equality::Different("numeric"),
             None if gold == pred => Equality::Equal("same"),
@@ -320,7 +328,10 @@ impl Comparison {
                 };
             }
             if p.len() == 1 && q.len() == 1 {
-                return Self::verdict(same_relation((&a[0], p[0], &a[1]), (&b[0], q[0], &b[1])), "equation");
+                return Self::verdict(
+                    same_relation((&a[0], p[0], &a[1]), (&b[0], q[0], &b[1]), &self.fuel),
+                    "equation",
+                );
             }
             return Self::verdict(gold == pred, "equation");
         }
@@ -446,7 +457,7 @@ fn members(e: &Expr) -> Vec<&Expr> {
 }
 
 /// Whether two relations say the same up to a nonzero factor (positive for inequalities); a tautology says nothing.
-fn same_relation(a: (&Expr, Rel, &Expr), b: (&Expr, Rel, &Expr)) -> bool {
+fn same_relation(a: (&Expr, Rel, &Expr), b: (&Expr, Rel, &Expr), fuel: &Fuel) -> bool {
     let less = |(l, op, r): (&Expr, Rel, &Expr)| -> (Expr, Rel) {
         let (l, op, r) = match op {
             Rel::Gt => (r, Rel::Lt, l),
@@ -463,13 +474,13 @@ fn same_relation(a: (&Expr, Rel, &Expr), b: (&Expr, Rel, &Expr)) -> bool {
         return false;
     }
     if matches!(p, Rel::Eq | Rel::Ne)
-        && let Some(same) = proportional(&d, &f)
+        && let Some(same) = proportional(&d, &f, fuel)
     {
         return same;
     }
     let mut ratio: Option<C64> = None;
     for point in [0, 2, 4, 1, 3] {
-        let (Some(x), Some(y)) = (complex(&d, point), complex(&f, point)) else { continue };
+        let (Some(x), Some(y)) = (complex(&d, point, fuel), complex(&f, point, fuel)) else { continue };
         let Some(r) = x.div(y) else { return false };
         if r.abs() < TOLERANCE || matches!(p, Rel::Lt | Rel::Le) && (r.re <= 0.0 || r.im != 0.0) {
             return false;
@@ -482,10 +493,10 @@ fn same_relation(a: (&Expr, Rel, &Expr), b: (&Expr, Rel, &Expr)) -> bool {
     ratio.is_some()
 }
 
-fn proportional(a: &Expr, b: &Expr) -> Option<bool> {
+fn proportional(a: &Expr, b: &Expr, fuel: &Fuel) -> Option<bool> {
     let mut ratio = None;
     for seed in [1, 2, 3] {
-        let field = Field::new(0, seed);
+        let field = Field::new(0, seed, fuel);
         let (x, y) = (field.eval(a)?, field.eval(b)?);
         let Some(r) = field.div(x, y) else { return Some(false) };
         if r == 0 || ratio.is_some_and(|first| first != r) {
@@ -497,9 +508,9 @@ fn proportional(a: &Expr, b: &Expr) -> Option<bool> {
 }
 
 /// Identity of two rational functions by their values at a point of each of two prime fields.
-fn identity(a: &Expr, b: &Expr) -> Option<bool> {
+fn identity(a: &Expr, b: &Expr, fuel: &Fuel) -> Option<bool> {
     for (index, seed) in [(0, 11), (1, 12)] {
-        let field = Field::new(index, seed);
+        let field = Field::new(index, seed, fuel);
         if field.sub(field.eval(a)?, field.eval(b)?) != 0 {
             return Some(false);
         }
@@ -517,13 +528,13 @@ fn close(a: C64, b: C64) -> bool {
 
 /// Equality by double-precision values: at one point for constants, at five for functions. A negative sample counts only
 /// where both sides are real or both are not.
-fn numeric(a: &Expr, b: &Expr) -> Option<bool> {
+fn numeric(a: &Expr, b: &Expr, fuel: &Fuel) -> Option<bool> {
     let mut free = BTreeSet::new();
     symbols(a, &mut free);
     let points: &[u64] = if free.is_empty() { &[0] } else { &[0, 2, 4, 1, 3] };
     let mut compared = 0;
     for &point in points {
-        let (Some(x), Some(y)) = (complex(a, point), complex(b, point)) else { continue };
+        let (Some(x), Some(y)) = (complex(a, point, fuel), complex(b, point, fuel)) else { continue };
         if point % 2 == 1 && (x.im.abs() > 1e-12 || y.im.abs() > 1e-12) {
             continue;
         }

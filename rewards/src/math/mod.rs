@@ -176,7 +176,7 @@ impl Math {
         if text::is_hedged(span) {
             return judged(Verdict::Ambiguous, "hedged", 1);
         }
-        let mut comparison = Comparison { percent: self.config.percent, work: gold_value.work };
+        let mut comparison = Comparison::new(self.config.percent, gold_value.work);
         let mut found = Equality::Different("unparsed");
         // A list where the gold is one too may have been written with bare thousands separators.
         let lists = matches!(gold_value.expr, Expr::List(..) | Expr::Set(_) | Expr::Tuple(..));
@@ -223,7 +223,8 @@ fn words(s: &str) -> String {
 
 /// A rational value in canonical form, or the normalised string.
 fn canonical(span: &str) -> String {
-    let exact = parse::parse(span, true).and_then(|p| eval::exact(&p.expr).ok().flatten());
+    let exact = parse::parse(span, true)
+        .and_then(|p| eval::exact(&p.expr, &eval::Fuel::new(eval::FUEL / 4)).ok().flatten());
     match exact {
         Some(value) if value.numer().bits() < 512 && value.denom().bits() < 512 => value.to_string(),
         _ => normal_string(span),
@@ -319,12 +320,13 @@ pub(crate) fn number(span: &str) -> Option<(num_rational::BigRational, Option<St
     if let Expr::Percent(inner) = expr {
         expr = inner;
     }
-    let value = match eval::exact(expr).ok()? {
+    let fuel = eval::Fuel::new(eval::FUEL);
+    let value = match eval::exact(expr, &fuel).ok()? {
         Some(value) => value,
         None => {
             let mut free = std::collections::BTreeSet::new();
             eval::symbols(expr, &mut free);
-            let c = eval::complex(expr, 0).filter(|c| free.is_empty() && c.im == 0.0)?;
+            let c = eval::complex(expr, 0, &fuel).filter(|c| free.is_empty() && c.im == 0.0)?;
             num_rational::BigRational::from_float(c.re)?
         }
     };
@@ -333,7 +335,3 @@ pub(crate) fn number(span: &str) -> Option<(num_rational::BigRational, Option<St
 
 #[cfg(test)]
 mod tests;
-/// dbg
-pub fn debug_words(g: &str) -> bool {
-    matches!(parse_gold(g), Ok(Gold::Words))
-}

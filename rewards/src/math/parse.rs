@@ -832,7 +832,11 @@ mod tests {
 
     fn value(text: &str) -> Option<String> {
         parse(text, true)
-            .and_then(|p| super::super::eval::exact(&p.expr).ok().flatten())
+            .and_then(|p| {
+                super::super::eval::exact(&p.expr, &super::super::eval::Fuel::new(super::super::eval::FUEL))
+                    .ok()
+                    .flatten()
+            })
             .map(|v| v.to_string())
     }
 

@@ -1,6 +1,6 @@
 //! Sets of reals: intervals, unions of them, inequalities in one variable.
 
-use super::eval::{complex, symbols};
+use super::eval::{FUEL, Fuel, complex, symbols};
 use super::parse::{Expr, Joint};
 use super::token::Rel;
 
@@ -26,7 +26,7 @@ pub struct Region {
 }
 
 fn value(e: &Expr) -> f64 {
-    complex(e, 0).map_or(f64::MAX, |c| c.re)
+    complex(e, 0, &Fuel::new(FUEL / 64)).map_or(f64::MAX, |c| c.re)
 }
 
 fn is_infinite(e: &Expr) -> bool {
