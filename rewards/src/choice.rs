@@ -174,6 +174,13 @@ fn letters_of(span: &str, options: &Options) -> Option<BTreeSet<char>> {
         )
     });
     let span = text::head(span.trim(), 1024);
+    let mut chars = span.chars();
+    if let (Some(only), None) = (chars.next(), chars.next())
+        && only.is_uppercase()
+        && let Some(letter) = options.letter(only)
+    {
+        return Some(BTreeSet::from([letter]));
+    }
     if let Some(letter) = options.by_text(span) {
         return Some(BTreeSet::from([letter]));
     }
@@ -255,7 +262,7 @@ static STATEMENT: LazyLock<Regex> = LazyLock::new(|| {
 const MAX_STATEMENTS: usize = 32;
 
 /// What is said before or after a letter that makes it no choice.
-fn is_rejected(body: &str, start: usize, end: usize) -> bool {
+fn is_rejected(body: &str, start: usize, end: usize, options: &Options) -> bool {
     static BEFORE: LazyLock<Regex> = LazyLock::new(|| {
         fixed(
             r"(?i)(?:\bnot|n't|\bnever|\bneither|\bnor|rule[sd]? out|ruling out|eliminat\w+|exclud\w+|\bif|\bwhether|\bwhy|\bunless|reject\w*|discard\w*|instead of|rather than|不是|不选|排除)\s+(?:\w+\s+){0,2}[(\[*]*$",
@@ -266,7 +273,15 @@ fn is_rejected(body: &str, start: usize, end: usize) -> bool {
             r"(?i)^[)\]*.:]*\s*(?:\([^)\n]{1,80}\)\s*)?(?:is|was|seems|would be|are|can be|could be|must be)?\s*(?:clearly |also |definitely )?(?:not\b|n't|incorrect|wrong|false|ruled out|eliminated|excluded|unlikely|less likely|不对|错误|不正确)",
         )
     });
-    BEFORE.is_match(text::tail(&body[..start], 64)) || AFTER.is_match(text::head(&body[end..], 128))
+    if BEFORE.is_match(text::tail(&body[..start], 64)) {
+        return true;
+    }
+    let after = text::head(&body[end..], 256);
+    AFTER.is_match(after) && {
+        // "B. Not affected by hypoxia" is an option's own text.
+        let form = text::normalise(after.trim_start_matches(|c: char| !c.is_alphanumeric()));
+        !options.texts.iter().any(|t| t.len() >= 2 && form.starts_with(t.as_str()))
+    }
 }
 
 /// Questions, requests and refusals in which a letter means nothing.
@@ -318,7 +333,7 @@ impl Choice {
         for candidate in &candidates {
             let span = text::head(candidate.text, 1024);
             if text::is_negated(span)
-                || is_rejected(body, candidate.start, candidate.end) && strong(candidate.rule)
+                || is_rejected(body, candidate.start, candidate.end, options) && strong(candidate.rule)
             {
                 refused = true;
                 continue;
@@ -339,7 +354,7 @@ impl Choice {
                 let at = span.as_ptr() as usize - body.as_ptr() as usize;
                 let shown = span.find(|c: char| options.letter(c).is_some()).unwrap_or(0);
                 let width = span[shown..].chars().next().map_or(0, char::len_utf8);
-                if is_rejected(body, at + shown, at + shown + width) {
+                if is_rejected(body, at + shown, at + shown + width, options) {
                     refused = true;
                     continue;
                 }
@@ -426,7 +441,7 @@ fn stated<'a>(body: &'a str, options: &Options) -> Option<Choosing<'a>> {
         let Some(letter) = options.letter(shown).filter(|_| !article) else { continue };
         let sentence = text::tail(&body[..mark.start()], 96);
         let sentence = sentence.rsplit(['.', '\n', ';']).next().unwrap_or("");
-        if is_rejected(body, mark.start(), mark.end()) || text::is_hedged(sentence) {
+        if is_rejected(body, mark.start(), mark.end(), options) || text::is_hedged(sentence) {
             continue;
         }
         let line = text::head(&body[mark.start()..], 256).lines().next().unwrap_or("");
@@ -459,7 +474,7 @@ fn leading<'a>(body: &'a str, options: &Options) -> Option<Choosing<'a>> {
         let Some(letters) = letters_of(line, options) else { continue };
         let at = line.as_ptr() as usize - body.as_ptr() as usize;
         let mark = line.find(shown).unwrap_or(0);
-        if is_rejected(body, at + mark, at + mark + shown.len_utf8()) {
+        if is_rejected(body, at + mark, at + mark + shown.len_utf8(), options) {
             continue;
         }
         return Some(verdict(letters, line, "letter"));

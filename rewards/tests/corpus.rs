@@ -1,5 +1,7 @@
 //! The labelled corpus: every row gets the verdict that a person gave it.
 
+#![allow(clippy::unwrap_used)]
+
 use rlvr_rewards::{Response, RewardConfig, Task, score_one};
 use serde_json::{Value, json};
 

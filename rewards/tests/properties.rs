@@ -1,5 +1,7 @@
 //! Properties that hold for every input: no panic, determinism, reflexive equality, bounded scores.
 
+#![allow(clippy::unwrap_used)]
+
 use proptest::prelude::*;
 use rlvr_rewards::{Response, RewardConfig, Task, Verdict, score_one};
 use serde_json::json;
@@ -157,4 +159,57 @@ proptest! {
             prop_assert_eq!(outcome.verdict, Verdict::Correct, "{} {:?}", outcome.reason, outcome.extracted);
         }
     }
+}
+
+/// Inputs that make quadratic scanners and unbounded arithmetic hang; together they take well under a second.
+#[test]
+fn hostile_inputs_end_soon() {
+    let mut inputs: Vec<String> = Vec::new();
+    for piece in [
+        "\\boxed{",
+        "{",
+        "the answer is ",
+        "the answer is 4. ",
+        "<answer>4</answer>",
+        "\\boxed{4} or ",
+        "#### 4\n",
+        "A. ",
+        "A or B ",
+        "B is correct. ",
+        "I choose B. ",
+        "答案是",
+        "é",
+        "if the answer is ",
+        "scratch that ",
+        "$",
+        "1,000,",
+    ] {
+        inputs.push(piece.repeat(100_000 / piece.len()));
+    }
+    for piece in [
+        "(",
+        "-",
+        "1/",
+        "x^",
+        "9!",
+        "9^",
+        "\\frac{1}{",
+        "|",
+        "\\pm 1",
+        "\\cap A",
+        "5000!+",
+        "1/7^{9999}+",
+        "\\text{",
+    ] {
+        inputs.push(format!("\\boxed{{{}1}}", piece.repeat(3600 / piece.len())));
+    }
+    inputs.push("\\boxed{\\binom{100000}{4000}}".into());
+    inputs.push("\\boxed{10^{10^{10}}}".into());
+    let start = std::time::Instant::now();
+    for text in &inputs {
+        holds("42", text);
+        holds("x^2 + 1", text);
+    }
+    let spent = start.elapsed().as_secs_f64();
+    assert!(spent < 60.0, "{spent} s");
 }

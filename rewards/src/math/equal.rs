@@ -7,7 +7,7 @@ use num_rational::BigRational;
 use num_traits::{Signed, ToPrimitive, Zero};
 
 use super::eval::{C64, FUEL, Field, Fuel, OverBudget, complex, exact, symbols};
-use super::parse::{Expr, Joint, integer};
+use super::expr::{Expr, Joint, integer};
 use super::region::region;
 use super::token::Rel;
 

@@ -6,7 +6,7 @@ use num_bigint::{BigInt, Sign};
 use num_rational::BigRational;
 use num_traits::{One, Signed, ToPrimitive, Zero};
 
-use super::parse::Expr;
+use super::expr::Expr;
 
 /// Bits of a numerator or denominator.
 pub const MAX_BITS: u64 = 65_536;

@@ -15,6 +15,7 @@
 
 mod equal;
 mod eval;
+mod expr;
 mod parse;
 mod region;
 mod token;
@@ -24,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::equal::PercentPolicy;
 use self::equal::{Comparison, Equality};
-use self::parse::{Expr, Parsed};
+use self::expr::{Expr, Parsed};
 use crate::config::ConfigError;
 use crate::extract::{self, ExtractPolicy, Fallback, MultiAnswer, Think};
 use crate::reward::{Outcome, Reward, RewardError, TaskError, Verdict};
@@ -181,7 +182,8 @@ impl Math {
         // A list where the gold is one too may have been written with bare thousands separators.
         let lists = matches!(gold_value.expr, Expr::List(..) | Expr::Set(_) | Expr::Tuple(..));
         for group_commas in [true, false] {
-            if !group_commas && !(lists && span.contains(',')) {
+            let again = lists && span.contains(',');
+            if !group_commas && !again {
                 break;
             }
             let Some(mut pred) = parse::parse(span, group_commas) else { continue };

@@ -1,7 +1,7 @@
 //! Sets of reals: intervals, unions of them, inequalities in one variable.
 
 use super::eval::{FUEL, Fuel, complex, symbols};
-use super::parse::{Expr, Joint};
+use super::expr::{Expr, Joint};
 use super::token::Rel;
 
 /// One interval; a bound is its value and whether it belongs to the interval, none is infinite.

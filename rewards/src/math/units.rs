@@ -3,7 +3,7 @@
 use num_bigint::BigInt;
 use num_rational::BigRational;
 
-use super::parse::{Expr, Parsed};
+use super::expr::{Expr, Parsed};
 
 /// How the unit of a prediction relates to that of the gold.
 #[derive(Clone, Debug, PartialEq)]
