@@ -17,7 +17,7 @@ pub const INPUT_BYTES: usize = 64 * 1024;
 /// Bytes of an answer span; a longer one is not an answer.
 pub const SPAN_BYTES: usize = 4 * 1024;
 /// Candidates that are kept, counted from the end.
-const MAX_CANDIDATES: usize = 512;
+const MAX_CANDIDATES: usize = 64;
 
 /// What to do with several different explicit answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -251,7 +251,8 @@ fn tags<'a>(body: &'a str, found: &mut Vec<Candidate<'a>>) {
 
 fn hashes<'a>(body: &'a str, found: &mut Vec<Candidate<'a>>) {
     static HASHES: LazyLock<Regex> = LazyLock::new(|| fixed(r"(?m)####[ \t]*([^\n#]*)$"));
-    for m in HASHES.captures_iter(body) {
+    let all: Vec<_> = HASHES.captures_iter(body).collect();
+    for m in &all[all.len().saturating_sub(MAX_CANDIDATES)..] {
         if let (Some(whole), Some(span)) = (m.get(0), m.get(1)) {
             let text = span.as_str().trim();
             let header = text.bytes().filter(u8::is_ascii_alphabetic).count() > 24;
@@ -268,15 +269,15 @@ static CUE: LazyLock<Regex> = LazyLock::new(|| {
         r"\b(?:answers?|ans)\b(?:\*\*|__)?(?:\s*\([^)\n]{0,40}\))?(?:[ \t]+(?:to|for|of|here)\b[^.:=\n]{0,100}?)?",
         r"[ \t]*(?:(?:therefore|thus|then|simply|hence|also),?[ \t]+)?",
         r"(?:(?:\bis|\bare|\bshould be|\bmust be|\bwould be|\bwill be|\bcomes? out to(?: be)?|\bequals)\b|=|:|：)",
-        r"|\b(?:respuesta|resposta|risposta|réponse|antwort|respons)\b(?:\s+(?:final\w*|finale|correct\w*|richtige))?\s*(?:\bes\b|\bé\b|\bè\b|\best\b|\bist\b|\blautet\b|:|=)",
-        r"|\bответ(?:ом)?\b\s*(?:\bравен\b|:|—|–|-|=)",
+        r"|\b(?:respuesta|resposta|risposta|réponse|antwort|respons)\b(?:\s+(?:final\w*|finale|correct\w*|richtige))?\s*(?:\bes\b|é\s|è\s|\best\b|\bist\b|\blautet\b|:|=)",
+        r"|ответ(?:ом)?\s*(?:равен|:|—|–|-|=)",
         r"|(?:答案|答え|答|正解)(?:应该|應該|应|應)?\s*(?:是|为|為|は|：|:|=)",
         r"|(?:정답|답)\s*(?:은|는|:)",
         r"|(?:الإجابة|الجواب)(?:\s+النهائية)?\s*(?:هي|هو|:)",
         r"|उत्तर\s*(?:है|:)",
         r"|\b(?:scratch that|correction|on second thought|i made a mistake|actually|wait|no)\b[,.:!—-]*\s*(?:it|that|this|the value)\s*(?:'s|is|should be|must be|equals)\b",
         r"|\b(?:scratch that|correction)\b[,.:!—-]*",
-        r")(?:\*\*|__)?[ \t]*(?:(?:\bis|=|:|：)[ \t]*)?"
+        r")(?:\*\*|__)?[ \t]*(?:(?:\bis|=|:|：)[ \t]*)?(?:(?:therefore|thus|hence|then|simply|just|clearly|indeed|obviously|again),?[ \t]+)?"
     ))
 });
 
@@ -310,7 +311,8 @@ fn clause(rest: &str) -> &str {
     }
     let after = text::head(after, SPAN_BYTES + 64);
     let mut from = 0;
-    while let Some(m) = CUT.find_at(after, from) {
+    for _ in 0..16 {
+        let Some(m) = CUT.find_at(after, from) else { break };
         // A stop inside an open formula is part of it.
         let before = &after[..m.start()];
         let in_formula = before.matches('$').count() % 2 == 1
@@ -328,7 +330,8 @@ fn clause(rest: &str) -> &str {
 }
 
 fn cues<'a>(body: &'a str, found: &mut Vec<Candidate<'a>>) {
-    for m in CUE.find_iter(body) {
+    let all: Vec<_> = CUE.find_iter(body).collect();
+    for m in &all[all.len().saturating_sub(MAX_CANDIDATES)..] {
         if is_conditional(&body[..m.start()]) {
             continue;
         }
@@ -366,16 +369,21 @@ pub fn candidates(body: &str) -> Vec<Candidate<'_>> {
     for candidate in found {
         let placeholder =
             !candidate.text.chars().any(|c| c.is_alphanumeric() || matches!(c, '∞' | '∅' | '\\'))
-                || matches!(candidate.text, "answer" | "your answer" | "\\ldots" | "\\dots");
+                || matches!(candidate.text, "answer" | "your answer" | "\\ldots" | "\\dots")
+                || candidate.rule == Rule::Cue && is_comment(candidate.text);
         if placeholder {
             continue;
         }
-        // A cue that ends inside the marked-up answer that follows it is only its introduction.
-        if kept.last().is_some_and(|inner| inner.start >= candidate.start && inner.rule != Rule::Cue) {
-            continue;
-        }
-        while kept.last().is_some_and(|k| k.start >= candidate.start && candidate.rule != Rule::Cue) {
-            kept.pop();
+        // What holds another span only introduces it, unless it hedges around it.
+        if kept.last().is_some_and(|inner| inner.start >= candidate.start) {
+            let hedges =
+                candidate.rule == Rule::Cue && (text::is_hedged(candidate.text) || offers(candidate.text));
+            if !hedges {
+                continue;
+            }
+            while kept.last().is_some_and(|inner| inner.start >= candidate.start) {
+                kept.pop();
+            }
         }
         while kept
             .last()
@@ -386,6 +394,22 @@ pub fn candidates(body: &str) -> Vec<Candidate<'_>> {
         kept.push(candidate);
     }
     kept
+}
+
+/// "17 or \\boxed{18}": an alternative outside of the marked-up answer.
+fn offers(span: &str) -> bool {
+    static OFFER: LazyLock<Regex> = LazyLock::new(|| fixed(r"(?i)(?:\d[\s$.)]*\bor\b|\bor\b[\s$(]*\d)"));
+    OFFER.is_match(span)
+}
+
+/// "The answer is correct": a remark on an answer and no answer.
+fn is_comment(span: &str) -> bool {
+    static COMMENT: LazyLock<Regex> = LazyLock::new(|| {
+        fixed(
+            r"(?i)^(?:indeed |therefore |also )?(?:correct|right|wrong|incorrect|verified|reasonable|as follows|below|above|given|clear|unique|found|in the form|i\b|we\b|let me|let's|(?:that|this) (?:is|was))\b",
+        )
+    });
+    COMMENT.is_match(span)
 }
 
 /// Whether the text between two spans only separates them.
@@ -471,7 +495,14 @@ fn unmarked(body: &str, fallback: Fallback) -> Result<Answer, Missing> {
             r"[-−]?\$?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:\s*/\s*\d+)?%?|[-−]?\\d?frac\{?\d+\}?\{?\d+\}?",
         )
     });
-    static WORDY: LazyLock<Regex> = LazyLock::new(|| fixed(r"[A-Za-z]{3,}(?:[^A-Za-z\\]+[A-Za-z]{2,}){4,}"));
+    // A sentence: five words or more outside of commands.
+    let wordy = |text: &str| {
+        let is_word = |w: &&str| {
+            let w = w.trim_matches(|c: char| c.is_ascii_punctuation() && c != '\\');
+            !w.is_empty() && w.chars().all(|c| c.is_alphabetic() || matches!(c, '\'' | '’' | '-'))
+        };
+        text.split_whitespace().filter(is_word).count() >= 5
+    };
     let give = |text: &str, rule| Answer { text: text.into(), rule, joined: false, conflicting: false };
     let trimmed = body.trim();
     let last_line = trimmed.lines().next_back().unwrap_or("").trim();
@@ -486,7 +517,7 @@ fn unmarked(body: &str, fallback: Fallback) -> Result<Answer, Missing> {
     }
     let short = trimmed.len() <= 256 && !trimmed.contains('\n') || is_one_formula(trimmed);
     let open = trimmed.contains("\\boxed") || trimmed.contains("<answer");
-    if short && !open && !trimmed.is_empty() && !WORDY.is_match(trimmed) {
+    if short && !open && !trimmed.is_empty() && !wordy(trimmed) {
         if text::is_negated(trimmed) {
             return Err(Missing::Negated);
         }

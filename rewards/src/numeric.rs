@@ -63,9 +63,11 @@ impl Numeric {
     /// When a tolerance is negative or not finite.
     pub fn new(config: NumericConfig) -> Result<Self, ConfigError> {
         let tolerance = |name: &str, value: f64| {
-            (BigRational::from_float(value).filter(|v| !v.is_negative())).ok_or_else(|| ConfigError::Invalid {
-                kind: "numeric",
-                reason: format!("{name} is {value}, must be finite and at least 0"),
+            (BigRational::from_float(value).filter(|v| !v.is_negative())).ok_or_else(|| {
+                ConfigError::Invalid {
+                    kind: "numeric",
+                    reason: format!("{name} is {value}, must be finite and at least 0"),
+                }
             })
         };
         let absolute = tolerance("absolute", config.absolute)?;

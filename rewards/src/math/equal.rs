@@ -6,8 +6,8 @@ use num_bigint::BigInt;
 use num_rational::BigRational;
 use num_traits::{Signed, ToPrimitive, Zero};
 
-use super::eval::{C64, Field, OverBudget, complex, exact, symbols};
-use super::parse::{Expr, Joint, integer};
+use super::eval::{C64, FUEL, Field, Fuel, OverBudget, complex, exact, symbols};
+use super::expr::{Expr, Joint, integer};
 use super::region::region;
 use super::token::Rel;
 
@@ -52,9 +52,15 @@ pub struct Comparison {
     pub percent: PercentPolicy,
     /// Comparisons and evaluations so far.
     pub work: u64,
+    fuel: Fuel,
 }
 
 impl Comparison {
+    /// A comparison with a full budget; `work` is what parsing took.
+    pub fn new(percent: PercentPolicy, work: u64) -> Self {
+        Self { percent, work, fuel: Fuel::new(FUEL) }
+    }
+
     /// Compares `pred` with `gold`.
     pub fn compare(&mut self, gold: &Expr, pred: &Expr) -> Equality {
         self.work += 1;
@@ -89,11 +95,12 @@ impl Comparison {
                 return if same { Equality::Equal("base") } else { Equality::Different("base") };
             }
             // The base may be left out; the digits are what was asked for.
-            (Expr::Based { digits, .. }, other) | (other, Expr::Based { digits, .. }) => {
-                let plain = exact(other).ok().flatten().map(|v| v.to_string());
+            (Expr::Based { digits, .. }, other) => {
+                let plain = exact(other, &self.fuel).ok().flatten().map(|v| v.to_string());
                 let same = plain.as_deref() == Some(digits.trim_start_matches('0'));
                 return if same { Equality::Equal("base") } else { Equality::Different("base") };
             }
+            (_, Expr::Based { .. }) => return Equality::Different("base"),
             _ => {}
         }
         if self.percent == PercentPolicy::Either {
@@ -115,12 +122,14 @@ impl Comparison {
 
     fn scalar(&mut self, gold: &Expr, pred: &Expr) -> Equality {
         self.work += 1;
-        let g = match exact(gold) {
+        let g = match exact(gold, &self.fuel) {
             Ok(value) => value,
             Err(OverBudget) if gold == pred => return Equality::Equal("same"),
-            Err(OverBudget) => return Equality::Unknown,
+            // Only a gold that is too large by itself cannot be judged; a prediction may have used up the budget.
+            Err(OverBudget) if exact(gold, &Fuel::new(FUEL)).is_err() => return Equality::Unknown,
+            Err(OverBudget) => return Equality::Different("budget"),
         };
-        let p = match exact(pred) {
+        let p = match exact(pred, &self.fuel) {
             Ok(value) => value,
             Err(OverBudget) => return Equality::Different("budget"),
         };
@@ -137,15 +146,8 @@ impl Comparison {
         if gold_symbols != pred_symbols {
             return Equality::Different("symbols");
         }
-        if let Some(equal) = identity(gold, pred) {
-            return if equal { Equality::Equal("identity") } else { Equality::Different("identity") };
-        }
-        let numeric = numeric(gold, pred);
-        if numeric == Some(true) {
-            return Equality::Equal("numeric");
-        }
         if gold_symbols.is_empty()
-            && let (Some(a), Some(b)) = (complex(gold, 0), complex(pred, 0))
+            && let (Some(a), Some(b)) = (complex(gold, 0, &self.fuel), complex(pred, 0, &self.fuel))
             && a.im.abs() < 1e-12
             && b.im.abs() < 1e-12
         {
@@ -159,8 +161,12 @@ impl Comparison {
                 return Equality::Equal("rounded");
             }
         }
-        match numeric {
-            Some(_) => Equality::Different("numeric"),
+        if let Some(equal) = identity(gold, pred, &self.fuel) {
+            return if equal { Equality::Equal("identity") } else { Equality::Different("identity") };
+        }
+        match numeric(gold, pred, &self.fuel) {
+            Some(true) => Equality::Equal("numeric"),
+            Some(false) => Equality::Different("numeric"),
             None if gold == pred => Equality::Equal("same"),
             None => Equality::Different("not comparable"),
         }
@@ -181,8 +187,7 @@ impl Comparison {
 
     /// Lists and sets, without order; repeated items count once.
     fn collection(&mut self, gold: &Expr, pred: &Expr) -> Equality {
-        let relations =
-            |e: &Expr| matches!(e, Expr::List(items, _) if items.iter().any(|i| matches!(i, Expr::Chain(..))));
+        let relations = |e: &Expr| matches!(e, Expr::List(items, _) if items.iter().any(|i| matches!(i, Expr::Chain(..))));
         let union = |e: &Expr| matches!(e, Expr::Union(_) | Expr::Call("setminus", _));
         if (relations(gold) || relations(pred) || union(gold) || union(pred))
             && region(gold).is_some()
@@ -207,7 +212,10 @@ impl Comparison {
             (None, Some(b)) => {
                 if let Expr::Tuple(_, a, _) = gold {
                     let bare = matches!(pred, Expr::List(_, Joint::Comma));
-                    return Self::verdict(bare && a.len() == b.len() && self.all_equal(a.iter().zip(&b)), "tuple");
+                    return Self::verdict(
+                        bare && a.len() == b.len() && self.all_equal(a.iter().zip(&b)),
+                        "tuple",
+                    );
                 }
                 let unique = self.unique(b);
                 match &unique[..] {
@@ -263,11 +271,13 @@ impl Comparison {
                 Self::verdict(same, "matrix")
             }
             // A column or row may be written as a tuple.
-            (Expr::Matrix(rows), Expr::Tuple(_, items, _)) | (Expr::Tuple(_, items, _), Expr::Matrix(rows)) => {
+            (Expr::Matrix(rows), Expr::Tuple(_, items, _))
+            | (Expr::Tuple(_, items, _), Expr::Matrix(rows)) => {
                 let vector = rows.len() == 1 || rows.iter().all(|r| r.len() == 1);
                 let cells: Vec<&Expr> = rows.iter().flatten().collect();
-                let same =
-                    vector && cells.len() == items.len() && self.all_equal(cells.into_iter().zip(items.iter()));
+                let same = vector
+                    && cells.len() == items.len()
+                    && self.all_equal(cells.into_iter().zip(items.iter()));
                 Self::verdict(same, "vector")
             }
             _ => self.regions(gold, pred),
@@ -305,7 +315,9 @@ impl Comparison {
                 return self.regions(gold, pred);
             }
             let labels = strip_label(gold).is_some() && strip_label(pred).is_some();
-            if labels && (a[0] == b[0] || is_applied(&a[0]) || is_applied(&b[0]) || matches!(b[0], Expr::Text(_))) {
+            if labels
+                && (a[0] == b[0] || is_applied(&a[0]) || is_applied(&b[0]) || matches!(b[0], Expr::Text(_)))
+            {
                 let right: Vec<&Expr> = members(gold);
                 return match right.first() {
                     Some(first) => {
@@ -316,7 +328,10 @@ impl Comparison {
                 };
             }
             if p.len() == 1 && q.len() == 1 {
-                return Self::verdict(same_relation((&a[0], p[0], &a[1]), (&b[0], q[0], &b[1])), "equation");
+                return Self::verdict(
+                    same_relation((&a[0], p[0], &a[1]), (&b[0], q[0], &b[1]), &self.fuel),
+                    "equation",
+                );
             }
             return Self::verdict(gold == pred, "equation");
         }
@@ -408,7 +423,8 @@ fn strip_label(e: &Expr) -> Option<&Expr> {
         Expr::Tuple(_, items, _) => items.iter().all(|i| matches!(i, Expr::Sym(_))),
         e @ Expr::Mul(list) => {
             // f(x) or a product of words such as AB, never a formula with numbers.
-            is_applied(e) || list.iter().all(|f| matches!(f, Expr::Sym(n) if n.chars().all(|c| c.is_ascii_uppercase())))
+            is_applied(e)
+                || list.iter().all(|f| matches!(f, Expr::Sym(n) if n.chars().all(|c| c.is_ascii_uppercase())))
         }
         Expr::Call(_, args) => matches!(args.as_slice(), [Expr::Sym(_)] | [Expr::Mul(_)]),
         _ => false,
@@ -441,7 +457,7 @@ fn members(e: &Expr) -> Vec<&Expr> {
 }
 
 /// Whether two relations say the same up to a nonzero factor (positive for inequalities); a tautology says nothing.
-fn same_relation(a: (&Expr, Rel, &Expr), b: (&Expr, Rel, &Expr)) -> bool {
+fn same_relation(a: (&Expr, Rel, &Expr), b: (&Expr, Rel, &Expr), fuel: &Fuel) -> bool {
     let less = |(l, op, r): (&Expr, Rel, &Expr)| -> (Expr, Rel) {
         let (l, op, r) = match op {
             Rel::Gt => (r, Rel::Lt, l),
@@ -458,13 +474,13 @@ fn same_relation(a: (&Expr, Rel, &Expr), b: (&Expr, Rel, &Expr)) -> bool {
         return false;
     }
     if matches!(p, Rel::Eq | Rel::Ne)
-        && let Some(same) = proportional(&d, &f)
+        && let Some(same) = proportional(&d, &f, fuel)
     {
         return same;
     }
     let mut ratio: Option<C64> = None;
     for point in [0, 2, 4, 1, 3] {
-        let (Some(x), Some(y)) = (complex(&d, point), complex(&f, point)) else { continue };
+        let (Some(x), Some(y)) = (complex(&d, point, fuel), complex(&f, point, fuel)) else { continue };
         let Some(r) = x.div(y) else { return false };
         if r.abs() < TOLERANCE || matches!(p, Rel::Lt | Rel::Le) && (r.re <= 0.0 || r.im != 0.0) {
             return false;
@@ -477,10 +493,10 @@ fn same_relation(a: (&Expr, Rel, &Expr), b: (&Expr, Rel, &Expr)) -> bool {
     ratio.is_some()
 }
 
-fn proportional(a: &Expr, b: &Expr) -> Option<bool> {
+fn proportional(a: &Expr, b: &Expr, fuel: &Fuel) -> Option<bool> {
     let mut ratio = None;
     for seed in [1, 2, 3] {
-        let field = Field::new(0, seed);
+        let field = Field::new(0, seed, fuel);
         let (x, y) = (field.eval(a)?, field.eval(b)?);
         let Some(r) = field.div(x, y) else { return Some(false) };
         if r == 0 || ratio.is_some_and(|first| first != r) {
@@ -492,9 +508,9 @@ fn proportional(a: &Expr, b: &Expr) -> Option<bool> {
 }
 
 /// Identity of two rational functions by their values at a point of each of two prime fields.
-fn identity(a: &Expr, b: &Expr) -> Option<bool> {
+fn identity(a: &Expr, b: &Expr, fuel: &Fuel) -> Option<bool> {
     for (index, seed) in [(0, 11), (1, 12)] {
-        let field = Field::new(index, seed);
+        let field = Field::new(index, seed, fuel);
         if field.sub(field.eval(a)?, field.eval(b)?) != 0 {
             return Some(false);
         }
@@ -505,18 +521,20 @@ fn identity(a: &Expr, b: &Expr) -> Option<bool> {
 fn close(a: C64, b: C64) -> bool {
     let scale = a.abs().max(b.abs());
     // Only cancellation gives such a value; 1e-12 is its noise for operands near 1.
-    scale < 1e-12 || a.sub(b).abs() <= TOLERANCE * scale || (a.abs() < 1e-14 || b.abs() < 1e-14) && scale < 1e-11
+    scale < 1e-12
+        || a.sub(b).abs() <= TOLERANCE * scale
+        || (a.abs() < 1e-14 || b.abs() < 1e-14) && scale < 1e-11
 }
 
 /// Equality by double-precision values: at one point for constants, at five for functions. A negative sample counts only
 /// where both sides are real or both are not.
-fn numeric(a: &Expr, b: &Expr) -> Option<bool> {
+fn numeric(a: &Expr, b: &Expr, fuel: &Fuel) -> Option<bool> {
     let mut free = BTreeSet::new();
     symbols(a, &mut free);
     let points: &[u64] = if free.is_empty() { &[0] } else { &[0, 2, 4, 1, 3] };
     let mut compared = 0;
     for &point in points {
-        let (Some(x), Some(y)) = (complex(a, point), complex(b, point)) else { continue };
+        let (Some(x), Some(y)) = (complex(a, point, fuel), complex(b, point, fuel)) else { continue };
         if point % 2 == 1 && (x.im.abs() > 1e-12 || y.im.abs() > 1e-12) {
             continue;
         }

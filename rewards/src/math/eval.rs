@@ -6,10 +6,57 @@ use num_bigint::{BigInt, Sign};
 use num_rational::BigRational;
 use num_traits::{One, Signed, ToPrimitive, Zero};
 
-use super::parse::Expr;
+use super::expr::Expr;
 
 /// Bits of a numerator or denominator.
 pub const MAX_BITS: u64 = 65_536;
+
+/// Word operations of big-number arithmetic that one comparison may spend; about a millisecond each million.
+pub const FUEL: u64 = 3_000_000;
+
+/// What is left of [`FUEL`].
+pub type Fuel = std::cell::Cell<u64>;
+
+fn burn(fuel: &Fuel, cost: u64) -> Result<(), OverBudget> {
+    match fuel.get().checked_sub(cost) {
+        Some(left) => {
+            fuel.set(left);
+            Ok(())
+        }
+        None => {
+            fuel.set(0);
+            Err(OverBudget)
+        }
+    }
+}
+
+fn bits(v: &BigRational) -> u64 {
+    v.numer().bits().max(v.denom().bits())
+}
+
+/// Cost of one operation: products of words for integers, a binary gcd for fractions.
+fn cost(a: &BigRational, b: &BigRational) -> u64 {
+    let (x, y) = (bits(a), bits(b));
+    let words = (x / 64 + 1) * (y / 64 + 1);
+    if a.is_integer() && b.is_integer() { words } else { words + (x + y) * ((x + y) / 64 + 1) / 8 + 1 }
+}
+
+fn add(a: BigRational, b: &BigRational, fuel: &Fuel) -> Result<BigRational, OverBudget> {
+    burn(fuel, bits(&a).max(bits(b)) / 64 + 1)?;
+    if a.is_integer() && b.is_integer() {
+        return Ok(BigRational::from_integer(a.numer() + b.numer()));
+    }
+    burn(fuel, cost(&a, b))?;
+    Ok(a + b)
+}
+
+fn mul(a: BigRational, b: &BigRational, fuel: &Fuel) -> Result<BigRational, OverBudget> {
+    burn(fuel, cost(&a, b))?;
+    if a.is_integer() && b.is_integer() {
+        return Ok(BigRational::from_integer(a.numer() * b.numer()));
+    }
+    Ok(a * b)
+}
 
 /// A budget ran out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,17 +65,18 @@ pub struct OverBudget;
 type Exact = Result<Option<BigRational>, OverBudget>;
 
 fn bounded(value: BigRational) -> Exact {
-    if value.numer().bits().max(value.denom().bits()) > MAX_BITS { Err(OverBudget) } else { Ok(Some(value)) }
+    if bits(&value) > MAX_BITS { Err(OverBudget) } else { Ok(Some(value)) }
 }
 
 /// The value as a rational: `Ok(None)` when it is none or depends on a symbol.
 ///
 /// # Errors
 /// When a number outgrows [`MAX_BITS`].
-pub fn exact(expr: &Expr) -> Exact {
+pub fn exact(expr: &Expr, fuel: &Fuel) -> Exact {
+    burn(fuel, 1)?;
     macro_rules! get {
         ($e:expr) => {
-            match exact($e)? {
+            match exact($e, fuel)? {
                 Some(value) => value,
                 None => return Ok(None),
             }
@@ -40,26 +88,35 @@ pub fn exact(expr: &Expr) -> Exact {
         Expr::Add(terms) => {
             let mut total = BigRational::zero();
             for term in terms {
-                total += get!(term);
-                bounded(total.clone())?;
+                total = add(total, &get!(term), fuel)?;
+                if bits(&total) > MAX_BITS {
+                    return Err(OverBudget);
+                }
             }
             Ok(Some(total))
         }
         Expr::Mul(factors) => {
             let mut total = BigRational::one();
             for factor in factors {
-                total *= get!(factor);
-                bounded(total.clone())?;
+                total = mul(total, &get!(factor), fuel)?;
+                if bits(&total) > MAX_BITS {
+                    return Err(OverBudget);
+                }
             }
             Ok(Some(total))
         }
         Expr::Div(n, d) => {
             let (n, d) = (get!(n), get!(d));
-            if d.is_zero() { Ok(None) } else { bounded(n / d) }
+            if d.is_zero() {
+                return Ok(None);
+            }
+            let size = bits(&n) + bits(&d);
+            burn(fuel, size * (size / 64 + 1) / 8 + 1)?;
+            bounded(n / d)
         }
-        Expr::Pow(base, exponent) => power(get!(base), get!(exponent)),
+        Expr::Pow(base, exponent) => power(get!(base), get!(exponent), fuel),
         Expr::Percent(inner) => bounded(get!(inner) / BigInt::from(100)),
-        Expr::Degree(inner) => exact(inner),
+        Expr::Degree(inner) => exact(inner, fuel),
         Expr::Based { digits, base } => {
             Ok(u128::from_str_radix(digits, *base).ok().map(|v| BigRational::from_integer(v.into())))
         }
@@ -68,17 +125,19 @@ pub fn exact(expr: &Expr) -> Exact {
             for arg in args {
                 values.push(get!(arg));
             }
-            call(name, &values)
+            call(name, &values, fuel)
         }
         _ => Ok(None),
     }
 }
 
-fn power(base: BigRational, exponent: BigRational) -> Exact {
+fn power(base: BigRational, exponent: BigRational, fuel: &Fuel) -> Exact {
     if !exponent.is_integer() {
-        let (Some(n), Some(d)) = (exponent.numer().to_i64(), exponent.denom().to_u32()) else { return Ok(None) };
-        let Some(root) = root(&base, d) else { return Ok(None) };
-        return power(root, BigRational::from_integer(n.into()));
+        let (Some(n), Some(d)) = (exponent.numer().to_i64(), exponent.denom().to_u32()) else {
+            return Ok(None);
+        };
+        let Some(root) = root(&base, d, fuel)? else { return Ok(None) };
+        return power(root, BigRational::from_integer(n.into()), fuel);
     }
     if base.is_zero() {
         return Ok(if exponent.is_positive() {
@@ -94,31 +153,37 @@ fn power(base: BigRational, exponent: BigRational) -> Exact {
         return Ok(Some(if odd { base } else { BigRational::one() }));
     }
     let Some(e) = exponent.to_integer().to_i64() else { return Err(OverBudget) };
-    let bits = base.numer().bits().max(base.denom().bits());
-    if bits.saturating_mul(e.unsigned_abs()) > 2 * MAX_BITS {
+    let size = bits(&base).saturating_mul(e.unsigned_abs());
+    if size > 2 * MAX_BITS {
         return Err(OverBudget);
     }
+    burn(fuel, (size / 64 + 1) * (size / 64 + 1) / 2)?;
     let Ok(e) = i32::try_from(e) else { return Err(OverBudget) };
     bounded(base.pow(e))
 }
 
 /// The exact real `n`-th root.
-fn root(value: &BigRational, n: u32) -> Option<BigRational> {
+fn root(value: &BigRational, n: u32, fuel: &Fuel) -> Exact {
     if n == 0 || n > 64 || value.is_negative() && n.is_multiple_of(2) {
-        return None;
+        return Ok(None);
     }
+    let words = bits(value) / 64 + 1;
+    burn(fuel, words * words * 16)?;
     let part = |v: &BigInt| {
         let r = v.nth_root(n);
         (r.pow(n) == *v).then_some(r)
     };
-    Some(BigRational::new(part(value.numer())?, part(value.denom())?))
+    Ok(part(value.numer()).zip(part(value.denom())).map(|(n, d)| BigRational::new(n, d)))
 }
 
-fn call(name: &str, args: &[BigRational]) -> Exact {
+fn call(name: &str, args: &[BigRational], fuel: &Fuel) -> Exact {
     let natural = |v: &BigRational| v.is_integer().then(|| v.to_integer().to_u32()).flatten();
     match (name, args) {
-        ("sqrt", [x]) => Ok(root(x, 2)),
-        ("root", [x, n]) => Ok(natural(n).and_then(|n| root(x, n))),
+        ("sqrt", [x]) => root(x, 2, fuel),
+        ("root", [x, n]) => match natural(n) {
+            Some(n) => root(x, n, fuel),
+            None => Ok(None),
+        },
         ("abs", [x]) => Ok(Some(x.abs())),
         ("floor", [x]) => Ok(Some(x.floor())),
         ("ceil", [x]) => Ok(Some(x.ceil())),
@@ -129,6 +194,7 @@ fn call(name: &str, args: &[BigRational]) -> Exact {
             let Some(n) = natural(x).filter(|n| *n <= 8000) else { return Err(OverBudget) };
             let mut product = BigInt::one();
             for k in 2..=n {
+                burn(fuel, product.bits() / 64 + 4)?;
                 product *= k;
                 if product.bits() > MAX_BITS {
                     return Err(OverBudget);
@@ -147,6 +213,7 @@ fn call(name: &str, args: &[BigRational]) -> Exact {
             }
             let mut product = BigInt::one();
             for j in 0..k {
+                burn(fuel, product.bits() / 3 + 16)?;
                 product = product * (n - j) / (j + 1);
                 if product.bits() > MAX_BITS {
                     return Err(OverBudget);
@@ -157,6 +224,7 @@ fn call(name: &str, args: &[BigRational]) -> Exact {
         ("gcd" | "lcm", [a, b]) if a.is_integer() && b.is_integer() => {
             let (mut x, mut y) = (a.to_integer().abs(), b.to_integer().abs());
             let product = &x * &y;
+            burn(fuel, (x.bits() + 64) * (y.bits() / 64 + 1))?;
             while !y.is_zero() {
                 (x, y) = (y.clone(), x % y);
             }
@@ -169,7 +237,9 @@ fn call(name: &str, args: &[BigRational]) -> Exact {
         }
         ("max", args) => Ok(args.iter().max().cloned()),
         ("min", args) => Ok(args.iter().min().cloned()),
-        ("log", [x, base]) if x.is_one() && base.is_positive() && !base.is_one() => Ok(Some(BigRational::zero())),
+        ("log", [x, base]) if x.is_one() && base.is_positive() && !base.is_one() => {
+            Ok(Some(BigRational::zero()))
+        }
         _ => Ok(None),
     }
 }
@@ -214,17 +284,18 @@ const PRIMES: [(u64, u64); 2] = [(0xffff_ffff_0000_0001, 7), (4_179_340_454_199_
 
 /// Arithmetic modulo a prime below 2^64.
 #[derive(Clone, Copy)]
-pub struct Field {
+pub struct Field<'a> {
     p: u64,
     generator: u64,
     seed: u64,
+    fuel: &'a Fuel,
 }
 
-impl Field {
+impl<'a> Field<'a> {
     /// Field `index` (0 or 1) with the sample point `seed`.
-    pub fn new(index: usize, seed: u64) -> Self {
+    pub fn new(index: usize, seed: u64, fuel: &'a Fuel) -> Self {
         let (p, generator) = PRIMES[index % 2];
-        Self { p, generator, seed }
+        Self { p, generator, seed, fuel }
     }
 
     fn mul(self, a: u64, b: u64) -> u64 {
@@ -276,7 +347,7 @@ impl Field {
             Expr::Percent(a) => self.div(self.eval(a)?, 100),
             Expr::Degree(a) => self.eval(a),
             Expr::Pow(base, exponent) => {
-                let e = exact(exponent).ok()??;
+                let e = exact(exponent, self.fuel).ok()??;
                 if !e.is_integer() {
                     return None;
                 }
@@ -287,7 +358,7 @@ impl Field {
                 if e.sign() == Sign::Minus { self.div(1, value) } else { Some(value) }
             }
             Expr::Call(..) => {
-                let value = exact(expr).ok()??;
+                let value = exact(expr, self.fuel).ok()??;
                 self.div(self.reduce(value.numer()), self.reduce(value.denom()))
             }
             _ => None,
@@ -397,8 +468,9 @@ impl C64 {
 }
 
 /// The value with every free symbol at its sample point: `point` is even for positive and odd for negative samples.
-pub fn complex(expr: &Expr, point: u64) -> Option<C64> {
-    let get = |e: &Expr| complex(e, point);
+pub fn complex(expr: &Expr, point: u64, fuel: &Fuel) -> Option<C64> {
+    burn(fuel, 4).ok()?;
+    let get = |e: &Expr| complex(e, point, fuel);
     let value = match expr {
         Expr::Num { value, .. } => C64::real(value.to_f64()?),
         Expr::Sym(name) => match &**name {
@@ -432,7 +504,7 @@ pub fn complex(expr: &Expr, point: u64) -> Option<C64> {
             _ => {
                 // The real odd root of a negative number, as school mathematics has it.
                 let base = get(a)?;
-                let exponent = exact(b).ok().flatten();
+                let exponent = exact(b, fuel).ok().flatten();
                 match exponent {
                     Some(e) if base.im == 0.0 && base.re < 0.0 && !e.is_integer() && e.denom().bit(0) => {
                         let size = base.re.abs().powf(e.to_f64()?);
@@ -444,21 +516,21 @@ pub fn complex(expr: &Expr, point: u64) -> Option<C64> {
         },
         Expr::Percent(a) => get(a)?.scale(0.01),
         Expr::Degree(a) => get(a)?,
-        Expr::Based { .. } => C64::real(exact(expr).ok()??.to_f64()?),
-        Expr::Call(name, args) => function(name, args, point)?,
+        Expr::Based { .. } => C64::real(exact(expr, fuel).ok()??.to_f64()?),
+        Expr::Call(name, args) => function(name, args, point, fuel)?,
         _ => return None,
     };
     value.finite()
 }
 
-fn function(name: &str, args: &[Expr], point: u64) -> Option<C64> {
-    let arg = |i: usize| -> Option<C64> { complex(args.get(i)?, point) };
+fn function(name: &str, args: &[Expr], point: u64, fuel: &Fuel) -> Option<C64> {
+    let arg = |i: usize| -> Option<C64> { complex(args.get(i)?, point, fuel) };
     let one = C64::real(1.0);
     // Angles in degrees only mean something here.
     let angle = || -> Option<C64> {
         match args.first()? {
-            Expr::Degree(inner) => Some(complex(inner, point)?.scale(std::f64::consts::PI / 180.0)),
-            other => complex(other, point),
+            Expr::Degree(inner) => Some(complex(inner, point, fuel)?.scale(std::f64::consts::PI / 180.0)),
+            other => complex(other, point, fuel),
         }
     };
     let real = |c: C64| (c.im == 0.0).then_some(c.re);
@@ -498,9 +570,9 @@ fn function(name: &str, args: &[Expr], point: u64) -> Option<C64> {
         ("fact" | "binom" | "gcd" | "lcm" | "max" | "min", _) => {
             let mut values = Vec::new();
             for a in args {
-                values.push(exact(a).ok()??);
+                values.push(exact(a, fuel).ok()??);
             }
-            C64::real(call(name, &values).ok()??.to_f64()?)
+            C64::real(call(name, &values, fuel).ok()??.to_f64()?)
         }
         _ => return None,
     })
@@ -514,7 +586,8 @@ mod tests {
     #[test]
     fn i_squared_is_minus_one_in_both_fields() {
         for index in 0..2 {
-            let field = Field::new(index, 1);
+            let fuel = Fuel::new(FUEL);
+            let field = Field::new(index, 1, &fuel);
             let square = parse("i^2 + 1", true).unwrap().expr;
             assert_eq!(field.eval(&square), Some(0), "{index}");
         }
@@ -524,16 +597,16 @@ mod tests {
     fn numbers_that_outgrow_the_budget() {
         for text in ["2^{100000}", "9999!", "10^{10^{10}}", "(10^{3000})^{100}", "2^{2^{2^{2^{2}}}}^2"] {
             let Some(p) = parse(text, true) else { continue };
-            assert_eq!(exact(&p.expr), Err(OverBudget), "{text}");
+            assert_eq!(exact(&p.expr, &Fuel::new(FUEL)), Err(OverBudget), "{text}");
         }
         let p = parse("2^{1000}", true).unwrap();
-        assert!(exact(&p.expr).unwrap().is_some());
+        assert!(exact(&p.expr, &Fuel::new(FUEL)).unwrap().is_some());
     }
 
     #[test]
     fn complex_values() {
         let check = |text: &str, re: f64, im: f64| {
-            let got = complex(&parse(text, true).unwrap().expr, 0).unwrap();
+            let got = complex(&parse(text, true).unwrap().expr, 0, &Fuel::new(FUEL)).unwrap();
             assert!((got.re - re).abs() < 1e-12 && (got.im - im).abs() < 1e-12, "{text} {got:?}");
         };
         check("\\sqrt{2}\\sqrt{3}", 6f64.sqrt(), 0.0);

@@ -15,6 +15,7 @@
 
 mod equal;
 mod eval;
+mod expr;
 mod parse;
 mod region;
 mod token;
@@ -24,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::equal::PercentPolicy;
 use self::equal::{Comparison, Equality};
-use self::parse::{Expr, Parsed};
+use self::expr::{Expr, Parsed};
 use crate::config::ConfigError;
 use crate::extract::{self, ExtractPolicy, Fallback, MultiAnswer, Think};
 use crate::reward::{Outcome, Reward, RewardError, TaskError, Verdict};
@@ -176,12 +177,13 @@ impl Math {
         if text::is_hedged(span) {
             return judged(Verdict::Ambiguous, "hedged", 1);
         }
-        let mut comparison = Comparison { percent: self.config.percent, work: gold_value.work };
+        let mut comparison = Comparison::new(self.config.percent, gold_value.work);
         let mut found = Equality::Different("unparsed");
         // A list where the gold is one too may have been written with bare thousands separators.
         let lists = matches!(gold_value.expr, Expr::List(..) | Expr::Set(_) | Expr::Tuple(..));
         for group_commas in [true, false] {
-            if !group_commas && !(lists && span.contains(',')) {
+            let again = lists && span.contains(',');
+            if !group_commas && !again {
                 break;
             }
             let Some(mut pred) = parse::parse(span, group_commas) else { continue };
@@ -191,7 +193,9 @@ impl Math {
             let gold_value = gold_again.as_ref().unwrap_or(&gold_value);
             found = match units::agree(gold_value.tail.as_deref(), pred.tail.as_deref()) {
                 units::Agreement::Contradict => Equality::Different("unit"),
-                units::Agreement::Missing if self.config.units == UnitPolicy::Require => Equality::Different("unit"),
+                units::Agreement::Missing if self.config.units == UnitPolicy::Require => {
+                    Equality::Different("unit")
+                }
                 units::Agreement::Scale(factor) => {
                     comparison.compare(&gold_value.expr, &Expr::Mul(vec![factor, pred.expr]))
                 }
@@ -213,12 +217,16 @@ impl Math {
 
 /// Letters and digits only, for text answers: `\text{(C)}` is `c`.
 fn words(s: &str) -> String {
-    text::normalise(s).chars().filter(|c| c.is_alphanumeric() || matches!(c, '-' | '+' | '<' | '>' | '=')).collect()
+    text::normalise(s)
+        .chars()
+        .filter(|c| c.is_alphanumeric() || matches!(c, '-' | '+' | '<' | '>' | '='))
+        .collect()
 }
 
 /// A rational value in canonical form, or the normalised string.
 fn canonical(span: &str) -> String {
-    let exact = parse::parse(span, true).and_then(|p| eval::exact(&p.expr).ok().flatten());
+    let exact = parse::parse(span, true)
+        .and_then(|p| eval::exact(&p.expr, &eval::Fuel::new(eval::FUEL / 4)).ok().flatten());
     match exact {
         Some(value) if value.numer().bits() < 512 && value.denom().bits() < 512 => value.to_string(),
         _ => normal_string(span),
@@ -254,7 +262,9 @@ impl Reward for Math {
         for gold in &golds {
             let judged = self.judge(gold, &answer.text);
             total += judged.work;
-            let better = best.as_ref().is_none_or(|b| judged.verdict == Verdict::Correct && b.verdict != Verdict::Correct);
+            let better = best
+                .as_ref()
+                .is_none_or(|b| judged.verdict == Verdict::Correct && b.verdict != Verdict::Correct);
             if better {
                 best = Some(judged);
             }
@@ -312,12 +322,13 @@ pub(crate) fn number(span: &str) -> Option<(num_rational::BigRational, Option<St
     if let Expr::Percent(inner) = expr {
         expr = inner;
     }
-    let value = match eval::exact(expr).ok()? {
+    let fuel = eval::Fuel::new(eval::FUEL);
+    let value = match eval::exact(expr, &fuel).ok()? {
         Some(value) => value,
         None => {
             let mut free = std::collections::BTreeSet::new();
             eval::symbols(expr, &mut free);
-            let c = eval::complex(expr, 0).filter(|c| free.is_empty() && c.im == 0.0)?;
+            let c = eval::complex(expr, 0, &fuel).filter(|c| free.is_empty() && c.im == 0.0)?;
             num_rational::BigRational::from_float(c.re)?
         }
     };

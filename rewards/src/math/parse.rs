@@ -1,66 +1,12 @@
 //! Tokens to expressions: a precedence parser that recovers from missing braces.
 
-use num_bigint::BigInt;
-use num_rational::BigRational;
-use num_traits::{One, ToPrimitive, Zero};
+use num_traits::One;
 
+use super::expr::{Expr, Joint, Parsed, decimal, integer, mixed, repeating_decimal};
 use super::token::{Rel, Tok, Token, tokenize};
 
 /// Nesting of brackets, powers, signs and postfixes together.
 const MAX_DEPTH: usize = 200;
-
-#[derive(Clone, Debug, PartialEq)]
-pub enum Expr {
-    /// A number; `digits` counts the significant digits of a decimal literal.
-    Num {
-        value: BigRational,
-        digits: Option<u32>,
-    },
-    /// A variable or a named constant (`pi`, `e`, `i`).
-    Sym(String),
-    Infinity,
-    /// A number written in a base.
-    Based {
-        digits: String,
-        base: u32,
-    },
-    Neg(Box<Expr>),
-    Add(Vec<Expr>),
-    Mul(Vec<Expr>),
-    Div(Box<Expr>, Box<Expr>),
-    Pow(Box<Expr>, Box<Expr>),
-    Call(&'static str, Vec<Expr>),
-    Percent(Box<Expr>),
-    Degree(Box<Expr>),
-    /// `a ± b` (true) or `a ∓ b`.
-    Pm(Box<Expr>, Box<Expr>, bool),
-    /// Bare alternatives, unordered.
-    List(Vec<Expr>, Joint),
-    Set(Vec<Expr>),
-    Tuple(char, Vec<Expr>, char),
-    Matrix(Vec<Vec<Expr>>),
-    Chain(Vec<Expr>, Vec<Rel>),
-    Union(Vec<Expr>),
-    Text(String),
-}
-
-/// What separates the items of a list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Joint {
-    Comma,
-    And,
-    Or,
-}
-
-/// A parsed span.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Parsed {
-    pub expr: Expr,
-    /// Words after the value: a unit or a noun.
-    pub tail: Option<String>,
-    /// Tokens and nodes.
-    pub work: u64,
-}
 
 /// Parses a span; none when it is no mathematics or above a budget.
 pub fn parse(text: &str, group_commas: bool) -> Option<Parsed> {
@@ -71,14 +17,26 @@ pub fn parse(text: &str, group_commas: bool) -> Option<Parsed> {
     while let Some(Tok::Text(word)) = parser.peek() {
         let fill = matches!(
             &*word.to_ascii_lowercase(),
-            "approximately" | "about" | "exactly" | "equal" | "equals" | "to" | "just" | "simply" | "is" | "the" | "a"
+            "approximately"
+                | "about"
+                | "exactly"
+                | "equal"
+                | "equals"
+                | "to"
+                | "just"
+                | "simply"
+                | "is"
+                | "the"
+                | "a"
         );
         if !fill || parser.at > 4 || parser.at + 1 >= parser.tokens.len() {
             break;
         }
         parser.at += 1;
     }
-    while parser.at + 1 < parser.tokens.len() && matches!(parser.peek(), Some(Tok::Rel(Rel::Eq | Rel::Approx))) {
+    while parser.at + 1 < parser.tokens.len()
+        && matches!(parser.peek(), Some(Tok::Rel(Rel::Eq | Rel::Approx)))
+    {
         parser.at += 1;
     }
     let expr = parser.sequence(true)?;
@@ -92,23 +50,6 @@ struct Parser {
     depth: usize,
     /// Open `|`: a further one closes.
     bars: usize,
-}
-
-pub fn integer(n: i64) -> Expr {
-    Expr::Num { value: BigRational::from_integer(BigInt::from(n)), digits: None }
-}
-
-/// A decimal literal as an exact rational.
-pub fn decimal(text: &str) -> Option<Expr> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let digits: String = [whole, fraction].concat();
-    let numerator = if digits.is_empty() { BigInt::zero() } else { BigInt::parse_bytes(digits.as_bytes(), 10)? };
-    if fraction.is_empty() {
-        return Some(Expr::Num { value: BigRational::from_integer(numerator), digits: None });
-    }
-    let scale = BigInt::from(10).pow(fraction.len() as u32);
-    let significant = digits.trim_start_matches('0').len() as u32;
-    Some(Expr::Num { value: BigRational::new(numerator, scale), digits: Some(significant) })
 }
 
 impl Parser {
@@ -145,8 +86,10 @@ impl Parser {
                 Tok::Text(word) => {
                     let lower = word.to_lowercase();
                     let first = lower.split_whitespace().next().unwrap_or("");
-                    if matches!(first, "or" | "and" | "not" | "but" | "if" | "unless" | "nor" | "versus" | "plus" | "minus")
-                    {
+                    if matches!(
+                        first,
+                        "or" | "and" | "not" | "but" | "if" | "unless" | "nor" | "versus" | "plus" | "minus"
+                    ) {
                         return None;
                     }
                     words.push_str(word);
@@ -157,7 +100,10 @@ impl Parser {
                     words.push_str(s);
                     words.push(' ');
                 }
-                Tok::Op('/' | '^' | '-') | Tok::Open('(' | '{' | '[') | Tok::Close('(' | ')' | '}' | ']') | Tok::Bar
+                Tok::Op('/' | '^' | '-')
+                | Tok::Open('(' | '{' | '[')
+                | Tok::Close('(' | ')' | '}' | ']')
+                | Tok::Bar
                     if self.at > start || matches!(self.peek_at(1), Some(Tok::Text(_))) =>
                 {
                     if let Tok::Op(c) = tok {
@@ -291,7 +237,11 @@ impl Parser {
                     self.at += 1;
                     let right = self.product()?;
                     terms.push(total);
-                    let left = if terms.len() == 1 { terms.remove(0) } else { Expr::Add(std::mem::take(&mut terms)) };
+                    let left = if terms.len() == 1 {
+                        terms.remove(0)
+                    } else {
+                        Expr::Add(std::mem::take(&mut terms))
+                    };
                     terms.clear();
                     total = self.nested(|_| Some(Expr::Pm(Box::new(left), Box::new(right), plus)))?;
                     if matches!(self.peek(), Some(Tok::Pm(_))) {
@@ -310,7 +260,9 @@ impl Parser {
 
     fn starts_factor(&self) -> bool {
         match self.peek() {
-            Some(Tok::Num(_) | Tok::Sym(_) | Tok::Func(_) | Tok::Cmd(_) | Tok::Infinity | Tok::Begin(_)) => true,
+            Some(Tok::Num(_) | Tok::Sym(_) | Tok::Func(_) | Tok::Cmd(_) | Tok::Infinity | Tok::Begin(_)) => {
+                true
+            }
             Some(Tok::Open(_)) => true,
             Some(Tok::Bar) => self.bars == 0,
             _ => false,
@@ -605,7 +557,10 @@ impl Parser {
         let mut base = None;
         for _ in 0..2 {
             if self.eat(&Tok::Op('^')) {
-                power = Some(self.nested(|p| if p.peek() == Some(&Tok::Op('-')) { p.unary() } else { p.argument() })?);
+                power =
+                    Some(self.nested(|p| {
+                        if p.peek() == Some(&Tok::Op('-')) { p.unary() } else { p.argument() }
+                    })?);
             } else if self.eat(&Tok::Op('_')) {
                 base = Some(self.argument()?);
             }
@@ -718,7 +673,9 @@ impl Parser {
             },
             (open, close) => match inner {
                 Expr::List(items, Joint::Comma) => Expr::Tuple(open, items, close),
-                one if open == '[' && close == ']' && matches!(one, Expr::Tuple(..)) => Expr::Matrix(vec![vec![one]]),
+                one if open == '[' && close == ']' && matches!(one, Expr::Tuple(..)) => {
+                    Expr::Matrix(vec![vec![one]])
+                }
                 one if matches!((open, close), ('(', ')') | ('[', ']')) => one,
                 _ => return None,
             },
@@ -730,7 +687,8 @@ impl Parser {
         for ahead in 1..8 {
             match self.peek_at(ahead) {
                 Some(Tok::Bar | Tok::Op(':')) => {
-                    let head = (0..ahead).all(|i| matches!(self.peek_at(i), Some(Tok::Sym(_) | Tok::Rel(Rel::In))));
+                    let head =
+                        (0..ahead).all(|i| matches!(self.peek_at(i), Some(Tok::Sym(_) | Tok::Rel(Rel::In))));
                     if head {
                         self.at += ahead + 1;
                     }
@@ -774,34 +732,18 @@ fn collapse(mut factors: Vec<Expr>) -> Expr {
     if factors.len() == 1 { factors.remove(0) } else { Expr::Mul(factors) }
 }
 
-/// `whole + n/d` where all are natural numbers and n < d.
-fn mixed(whole: &Expr, n: &Expr, d: &Expr) -> Option<Expr> {
-    match (whole, n, d) {
-        (
-            Expr::Num { value: w, digits: None },
-            Expr::Num { value: a, digits: None },
-            Expr::Num { value: b, digits: None },
-        ) if !b.is_zero() && a < b && w.is_integer() => Some(Expr::Num { value: w + a / b, digits: None }),
-        _ => None,
-    }
-}
-
-/// 0.1 followed by a period 6 is 1/6.
-pub fn repeating_decimal(prefix: &str, period: &str) -> Option<Expr> {
-    let Expr::Num { value, .. } = decimal(prefix)? else { return None };
-    let places = prefix.split_once('.').map_or(0, |(_, f)| f.len()) as u32;
-    let repeat = BigInt::parse_bytes(period.as_bytes(), 10)?;
-    let nines = BigInt::from(10).pow(period.len().to_u32()?) - BigInt::one();
-    let shift = BigInt::from(10).pow(places);
-    Some(Expr::Num { value: value + BigRational::new(repeat, nines * shift), digits: None })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn value(text: &str) -> Option<String> {
-        parse(text, true).and_then(|p| super::super::eval::exact(&p.expr).ok().flatten()).map(|v| v.to_string())
+        parse(text, true)
+            .and_then(|p| {
+                super::super::eval::exact(&p.expr, &super::super::eval::Fuel::new(super::super::eval::FUEL))
+                    .ok()
+                    .flatten()
+            })
+            .map(|v| v.to_string())
     }
 
     fn check(text: &str, want: &str) {

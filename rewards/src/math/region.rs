@@ -1,7 +1,7 @@
 //! Sets of reals: intervals, unions of them, inequalities in one variable.
 
-use super::eval::{complex, symbols};
-use super::parse::{Expr, Joint};
+use super::eval::{FUEL, Fuel, complex, symbols};
+use super::expr::{Expr, Joint};
 use super::token::Rel;
 
 /// One interval; a bound is its value and whether it belongs to the interval, none is infinite.
@@ -26,7 +26,7 @@ pub struct Region {
 }
 
 fn value(e: &Expr) -> f64 {
-    complex(e, 0).map_or(f64::MAX, |c| c.re)
+    complex(e, 0, &Fuel::new(FUEL / 64)).map_or(f64::MAX, |c| c.re)
 }
 
 fn is_infinite(e: &Expr) -> bool {
@@ -57,7 +57,10 @@ pub fn region(e: &Expr) -> Option<Region> {
             _ => None,
         },
         Expr::Set(items) => plain(
-            items.iter().map(|i| Piece { low: Some((i.clone(), true)), high: Some((i.clone(), true)) }).collect(),
+            items
+                .iter()
+                .map(|i| Piece { low: Some((i.clone(), true)), high: Some((i.clone(), true)) })
+                .collect(),
         ),
         Expr::Union(items) => joined(items),
         Expr::List(items, Joint::Or) => joined(items),

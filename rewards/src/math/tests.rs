@@ -129,9 +129,12 @@ fn attacks() {
     assert_eq!(verdict("42", "<think>\\boxed{42}").verdict, Verdict::NoAnswer);
     assert_eq!(verdict("42", "It is not 42").verdict, Verdict::Incorrect);
     assert_eq!(verdict("42", "The answer is not 42").verdict, Verdict::NoAnswer);
-    assert_eq!(verdict("42", "<think>42</think> I cannot solve this one, I am afraid.").verdict, Verdict::NoAnswer);
+    assert_eq!(
+        verdict("42", "<think>42</think> I cannot solve this one, I am afraid.").verdict,
+        Verdict::NoAnswer
+    );
     assert_eq!(verdict("42", &"\\boxed{".repeat(20_000)).verdict, Verdict::NoAnswer);
-    assert_eq!(verdict("42", &format!("\\boxed{{{}}}", "(".repeat(3000))).verdict, Verdict::Incorrect);
+    assert_eq!(verdict("42", &format!("\\boxed{{{}}}", "(1".repeat(1500))).verdict, Verdict::Incorrect);
 }
 
 #[test]

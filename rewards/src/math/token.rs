@@ -61,23 +61,24 @@ pub struct Token {
 
 /// Letters that are words and no products of symbols, up to three letters long.
 const SHORT_WORDS: &[&str] = &[
-    "is", "it", "no", "yes", "not", "the", "and", "or", "if", "so", "we", "be", "to", "of", "by", "at", "in", "on", "per",
-    "all", "any", "but", "for", "are", "was", "has", "had", "its", "my", "he", "she", "as", "an", "us", "do", "red",
-    "odd", "man", "men", "day", "sum", "cup", "box", "car", "pen", "hat", "egg", "cat", "dog", "bag", "am", "pm",
-    "new", "old", "out", "off", "per", "may", "who", "you", "now",
+    "is", "it", "no", "yes", "not", "the", "and", "or", "if", "so", "we", "be", "to", "of", "by", "at", "in",
+    "on", "per", "all", "any", "but", "for", "are", "was", "has", "had", "its", "my", "he", "she", "as",
+    "an", "us", "do", "red", "odd", "man", "men", "day", "sum", "cup", "box", "car", "pen", "hat", "egg",
+    "cat", "dog", "bag", "am", "pm", "new", "old", "out", "off", "per", "may", "who", "you", "now",
 ];
 
 /// Unit symbols; read as units only directly after a value.
 const UNITS: &[&str] = &[
-    "cm", "mm", "km", "kg", "mg", "ml", "mL", "ft", "lb", "lbs", "oz", "mph", "hr", "hrs", "min", "sec", "Hz", "kHz",
-    "MHz", "Pa", "kPa", "mol", "cal", "kcal", "kJ", "kW", "MW", "mi", "yd", "nm", "dm", "cc", "rad", "deg", "USD", "EUR",
-    "GBP", "usd", "kmh", "kph", "gal", "qt", "pt", "rpm", "mA", "mV", "kV", "GB", "MB", "KB", "TB", "ms", "ns",
+    "cm", "mm", "km", "kg", "mg", "ml", "mL", "ft", "lb", "lbs", "oz", "mph", "hr", "hrs", "min", "sec",
+    "Hz", "kHz", "MHz", "Pa", "kPa", "mol", "cal", "kcal", "kJ", "kW", "MW", "mi", "yd", "nm", "dm", "cc",
+    "rad", "deg", "USD", "EUR", "GBP", "usd", "kmh", "kph", "gal", "qt", "pt", "rpm", "mA", "mV", "kV", "GB",
+    "MB", "KB", "TB", "ms", "ns",
 ];
 
 const GREEK: &[&str] = &[
-    "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu", "xi",
-    "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega", "Gamma", "Delta", "Theta", "Lambda", "Xi", "Pi",
-    "Sigma", "Phi", "Psi", "Omega", "ell",
+    "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu",
+    "nu", "xi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega", "Gamma", "Delta", "Theta",
+    "Lambda", "Xi", "Pi", "Sigma", "Phi", "Psi", "Omega", "ell",
 ];
 
 fn function(name: &str) -> Option<&'static str> {
@@ -216,7 +217,8 @@ impl Lexer {
         self.at += 1;
         match c {
             c if c.is_whitespace() => self.space = true,
-            '$' | '€' | '£' | '¥' | '`' | '~' | '"' | '\u{200b}' | '\u{2061}' | '\u{2062}' | '“' | '”' => {}
+            '$' | '€' | '£' | '¥' | '`' | '~' | '"' | '\u{200b}' | '\u{2061}' | '\u{2062}' | '“' | '”' =>
+                {}
             '.' | '?' | '。' => {}
             '*' if self.peek(0) == '*' => {
                 // `**` is a power between values and Markdown bold elsewhere.
@@ -289,7 +291,8 @@ impl Lexer {
             'θ' => self.push(Tok::Sym("theta".into())),
             '√' => self.push(Tok::Cmd("sqrt")),
             '∛' => self.push(Tok::Cmd("cbrt")),
-            '¼' | '½' | '¾' | '⅓' | '⅔' | '⅕' | '⅖' | '⅗' | '⅘' | '⅙' | '⅚' | '⅛' | '⅜' | '⅝' | '⅞' => {
+            '¼' | '½' | '¾' | '⅓' | '⅔' | '⅕' | '⅖' | '⅗' | '⅘' | '⅙' | '⅚' | '⅛' | '⅜' | '⅝' | '⅞' =>
+            {
                 let (n, d) = match c {
                     '¼' => ("1", "4"),
                     '½' => ("1", "2"),
@@ -376,9 +379,13 @@ impl Lexer {
         let rest: String = self.chars[at..].iter().take(4).collect();
         let len = if rest.starts_with("{,}") {
             3
-        } else if rest.starts_with(",\\!") || rest.starts_with("\\,{") {
-            3
-        } else if rest.starts_with("\\,") || rest.starts_with("\\ ") || rest.starts_with("\\;") || rest.starts_with("\\!") {
+        } else if rest.starts_with(",\\!") {
+            3 + usize::from(rest.ends_with(' '))
+        } else if rest.starts_with("\\,")
+            || rest.starts_with("\\ ")
+            || rest.starts_with("\\;")
+            || rest.starts_with("\\!")
+        {
             2
         } else if self.depth == 0 && self.group_commas && (rest.starts_with(',') || rest.starts_with(' ')) {
             1
@@ -427,9 +434,30 @@ impl Lexer {
                 number.extend(&self.chars[self.at + dot..after]);
                 self.at = after;
             }
-        } else if self.peek(0) == '.' && !self.peek(1).is_alphanumeric() && self.peek(1) != '.' && self.peek(1) != '\\'
+        } else if self.peek(0) == '.'
+            && (self.starts(".\\overline")
+                || self.starts(".\\bar")
+                || self.starts(".\\dot{")
+                || self.starts(".("))
+        {
+            number.push('.');
+            self.at += 1;
+        } else if self.peek(0) == '.'
+            && !self.peek(1).is_alphanumeric()
+            && self.peek(1) != '.'
+            && self.peek(1) != '\\'
         {
             self.at += 1;
+        }
+        // 0.1(6): the period in parentheses.
+        let period = if self.peek(0) == '(' && number.contains('.') { self.digits(self.at + 1) } else { 0 };
+        if period > 0 && self.peek(period + 1) == ')' {
+            let repeat: String = self.chars[self.at + 1..self.at + 1 + period].iter().collect();
+            self.at += period + 2;
+            self.push(Tok::Num(number));
+            self.push(Tok::Cmd("overline"));
+            self.push(Tok::Num(repeat));
+            return;
         }
         let mut exponent = String::new();
         if matches!(self.peek(0), 'e' | 'E') {
@@ -553,16 +581,18 @@ impl Lexer {
         }
         let name: String = self.chars[start..self.at].iter().collect();
         match &*name {
-            "left" | "right" | "big" | "Big" | "bigg" | "Bigg" | "bigl" | "bigr" | "Bigl" | "Bigr" | "biggl"
-            | "biggr" | "middle" => {
+            "left" | "right" | "big" | "Big" | "bigg" | "Bigg" | "bigl" | "bigr" | "Bigl" | "Bigr"
+            | "biggl" | "biggr" | "middle" => {
                 if self.peek(0) == '.' {
                     self.at += 1;
                 }
             }
-            "displaystyle" | "textstyle" | "limits" | "quad" | "qquad" | "enspace" | "thinspace" | "space" | "hfill"
-            | "rm" | "bf" | "it" | "boldsymbol" | "boxed" | "fbox" | "hbox" | "nonumber" | "mathstrut" | "therefore"
-            | "cdotp" | "unicode" => self.space = true,
-            "frac" | "dfrac" | "tfrac" | "cfrac" | "sfrac" | "nicefrac" | "frac1" => self.push(Tok::Cmd("frac")),
+            "displaystyle" | "textstyle" | "limits" | "quad" | "qquad" | "enspace" | "thinspace"
+            | "space" | "hfill" | "rm" | "bf" | "it" | "boldsymbol" | "boxed" | "fbox" | "hbox"
+            | "nonumber" | "mathstrut" | "therefore" | "cdotp" | "unicode" => self.space = true,
+            "frac" | "dfrac" | "tfrac" | "cfrac" | "sfrac" | "nicefrac" | "frac1" => {
+                self.push(Tok::Cmd("frac"))
+            }
             "sqrt" => self.push(Tok::Cmd("sqrt")),
             "binom" | "dbinom" | "tbinom" => self.push(Tok::Cmd("binom")),
             "overline" | "bar" | "dot" => self.push(Tok::Cmd("overline")),
@@ -625,8 +655,9 @@ impl Lexer {
                 self.group();
                 self.push(Tok::End);
             }
-            "text" | "textbf" | "textit" | "textrm" | "textnormal" | "mathrm" | "mathbf" | "mathit" | "mathsf" | "mbox"
-            | "mathbb" | "mathcal" | "operatorname" | "emph" | "texttt" | "vec" | "hat" | "tilde" | "widehat" => {
+            "text" | "textbf" | "textit" | "textrm" | "textnormal" | "mathrm" | "mathbf" | "mathit"
+            | "mathsf" | "mbox" | "mathbb" | "mathcal" | "operatorname" | "emph" | "texttt" | "vec"
+            | "hat" | "tilde" | "widehat" => {
                 let Some(inner) = self.group() else { return };
                 let trimmed = inner.trim();
                 let letters = trimmed.chars().all(|c| c.is_ascii_alphabetic());

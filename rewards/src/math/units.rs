@@ -3,7 +3,7 @@
 use num_bigint::BigInt;
 use num_rational::BigRational;
 
-use super::parse::{Expr, Parsed};
+use super::expr::{Expr, Parsed};
 
 /// How the unit of a prediction relates to that of the gold.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,17 +48,18 @@ type Unit = (&'static str, BigRational);
 fn known(tail: &str) -> Option<Unit> {
     let cleaned: String = tail.trim().trim_matches(|c: char| "().,*".contains(c)).to_string();
     let lower = cleaned.to_lowercase();
-    let (power, base) = if let Some(base) = lower.strip_prefix("square ").or_else(|| lower.strip_prefix("sq ")) {
-        (2, base.to_string())
-    } else if let Some(base) = lower.strip_prefix("cubic ") {
-        (3, base.to_string())
-    } else if let Some(base) = lower.strip_suffix("^2") {
-        (2, base.trim().to_string())
-    } else if let Some(base) = lower.strip_suffix("^3") {
-        (3, base.trim().to_string())
-    } else {
-        (1, lower)
-    };
+    let (power, base) =
+        if let Some(base) = lower.strip_prefix("square ").or_else(|| lower.strip_prefix("sq ")) {
+            (2, base.to_string())
+        } else if let Some(base) = lower.strip_prefix("cubic ") {
+            (3, base.to_string())
+        } else if let Some(base) = lower.strip_suffix("^2") {
+            (2, base.trim().to_string())
+        } else if let Some(base) = lower.strip_suffix("^3") {
+            (3, base.trim().to_string())
+        } else {
+            (1, lower)
+        };
     // Plural or not: "meters", "inches".
     let singular = base.strip_suffix('s').filter(|b| b.len() > 1).unwrap_or(&base);
     let (_, dimension, n, d) =

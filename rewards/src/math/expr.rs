@@ -1,0 +1,100 @@
+//! Parsed mathematics.
+
+use num_bigint::BigInt;
+use num_rational::BigRational;
+use num_traits::{One, ToPrimitive, Zero};
+
+use super::token::Rel;
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Expr {
+    /// A number; `digits` counts the significant digits of a decimal literal.
+    Num {
+        value: BigRational,
+        digits: Option<u32>,
+    },
+    /// A variable or a named constant (`pi`, `e`, `i`).
+    Sym(String),
+    Infinity,
+    /// A number written in a base.
+    Based {
+        digits: String,
+        base: u32,
+    },
+    Neg(Box<Expr>),
+    Add(Vec<Expr>),
+    Mul(Vec<Expr>),
+    Div(Box<Expr>, Box<Expr>),
+    Pow(Box<Expr>, Box<Expr>),
+    Call(&'static str, Vec<Expr>),
+    Percent(Box<Expr>),
+    Degree(Box<Expr>),
+    /// `a ± b` (true) or `a ∓ b`.
+    Pm(Box<Expr>, Box<Expr>, bool),
+    /// Bare alternatives, unordered.
+    List(Vec<Expr>, Joint),
+    Set(Vec<Expr>),
+    Tuple(char, Vec<Expr>, char),
+    Matrix(Vec<Vec<Expr>>),
+    Chain(Vec<Expr>, Vec<Rel>),
+    Union(Vec<Expr>),
+    Text(String),
+}
+
+/// What separates the items of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Joint {
+    Comma,
+    And,
+    Or,
+}
+
+/// A parsed span.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parsed {
+    pub expr: Expr,
+    /// Words after the value: a unit or a noun.
+    pub tail: Option<String>,
+    /// Tokens and nodes.
+    pub work: u64,
+}
+
+pub fn integer(n: i64) -> Expr {
+    Expr::Num { value: BigRational::from_integer(BigInt::from(n)), digits: None }
+}
+
+/// A decimal literal as an exact rational.
+pub fn decimal(text: &str) -> Option<Expr> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits: String = [whole, fraction].concat();
+    let numerator =
+        if digits.is_empty() { BigInt::zero() } else { BigInt::parse_bytes(digits.as_bytes(), 10)? };
+    if fraction.is_empty() {
+        return Some(Expr::Num { value: BigRational::from_integer(numerator), digits: None });
+    }
+    let scale = BigInt::from(10).pow(fraction.len() as u32);
+    let significant = digits.trim_start_matches('0').len() as u32;
+    Some(Expr::Num { value: BigRational::new(numerator, scale), digits: Some(significant) })
+}
+
+/// `whole + n/d` where all are natural numbers and n < d.
+pub fn mixed(whole: &Expr, n: &Expr, d: &Expr) -> Option<Expr> {
+    match (whole, n, d) {
+        (
+            Expr::Num { value: w, digits: None },
+            Expr::Num { value: a, digits: None },
+            Expr::Num { value: b, digits: None },
+        ) if !b.is_zero() && a < b && w.is_integer() => Some(Expr::Num { value: w + a / b, digits: None }),
+        _ => None,
+    }
+}
+
+/// 0.1 followed by a period 6 is 1/6.
+pub fn repeating_decimal(prefix: &str, period: &str) -> Option<Expr> {
+    let Expr::Num { value, .. } = decimal(prefix)? else { return None };
+    let places = prefix.split_once('.').map_or(0, |(_, f)| f.len()) as u32;
+    let repeat = BigInt::parse_bytes(period.as_bytes(), 10)?;
+    let nines = BigInt::from(10).pow(period.len().to_u32()?) - BigInt::one();
+    let shift = BigInt::from(10).pow(places);
+    Some(Expr::Num { value: value + BigRational::new(repeat, nines * shift), digits: None })
+}

@@ -1,0 +1,57 @@
+//! The labelled corpus: every row gets the verdict that a person gave it.
+
+#![allow(clippy::unwrap_used)]
+
+use rlvr_rewards::{Response, RewardConfig, Task, score_one};
+use serde_json::{Value, json};
+
+fn rows(text: &str) -> Vec<Value> {
+    text.lines().filter(|l| !l.trim().is_empty()).map(|l| serde_json::from_str(l).unwrap()).collect()
+}
+
+/// Runs the rows and fails with every row that got another result.
+fn run(kind: &str, text: &str, at_least: usize, result: impl Fn(&Value) -> (Value, Value)) {
+    let rows = rows(text);
+    assert!(rows.len() >= at_least, "{kind}: {} rows", rows.len());
+    let mut wrong = Vec::new();
+    for row in &rows {
+        assert!(row["origin"].is_string(), "{row}");
+        let (got, want) = result(row);
+        if got != want {
+            wrong.push(format!("{row}\n  got {got}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {} rows:\n{}", wrong.len(), rows.len(), wrong.join("\n"));
+}
+
+#[test]
+fn math() {
+    let reward = RewardConfig::from_kind("math").unwrap().build().unwrap();
+    run("math", include_str!("corpus/math.jsonl"), 200, |row| {
+        let task = Task::new("row", json!({"answer": row["gold"]}));
+        let outcome = score_one(&*reward, &task, Response::new(row["completion"].as_str().unwrap()));
+        let got = serde_json::to_value(outcome.verdict).unwrap();
+        // `reject` accepts every verdict with score 0.
+        match row["verdict"].as_str() {
+            Some("reject") => (json!(outcome.score), json!(0.0)),
+            _ => (got, row["verdict"].clone()),
+        }
+    });
+}
+
+#[test]
+fn choice() {
+    let reward = RewardConfig::from_kind("choice").unwrap().build().unwrap();
+    run("choice", include_str!("corpus/choice.jsonl"), 80, |row| {
+        let mut reference = row["reference"].clone();
+        if reference.is_null() {
+            reference = json!({});
+        }
+        let outcome = score_one(
+            &*reward,
+            &Task::new("row", reference),
+            Response::new(row["completion"].as_str().unwrap()),
+        );
+        (json!(outcome.extracted), row["letter"].clone())
+    });
+}
