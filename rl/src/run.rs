@@ -106,9 +106,10 @@ pub fn train(
         _ => RunMeta::start(config, options.command.clone(), format!("{device:?}")),
     };
     dir.write_meta(&meta)?;
-    let mut run = Run { config, inputs: &inputs, device, dir: &dir, store, log: &mut log, observer, stop, clock };
+    let mut run =
+        Run { config, inputs: &inputs, device, dir: &dir, store, log: &mut log, observer, stop, clock, last_step: step };
     let outcome = run.stages(checkpoint);
-    let last = run.log.last_step();
+    let last = run.last_step.unwrap_or(0);
     match &outcome {
         Ok(_) => meta.end(RunStatus::Finished, last, None),
         Err(Error::Interrupted) => meta.end(RunStatus::Interrupted, last, None),
@@ -225,6 +226,7 @@ struct Run<'a> {
     observer: &'a mut dyn Observer,
     stop: &'a AtomicBool,
     clock: Instant,
+    last_step: Option<u64>,
 }
 
 /// The evaluations so far, kept in the checkpoints so that a resumed run can still show all.
@@ -459,6 +461,7 @@ impl Run<'_> {
         }
         row.set(metrics::MEMORY_PEAK_RSS, record::peak_rss_mb());
         self.log.metrics(&row)?;
+        self.last_step = Some(state.step);
         self.observer.event(Event::Step { done, steps, row: &row });
         let stopping = self.stop.load(Ordering::Relaxed);
         let every = self.config.checkpoint.every;

@@ -1,6 +1,6 @@
 //! One decoder block on packed rows, forward and backward.
 use super::attention::{self, Context, Heads};
-use super::gemm::{Mat, Write, product};
+use super::gemm::{Linear, Mat, Write, product};
 use super::norm::{rms_norm, rms_norm_backward};
 use super::rope::RopeTable;
 use super::swiglu::{swiglu, swiglu_backward};
@@ -72,45 +72,52 @@ fn sum_rows(rows: &[f32], sum: &mut [f32]) {
 }
 
 /// The first half: norm, q/k/v projection. Returns `[rows, qkv_width]`.
-pub fn project(layer: &Layer, heads: &Heads, x: &[f32]) -> Vec<f32> {
+pub fn project(layer: &Layer, heads: &Heads, x: &[f32], linear: Linear) -> Vec<f32> {
     let d = layer.input_norm.len();
     let n = x.len() / d;
     let mut h = vec![0f32; n * d];
     rms_norm(x, layer.input_norm, heads.eps, &mut h);
     let width = heads.qkv_width();
     let mut qkv = vec![0f32; n * width];
-    product(n, width, d, Mat::rows(&h, d), Mat::rows(layer.qkv, d).t(), &mut qkv, Write::Set);
+    linear.apply(n, width, d, &h, layer.qkv, &mut qkv, Write::Set);
     add_bias(&mut qkv, layer.qkv_bias);
     qkv
 }
 
 /// The rest: output projection and MLP, both added to the residual `x` in place. Returns the residual between the two
 /// and the gate/up rows if they are to be kept.
-pub fn finish(layer: &Layer, heads: &Heads, x: &mut Vec<f32>, attended: &[f32], keep: bool) -> Option<(Vec<f32>, Vec<f32>)> {
+pub fn finish(
+    layer: &Layer,
+    heads: &Heads,
+    x: &mut Vec<f32>,
+    attended: &[f32],
+    linear: Linear,
+    keep: bool,
+) -> Option<(Vec<f32>, Vec<f32>)> {
     let d = layer.input_norm.len();
     let n = x.len() / d;
     let ow = heads.out_width();
-    product(n, d, ow, Mat::rows(attended, ow), Mat::rows(layer.o, ow).t(), x, Write::Add);
+    linear.apply(n, d, ow, attended, layer.o, x, Write::Add);
     add_bias(x, layer.o_bias);
     let middle = keep.then(|| x.clone());
     let mut h = vec![0f32; n * d];
     rms_norm(x, layer.post_norm, heads.eps, &mut h);
     let width = layer.down.len() / d;
     let mut gate_up = vec![0f32; n * 2 * width];
-    product(n, 2 * width, d, Mat::rows(&h, d), Mat::rows(layer.gate_up, d).t(), &mut gate_up, Write::Set);
+    linear.apply(n, 2 * width, d, &h, layer.gate_up, &mut gate_up, Write::Set);
     let mut act = vec![0f32; n * width];
     swiglu(&gate_up, width, &mut act);
-    product(n, d, width, Mat::rows(&act, width), Mat::rows(layer.down, width).t(), x, Write::Add);
+    linear.apply(n, d, width, &act, layer.down, x, Write::Add);
     middle.map(|m| (m, gate_up))
 }
 
 /// Block forward, in place on the residual `x` `[rows, hidden]`. Keeps what the backward needs if `keep`.
 pub fn forward(layer: &Layer, heads: Heads, rope: &RopeTable, batch: &PackedBatch, x: &mut Vec<f32>, keep: bool) -> Option<Saved> {
     let input = keep.then(|| x.clone());
-    let qkv = project(layer, &heads, x);
+    let qkv = project(layer, &heads, x, Linear::Fast);
     let mut attended = vec![0f32; batch.rows() * heads.out_width()];
     attention::forward(&layer.context(heads, rope), batch, &qkv, &mut attended);
-    let kept = finish(layer, &heads, x, &attended, keep);
+    let kept = finish(layer, &heads, x, &attended, Linear::Fast, keep);
     let (middle, gate_up) = kept?;
     Some(Saved { input: input?, qkv, attended, middle, gate_up })
 }

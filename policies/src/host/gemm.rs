@@ -1,5 +1,6 @@
 //! Matrix products on the host: `gemm` in fixed tiles over rayon, so that the result does not depend on the number of
 //! threads.
+use super::small::product_nt;
 use rayon::prelude::*;
 
 /// A read-only strided matrix.
@@ -22,6 +23,35 @@ impl<'a> Mat<'a> {
     /// The transpose, without copying.
     pub fn t(self) -> Self {
         Self { data: self.data, row_stride: self.col_stride, col_stride: self.row_stride }
+    }
+}
+
+/// How a linear layer is computed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Linear {
+    /// Training and scoring: the fastest product for the shape.
+    Fast,
+    /// Generation: an element does not depend on how many rows are computed beside it, so a sample does not depend on
+    /// its batch, bit for bit.
+    Invariant,
+}
+
+/// Rows that [`Linear::Invariant`] computes at once.
+const ROWS: usize = 96;
+
+impl Linear {
+    /// `y = x·wᵀ` or `y += x·wᵀ`.
+    ///
+    /// # Shapes
+    /// x `[m, k]`, w `[n, k]`, y `[m, n]`, all row-major.
+    #[allow(clippy::too_many_arguments)]
+    pub fn apply(self, m: usize, n: usize, k: usize, x: &[f32], w: &[f32], y: &mut [f32], write: Write) {
+        if self == Self::Fast && m > ROWS {
+            return product(m, n, k, Mat::rows(x, k), Mat::rows(w, k).t(), y, write);
+        }
+        for (x, y) in x.chunks(ROWS * k).zip(y.chunks_mut(ROWS * n)) {
+            product_nt(x.len() / k, n, k, x, w, y, write == Write::Add);
+        }
     }
 }
 

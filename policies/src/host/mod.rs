@@ -11,4 +11,5 @@ pub mod norm;
 pub mod pass;
 pub mod rope;
 pub mod simd;
+pub mod small;
 pub mod swiglu;

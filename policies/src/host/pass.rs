@@ -2,7 +2,7 @@
 use super::attention::{self, Heads};
 use super::block::{self, Layer, Saved};
 use super::cache::{PromptKv, RowKv, attend_row};
-use super::gemm::{Mat, Write, product};
+use super::gemm::{Linear, Write};
 use super::head::{self, TargetStats};
 use super::norm::{rms_norm, rms_norm_backward};
 use super::rope::RopeTable;
@@ -81,7 +81,7 @@ impl HostModel<'_> {
         let (d, weight) = (self.hidden, self.params[self.layout.head]);
         let (n, vocab) = (h.len() / d, weight.len() / d);
         let mut logits = vec![0f32; n * vocab];
-        product(n, vocab, d, Mat::rows(&h, d), Mat::rows(weight, d).t(), &mut logits, Write::Set);
+        Linear::Invariant.apply(n, vocab, d, &h, weight, &mut logits, Write::Set);
         logits
     }
 
@@ -148,12 +148,12 @@ impl HostModel<'_> {
         let mut kv: Vec<PromptKv> = prompts.iter().map(|p| PromptKv::new(&self.heads, layers, p.len())).collect();
         let mut x = self.embed(&batch.tokens);
         for (l, layer) in self.layers() {
-            let qkv = block::project(&layer, &self.heads, &x);
+            let qkv = block::project(&layer, &self.heads, &x, Linear::Invariant);
             let ctx = layer.context(self.heads, self.rope);
             kv.par_iter_mut().zip(&batch.groups).for_each(|(kv, group)| kv.fill(l, &ctx, &qkv, group.prompt.clone()));
             let mut attended = vec![0f32; batch.rows() * self.heads.out_width()];
             attention::forward(&ctx, &batch, &qkv, &mut attended);
-            block::finish(&layer, &self.heads, &mut x, &attended, false);
+            block::finish(&layer, &self.heads, &mut x, &attended, Linear::Invariant, false);
         }
         let last: Vec<usize> = batch.groups.iter().map(|g| g.prompt.end - 1).collect();
         let logits = self.project_vocab(&self.gather(&x, &last));
@@ -167,12 +167,12 @@ impl HostModel<'_> {
         let mut x = self.embed(tokens);
         let mut attended = vec![0f32; rows.len() * ow];
         for (l, layer) in self.layers() {
-            let qkv = block::project(&layer, &self.heads, &x);
+            let qkv = block::project(&layer, &self.heads, &x, Linear::Invariant);
             let ctx = layer.context(self.heads, self.rope);
             rows.par_iter_mut().zip(qkv.par_chunks(width)).zip(attended.par_chunks_mut(ow)).for_each(
                 |((row, qkv), out)| attend_row(&ctx, l, qkv, row, out),
             );
-            block::finish(&layer, &self.heads, &mut x, &attended, false);
+            block::finish(&layer, &self.heads, &mut x, &attended, Linear::Invariant, false);
         }
         for row in rows {
             row.advance();
