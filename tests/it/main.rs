@@ -1,1 +1,4 @@
-//! it
+//! Integration tests of the whole toolkit, in one binary.
+#![allow(clippy::unwrap_used)] // Helpers of tests fail tests.
+
+mod cli;

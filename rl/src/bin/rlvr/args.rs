@@ -102,7 +102,7 @@ pub struct SampleArgs {
     #[command(flatten)]
     pub policy: PolicyArgs,
     /// The prompt, as a message of the user
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub prompt: Option<String>,
     /// JSON Lines file of prompts, - for stdin
     #[arg(long, value_name = "FILE")]
@@ -111,7 +111,7 @@ pub struct SampleArgs {
     #[arg(short, value_name = "K", default_value_t = 1, value_parser = positive)]
     pub n: usize,
     /// Divides the logits; 0 is greedy
-    #[arg(long, value_name = "T", default_value_t = 1.0)]
+    #[arg(long, value_name = "T", default_value_t = 1.0, allow_negative_numbers = true)]
     pub temperature: f64,
     /// Keep the K most probable tokens
     #[arg(long, value_name = "K")]
@@ -129,7 +129,7 @@ pub struct SampleArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
     /// A text that ends a completion and stays part of it. May be repeated
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub stop: Vec<String>,
     /// Give the prompt as it is, without the chat template
     #[arg(long)]
@@ -151,7 +151,7 @@ pub struct LogprobsArgs {
     #[command(flatten)]
     pub policy: PolicyArgs,
     /// Divides the logits
-    #[arg(long, value_name = "T", default_value_t = 1.0)]
+    #[arg(long, value_name = "T", default_value_t = 1.0, allow_negative_numbers = true)]
     pub temperature: f64,
     /// JSON Lines file, - for stdin
     pub input: PathBuf,
@@ -246,7 +246,7 @@ pub struct EvalRunArgs {
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = positive)]
     pub samples: usize,
     /// Divides the logits; 0 is greedy [default: 0 for one sample, 1 for several]
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
     pub temperature: Option<f64>,
     /// Longest completion in tokens
     #[arg(long, value_name = "N", default_value_t = 512)]

@@ -109,11 +109,7 @@ impl Comparison {
 
     fn cells(&self) -> Vec<String> {
         let (low, high) = self.interval;
-        let p = if self.p_value < 1e-4 {
-            format!("{:.1e}", self.p_value)
-        } else {
-            format!("{:.4}", self.p_value)
-        };
+        let p = if self.p_value < 1e-4 { "< 0.0001".to_owned() } else { format!("{:.4}", self.p_value) };
         vec![
             self.task.clone(),
             self.n.to_string(),

@@ -53,8 +53,8 @@ impl Source {
         format!("{}:{line}", self.name)
     }
 
-    /// The next row that is not blank, as JSON.
-    pub fn next(&mut self) -> Result<Option<(usize, Value)>> {
+    /// The next line that is not blank, with its number.
+    pub fn next_line(&mut self) -> Result<Option<(usize, String)>> {
         let mut bytes = Vec::new();
         loop {
             bytes.clear();
@@ -66,24 +66,15 @@ impl Source {
             let text = std::str::from_utf8(&bytes).map_err(|_| self.bad_at(self.line, "not UTF-8 text"))?;
             let text = text.strip_prefix('\u{feff}').filter(|_| self.line == 1).unwrap_or(text).trim();
             if !text.is_empty() {
-                let row =
-                    serde_json::from_str(text).map_err(|e| self.bad_at(self.line, not_json(&e, text)))?;
-                return Ok(Some((self.line, row)));
+                return Ok(Some((self.line, text.to_owned())));
             }
         }
     }
 
-    /// The next row, which must be an object.
+    /// The next row, which must be a JSON object.
     pub fn next_object(&mut self) -> Result<Option<Row>> {
-        match self.next()? {
-            None => Ok(None),
-            Some((line, Value::Object(fields))) => Ok(Some((line, fields))),
-            Some((line, Value::Array(_))) => Err(self.bad_at(
-                line,
-                "the row is an array: JSON Lines has one object a line (jq -c '.[]' makes lines of an array)",
-            )),
-            Some((line, _)) => Err(self.bad_at(line, "the row is not an object")),
-        }
+        let Some((line, text)) = self.next_line()? else { return Ok(None) };
+        Ok(Some((line, object(&text).map_err(|e| self.bad_at(line, e))?)))
     }
 
     /// All rows.
@@ -93,6 +84,18 @@ impl Source {
             rows.push(row);
         }
         Ok(rows)
+    }
+}
+
+/// A line as a JSON object.
+pub fn object(text: &str) -> Result<Map<String, Value>, String> {
+    match serde_json::from_str(text).map_err(|e| not_json(&e, text))? {
+        Value::Object(fields) => Ok(fields),
+        Value::Array(_) => {
+            Err("the row is an array: JSON Lines has one object a line (jq -c '.[]' makes lines of an array)"
+                .into())
+        }
+        _ => Err("the row is not an object".into()),
     }
 }
 

@@ -28,6 +28,10 @@ pub fn fail(error: &anyhow::Error) -> ExitCode {
         // Whoever reads us has seen enough.
         return ExitCode::SUCCESS;
     }
+    if error.chain().any(|e| matches!(e.downcast_ref(), Some(rlvr::Error::Interrupted))) {
+        // Said already, with the way to go on.
+        return ExitCode::from(exit_code(error));
+    }
     let mut text = error.to_string();
     for cause in error.chain().skip(1) {
         let cause = cause.to_string();
@@ -116,7 +120,8 @@ pub fn printable(text: &str) -> String {
 pub fn duration(seconds: f64) -> String {
     let whole = Duration::from_secs_f64(seconds.clamp(0.0, 1e9)).as_secs();
     match whole {
-        0..=9 => format!("{seconds:.1} s"),
+        0 => format!("{:.0} ms", 1e3 * seconds.max(0.0)),
+        1..=9 => format!("{seconds:.1} s"),
         10..=59 => format!("{whole} s"),
         60..=3599 => format!("{} min {:02} s", whole / 60, whole % 60),
         _ => format!("{} h {:02} min", whole / 3600, whole / 60 % 60),

@@ -22,20 +22,36 @@ pub struct Progress {
     bar: Option<ProgressBar>,
     stage: String,
     last: Instant,
-    step_s: Option<f64>,
+    mean_s: Option<f64>,
+    state: String,
+    problems: usize,
 }
 
 impl Progress {
     pub fn new() -> Self {
         let terminal = std::io::stderr().is_terminal();
-        Self { terminal, bar: None, stage: String::new(), last: Instant::now(), step_s: None }
+        Self {
+            terminal,
+            bar: None,
+            stage: String::new(),
+            last: Instant::now(),
+            mean_s: None,
+            state: String::new(),
+            problems: 0,
+        }
     }
 
     /// Leaves the last state of the live line on the screen.
     pub fn finish(&mut self) {
         if let Some(bar) = self.bar.take() {
-            bar.abandon();
+            bar.finish_and_clear();
+            say!("{} {}/{}  {}", self.stage, bar.position(), bar.length().unwrap_or(0), self.state);
         }
+    }
+
+    /// Warnings and problems of the pre-flight so far.
+    pub fn problems(&self) -> usize {
+        self.problems
     }
 
     fn line(&self, text: &str) {
@@ -50,10 +66,11 @@ impl Progress {
         let resumed = if done > 0 { format!(", {done} of them done") } else { String::new() };
         self.line(&format!("stage {} of {total}: {name}, {steps} steps{resumed}", index + 1));
         name.clone_into(&mut self.stage);
-        (self.last, self.step_s) = (Instant::now(), None);
+        self.state.clear();
+        (self.last, self.mean_s) = (Instant::now(), None);
         if self.terminal {
             let bar = ProgressBar::new(steps).with_position(done).with_prefix(self.stage.clone());
-            if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:20} {pos}/{len}  {wide_msg}") {
+            if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:12} {pos}/{len}  {wide_msg}") {
                 bar.set_style(style);
             }
             bar.tick();
@@ -62,19 +79,22 @@ impl Progress {
     }
 
     fn step(&mut self, done: u64, steps: u64, row: &MetricsRow) {
-        let took = self.last.elapsed().as_secs_f64();
+        // With evaluations and checkpoints, which the time left has to count too.
+        let wall_s = self.last.elapsed().as_secs_f64();
         self.last = Instant::now();
-        let step_s = self.step_s.map_or(took, |mean| mean + NEWEST * (took - mean));
-        self.step_s = Some(step_s);
-        let left = duration(step_s * steps.saturating_sub(done) as f64);
-        let state = format!("{}  {took:.1} s  ETA {left}", numbers(row));
+        let mean_s = self.mean_s.map_or(wall_s, |mean| mean + NEWEST * (wall_s - mean));
+        self.mean_s = Some(mean_s);
+        let left = duration(mean_s * steps.saturating_sub(done) as f64);
+        let step_s = row.get(&metrics::filled(metrics::TIME_PHASE, "step")).unwrap_or(wall_s);
+        let state = format!("{}  {}", numbers(row), duration(step_s));
+        self.state.clone_from(&state);
         match &self.bar {
             Some(bar) => {
                 bar.set_length(steps);
                 bar.set_position(done);
-                bar.set_message(state);
+                bar.set_message(format!("ETA {left}  {state}"));
             }
-            None => say!("{} {done}/{steps}  {state}", self.stage),
+            None => say!("{} {done}/{steps}  {state}  ETA {left}", self.stage),
         }
     }
 
@@ -107,7 +127,7 @@ impl Progress {
         }
     }
 
-    fn preflight(&self, report: &PreflightReport) {
+    fn preflight(&mut self, report: &PreflightReport) {
         let percent = |x: f64| format!("{:.0} %", 100.0 * x);
         let memory = match report.available_mb {
             Some(free) => format!("{:.0} MiB of {free:.0} MiB free", report.memory_mb),
@@ -131,6 +151,8 @@ impl Progress {
         for blocker in &report.blockers {
             self.line(&format!("problem: {blocker}"));
         }
+        self.problems += report.warnings.len() + report.blockers.len();
+        self.last = Instant::now();
     }
 }
 
@@ -153,10 +175,6 @@ impl Observer for Progress {
             Event::Checkpoint { path } => tracing::info!("checkpoint {}", path.display()),
             Event::Note(text) => self.line(&format!("note: {text}")),
         }
-        // Evaluations and checkpoints are no part of a step's time.
-        if !matches!(event, Event::Step { .. }) {
-            self.last = Instant::now();
-        }
     }
 }
 
@@ -172,10 +190,12 @@ fn numbers(row: &MetricsRow) -> String {
     push(metrics::SFT_TOKEN_ACCURACY, "token accuracy", 3);
     push(metrics::REWARD_MEAN, "reward", 3);
     push(metrics::POLICY_REF_KL, "KL", 4);
-    push(metrics::COMPLETION_TOKENS_MEAN, "tokens", 1);
     let speed = row.get(metrics::THROUGHPUT_DECODE).or_else(|| row.get(metrics::THROUGHPUT_TRAIN));
     if let Some(speed) = speed {
         parts.push(format!("{speed:.0} tok/s"));
+    }
+    if let Some(length) = row.get(metrics::COMPLETION_TOKENS_MEAN) {
+        parts.push(format!("length {length:.1}"));
     }
     parts.join("  ")
 }

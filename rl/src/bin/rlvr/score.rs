@@ -4,7 +4,8 @@ use crate::args::ScoreArgs;
 use crate::input::{self, Source, bad};
 use crate::output::{self, count, say};
 use anyhow::Result;
-use rlvr::rewards::{Reward, RewardConfig, score_rows};
+use rayon::prelude::*;
+use rlvr::rewards::{Reward, RewardConfig, score_row};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -25,19 +26,19 @@ pub fn run(args: &ScoreArgs) -> Result<()> {
     let mut lines = Vec::new();
     let mut summary = Summary::default();
     loop {
-        let mut places = Vec::with_capacity(CHUNK);
         let mut rows = Vec::with_capacity(CHUNK);
         while rows.len() < CHUNK
-            && let Some((line, fields)) = source.next_object()?
+            && let Some(row) = source.next_line()?
         {
-            places.push(line);
-            rows.push(Value::Object(fields));
+            rows.push(row);
         }
         let last = rows.len() < CHUNK;
-        for (line, row) in places.into_iter().zip(score_rows(&*reward, rows)) {
-            let row = row.map_err(|e| source.bad_at(line, format!("{e}; {ROW}")))?;
+        let scored: Vec<_> =
+            rows.par_iter().map(|(line, text)| (*line, score_line(&*reward, text))).collect();
+        for (line, outcome) in scored {
+            let (row, text) = outcome.map_err(|e| source.bad_at(line, e))?;
             summary.add(&row);
-            serde_json::to_writer(&mut lines, &row)?;
+            lines.extend_from_slice(text.as_bytes());
             lines.push(b'\n');
         }
         if last {
@@ -54,6 +55,14 @@ pub fn run(args: &ScoreArgs) -> Result<()> {
     }
     say!("{}", summary.text());
     Ok(())
+}
+
+/// The output row, as JSON and as text.
+fn score_line(reward: &dyn Reward, text: &str) -> Result<(Value, String), String> {
+    let fields = input::object(text)?;
+    let row = score_row(reward, Value::Object(fields)).map_err(|e| format!("{e}; {ROW}"))?;
+    let text = row.to_string();
+    Ok((row, text))
 }
 
 const ROW: &str = r#"a row is {"id", "completion", "reference": {"answer": …}}"#;

@@ -42,15 +42,24 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     let outcome = rlvr::run::train(&config, &options, &stop, &mut progress);
     progress.finish();
     match outcome {
-        Ok(report) => print_report(&report, args.dry_run),
+        Ok(report) => print_report(&report, args.dry_run.then(|| progress.problems())),
         Err(Error::Interrupted) => {
-            let config = args.config.display();
-            let out = args.out.as_ref().map_or(String::new(), |dir| format!(" --out {}", dir.display()));
-            say!("a checkpoint is written; go on with: rlvr train {config}{out} --resume");
+            say!("interrupted after a checkpoint; go on with: {}", resume_command());
             Err(Error::Interrupted.into())
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// The command that continues this one.
+fn resume_command() -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./=:,+@".contains(c);
+    let quoted = |arg: String| match arg.chars().all(plain) && !arg.is_empty() {
+        true => arg,
+        false => format!("'{}'", arg.replace('\'', "'\\''")),
+    };
+    let args = std::env::args().filter(|arg| arg != "--force" && arg != "--resume");
+    args.chain(["--resume".to_owned()]).map(quoted).collect::<Vec<_>>().join(" ")
 }
 
 /// A flag that the first SIGINT or SIGTERM sets; the second ends the process.
@@ -69,14 +78,19 @@ fn stop_on_signal() -> Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-fn print_report(report: &Report, dry_run: bool) -> Result<()> {
+/// `problems` is how many a dry run has shown; none after a training run.
+fn print_report(report: &Report, problems: Option<usize>) -> Result<()> {
     let mut out = output::stdout();
     if !report.evals.is_empty() {
         write!(out, "{}", table(report))?;
         writeln!(out)?;
     }
-    if dry_run {
-        writeln!(out, "dry run: everything is in order, nothing was trained")?;
+    if let Some(problems) = problems {
+        let found = match problems {
+            0 => "everything is in order".to_owned(),
+            n => format!("{} above", output::count(n, "problem")),
+        };
+        writeln!(out, "dry run: {found}; nothing was trained")?;
     } else {
         if let Some(policy) = &report.policy {
             writeln!(out, "policy   {}", policy.display())?;
@@ -99,9 +113,10 @@ fn has_curves(dir: &Path) -> bool {
     entries.any(|e| e.is_ok_and(|e| e.file_name().to_string_lossy().starts_with("events.out.tfevents")))
 }
 
-/// One row an evaluation and data set.
+/// One row an evaluation and data set; those between steps were shown when they were made.
 fn table(report: &Report) -> String {
-    let results = || report.evals.iter().flat_map(|(label, sets)| sets.iter().map(move |set| (label, set)));
+    let ends = || report.evals.iter().filter(|(label, _)| !label.starts_with("step "));
+    let results = || ends().flat_map(|(label, sets)| sets.iter().map(move |set| (label, set)));
     let ks: BTreeSet<usize> = results().flat_map(|(_, r)| r.pass_at.iter().map(|(k, _)| *k)).collect();
     let pass: Vec<String> = ks.iter().map(|k| format!("pass@{k}")).collect();
     let mut header = vec!["evaluation", "set", "n", "accuracy", "95 % interval"];
