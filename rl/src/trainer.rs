@@ -382,7 +382,8 @@ impl<'a> Trainer<'a> {
         let advantages = batch_advantages(&rewards, by_tokens.then_some(&lengths), self.loss.advantage);
         let mut left = samples.iter_mut();
         for (group, advantages) in groups.iter_mut().zip(advantages) {
-            for (sample, advantage) in left.by_ref().zip(&advantages) {
+            // The group's advantages lead: a zip that ends on its second side has taken one too many from the first.
+            for (advantage, sample) in advantages.iter().zip(left.by_ref()) {
                 sample.advantage = *advantage;
             }
             group.advantages = advantages;

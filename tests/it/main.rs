@@ -2,3 +2,4 @@
 #![allow(clippy::unwrap_used)] // Helpers of tests fail tests.
 
 mod cli;
+mod golden_runs;
