@@ -54,7 +54,7 @@ impl Cache {
 
     pub(crate) fn decode(&mut self, decoder: &Decoder, tokens: &[u32]) -> Vec<f32> {
         let n = self.rows();
-        assert!(n > 0 && tokens.len() % n == 0, "{} tokens for {n} rows", tokens.len());
+        assert!(n > 0 && tokens.len().is_multiple_of(n), "{} tokens for {n} rows", tokens.len());
         let new = tokens.len() / n;
         assert!(self.filled + new <= self.capacity, "cache of {} slots is full", self.capacity);
         let logits = match &mut self.rows {

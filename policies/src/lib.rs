@@ -25,3 +25,15 @@ pub use save::{PolicyAssets, SaveDtype, save_hf};
 pub use source::PolicyFiles;
 pub use tokenizer::Tokenizer;
 pub use weights::{HostTensor, MemorySource, WeightSource, check_weights, expected_tensors};
+
+/// A file of the repository's `tests/golden`.
+#[cfg(test)]
+pub(crate) fn golden(path: &str) -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden").join(path)
+}
+
+/// A JSON file of the repository's `tests/golden`.
+#[cfg(test)]
+pub(crate) fn golden_json(path: &str) -> serde_json::Value {
+    serde_json::from_slice(&std::fs::read(golden(path)).expect(path)).expect(path)
+}

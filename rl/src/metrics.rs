@@ -48,7 +48,6 @@ metrics! {
     OPTIM_LR = "optim/lr", "Learning rate of the last optimizer step.";
     OPTIM_STEPS = "optim/steps", "Optimizer steps taken in this step.";
     SFT_LOSS = "sft/loss", "Mean negative log-likelihood of the completion tokens, in nats.";
-    SFT_TOKEN_ACCURACY = "sft/token_accuracy", "Share of completion tokens that are the policy's first choice.";
     SFT_TOKENS = "sft/tokens", "Completion tokens trained on in this step.";
     DATA_EPOCH = "data/epoch", "Passes over the data source so far.";
     EVAL_GREEDY = "eval/<set>/greedy", "Accuracy of greedy completions.";

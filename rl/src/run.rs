@@ -93,11 +93,12 @@ pub fn train(
         checkpoint = found;
     }
     let step = checkpoint.as_ref().map(|c| c.state.step);
+    // Before anything else: a directory with a config can be resumed, one without is taken for an empty one.
+    dir.write_config(config)?;
     let mut log = match options.resume {
         true => RunLog::resume(dir.path(), &config.log, config.seed, step)?,
         false => RunLog::create(dir.path(), &config.log, config.seed)?,
     };
-    dir.write_config(config)?;
     let mut meta = match (dir.read_meta(), step) {
         (Some(mut meta), Some(step)) => {
             meta.resume(step);
@@ -426,7 +427,7 @@ impl Run<'_> {
 
     fn example(&mut self, outcome: &crate::trainer::StepOutcome, step: u64) {
         let every = self.config.log.example_every;
-        if every == 0 || step % every != 0 || outcome.groups.is_empty() {
+        if every == 0 || !step.is_multiple_of(every) || outcome.groups.is_empty() {
             return;
         }
         let group = &outcome.groups[(step / every) as usize % outcome.groups.len()];
@@ -455,7 +456,7 @@ impl Run<'_> {
             let name = self.config.stage[state.stage].name();
             if last {
                 self.evaluate(&format!("after {name}"), policy, &mut row, evals, state)?;
-            } else if eval.every > 0 && done % eval.every == 0 {
+            } else if eval.every > 0 && done.is_multiple_of(eval.every) {
                 self.evaluate(&format!("step {}", state.step), policy, &mut row, evals, state)?;
             }
         }
@@ -465,7 +466,7 @@ impl Run<'_> {
         self.observer.event(Event::Step { done, steps, row: &row });
         let stopping = self.stop.load(Ordering::Relaxed);
         let every = self.config.checkpoint.every;
-        if last || stopping || (every > 0 && done % every == 0) {
+        if last || stopping || (every > 0 && done.is_multiple_of(every)) {
             self.log.sync()?;
             self.save(policy, optim, reference.filter(|_| state.stage > 0), state, evals)?;
         }

@@ -85,7 +85,8 @@ impl RunDir {
         Ok(dir)
     }
 
-    /// Whether `path` is a directory with anything but a lock in it. Creates nothing.
+    /// Whether `path` is a directory with anything in it but what a process leaves that dies before it has written the
+    /// config. Creates nothing.
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be read or is no directory.
@@ -94,7 +95,8 @@ impl RunDir {
             return Ok(false);
         }
         let mut entries = fs::read_dir(path).map_err(IoError::at("use as a run directory", path))?;
-        Ok(entries.any(|entry| entry.map_or(true, |e| e.file_name() != LOCK_FILE)))
+        let early = [LOCK_FILE.to_owned(), format!("{TEMPORARY}{CONFIG_FILE}")];
+        Ok(entries.any(|entry| entry.map_or(true, |e| !early.iter().any(|name| e.file_name() == **name))))
     }
 
     /// The directory.

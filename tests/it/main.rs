@@ -3,3 +3,6 @@
 
 mod cli;
 mod golden_runs;
+mod learn;
+mod resume;
+mod tidy;

@@ -89,7 +89,7 @@ pub fn project(layer: &Layer, heads: &Heads, x: &[f32], linear: Linear) -> Vec<f
 pub fn finish(
     layer: &Layer,
     heads: &Heads,
-    x: &mut Vec<f32>,
+    x: &mut [f32],
     attended: &[f32],
     linear: Linear,
     keep: bool,
@@ -99,7 +99,7 @@ pub fn finish(
     let ow = heads.out_width();
     linear.apply(n, d, ow, attended, layer.o, x, Write::Add);
     add_bias(x, layer.o_bias);
-    let middle = keep.then(|| x.clone());
+    let middle = keep.then(|| x.to_vec());
     let mut h = vec![0f32; n * d];
     rms_norm(x, layer.post_norm, heads.eps, &mut h);
     let width = layer.down.len() / d;
@@ -124,13 +124,14 @@ pub fn forward(layer: &Layer, heads: Heads, rope: &RopeTable, batch: &PackedBatc
 
 /// Block backward: turns the gradient of the output in `dx` `[rows, hidden]` into that of the input, and adds the
 /// parameters' gradients to `grads` (same order as the parameters).
+#[allow(clippy::too_many_arguments)] // What a block is made of.
 pub fn backward(
     layer: &Layer,
     heads: Heads,
     rope: &RopeTable,
     batch: &PackedBatch,
     saved: Saved,
-    dx: &mut Vec<f32>,
+    dx: &mut [f32],
     index: &LayerIndex,
     grads: &mut [Vec<f32>],
 ) {

@@ -28,7 +28,7 @@ impl RopeTable {
 
     /// Number of positions in the table.
     pub fn positions(&self) -> usize {
-        if self.half == 0 { 0 } else { self.cos.len() / self.half }
+        self.cos.len().checked_div(self.half).unwrap_or(0)
     }
 
     /// Cosines of one position, `[head_dim / 2]`.

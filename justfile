@@ -1,0 +1,34 @@
+# Short names for common commands; `just` lists them.
+
+default:
+    @just --list
+
+# What must pass before a change is merged.
+ci:
+    .ci/run
+
+test:
+    cargo test --release --workspace
+
+lint:
+    cargo fmt --all --check
+    cargo clippy --release --workspace --all-targets -- -D warnings
+
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace
+
+# Train the small example; ARGS go to `rlvr train`.
+addition *ARGS:
+    cargo run --release -- train examples/addition/config.toml {{ARGS}}
+
+bench:
+    cargo bench -p rlvr --bench decoder
+    cargo bench -p rlvr-rollout --bench sampling
+
+# The CUDA code compiles; needs neither CUDA nor a GPU.
+check-cuda:
+    cargo check --release --features cuda
+
+# Licences, advisories, sources. Needs `cargo install cargo-deny`.
+deny:
+    cargo deny check

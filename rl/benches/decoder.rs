@@ -1,0 +1,73 @@
+//! Decoding and training of a SmolLM2-135M-shaped decoder with random weights: `cargo bench -p rlvr --bench decoder`.
+//! `rl/benches/peer_torch.py` does the same work with PyTorch.
+#![allow(missing_docs)]
+use burn::tensor::Device;
+use divan::counter::ItemsCount;
+use rlvr_policies::packed::{PackedBatch, PromptGroup};
+use rlvr_policies::{Decoder, ModelConfig};
+use std::path::Path;
+use std::sync::OnceLock;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() {
+    divan::main();
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    if let Some(line) = status.lines().find(|l| l.starts_with("VmHWM")) {
+        println!("peak memory: {line}");
+    }
+}
+
+fn smollm2() -> &'static Decoder {
+    static DECODER: OnceLock<Decoder> = OnceLock::new();
+    DECODER.get_or_init(|| {
+        let json = serde_json::json!({
+            "model_type": "llama", "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30,
+            "num_attention_heads": 9, "num_key_value_heads": 3, "vocab_size": 49152, "rms_norm_eps": 1e-5,
+            "rope_theta": 100000.0, "max_position_embeddings": 2048, "tie_word_embeddings": true, "hidden_act": "silu",
+        });
+        let config = ModelConfig::from_hf_json(&json, Path::new("bench")).expect("a valid config");
+        let rng = rlvr_rollout::CounterRng::new(1, 0, 0, 0);
+        Decoder::random(config, &Device::flex(), |param, i| rng.normal(((param as u64) << 32) | i as u64) as f32)
+    })
+}
+
+const NEW: usize = 32;
+
+/// Greedy decoding from one token, 32 tokens a row; items are tokens.
+#[divan::bench(args = [1, 8, 32], sample_count = 5, sample_size = 1)]
+fn decode(bencher: divan::Bencher, rows: usize) {
+    let decoder = smollm2();
+    let vocab = decoder.config().vocab_size;
+    bencher.counter(ItemsCount::new(rows * NEW)).bench_local(|| {
+        let mut cache = decoder.cache(&vec![0; rows], NEW + 1);
+        let mut tokens: Vec<u32> = (0..rows as u32).collect();
+        for _ in 0..NEW {
+            let logits = decoder.decode(&tokens, &mut cache);
+            let best = |row: &[f32]| (0..vocab).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap_or(0) as u32;
+            tokens = logits.chunks(vocab).map(best).collect();
+        }
+        tokens
+    });
+}
+
+/// Forward, backward and AdamW on 8 sequences of 256 tokens; items are tokens.
+#[divan::bench(sample_count = 5, sample_size = 1)]
+fn train_8x256(bencher: divan::Bencher) {
+    let mut decoder = smollm2().clone();
+    let sequences: Vec<Vec<u32>> =
+        (0..8u32).map(|i| (0..257u32).map(|j| (i * 977 + j * 31) % 49152).collect()).collect();
+    let groups: Vec<_> =
+        sequences.iter().map(|s| PromptGroup { prompt: &s[..1], completions: vec![&s[1..]] }).collect();
+    let batch = PackedBatch::new(&groups);
+    let config = rlvr::optim::AdamWConfig { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0, max_grad_norm: 1.0 };
+    let mut optim = rlvr::optim::AdamW::new(config, &decoder);
+    let mut grads = decoder.zero_gradients();
+    bencher.counter(ItemsCount::new(8usize * 256)).bench_local(|| {
+        grads.clear();
+        let mut loss = |s: &rlvr_policies::host::head::TargetStats| vec![-1.0 / 2048.0; s.logprobs.len()];
+        decoder.train(&batch, 1.0, false, &mut loss, &mut grads);
+        optim.step(&mut decoder, &grads, 1e-4)
+    });
+}

@@ -1,0 +1,94 @@
+//! The tiny policy learns: its reward rises by a margin that a broken algorithm does not reach.
+use rlvr::config::RunConfig;
+use rlvr::events::Event;
+use rlvr::run::{RunOptions, train};
+use serde_json::{Map, Value};
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+/// All one-digit additions: a warm-up that is stopped early, then enough steps to nearly learn them by heart.
+const CONFIG: &str = r#"
+name = "learn"
+device = "cpu"
+[policy.tiny]
+layers = 2
+hidden = 64
+heads = 2
+kv_heads = 2
+intermediate = 128
+context = 16
+alphabet = "0123456789+= "
+[data.sums]
+kind = "addition"
+max_digits = 1
+tasks = 100
+split = "all"
+[rewards]
+kind = "exact"
+[[stage]]
+kind = "sft"
+data = "sums"
+steps = 100
+batch = 32
+micro_batch = 32
+optim = { lr = 2e-3, betas = [0.9, 0.99], warmup_steps = 10 }
+[[stage]]
+kind = "grpo"
+data = "sums"
+steps = 50
+prompts_per_step = 64
+group_size = 8
+updates_per_rollout = 2
+micro_batch = 256
+sampling = { max_tokens = 4 }
+loss = { kl_coef = 0.02 }
+optim = { lr = 1e-3, warmup_steps = 3 }
+[eval]
+data = "sums"
+batch = 100
+[checkpoint]
+every = 0
+[log]
+tensorboard = false
+"#;
+
+/// Rises seen over six seeds: at least 0.33 in the mean reward, 0.32 in the greedy accuracy.
+const LEAST_RISE: f64 = 0.2;
+
+/// Sampler and trainer compute the same numbers with different kernels, in f32.
+const MOST_MISMATCH: f64 = 1e-4;
+
+fn check(seed: u64) {
+    let dir = tempfile::tempdir().unwrap();
+    let config = RunConfig::parse(CONFIG, Path::new("learn.toml"), &[format!("seed={seed}")]).unwrap();
+    let options = RunOptions { out: Some(dir.path().join("run")), ..RunOptions::default() };
+    let report = train(&config, &options, &AtomicBool::new(false), &mut |_: Event| {}).unwrap();
+
+    let text = std::fs::read_to_string(dir.path().join("run/metrics.jsonl")).unwrap();
+    let rows: Vec<Map<String, Value>> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let column = |name: &str| -> Vec<f64> {
+        rows.iter().filter(|r| r["stage"] == "grpo").map(|r| r[name].as_f64().unwrap()).collect()
+    };
+    let reward = column("reward/mean");
+    assert_eq!(reward.len(), 50);
+    let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
+    let (first, last) = (mean(&reward[..5]), mean(&reward[45..]));
+    assert!(last > first + LEAST_RISE, "seed {seed}: mean reward {first:.3} to {last:.3}");
+    let accuracy: Vec<f64> = report.evals.iter().map(|(_, sets)| sets[0].accuracy).collect();
+    let [_, warm, end] = accuracy[..] else { panic!("{accuracy:?}") };
+    assert!(end > warm + LEAST_RISE, "seed {seed}: accuracy {warm:.3} to {end:.3}");
+    for (i, mismatch) in column("policy/mismatch_max").into_iter().enumerate() {
+        assert!(mismatch < MOST_MISMATCH, "seed {seed}, step {i}: {mismatch}");
+    }
+    assert!(column("policy/ref_kl").iter().all(|kl| (0.0..1.0).contains(kl)));
+}
+
+#[test]
+fn reward_rises_with_seed_1() {
+    check(1);
+}
+
+#[test]
+fn reward_rises_with_seed_2() {
+    check(2);
+}

@@ -1,0 +1,289 @@
+//! A run that was interrupted or killed, and resumed, equals one that was not, byte for byte.
+use rlvr::Error;
+use rlvr::config::RunConfig;
+use rlvr::events::{Event, Report};
+use rlvr::metrics::is_timing;
+use rlvr::random::unit;
+use rlvr::run::{RunOptions, train};
+use serde_json::{Map, Value};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Two stages, several updates a rollout, a KL term, evaluations, a schedule: everything that has a state.
+const CONFIG: &str = r#"
+name = "resumed"
+seed = 5
+device = "cpu"
+[policy.tiny]
+layers = 1
+hidden = 32
+heads = 2
+kv_heads = 1
+intermediate = 32
+context = 16
+alphabet = "0123456789+= "
+[data.sums]
+kind = "addition"
+tasks = 50
+[data.heldout]
+kind = "addition"
+split = "heldout"
+tasks = 8
+[rewards]
+kind = "sum"
+[[rewards.terms]]
+reward = { kind = "exact" }
+[[rewards.terms]]
+reward = { kind = "length", max = 3, soft = 2, unit = "chars" }
+[[stage]]
+kind = "sft"
+data = "sums"
+steps = 4
+[stage.optim]
+lr = 1e-2
+[[stage]]
+kind = "grpo"
+data = "sums"
+steps = 6
+prompts_per_step = 6
+group_size = 4
+updates_per_rollout = 2
+sampling = { max_tokens = 4 }
+loss = { kl_coef = 0.05 }
+optim = { lr = 1e-2, schedule = "linear", warmup_steps = 2 }
+[eval]
+data = "heldout"
+every = 4
+[checkpoint]
+every = 2
+keep_best = "eval/heldout/reward_mean"
+[log]
+tensorboard = false
+rollouts_frac = 0.7
+[preflight]
+refuse = false
+"#;
+
+const STEPS: u64 = 10;
+
+/// Runs into `out`, stopping after step `stop_after`; what the run noted, and how it ended.
+fn run(out: &Path, sets: &[&str], stop_after: Option<u64>) -> (Vec<String>, Result<Report, Error>) {
+    let sets: Vec<String> = sets.iter().map(|s| (*s).to_owned()).collect();
+    let config = RunConfig::parse(CONFIG, Path::new("resumed.toml"), &sets).unwrap();
+    let options = RunOptions { out: Some(out.to_path_buf()), resume: out.exists(), ..RunOptions::default() };
+    let stop = AtomicBool::new(false);
+    let mut notes = Vec::new();
+    let outcome = train(&config, &options, &stop, &mut |event: Event| match event {
+        Event::Step { row, .. } if stop_after.is_some_and(|step| row.step >= step) => {
+            stop.store(true, Ordering::Relaxed);
+        }
+        Event::Note(note) => notes.push(note.to_owned()),
+        _ => {}
+    });
+    (notes, outcome)
+}
+
+/// The rows of `metrics.jsonl` without what describes the machine.
+fn metrics(run: &Path) -> Vec<Map<String, Value>> {
+    let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let row = |line: &str| -> Map<String, Value> {
+        let row: Map<String, Value> = serde_json::from_str(line).unwrap();
+        row.into_iter().filter(|(name, _)| !is_timing(name)).collect()
+    };
+    text.lines().map(row).collect()
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = entries.collect();
+    names.sort();
+    names
+}
+
+/// Compares everything that two runs leave, the older checkpoints apart.
+fn assert_same(whole: &Path, resumed: &Path, what: &str) {
+    let same = |file: PathBuf| fs::read(whole.join(&file)).unwrap() == fs::read(resumed.join(&file)).unwrap();
+    assert_eq!(metrics(whole), metrics(resumed), "{what}");
+    assert!(same("rollouts.jsonl".into()), "{what}: rollouts.jsonl");
+    assert_eq!(names(&whole.join("final")), names(&resumed.join("final")), "{what}");
+    for file in names(&whole.join("final")) {
+        assert!(same(Path::new("final").join(&file)), "{what}: final/{file}");
+    }
+    let last = |run: &Path| names(&run.join("checkpoints")).pop().unwrap();
+    assert_eq!(last(whole), last(resumed), "{what}");
+    for file in ["model.safetensors", "optimizer.safetensors", "reference.safetensors", "state.json"] {
+        assert!(same(Path::new("checkpoints").join(last(whole)).join(file)), "{what}: checkpoint {file}");
+    }
+    let meta: Value = serde_json::from_slice(&fs::read(resumed.join("meta.json")).unwrap()).unwrap();
+    assert_eq!((&meta["status"], &meta["error"]), (&"finished".into(), &Value::Null), "{what}");
+}
+
+#[test]
+fn interrupted_after_any_step() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = dir.path().join("whole");
+    let evals = run(&whole, &[], None).1.unwrap().evals;
+    assert_eq!(metrics(&whole).last().unwrap()["step"], STEPS);
+    for step in 1..=STEPS {
+        let out = dir.path().join(format!("after-{step}"));
+        let first = run(&out, &[], Some(step)).1;
+        // After the last step there is nothing left to interrupt.
+        assert_eq!(first.is_ok(), step == STEPS, "{first:?}");
+        if let Err(error) = first {
+            assert!(matches!(error, Error::Interrupted), "{error}");
+            assert!(!out.join("final").exists());
+        }
+        let report = run(&out, &[], None).1.unwrap();
+        assert_eq!((report.steps, &report.evals), (STEPS, &evals));
+        assert_same(&whole, &out, &format!("stopped after {step}"));
+    }
+    let out = dir.path().join("after-each");
+    for step in 1..STEPS {
+        assert!(matches!(run(&out, &[], Some(step)).1, Err(Error::Interrupted)));
+    }
+    run(&out, &[], None).1.unwrap();
+    assert_same(&whole, &out, "stopped after each step");
+}
+
+#[test]
+fn damaged_and_half_written_checkpoints_are_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = dir.path().join("whole");
+    let sets = ["checkpoint.every=1"];
+    run(&whole, &sets, None).1.unwrap();
+    for file in ["model.safetensors", "optimizer.safetensors", "reference.safetensors", "state.json"] {
+        let out = dir.path().join(file);
+        assert!(run(&out, &sets, Some(7)).1.is_err());
+        let damaged = out.join("checkpoints/step-000007").join(file);
+        let bytes = fs::read(&damaged).unwrap();
+        fs::write(&damaged, &bytes[..bytes.len() / 2]).unwrap();
+        let half = out.join("checkpoints/.tmp-step-000008");
+        fs::create_dir(&half).unwrap();
+        fs::write(half.join("model.safetensors"), &bytes[..bytes.len() / 3]).unwrap();
+        let (notes, outcome) = run(&out, &sets, None);
+        outcome.unwrap();
+        for parts in [["step-000007", "step-000006 instead"], [".tmp-step-000008", "removed"]] {
+            assert!(notes.iter().any(|n| parts.iter().all(|p| n.contains(p))), "{parts:?}: {notes:?}");
+        }
+        fs::remove_dir_all(out.join("checkpoints/damaged-step-000007")).unwrap();
+        assert_same(&whole, &out, file);
+    }
+}
+
+/// `rlvr train CONFIG --out OUT`, going on with what OUT holds; messages are appended to `log`.
+fn start(config: &Path, out: &Path, log: &Path) -> Child {
+    let log = File::options().create(true).append(true).open(log).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rlvr"));
+    command.arg("train").arg(config).arg("--out").arg(out);
+    if out.join("config.toml").exists() {
+        command.arg("--resume");
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap()
+}
+
+/// Kills at least this many processes, and stops killing a run after [`MOST_KILLS`].
+const LEAST_KILLS: u64 = 6;
+const MOST_KILLS: u64 = 12;
+
+#[test]
+fn killed_at_any_moment() {
+    let dir = tempfile::tempdir().unwrap();
+    let (config, log) = (dir.path().join("config.toml"), dir.path().join("log"));
+    let text = CONFIG.replace("steps = 4", "steps = 60").replace("steps = 6\n", "steps = 200\n");
+    fs::write(&config, text.replace("tensorboard = false", "tensorboard = true")).unwrap();
+    let whole = dir.path().join("whole");
+    let clock = Instant::now();
+    assert!(start(&config, &whole, &log).wait().unwrap().success());
+    let duration = clock.elapsed();
+    let mut kills = 0;
+    for round in 0.. {
+        let out = dir.path().join(format!("killed-{round}"));
+        for attempt in 0.. {
+            let mut child = start(&config, &out, &log);
+            if attempt < MOST_KILLS {
+                // Now and then before the first step, now and then well into the run.
+                let share = unit(&[1, round, attempt]);
+                std::thread::sleep(duration.mul_f64(0.3 * share * share) + Duration::from_millis(2));
+                child.kill().unwrap();
+            }
+            let status = child.wait().unwrap();
+            if status.success() {
+                break;
+            }
+            assert_eq!(status.code(), None, "{}", fs::read_to_string(&log).unwrap());
+            kills += 1;
+        }
+        assert_same(&whole, &out, &format!("round {round}"));
+        if kills >= LEAST_KILLS {
+            break;
+        }
+    }
+}
+
+#[test]
+fn killed_before_the_first_checkpoint_at_any_file() {
+    // Whatever a run has written when it dies early, the same command or --resume goes on.
+    let dir = tempfile::tempdir().unwrap();
+    let whole = dir.path().join("whole");
+    run(&whole, &[], None).1.unwrap();
+    let config = dir.path().join("config.toml");
+    fs::write(&config, CONFIG).unwrap();
+    let log = dir.path().join("log");
+    for (i, files) in
+        [&[".lock"][..], &[".lock", ".tmp-config.toml"], &[".lock", "config.toml"]].iter().enumerate()
+    {
+        let out = dir.path().join(format!("early-{i}"));
+        fs::create_dir(&out).unwrap();
+        for file in *files {
+            let content = if *file == "config.toml" { fs::read(whole.join(file)).unwrap() } else { vec![] };
+            fs::write(out.join(file), content).unwrap();
+        }
+        assert!(
+            start(&config, &out, &log).wait().unwrap().success(),
+            "{}",
+            fs::read_to_string(&log).unwrap()
+        );
+        assert_same(&whole, &out, &format!("{files:?}"));
+    }
+}
+
+#[test]
+fn what_cannot_be_written_is_an_error_with_its_path() {
+    let dir = tempfile::tempdir().unwrap();
+    let (config, log) = (dir.path().join("config.toml"), dir.path().join("log"));
+    fs::write(&config, CONFIG).unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "mine").unwrap();
+    for out in [file.join("run"), file.clone()] {
+        let code = start(&config, &out, &log).wait().unwrap().code();
+        let message = fs::read_to_string(&log).unwrap();
+        assert_eq!(code, Some(1), "{message}");
+        assert!(message.contains(&out.display().to_string()), "{message}");
+        fs::remove_file(&log).unwrap();
+    }
+    assert_eq!(fs::read(&file).unwrap(), b"mine");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("run");
+    for file in ["metrics.jsonl", "rollouts.jsonl"] {
+        fs::create_dir(&out).unwrap();
+        fs::write(out.join("config.toml"), CONFIG).unwrap();
+        std::os::unix::fs::symlink("/dev/full", out.join(file)).unwrap();
+        let error = run(&out, &[], None).1.unwrap_err();
+        assert_eq!(error.exit_code(), 1);
+        assert!(
+            error.to_string().contains(file) && error.to_string().contains("the disk is full"),
+            "{error}"
+        );
+        let meta: Value = serde_json::from_slice(&fs::read(out.join("meta.json")).unwrap()).unwrap();
+        assert_eq!(meta["status"], "failed");
+        fs::remove_dir_all(&out).unwrap();
+    }
+}

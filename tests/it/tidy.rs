@@ -1,0 +1,191 @@
+//! Rules of the repository that no compiler checks.
+use rlvr::config::RunConfig;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// Longest source file, in lines.
+const MAX_LINES: usize = 800;
+/// The directories of the root; those whose name begins with a dot are free.
+const DIRECTORIES: [&str; 6] = ["examples", "policies", "rewards", "rl", "rollout", "tests"];
+/// What building and running leaves there.
+const OUTPUTS: [&str; 2] = ["target", "runs"];
+const CRATES: [&str; 4] = ["policies", "rewards", "rl", "rollout"];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    std::fs::read_to_string(root().join(&path)).unwrap_or_else(|e| panic!("{}: {e}", path.as_ref().display()))
+}
+
+fn entries(dir: &Path) -> Vec<(String, bool)> {
+    let entry = |e: std::io::Result<std::fs::DirEntry>| {
+        let e = e.unwrap();
+        (e.file_name().to_string_lossy().into_owned(), e.file_type().unwrap().is_dir())
+    };
+    let mut all: Vec<_> = std::fs::read_dir(root().join(dir)).unwrap().map(entry).collect();
+    all.sort();
+    all
+}
+
+/// Every Rust file with its path from the root.
+fn sources() -> Vec<(PathBuf, String)> {
+    fn walk(dir: &Path, found: &mut Vec<(PathBuf, String)>) {
+        for (name, is_dir) in entries(dir) {
+            let path = dir.join(&name);
+            if is_dir {
+                walk(&path, found);
+            } else if name.ends_with(".rs") {
+                let text = read(&path);
+                found.push((path, text));
+            }
+        }
+    }
+    let mut found = Vec::new();
+    DIRECTORIES.iter().for_each(|dir| walk(Path::new(dir), &mut found));
+    assert!(found.len() > 100, "{} Rust files", found.len());
+    found
+}
+
+/// The part of a source file that is not tests.
+fn without_tests<'a>(path: &Path, text: &'a str) -> &'a str {
+    // Modules that their parents include for tests only.
+    let stem = path.file_stem().unwrap_or_default();
+    if ["tests", "golden", "gradient", "fixtures"].iter().any(|name| stem == *name) {
+        return "";
+    }
+    text.split("#[cfg(test)]").next().unwrap_or_default()
+}
+
+/// Names of the packages that `[section]` of a crate's manifest lists.
+fn dependencies(name: &str, section: &str) -> BTreeSet<String> {
+    let manifest: toml::Table = read(format!("{name}/Cargo.toml")).parse().unwrap();
+    manifest.get(section).and_then(|s| s.as_table()).map(|s| s.keys().cloned().collect()).unwrap_or_default()
+}
+
+#[test]
+fn crates_depend_in_one_direction() {
+    let forbidden: [(&str, &[&str]); 3] = [
+        ("rewards", &["rlvr", "rlvr-policies", "rlvr-rollout", "safetensors", "tokenizers"]),
+        ("rollout", &["rlvr", "rlvr-rewards"]),
+        ("policies", &["rlvr", "rlvr-rewards", "rlvr-rollout"]),
+    ];
+    for (name, forbidden) in forbidden {
+        for section in ["dependencies", "dev-dependencies", "build-dependencies"] {
+            for found in dependencies(name, section) {
+                assert!(!forbidden.contains(&found.as_str()), "{name} depends on {found}");
+                assert!(name != "rewards" || !found.starts_with("burn"), "rewards depend on {found}");
+            }
+        }
+    }
+    for app_only in ["anyhow", "clap", "tensorboard-rs"] {
+        for name in ["policies", "rewards", "rollout"] {
+            assert!(!dependencies(name, "dependencies").contains(app_only), "{name} depends on {app_only}");
+        }
+    }
+}
+
+#[test]
+fn only_the_binary_prints_and_only_the_log_knows_tensorboard() {
+    for (path, text) in sources() {
+        let in_library = CRATES.iter().any(|name| path.starts_with(format!("{name}/src")));
+        if !in_library {
+            continue;
+        }
+        let code = without_tests(&path, &text);
+        if !path.starts_with("rl/src/bin") {
+            for forbidden in ["anyhow", "println!", "print!(", "process::exit"] {
+                assert!(!code.contains(forbidden), "{}: {forbidden}", path.display());
+            }
+        }
+        if path != Path::new("rl/src/log.rs") {
+            assert!(!code.contains("tensorboard_rs"), "{}: tensorboard_rs", path.display());
+        }
+    }
+}
+
+#[test]
+fn files_are_short_and_finished() {
+    let marks = ["TO", "FIX"].map(|start| start.to_owned() + if start == "TO" { "DO" } else { "ME" });
+    let macros = ["todo", "unimplemented"].map(|name| format!("{name}!("));
+    for (path, text) in sources() {
+        let lines = text.lines().count();
+        assert!(lines <= MAX_LINES, "{}: {lines} lines", path.display());
+        for mark in marks.iter().chain(&macros) {
+            assert!(!text.contains(mark), "{}: {mark}", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_root_has_only_the_known_directories() {
+    for (name, is_dir) in entries(Path::new("")) {
+        let known = name.starts_with('.') || DIRECTORIES.contains(&&*name) || OUTPUTS.contains(&&*name);
+        assert!(!is_dir || known, "directory {name}");
+    }
+}
+
+#[test]
+fn every_example_loads_and_is_listed() {
+    let readme = read("README.md");
+    let mut configs = 0;
+    for (name, is_dir) in entries(Path::new("examples")) {
+        let path = Path::new("examples").join(&name);
+        assert!(readme.contains(&format!("examples/{name}")), "README.md does not mention {}", path.display());
+        if is_dir {
+            let config = RunConfig::load(&root().join(&path).join("config.toml"), &[]);
+            let config = config.unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+            assert_eq!(config.name, name, "the name of the run is that of its directory");
+            configs += 1;
+        }
+    }
+    assert!(configs > 0);
+}
+
+#[test]
+fn the_readme_keeps_its_promises() {
+    let readme = read("README.md");
+    let table = rlvr::metrics::markdown_table();
+    assert!(readme.contains(&table), "the table of metrics in README.md is not this one:\n{table}");
+    for kind in rlvr::rewards::config::KINDS {
+        assert!(readme.contains(&format!("`{kind}`")), "README.md does not explain the reward {kind}");
+    }
+    for command in
+        ["cargo run --release -- train examples/addition/config.toml", "cargo test --release --workspace"]
+    {
+        assert!(readme.lines().any(|line| line == command), "README.md has no line {command:?}");
+    }
+    let config = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    RunConfig::parse(config, Path::new("README.md"), &[]).unwrap();
+}
+
+#[test]
+fn links_between_documents_lead_somewhere() {
+    for document in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "EXPERIMENTS.md", "examples/addition/README.md"] {
+        let (text, dir) = (read(document), Path::new(document).parent().unwrap());
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let file = link.split('#').next().unwrap_or_default();
+            let outside = link.contains("://") || file.is_empty();
+            assert!(outside || root().join(dir).join(file).exists(), "{document} links to {link}");
+        }
+    }
+}
+
+#[test]
+fn every_invariant_has_its_tests() {
+    let architecture = read("ARCHITECTURE.md");
+    let table = architecture.split("## Invariants").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
+    let all: String = sources().into_iter().map(|(_, text)| text).collect();
+    let mut tests = 0;
+    for row in table.lines().filter(|line| line.starts_with("| ")).skip(1) {
+        let column = row.rsplit(" | ").next().unwrap();
+        // Names of tests are sentences; files, modules and metrics have fewer words.
+        let words = column.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        for name in words.filter(|word| word.matches('_').count() >= 2) {
+            assert!(all.contains(&format!("fn {name}(")), "there is no test {name}");
+            tests += 1;
+        }
+    }
+    assert!(tests > 30, "{tests} tests");
+}
