@@ -15,7 +15,7 @@ lint:
     cargo clippy --release --workspace --all-targets -- -D warnings
 
 doc:
-    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace
+    RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps --workspace
 
 # Train the small example; ARGS go to `rlvr train`.
 addition *ARGS:

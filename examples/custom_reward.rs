@@ -43,7 +43,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let tasks: Vec<&Task> = tasks.iter().collect();
 
     let seed = 1;
-    let tiny = TinyConfig { layers: 2, hidden: 64, intermediate: 128, context: 16, alphabet: "0123456789=".into(), ..TinyConfig::default() };
+    let tiny = TinyConfig {
+        layers: 2,
+        hidden: 64,
+        intermediate: 128,
+        context: 16,
+        alphabet: "0123456789=".into(),
+        ..TinyConfig::default()
+    };
     let policy = Policy::tiny(&tiny, seed, &rlvr::run::device(DeviceConfig::Cpu)?)?;
     let stage: GrpoConfig = toml::from_str(STAGE)?;
     let steps = stage.steps.unwrap_or(0);

@@ -53,7 +53,11 @@ impl Padded {
     }
 }
 
-fn ints<const D: usize>(values: impl IntoIterator<Item = usize>, shape: [usize; D], device: &Device) -> Tensor<D, Int> {
+fn ints<const D: usize>(
+    values: impl IntoIterator<Item = usize>,
+    shape: [usize; D],
+    device: &Device,
+) -> Tensor<D, Int> {
     let values: Vec<i64> = values.into_iter().map(|v| v as i64).collect();
     Tensor::from_data(TensorData::new(values, shape), device)
 }
@@ -186,7 +190,13 @@ fn head_forward(h: &Tensor<2>, weight: &Tensor<2>, targets: &[u32]) -> TargetSta
 }
 
 /// Gradients of the head: `dL/dh` and `dL/dW`.
-fn head_backward(h: &Tensor<2>, weight: &Tensor<2>, targets: &[u32], stats: &TargetStats, g: &[f32]) -> (Tensor<2>, Tensor<2>) {
+fn head_backward(
+    h: &Tensor<2>,
+    weight: &Tensor<2>,
+    targets: &[u32],
+    stats: &TargetStats,
+    g: &[f32],
+) -> (Tensor<2>, Tensor<2>) {
     let [n, d] = h.dims();
     let vocab = weight.dims()[0];
     let device = h.device();
@@ -196,7 +206,9 @@ fn head_backward(h: &Tensor<2>, weight: &Tensor<2>, targets: &[u32], stats: &Tar
     for first in (0..n).step_by(step) {
         let m = step.min(n - first);
         let rows = h.clone().slice([first..first + m, 0..d]);
-        let column = |v: &[f32]| Tensor::<2>::from_data(TensorData::new(v[first..first + m].to_vec(), [m, 1]), &device);
+        let column = |v: &[f32]| {
+            Tensor::<2>::from_data(TensorData::new(v[first..first + m].to_vec(), [m, 1]), &device)
+        };
         let p = (rows.clone().matmul(weight.clone().transpose()) - column(stats.log_sum())).exp();
         let index = ints(targets[first..first + m].iter().map(|t| *t as usize), [m, 1], &device);
         let g = column(g);

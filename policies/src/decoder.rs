@@ -46,7 +46,11 @@ impl Decoder {
     ///
     /// # Errors
     /// A missing tensor or a shape mismatch, naming the tensor.
-    pub fn load(config: ModelConfig, weights: &dyn WeightSource, device: &Device) -> Result<Self, PolicyError> {
+    pub fn load(
+        config: ModelConfig,
+        weights: &dyn WeightSource,
+        device: &Device,
+    ) -> Result<Self, PolicyError> {
         let layout = ParamLayout::new(&config);
         let params = layout.specs.iter().map(|s| s.load(weights)).collect::<Result<Vec<_>, _>>()?;
         Ok(Self::from_host(config, layout, params, device))
@@ -94,7 +98,10 @@ impl Decoder {
     /// # Panics
     /// If [`Compute::Host`] is asked for off the flex device.
     pub fn with_compute(mut self, compute: Compute) -> Self {
-        assert!(compute == Compute::Composed || self.host_tensors().is_some(), "host compute needs the flex device");
+        assert!(
+            compute == Compute::Composed || self.host_tensors().is_some(),
+            "host compute needs the flex device"
+        );
         self.compute = compute;
         self
     }
@@ -139,7 +146,12 @@ impl Decoder {
 
     pub(crate) fn heads(&self) -> Heads {
         let c = &self.config;
-        Heads { heads: c.num_heads, kv_heads: c.num_kv_heads, head_dim: c.head_dim, eps: c.rms_norm_eps as f32 }
+        Heads {
+            heads: c.num_heads,
+            kv_heads: c.num_kv_heads,
+            head_dim: c.head_dim,
+            eps: c.rms_norm_eps as f32,
+        }
     }
 
     /// Runs `f` on the host view of the weights, or gives `None` off the host path.
@@ -255,7 +267,9 @@ impl Decoder {
         let device = self.device.clone();
         for (i, (spec, param)) in self.layout.specs.iter().zip(&mut self.params).enumerate() {
             let taken = std::mem::replace(param, Tensor::zeros([1, 1], &device));
-            let Ok(mut flex) = taken.try_into_primitive::<Flex>() else { panic!("weights are not on the host") };
+            let Ok(mut flex) = taken.try_into_primitive::<Flex>() else {
+                panic!("weights are not on the host")
+            };
             f(i, spec, flex.storage_mut::<f32>());
             *param = Tensor::from_primitive::<Flex>(flex);
         }
@@ -275,7 +289,9 @@ impl Decoder {
     /// If the device fails.
     pub fn param_values(&self, index: usize) -> Vec<f32> {
         let data = self.params[index].clone().into_data();
-        data.convert::<f32>().try_to_vec().unwrap_or_else(|e| panic!("parameter {index} cannot be read: {e:?}"))
+        data.convert::<f32>()
+            .try_to_vec()
+            .unwrap_or_else(|e| panic!("parameter {index} cannot be read: {e:?}"))
     }
 
     /// Sets one parameter from row-major values.
@@ -287,7 +303,6 @@ impl Decoder {
         assert_eq!(values.len(), shape[0] * shape[1], "values of {}", self.layout.specs[index].name);
         self.params[index] = Tensor::from_data(TensorData::new(values, shape), &self.device);
     }
-
 }
 
 /// The weights under their Hugging Face names, as they are saved.
@@ -306,7 +321,8 @@ impl WeightSource for Decoder {
 
     fn load(&self, name: &str) -> Result<HostTensor, PolicyError> {
         let missing = || PolicyError::MissingTensor { path: self.path().into(), name: name.into() };
-        let spec = self.layout.specs.iter().position(|s| s.hf_names().any(|n| n == name)).ok_or_else(missing)?;
+        let spec =
+            self.layout.specs.iter().position(|s| s.hf_names().any(|n| n == name)).ok_or_else(missing)?;
         let parts = self.layout.specs[spec].to_hf(&self.param_values(spec));
         parts.into_iter().find(|(n, _)| n == name).map(|(_, t)| t).ok_or_else(missing)
     }

@@ -65,14 +65,15 @@ impl ParamLayout {
         };
         let (d, q, kv) = (c.hidden_size, c.num_heads * c.head_dim, c.num_kv_heads * c.head_dim);
         let table = |name: &str| vec![(name.to_string(), c.vocab_size)];
-        let embed =
-            push("embed".into(), [c.vocab_size, d], Kind::Matrix, table("model.embed_tokens.weight"));
+        let embed = push("embed".into(), [c.vocab_size, d], Kind::Matrix, table("model.embed_tokens.weight"));
         let layers = (0..c.num_layers)
             .map(|l| {
                 let hf = |suffix: &str, width: usize| (format!("model.layers.{l}.{suffix}"), width);
                 let name = |n: &str| format!("layers.{l}.{n}");
                 let heads = |kind: &str| {
-                    ["q", "k", "v"].map(|n| hf(&format!("self_attn.{n}_proj.{kind}"), if n == "q" { q } else { kv })).to_vec()
+                    ["q", "k", "v"]
+                        .map(|n| hf(&format!("self_attn.{n}_proj.{kind}"), if n == "q" { q } else { kv }))
+                        .to_vec()
                 };
                 let mut vector = |n: &str, suffix: &str, width: usize| {
                     push(name(n), [1, width], Kind::Vector, vec![hf(suffix, width)])
@@ -82,8 +83,9 @@ impl ParamLayout {
                 let q_norm = c.qk_norm.then(|| vector("q_norm", "self_attn.q_norm.weight", c.head_dim));
                 let k_norm = c.qk_norm.then(|| vector("k_norm", "self_attn.k_norm.weight", c.head_dim));
                 let o_bias = c.attention_output_bias.then(|| vector("o_bias", "self_attn.o_proj.bias", d));
-                let qkv_bias =
-                    c.attention_bias.then(|| push(name("qkv_bias"), [1, q + 2 * kv], Kind::Vector, heads("bias")));
+                let qkv_bias = c
+                    .attention_bias
+                    .then(|| push(name("qkv_bias"), [1, q + 2 * kv], Kind::Vector, heads("bias")));
                 let qkv = push(name("qkv"), [q + 2 * kv, d], Kind::Matrix, heads("weight"));
                 let o = push(name("o"), [d, q], Kind::Matrix, vec![hf("self_attn.o_proj.weight", d)]);
                 let i = c.intermediate_size;
@@ -124,7 +126,12 @@ impl ParamSpec {
             let expected = self.hf_shape(*rows);
             if tensor.shape != expected {
                 let path = source.path().to_path_buf();
-                return Err(PolicyError::TensorShape { path, name: name.clone(), expected, found: tensor.shape });
+                return Err(PolicyError::TensorShape {
+                    path,
+                    name: name.clone(),
+                    expected,
+                    found: tensor.shape,
+                });
             }
             out.extend_from_slice(&tensor.data);
         }

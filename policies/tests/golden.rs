@@ -18,7 +18,9 @@ fn golden() -> PathBuf {
 fn decoder(name: &str, compute: Compute) -> Decoder {
     let dir = golden().join("models").join(name);
     let config = ModelConfig::from_hf_file(&dir.join("config.json")).unwrap();
-    Decoder::load(config, &SafetensorsSource::open_folder(&dir).unwrap(), &Device::flex()).unwrap().with_compute(compute)
+    Decoder::load(config, &SafetensorsSource::open_folder(&dir).unwrap(), &Device::flex())
+        .unwrap()
+        .with_compute(compute)
 }
 
 struct Golden(Vec<u8>);

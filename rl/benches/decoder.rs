@@ -1,6 +1,6 @@
 //! Decoding and training of a SmolLM2-135M-shaped decoder with random weights: `cargo bench -p rlvr --bench decoder`.
 //! `rl/benches/peer_torch.py` does the same work with PyTorch.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::print_stdout)]
 use burn::tensor::Device;
 use divan::counter::ItemsCount;
 use rlvr_policies::packed::{PackedBatch, PromptGroup};
@@ -45,7 +45,8 @@ fn decode(bencher: divan::Bencher, rows: usize) {
         let mut tokens: Vec<u32> = (0..rows as u32).collect();
         for _ in 0..NEW {
             let logits = decoder.decode(&tokens, &mut cache);
-            let best = |row: &[f32]| (0..vocab).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap_or(0) as u32;
+            let best =
+                |row: &[f32]| (0..vocab).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap_or(0) as u32;
             tokens = logits.chunks(vocab).map(best).collect();
         }
         tokens
@@ -61,7 +62,8 @@ fn train_8x256(bencher: divan::Bencher) {
     let groups: Vec<_> =
         sequences.iter().map(|s| PromptGroup { prompt: &s[..1], completions: vec![&s[1..]] }).collect();
     let batch = PackedBatch::new(&groups);
-    let config = rlvr::optim::AdamWConfig { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0, max_grad_norm: 1.0 };
+    let config =
+        rlvr::optim::AdamWConfig { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0, max_grad_norm: 1.0 };
     let mut optim = rlvr::optim::AdamW::new(config, &decoder);
     let mut grads = decoder.zero_gradients();
     bencher.counter(ItemsCount::new(8usize * 256)).bench_local(|| {

@@ -77,7 +77,11 @@ mod tests {
     #[test]
     fn neighbours_of_a_group_share_its_prompt() {
         let prompts = vec![vec![1, 2], vec![3]];
-        let sample = |group, completion: &[u32]| Sample { group, completion: completion.to_vec(), ..Sample::default() };
+        let sample = |group, completion: &[u32]| Sample {
+            group,
+            completion: completion.to_vec(),
+            ..Sample::default()
+        };
         let batch = pack(&prompts, &[sample(0, &[4, 5]), sample(0, &[6]), sample(1, &[7])]);
         assert_eq!(batch.tokens, [1, 2, 4, 3]);
         assert_eq!(batch.targets, [4, 5, 6, 7]);

@@ -135,8 +135,10 @@ fn complete(
             texts.push((task, policy.text(&c.token_ids)?, c.token_ids.len(), c.finish_reason.is_truncated()));
         }
     }
-    let items: Vec<_> =
-        texts.iter().map(|(task, text, _, truncated)| (tasks[*task], Response { text, truncated: *truncated })).collect();
+    let items: Vec<_> = texts
+        .iter()
+        .map(|(task, text, _, truncated)| (tasks[*task], Response { text, truncated: *truncated }))
+        .collect();
     let outcomes = score_batch(reward, &items);
     Ok((texts.into_iter().zip(outcomes))
         .map(|((task, text, tokens, truncated), outcome)| Judged { task, text, tokens, truncated, outcome })
@@ -144,7 +146,13 @@ fn complete(
 }
 
 /// Statistics of judged completions; those before `first_sample` are the greedy ones.
-pub fn summarize(set: &str, n: usize, judged: &[Judged], first_sample: usize, settings: &EvalSettings) -> EvalResult {
+pub fn summarize(
+    set: &str,
+    n: usize,
+    judged: &[Judged],
+    first_sample: usize,
+    settings: &EvalSettings,
+) -> EvalResult {
     let (greedy, sampled) = judged.split_at(first_sample);
     let correct = settings.greedy.then(|| greedy.iter().filter(|j| solved(&j.outcome)).count());
     let mut per_task = vec![(0usize, 0usize); n];
@@ -153,10 +161,13 @@ pub fn summarize(set: &str, n: usize, judged: &[Judged], first_sample: usize, se
         per_task[j.task].1 += usize::from(solved(&j.outcome));
     }
     let drawn: Vec<(usize, usize)> = per_task.into_iter().filter(|(samples, _)| *samples > 0).collect();
-    let mean = |values: Vec<f64>| if values.is_empty() { 0.0 } else { values.iter().sum::<f64>() / values.len() as f64 };
+    let mean = |values: Vec<f64>| {
+        if values.is_empty() { 0.0 } else { values.iter().sum::<f64>() / values.len() as f64 }
+    };
     let pass_at = (settings.pass_k.iter())
         .filter_map(|k| {
-            let each: Option<Vec<f64>> = drawn.iter().map(|(s, c)| pass_at_k(*s as u64, *c as u64, *k as u64)).collect();
+            let each: Option<Vec<f64>> =
+                drawn.iter().map(|(s, c)| pass_at_k(*s as u64, *c as u64, *k as u64)).collect();
             each.filter(|e| !e.is_empty()).map(|e| (*k, mean(e)))
         })
         .collect();

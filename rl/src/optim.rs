@@ -43,9 +43,9 @@ impl AdamW {
     pub fn new(config: AdamWConfig, decoder: &Decoder) -> Self {
         let specs = &decoder.layout().specs;
         let moments = match decoder.compute() {
-            Compute::Host => {
-                Moments::Host(specs.iter().map(|s| [(); 2].map(|()| vec![0.0; s.shape[0] * s.shape[1]])).collect())
-            }
+            Compute::Host => Moments::Host(
+                specs.iter().map(|s| [(); 2].map(|()| vec![0.0; s.shape[0] * s.shape[1]])).collect(),
+            ),
             Compute::Composed => {
                 let zeros = |s: [usize; 2]| [(); 2].map(|()| Tensor::zeros(s, decoder.device()));
                 Moments::Device(specs.iter().map(|s| zeros(s.shape)).collect())
@@ -104,7 +104,9 @@ impl AdamW {
             for (j, kind) in ["m", "v"].into_iter().enumerate() {
                 let values = match &self.moments {
                     Moments::Host(m) => m[i][j].clone(),
-                    Moments::Device(m) => m[i][j].clone().into_data().convert::<f32>().try_to_vec().unwrap_or_default(),
+                    Moments::Device(m) => {
+                        m[i][j].clone().into_data().convert::<f32>().try_to_vec().unwrap_or_default()
+                    }
                 };
                 out.push((format!("{kind}.{}", spec.name), spec.shape, values));
             }
@@ -129,7 +131,10 @@ impl AdamW {
                 match &mut self.moments {
                     Moments::Host(m) => m[i][j] = values,
                     Moments::Device(m) => {
-                        m[i][j] = Tensor::from_data(burn::tensor::TensorData::new(values, spec.shape), decoder.device());
+                        m[i][j] = Tensor::from_data(
+                            burn::tensor::TensorData::new(values, spec.shape),
+                            decoder.device(),
+                        );
                     }
                 }
             }

@@ -4,8 +4,8 @@ use crate::error::Error;
 use burn::tensor::Device;
 use rlvr_policies::cache::Cache;
 use rlvr_policies::{
-    Architecture, ChatTemplate, Decoder, ModelConfig, PolicyAssets, PolicyError, PolicyFiles, RopeScaling, SaveDtype,
-    Tokenizer, save_hf,
+    Architecture, ChatTemplate, Decoder, ModelConfig, PolicyAssets, PolicyError, PolicyFiles, RopeScaling,
+    SaveDtype, Tokenizer, save_hf,
 };
 use rlvr_rewards::Message;
 use rlvr_rollout::{CounterRng, DecodeModel, Prompt, RolloutError};

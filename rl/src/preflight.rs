@@ -36,7 +36,9 @@ impl PreflightReport {
     /// Judges sampled groups. `memory_mb` is the estimate for a training step.
     pub fn new(groups: &[Vec<Judgement>], max_tokens: usize, memory_mb: f64, kl_in_loss: bool) -> Self {
         let all: Vec<&Judgement> = groups.iter().flatten().collect();
-        let share = |f: &dyn Fn(&Judgement) -> bool| all.iter().filter(|j| f(j)).count() as f64 / all.len().max(1) as f64;
+        let share = |f: &dyn Fn(&Judgement) -> bool| {
+            all.iter().filter(|j| f(j)).count() as f64 / all.len().max(1) as f64
+        };
         let rewards: Vec<f64> = all.iter().filter_map(|j| j.reward).collect();
         let silent = groups.iter().filter(|g| {
             let rewards: Vec<Option<f64>> = g.iter().map(|j| j.reward).collect();
@@ -71,7 +73,8 @@ impl PreflightReport {
                 "no completion could be judged ({reason}): check the reward and the tasks' `reference`"
             ));
         } else if self.masked_frac > 0.0 {
-            self.warnings.push(format!("{} of the completions could not be judged", percent(self.masked_frac)));
+            self.warnings
+                .push(format!("{} of the completions could not be judged", percent(self.masked_frac)));
         }
         if !self.eos_seen {
             self.blockers.push(format!(
@@ -93,9 +96,15 @@ impl PreflightReport {
                     "use easier tasks, a graded format reward, or a supervised warm-up stage that makes the format reachable",
                 )
             };
-            let text = format!("every group has {what} for all its completions, so there is nothing to compare: {fix}");
+            let text = format!(
+                "every group has {what} for all its completions, so there is nothing to compare: {fix}"
+            );
             // A KL penalty alone still moves the policy, but towards nothing new.
-            self.blockers.push(if kl_in_loss { format!("{text} (only the KL penalty would train)") } else { text });
+            self.blockers.push(if kl_in_loss {
+                format!("{text} (only the KL penalty would train)")
+            } else {
+                text
+            });
         } else if self.no_signal_frac > 0.5 {
             self.warnings.push(format!(
                 "{} of the groups have the same reward for all completions and teach nothing",

@@ -96,16 +96,22 @@ fn rewards(row: &mut MetricsRow, groups: &[Group]) {
     row.set(m::REWARD_ERROR_FRAC, share(Verdict::Error));
     row.set(m::REWARD_UNVERIFIABLE_FRAC, share(Verdict::Unverifiable));
     let unanswered = |p: &Part| p.verdict == Verdict::NoAnswer;
-    let none = judgements.iter().filter(|j| j.outcome.verdict == Verdict::NoAnswer || j.outcome.parts.iter().any(unanswered));
+    let none = judgements
+        .iter()
+        .filter(|j| j.outcome.verdict == Verdict::NoAnswer || j.outcome.parts.iter().any(unanswered));
     row.set(m::REWARD_NO_ANSWER_FRAC, none.count() as f64 / all);
 
     let count = groups.len().max(1) as f64;
     let of = |g: &Group| g.judgements.iter().map(|j| j.reward).collect::<Vec<_>>();
     let share = |f: &dyn Fn(&Group) -> bool| groups.iter().filter(|g| f(g)).count() as f64 / count;
     row.set(m::GROUP_NO_SIGNAL_FRAC, share(&|g| !has_signal(&of(g))));
-    row.set(m::GROUP_SOLVED_FRAC, share(&|g| g.judgements.iter().all(|j| j.outcome.verdict == Verdict::Correct)));
+    row.set(
+        m::GROUP_SOLVED_FRAC,
+        share(&|g| g.judgements.iter().all(|j| j.outcome.verdict == Verdict::Correct)),
+    );
     row.set(m::GROUP_FAILED_FRAC, share(&|g| of(g).iter().all(|r| r.is_none_or(|r| r <= 0.0))));
-    let spreads: Vec<f64> = groups.iter().map(|g| std(&of(g).into_iter().flatten().collect::<Vec<_>>())).collect();
+    let spreads: Vec<f64> =
+        groups.iter().map(|g| std(&of(g).into_iter().flatten().collect::<Vec<_>>())).collect();
     row.set(m::GROUP_REWARD_STD, mean(&spreads));
 }
 
@@ -114,7 +120,8 @@ fn completions(row: &mut MetricsRow, groups: &[Group]) {
         groups.iter().flat_map(|g| &g.completions).map(|c| c.token_ids.len() as f64).collect();
     row.set(m::COMPLETION_TOKENS_MEAN, mean(&lengths));
     row.set(m::COMPLETION_TOKENS_MAX, lengths.iter().copied().fold(0.0, f64::max));
-    let cut: Vec<f64> = groups.iter().flat_map(|g| &g.judgements).map(|j| f64::from(u8::from(j.truncated))).collect();
+    let cut: Vec<f64> =
+        groups.iter().flat_map(|g| &g.judgements).map(|j| f64::from(u8::from(j.truncated))).collect();
     row.set(m::COMPLETION_TRUNCATED_FRAC, mean(&cut));
     row.set(m::PROMPT_TOKENS_MEAN, mean(&groups.iter().map(|g| g.prompt.len() as f64).collect::<Vec<_>>()));
 }
@@ -147,11 +154,13 @@ pub fn rollouts(log: &mut RunLog, step: u64, stage: &str, out: &StepOutcome) -> 
     });
     log.rollouts(rows)?;
     if log.histograms_due(step) {
-        let rewards: Vec<f64> = out.groups.iter().flat_map(|g| &g.judgements).filter_map(|j| j.reward).collect();
+        let rewards: Vec<f64> =
+            out.groups.iter().flat_map(|g| &g.judgements).filter_map(|j| j.reward).collect();
         let lengths: Vec<f64> =
             out.groups.iter().flat_map(|g| &g.completions).map(|c| c.token_ids.len() as f64).collect();
         let advantages: Vec<f64> = out.groups.iter().flat_map(|g| g.advantages.clone()).collect();
-        for (name, values) in [("reward", rewards), ("completion/tokens", lengths), ("advantage", advantages)] {
+        for (name, values) in [("reward", rewards), ("completion/tokens", lengths), ("advantage", advantages)]
+        {
             log.histogram(name, step, &values);
         }
     }

@@ -54,7 +54,9 @@ pub fn device(config: DeviceConfig) -> Result<Device, Error> {
         DeviceConfig::Auto => Ok(Device::flex()),
         #[cfg(not(feature = "cuda"))]
         DeviceConfig::Cuda(index) => Err(Error::Unusable {
-            what: format!("device cuda:{index}: this build has no CUDA; build with `--features cuda`, or use cpu"),
+            what: format!(
+                "device cuda:{index}: this build has no CUDA; build with `--features cuda`, or use cpu"
+            ),
         }),
     }
 }
@@ -107,8 +109,18 @@ pub fn train(
         _ => RunMeta::start(config, options.command.clone(), format!("{device:?}")),
     };
     dir.write_meta(&meta)?;
-    let mut run =
-        Run { config, inputs: &inputs, device, dir: &dir, store, log: &mut log, observer, stop, clock, last_step: step };
+    let mut run = Run {
+        config,
+        inputs: &inputs,
+        device,
+        dir: &dir,
+        store,
+        log: &mut log,
+        observer,
+        stop,
+        clock,
+        last_step: step,
+    };
     let outcome = run.stages(checkpoint);
     let last = run.last_step.unwrap_or(0);
     match &outcome {
@@ -180,9 +192,16 @@ fn dry_run(
     let stages = config.stage.len();
     for (i, stage) in config.stage.iter().enumerate() {
         let StageConfig::Grpo(grpo) = stage else { continue };
-        observer.event(Event::Stage { index: i, count: stages, name: stage.name(), done: 0, steps: grpo.steps.unwrap_or(0) });
+        observer.event(Event::Stage {
+            index: i,
+            count: stages,
+            name: stage.name(),
+            done: 0,
+            steps: grpo.steps.unwrap_or(0),
+        });
         if i > 0 {
-            observer.event(Event::Note("the pre-flight looks at the policy as it is before the earlier stages"));
+            observer
+                .event(Event::Note("the pre-flight looks at the policy as it is before the earlier stages"));
         }
         let mut trainer = Trainer::new(policy, None, grpo, inputs.reward.as_deref(), config.seed, 1);
         if let Some(report) = preflight(config, inputs, grpo, &mut trainer)? {
@@ -190,7 +209,13 @@ fn dry_run(
         }
         policy = trainer.policy;
     }
-    Ok(Report { dir: PathBuf::new(), policy: None, evals: vec![], steps: 0, wall_s: clock.elapsed().as_secs_f64() })
+    Ok(Report {
+        dir: PathBuf::new(),
+        policy: None,
+        evals: vec![],
+        steps: 0,
+        wall_s: clock.elapsed().as_secs_f64(),
+    })
 }
 
 /// Samples a few prompts of a stage and says whether it can learn; none for stages that do not sample.
@@ -206,7 +231,10 @@ fn preflight(
     let tasks: Vec<&Task> = (0..count).map(|i| source.task(source.index_at(i as u64))).collect();
     let groups = trainer.look(&tasks, None)?;
     let decoder = &trainer.policy.decoder;
-    let prompts = tasks.iter().map(|t| Ok(trainer.policy.prompt(&t.prompt)?.token_ids.len())).collect::<Result<Vec<_>, Error>>()?;
+    let prompts = tasks
+        .iter()
+        .map(|t| Ok(trainer.policy.prompt(&t.prompt)?.token_ids.len()))
+        .collect::<Result<Vec<_>, Error>>()?;
     let longest = prompts.into_iter().max().unwrap_or(0) + grpo.sampling.max_tokens;
     let activations = decoder.activation_bytes(grpo.micro_batch.min(grpo.completions_per_step()) * longest);
     // Weights, gradients and two moments; a frozen copy with a KL term.
@@ -250,7 +278,8 @@ impl Run<'_> {
             }
             None => Policy::from_config(&config.policy, config.seed, &self.device)?,
         };
-        let mut state = checkpoint.as_ref().map_or_else(|| TrainState::start(config.seed), |c| c.state.clone());
+        let mut state =
+            checkpoint.as_ref().map_or_else(|| TrainState::start(config.seed), |c| c.state.clone());
         let mut evals: Evals =
             state.extra.get(EVALS).and_then(|v| serde_json::from_value(v.clone()).ok()).unwrap_or_default();
         self.observer.event(Event::Start {
@@ -271,12 +300,21 @@ impl Run<'_> {
             policy = match &config.stage[state.stage] {
                 StageConfig::Sft(sft) => {
                     let steps = sft::steps(sft, self.inputs.source(&sft.data)?.len());
-                    if finished(&state, steps) { policy } else { self.sft(sft, steps, policy, &mut state, resumed.as_ref(), &mut evals)? }
+                    if finished(&state, steps) {
+                        policy
+                    } else {
+                        self.sft(sft, steps, policy, &mut state, resumed.as_ref(), &mut evals)?
+                    }
                 }
                 StageConfig::Grpo(grpo) => {
                     let recorded = self.inputs.recorded.get(&state.stage).map(|r| r.len() as u64);
-                    let steps = recorded.map_or(grpo.steps, |r| Some(grpo.steps.unwrap_or(r).min(r))).unwrap_or(0);
-                    if finished(&state, steps) { policy } else { self.grpo(grpo, steps, policy, &mut state, resumed.as_ref(), &mut evals)? }
+                    let steps =
+                        recorded.map_or(grpo.steps, |r| Some(grpo.steps.unwrap_or(r).min(r))).unwrap_or(0);
+                    if finished(&state, steps) {
+                        policy
+                    } else {
+                        self.grpo(grpo, steps, policy, &mut state, resumed.as_ref(), &mut evals)?
+                    }
                 }
             };
             state = TrainState {
@@ -361,8 +399,10 @@ impl Run<'_> {
         while state.step_in_stage < steps {
             let clock = Instant::now();
             let count = if source.is_some() { config.prompts_per_step as u64 } else { 0 };
-            let tasks: Vec<&Task> =
-                source.iter().flat_map(|s| (0..count).map(|i| s.task(s.index_at(state.data_position + i)))).collect();
+            let tasks: Vec<&Task> = source
+                .iter()
+                .flat_map(|s| (0..count).map(|i| s.task(s.index_at(state.data_position + i))))
+                .collect();
             let from = match recorded {
                 Some(steps) => Source::Recorded(&steps[state.step_in_stage as usize]),
                 None => Source::Tasks(&tasks),
@@ -380,7 +420,10 @@ impl Run<'_> {
             self.example(&outcome, state.step);
             if broken > config.max_error_frac {
                 let reason = outcome.groups.iter().flat_map(|g| &g.judgements);
-                let reason = reason.filter(|j| j.outcome.verdict == rlvr_rewards::Verdict::Error).map(|j| j.outcome.reason.as_str()).next();
+                let reason = reason
+                    .filter(|j| j.outcome.verdict == rlvr_rewards::Verdict::Error)
+                    .map(|j| j.outcome.reason.as_str())
+                    .next();
                 let what = format!(
                     "the reward broke on {:.0} % of the completions ({}); allowed are {:.0} % (max_error_frac)",
                     100.0 * broken,
@@ -389,7 +432,15 @@ impl Run<'_> {
                 );
                 return Err(Error::Training { step: state.step, what });
             }
-            self.end_step(steps, &trainer.policy, &trainer.optim, trainer.reference.as_ref(), row, state, evals)?;
+            self.end_step(
+                steps,
+                &trainer.policy,
+                &trainer.optim,
+                trainer.reference.as_ref(),
+                row,
+                state,
+                evals,
+            )?;
         }
         Ok(trainer.policy)
     }
@@ -405,7 +456,8 @@ impl Run<'_> {
         if config.loss.kl_coef == 0.0 {
             return Ok(None);
         }
-        let initial = || Policy::from_config(&self.config.policy, self.config.seed, &self.device).map(|p| p.decoder);
+        let initial =
+            || Policy::from_config(&self.config.policy, self.config.seed, &self.device).map(|p| p.decoder);
         match resumed {
             _ if config.reference == ReferenceFrom::RunStart => initial().map(Some),
             None => Ok(Some(policy.decoder.clone())),
@@ -492,7 +544,11 @@ impl Run<'_> {
             .collect();
         let frozen: Option<TensorMap> = reference.map(|decoder| {
             let specs = decoder.layout().specs.iter().enumerate();
-            specs.map(|(i, s)| (s.name.clone(), HostTensor { shape: s.shape.to_vec(), data: decoder.param_values(i) })).collect()
+            specs
+                .map(|(i, s)| {
+                    (s.name.clone(), HostTensor { shape: s.shape.to_vec(), data: decoder.param_values(i) })
+                })
+                .collect()
         });
         let mut tensors = vec![(OPTIMIZER, &moments)];
         if let Some(frozen) = &frozen {
@@ -546,7 +602,9 @@ fn advance(state: &mut TrainState, consumed: u64, updates: u64) {
 fn restore(optim: &mut AdamW, decoder: &Decoder, checkpoint: &Checkpoint) -> Result<(), Error> {
     let mut moments = checkpoint.tensors(OPTIMIZER)?;
     let steps = checkpoint.state.extra.get("optimizer_updates").and_then(|v| v.as_u64()).unwrap_or(0);
-    optim.restore(decoder, steps, |name| moments.remove(name).map(|t| t.data)).map_err(|name| Error::Unusable {
-        what: format!("{}: the optimizer state has no usable {name}", checkpoint.path.display()),
+    optim.restore(decoder, steps, |name| moments.remove(name).map(|t| t.data)).map_err(|name| {
+        Error::Unusable {
+            what: format!("{}: the optimizer state has no usable {name}", checkpoint.path.display()),
+        }
     })
 }

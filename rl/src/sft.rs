@@ -60,7 +60,8 @@ impl<'a> SftTrainer<'a> {
             let completion = self.policy.completion(&example.completion).map_err(at)?;
             let len = prompt.len() + completion.len();
             if len > context {
-                let what = format!("prompt and completion have {len} tokens, the policy's context is {context}");
+                let what =
+                    format!("prompt and completion have {len} tokens, the policy's context is {context}");
                 return Err(source.bad_task(index, what).into());
             }
             samples.push(Sample { group: prompts.len(), completion, ..Sample::default() });
@@ -78,10 +79,12 @@ impl<'a> SftTrainer<'a> {
             };
             self.policy.decoder.train(&packed, 1.0, recompute, &mut nll, &mut self.grads);
         }
-        let lr = self.config.optim.schedule_config().lr_at(self.config.optim.lr, self.optim.steps(), self.steps);
+        let lr =
+            self.config.optim.schedule_config().lr_at(self.config.optim.lr, self.optim.steps(), self.steps);
         let grad_norm = self.optim.step(&mut self.policy.decoder, &self.grads, lr);
         if !grad_norm.is_finite() {
-            let what = format!("the gradient norm is {grad_norm}; nothing was changed: lower the learning rate");
+            let what =
+                format!("the gradient norm is {grad_norm}; nothing was changed: lower the learning rate");
             return Err(Error::Training { step, what });
         }
         Ok(SftOutcome { loss: loss / tokens as f64, tokens, grad_norm, lr })

@@ -6,17 +6,20 @@
 use crate::batch::{self, Sample};
 use crate::config::GrpoConfig;
 use crate::error::Error;
-use crate::grpo::{
-    Advantage, AdvantageKind, GroupsWithoutSignal, LossConfig, LossStats, Sequence, StepTotals, batch_advantages, has_signal, policy_loss,
-};
 use crate::grpo::kl::reward_penalty;
+use crate::grpo::{
+    Advantage, AdvantageKind, GroupsWithoutSignal, LossConfig, LossStats, Sequence, StepTotals,
+    batch_advantages, has_signal, policy_loss,
+};
 use crate::optim::{AdamW, AdamWConfig};
 use crate::policy::{Policy, Sampler};
 use crate::rollouts_file::RecordedStep;
 use rlvr_policies::Decoder;
 use rlvr_policies::gradients::Gradients;
 use rlvr_rewards::{Outcome, Response, Reward, Task, score_batch};
-use rlvr_rollout::{BatchSettings, BatchedEngine, Completion, GenerateStats, Prompt, PromptLimit, RolloutEngine, SampleKey};
+use rlvr_rollout::{
+    BatchSettings, BatchedEngine, Completion, GenerateStats, Prompt, PromptLimit, RolloutEngine, SampleKey,
+};
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
@@ -148,12 +151,19 @@ impl<'a> Trainer<'a> {
     ///
     /// # Errors
     /// A prompt that cannot be used, a loss that is not finite, cancellation. A reward that breaks is data.
-    pub fn step(&mut self, step: u64, source: &Source, stop: Option<&AtomicBool>) -> Result<StepOutcome, Error> {
+    pub fn step(
+        &mut self,
+        step: u64,
+        source: &Source,
+        stop: Option<&AtomicBool>,
+    ) -> Result<StepOutcome, Error> {
         let mut out = StepOutcome::default();
 
         // 1. Sample G completions a prompt, 2. verify them.
         out.groups = match source {
-            Source::Tasks(tasks) => self.roll_out(SampleKey::new(self.seed, step), tasks, self.config.group_size, &mut out, stop)?,
+            Source::Tasks(tasks) => {
+                self.roll_out(SampleKey::new(self.seed, step), tasks, self.config.group_size, &mut out, stop)?
+            }
             Source::Recorded(recorded) => self.replay(recorded)?,
         };
         let (prompts, mut samples) = self.samples(&out.groups);
@@ -184,7 +194,8 @@ impl<'a> Trainer<'a> {
     pub fn look(&mut self, tasks: &[&Task], stop: Option<&AtomicBool>) -> Result<Vec<Vec<Judgement>>, Error> {
         let mut out = StepOutcome::default();
         // Step 0 is no training step: the noise of the first one stays its own.
-        let groups = self.roll_out(SampleKey::new(self.seed, 0), tasks, self.config.group_size, &mut out, stop)?;
+        let groups =
+            self.roll_out(SampleKey::new(self.seed, 0), tasks, self.config.group_size, &mut out, stop)?;
         Ok(groups.into_iter().map(|g| g.judgements).collect())
     }
 
@@ -197,16 +208,22 @@ impl<'a> Trainer<'a> {
         stop: Option<&AtomicBool>,
     ) -> Result<Vec<Group>, Error> {
         let clock = Instant::now();
-        let prompts = tasks.iter().map(|t| self.policy.prompt(&t.prompt)).collect::<Result<Vec<Prompt>, _>>()?;
+        let prompts =
+            tasks.iter().map(|t| self.policy.prompt(&t.prompt)).collect::<Result<Vec<Prompt>, _>>()?;
         let c = self.config;
         let (limit, stops) = (c.max_prompt_tokens, &c.stop);
         let policy = &self.policy;
-        let ends = |ids: &[u32]| policy.text(ids).is_ok_and(|text| stops.iter().any(|s| text.contains(s.as_str())));
+        let ends =
+            |ids: &[u32]| policy.text(ids).is_ok_and(|text| stops.iter().any(|s| text.contains(s.as_str())));
         let sampler = Sampler(&policy.decoder);
-        let settings =
-            BatchSettings { max_prompt_tokens: limit, long_prompt: c.long_prompt, ..BatchSettings::default() };
-        let mut engine =
-            BatchedEngine::new(&sampler, settings).eos_token_ids(policy.eos_token_ids()).policy_version(self.version);
+        let settings = BatchSettings {
+            max_prompt_tokens: limit,
+            long_prompt: c.long_prompt,
+            ..BatchSettings::default()
+        };
+        let mut engine = BatchedEngine::new(&sampler, settings)
+            .eos_token_ids(policy.eos_token_ids())
+            .policy_version(self.version);
         if let Some(flag) = stop {
             engine = engine.cancel(flag);
         }
@@ -222,7 +239,9 @@ impl<'a> Trainer<'a> {
         let context = policy.decoder.config().max_position_embeddings;
         let mut groups = Vec::with_capacity(tasks.len());
         for (i, ((task, prompt), completions)) in tasks.iter().zip(&prompts).zip(completions).enumerate() {
-            let Some(ids) = fit.fit(i, &prompt.token_ids, context, c.sampling.max_tokens)?.token_ids() else { continue };
+            let Some(ids) = fit.fit(i, &prompt.token_ids, context, c.sampling.max_tokens)?.token_ids() else {
+                continue;
+            };
             groups.push(Group {
                 id: task.id.clone(),
                 prompt_text: policy.tokenizer().decode(ids, false)?,
@@ -232,8 +251,12 @@ impl<'a> Trainer<'a> {
                 advantages: vec![],
             });
         }
-        let kept: Vec<&Task> =
-            tasks.iter().enumerate().filter(|(i, _)| !out.generation.skipped_prompts.contains(i)).map(|(_, t)| *t).collect();
+        let kept: Vec<&Task> = tasks
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| !out.generation.skipped_prompts.contains(i))
+            .map(|(_, t)| *t)
+            .collect();
         self.verify(&kept, &mut groups)?;
         out.phases.verify_s = clock.elapsed().as_secs_f64();
         Ok(groups)
@@ -249,8 +272,10 @@ impl<'a> Trainer<'a> {
                 texts.push((*task, self.policy.text(&c.token_ids)?, c.finish_reason.is_truncated()));
             }
         }
-        let items: Vec<_> =
-            texts.iter().map(|(task, text, truncated)| (*task, Response { text, truncated: *truncated })).collect();
+        let items: Vec<_> = texts
+            .iter()
+            .map(|(task, text, truncated)| (*task, Response { text, truncated: *truncated }))
+            .collect();
         let outcomes = score_batch(reward, &items);
         let mut judged = texts.into_iter().zip(outcomes).map(|((_, text, truncated), outcome)| Judgement {
             text,
@@ -280,7 +305,8 @@ impl<'a> Trainer<'a> {
                 advantages: vec![],
             };
             for r in &group.rollouts {
-                let most = r.prompt_tokens.iter().chain(&r.completion_tokens).max().copied().unwrap_or(0) as usize;
+                let most =
+                    r.prompt_tokens.iter().chain(&r.completion_tokens).max().copied().unwrap_or(0) as usize;
                 let len = r.prompt_tokens.len() + r.completion_tokens.len();
                 let problem = if most >= vocab {
                     Some(format!("token id {most} is outside the policy's vocabulary of {vocab}"))
@@ -299,7 +325,11 @@ impl<'a> Trainer<'a> {
                 out.prompt.clone_from(&r.prompt_tokens);
                 let outcome = match r.reward {
                     Some(score) => Outcome::graded(score, "recorded", "reward from the rollouts file"),
-                    None => Outcome::of(rlvr_rewards::Verdict::Unverifiable, "recorded", "no reward in the rollouts file"),
+                    None => Outcome::of(
+                        rlvr_rewards::Verdict::Unverifiable,
+                        "recorded",
+                        "no reward in the rollouts file",
+                    ),
                 };
                 out.judgements.push(Judgement {
                     text: self.policy.text(&r.completion_tokens)?,
@@ -310,7 +340,11 @@ impl<'a> Trainer<'a> {
                 out.completions.push(Completion {
                     token_ids: r.completion_tokens.clone(),
                     logprobs: r.logprobs.clone().unwrap_or_default(),
-                    finish_reason: if ended { rlvr_rollout::FinishReason::Stop } else { rlvr_rollout::FinishReason::Length },
+                    finish_reason: if ended {
+                        rlvr_rollout::FinishReason::Stop
+                    } else {
+                        rlvr_rollout::FinishReason::Length
+                    },
                     policy_version: self.version,
                 });
             }
@@ -393,7 +427,10 @@ impl<'a> Trainer<'a> {
     /// The samples that take part: with `groups_without_signal = "drop"`, only those of groups that teach something.
     fn trained(&self, groups: &[Group], samples: Vec<Sample>) -> Vec<Sample> {
         let silent = |g: &Group| !has_signal(&g.judgements.iter().map(|j| j.reward).collect::<Vec<_>>());
-        let dropped: Vec<bool> = groups.iter().map(|g| self.loss.groups_without_signal == GroupsWithoutSignal::Drop && silent(g)).collect();
+        let dropped: Vec<bool> = groups
+            .iter()
+            .map(|g| self.loss.groups_without_signal == GroupsWithoutSignal::Drop && silent(g))
+            .collect();
         samples.into_iter().filter(|s| !dropped[s.group] && !s.completion.is_empty()).collect()
     }
 
@@ -449,7 +486,10 @@ impl<'a> Trainer<'a> {
         out.lr = schedule.lr_at(self.config.optim.lr, self.optim.steps(), self.total_updates);
         out.grad_norm = self.optim.step(&mut self.policy.decoder, &self.grads, out.lr);
         if !out.grad_norm.is_finite() {
-            let what = format!("the gradient norm is {}; nothing was changed: lower the learning rate", out.grad_norm);
+            let what = format!(
+                "the gradient norm is {}; nothing was changed: lower the learning rate",
+                out.grad_norm
+            );
             return Err(Error::Training { step, what });
         }
         out.loss += loss_sum;

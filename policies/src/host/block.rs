@@ -112,8 +112,15 @@ pub fn finish(
 }
 
 /// Block forward, in place on the residual `x` `[rows, hidden]`. Keeps what the backward needs if `keep`.
-pub fn forward(layer: &Layer, heads: Heads, rope: &RopeTable, batch: &PackedBatch, x: &mut Vec<f32>, keep: bool) -> Option<Saved> {
-    let input = keep.then(|| x.clone());
+pub fn forward(
+    layer: &Layer,
+    heads: Heads,
+    rope: &RopeTable,
+    batch: &PackedBatch,
+    x: &mut [f32],
+    keep: bool,
+) -> Option<Saved> {
+    let input = keep.then(|| x.to_vec());
     let qkv = project(layer, &heads, x, Linear::Fast);
     let mut attended = vec![0f32; batch.rows() * heads.out_width()];
     attention::forward(&layer.context(heads, rope), batch, &qkv, &mut attended);
@@ -169,7 +176,8 @@ pub fn backward(
     product(n, ow, d, Mat::rows(dx, d), Mat::rows(layer.o, ow), &mut d_attended, Write::Set);
     let qw = heads.qkv_width();
     let mut d_qkv = vec![0f32; n * qw];
-    let (dq_norm, dk_norm) = attention::backward(&layer.context(heads, rope), batch, &qkv, &d_attended, &mut d_qkv);
+    let (dq_norm, dk_norm) =
+        attention::backward(&layer.context(heads, rope), batch, &qkv, &d_attended, &mut d_qkv);
     for (norm, grad) in [(index.q_norm, dq_norm), (index.k_norm, dk_norm)] {
         if let Some(i) = norm {
             sum_rows(&grad, &mut grads[i]);

@@ -18,7 +18,13 @@ impl PromptKv {
     /// Room for a prompt of `len` tokens.
     pub fn new(heads: &Heads, layers: usize, len: usize) -> Self {
         let size = layers * heads.kv_heads * len * heads.head_dim;
-        Self { len, kv_heads: heads.kv_heads, head_dim: heads.head_dim, k: vec![0.0; size], v: vec![0.0; size] }
+        Self {
+            len,
+            kv_heads: heads.kv_heads,
+            head_dim: heads.head_dim,
+            k: vec![0.0; size],
+            v: vec![0.0; size],
+        }
     }
 
     /// Tokens.

@@ -87,7 +87,16 @@ fn extent(m: usize, n: usize, row_stride: usize, col_stride: usize) -> usize {
 /// # Shapes
 /// a `[m, k]`, b `[k, n]`, c `[m, n]` with row stride `c_stride`.
 #[allow(clippy::too_many_arguments)]
-pub fn product_serial(m: usize, n: usize, k: usize, a: Mat, b: Mat, c: &mut [f32], c_stride: usize, write: Write) {
+pub fn product_serial(
+    m: usize,
+    n: usize,
+    k: usize,
+    a: Mat,
+    b: Mat,
+    c: &mut [f32],
+    c_stride: usize,
+    write: Write,
+) {
     check(m, n, k, a, b, c, c_stride);
     // SAFETY: `check` has compared every extent with its slice.
     unsafe { tile(m, n, k, a.data.as_ptr(), a, b.data.as_ptr(), b, c.as_mut_ptr(), c_stride, write) };
@@ -190,7 +199,13 @@ unsafe fn tile(
 mod tests {
     use super::*;
 
-    fn reference(m: usize, n: usize, k: usize, a: impl Fn(usize, usize) -> f32, b: impl Fn(usize, usize) -> f32) -> Vec<f64> {
+    fn reference(
+        m: usize,
+        n: usize,
+        k: usize,
+        a: impl Fn(usize, usize) -> f32,
+        b: impl Fn(usize, usize) -> f32,
+    ) -> Vec<f64> {
         let mut c = vec![0f64; m * n];
         for i in 0..m {
             for j in 0..n {

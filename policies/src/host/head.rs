@@ -168,7 +168,15 @@ pub fn backward(
             );
             let write = if first == 0 { Write::Set } else { Write::Add };
             product(n, hidden, w, Mat::rows(logits, w), weight, dh, write);
-            product(w, hidden, n, Mat::rows(logits, w).t(), Mat::rows(h, hidden), &mut d_weight[span], Write::Add);
+            product(
+                w,
+                hidden,
+                n,
+                Mat::rows(logits, w).t(),
+                Mat::rows(h, hidden),
+                &mut d_weight[span],
+                Write::Add,
+            );
         }
     }
 }

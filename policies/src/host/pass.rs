@@ -145,12 +145,15 @@ impl HostModel<'_> {
         let groups: Vec<_> = prompts.iter().map(|p| PromptGroup { prompt: p, completions: vec![] }).collect();
         let batch = PackedBatch::new(&groups);
         let layers = self.layout.layers.len();
-        let mut kv: Vec<PromptKv> = prompts.iter().map(|p| PromptKv::new(&self.heads, layers, p.len())).collect();
+        let mut kv: Vec<PromptKv> =
+            prompts.iter().map(|p| PromptKv::new(&self.heads, layers, p.len())).collect();
         let mut x = self.embed(&batch.tokens);
         for (l, layer) in self.layers() {
             let qkv = block::project(&layer, &self.heads, &x, Linear::Invariant);
             let ctx = layer.context(self.heads, self.rope);
-            kv.par_iter_mut().zip(&batch.groups).for_each(|(kv, group)| kv.fill(l, &ctx, &qkv, group.prompt.clone()));
+            kv.par_iter_mut()
+                .zip(&batch.groups)
+                .for_each(|(kv, group)| kv.fill(l, &ctx, &qkv, group.prompt.clone()));
             let mut attended = vec![0f32; batch.rows() * self.heads.out_width()];
             attention::forward(&ctx, &batch, &qkv, &mut attended);
             block::finish(&layer, &self.heads, &mut x, &attended, Linear::Invariant, false);
@@ -169,9 +172,10 @@ impl HostModel<'_> {
         for (l, layer) in self.layers() {
             let qkv = block::project(&layer, &self.heads, &x, Linear::Invariant);
             let ctx = layer.context(self.heads, self.rope);
-            rows.par_iter_mut().zip(qkv.par_chunks(width)).zip(attended.par_chunks_mut(ow)).for_each(
-                |((row, qkv), out)| attend_row(&ctx, l, qkv, row, out),
-            );
+            rows.par_iter_mut()
+                .zip(qkv.par_chunks(width))
+                .zip(attended.par_chunks_mut(ow))
+                .for_each(|((row, qkv), out)| attend_row(&ctx, l, qkv, row, out));
             block::finish(&layer, &self.heads, &mut x, &attended, Linear::Invariant, false);
         }
         for row in rows {

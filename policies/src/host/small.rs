@@ -8,7 +8,7 @@
 //! on `m`, on the tile or block it falls in, or on the number of threads.  They do depend on the
 //! instruction set, which is chosen once per machine: AVX-512F, AVX2 with FMA, or portable code.
 //!
-//! `w` is walked in tiles of [`COLS`] rows; a tile meets all rows of `a` while it is in the nearest
+//! `w` is walked in tiles of `COLS` rows; a tile meets all rows of `a` while it is in the nearest
 //! cache, and the next tile is prefetched meanwhile.  A long `k` is cut into chunks, and the accumulators
 //! are put aside between chunks unreduced, which leaves the order of additions as it was.
 
@@ -203,7 +203,11 @@ unsafe fn block<S: Simd>(job: &Job, j0: usize, j1: usize, aside: &mut Vec<Line>)
                 let (i, end) = (m * p / passes, m * (p + 1) / passes);
                 let (ahead, till) = (COLS * p / passes, COLS * (p + 1) / passes);
                 let t = Tile {
-                    a: job.a.as_ptr().cast::<f32>().wrapping_add(k0 * m + i * (k1 - k0).next_multiple_of(LINE)),
+                    a: job
+                        .a
+                        .as_ptr()
+                        .cast::<f32>()
+                        .wrapping_add(k0 * m + i * (k1 - k0).next_multiple_of(LINE)),
                     w,
                     next: job.w.as_ptr().wrapping_add((j + COLS + ahead) * k),
                     aside: aside.as_mut_ptr().wrapping_add((j - j0) * m + i * COLS),
@@ -264,7 +268,7 @@ macro_rules! simd {
         pub(super) struct $name;
         // SAFETY (of every block below): the caller vouches for the instruction set and for the elements
         // at the pointer; a masked load reads no other, and a prefetch never faults.
-        #[allow(unused_unsafe)]
+#[allow(unused_unsafe)]
         #[rustfmt::skip]
         impl Simd for $name {
             type V = $v;
@@ -413,7 +417,9 @@ mod tests {
     #[test]
     fn agrees_with_f64() {
         for set in sets() {
-            for (m, n, k) in [(1, 1, 1), (2, 3, 0), (3, 5, 17), (7, 193, 64), (13, 70, 100), (6, 35, 3000), (64, 37, 2063)] {
+            for (m, n, k) in
+                [(1, 1, 1), (2, 3, 0), (3, 5, 17), (7, 193, 64), (13, 70, 100), (6, 35, 3000), (64, 37, 2063)]
+            {
                 let (a, w, old) = (noise(m * k, 1), noise(n * k, 2), noise(m * n, 3));
                 for add in [false, true] {
                     let mut c = old.clone();

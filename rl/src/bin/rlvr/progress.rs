@@ -187,7 +187,6 @@ fn numbers(row: &MetricsRow) -> String {
         }
     };
     push(metrics::SFT_LOSS, "loss", 4);
-    push(metrics::SFT_TOKEN_ACCURACY, "token accuracy", 3);
     push(metrics::REWARD_MEAN, "reward", 3);
     push(metrics::POLICY_REF_KL, "KL", 4);
     let speed = row.get(metrics::THROUGHPUT_DECODE).or_else(|| row.get(metrics::THROUGHPUT_TRAIN));
