@@ -264,7 +264,6 @@ impl CheckpointStore {
                         self.set_aside(bad)?;
                     }
                     notes.extend(reasons.iter().map(|r| format!("{r}; using {} instead", path.display())));
-                    notes.iter().for_each(|note| tracing::warn!("{note}"));
                     return Ok((Some(Checkpoint { path, state }), notes));
                 }
                 Err(error) => {
@@ -274,7 +273,6 @@ impl CheckpointStore {
             }
         }
         if reasons.is_empty() {
-            notes.iter().for_each(|note| tracing::warn!("{note}"));
             return Ok((None, notes));
         }
         Err(CheckpointError::NoneUsable { dir: self.dir.clone(), reasons })

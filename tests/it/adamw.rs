@@ -48,15 +48,23 @@ fn three_steps_of_three_models() {
                 );
                 assert!((norm - want_norm).abs() < 1e-4 * want_norm, "{name} {compute:?} {norm} {want_norm}");
             }
-            let mut worst = 0f32;
+            let (mut far, mut count, mut worst) = (0, 0, 0f32);
             for (i, spec) in decoder.layout().specs.iter().enumerate() {
                 for (hf, tensor) in spec.to_hf(&decoder.param_values(i)) {
-                    let want = floats(&format!("adamw3.{hf}"));
-                    worst = tensor.data.iter().zip(want).map(|(a, b)| (a - b).abs()).fold(worst, f32::max);
+                    for (a, b) in tensor.data.iter().zip(floats(&format!("adamw3.{hf}"))) {
+                        let diff = (a - b).abs();
+                        far += usize::from(diff > 1e-4);
+                        count += 1;
+                        worst = worst.max(diff);
+                    }
                 }
             }
-            // Weights move by up to 3e-2. Where a gradient is near zero, f32 noise decides the sign of Adam's step.
-            assert!(worst < 2e-3, "{name} {compute:?} {worst}");
+            // Weights move by up to 3e-2. Where a gradient is nearly zero, f32 noise decides the direction of Adam's step.
+            assert!(
+                far * 100 < count,
+                "{name} {compute:?}: {far} of {count} weights are off by more than 1e-4"
+            );
+            assert!(worst < 3e-2, "{name} {compute:?} {worst}");
         }
     }
 }

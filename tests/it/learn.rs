@@ -52,7 +52,7 @@ every = 0
 tensorboard = false
 "#;
 
-/// Rises seen over six seeds: at least 0.33 in the mean reward, 0.32 in the greedy accuracy.
+/// Rises seen over three seeds: at least 0.33 in the mean reward, 0.32 in the greedy accuracy.
 const LEAST_RISE: f64 = 0.2;
 
 /// Sampler and trainer compute the same numbers with different kernels, in f32.
