@@ -234,7 +234,7 @@ impl CheckpointStore {
     /// The newest checkpoint that is whole, or none when there are no checkpoints.
     ///
     /// Half-written ones are removed, ones that only lacked their name get it, and damaged ones are renamed to
-    /// `damaged-…`, each with a warning that is also in the returned notes.
+    /// `damaged-…`, each with a note for people.
     ///
     /// # Errors
     /// [`CheckpointError::NoneUsable`] when all are damaged; they keep their names then.
