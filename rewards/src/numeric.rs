@@ -3,8 +3,12 @@
 //! The span comes from the extraction chain and is read by the parser of `math`, so fractions, thousands separators,
 //! powers of ten, currency and a name in front are understood. `|x - gold| <= max(absolute, relative · |gold|)`.
 
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
 use num_rational::BigRational;
 use num_traits::{Signed, ToPrimitive};
+use regex::Regex;
 use serde::{Deserialize, Serialize};
 
 use crate::config::ConfigError;
@@ -103,6 +107,24 @@ impl Numeric {
     }
 }
 
+/// The number in an answer such as `89` or `3 + 86 = 89`; none where arithmetic is still to be done (`3 + 86`,
+/// `3 + 86 =`): repeating the question must not earn what answering it does. Fractions and scientific notation count as
+/// numbers.
+fn result_of(text: &str) -> Option<&str> {
+    static SCIENTIFIC: LazyLock<Option<Regex>> =
+        LazyLock::new(|| Regex::new(r"(?:[*×·⋅xX]|\\times|\\cdot)\s*10\s*(?:\^|\*\*)").ok());
+    static OPERATION: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        Regex::new(r"[0-9)\]}]\s*(?:[-−–+*×·⋅÷^]|\\times|\\cdot|\\div)\s*[-−+]?\s*[0-9({\[.\\]").ok()
+    });
+    let text = text.trim();
+    let result = text.rsplit_once('=').map_or(text, |(_, right)| right).trim();
+    if result.is_empty() {
+        return None;
+    }
+    let plain = SCIENTIFIC.as_ref().map_or(Cow::Borrowed(result), |r| r.replace_all(result, "e"));
+    (!OPERATION.as_ref().is_some_and(|r| r.is_match(&plain))).then_some(result)
+}
+
 impl Reward for Numeric {
     fn name(&self) -> &str {
         "numeric"
@@ -122,9 +144,11 @@ impl Reward for Numeric {
             }
         };
         let clash = answer.joined || answer.conflicting && multi_answer == MultiAnswer::RejectIfConflicting;
-        let parsed = number(&answer.text);
+        let result = result_of(&answer.text);
+        let parsed = result.and_then(number);
         let (verdict, reason) = match &parsed {
             _ if clash || text::is_hedged(&answer.text) => (Verdict::Ambiguous, "several or hedged answers"),
+            _ if result.is_none() => (Verdict::Incorrect, "a calculation, not its result"),
             None => (Verdict::Incorrect, "the answer is no single number"),
             Some((_, tail, percent)) if !self.has_unit(tail.as_deref(), *percent) => {
                 (Verdict::Incorrect, "the unit is missing or another one")
@@ -198,6 +222,21 @@ mod tests {
         check(wide, "100", "<answer>101.5</answer>", Verdict::Incorrect);
         let near = NumericConfig { absolute: 0.5, ..NumericConfig::default() };
         check(near, "0", "<answer>0.5</answer>", Verdict::Correct);
+    }
+
+    #[test]
+    fn a_repeated_question_is_no_answer() {
+        let c = |gold, text, want| check(NumericConfig::default(), gold, text, want);
+        for text in
+            ["3 + 86", "<answer>3+86</answer>", "<answer>3 + 86 =</answer>", "<answer>89 \\times 1</answer>"]
+        {
+            c("89", text, Verdict::Incorrect);
+        }
+        c("89", "<answer>100 - 11</answer>", Verdict::Incorrect);
+        c("89", "<answer>3 + 86 = 89</answer>", Verdict::Correct);
+        c("-89", "<answer>-89</answer>", Verdict::Correct);
+        c("1500", "<answer>1.5 \\times 10^3</answer>", Verdict::Correct);
+        c("0.75", "<answer>3/4</answer>", Verdict::Correct);
     }
 
     #[test]
