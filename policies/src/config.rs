@@ -67,18 +67,29 @@ pub enum RopeScaling {
 
 impl RopeScaling {
     /// Rotary frequencies in radians a position for heads of width `head_dim`.
-    pub(crate) fn inv_freq(&self, theta: f64, head_dim: usize) -> Vec<f64> {
-        let scale = |f: f64| match *self {
+    /// In f32, operation by operation as transformers computes them: an angle is a frequency times the position, so a
+    /// last digit that differs would grow with the context.
+    pub(crate) fn inv_freq(&self, theta: f64, head_dim: usize) -> Vec<f32> {
+        let scale = |f: f32| match *self {
             Self::None => f,
-            Self::Linear { factor } => f / factor,
+            Self::Linear { factor } => f / factor as f32,
             Self::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } => {
-                // Full turns that the original context makes at this frequency.
-                let turns = original_max_position_embeddings as f64 * f / (2.0 * PI);
-                let keep = ((turns - low_freq_factor) / (high_freq_factor - low_freq_factor)).clamp(0.0, 1.0);
-                (1.0 - keep) * f / factor + keep * f
+                let context = original_max_position_embeddings as f64;
+                // A number divided by a tensor is the tensor's reciprocal times the number there.
+                let wavelength = (1.0 / f) * (2.0 * PI) as f32;
+                if wavelength > (context / low_freq_factor) as f32 {
+                    return f / factor as f32;
+                }
+                if wavelength < (context / high_freq_factor) as f32 {
+                    return f;
+                }
+                let turns = (1.0 / wavelength) * context as f32;
+                let keep = (turns - low_freq_factor as f32) / (high_freq_factor - low_freq_factor) as f32;
+                (1.0 - keep) * f / factor as f32 + keep * f
             }
         };
-        (0..head_dim / 2).map(|i| scale(theta.powf(-2.0 * i as f64 / head_dim as f64))).collect()
+        let power = |i: usize| theta.powf(2.0 * i as f64 / head_dim as f64) as f32;
+        (0..head_dim / 2).map(|i| scale(1.0 / power(i))).collect()
     }
 }
 
@@ -273,7 +284,7 @@ impl ModelConfig {
     ///
     /// # Shapes
     /// `head_dim / 2` values; value `i` turns components `i` and `i + head_dim / 2` of a head (half-split layout).
-    pub fn rope_inv_freq(&self) -> Vec<f64> {
+    pub fn rope_inv_freq(&self) -> Vec<f32> {
         self.rope_scaling.inv_freq(self.rope_theta, self.head_dim)
     }
 
@@ -508,9 +519,6 @@ mod tests {
     use super::*;
     use crate::golden_json;
 
-    /// transformers computes the frequencies in f32.
-    const F32_RELATIVE: f64 = 4e-7;
-
     fn parse(value: &Value) -> Result<ModelConfig, PolicyError> {
         ModelConfig::from_hf_json(value, Path::new("config.json"))
     }
@@ -582,12 +590,8 @@ mod tests {
     fn frequencies_equal_those_of_transformers() {
         for case in golden_json("policy/rope.json").as_array().unwrap() {
             let config = parse(&case["config"]).unwrap();
-            let expected: Vec<f64> = serde_json::from_value(case["inv_freq"].clone()).unwrap();
-            let found = config.rope_inv_freq();
-            assert_eq!(found.len(), expected.len());
-            for (a, b) in found.iter().zip(&expected) {
-                assert!((a / b - 1.0).abs() < F32_RELATIVE, "{a} {b} {:?}", config.rope_scaling);
-            }
+            let expected: Vec<f32> = serde_json::from_value(case["inv_freq"].clone()).unwrap();
+            assert_eq!(config.rope_inv_freq(), expected, "{:?}", config.rope_scaling);
         }
     }
 

@@ -99,7 +99,8 @@ fn gradients() {
                     let want = g.f32s(&format!("grad.{hf}"));
                     let scale = want.iter().fold(1e-3, |a: f32, b| a.max(b.abs()));
                     let diff = worst(&tensor.data, &want) / scale;
-                    assert!(diff < 2e-5, "{name} {way:?} {hf}: relative {diff}");
+                    // float32 PyTorch is itself 2e-6 away.
+                    assert!(diff < 1e-5, "{name} {way:?} {hf}: relative {diff}");
                 }
             }
         }

@@ -48,23 +48,23 @@ fn three_steps_of_three_models() {
                 );
                 assert!((norm - want_norm).abs() < 1e-4 * want_norm, "{name} {compute:?} {norm} {want_norm}");
             }
-            let (mut far, mut count, mut worst) = (0, 0, 0f32);
+            let (mut far, mut count, mut worst, mut squares) = (0, 0, 0f32, 0f64);
             for (i, spec) in decoder.layout().specs.iter().enumerate() {
                 for (hf, tensor) in spec.to_hf(&decoder.param_values(i)) {
                     for (a, b) in tensor.data.iter().zip(floats(&format!("adamw3.{hf}"))) {
                         let diff = (a - b).abs();
-                        far += usize::from(diff > 1e-4);
+                        far += i32::from(diff > 1e-4);
                         count += 1;
                         worst = worst.max(diff);
+                        squares += f64::from(diff * diff);
                     }
                 }
             }
             // Weights move by up to 3e-2. Where a gradient is nearly zero, f32 noise decides the direction of Adam's step.
-            assert!(
-                far * 100 < count,
-                "{name} {compute:?}: {far} of {count} weights are off by more than 1e-4"
-            );
-            assert!(worst < 3e-2, "{name} {compute:?} {worst}");
+            let rms = (squares / f64::from(count)).sqrt();
+            println!("{name} {compute:?}: {far} of {count} off by more than 1e-4, rms {rms:.1e}, worst {worst:.1e}");
+            assert!(f64::from(far) < 0.005 * f64::from(count), "{name} {compute:?}: {far} of {count}");
+            assert!(rms < 1e-4 && worst < 2e-2, "{name} {compute:?}: rms {rms}, worst {worst}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! One decoder block on packed rows, forward and backward.
 use super::attention::{self, Context, Heads};
+use super::buffer::Buffer;
 use super::gemm::{Linear, Mat, Write, product};
 use super::norm::{rms_norm, rms_norm_backward};
 use super::rope::RopeTable;
@@ -49,11 +50,11 @@ impl<'a> Layer<'a> {
 
 /// What the backward needs of a block's forward.
 pub struct Saved {
-    input: Vec<f32>,
-    qkv: Vec<f32>,
-    attended: Vec<f32>,
-    middle: Vec<f32>,
-    gate_up: Vec<f32>,
+    input: Buffer,
+    qkv: Buffer,
+    attended: Buffer,
+    middle: Buffer,
+    gate_up: Buffer,
 }
 
 /// Adds a bias row to every row.
@@ -72,13 +73,13 @@ fn sum_rows(rows: &[f32], sum: &mut [f32]) {
 }
 
 /// The first half: norm, q/k/v projection. Returns `[rows, qkv_width]`.
-pub fn project(layer: &Layer, heads: &Heads, x: &[f32], linear: Linear) -> Vec<f32> {
+pub fn project(layer: &Layer, heads: &Heads, x: &[f32], linear: Linear) -> Buffer {
     let d = layer.input_norm.len();
     let n = x.len() / d;
-    let mut h = vec![0f32; n * d];
+    let mut h = Buffer::any(n * d);
     rms_norm(x, layer.input_norm, heads.eps, &mut h);
     let width = heads.qkv_width();
-    let mut qkv = vec![0f32; n * width];
+    let mut qkv = Buffer::any(n * width);
     linear.apply(n, width, d, &h, layer.qkv, &mut qkv, Write::Set);
     add_bias(&mut qkv, layer.qkv_bias);
     qkv
@@ -93,19 +94,19 @@ pub fn finish(
     attended: &[f32],
     linear: Linear,
     keep: bool,
-) -> Option<(Vec<f32>, Vec<f32>)> {
+) -> Option<(Buffer, Buffer)> {
     let d = layer.input_norm.len();
     let n = x.len() / d;
     let ow = heads.out_width();
     linear.apply(n, d, ow, attended, layer.o, x, Write::Add);
     add_bias(x, layer.o_bias);
-    let middle = keep.then(|| x.to_vec());
-    let mut h = vec![0f32; n * d];
+    let middle = keep.then(|| Buffer::copy_of(x));
+    let mut h = Buffer::any(n * d);
     rms_norm(x, layer.post_norm, heads.eps, &mut h);
     let width = layer.down.len() / d;
-    let mut gate_up = vec![0f32; n * 2 * width];
+    let mut gate_up = Buffer::any(n * 2 * width);
     linear.apply(n, 2 * width, d, &h, layer.gate_up, &mut gate_up, Write::Set);
-    let mut act = vec![0f32; n * width];
+    let mut act = Buffer::any(n * width);
     swiglu(&gate_up, width, &mut act);
     linear.apply(n, d, width, &act, layer.down, x, Write::Add);
     middle.map(|m| (m, gate_up))
@@ -120,9 +121,9 @@ pub fn forward(
     x: &mut [f32],
     keep: bool,
 ) -> Option<Saved> {
-    let input = keep.then(|| x.to_vec());
+    let input = keep.then(|| Buffer::copy_of(x));
     let qkv = project(layer, &heads, x, Linear::Fast);
-    let mut attended = vec![0f32; batch.rows() * heads.out_width()];
+    let mut attended = Buffer::any(batch.rows() * heads.out_width());
     attention::forward(&layer.context(heads, rope), batch, &qkv, &mut attended);
     let kept = finish(layer, &heads, x, &attended, Linear::Fast, keep);
     let (middle, gate_up) = kept?;
@@ -150,15 +151,15 @@ pub fn backward(
     let Saved { input, qkv, attended, middle, gate_up } = saved;
 
     // MLP
-    let mut act = vec![0f32; n * width];
+    let mut act = Buffer::any(n * width);
     swiglu(&gate_up, width, &mut act);
     product(d, width, n, Mat::rows(dx, d).t(), Mat::rows(&act, width), &mut grads[index.down], Write::Add);
     let d_act = &mut act;
     product(n, width, d, Mat::rows(dx, d), Mat::rows(layer.down, width), d_act, Write::Set);
-    let mut d_gate_up = vec![0f32; n * 2 * width];
+    let mut d_gate_up = Buffer::any(n * 2 * width);
     swiglu_backward(&gate_up, width, d_act, &mut d_gate_up);
     drop(gate_up);
-    let mut h = vec![0f32; n * d];
+    let mut h = Buffer::any(n * d);
     rms_norm(&middle, layer.post_norm, eps, &mut h);
     let w2 = 2 * width;
     product(w2, d, n, Mat::rows(&d_gate_up, w2).t(), Mat::rows(&h, d), &mut grads[index.gate_up], Write::Add);
@@ -175,7 +176,7 @@ pub fn backward(
     let mut d_attended = attended;
     product(n, ow, d, Mat::rows(dx, d), Mat::rows(layer.o, ow), &mut d_attended, Write::Set);
     let qw = heads.qkv_width();
-    let mut d_qkv = vec![0f32; n * qw];
+    let mut d_qkv = Buffer::any(n * qw);
     let (dq_norm, dk_norm) =
         attention::backward(&layer.context(heads, rope), batch, &qkv, &d_attended, &mut d_qkv);
     for (norm, grad) in [(index.q_norm, dq_norm), (index.k_norm, dk_norm)] {

@@ -1,5 +1,6 @@
 //! The language-model head with the selective log-softmax: chunks over rows and vocabulary, so that `[rows, vocab]`
 //! never exists.
+use super::buffer::Buffer;
 use super::gemm::{Mat, Write, product};
 use super::simd::{LANES, exp, multiversion, reduce};
 use rayon::prelude::*;
@@ -104,7 +105,7 @@ pub fn forward(h: &[f32], weight: &[f32], hidden: usize, targets: &[u32]) -> Tar
         let width = vocab_chunk(n, vocab);
         let start = Running { max: f32::NEG_INFINITY, sum: 0.0, weighted: 0.0, target: 0.0 };
         let mut states = vec![start; n];
-        let mut logits = vec![0f32; n * width];
+        let mut logits = Buffer::any(n * width);
         for first in (0..vocab).step_by(width) {
             let w = width.min(vocab - first);
             let logits = &mut logits[..n * w];
@@ -151,7 +152,7 @@ pub fn backward(
         let h = &h[at.start * hidden..at.end * hidden];
         let (log_sum, g) = (&stats.log_sum[at.clone()], &g[at]);
         let width = vocab_chunk(n, vocab);
-        let mut logits = vec![0f32; n * width];
+        let mut logits = Buffer::any(n * width);
         for first in (0..vocab).step_by(width) {
             let w = width.min(vocab - first);
             let logits = &mut logits[..n * w];

@@ -4,6 +4,7 @@
 //! the two, and other devices run it.
 pub mod attention;
 pub mod block;
+pub mod buffer;
 pub mod cache;
 pub mod gemm;
 pub mod head;

@@ -1,6 +1,7 @@
 //! Whole passes of the decoder on the host: log-probabilities, training, prefill and one decoding step.
 use super::attention::{self, Heads};
 use super::block::{self, Layer, Saved};
+use super::buffer::Buffer;
 use super::cache::{PromptKv, RowKv, attend_row};
 use super::gemm::{Linear, Write};
 use super::head::{self, TargetStats};
@@ -30,17 +31,13 @@ impl HostModel<'_> {
         self.layout.layers.iter().map(|l| Layer::new(&self.params, l)).enumerate()
     }
 
-    fn embed(&self, tokens: &[u32]) -> Vec<f32> {
-        let (d, table) = (self.hidden, self.params[self.layout.embed]);
-        let mut x = Vec::with_capacity(tokens.len() * d);
-        for t in tokens {
-            x.extend_from_slice(&table[*t as usize * d..(*t as usize + 1) * d]);
-        }
-        x
+    fn embed(&self, tokens: &[u32]) -> Buffer {
+        let rows: Vec<usize> = tokens.iter().map(|t| *t as usize).collect();
+        self.gather(self.params[self.layout.embed], &rows)
     }
 
     /// Residual stream after all blocks, `[rows, hidden]`.
-    fn residual(&self, batch: &PackedBatch) -> Vec<f32> {
+    fn residual(&self, batch: &PackedBatch) -> Buffer {
         let mut x = self.embed(&batch.tokens);
         for (_, layer) in self.layers() {
             block::forward(&layer, self.heads, self.rope, batch, &mut x, false);
@@ -48,13 +45,19 @@ impl HostModel<'_> {
         x
     }
 
-    fn gather(&self, x: &[f32], rows: &[usize]) -> Vec<f32> {
-        rows.iter().flat_map(|r| &x[r * self.hidden..(r + 1) * self.hidden]).copied().collect()
+    /// Rows of an array that is `hidden` wide.
+    fn gather(&self, x: &[f32], rows: &[usize]) -> Buffer {
+        let d = self.hidden;
+        let mut out = Buffer::any(rows.len() * d);
+        for (out, r) in out.chunks_mut(d).zip(rows) {
+            out.copy_from_slice(&x[r * d..(r + 1) * d]);
+        }
+        out
     }
 
     /// Final norm, divided by the temperature.
-    fn head_input(&self, rows: &[f32], temperature: f64) -> Vec<f32> {
-        let mut h = vec![0f32; rows.len()];
+    fn head_input(&self, rows: &[f32], temperature: f64) -> Buffer {
+        let mut h = Buffer::any(rows.len());
         rms_norm(rows, self.params[self.layout.norm], self.heads.eps, &mut h);
         if temperature != 1.0 {
             let s = (1.0 / temperature) as f32;
@@ -98,11 +101,11 @@ impl HostModel<'_> {
     ) {
         let d = self.hidden;
         let mut x = self.embed(&batch.tokens);
-        let mut inputs: Vec<Vec<f32>> = Vec::new();
+        let mut inputs: Vec<Buffer> = Vec::new();
         let mut saved: Vec<Saved> = Vec::new();
         for (_, layer) in self.layers() {
             if recompute {
-                inputs.push(x.clone());
+                inputs.push(Buffer::copy_of(&x));
             }
             saved.extend(block::forward(&layer, self.heads, self.rope, batch, &mut x, !recompute));
         }
@@ -112,14 +115,14 @@ impl HostModel<'_> {
         let stats = head::forward(&h, weight, d, &batch.targets);
         let g = loss(&stats);
         assert_eq!(g.len(), batch.targets.len(), "one gradient a target");
-        let mut dh = vec![0f32; h.len()];
+        let mut dh = Buffer::any(h.len());
         head::backward(&h, weight, d, &batch.targets, &stats, &g, &mut dh, &mut grads[self.layout.head]);
         let s = (1.0 / temperature) as f32;
         dh.iter_mut().for_each(|v| *v *= s);
-        let mut d_rows = vec![0f32; h.len()];
+        let mut d_rows = Buffer::zeros(h.len());
         let norm = self.layout.norm;
         rms_norm_backward(&rows, self.params[norm], self.heads.eps, &dh, &mut d_rows, &mut grads[norm]);
-        let mut dx = vec![0f32; x.len()];
+        let mut dx = Buffer::zeros(x.len());
         for (row, grad) in batch.target_rows.iter().zip(d_rows.chunks(d)) {
             dx[row * d..(row + 1) * d].iter_mut().zip(grad).for_each(|(a, b)| *a += b);
         }
@@ -154,7 +157,7 @@ impl HostModel<'_> {
             kv.par_iter_mut()
                 .zip(&batch.groups)
                 .for_each(|(kv, group)| kv.fill(l, &ctx, &qkv, group.prompt.clone()));
-            let mut attended = vec![0f32; batch.rows() * self.heads.out_width()];
+            let mut attended = Buffer::any(batch.rows() * self.heads.out_width());
             attention::forward(&ctx, &batch, &qkv, &mut attended);
             block::finish(&layer, &self.heads, &mut x, &attended, Linear::Invariant, false);
         }
@@ -168,7 +171,7 @@ impl HostModel<'_> {
         assert_eq!(tokens.len(), rows.len(), "one token a row");
         let (width, ow) = (self.heads.qkv_width(), self.heads.out_width());
         let mut x = self.embed(tokens);
-        let mut attended = vec![0f32; rows.len() * ow];
+        let mut attended = Buffer::any(rows.len() * ow);
         for (l, layer) in self.layers() {
             let qkv = block::project(&layer, &self.heads, &x, Linear::Invariant);
             let ctx = layer.context(self.heads, self.rope);

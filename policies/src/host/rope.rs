@@ -11,14 +11,14 @@ pub struct RopeTable {
 
 impl RopeTable {
     /// Table of `positions` rows for the given inverse frequencies (radians a token; `head_dim / 2` of them).
-    pub fn new(inverse_frequencies: &[f64], positions: usize) -> Self {
+    pub fn new(inverse_frequencies: &[f32], positions: usize) -> Self {
         let half = inverse_frequencies.len();
         let mut cos = Vec::with_capacity(positions * half);
         let mut sin = Vec::with_capacity(positions * half);
         for p in 0..positions {
             for f in inverse_frequencies {
                 // The angle is rounded to f32 first, as the reference implementations do.
-                let angle = f64::from(p as f32 * *f as f32);
+                let angle = f64::from(p as f32 * *f);
                 cos.push(angle.cos() as f32);
                 sin.push(angle.sin() as f32);
             }

@@ -120,7 +120,8 @@ pub fn exp(x: f32) -> f32 {
     // Adding and subtracting 1.5·2^23 rounds to the nearest integer.
     const MAGIC: f32 = 12_582_912.0;
     let clamped = x.clamp(-87.3, 88.3);
-    let n = (clamped * LOG2E + MAGIC) - MAGIC;
+    let shifted = clamped * LOG2E + MAGIC;
+    let n = shifted - MAGIC;
     let r = (clamped - n * LN2_HI) - n * LN2_LO;
     // Taylor coefficients 1/k!; on |r| <= ln2/2 the remainder is below half an ulp.
     let p = 1.0 / 5040.0;
@@ -130,8 +131,9 @@ pub fn exp(x: f32) -> f32 {
     let p = p * r + 1.0 / 6.0;
     let p = p * r + 0.5;
     let p = p * (r * r) + r + 1.0;
-    // `n` is integral and within ±127; the conversion cannot saturate.
-    let scale = f32::from_bits(((n as i32 + 127) << 23) as u32);
+    // `n` is integral and within ±127, and the low bits of `shifted` hold it; a conversion to an integer would
+    // saturate, which keeps the compiler from using vectors.
+    let scale = f32::from_bits(shifted.to_bits().wrapping_add(127) << 23);
     if x < -87.3 { 0.0 } else { p * scale }
 }
 

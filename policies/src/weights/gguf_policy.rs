@@ -278,9 +278,8 @@ fn llama3_scaling(divisors: &[f32], rope_theta: f64, head_dim: usize) -> Option<
     };
     let scaled = scaling.inv_freq(rope_theta, head_dim);
     let plain = RopeScaling::None.inv_freq(rope_theta, head_dim);
-    let close = |((scaled, plain), divisor): ((&f64, &f64), &f32)| {
-        (plain / scaled / f64::from(*divisor) - 1.0).abs() < 1e-4
-    };
+    let close =
+        |((scaled, plain), divisor): ((&f32, &f32), &f32)| (plain / scaled / divisor - 1.0).abs() < 1e-4;
     scaled.iter().zip(&plain).zip(divisors).all(close).then_some(scaling)
 }
 
@@ -328,7 +327,7 @@ mod tests {
         for (factor, head_dim) in [(8.0, 128), (32.0, 64)] {
             let plain = RopeScaling::None.inv_freq(5e5, head_dim);
             let scaled = scaling(factor).inv_freq(5e5, head_dim);
-            let mut divisors: Vec<_> = plain.iter().zip(&scaled).map(|(p, s)| (p / s) as f32).collect();
+            let mut divisors: Vec<_> = plain.iter().zip(&scaled).map(|(p, s)| p / s).collect();
             assert_eq!(llama3_scaling(&divisors, 5e5, head_dim), Some(scaling(factor)));
             divisors[head_dim / 4] += 0.5;
             assert_eq!(llama3_scaling(&divisors, 5e5, head_dim), None);

@@ -31,7 +31,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     log_to_stderr();
-    match set_threads(cli.threads).and_then(|()| run(&cli.command)) {
+    // On a thread of the pool: from outside it, each of the many small parallel loops would wait for a wake-up.
+    match set_threads(cli.threads).and_then(|()| rayon::scope(|_| run(&cli.command))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => output::fail(&error),
     }

@@ -1,0 +1,139 @@
+//! Large work arrays that are kept and used again: a pass needs the same sizes as the one before it, and fresh memory
+//! from the system costs a page fault every 4 KiB.
+use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Shorter arrays are left to the allocator.
+const SMALLEST: usize = 1 << 14;
+
+/// An array of `f32` for results that are written in full before they are read. Dropped, it waits for the next one.
+#[derive(Debug)]
+pub struct Buffer(Vec<f32>);
+
+impl Buffer {
+    /// `len` elements with arbitrary values.
+    pub fn any(len: usize) -> Self {
+        if len < SMALLEST {
+            return Self(vec![0.0; len]);
+        }
+        let kept = pool().take(len);
+        let mut values = kept.unwrap_or_else(|| Vec::with_capacity(len));
+        values.resize(len, 0.0);
+        Self(values)
+    }
+
+    /// `len` zeros.
+    pub fn zeros(len: usize) -> Self {
+        let mut buffer = Self::any(len);
+        buffer.fill(0.0);
+        buffer
+    }
+
+    /// The same values.
+    pub fn copy_of(values: &[f32]) -> Self {
+        let mut buffer = Self::any(values.len());
+        buffer.copy_from_slice(values);
+        buffer
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        &self.0
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.0
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if self.0.len() >= SMALLEST {
+            pool().give(std::mem::take(&mut self.0));
+        }
+    }
+}
+
+/// Arrays that wait, by capacity. Used and waiting arrays together never exceed the most that was ever in use at once, so
+/// the peak of memory is that of plain allocation.
+struct Pool {
+    waiting: BTreeMap<usize, Vec<Vec<f32>>>,
+    /// Elements waiting, in use, and the most that were in use.
+    held: usize,
+    used: usize,
+    most: usize,
+}
+
+static POOL: Mutex<Pool> = Mutex::new(Pool { waiting: BTreeMap::new(), held: 0, used: 0, most: 0 });
+
+fn pool() -> MutexGuard<'static, Pool> {
+    POOL.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Pool {
+    fn take(&mut self, len: usize) -> Option<Vec<f32>> {
+        // Much larger ones stay for those that need them.
+        let found = self.waiting.range(len..=len + len / 2).next().map(|(capacity, _)| *capacity);
+        let values = found.map(|capacity| self.remove(capacity));
+        self.used += values.as_ref().map_or(len, Vec::capacity);
+        self.most = self.most.max(self.used);
+        while self.held > 0 && self.used + self.held > self.most {
+            let Some(largest) = self.waiting.last_key_value().map(|(capacity, _)| *capacity) else { break };
+            drop(self.remove(largest));
+        }
+        values
+    }
+
+    fn give(&mut self, values: Vec<f32>) {
+        let capacity = values.capacity();
+        self.used = self.used.saturating_sub(capacity);
+        self.held += capacity;
+        self.waiting.entry(capacity).or_default().push(values);
+    }
+
+    fn remove(&mut self, capacity: usize) -> Vec<f32> {
+        let Some(same) = self.waiting.get_mut(&capacity) else { return Vec::new() };
+        let values = same.pop().unwrap_or_default();
+        if same.is_empty() {
+            self.waiting.remove(&capacity);
+        }
+        self.held -= values.capacity();
+        values
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn used_and_waiting_never_exceed_the_most_used() {
+        let mut pool = Pool { waiting: BTreeMap::new(), held: 0, used: 0, most: 0 };
+        let mut live = Vec::new();
+        for i in 0..200usize {
+            let len = 1000 + (i * 7919) % 5000;
+            let values = pool.take(len).unwrap_or_else(|| Vec::with_capacity(len));
+            assert!(values.capacity() >= len);
+            live.push(values);
+            while live.len() > i % 9 {
+                pool.give(live.swap_remove(i % live.len()));
+            }
+            assert_eq!(pool.used, live.iter().map(Vec::capacity).sum::<usize>());
+            assert!(pool.used + pool.held <= pool.most, "{} {} {}", pool.used, pool.held, pool.most);
+        }
+        assert!(pool.held > 0, "something is kept");
+    }
+
+    #[test]
+    fn lengths_are_as_asked() {
+        for len in [0, 3, SMALLEST, SMALLEST + 5, 3 * SMALLEST, SMALLEST] {
+            assert_eq!(Buffer::any(len).len(), len);
+            assert!(Buffer::zeros(len).iter().all(|v| *v == 0.0));
+        }
+    }
+}
