@@ -1,13 +1,15 @@
 //! Accuracy on held-out tasks: greedy and sampled, with intervals and pass@k.
-use crate::config::EvalConfig;
+use crate::config::{EvalConfig, GrpoConfig};
 use crate::data::TaskSource;
 use crate::error::Error;
 use crate::metrics::{self, MetricsRow, filled};
 use crate::policy::{Policy, Sampler};
 use crate::stats::{Z95, pass_at_k, wilson};
+use crate::stop::StopStrings;
 use rlvr_rewards::{Outcome, Response, Reward, Task, Verdict, score_batch};
 use rlvr_rollout::{BatchSettings, BatchedEngine, RolloutEngine, SampleKey, SamplingParams};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
 /// One data set's result.
@@ -27,6 +29,9 @@ pub struct EvalResult {
     pub pass_at: Vec<(usize, f64)>,
     /// Mean reward of all completions that could be judged.
     pub reward_mean: f64,
+    /// Mean score of each part of the reward, by name.
+    #[serde(default)]
+    pub parts: BTreeMap<String, f64>,
     /// Share of completions without an answer.
     pub no_answer_frac: f64,
     /// Share of completions cut off.
@@ -61,6 +66,8 @@ pub struct EvalSettings {
     pub pass_k: Vec<usize>,
     /// How samples are drawn; `max_tokens` holds for greedy completions too.
     pub sampling: SamplingParams,
+    /// Strings that end a completion and stay part of it.
+    pub stop: Vec<String>,
     /// Rows of a batch.
     pub batch: usize,
     /// Seed of the samples.
@@ -68,14 +75,17 @@ pub struct EvalSettings {
 }
 
 impl EvalSettings {
-    /// The settings of `[eval]`, with the sampling of the training stage where it names none.
-    pub fn new(config: &EvalConfig, sampling: Option<&SamplingParams>, seed: u64) -> Self {
-        let sampling = config.sampling.clone().or_else(|| sampling.cloned()).unwrap_or_default();
+    /// The settings of `[eval]`, with the sampling and the stop strings of a training stage where it names none.
+    pub fn new(config: &EvalConfig, stage: Option<&GrpoConfig>, seed: u64) -> Self {
+        let sampling =
+            config.sampling.clone().or_else(|| stage.map(|s| s.sampling.clone())).unwrap_or_default();
+        let stop = config.stop.clone().or_else(|| stage.map(|s| s.stop.clone())).unwrap_or_default();
         Self {
             greedy: config.greedy,
             samples: config.samples,
             pass_k: config.pass_k.clone(),
             sampling,
+            stop,
             batch: config.batch,
             // Another stream than training: the same key would give the same noise.
             seed: seed ^ 0x6576_616c,
@@ -128,6 +138,10 @@ fn complete(
     if let Some(flag) = stop {
         engine = engine.cancel(flag);
     }
+    let stop_strings = StopStrings::new(policy.tokenizer(), &settings.stop);
+    if !settings.stop.is_empty() {
+        engine = engine.stop(&stop_strings);
+    }
     let groups = engine.generate(&prompts, samples, sampling, SampleKey::new(settings.seed, 0))?;
     let mut texts = Vec::new();
     for (task, group) in groups.iter().enumerate() {
@@ -179,6 +193,10 @@ pub fn summarize(
             (m, ((m - Z95 * se).max(0.0), (m + Z95 * se).min(1.0)))
         }
     };
+    let mut parts: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for part in judged.iter().flat_map(|j| &j.outcome.parts) {
+        parts.entry(&part.name).or_default().extend(part.score);
+    }
     let share = |f: &dyn Fn(&Judged) -> bool| {
         judged.iter().filter(|j| f(j)).count() as f64 / judged.len().max(1) as f64
     };
@@ -190,6 +208,7 @@ pub fn summarize(
         ci95,
         pass_at,
         reward_mean: mean(judged.iter().filter_map(|j| j.outcome.score).collect()),
+        parts: parts.into_iter().map(|(name, scores)| (name.to_owned(), mean(scores))).collect(),
         no_answer_frac: share(&|j| j.outcome.verdict == Verdict::NoAnswer),
         truncated_frac: share(&|j| j.truncated),
         tokens_mean: mean(judged.iter().map(|j| j.tokens as f64).collect()),
@@ -209,6 +228,9 @@ impl EvalResult {
         set(metrics::EVAL_NO_ANSWER_FRAC, self.no_answer_frac);
         set(metrics::EVAL_TRUNCATED_FRAC, self.truncated_frac);
         set(metrics::EVAL_TOKENS_MEAN, self.tokens_mean);
+        for (name, value) in &self.parts {
+            row.set(filled(&filled(metrics::EVAL_PART_MEAN, &self.set), name), *value);
+        }
         for (k, value) in &self.pass_at {
             row.set(filled(&filled(metrics::EVAL_PASS_AT, &self.set), k), *value);
         }

@@ -23,6 +23,7 @@ pub mod run_dir;
 pub mod schedule;
 pub mod sft;
 pub mod stats;
+pub mod stop;
 pub mod tensor_file;
 pub mod trainer;
 

@@ -53,6 +53,7 @@ metrics! {
     EVAL_GREEDY = "eval/<set>/greedy", "Accuracy of greedy completions.";
     EVAL_PASS_AT = "eval/<set>/pass@<k>", "Unbiased estimate of the share of tasks solved by at least one of k samples.";
     EVAL_REWARD_MEAN = "eval/<set>/reward_mean", "Mean reward of the evaluated completions.";
+    EVAL_PART_MEAN = "eval/<set>/<part>/mean", "Mean score of one part of the reward over the evaluated completions.";
     EVAL_CI_LOW = "eval/<set>/ci95_low", "Lower end of the 95 % interval of the accuracy.";
     EVAL_CI_HIGH = "eval/<set>/ci95_high", "Upper end of the 95 % interval of the accuracy.";
     EVAL_NO_ANSWER_FRAC = "eval/<set>/no_answer_frac", "Share of evaluated completions without an answer.";

@@ -1,6 +1,5 @@
 //! From what a step did to its row of metrics and its rows of rollouts.
 use crate::error::IoError;
-use crate::grpo::has_signal;
 use crate::log::{RolloutRow, RunLog};
 use crate::metrics::{self as m, MetricsRow, filled};
 use crate::sft::SftOutcome;
@@ -102,16 +101,15 @@ fn rewards(row: &mut MetricsRow, groups: &[Group]) {
     row.set(m::REWARD_NO_ANSWER_FRAC, none.count() as f64 / all);
 
     let count = groups.len().max(1) as f64;
-    let of = |g: &Group| g.judgements.iter().map(|j| j.reward).collect::<Vec<_>>();
+    let judged = |g: &Group| g.judgements.iter().filter_map(|j| j.reward).collect::<Vec<_>>();
     let share = |f: &dyn Fn(&Group) -> bool| groups.iter().filter(|g| f(g)).count() as f64 / count;
-    row.set(m::GROUP_NO_SIGNAL_FRAC, share(&|g| !has_signal(&of(g))));
+    row.set(m::GROUP_NO_SIGNAL_FRAC, share(&|g| !g.has_signal()));
     row.set(
         m::GROUP_SOLVED_FRAC,
         share(&|g| g.judgements.iter().all(|j| j.outcome.verdict == Verdict::Correct)),
     );
-    row.set(m::GROUP_FAILED_FRAC, share(&|g| of(g).iter().all(|r| r.is_none_or(|r| r <= 0.0))));
-    let spreads: Vec<f64> =
-        groups.iter().map(|g| std(&of(g).into_iter().flatten().collect::<Vec<_>>())).collect();
+    row.set(m::GROUP_FAILED_FRAC, share(&|g| judged(g).iter().all(|r| *r <= 0.0)));
+    let spreads: Vec<f64> = groups.iter().map(|g| std(&judged(g))).collect();
     row.set(m::GROUP_REWARD_STD, mean(&spreads));
 }
 

@@ -61,6 +61,16 @@ pub fn device(config: DeviceConfig) -> Result<Device, Error> {
     }
 }
 
+/// The device that a setting means here: `cpu` or `cuda:N`.
+fn device_name(config: DeviceConfig) -> String {
+    match config {
+        DeviceConfig::Auto if cfg!(feature = "cuda") => DeviceConfig::Cuda(0),
+        DeviceConfig::Auto => DeviceConfig::Cpu,
+        named => named,
+    }
+    .to_string()
+}
+
 /// Carries out a run.
 ///
 /// # Errors
@@ -106,7 +116,7 @@ pub fn train(
             meta.resume(step);
             meta
         }
-        _ => RunMeta::start(config, options.command.clone(), format!("{device:?}")),
+        _ => RunMeta::start(config, options.command.clone(), device_name(config.device)),
     };
     dir.write_meta(&meta)?;
     let mut run = Run {
@@ -285,7 +295,7 @@ impl Run<'_> {
         self.observer.event(Event::Start {
             dir: self.dir.path(),
             params: policy.decoder.num_params(),
-            device: &config.device.to_string(),
+            device: &device_name(config.device),
             resumed_after: checkpoint.as_ref().map(|c| c.state.step),
         });
         if checkpoint.is_none() && config.eval.is_some() {
@@ -398,17 +408,17 @@ impl Run<'_> {
         let name = self.config.stage[state.stage].name();
         while state.step_in_stage < steps {
             let clock = Instant::now();
-            let count = if source.is_some() { config.prompts_per_step as u64 } else { 0 };
+            let drawn = 0..config.prompts_drawn() as u64;
             let tasks: Vec<&Task> = source
                 .iter()
-                .flat_map(|s| (0..count).map(|i| s.task(s.index_at(state.data_position + i))))
+                .flat_map(|s| drawn.clone().map(|i| s.task(s.index_at(state.data_position + i))))
                 .collect();
             let from = match recorded {
                 Some(steps) => Source::Recorded(&steps[state.step_in_stage as usize]),
                 None => Source::Tasks(&tasks),
             };
             let outcome = trainer.step(state.step + 1, &from, None)?;
-            advance(state, count, outcome.updates);
+            advance(state, outcome.prompts as u64, outcome.updates);
             state.policy_version = trainer.version;
             let mut row = MetricsRow::new(state.step, name);
             record::grpo(&mut row, &outcome, clock.elapsed().as_secs_f64());
@@ -436,7 +446,7 @@ impl Run<'_> {
                 steps,
                 &trainer.policy,
                 &trainer.optim,
-                trainer.reference.as_ref(),
+                trainer.reference.as_ref().filter(|_| config.reference == ReferenceFrom::StageStart),
                 row,
                 state,
                 evals,
@@ -568,11 +578,11 @@ impl Run<'_> {
         state: &mut TrainState,
     ) -> Result<(), Error> {
         let (Some(config), Some(reward)) = (&self.config.eval, &self.inputs.reward) else { return Ok(()) };
-        let sampling = self.config.stage.iter().rev().find_map(|s| match s {
-            StageConfig::Grpo(grpo) => Some(&grpo.sampling),
+        let stage = self.config.stage.iter().rev().find_map(|s| match s {
+            StageConfig::Grpo(grpo) => Some(&**grpo),
             StageConfig::Sft(_) => None,
         });
-        let settings = EvalSettings::new(config, sampling, self.config.seed);
+        let settings = EvalSettings::new(config, stage, self.config.seed);
         let clock = Instant::now();
         let mut results = Vec::new();
         for name in &config.data {

@@ -14,6 +14,7 @@ use crate::grpo::{
 use crate::optim::{AdamW, AdamWConfig};
 use crate::policy::{Policy, Sampler};
 use crate::rollouts_file::RecordedStep;
+use crate::stop::StopStrings;
 use rlvr_policies::Decoder;
 use rlvr_policies::gradients::Gradients;
 use rlvr_rewards::{Outcome, Response, Reward, Task, score_batch};
@@ -53,6 +54,13 @@ pub struct Group {
     pub advantages: Vec<f64>,
 }
 
+impl Group {
+    /// Whether its rewards differ, so that it teaches something.
+    pub fn has_signal(&self) -> bool {
+        has_signal(&self.judgements.iter().map(|j| j.reward).collect::<Vec<_>>())
+    }
+}
+
 /// Seconds of each phase of a step.
 #[derive(Debug, Clone, Copy, Default)]
 #[allow(missing_docs)]
@@ -82,6 +90,8 @@ pub struct StepOutcome {
     pub updates: u64,
     /// Tokens trained on, over all passes.
     pub trained_tokens: usize,
+    /// Prompts drawn from the tasks: more than `prompts_per_step` where groups without signal were replaced.
+    pub prompts: usize,
     /// What generation did.
     pub generation: GenerateStats,
     /// Time.
@@ -105,7 +115,8 @@ pub struct FirstPass {
 
 /// Where the rollouts of a step come from.
 pub enum Source<'a> {
-    /// Sampled from the policy for these tasks.
+    /// Sampled from the policy for the first `prompts_per_step` of these tasks; the others may replace groups without
+    /// signal ([`GroupsWithoutSignal::Resample`]).
     Tasks(&'a [&'a Task]),
     /// Made elsewhere.
     Recorded(&'a RecordedStep),
@@ -161,9 +172,7 @@ impl<'a> Trainer<'a> {
 
         // 1. Sample G completions a prompt, 2. verify them.
         out.groups = match source {
-            Source::Tasks(tasks) => {
-                self.roll_out(SampleKey::new(self.seed, step), tasks, self.config.group_size, &mut out, stop)?
-            }
+            Source::Tasks(tasks) => self.sample(step, tasks, &mut out, stop)?,
             Source::Recorded(recorded) => self.replay(recorded)?,
         };
         let (prompts, mut samples) = self.samples(&out.groups);
@@ -199,6 +208,39 @@ impl<'a> Trainer<'a> {
         Ok(groups.into_iter().map(|g| g.judgements).collect())
     }
 
+    /// The groups of a step: those of its prompts, and of further ones until enough groups have a signal.
+    fn sample(
+        &mut self,
+        step: u64,
+        tasks: &[&Task],
+        out: &mut StepOutcome,
+        stop: Option<&AtomicBool>,
+    ) -> Result<Vec<Group>, Error> {
+        let want = self.config.prompts_per_step.min(tasks.len());
+        let rounds = match self.loss.groups_without_signal {
+            GroupsWithoutSignal::Resample => self.config.resample_rounds,
+            GroupsWithoutSignal::Keep | GroupsWithoutSignal::Drop => 0,
+        };
+        let mut groups: Vec<Group> = Vec::new();
+        for _ in 0..=rounds {
+            let missing = want - groups.iter().filter(|g| g.has_signal()).count();
+            let next = tasks.len().min(out.prompts + missing);
+            if next == out.prompts {
+                break;
+            }
+            let key = SampleKey { first_prompt: out.prompts as u64, ..SampleKey::new(self.seed, step) };
+            groups.extend(self.roll_out(
+                key,
+                &tasks[out.prompts..next],
+                self.config.group_size,
+                out,
+                stop,
+            )?);
+            out.prompts = next;
+        }
+        Ok(groups)
+    }
+
     fn roll_out(
         &mut self,
         key: SampleKey,
@@ -211,10 +253,9 @@ impl<'a> Trainer<'a> {
         let prompts =
             tasks.iter().map(|t| self.policy.prompt(&t.prompt)).collect::<Result<Vec<Prompt>, _>>()?;
         let c = self.config;
-        let (limit, stops) = (c.max_prompt_tokens, &c.stop);
+        let limit = c.max_prompt_tokens;
         let policy = &self.policy;
-        let ends =
-            |ids: &[u32]| policy.text(ids).is_ok_and(|text| stops.iter().any(|s| text.contains(s.as_str())));
+        let stop_strings = StopStrings::new(policy.tokenizer(), &c.stop);
         let sampler = Sampler(&policy.decoder);
         let settings = BatchSettings {
             max_prompt_tokens: limit,
@@ -227,12 +268,12 @@ impl<'a> Trainer<'a> {
         if let Some(flag) = stop {
             engine = engine.cancel(flag);
         }
-        if !stops.is_empty() {
-            engine = engine.stop(&ends);
+        if !c.stop.is_empty() {
+            engine = engine.stop(&stop_strings);
         }
         let completions = engine.generate(&prompts, group_size, &c.sampling, key)?;
-        out.generation = engine.stats().clone();
-        out.phases.generate_s = clock.elapsed().as_secs_f64();
+        let stats = engine.stats().clone();
+        out.phases.generate_s += clock.elapsed().as_secs_f64();
 
         let clock = Instant::now();
         let fit = PromptLimit { max_prompt_tokens: limit, long_prompt: c.long_prompt };
@@ -254,11 +295,12 @@ impl<'a> Trainer<'a> {
         let kept: Vec<&Task> = tasks
             .iter()
             .enumerate()
-            .filter(|(i, _)| !out.generation.skipped_prompts.contains(i))
+            .filter(|(i, _)| !stats.skipped_prompts.contains(i))
             .map(|(_, t)| *t)
             .collect();
         self.verify(&kept, &mut groups)?;
-        out.phases.verify_s = clock.elapsed().as_secs_f64();
+        out.generation.merge(stats, out.prompts);
+        out.phases.verify_s += clock.elapsed().as_secs_f64();
         Ok(groups)
     }
 
@@ -424,13 +466,10 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// The samples that take part: with `groups_without_signal = "drop"`, only those of groups that teach something.
+    /// The samples that take part: unless `groups_without_signal = "keep"`, only those of groups that teach something.
     fn trained(&self, groups: &[Group], samples: Vec<Sample>) -> Vec<Sample> {
-        let silent = |g: &Group| !has_signal(&g.judgements.iter().map(|j| j.reward).collect::<Vec<_>>());
-        let dropped: Vec<bool> = groups
-            .iter()
-            .map(|g| self.loss.groups_without_signal == GroupsWithoutSignal::Drop && silent(g))
-            .collect();
+        let keep = self.loss.groups_without_signal == GroupsWithoutSignal::Keep;
+        let dropped: Vec<bool> = groups.iter().map(|g| !keep && !g.has_signal()).collect();
         samples.into_iter().filter(|s| !dropped[s.group] && !s.completion.is_empty()).collect()
     }
 

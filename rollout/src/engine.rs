@@ -112,6 +112,23 @@ impl GenerateStats {
         let seconds = self.decode_s + self.sampling_s;
         if seconds > 0.0 { self.completion_tokens as f64 / seconds } else { 0.0 }
     }
+
+    /// Adds what a further call did; its prompts are numbered from `first_prompt`.
+    pub fn merge(&mut self, other: Self, first_prompt: usize) {
+        self.prompt_tokens += other.prompt_tokens;
+        self.padding_tokens += other.padding_tokens;
+        self.completion_tokens += other.completion_tokens;
+        self.batches += other.batches;
+        self.decode_steps += other.decode_steps;
+        self.decode_rows += other.decode_rows;
+        self.compactions += other.compactions;
+        self.prefill_s += other.prefill_s;
+        self.decode_s += other.decode_s;
+        self.sampling_s += other.sampling_s;
+        self.skipped_prompts.extend(other.skipped_prompts.into_iter().map(|p| p + first_prompt));
+        let moved = |t: TruncatedPrompt| TruncatedPrompt { prompt: t.prompt + first_prompt, ..t };
+        self.truncated_prompts.extend(other.truncated_prompts.into_iter().map(moved));
+    }
 }
 
 /// A prompt of which only the end was used. Whoever scores its completions must score them after the same end: see

@@ -62,7 +62,9 @@ fn three_steps_of_three_models() {
             }
             // Weights move by up to 3e-2. Where a gradient is nearly zero, f32 noise decides the direction of Adam's step.
             let rms = (squares / f64::from(count)).sqrt();
-            println!("{name} {compute:?}: {far} of {count} off by more than 1e-4, rms {rms:.1e}, worst {worst:.1e}");
+            println!(
+                "{name} {compute:?}: {far} of {count} off by more than 1e-4, rms {rms:.1e}, worst {worst:.1e}"
+            );
             assert!(f64::from(far) < 0.005 * f64::from(count), "{name} {compute:?}: {far} of {count}");
             assert!(rms < 1e-4 && worst < 2e-2, "{name} {compute:?}: rms {rms}, worst {worst}");
         }

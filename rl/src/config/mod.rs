@@ -122,7 +122,7 @@ pub struct PolicyConfig {
     /// Hugging Face folder, `.gguf` file, run directory or hub id `owner/name`. A relative path is looked up from the
     /// config file's folder, then from the working directory.
     pub path: Option<String>,
-    /// Precision of the weights and of the arithmetic. Default `f32`; `bf16` on CUDA only.
+    /// Precision of the weights and of the arithmetic. Default `f32`; `bf16` is refused until it is built.
     pub dtype: Dtype,
     /// How messages become a prompt. Default `auto`.
     pub chat_template: ChatTemplate,
@@ -210,8 +210,10 @@ pub struct EvalConfig {
     #[serde(default = "pass_at_1")]
     pub pass_k: Vec<usize>,
     /// How the sampled completions are drawn; the greedy one takes its `max_tokens`. Default: the sampling of the
-    /// last `grpo` stage. Its `stop` strings apply too.
+    /// last `grpo` stage.
     pub sampling: Option<SamplingParams>,
+    /// Strings that end a completion and stay part of it. Default: those of the last `grpo` stage.
+    pub stop: Option<Vec<String>>,
     /// Sequences generated at a time. Default 32.
     #[serde(default = "eval_batch")]
     pub batch: usize,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::grpo::LossConfig;
+use crate::grpo::{GroupsWithoutSignal, LossConfig};
 use crate::schedule::{ScheduleConfig, ScheduleKind};
 use rlvr_rollout::{LongPrompt, SamplingParams};
 
@@ -105,6 +105,10 @@ pub struct GrpoConfig {
     /// The run stops when a larger share of a step's rewards broke, in [0, 1]. Default 0.1.
     #[serde(default = "tenth")]
     pub max_error_frac: f64,
+    /// How often a step samples further prompts in place of groups without signal, with
+    /// `loss.groups_without_signal = "resample"`; what is missing then stays missing. Default 3.
+    #[serde(default = "three")]
+    pub resample_rounds: usize,
     /// How completions are sampled; the trained distribution is the same one.
     #[serde(default)]
     pub sampling: SamplingParams,
@@ -130,6 +134,14 @@ impl GrpoConfig {
         loss
     }
 
+    /// Most prompts that a step draws: those of the rollout, and the replacements of groups without signal.
+    pub fn prompts_drawn(&self) -> usize {
+        match self.loss.groups_without_signal {
+            GroupsWithoutSignal::Resample => self.prompts_per_step * (1 + self.resample_rounds),
+            GroupsWithoutSignal::Keep | GroupsWithoutSignal::Drop => self.prompts_per_step,
+        }
+    }
+
     /// Completions a rollout.
     pub fn completions_per_step(&self) -> usize {
         self.prompts_per_step * self.group_size
@@ -143,6 +155,10 @@ impl GrpoConfig {
 
 fn one() -> usize {
     1
+}
+
+fn three() -> usize {
+    3
 }
 
 fn eight() -> usize {

@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::locate::nearest;
-use super::{
-    DataConfig, DeviceConfig, Dtype, EvalConfig, GrpoConfig, OptimConfig, RunConfig, SftConfig, StageConfig,
-};
+use super::{DataConfig, Dtype, EvalConfig, GrpoConfig, OptimConfig, RunConfig, SftConfig, StageConfig};
 use crate::data::Split;
+use crate::grpo::GroupsWithoutSignal;
 use rlvr_rollout::{RolloutError, SamplingParams};
 
 /// Something wrong with a config.
@@ -96,9 +95,9 @@ impl RunConfig {
             "give either `path` or a [policy.tiny] table, not both and not neither",
         );
         checks.require(
-            !(policy.dtype == Dtype::Bf16 && self.device == DeviceConfig::Cpu),
+            policy.dtype == Dtype::F32,
             "policy.dtype",
-            "bf16 needs a CUDA device; the CPU trains in f32",
+            "bf16 is not built yet; weights and arithmetic are f32 on every device",
         );
         let Some(tiny) = &policy.tiny else { return };
         let at = |field: &str| format!("policy.tiny.{field}");
@@ -218,8 +217,13 @@ impl RunConfig {
                     format!("is {} but a rollout has only {completions} completions", stage.minibatches),
                 );
             }
-            (None, Some(_)) => {}
+            (None, Some(_)) => checks.require(
+                stage.loss.groups_without_signal != GroupsWithoutSignal::Resample,
+                field("loss.groups_without_signal"),
+                "\"resample\" needs prompts to sample from; recorded rollouts can be kept or dropped",
+            ),
         }
+        check_stop(field("stop"), &stage.stop, checks);
         checks.require(stage.steps != Some(0), field("steps"), "must be at least 1");
         checks.require(stage.prompts_per_step >= 1, field("prompts_per_step"), "must be at least 1");
         checks.require(
@@ -295,10 +299,16 @@ impl RunConfig {
             "eval.pass_k",
             format!("each must lie in 1 to samples = {}", eval.samples),
         );
+        check_stop("eval.stop".to_owned(), eval.stop.as_deref().unwrap_or_default(), checks);
         if let Some(sampling) = &eval.sampling {
             check_ranges("eval.sampling", sampling, checks);
         }
     }
+}
+
+fn check_stop(at: String, stop: &[String], checks: &mut Checks) {
+    let empty = stop.iter().any(String::is_empty);
+    checks.require(!empty, at, "contains an empty text, which would end every completion at once");
 }
 
 fn check_ranges(at: &str, sampling: &SamplingParams, checks: &mut Checks) {

@@ -83,6 +83,9 @@ pub enum GroupsWithoutSignal {
     Keep,
     /// Leaves the batch before the totals are counted: the denominators shrink and it has no KL gradient.
     Drop,
+    /// As `drop`, and further prompts take the places (dynamic sampling, arXiv:2503.14476 section 3.2), at most
+    /// `resample_rounds` times a step.
+    Resample,
 }
 
 /// Correction for a sampler whose distribution is not exactly π_old: `w = exp(old − sampler)` multiplies

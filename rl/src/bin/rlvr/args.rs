@@ -251,6 +251,9 @@ pub struct EvalRunArgs {
     /// Longest completion in tokens
     #[arg(long, value_name = "N", default_value_t = 512)]
     pub max_tokens: usize,
+    /// A text that ends a completion and stays part of it. May be repeated
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub stop: Vec<String>,
     /// Seed of the samples
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,

@@ -29,6 +29,7 @@ pub fn run(args: &EvalRunArgs) -> Result<()> {
     }
     let sampling = SamplingParams { temperature, max_tokens: args.max_tokens, ..SamplingParams::default() };
     let sampling = policy::sampling(sampling)?;
+    policy::check_stop(&args.stop)?;
     let benchmarks = tasks::open(&args.tasks)?;
     let policy = policy::open(&args.policy, args.raw)?;
     for benchmark in &benchmarks {
@@ -41,7 +42,7 @@ pub fn run(args: &EvalRunArgs) -> Result<()> {
     make_dir(&args.tasks.out)?;
     let mut results = Results::new(json!({
         "policy": args.policy.policy, "samples": args.samples, "temperature": temperature,
-        "max_tokens": args.max_tokens, "seed": args.seed, "raw": args.raw, "limit": args.tasks.limit,
+        "max_tokens": args.max_tokens, "stop": args.stop, "seed": args.seed, "raw": args.raw, "limit": args.tasks.limit,
     }));
     for benchmark in &benchmarks {
         let settings = EvalSettings {
@@ -49,6 +50,7 @@ pub fn run(args: &EvalRunArgs) -> Result<()> {
             samples: if sampling.is_greedy() { 0 } else { args.samples },
             pass_k: Vec::new(),
             sampling: sampling.clone(),
+            stop: args.stop.clone(),
             batch: BATCH,
             seed: args.seed,
         };
@@ -210,6 +212,7 @@ pub fn statistics(name: &str, items: usize, judged: &[Judged]) -> rlvr::eval::Ev
         samples: least,
         pass_k,
         sampling: SamplingParams::default(),
+        stop: Vec::new(),
         batch: BATCH,
         seed: 0,
     };

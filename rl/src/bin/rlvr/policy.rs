@@ -29,3 +29,11 @@ pub fn check_room(policy: &Policy, tokens: &[u32], max_tokens: usize, place: &st
         ))),
     }
 }
+
+/// Refuses empty stop texts.
+pub fn check_stop(stop: &[String]) -> Result<()> {
+    match stop.iter().any(String::is_empty) {
+        true => Err(input::bad("--stop: the text is empty, which would end every completion at once")),
+        false => Ok(()),
+    }
+}

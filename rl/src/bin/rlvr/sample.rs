@@ -4,12 +4,12 @@ use crate::args::SampleArgs;
 use crate::input::{self, Source, bad};
 use crate::{output, policy};
 use anyhow::Result;
-use rlvr::policies::Tokenizer;
 use rlvr::policy::{Policy, Sampler};
 use rlvr::rewards::Message;
 use rlvr::rollout::{
-    BatchSettings, BatchedEngine, Completion, Prompt, RolloutEngine, SampleKey, SamplingParams, StopCheck,
+    BatchSettings, BatchedEngine, Completion, Prompt, RolloutEngine, SampleKey, SamplingParams,
 };
+use rlvr::stop::StopStrings;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::io::Write;
@@ -43,9 +43,7 @@ pub fn run(args: &SampleArgs) -> Result<()> {
         max_tokens: args.max_tokens,
         stop_sequences: Vec::new(),
     })?;
-    if args.stop.iter().any(String::is_empty) {
-        return Err(bad("--stop: the text is empty, which would end every completion at once"));
-    }
+    policy::check_stop(&args.stop)?;
     let requests = match (&args.prompt, &args.tasks) {
         (Some(text), _) => {
             let message = Message { role: "user".into(), content: text.clone() };
@@ -161,27 +159,4 @@ fn prompts(policy: &Policy, requests: &[Request], params: &SamplingParams) -> Re
         prompts.push(prompt);
     }
     Ok(prompts)
-}
-
-/// Ends a completion when its text contains one of some strings.
-struct StopStrings<'a> {
-    tokenizer: &'a Tokenizer,
-    strings: &'a [String],
-    window: usize,
-}
-
-impl<'a> StopStrings<'a> {
-    fn new(tokenizer: &'a Tokenizer, strings: &'a [String]) -> Self {
-        // A token with text has at least one byte of it; some slack for tokens without any.
-        let window = strings.iter().map(String::len).max().unwrap_or(0) + 8;
-        Self { tokenizer, strings, window }
-    }
-}
-
-impl StopCheck for StopStrings<'_> {
-    fn should_stop(&self, token_ids: &[u32]) -> bool {
-        let tail = &token_ids[token_ids.len().saturating_sub(self.window)..];
-        let text = self.tokenizer.decode(tail, true).unwrap_or_default();
-        self.strings.iter().any(|s| text.contains(s.as_str()))
-    }
 }

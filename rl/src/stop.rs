@@ -1,0 +1,31 @@
+//! Stop strings: ends of completions that only their text shows.
+use rlvr_policies::Tokenizer;
+use rlvr_rollout::StopCheck;
+
+/// Ends a completion when its text contains one of some strings, which stay part of it.
+#[derive(Debug)]
+pub struct StopStrings<'a> {
+    tokenizer: &'a Tokenizer,
+    strings: &'a [String],
+    window: usize,
+}
+
+impl<'a> StopStrings<'a> {
+    /// A check for strings, each of which is not empty.
+    pub fn new(tokenizer: &'a Tokenizer, strings: &'a [String]) -> Self {
+        // A token with text has at least one byte of it; some slack for tokens without any.
+        let window = strings.iter().map(String::len).max().unwrap_or(0) + 8;
+        Self { tokenizer, strings, window }
+    }
+}
+
+impl StopCheck for StopStrings<'_> {
+    fn should_stop(&self, token_ids: &[u32]) -> bool {
+        if self.strings.is_empty() {
+            return false;
+        }
+        let tail = &token_ids[token_ids.len().saturating_sub(self.window)..];
+        let text = self.tokenizer.decode(tail, true).unwrap_or_default();
+        self.strings.iter().any(|s| text.contains(s.as_str()))
+    }
+}
