@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::grpo::kl::reward_penalty;
 use crate::grpo::{
     Advantage, AdvantageKind, GroupsWithoutSignal, LossConfig, LossStats, Sequence, StepTotals,
-    batch_advantages, has_signal, policy_loss,
+    batch_advantages, gdpo_advantages, has_signal, policy_loss,
 };
 use crate::optim::{AdamW, AdamWConfig};
 use crate::policy::{Policy, Sampler};
@@ -454,8 +454,16 @@ impl<'a> Trainer<'a> {
         let lengths: Vec<Vec<usize>> =
             groups.iter().map(|g| g.completions.iter().map(|c| c.token_ids.len()).collect()).collect();
         let lengths: Vec<&[usize]> = lengths.iter().map(Vec::as_slice).collect();
-        let by_tokens = self.loss.advantage == AdvantageKind::ReinforcePpBaseline;
-        let advantages = batch_advantages(&rewards, by_tokens.then_some(&lengths), self.loss.advantage);
+        let advantages = match self.loss.advantage {
+            AdvantageKind::Gdpo => {
+                let (components, weights) = reward_components(groups);
+                gdpo_advantages(&components, &weights)
+            }
+            kind => {
+                let by_tokens = kind == AdvantageKind::ReinforcePpBaseline;
+                batch_advantages(&rewards, by_tokens.then_some(&lengths), kind)
+            }
+        };
         let mut left = samples.iter_mut();
         for (group, advantages) in groups.iter_mut().zip(advantages) {
             // The group's advantages lead: a zip that ends on its second side has taken one too many from the first.
@@ -536,6 +544,29 @@ impl<'a> Trainer<'a> {
         self.version += 1;
         Ok(())
     }
+}
+
+/// The weighted parts of the rewards, `[part][group][completion]`, and their weights; the reward itself is the only
+/// component where it has no parts.
+fn reward_components(groups: &[Group]) -> (Vec<Vec<Vec<Option<f64>>>>, Vec<f64>) {
+    let judgements = || groups.iter().flat_map(|g| &g.judgements);
+    let mut names: Vec<(&str, f64)> = Vec::new();
+    for part in judgements().flat_map(|j| &j.outcome.parts) {
+        if part.weight != 0.0 && !names.iter().any(|(name, _)| *name == part.name) {
+            names.push((&part.name, part.weight));
+        }
+    }
+    let of = |score: &dyn Fn(&Judgement) -> Option<f64>| -> Vec<Vec<Option<f64>>> {
+        groups.iter().map(|g| g.judgements.iter().map(score).collect()).collect()
+    };
+    if names.is_empty() {
+        return (vec![of(&|j| j.reward)], vec![1.0]);
+    }
+    let part = |name: &str, j: &Judgement| {
+        // A completion whose reward is masked is in no component.
+        j.reward.and_then(|_| j.outcome.parts.iter().find(|p| p.name == name)?.score)
+    };
+    (names.iter().map(|(name, _)| of(&|j| part(name, j))).collect(), names.iter().map(|(_, w)| *w).collect())
 }
 
 fn micro_loss(

@@ -5,6 +5,6 @@ mod adamw;
 mod cli;
 mod golden_runs;
 mod learn;
-mod resample;
 mod resume;
 mod tidy;
+mod trainer;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::locate::nearest;
 use super::{DataConfig, Dtype, EvalConfig, GrpoConfig, OptimConfig, RunConfig, SftConfig, StageConfig};
 use crate::data::Split;
-use crate::grpo::GroupsWithoutSignal;
+use crate::grpo::{AdvantageKind, GroupsWithoutSignal};
 use rlvr_rollout::{RolloutError, SamplingParams};
 
 /// Something wrong with a config.
@@ -246,6 +246,11 @@ impl RunConfig {
             (0.0..=1.0).contains(&stage.max_error_frac),
             field("max_error_frac"),
             format!("is {} and must lie in [0, 1]", stage.max_error_frac),
+        );
+        checks.require(
+            stage.loss.advantage != AdvantageKind::Gdpo || !stage.resolved_loss().kl_in_reward(),
+            field("loss.kl_place"),
+            "\"reward\" has no place among the parts that \"gdpo\" normalises; use \"loss\"",
         );
         if let Err(error) = stage.resolved_loss().validate() {
             for problem in error.problems {

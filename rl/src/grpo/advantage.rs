@@ -10,7 +10,7 @@
 //! | `batch_std` | `(R − mean) / (std of the batch + ε)` | arXiv:2508.08221 |
 //! | `reinforce_pp_baseline` | `R − mean`, then whitened over the tokens of the batch | arXiv:2501.03262 |
 //! | `max_rl` | `(R − mean) / mean`, 0 where the mean is not above 0 | arXiv:2602.02710 |
-//! | [`gdpo_advantages`] | whitened sum of the components' normalised rewards | arXiv:2601.05242 |
+//! | `gdpo` | whitened sum of the components' normalised rewards, [`gdpo_advantages`] | arXiv:2601.05242 |
 //!
 //! Choices and deviations, where codebases differ:
 //! - `std` is the sample deviation (n − 1) and ε is 1e-4; the papers give neither. Whitening over tokens uses the
@@ -39,6 +39,8 @@ pub enum AdvantageKind {
     ReinforcePpBaseline,
     /// Group mean, divided by it.
     MaxRl,
+    /// Every part of the reward normalised by itself; a reward without parts is one.
+    Gdpo,
 }
 
 /// Whether the rewards of a group differ, so that it has a policy gradient.
@@ -93,6 +95,9 @@ pub fn batch_advantages(
             advantages.iter_mut().for_each(|group| scale(group, factor));
         }
         AdvantageKind::ReinforcePpBaseline => whiten_over_tokens(&mut advantages, rewards, tokens),
+        AdvantageKind::Gdpo => {
+            return gdpo_advantages(&[rewards.iter().map(|group| group.to_vec()).collect()], &[1.0]);
+        }
     }
     advantages
 }
@@ -202,13 +207,14 @@ mod tests {
     use super::*;
     use crate::grpo::fixtures::Lcg;
 
-    const KINDS: [AdvantageKind; 6] = [
+    const KINDS: [AdvantageKind; 7] = [
         AdvantageKind::Grpo,
         AdvantageKind::DrGrpo,
         AdvantageKind::Rloo,
         AdvantageKind::BatchStd,
         AdvantageKind::ReinforcePpBaseline,
         AdvantageKind::MaxRl,
+        AdvantageKind::Gdpo,
     ];
 
     fn check(rewards: &[Option<f64>], kind: AdvantageKind, expected: &[f64]) {

@@ -1,0 +1,87 @@
+//! Steps of the trainer: dynamic sampling, and advantages from the parts of a reward.
+use rlvr::config::{DeviceConfig, GrpoConfig, TinyConfig};
+use rlvr::grpo::gdpo_advantages;
+use rlvr::policy::Policy;
+use rlvr::rewards::{Message, Response, Reward, RewardConfig, Task, reward_fn};
+use rlvr::trainer::{Source, StepOutcome, Trainer};
+
+/// One step of a tiny random policy on twelve prompts, of which four make a step.
+fn step(loss: &str, reward: &dyn Reward) -> StepOutcome {
+    let text = format!(
+        "steps = 1\nprompts_per_step = 4\ngroup_size = 8\nresample_rounds = 2\nsampling = {{ max_tokens = 4 }}\n\
+         loss = {{ {loss} }}"
+    );
+    let config: GrpoConfig = toml::from_str(&text).unwrap();
+    let tiny = TinyConfig {
+        layers: 1,
+        hidden: 32,
+        intermediate: 64,
+        context: 16,
+        alphabet: "0123456789=".into(),
+        ..TinyConfig::default()
+    };
+    let tasks: Vec<Task> = (0..12)
+        .map(|i| Task {
+            id: i.to_string(),
+            prompt: vec![Message { role: "user".into(), content: format!("{}=", i % 10) }],
+            ..Task::default()
+        })
+        .collect();
+    let tasks: Vec<&Task> = tasks.iter().collect();
+    let policy = Policy::tiny(&tiny, 3, &rlvr::run::device(DeviceConfig::Cpu).unwrap()).unwrap();
+    let mut trainer = Trainer::new(policy, None, &config, Some(reward), 3, 1);
+    trainer.step(1, &Source::Tasks(&tasks), None).unwrap()
+}
+
+#[test]
+fn silent_groups_are_replaced() {
+    // The first four prompts and the sixth say nothing; elsewhere longer completions earn more.
+    let reward = reward_fn("length", |task: &Task, response: Response<'_>| {
+        let silent = ["0", "1", "2", "3", "5"].contains(&task.id.as_str());
+        if silent { 0.5 } else { response.text.len() as f64 / 4.0 }
+    });
+    let run = |kind: &str| step(&format!("groups_without_signal = \"{kind}\""), &reward);
+    let ids = |out: &StepOutcome| out.groups.iter().map(|g| g.id.clone()).collect::<Vec<_>>().join(" ");
+
+    let kept = run("keep");
+    assert_eq!((kept.prompts, ids(&kept).as_str(), kept.updates), (4, "0 1 2 3", 0));
+
+    let out = run("resample");
+    // Round 1 replaces all four, of which the prompt 5 is silent again; round 2 replaces that one.
+    assert_eq!((out.prompts, ids(&out).as_str()), (9, "0 1 2 3 4 5 6 7 8"));
+    assert_eq!(out.groups.iter().filter(|g| g.has_signal()).count(), 4);
+    assert_eq!(out.updates, 1);
+    let trained: usize = out
+        .groups
+        .iter()
+        .filter(|g| g.has_signal())
+        .flat_map(|g| &g.completions)
+        .map(|c| c.token_ids.len())
+        .sum();
+    assert_eq!(out.trained_tokens, trained);
+    // A prompt's completions depend on its place in the step only, not on the round that drew it.
+    let again = run("resample");
+    assert_eq!(out.groups[8].completions, again.groups[8].completions);
+}
+
+#[test]
+fn gdpo_normalises_every_part_by_itself() {
+    let reward: RewardConfig = toml::from_str(
+        "kind = \"sum\"\n[[terms]]\nweight = 1.0\nname = \"odd\"\nreward = { kind = \"regex\", pattern = \"[13579]$\" }\n\
+         [[terms]]\nweight = 0.25\nname = \"low\"\nreward = { kind = \"regex\", pattern = \"^[0-4]\" }\n\
+         [[terms]]\nweight = 0.0\nname = \"metric\"\nreward = { kind = \"regex\", pattern = \"7\" }",
+    )
+    .unwrap();
+    let reward = reward.build().unwrap();
+    let out = step("advantage = \"gdpo\"", &*reward);
+    let part = |k: usize| -> Vec<Vec<Option<f64>>> {
+        out.groups.iter().map(|g| g.judgements.iter().map(|j| j.outcome.parts[k].score).collect()).collect()
+    };
+    let want = gdpo_advantages(&[part(0), part(1)], &[1.0, 0.25]);
+    let got: Vec<Vec<f64>> = out.groups.iter().map(|g| g.advantages.clone()).collect();
+    assert_eq!(got, want);
+    assert!(got.iter().flatten().any(|a| *a != 0.0));
+    // The plain advantages of the weighted sum are others.
+    let plain = step("advantage = \"grpo\"", &*reward);
+    assert_ne!(plain.groups[0].advantages, got[0]);
+}
