@@ -61,17 +61,20 @@ fn logits_and_logprobs() {
         for way in WAYS {
             let decoder = decoder(name, way);
             let logits: Vec<f32> = ids.chunks(width).flat_map(|row| decoder.logits(row)).collect();
+            println!("{name} {way:?}: logits off by at most {:.1e}", worst(&logits, &want));
             // float32 PyTorch is itself up to 2.4e-5 from float64 here.
             assert!(worst(&logits, &want) < 5e-5, "{name} {way:?} logits {}", worst(&logits, &want));
             let batch = rows_as_batch(&ids, width);
             for (key, temperature) in [("logps", 1.0), ("logps_temp0.7", 0.7)] {
                 let got = decoder.logprobs(&batch, temperature);
                 let diff = worst(&got.logprobs, &g.f32s(key));
+                println!("{name} {way:?}: {key} off by at most {diff:.1e}");
                 assert!(diff < 3e-5, "{name} {way:?} {key} {diff}");
             }
             let entropy: Vec<f32> =
                 g.f32s("entropy").chunks(width).flat_map(|r| r[..width - 1].to_vec()).collect();
             let diff = worst(&decoder.logprobs(&batch, 1.0).entropy, &entropy);
+            println!("{name} {way:?}: entropies off by at most {diff:.1e}");
             assert!(diff < 3e-5, "{name} {way:?} entropy {diff}");
         }
     }

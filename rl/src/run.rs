@@ -87,6 +87,11 @@ pub fn train(
     if options.dry_run {
         return dry_run(config, &inputs, &device, observer, clock);
     }
+    // A policy that cannot be opened is found before anything is written.
+    let initial = match options.resume {
+        true => None,
+        false => Some(Policy::from_config(&config.policy, config.seed, &device)?),
+    };
     let existing = match (options.resume, options.force) {
         (true, _) => Existing::Resume,
         (false, true) => Existing::Replace,
@@ -131,7 +136,7 @@ pub fn train(
         clock,
         last_step: step,
     };
-    let outcome = run.stages(checkpoint);
+    let outcome = run.stages(checkpoint, initial);
     let last = run.last_step.unwrap_or(0);
     match &outcome {
         Ok(_) => meta.end(RunStatus::Finished, last, None),
@@ -276,17 +281,19 @@ const OPTIMIZER: &str = "optimizer";
 const REFERENCE: &str = "reference";
 
 impl Run<'_> {
-    fn stages(&mut self, checkpoint: Option<Checkpoint>) -> Result<Report, Error> {
+    /// Runs what is left: from a checkpoint, or from the start with the policy that is given or named by the config.
+    fn stages(&mut self, checkpoint: Option<Checkpoint>, initial: Option<Policy>) -> Result<Report, Error> {
         let config = self.config;
-        let mut policy = match &checkpoint {
-            Some(c) => {
+        let mut policy = match (&checkpoint, initial) {
+            (Some(c), _) => {
                 let mut policy = Policy::open(&c.path.to_string_lossy(), &self.device)?;
                 if config.policy.chat_template == crate::config::ChatTemplate::Raw {
                     policy = policy.raw();
                 }
                 policy
             }
-            None => Policy::from_config(&config.policy, config.seed, &self.device)?,
+            (None, Some(policy)) => policy,
+            (None, None) => Policy::from_config(&config.policy, config.seed, &self.device)?,
         };
         let mut state =
             checkpoint.as_ref().map_or_else(|| TrainState::start(config.seed), |c| c.state.clone());

@@ -200,6 +200,7 @@ fn logprobs_are_those_of_the_golden_models() {
             .collect();
         assert_eq!(got.len(), expected.len());
         let worst = got.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        println!("{name}: log-probabilities off by at most {worst:.1e} nats");
         assert!(worst < 1e-4, "{name}: {worst}");
         for (i, row) in found.iter().enumerate() {
             assert_eq!((&row["id"], &row["tokens"]), (&json!(i), &json!(ids[i][1..])));
