@@ -546,9 +546,11 @@ impl<'a> Trainer<'a> {
     }
 }
 
-/// The weighted parts of the rewards, `[part][group][completion]`, and their weights; the reward itself is the only
-/// component where it has no parts.
-fn reward_components(groups: &[Group]) -> (Vec<Vec<Vec<Option<f64>>>>, Vec<f64>) {
+/// Scores of one part of the rewards, `[group][completion]`.
+type Component = Vec<Vec<Option<f64>>>;
+
+/// The weighted parts of the rewards and their weights; the reward itself is the only component where it has no parts.
+fn reward_components(groups: &[Group]) -> (Vec<Component>, Vec<f64>) {
     let judgements = || groups.iter().flat_map(|g| &g.judgements);
     let mut names: Vec<(&str, f64)> = Vec::new();
     for part in judgements().flat_map(|j| &j.outcome.parts) {
@@ -556,7 +558,7 @@ fn reward_components(groups: &[Group]) -> (Vec<Vec<Vec<Option<f64>>>>, Vec<f64>)
             names.push((&part.name, part.weight));
         }
     }
-    let of = |score: &dyn Fn(&Judgement) -> Option<f64>| -> Vec<Vec<Option<f64>>> {
+    let of = |score: &dyn Fn(&Judgement) -> Option<f64>| -> Component {
         groups.iter().map(|g| g.judgements.iter().map(score).collect()).collect()
     };
     if names.is_empty() {
