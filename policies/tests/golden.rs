@@ -1,5 +1,6 @@
 //! The decoder against values from PyTorch and transformers (float64, rounded to float32), both ways of computing.
 #![allow(clippy::unwrap_used)] // Helpers of tests fail tests.
+#![allow(clippy::print_stdout)] // Figures, shown with `-- --nocapture`.
 use burn::tensor::Device;
 use rlvr_policies::config::ModelConfig;
 use rlvr_policies::decoder::{Compute, Decoder};

@@ -1,5 +1,6 @@
 //! Integration tests of the whole toolkit, in one binary.
 #![allow(clippy::unwrap_used)] // Helpers of tests fail tests.
+#![allow(clippy::print_stdout)] // Figures, shown with `-- --nocapture`.
 
 mod adamw;
 mod cli;
