@@ -6,7 +6,7 @@
 //! | `{numbers, target}` | `countdown` |
 //! | `{puzzle}` | `sudoku` |
 //! | `{formula}` | `logic` |
-//! | `{answer: NUMBER}` | `numeric` |
+//! | `{answer: NUMBER}` | `numeric` without tolerance |
 //! | `{answer: TEXT}` | `exact` |
 //!
 //! Where nothing marks an answer, the whole response is one, provided that all of it parses.
@@ -62,7 +62,12 @@ impl Procedural {
             countdown: Countdown::new(CountdownConfig { multi_answer, think, ..CountdownConfig::default() }),
             sudoku: Sudoku::new(SudokuConfig { multi_answer, think }),
             logic: Logic::new(LogicConfig { multi_answer, think }),
-            numeric: Numeric::new(NumericConfig { multi_answer, think, ..NumericConfig::default() })?,
+            numeric: Numeric::new(NumericConfig {
+                relative: 0.0,
+                multi_answer,
+                think,
+                ..Default::default()
+            })?,
             exact: Exact::new(ExactConfig { multi_answer, think, ..ExactConfig::default() }),
         })
     }
