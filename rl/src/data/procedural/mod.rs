@@ -202,7 +202,7 @@ pub struct Kind {
     pub about: String,
     /// The reward that judges it; `procedural` judges every kind.
     pub reward: &'static str,
-    /// Its parameters; those that every kind has come last.
+    /// Its own parameters; [`shared_parameters`] has the others.
     pub parameters: Vec<Parameter>,
 }
 
@@ -223,7 +223,10 @@ fn paragraph(lines: &[&str]) -> String {
 }
 
 fn parameter(defaults: &toml::Table, name: &'static str, doc: &[&str]) -> Parameter {
-    Parameter { name, default: defaults.get(name).map(ToString::to_string), about: paragraph(doc) }
+    let about = paragraph(doc);
+    // The default stands beside it.
+    let about = about.split(" Default ").next().unwrap_or_default().to_owned();
+    Parameter { name, default: defaults.get(name).map(ToString::to_string), about }
 }
 
 fn table<T: Serialize>(config: &T) -> toml::Table {
@@ -295,8 +298,7 @@ macro_rules! generator {
             /// The kind as people see it.
             pub(super) fn describe() -> super::Kind {
                 let defaults = super::table(&Self::default());
-                let mut parameters = vec![$(super::parameter(&defaults, stringify!($field), &[$($field_doc),+])),+];
-                parameters.extend(super::shared_parameters(&defaults));
+                let parameters = vec![$(super::parameter(&defaults, stringify!($field), &[$($field_doc),+])),+];
                 super::Kind { name: $kind, about: super::paragraph(&[$($doc),+]), reward: $reward, parameters }
             }
         }
@@ -304,8 +306,10 @@ macro_rules! generator {
 }
 pub(crate) use generator;
 
-/// The parameters that every kind has.
-fn shared_parameters(defaults: &toml::Table) -> Vec<Parameter> {
+/// The parameters that every kind has; the default of `prompt` depends on the kind.
+pub fn shared_parameters() -> Vec<Parameter> {
+    let mut defaults = table(&AdditionConfig::default());
+    defaults.remove("prompt");
     [
         ("tasks", "Number of tasks."),
         ("format", "How completions are written: plain is the answer, think adds the work in think tags."),
@@ -314,7 +318,7 @@ fn shared_parameters(defaults: &toml::Table) -> Vec<Parameter> {
         ("prompt", "minijinja template of the prompt."),
         ("system", "Text of a system message before the prompt."),
     ]
-    .map(|(name, about)| parameter(defaults, name, &[about]))
+    .map(|(name, about)| parameter(&defaults, name, &[about]))
     .to_vec()
 }
 
