@@ -161,8 +161,7 @@ impl Puzzle {
         };
         let given = task.reference.get("numbers").ok_or_else(|| missing("numbers"))?;
         let target = task.reference.get("target").ok_or_else(|| missing("target"))?;
-        let numbers: Option<Vec<u64>> =
-            given.as_array().map(|l| l.iter().map(Value::as_u64).collect()).flatten();
+        let numbers: Option<Vec<u64>> = given.as_array().and_then(|l| l.iter().map(Value::as_u64).collect());
         let numbers = numbers
             .filter(|l| {
                 (1..=MAX_NUMBERS).contains(&l.len()) && l.iter().all(|n| *n < 10_u64.pow(MAX_DIGITS as u32))

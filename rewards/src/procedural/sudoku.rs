@@ -13,7 +13,7 @@ use crate::reward::{Outcome, Reward, RewardError, TaskError, Verdict};
 use crate::task::{Response, Task};
 
 /// Cells that the solver fills before it gives up.
-const SOLVER_STEPS: u32 = 200_000;
+const SOLVER_STEPS: u32 = 50_000;
 
 /// Settings of the `sudoku` reward.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

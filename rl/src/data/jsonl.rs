@@ -249,18 +249,17 @@ impl JsonlConfig {
         }
         let system = self.system.as_ref().map(|_| templates.text("system", row)).transpose()?;
         let prompt = match &self.prompt {
-            PromptTemplate::Text(source) => {
-                let value =
-                    if source.contains("{{") { templates.value("prompt", source, row)? } else { Value::Null };
-                match serde_json::from_value::<Vec<Message>>(value) {
-                    // A field that holds a conversation is one.
+            PromptTemplate::Text(source) => match templates.value("prompt", source, row)? {
+                Value::String(text) => messages(system, text),
+                // A field that holds a conversation is one.
+                value => match serde_json::from_value::<Vec<Message>>(value) {
                     Ok(list) if !list.is_empty() => {
                         let first = system.map(|content| Message { role: "system".to_owned(), content });
                         first.into_iter().chain(list).collect()
                     }
                     _ => messages(system, templates.text("prompt", row)?),
-                }
-            }
+                },
+            },
             PromptTemplate::Messages(list) => {
                 let mut prompt = Vec::with_capacity(list.len() + 1);
                 prompt.extend(system.map(|content| Message { role: "system".to_owned(), content }));

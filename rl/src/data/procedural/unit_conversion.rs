@@ -61,7 +61,7 @@ impl Generator for UnitConversionConfig {
 fn decimal(above: u64, below: u64, max_decimals: u32) -> Option<(Value, String)> {
     let scale = 10_u128.pow(max_decimals);
     let scaled = u128::from(above) * scale;
-    if scaled % u128::from(below) != 0 {
+    if !scaled.is_multiple_of(u128::from(below)) {
         return None;
     }
     let scaled = scaled / u128::from(below);
