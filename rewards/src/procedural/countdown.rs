@@ -52,7 +52,8 @@ pub enum UseNumbers {
     AtMostOnce,
 }
 
-/// The `countdown` reward: `reference.numbers` are whole numbers, `reference.target` is one.
+/// The `countdown` reward: `reference.numbers` are whole numbers, `reference.target` is one; `reference.solution`, an
+/// expression, may be given for self-checks.
 pub struct Countdown {
     config: CountdownConfig,
 }
@@ -118,9 +119,12 @@ impl Reward for Countdown {
         Ok(outcome.with_gold(puzzle.target.to_string()))
     }
 
-    /// A solution that uses every number, for up to six numbers.
+    /// `reference.solution` where there is one; otherwise a bounded search, for up to six numbers.
     fn gold(&self, task: &Task) -> Option<String> {
         let puzzle = Puzzle::of(task).ok()?;
+        if let Some(solution) = task.reference.get("solution").and_then(Value::as_str) {
+            return Some(format!("<answer>{solution}</answer>"));
+        }
         if puzzle.numbers.len() > GOLD_NUMBERS {
             return None;
         }
@@ -454,6 +458,8 @@ mod tests {
         check(json!({"numbers": [], "target": 1}), "1 to 64");
         check(json!({"numbers": [1.5], "target": 1}), "whole");
         check(json!({"numbers": [1], "target": "1"}), "target must be");
+        let given = json!({"numbers": [1, 1, 1, 1, 1, 1, 1], "target": 7, "solution": "1+1+1+1+1+1+1"});
+        assert_eq!(reward.gold(&Task::new("t", given)).as_deref(), Some("<answer>1+1+1+1+1+1+1</answer>"));
         let none = Task::new("t", json!({"numbers": [1, 1], "target": 50}));
         assert_eq!(reward.gold(&none), None);
     }

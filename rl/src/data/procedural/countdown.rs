@@ -53,7 +53,8 @@ impl Generator for CountdownConfig {
         sorted.sort_unstable();
         let names: Vec<String> = sorted.iter().map(u64::to_string).collect();
         let id = format!("{}-{target}", names.join("-"));
-        let reference = json!({ "numbers": numbers, "target": target });
-        Some(Draw::new(id, reference.clone(), reference, work.join(","), answer))
+        let fields = json!({ "numbers": numbers, "target": target });
+        let reference = json!({ "numbers": numbers, "target": target, "solution": answer });
+        Some(Draw::new(id, fields, reference, work.join(","), answer))
     }
 }
