@@ -21,6 +21,9 @@ use crate::length::{Length, LengthConfig};
 use crate::math::{Math, MathConfig};
 use crate::numeric::{Numeric, NumericConfig};
 use crate::pattern::{Pattern, PatternConfig};
+use crate::procedural::{
+    Countdown, CountdownConfig, Logic, LogicConfig, Procedural, ProceduralConfig, Sudoku, SudokuConfig,
+};
 use crate::reward::Reward;
 
 /// A reward as configured; `kind` names the variant.
@@ -42,6 +45,14 @@ pub enum RewardConfig {
     Regex(PatternConfig),
     /// A penalty in [-1, 0] for long responses.
     Length(LengthConfig),
+    /// An expression over `reference.numbers` that equals `reference.target`.
+    Countdown(CountdownConfig),
+    /// A filled grid that fits `reference.puzzle`.
+    Sudoku(SudokuConfig),
+    /// A truth value, or an assignment that makes `reference.formula` true.
+    Logic(LogicConfig),
+    /// The checker that fits the shape of each task's reference.
+    Procedural(ProceduralConfig),
     /// Σ weight · score.
     Sum {
         /// The terms; at least one.
@@ -176,6 +187,10 @@ pub const KINDS: &[&str] = &[
     "format",
     "regex",
     "length",
+    "countdown",
+    "sudoku",
+    "logic",
+    "procedural",
     "sum",
     "gate",
     "all",
@@ -217,6 +232,10 @@ impl RewardConfig {
             Self::Format(c) => Box::new(Format::new(c)?),
             Self::Regex(c) => Box::new(Pattern::new(c)?),
             Self::Length(c) => Box::new(Length::new(c)?),
+            Self::Countdown(c) => Box::new(Countdown::new(c)),
+            Self::Sudoku(c) => Box::new(Sudoku::new(c)),
+            Self::Logic(c) => Box::new(Logic::new(c)),
+            Self::Procedural(c) => Box::new(Procedural::new(c)?),
             Self::Sum { terms } => {
                 if terms.is_empty() {
                     return Err(ConfigError::Invalid { kind: "sum", reason: "terms is empty".into() });

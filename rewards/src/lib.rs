@@ -26,6 +26,7 @@ pub mod length;
 pub mod math;
 pub mod numeric;
 pub mod pattern;
+pub mod procedural;
 pub mod reward;
 pub mod rows;
 pub mod task;

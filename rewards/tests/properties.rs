@@ -89,15 +89,34 @@ fn fragments() -> impl Strategy<Value = String> {
 }
 
 fn kinds() -> Vec<(&'static str, Box<dyn rlvr_rewards::Reward>)> {
-    ["math", "numeric", "exact", "choice", "format", "length", "lingshu_rl", "think_then_answer"]
-        .into_iter()
-        .map(|kind| (kind, RewardConfig::from_kind(kind).unwrap().build().unwrap()))
-        .collect()
+    [
+        "math",
+        "numeric",
+        "exact",
+        "choice",
+        "format",
+        "length",
+        "countdown",
+        "sudoku",
+        "logic",
+        "procedural",
+        "lingshu_rl",
+        "think_then_answer",
+    ]
+    .into_iter()
+    .map(|kind| (kind, RewardConfig::from_kind(kind).unwrap().build().unwrap()))
+    .collect()
 }
 
 fn holds(gold: &str, text: &str) {
     for (kind, reward) in kinds() {
-        let task = Task::new("t", json!({"answer": gold, "options": ["1", "x y", gold]}));
+        let reference = match kind {
+            "countdown" => json!({"numbers": [1, 12, 3, 3], "target": 24}),
+            "sudoku" => json!({"puzzle": "1... .4.. ..1. ...3"}),
+            "logic" => json!({"formula": "(x or y) and not e"}),
+            _ => json!({"answer": gold, "options": ["1", "x y", gold]}),
+        };
+        let task = Task::new("t", reference);
         let _ = reward.check_task(&task);
         let outcome = score_one(&*reward, &task, Response::new(text));
         assert!(!outcome.reason.contains("panicked"), "{kind} {gold:?} {text:?} {}", outcome.reason);

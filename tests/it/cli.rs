@@ -13,7 +13,7 @@ fn model(name: &str) -> String {
     golden("models").join(name).display().to_string()
 }
 
-fn rlvr(args: &[&str], stdin: &str) -> Output {
+pub(crate) fn rlvr(args: &[&str], stdin: &str) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_rlvr"))
         .args(args)
         .env_remove("RUST_LOG")
@@ -27,18 +27,18 @@ fn rlvr(args: &[&str], stdin: &str) -> Output {
     child.wait_with_output().unwrap()
 }
 
-fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-fn rows(output: &Output) -> Vec<Value> {
+pub(crate) fn rows(output: &Output) -> Vec<Value> {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(output));
     let text = std::str::from_utf8(&output.stdout).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// Fails with exit code 2, nothing on stdout, and a message with every one of `parts`.
-fn refused(args: &[&str], stdin: &str, parts: &[&str]) {
+pub(crate) fn refused(args: &[&str], stdin: &str, parts: &[&str]) {
     let output = rlvr(args, stdin);
     let message = stderr(&output);
     assert_eq!(output.status.code(), Some(2), "{args:?}: {message}");
@@ -48,24 +48,26 @@ fn refused(args: &[&str], stdin: &str, parts: &[&str]) {
     }
 }
 
-fn write(dir: &Path, name: &str, text: &str) -> String {
+pub(crate) fn write(dir: &Path, name: &str, text: &str) -> String {
     let path = dir.join(name);
     std::fs::write(&path, text).unwrap();
     path.display().to_string()
 }
 
-fn lines(rows: &[Value]) -> String {
+pub(crate) fn lines(rows: &[Value]) -> String {
     rows.iter().map(|row| format!("{row}\n")).collect()
 }
 
 #[test]
 fn every_help_has_an_example() {
-    let commands: [&[&str]; 11] = [
+    let commands: [&[&str]; 13] = [
         &[],
         &["train"],
         &["sample"],
         &["logprobs"],
         &["score"],
+        &["data"],
+        &["data", "generate"],
         &["loss"],
         &["eval"],
         &["eval", "run"],
@@ -326,7 +328,7 @@ fn evaluations_are_written_and_compared() {
     assert_eq!(read("run/samples.jsonl").lines().count(), 6);
 }
 
-const SMALL_RUN: &str = r#"
+pub(crate) const SMALL_RUN: &str = r#"
 name = "small"
 [policy.tiny]
 layers = 1

@@ -4,8 +4,10 @@
 //! a checkpoint.
 
 mod args;
+mod audit;
 mod compare;
 mod completions;
+mod data;
 mod eval;
 mod input;
 mod logprobs;
@@ -13,14 +15,16 @@ mod loss;
 mod output;
 mod policy;
 mod progress;
+mod rescore;
 mod results;
 mod sample;
 mod score;
+mod self_check;
 mod tasks;
 mod train;
 
 use anyhow::{Context, Result};
-use args::{Cli, Command, EvalCommand};
+use args::{Cli, Command, DataCommand, EvalCommand};
 use clap::Parser;
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -44,6 +48,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Sample(args) => sample::run(args),
         Command::Logprobs(args) => logprobs::run(args),
         Command::Score(args) => score::run(args),
+        Command::Data(DataCommand::Generate(args)) => data::generate(args),
         Command::Loss(args) => loss::run(args),
         Command::Eval(EvalCommand::Run(args)) => eval::run(args),
         Command::Eval(EvalCommand::Score(args)) => eval::score(args),

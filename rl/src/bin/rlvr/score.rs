@@ -3,13 +3,13 @@
 use crate::args::ScoreArgs;
 use crate::input::{self, Source, bad};
 use crate::output::{self, count, say};
+use crate::{audit, rescore, self_check};
 use anyhow::Result;
 use rayon::prelude::*;
 use rlvr::rewards::{Reward, RewardConfig, score_row};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::Path;
 
 /// Rows that are parsed and scored at a time.
@@ -21,10 +21,36 @@ pub fn run(args: &ScoreArgs) -> Result<()> {
         (None, Some(path)) => from_file(path)?,
         (None, None) => return Err(bad("give --reward KIND or --config FILE")),
     };
-    let mut source = Source::open(&args.input)?;
+    if let Some(dir) = &args.rescore {
+        return rescore::run(args, dir, &*reward);
+    }
+    let input = args.input.as_deref().ok_or_else(|| bad("give a JSON Lines file, or - for stdin"))?;
+    if args.self_check {
+        return self_check::run(input, &*reward);
+    }
+    if let Some(against) = &args.against {
+        return audit::run(args, input, &*reward, against);
+    }
+    let mut source = Source::open(input)?;
     // Nothing may be written before the last row is known to be good.
     let mut lines = Vec::new();
     let mut summary = Summary::default();
+    each_line(&mut source, &|text| score_line(&*reward, text), &mut |_, (row, text)| {
+        summary.add(&row);
+        lines.extend_from_slice(text.as_bytes());
+        lines.push(b'\n');
+    })?;
+    output::lines(args.out.as_deref(), &lines)?;
+    say!("{}", summary.text());
+    Ok(())
+}
+
+/// Hands every line to `judge`, on all cores, and what comes of it to `take`, with its line and in order.
+pub fn each_line<T: Send>(
+    source: &mut Source,
+    judge: &(dyn Fn(&str) -> Result<T, String> + Sync),
+    take: &mut dyn FnMut(usize, T),
+) -> Result<()> {
     loop {
         let mut rows = Vec::with_capacity(CHUNK);
         while rows.len() < CHUNK
@@ -33,28 +59,14 @@ pub fn run(args: &ScoreArgs) -> Result<()> {
             rows.push(row);
         }
         let last = rows.len() < CHUNK;
-        let scored: Vec<_> =
-            rows.par_iter().map(|(line, text)| (*line, score_line(&*reward, text))).collect();
-        for (line, outcome) in scored {
-            let (row, text) = outcome.map_err(|e| source.bad_at(line, e))?;
-            summary.add(&row);
-            lines.extend_from_slice(text.as_bytes());
-            lines.push(b'\n');
+        let judged: Vec<_> = rows.par_iter().map(|(line, text)| (*line, judge(text))).collect();
+        for (line, outcome) in judged {
+            take(line, outcome.map_err(|e| source.bad_at(line, e))?);
         }
         if last {
-            break;
+            return Ok(());
         }
     }
-    match &args.out {
-        Some(path) => rlvr::run_dir::write_atomic(path, &lines).map_err(rlvr::Error::from)?,
-        None => {
-            let mut out = output::stdout();
-            out.write_all(&lines)?;
-            out.flush()?;
-        }
-    }
-    say!("{}", summary.text());
-    Ok(())
 }
 
 /// The output row, as JSON and as text.
@@ -65,7 +77,7 @@ fn score_line(reward: &dyn Reward, text: &str) -> Result<(Value, String), String
     Ok((row, text))
 }
 
-const ROW: &str = r#"a row is {"id", "completion", "reference": {"answer": …}}"#;
+pub const ROW: &str = r#"a row is {"id", "completion", "reference": {"answer": …}}"#;
 
 #[derive(Default)]
 struct Summary {
@@ -104,7 +116,7 @@ pub fn by_kind(kind: &str) -> Result<Box<dyn Reward>> {
     Ok(RewardConfig::from_kind(kind)?.build()?)
 }
 
-fn from_file(path: &Path) -> Result<Box<dyn Reward>> {
+pub fn from_file(path: &Path) -> Result<Box<dyn Reward>> {
     let (name, text) = input::text(path)?;
     let document: toml::Table = text.parse().map_err(|e: toml::de::Error| {
         let line = e.span().map_or(1, |s| line_at(&text, s.start));
