@@ -60,7 +60,7 @@ fn lines(rows: &[Value]) -> String {
 
 #[test]
 fn every_help_has_an_example() {
-    let commands: [&[&str]; 11] = [
+    let commands: [&[&str]; 14] = [
         &[],
         &["train"],
         &["sample"],
@@ -71,6 +71,9 @@ fn every_help_has_an_example() {
         &["eval", "run"],
         &["eval", "score"],
         &["compare"],
+        &["plugin"],
+        &["plugin", "new"],
+        &["plugin", "test"],
         &["completions"],
     ];
     for command in commands {

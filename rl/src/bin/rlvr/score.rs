@@ -5,7 +5,8 @@ use crate::input::{self, Source, bad};
 use crate::output::{self, count, say};
 use anyhow::Result;
 use rayon::prelude::*;
-use rlvr::rewards::{Reward, RewardConfig, score_row};
+use rlvr::rewards::rows::Row;
+use rlvr::rewards::{Reward, RewardConfig, score_batch};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ pub fn run(args: &ScoreArgs) -> Result<()> {
         (None, None) => return Err(bad("give --reward KIND or --config FILE")),
     };
     let mut source = Source::open(&args.input)?;
+    reward.prepare()?;
     // Nothing may be written before the last row is known to be good.
     let mut lines = Vec::new();
     let mut summary = Summary::default();
@@ -33,10 +35,21 @@ pub fn run(args: &ScoreArgs) -> Result<()> {
             rows.push(row);
         }
         let last = rows.len() < CHUNK;
-        let scored: Vec<_> =
-            rows.par_iter().map(|(line, text)| (*line, score_line(&*reward, text))).collect();
-        for (line, outcome) in scored {
-            let (row, text) = outcome.map_err(|e| source.bad_at(line, e))?;
+        let parsed: Vec<_> = rows.par_iter().map(|(_, text)| row(text)).collect();
+        // The first row that cannot be read ends the command before anything is judged.
+        let parsed = (rows.iter().zip(parsed))
+            .map(|((line, _), parsed)| parsed.map_err(|e| source.bad_at(*line, e)))
+            .collect::<Result<Vec<Row>>>()?;
+        let items: Vec<_> = parsed.iter().map(|row| (&row.task, row.response())).collect();
+        let outcomes = score_batch(&*reward, &items);
+        let scored: Vec<(Value, String)> = (parsed.par_iter().zip(outcomes))
+            .map(|(row, outcome)| {
+                let row = row.output(&outcome);
+                let text = row.to_string();
+                (row, text)
+            })
+            .collect();
+        for (row, text) in scored {
             summary.add(&row);
             lines.extend_from_slice(text.as_bytes());
             lines.push(b'\n');
@@ -57,12 +70,10 @@ pub fn run(args: &ScoreArgs) -> Result<()> {
     Ok(())
 }
 
-/// The output row, as JSON and as text.
-fn score_line(reward: &dyn Reward, text: &str) -> Result<(Value, String), String> {
+/// A line as a row.
+fn row(text: &str) -> Result<Row, String> {
     let fields = input::object(text)?;
-    let row = score_row(reward, Value::Object(fields)).map_err(|e| format!("{e}; {ROW}"))?;
-    let text = row.to_string();
-    Ok((row, text))
+    Row::parse(Value::Object(fields)).map_err(|e| format!("{e}; {ROW}"))
 }
 
 const ROW: &str = r#"a row is {"id", "completion", "reference": {"answer": …}}"#;
@@ -120,7 +131,8 @@ fn from_file(path: &Path) -> Result<Box<dyn Reward>> {
     };
     let explain =
         |message: &str| bad(format!("{name}:{}: rewards: {}", place(&text, message), meant(message)));
-    let config = RewardConfig::deserialize(table).map_err(|e| explain(e.message()))?;
+    let mut config = RewardConfig::deserialize(table).map_err(|e| explain(e.message()))?;
+    config.resolve_paths(path.parent().unwrap_or(Path::new("")));
     config.build().map_err(|e| explain(&e.to_string()))
 }
 
