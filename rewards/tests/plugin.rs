@@ -286,7 +286,8 @@ fn groups_travel_together() {
         setup.config.batch = 4;
         let plugin = Plugin::new(setup.config.clone()).unwrap();
         let tasks = ["a", "b", "c"].map(|id| Task::new(id, Value::Null));
-        let texts = [(0, "1"), (0, "22"), (0, "333"), (1, "1"), (1, "1"), (2, "1"), (2, "22"), (2, ""), (2, "4")];
+        let texts =
+            [(0, "1"), (0, "22"), (0, "333"), (1, "1"), (1, "1"), (2, "1"), (2, "22"), (2, ""), (2, "4")];
         let items: Vec<_> = texts.iter().map(|(t, text)| (&tasks[*t], Response::new(text))).collect();
         let outcomes = score_batch(&plugin, &items);
         let thirds = [0.0, 1.0 / 3.0, 2.0 / 3.0].map(Some);

@@ -177,7 +177,7 @@ impl Inputs {
         let unusable = |e: rlvr_rewards::ConfigError| Error::Unusable { what: format!("[rewards]: {e}") };
         let reward = config.rewards.clone().map(|r| r.build()).transpose().map_err(unusable)?;
         if let Some(reward) = &reward {
-            let broken = |e| Error::Unusable { what: format!("[rewards]: {e}") };
+            let broken = |e: rlvr_rewards::RewardError| Error::Unusable { what: format!("[rewards]: {e}") };
             reward.prepare().map_err(broken)?;
             for source in judged.into_iter().filter_map(|name| sources.get(name)) {
                 for i in 0..source.len() {

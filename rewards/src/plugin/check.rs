@@ -88,7 +88,8 @@ pub fn conformance(plugin: &Plugin, tasks: &[Task]) -> (Option<Greeting>, Vec<Ch
 
     let varied: Vec<String> =
         (0..MANY).map(|i| format!("{} {}", if i % 3 == 0 { &gold } else { "no" }, i % 500)).collect();
-    let items: Vec<_> = varied.iter().enumerate().map(|(i, t)| (&tasks[i % tasks.len()], t.as_str())).collect();
+    let items: Vec<_> =
+        varied.iter().enumerate().map(|(i, t)| (&tasks[i % tasks.len()], t.as_str())).collect();
     let start = Instant::now();
     let forward = report.survives("10k items", &items);
     let seconds = start.elapsed().as_secs_f64();
@@ -115,14 +116,24 @@ pub fn conformance(plugin: &Plugin, tasks: &[Task]) -> (Option<Greeting>, Vec<Ch
         last.seen = format!("{:.0} ms for 128k characters", 1e3 * start.elapsed().as_secs_f64());
     }
     let (ended, all) = plugin.finish();
-    report.add("bye", (ended == all).then_some(true), match all - ended {
-        0 => "ended by itself".to_owned(),
-        _ => "did not end within half a second of bye; it was killed".to_owned(),
-    });
+    report.add(
+        "bye",
+        (ended == all).then_some(true),
+        match all - ended {
+            0 => "ended by itself".to_owned(),
+            _ => "did not end within half a second of bye; it was killed".to_owned(),
+        },
+    );
     let again = report.judge(&items[..100.min(items.len())]);
     let same = again.iter().zip(&forward).filter(|(a, b)| a.score == b.score).count();
     if !can.group {
-        report.agreement("restart", same, again.len(), "have the same score after a restart", can.deterministic);
+        report.agreement(
+            "restart",
+            same,
+            again.len(),
+            "have the same score after a restart",
+            can.deterministic,
+        );
     }
     (Some(greeting), report.checks)
 }
@@ -221,7 +232,8 @@ pub fn gameability(reward: &dyn Reward, tasks: &[Task]) -> Vec<Probe> {
     let judge = |(name, make): (&'static str, Make)| {
         let texts: Vec<String> =
             tasks.iter().map(|t| make(t, t.answers().first().map_or("", String::as_str))).collect();
-        let items: Vec<_> = tasks.iter().zip(&texts).map(|(task, text)| (task, Response::new(text))).collect();
+        let items: Vec<_> =
+            tasks.iter().zip(&texts).map(|(task, text)| (task, Response::new(text))).collect();
         let scores: Vec<Option<f64>> = score_batch(reward, &items).iter().map(|o| o.score).collect();
         let judged: Vec<f64> = scores.iter().flatten().copied().collect();
         let accepted = judged.iter().filter(|s| **s >= 1.0).count();

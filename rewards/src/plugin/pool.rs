@@ -139,7 +139,9 @@ impl Pool {
         let work = || {
             let mut found = Vec::new();
             while let Some(batch) = batches.get(next.fetch_add(1, Ordering::Relaxed)) {
-                self.with_worker(|worker| self.judge_batch(worker, &units[batch.clone()], &texts, &mut found));
+                self.with_worker(|worker| {
+                    self.judge_batch(worker, &units[batch.clone()], &texts, &mut found)
+                });
             }
             found
         };
@@ -199,7 +201,9 @@ impl Pool {
         for (i, unit) in units.iter().enumerate() {
             let more: usize = texts[unit.items.clone()].iter().map(|t| t.len() + ITEM_OVERHEAD).sum();
             match batches.last_mut() {
-                Some(last) if count + unit.items.len() <= most && bytes + more + ITEM_OVERHEAD <= MAX_LINE => {
+                Some(last)
+                    if count + unit.items.len() <= most && bytes + more + ITEM_OVERHEAD <= MAX_LINE =>
+                {
                     last.end = i + 1;
                 }
                 _ => {

@@ -27,7 +27,6 @@ const TICK: Duration = Duration::from_millis(50);
 /// How long a plugin may take to end after `bye`.
 const GRACE: Duration = Duration::from_millis(500);
 
-
 pub(super) struct Process {
     child: Child,
     pid: Pid,

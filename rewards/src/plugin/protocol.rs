@@ -47,8 +47,7 @@ pub(super) fn hello(config: &PluginConfig) -> String {
         "file_mb": config.limits.file_mb,
         "open_files": config.limits.open_files,
     });
-    let hello =
-        json!({"type": "hello", "protocol": [PROTOCOL], "config": config.config, "limits": limits});
+    let hello = json!({"type": "hello", "protocol": [PROTOCOL], "config": config.config, "limits": limits});
     format!("{hello}\n")
 }
 
@@ -208,13 +207,14 @@ mod tests {
     #[test]
     fn results_are_put_in_order_or_refused() {
         let line = |items: &str| format!(r#"{{"type":"result","batch":7,"items":[{items}],"more":1}}"#);
-        let ok = line(r#"{"i":1,"score":0.5,"x":[]},{"i":0,"score":-0.0,"verdict":"no_answer","reason":"r"}"#);
+        let ok =
+            line(r#"{"i":1,"score":0.5,"x":[]},{"i":0,"score":-0.0,"verdict":"no_answer","reason":"r"}"#);
         let outcomes = results(ok.as_bytes(), 7, 2).unwrap();
         assert_eq!(outcomes.iter().map(|o| o.score).collect::<Vec<_>>(), [Some(0.0), Some(0.5)]);
-        assert_eq!(outcomes.iter().map(|o| o.verdict).collect::<Vec<_>>(), [
-            Verdict::NoAnswer,
-            Verdict::Partial
-        ]);
+        assert_eq!(
+            outcomes.iter().map(|o| o.verdict).collect::<Vec<_>>(),
+            [Verdict::NoAnswer, Verdict::Partial]
+        );
         let masked = line(r#"{"i":0,"verdict":"unverifiable"},{"i":1,"verdict":"error","score":null}"#);
         assert!(results(masked.as_bytes(), 7, 2).unwrap().iter().all(|o| o.score.is_none()));
         let refuse = |text: &str, want: &str| {
@@ -248,7 +248,8 @@ mod tests {
         let capabilities = Capabilities { group: true, ..Capabilities::default() };
         let want = Greeting { name: "n".into(), version: String::new(), capabilities };
         assert_eq!(greeting(hello.as_bytes()).unwrap(), want);
-        for bad in [&*hello.replace('1', "2"), &hello.replace("hello", "result"), "Loading model …", "{}", ""] {
+        for bad in [&*hello.replace('1', "2"), &hello.replace("hello", "result"), "Loading model …", "{}", ""]
+        {
             assert!(greeting(bad.as_bytes()).is_err(), "{bad}");
         }
     }

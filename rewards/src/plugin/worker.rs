@@ -96,11 +96,7 @@ impl Worker {
     }
 
     /// Judges items, given as [`protocol::score`] takes them, with one message. After a failure the process is gone.
-    pub fn judge(
-        &mut self,
-        config: &PluginConfig,
-        items: &[(usize, &str)],
-    ) -> Result<Vec<Outcome>, Failure> {
+    pub fn judge(&mut self, config: &PluginConfig, items: &[(usize, &str)]) -> Result<Vec<Outcome>, Failure> {
         self.start(config)?;
         self.batch += 1;
         let line = protocol::score(self.batch, items.iter().copied());

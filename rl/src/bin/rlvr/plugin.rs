@@ -92,7 +92,8 @@ pub fn new(args: &PluginNewArgs) -> Result<()> {
         let mut file = fs::File::create_new(&path).with_context(failed)?;
         file.write_all(text.as_bytes()).with_context(failed)?;
     }
-    let written: Vec<String> = files.iter().map(|(name, _)| args.dir.join(name).display().to_string()).collect();
+    let written: Vec<String> =
+        files.iter().map(|(name, _)| args.dir.join(name).display().to_string()).collect();
     say!("wrote {}", written.join(", "));
     let command: Vec<String> = (template.command.iter())
         .map(|word| match args.dir.join(word) {
@@ -164,8 +165,8 @@ fn tasks(path: &Path) -> Result<Vec<Task>> {
             None => json!({ "answer": answer }),
         });
         let reference = fields.shift_remove("reference").or(answer);
-        let reference = reference
-            .ok_or_else(|| source.bad_at(line, "the row has no `reference` and no `answer`"))?;
+        let reference =
+            reference.ok_or_else(|| source.bad_at(line, "the row has no `reference` and no `answer`"))?;
         let id = fields.get("id").and_then(input::id_text).unwrap_or_else(|| line.to_string());
         let meta: Map<String, Value> = fields;
         tasks.push(Task { id, prompt, reference, meta });
