@@ -58,11 +58,11 @@ for line in sys.stdin:
         if mode == "exit": send(reply); os._exit(0)
         if mode == "close": os.close(1); time.sleep(100)
         if mode == "deaf": os.close(0); time.sleep(100)
-        if mode == "fork" and os.fork() == 0:
-            open(hello["config"]["pid"], "w").write(str(os.getpid()))
-            time.sleep(100)
-        if mode == "orphan" and os.fork() != 0: os._exit(0)
-        if mode == "orphan": open(hello["config"]["pid"], "w").write(str(os.getpid())); time.sleep(100)
+        if mode in ("fork", "orphan"):
+            pid = os.fork()
+            if pid == 0: time.sleep(100)
+            with open(hello["config"]["pid"], "w") as f: f.write(str(pid))
+            if mode == "orphan": os._exit(0)
     send(reply)
 "#;
 
