@@ -11,6 +11,8 @@
 //! reward = { kind = "format", style = "think_answer" }
 //! ```
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
 use crate::choice::{Choice, ChoiceConfig};
@@ -24,6 +26,7 @@ use crate::pattern::{Pattern, PatternConfig};
 use crate::procedural::{
     Countdown, CountdownConfig, Logic, LogicConfig, Procedural, ProceduralConfig, Sudoku, SudokuConfig,
 };
+use crate::plugin::{Plugin, PluginConfig};
 use crate::reward::Reward;
 
 /// A reward as configured; `kind` names the variant.
@@ -53,6 +56,8 @@ pub enum RewardConfig {
     Logic(LogicConfig),
     /// The checker that fits the shape of each task's reference.
     Procedural(ProceduralConfig),
+    /// A program of your own, in any language.
+    Plugin(PluginConfig),
     /// Σ weight · score.
     Sum {
         /// The terms; at least one.
@@ -191,6 +196,7 @@ pub const KINDS: &[&str] = &[
     "sudoku",
     "logic",
     "procedural",
+    "plugin",
     "sum",
     "gate",
     "all",
@@ -219,6 +225,29 @@ impl RewardConfig {
             .map_err(|e| ConfigError::NeedsFields { kind: kind.into(), reason: e.to_string() })
     }
 
+    /// Makes the paths of the whole tree absolute, from `base`: the folder of the file that it stands in.
+    pub fn resolve_paths(&mut self, base: &Path) {
+        match self {
+            Self::Plugin(c) => c.resolve_paths(base),
+            Self::Sum { terms } => terms.iter_mut().for_each(|t| t.reward.resolve_paths(base)),
+            Self::Gate { r#if, then, r#else } => {
+                [Some(r#if), Some(then), r#else.as_mut()]
+                    .into_iter()
+                    .flatten()
+                    .for_each(|r| r.resolve_paths(base));
+            }
+            Self::All { of } | Self::Any { of } | Self::Product { of } => {
+                of.iter_mut().for_each(|r| r.resolve_paths(base));
+            }
+            Self::LingshuRl { answer }
+            | Self::Medvlthinker { answer }
+            | Self::HuatuoO1 { answer }
+            | Self::ThinkThenAnswer { answer }
+            | Self::AnswerOnly { answer } => answer.resolve_paths(base),
+            _ => {}
+        }
+    }
+
     /// Checks the configuration and makes the reward.
     ///
     /// # Errors
@@ -236,6 +265,7 @@ impl RewardConfig {
             Self::Sudoku(c) => Box::new(Sudoku::new(c)),
             Self::Logic(c) => Box::new(Logic::new(c)),
             Self::Procedural(c) => Box::new(Procedural::new(c)?),
+            Self::Plugin(c) => Box::new(Plugin::new(c)?),
             Self::Sum { terms } => {
                 if terms.is_empty() {
                     return Err(ConfigError::Invalid { kind: "sum", reason: "terms is empty".into() });
@@ -393,6 +423,9 @@ mod tests {
         check("[rewards]\nkind = \"math\"\nfalback = \"last_number\"", "falback");
         check("[rewards]\nkind = \"maths\"", "maths");
         check("[rewards]\nkind = \"sum\"\nterms = []", "terms is empty");
+        check("[rewards]\nkind = \"plugin\"\ncommand = []", "command is empty");
+        check("[rewards]\nkind = \"plugin\"\ncommand = [\"x\"]\nworker = 2", "worker");
+        check("[rewards]\nkind = \"plugin\"\ncommand = [\"x\"]\ntimeout_s = 0", "timeout_s 0");
         check("[rewards]\nkind = \"regex\"\npattern = \"(\"", "regex");
         check(
             "[rewards]\nkind = \"sum\"\nterms = [{ wieght = 1.0, reward = { kind = \"math\" } }]",
@@ -401,6 +434,23 @@ mod tests {
         let error = RewardConfig::from_kind("mth").unwrap_err();
         assert!(matches!(error, ConfigError::UnknownKind { nearest: "math", .. }), "{error}");
         assert!(RewardConfig::from_kind("sum").unwrap_err().to_string().contains("terms"));
+    }
+
+    #[test]
+    fn plugins_run_beside_their_config_wherever_they_stand() {
+        let plugin = r#"{ kind = "plugin", command = ["p"], cwd = "sub", config = { k = [1] } }"#;
+        for text in [
+            format!("rewards = {plugin}"),
+            format!(r#"rewards = {{ kind = "sum", terms = [{{ reward = {plugin} }}] }}"#),
+            format!(r#"rewards = {{ kind = "gate", if = {{ kind = "format" }}, then = {plugin} }}"#),
+            format!(r#"rewards = {{ kind = "huatuo_o1", answer = {plugin} }}"#),
+        ] {
+            let mut config = parse(&text).unwrap();
+            config.resolve_paths(Path::new("/conf"));
+            let toml = toml::to_string(&config).unwrap();
+            assert!(toml.contains(r#"cwd = "/conf/sub""#), "{toml}");
+            assert_eq!(toml::from_str::<RewardConfig>(&toml).unwrap(), config);
+        }
     }
 
     #[test]

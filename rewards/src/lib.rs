@@ -1,8 +1,9 @@
-//! Verifiable rewards: extraction, equality, composition. No tensors, no async, no I/O.
+//! Verifiable rewards: extraction, equality, composition. No tensors, no async, no I/O but [plugins](plugin).
 //!
 //! A [`Reward`] looks at a [`Task`] and a [`Response`] and gives one [`Outcome`]. Right, wrong, unjudgeable and broken
 //! are four different [`Verdict`]s and never collapse into `0.0`. Rewards are written down as a [`RewardConfig`]
-//! (TOML or JSON) or are any closure with a name ([`reward_fn`]).
+//! (TOML or JSON), are any closure with a name ([`reward_fn`]; [`group_reward_fn`] sees all completions of a task), or a
+//! program in any language ([`plugin`]).
 //!
 //! ```
 //! use rlvr_rewards::{RewardConfig, Response, Task, Verdict, score_one};
@@ -22,17 +23,20 @@ pub mod config;
 pub mod exact;
 pub mod extract;
 pub mod format;
+pub mod group;
 pub mod length;
 pub mod math;
 pub mod numeric;
 pub mod pattern;
 pub mod procedural;
+pub mod plugin;
 pub mod reward;
 pub mod rows;
 pub mod task;
 pub mod text;
 
 pub use config::{ConfigError, RewardConfig, Term};
+pub use group::{GroupFnReward, group_reward_fn};
 pub use reward::{
     FnReward, Outcome, Part, Reward, RewardError, TaskError, Verdict, reward_fn, score_batch, score_one,
 };

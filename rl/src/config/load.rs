@@ -114,7 +114,7 @@ impl RunConfig {
         Err(ConfigError::Invalid { lines })
     }
 
-    /// Makes the paths of data and rollouts absolute from `base`, and the policy's where it exists from `base` or
+    /// Makes the paths of data, rollouts and rewards absolute from `base`, and the policy's where it exists from `base` or
     /// from the working directory; otherwise it may be a hub id and stays.
     pub fn resolve_paths(&mut self, base: &Path) {
         let absolute = |path: &Path| std::path::absolute(base.join(path)).unwrap_or_else(|_| base.join(path));
@@ -122,6 +122,9 @@ impl RunConfig {
             if let DataConfig::Jsonl(jsonl) = source {
                 jsonl.path = absolute(&jsonl.path);
             }
+        }
+        if let Some(rewards) = &mut self.rewards {
+            rewards.resolve_paths(base);
         }
         for stage in &mut self.stage {
             if let StageConfig::Grpo(grpo) = stage

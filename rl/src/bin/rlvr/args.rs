@@ -46,6 +46,9 @@ pub enum Command {
     Eval(EvalCommand),
     /// Compare two evaluations item by item
     Compare(CompareArgs),
+    /// Write and check rewards of your own, in any language
+    #[command(subcommand)]
+    Plugin(PluginCommand),
     /// Print a shell completion script
     Completions(CompletionsArgs),
 }
@@ -368,6 +371,75 @@ pub struct CompareArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Examples:
+  rlvr plugin new --lang python my_reward      write a reward to start from
+  rlvr plugin test python3 my_reward/reward.py check it")]
+pub enum PluginCommand {
+    /// Write a new reward into a folder
+    New(PluginNewArgs),
+    /// Check a reward: the protocol, and how easily it is gamed
+    Test(PluginTestArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  rlvr plugin new --lang python my_reward
+  rlvr plugin new --lang rust my_reward && cargo build --release --manifest-path my_reward/Cargo.toml
+
+The folder gets a file with a function score, a runtime that speaks the protocol, and a README.md. Files that exist are
+never replaced.")]
+pub struct PluginNewArgs {
+    /// The language
+    #[arg(long, value_name = "LANG", value_enum)]
+    pub lang: Language,
+    /// The folder; made when it does not exist
+    pub dir: PathBuf,
+}
+
+/// A language that `rlvr plugin new` writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Language {
+    /// Standard library only
+    Python,
+    /// Node.js, no packages
+    Js,
+    /// A cargo project with serde_json
+    Rust,
+    /// Needs jq
+    Bash,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  rlvr plugin test python3 my_reward/reward.py
+  rlvr plugin test --tasks tasks.jsonl --timeout-s 5 node my_reward/reward.mjs
+  rlvr plugin test --config '{\"strict\": true}' ./target/release/reward
+
+Options stand before the command. The first table is the protocol: a line with FAIL breaks it and ends with exit code 1.
+The second says how many answers of a kind get the full score; only the right ones should.
+Rows of --tasks: {\"prompt\"?, \"reference\": {\"answer\", …}} (or \"answer\").")]
+pub struct PluginTestArgs {
+    /// JSON Lines file of tasks that the reward can judge [default: sums, and questions with options]
+    #[arg(long, value_name = "FILE")]
+    pub tasks: Option<PathBuf>,
+    /// Seconds that a batch may take
+    #[arg(long, value_name = "S", default_value_t = 30.0)]
+    pub timeout_s: f64,
+    /// The `config` that it gets, a JSON object
+    #[arg(long, value_name = "JSON", default_value = "{}")]
+    pub config: String,
+    /// Name of an environment variable to pass on. May be repeated
+    #[arg(long, value_name = "NAME")]
+    pub env: Vec<String>,
+    /// The program and its arguments
+    #[arg(value_name = "CMD", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -13,6 +13,7 @@ mod input;
 mod logprobs;
 mod loss;
 mod output;
+mod plugin;
 mod policy;
 mod progress;
 mod rescore;
@@ -24,7 +25,7 @@ mod tasks;
 mod train;
 
 use anyhow::{Context, Result};
-use args::{Cli, Command, DataCommand, EvalCommand};
+use args::{Cli, Command, DataCommand, EvalCommand, PluginCommand};
 use clap::Parser;
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -53,6 +54,8 @@ fn run(command: &Command) -> Result<()> {
         Command::Eval(EvalCommand::Run(args)) => eval::run(args),
         Command::Eval(EvalCommand::Score(args)) => eval::score(args),
         Command::Compare(args) => compare::run(args),
+        Command::Plugin(PluginCommand::New(args)) => plugin::new(args),
+        Command::Plugin(PluginCommand::Test(args)) => plugin::test(args),
         Command::Completions(args) => completions::run(args),
     }
 }

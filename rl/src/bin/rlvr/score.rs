@@ -6,7 +6,8 @@ use crate::output::{self, count, say};
 use crate::{audit, rescore, self_check};
 use anyhow::Result;
 use rayon::prelude::*;
-use rlvr::rewards::{Reward, RewardConfig, score_row};
+use rlvr::rewards::rows::Row;
+use rlvr::rewards::{Reward, RewardConfig, score_batch};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ pub fn run(args: &ScoreArgs) -> Result<()> {
         (None, Some(path)) => from_file(path)?,
         (None, None) => return Err(bad("give --reward KIND or --config FILE")),
     };
+    reward.prepare()?;
     if let Some(dir) = &args.rescore {
         return rescore::run(args, dir, &*reward);
     }
@@ -31,25 +33,36 @@ pub fn run(args: &ScoreArgs) -> Result<()> {
     if let Some(against) = &args.against {
         return audit::run(args, input, &*reward, against);
     }
-    let mut source = Source::open(input)?;
     // Nothing may be written before the last row is known to be good.
     let mut lines = Vec::new();
     let mut summary = Summary::default();
-    each_line(&mut source, &|text| score_line(&*reward, text), &mut |_, (row, text)| {
-        summary.add(&row);
-        lines.extend_from_slice(text.as_bytes());
-        lines.push(b'\n');
+    each_chunk(&mut Source::open(input)?, &row, &mut |rows| {
+        let items: Vec<_> = rows.iter().map(|(_, row)| (&row.task, row.response())).collect();
+        let outcomes = score_batch(&*reward, &items);
+        let scored: Vec<(Value, String)> = (rows.par_iter().zip(outcomes))
+            .map(|((_, row), outcome)| {
+                let row = row.output(&outcome);
+                let text = row.to_string();
+                (row, text)
+            })
+            .collect();
+        for (row, text) in scored {
+            summary.add(&row);
+            lines.extend_from_slice(text.as_bytes());
+            lines.push(b'\n');
+        }
     })?;
     output::lines(args.out.as_deref(), &lines)?;
     say!("{}", summary.text());
     Ok(())
 }
 
-/// Hands every line to `judge`, on all cores, and what comes of it to `take`, with its line and in order.
-pub fn each_line<T: Send>(
+/// Reads lines by the thousand, turns each into a `T` on all cores, and hands them on with their line numbers, in
+/// order. The first line that cannot be read ends the command before anything of its chunk is judged.
+fn each_chunk<T: Send>(
     source: &mut Source,
-    judge: &(dyn Fn(&str) -> Result<T, String> + Sync),
-    take: &mut dyn FnMut(usize, T),
+    read: &(dyn Fn(&str) -> Result<T, String> + Sync),
+    take: &mut dyn FnMut(Vec<(usize, T)>),
 ) -> Result<()> {
     loop {
         let mut rows = Vec::with_capacity(CHUNK);
@@ -59,22 +72,30 @@ pub fn each_line<T: Send>(
             rows.push(row);
         }
         let last = rows.len() < CHUNK;
-        let judged: Vec<_> = rows.par_iter().map(|(line, text)| (*line, judge(text))).collect();
-        for (line, outcome) in judged {
-            take(line, outcome.map_err(|e| source.bad_at(line, e))?);
-        }
+        let parsed: Vec<_> = rows.par_iter().map(|(line, text)| (*line, read(text))).collect();
+        let parsed = (parsed.into_iter())
+            .map(|(line, parsed)| Ok((line, parsed.map_err(|e| source.bad_at(line, e))?)))
+            .collect::<Result<Vec<_>>>()?;
+        take(parsed);
         if last {
             return Ok(());
         }
     }
 }
 
-/// The output row, as JSON and as text.
-fn score_line(reward: &dyn Reward, text: &str) -> Result<(Value, String), String> {
+/// Hands every line to `judge`, on all cores, and what comes of it to `take`, with its line and in order.
+pub fn each_line<T: Send>(
+    source: &mut Source,
+    judge: &(dyn Fn(&str) -> Result<T, String> + Sync),
+    take: &mut dyn FnMut(usize, T),
+) -> Result<()> {
+    each_chunk(source, judge, &mut |rows| rows.into_iter().for_each(|(line, judged)| take(line, judged)))
+}
+
+/// A line as a row.
+fn row(text: &str) -> Result<Row, String> {
     let fields = input::object(text)?;
-    let row = score_row(reward, Value::Object(fields)).map_err(|e| format!("{e}; {ROW}"))?;
-    let text = row.to_string();
-    Ok((row, text))
+    Row::parse(Value::Object(fields)).map_err(|e| format!("{e}; {ROW}"))
 }
 
 pub const ROW: &str = r#"a row is {"id", "completion", "reference": {"answer": …}}"#;
@@ -132,7 +153,8 @@ pub fn from_file(path: &Path) -> Result<Box<dyn Reward>> {
     };
     let explain =
         |message: &str| bad(format!("{name}:{}: rewards: {}", place(&text, message), meant(message)));
-    let config = RewardConfig::deserialize(table).map_err(|e| explain(e.message()))?;
+    let mut config = RewardConfig::deserialize(table).map_err(|e| explain(e.message()))?;
+    config.resolve_paths(path.parent().unwrap_or(Path::new("")));
     config.build().map_err(|e| explain(&e.to_string()))
 }
 
