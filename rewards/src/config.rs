@@ -14,6 +14,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::choice::{Choice, ChoiceConfig};
+use crate::code::{Code, CodeConfig};
 use crate::compose::{AttemptCredit, Combine, Composite, Constant, Gate, WeightedTerm};
 use crate::exact::{Exact, ExactConfig};
 use crate::format::{Format, FormatConfig};
@@ -42,6 +43,8 @@ pub enum RewardConfig {
     Regex(PatternConfig),
     /// A penalty in [-1, 0] for long responses.
     Length(LengthConfig),
+    /// A program passes the tests of `reference`, run in a sandbox.
+    Code(CodeConfig),
     /// Σ weight · score.
     Sum {
         /// The terms; at least one.
@@ -176,6 +179,7 @@ pub const KINDS: &[&str] = &[
     "format",
     "regex",
     "length",
+    "code",
     "sum",
     "gate",
     "all",
@@ -217,6 +221,7 @@ impl RewardConfig {
             Self::Format(c) => Box::new(Format::new(c)?),
             Self::Regex(c) => Box::new(Pattern::new(c)?),
             Self::Length(c) => Box::new(Length::new(c)?),
+            Self::Code(c) => Box::new(Code::new(c)?),
             Self::Sum { terms } => {
                 if terms.is_empty() {
                     return Err(ConfigError::Invalid { kind: "sum", reason: "terms is empty".into() });

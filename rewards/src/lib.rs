@@ -17,6 +17,7 @@
 //! gives the same outcome for the same bytes, and does not panic.
 
 pub mod choice;
+pub mod code;
 pub mod compose;
 pub mod config;
 pub mod exact;
@@ -28,6 +29,7 @@ pub mod numeric;
 pub mod pattern;
 pub mod reward;
 pub mod rows;
+pub mod sandbox;
 pub mod task;
 pub mod text;
 
