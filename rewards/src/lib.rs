@@ -1,4 +1,4 @@
-//! Verifiable rewards: extraction, equality, composition. No tensors, no async, no I/O.
+//! Verifiable rewards: extraction, equality, composition. No tensors, no async; no I/O but by [`code`].
 //!
 //! A [`Reward`] looks at a [`Task`] and a [`Response`] and gives one [`Outcome`]. Right, wrong, unjudgeable and broken
 //! are four different [`Verdict`]s and never collapse into `0.0`. Rewards are written down as a [`RewardConfig`]
@@ -14,7 +14,7 @@
 //! ```
 //!
 //! Model output is hostile input: every verifier is bounded in work (bytes, tokens, depth, bits), never in wall time,
-//! gives the same outcome for the same bytes, and does not panic.
+//! gives the same outcome for the same bytes, and does not panic. [`code`] runs programs, so it also has a clock.
 
 pub mod choice;
 pub mod code;
