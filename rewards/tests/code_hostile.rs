@@ -247,7 +247,7 @@ fn attack(language: Language, reference: &Value, attacks: &[(&str, &str)], dir: 
             memory_mib: 256,
             files_mib: 4,
             output_kib: 64,
-            workers: 4,
+            workers: 6,
             min_isolation: Isolation::Process,
             ..CodeConfig::default()
         })
@@ -256,16 +256,17 @@ fn attack(language: Language, reference: &Value, attacks: &[(&str, &str)], dir: 
     // What ends by itself has time on a busy machine; what never ends gets little.
     let (short, long) = (reward(0.8), reward(15.0));
     let endless = ["@MARK@", "while True", "yes ", "recursionlimit", "2 ** 61"];
-    let outcomes: Vec<Outcome> = attacks
-        .par_iter()
-        .map(|(_, code)| {
-            let reward = if endless.iter().any(|e| code.contains(e)) { &short } else { &long };
-            score_one(reward, &task, Response::new(&format!("```\n{}\n```", fill(code, dir))))
-        })
-        .collect();
+    let judge = |(_, code): &(&str, &str)| {
+        let reward = if endless.iter().any(|e| code.contains(e)) { &short } else { &long };
+        score_one(reward, &task, Response::new(&format!("```\n{}\n```", fill(code, dir))))
+    };
+    // More threads than cores: most attacks wait for their end.
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(6).build().unwrap();
+    let outcomes: Vec<Outcome> = pool.install(|| attacks.par_iter().map(judge).collect());
     let mut wrong = Vec::new();
     for ((name, _), outcome) in attacks.iter().zip(&outcomes) {
         println!("{name}: {:?} {}", outcome.verdict, outcome.reason);
+        assert!(outcome.method.ends_with("@seccomp"), "{outcome:?}");
         if outcome.verdict != Verdict::Incorrect {
             wrong.push(format!("{name}: {:?} {}", outcome.verdict, outcome.reason));
         }

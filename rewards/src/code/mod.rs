@@ -176,8 +176,8 @@ impl Code {
     }
 
     #[cfg(unix)]
-    fn ready(&self) -> Result<Isolation, String> {
-        self.runner.ready().map(|(sandbox, _)| sandbox.isolation())
+    fn ready(&self) -> Result<(), String> {
+        self.runner.ready().map(|_| ())
     }
 
     #[cfg(unix)]
@@ -186,7 +186,7 @@ impl Code {
     }
 
     #[cfg(not(unix))]
-    fn ready(&self) -> Result<Isolation, String> {
+    fn ready(&self) -> Result<(), String> {
         Err("running code needs Unix".into())
     }
 
@@ -196,18 +196,31 @@ impl Code {
     }
 }
 
+/// The level that this machine offers.
+fn isolation() -> Isolation {
+    #[cfg(unix)]
+    let level = crate::sandbox::Sandbox::detect().map_or(Isolation::None, |s| s.isolation());
+    #[cfg(not(unix))]
+    let level = Isolation::None;
+    level
+}
+
 impl Reward for Code {
     fn name(&self) -> &str {
         "code"
     }
 
     fn score(&self, task: &Task, response: Response<'_>) -> Result<Outcome, RewardError> {
-        let broken = |reason: String| RewardError::Failed { reward: "code".into(), reason };
+        let level = isolation().name();
+        let broken = |reason: String| RewardError::Failed {
+            reward: "code".into(),
+            reason: format!("{reason} (isolation: {level})"),
+        };
         let suite = match Suite::parse(&task.reference, self.config.language) {
             Ok(suite) => suite,
-            Err(reason) => return Ok(Outcome::of(Verdict::Unverifiable, "code", reason)),
+            Err(reason) => return Ok(Outcome::of(Verdict::Unverifiable, format!("code@{level}"), reason)),
         };
-        let level = self.ready().map_err(broken)?.name();
+        self.ready().map_err(broken)?;
         let found = block::find(response.text, &self.config);
         let (code, rule) = match found {
             Ok(found) => found,
@@ -250,6 +263,6 @@ impl Reward for Code {
             reason,
         })?;
         let unavailable = |reason| TaskError::Unavailable { reward: "code".into(), reason };
-        self.ready().map(|_| ()).map_err(unavailable)
+        self.ready().map_err(unavailable)
     }
 }
