@@ -16,6 +16,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::choice::{Choice, ChoiceConfig};
+use crate::code::{Code, CodeConfig};
 use crate::compose::{AttemptCredit, Combine, Composite, Constant, Gate, WeightedTerm};
 use crate::exact::{Exact, ExactConfig};
 use crate::format::{Format, FormatConfig};
@@ -58,6 +59,8 @@ pub enum RewardConfig {
     Procedural(ProceduralConfig),
     /// A program of your own, in any language.
     Plugin(PluginConfig),
+    /// A program passes the tests of `reference`, run in a sandbox.
+    Code(CodeConfig),
     /// Σ weight · score.
     Sum {
         /// The terms; at least one.
@@ -197,6 +200,7 @@ pub const KINDS: &[&str] = &[
     "logic",
     "procedural",
     "plugin",
+    "code",
     "sum",
     "gate",
     "all",
@@ -266,6 +270,7 @@ impl RewardConfig {
             Self::Logic(c) => Box::new(Logic::new(c)),
             Self::Procedural(c) => Box::new(Procedural::new(c)?),
             Self::Plugin(c) => Box::new(Plugin::new(c)?),
+            Self::Code(c) => Box::new(Code::new(c)?),
             Self::Sum { terms } => {
                 if terms.is_empty() {
                     return Err(ConfigError::Invalid { kind: "sum", reason: "terms is empty".into() });

@@ -1,4 +1,4 @@
-//! Verifiable rewards: extraction, equality, composition. No tensors, no async, no I/O but [plugins](plugin).
+//! Verifiable rewards: extraction, equality, composition. No tensors, no async, no I/O but by [`code`] and [`plugin`].
 //!
 //! A [`Reward`] looks at a [`Task`] and a [`Response`] and gives one [`Outcome`]. Right, wrong, unjudgeable and broken
 //! are four different [`Verdict`]s and never collapse into `0.0`. Rewards are written down as a [`RewardConfig`]
@@ -15,9 +15,10 @@
 //! ```
 //!
 //! Model output is hostile input: every verifier is bounded in work (bytes, tokens, depth, bits), never in wall time,
-//! gives the same outcome for the same bytes, and does not panic.
+//! gives the same outcome for the same bytes, and does not panic. [`code`] and [`plugin`] run programs, so they also have a clock.
 
 pub mod choice;
+pub mod code;
 pub mod compose;
 pub mod config;
 pub mod exact;
@@ -32,6 +33,7 @@ pub mod procedural;
 pub mod plugin;
 pub mod reward;
 pub mod rows;
+pub mod sandbox;
 pub mod task;
 pub mod text;
 

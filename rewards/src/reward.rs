@@ -175,6 +175,14 @@ pub enum TaskError {
         /// Why not.
         reason: String,
     },
+    /// The reward itself cannot work here, whatever the task.
+    #[error("reward {reward} cannot run: {reason}")]
+    Unavailable {
+        /// Name of the reward.
+        reward: String,
+        /// What is missing.
+        reason: String,
+    },
 }
 
 /// Judges responses. Implementations are pure: the same task and response give the same outcome.
