@@ -110,7 +110,8 @@ impl Counts {
         if !effective && order < ORDER {
             return 0.0;
         }
-        let brevity = if self.said < self.wanted { (1.0 - self.wanted as f64 / self.said as f64).exp() } else { 1.0 };
+        let brevity =
+            if self.said < self.wanted { (1.0 - self.wanted as f64 / self.said as f64).exp() } else { 1.0 };
         (brevity * (logs / order as f64).exp()).clamp(0.0, 1.0)
     }
 }
@@ -177,6 +178,9 @@ mod tests {
         assert_eq!(sentence_bleu("x y", &refs("a b")), 0.0);
         // p = 2/2, 1/1 and a brevity penalty of exp(1 - 4/2).
         assert!((sentence_bleu("a b", &refs("a b c d")) - (-1.0f64).exp()).abs() < 1e-12);
-        assert_eq!(tokens("Hi, you: 3.5-4 (ok)."), ["Hi", ",", "you", ":", "3.5", "-", "4", "(", "ok", ")", "."]);
+        assert_eq!(
+            tokens("Hi, you: 3.5-4 (ok)."),
+            ["Hi", ",", "you", ":", "3.5", "-", "4", "(", "ok", ")", "."]
+        );
     }
 }

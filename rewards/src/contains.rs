@@ -140,7 +140,8 @@ impl Reward for Contains {
 
     fn gold(&self, task: &Task) -> Option<String> {
         let [all, any, _] = self.lists(task);
-        Some(all.into_iter().chain(any.into_iter().take(1)).collect::<Vec<_>>().join(" ")).filter(|s| !s.is_empty())
+        Some(all.into_iter().chain(any.into_iter().take(1)).collect::<Vec<_>>().join(" "))
+            .filter(|s| !s.is_empty())
     }
 
     fn check_task(&self, task: &Task) -> Result<(), TaskError> {
@@ -171,6 +172,8 @@ mod tests {
         check(json!({"none": ["cat"]}), false, "a cat", 0.0);
         check(json!({"all": ["a", "b"], "none": ["c"]}), true, "b only", 2.0 / 3.0);
         check(json!({"all": ["b"]}), false, "<think>b</think> nothing", 0.0);
-        assert!(Contains::new(ContainsConfig { all: vec![String::new()], ..ContainsConfig::default() }).is_err());
+        assert!(
+            Contains::new(ContainsConfig { all: vec![String::new()], ..ContainsConfig::default() }).is_err()
+        );
     }
 }

@@ -70,12 +70,15 @@ impl Kwargs<'_> {
     fn count(&self, name: &str) -> Result<usize, String> {
         let value = self.0.get(name).unwrap_or(&Value::Null);
         // Data sets write whole numbers as 3.0, too.
-        let whole = value.as_u64().or_else(|| value.as_f64().filter(|f| *f >= 0.0 && f.fract() == 0.0).map(|f| f as u64));
+        let whole = value
+            .as_u64()
+            .or_else(|| value.as_f64().filter(|f| *f >= 0.0 && f.fract() == 0.0).map(|f| f as u64));
         whole.map(|n| n as usize).ok_or_else(|| format!("needs the number {name:?}"))
     }
 
     fn list(&self, name: &str) -> Result<Vec<String>, String> {
-        let list = self.0.get(name).and_then(Value::as_array).ok_or_else(|| format!("needs the list {name:?}"))?;
+        let list =
+            self.0.get(name).and_then(Value::as_array).ok_or_else(|| format!("needs the list {name:?}"))?;
         let list: Vec<String> =
             list.iter().filter_map(|v| v.as_str()).map(str::to_lowercase).filter(|s| !s.is_empty()).collect();
         if list.is_empty() { Err(format!("the list {name:?} is empty")) } else { Ok(list) }
@@ -105,7 +108,8 @@ fn sentence_count(text: &str) -> usize {
     while let Some(c) = chars.next() {
         let next = chars.peek().copied();
         let stop = matches!(c, '。' | '！' | '？')
-            || matches!(c, '.' | '!' | '?') && next.is_none_or(|n| n.is_whitespace() || matches!(n, '"' | '\'' | ')' | '”'));
+            || matches!(c, '.' | '!' | '?')
+                && next.is_none_or(|n| n.is_whitespace() || matches!(n, '"' | '\'' | ')' | '”'));
         if stop {
             count += usize::from(open);
             open = false;
@@ -142,7 +146,8 @@ fn spans(text: &str, open: char, close: char) -> usize {
 
 /// Highlighted spans: `*…*`, or `**…**` counted once.
 fn highlights(text: &str) -> usize {
-    let text: Vec<String> = text.lines().map(|l| l.strip_prefix("* ").unwrap_or(l).replace("**", "\u{1}")).collect();
+    let text: Vec<String> =
+        text.lines().map(|l| l.strip_prefix("* ").unwrap_or(l).replace("**", "\u{1}")).collect();
     let text = text.join("\n");
     spans(&text, '\u{1}', '\u{1}') + spans(&text, '*', '*')
 }
@@ -154,7 +159,9 @@ fn is_english(text: &str) -> bool {
 
 fn unfenced(text: &str) -> &str {
     let inner = text.trim().strip_prefix("```").and_then(|t| t.strip_suffix("```"));
-    inner.map_or(text.trim(), |t| t.strip_prefix("json").or_else(|| t.strip_prefix("JSON")).unwrap_or(t).trim())
+    inner.map_or(text.trim(), |t| {
+        t.strip_prefix("json").or_else(|| t.strip_prefix("JSON")).unwrap_or(t).trim()
+    })
 }
 
 /// Whether `text` follows the instruction.
@@ -184,7 +191,9 @@ fn follows(id: &str, kwargs: &Kwargs<'_>, text: &str) -> Result<bool, String> {
         "length_constraints:number_sentences" => {
             kwargs.relation("relation", sentence_count(text), kwargs.count("num_sentences")?)?
         }
-        "length_constraints:number_paragraphs" => pieces(text, "***").len() == kwargs.count("num_paragraphs")?,
+        "length_constraints:number_paragraphs" => {
+            pieces(text, "***").len() == kwargs.count("num_paragraphs")?
+        }
         "length_constraints:nth_paragraph_first_word" => {
             let unix = text.replace("\r\n", "\n");
             let list = pieces(&unix, "\n\n");
@@ -198,27 +207,36 @@ fn follows(id: &str, kwargs: &Kwargs<'_>, text: &str) -> Result<bool, String> {
             let marker = kwargs.text("postscript_marker")?.trim().to_lowercase();
             lower.lines().any(|l| l.trim_start_matches(|c: char| !c.is_alphanumeric()).starts_with(&marker))
         }
-        "detectable_content:number_placeholders" => spans(text, '[', ']') >= kwargs.count("num_placeholders")?,
+        "detectable_content:number_placeholders" => {
+            spans(text, '[', ']') >= kwargs.count("num_placeholders")?
+        }
         "detectable_format:number_bullet_lists" => {
             let bullet = |l: &&str| matches!(l.trim_start().get(..2), Some("* " | "- "));
             text.lines().filter(bullet).count() == kwargs.count("num_bullets")?
         }
         "detectable_format:title" => text.lines().any(|l| {
-            l.find("<<").is_some_and(|a| l[a + 2..].find(">>").is_some_and(|b| l[a + 2..a + 2 + b].chars().any(char::is_alphanumeric)))
+            l.find("<<").is_some_and(|a| {
+                l[a + 2..].find(">>").is_some_and(|b| l[a + 2..a + 2 + b].chars().any(char::is_alphanumeric))
+            })
         }),
         "detectable_format:constrained_response" => {
             ["my answer is yes.", "my answer is no.", "my answer is maybe."].contains(&&*lower)
         }
-        "detectable_format:number_highlighted_sections" => highlights(text) >= kwargs.count("num_highlights")?,
+        "detectable_format:number_highlighted_sections" => {
+            highlights(text) >= kwargs.count("num_highlights")?
+        }
         "detectable_format:multiple_sections" => {
             let mark = kwargs.text("section_spliter")?.trim().to_lowercase();
             let numbered = |l: &&str| {
                 let l = l.trim_start_matches(|c: char| !c.is_alphanumeric());
-                l.strip_prefix(&*mark).is_some_and(|r| r.trim_start().starts_with(|c: char| c.is_ascii_digit()))
+                l.strip_prefix(&*mark)
+                    .is_some_and(|r| r.trim_start().starts_with(|c: char| c.is_ascii_digit()))
             };
             lower.lines().filter(numbered).count() >= kwargs.count("num_sections")?
         }
-        "detectable_format:json_format" => serde_json::from_str::<serde::de::IgnoredAny>(unfenced(text)).is_ok(),
+        "detectable_format:json_format" => {
+            serde_json::from_str::<serde::de::IgnoredAny>(unfenced(text)).is_ok()
+        }
         "combination:repeat_prompt" => {
             let prompt = kwargs.text("prompt_to_repeat")?.trim().to_lowercase();
             lower.strip_prefix(&prompt).is_some_and(|rest| rest.chars().any(char::is_alphanumeric))
@@ -232,14 +250,22 @@ fn follows(id: &str, kwargs: &Kwargs<'_>, text: &str) -> Result<bool, String> {
         "change_case:capital_word_frequency" => {
             let capital = |w: &&str| w.chars().any(char::is_uppercase) && !w.chars().any(char::is_lowercase);
             let words = text.split(|c: char| !c.is_alphanumeric() && c != '\'' && c != '-');
-            kwargs.relation("capital_relation", words.filter(capital).count(), kwargs.count("capital_frequency")?)?
+            kwargs.relation(
+                "capital_relation",
+                words.filter(capital).count(),
+                kwargs.count("capital_frequency")?,
+            )?
         }
         "startend:end_checker" => {
             let end = kwargs.text("end_phrase")?.trim().to_lowercase();
-            lower.trim_end_matches(['"', '”', '*', ' ', '\n']).ends_with(end.trim_end_matches(['"', '”', '*']))
+            lower
+                .trim_end_matches(['"', '”', '*', ' ', '\n'])
+                .ends_with(end.trim_end_matches(['"', '”', '*']))
         }
         "startend:quotation" => {
-            text.len() > 2 && (text.starts_with('"') && text.ends_with('"') || text.starts_with('“') && text.ends_with('”'))
+            text.len() > 2
+                && (text.starts_with('"') && text.ends_with('"')
+                    || text.starts_with('“') && text.ends_with('”'))
         }
         "punctuation:no_comma" => !text.contains([',', '，', '、', '،']),
         other => return Err(format!("unknown instruction {other:?}")),
@@ -266,7 +292,8 @@ impl Instructions {
         };
         let mut out = Vec::with_capacity(list.len());
         for item in list.iter().take(64) {
-            let id = item.get("id").and_then(Value::as_str).ok_or_else(|| bad(item, "it has no id".into()))?;
+            let id =
+                item.get("id").and_then(Value::as_str).ok_or_else(|| bad(item, "it has no id".into()))?;
             let kwargs = Kwargs(item.get("kwargs").unwrap_or(&Value::Null));
             let held = follows(id, &kwargs, text).map_err(|reason| bad(item, reason))?;
             out.push((id.to_string(), held));
@@ -328,14 +355,49 @@ mod tests {
 
     #[test]
     fn words_and_lengths() {
-        check("keywords:existence", json!({"keywords": ["cat", "dog"]}), &["A Dog, a cat."], &["cats and dogs", "cat"]);
-        check("keywords:frequency", json!({"keyword": "cat", "frequency": 2, "relation": "at least"}), &["cat cat"], &["cat"]);
-        check("keywords:frequency", json!({"keyword": "cat", "frequency": 2.0, "relation": "less than"}), &["cat"], &["cat cat"]);
+        check(
+            "keywords:existence",
+            json!({"keywords": ["cat", "dog"]}),
+            &["A Dog, a cat."],
+            &["cats and dogs", "cat"],
+        );
+        check(
+            "keywords:frequency",
+            json!({"keyword": "cat", "frequency": 2, "relation": "at least"}),
+            &["cat cat"],
+            &["cat"],
+        );
+        check(
+            "keywords:frequency",
+            json!({"keyword": "cat", "frequency": 2.0, "relation": "less than"}),
+            &["cat"],
+            &["cat cat"],
+        );
         check("keywords:forbidden_words", json!({"forbidden_words": ["cat"]}), &["a catalog"], &["a Cat"]);
-        check("keywords:letter_frequency", json!({"letter": "a", "let_frequency": 2, "let_relation": "at least"}), &["An ant"], &["an"]);
-        check("length_constraints:number_words", json!({"num_words": 3, "relation": "at least"}), &["a b c"], &["a b"]);
-        check("length_constraints:number_sentences", json!({"num_sentences": 2, "relation": "less than"}), &["One is 1.5 here."], &["One. Two!"]);
-        check("length_constraints:number_paragraphs", json!({"num_paragraphs": 2}), &["a\n***\nb"], &["a", "a\n***\n\n***\n"]);
+        check(
+            "keywords:letter_frequency",
+            json!({"letter": "a", "let_frequency": 2, "let_relation": "at least"}),
+            &["An ant"],
+            &["an"],
+        );
+        check(
+            "length_constraints:number_words",
+            json!({"num_words": 3, "relation": "at least"}),
+            &["a b c"],
+            &["a b"],
+        );
+        check(
+            "length_constraints:number_sentences",
+            json!({"num_sentences": 2, "relation": "less than"}),
+            &["One is 1.5 here."],
+            &["One. Two!"],
+        );
+        check(
+            "length_constraints:number_paragraphs",
+            json!({"num_paragraphs": 2}),
+            &["a\n***\nb"],
+            &["a", "a\n***\n\n***\n"],
+        );
         check(
             "length_constraints:nth_paragraph_first_word",
             json!({"num_paragraphs": 2, "nth_paragraph": 2, "first_word": "Weekend"}),
@@ -346,31 +408,110 @@ mod tests {
 
     #[test]
     fn content_and_format() {
-        check("language:response_language", json!({"language": "de"}), &["Das ist ein ganz gewöhnlicher deutscher Satz über das Wetter."], &["This is a sentence about the weather."]);
-        check("detectable_content:postscript", json!({"postscript_marker": "P.S."}), &["Hi\nP.S. bye"], &["Hi P.S."]);
-        check("detectable_content:number_placeholders", json!({"num_placeholders": 2}), &["[name] at [place]"], &["[name] []"]);
-        check("detectable_format:number_bullet_lists", json!({"num_bullets": 2}), &["* a\n* b", "- a\n- b"], &["* a", "**a**\n* b", "* a\n* b\n* c"]);
+        check(
+            "language:response_language",
+            json!({"language": "de"}),
+            &["Das ist ein ganz gewöhnlicher deutscher Satz über das Wetter."],
+            &["This is a sentence about the weather."],
+        );
+        check(
+            "detectable_content:postscript",
+            json!({"postscript_marker": "P.S."}),
+            &["Hi\nP.S. bye"],
+            &["Hi P.S."],
+        );
+        check(
+            "detectable_content:number_placeholders",
+            json!({"num_placeholders": 2}),
+            &["[name] at [place]"],
+            &["[name] []"],
+        );
+        check(
+            "detectable_format:number_bullet_lists",
+            json!({"num_bullets": 2}),
+            &["* a\n* b", "- a\n- b"],
+            &["* a", "**a**\n* b", "* a\n* b\n* c"],
+        );
         check("detectable_format:title", json!({}), &["<<Joy>>\ntext"], &["<< >> a", "<Joy>"]);
-        check("detectable_format:constrained_response", json!({}), &["My answer is yes."], &["yes", "My answer is yes. My answer is no."]);
-        check("detectable_format:number_highlighted_sections", json!({"num_highlights": 2}), &["*a* and *b*", "**a** and *b*"], &["*a*", "** ** and *a*"]);
-        check("detectable_format:multiple_sections", json!({"section_spliter": "SECTION", "num_sections": 2}), &["SECTION 1\na\nSECTION 2\nb"], &["SECTION 1\na", "section section"]);
-        check("detectable_format:json_format", json!({}), &["{\"a\": 1}", "```json\n{\"a\": 1}\n```"], &["{a: 1}", "so {\"a\": 1}"]);
-        check("combination:repeat_prompt", json!({"prompt_to_repeat": "Say hi."}), &["Say hi. Hi!"], &["Hi!", "Say hi."]);
-        check("combination:two_responses", json!({}), &["a\n******\nb"], &["a", "a\n******\na", "a******b******c"]);
-        check("change_case:english_capital", json!({}), &["THIS IS ALL IN CAPITAL LETTERS."], &["This is not."]);
-        check("change_case:english_lowercase", json!({}), &["this is all in small letters."], &["This is not."]);
-        check("change_case:capital_word_frequency", json!({"capital_frequency": 2, "capital_relation": "at least"}), &["NASA and ESA"], &["NASA and Esa"]);
-        check("startend:end_checker", json!({"end_phrase": "That is all."}), &["Well. That is all."], &["That is all. Or not"]);
+        check(
+            "detectable_format:constrained_response",
+            json!({}),
+            &["My answer is yes."],
+            &["yes", "My answer is yes. My answer is no."],
+        );
+        check(
+            "detectable_format:number_highlighted_sections",
+            json!({"num_highlights": 2}),
+            &["*a* and *b*", "**a** and *b*"],
+            &["*a*", "** ** and *a*"],
+        );
+        check(
+            "detectable_format:multiple_sections",
+            json!({"section_spliter": "SECTION", "num_sections": 2}),
+            &["SECTION 1\na\nSECTION 2\nb"],
+            &["SECTION 1\na", "section section"],
+        );
+        check(
+            "detectable_format:json_format",
+            json!({}),
+            &["{\"a\": 1}", "```json\n{\"a\": 1}\n```"],
+            &["{a: 1}", "so {\"a\": 1}"],
+        );
+        check(
+            "combination:repeat_prompt",
+            json!({"prompt_to_repeat": "Say hi."}),
+            &["Say hi. Hi!"],
+            &["Hi!", "Say hi."],
+        );
+        check(
+            "combination:two_responses",
+            json!({}),
+            &["a\n******\nb"],
+            &["a", "a\n******\na", "a******b******c"],
+        );
+        check(
+            "change_case:english_capital",
+            json!({}),
+            &["THIS IS ALL IN CAPITAL LETTERS."],
+            &["This is not."],
+        );
+        check(
+            "change_case:english_lowercase",
+            json!({}),
+            &["this is all in small letters."],
+            &["This is not."],
+        );
+        check(
+            "change_case:capital_word_frequency",
+            json!({"capital_frequency": 2, "capital_relation": "at least"}),
+            &["NASA and ESA"],
+            &["NASA and Esa"],
+        );
+        check(
+            "startend:end_checker",
+            json!({"end_phrase": "That is all."}),
+            &["Well. That is all."],
+            &["That is all. Or not"],
+        );
         check("startend:quotation", json!({}), &["\"hi\""], &["hi", "\"hi"]);
         check("punctuation:no_comma", json!({}), &["a b"], &["a, b", "", "<think>a</think>"]);
     }
 
     #[test]
     fn shares_and_bad_instructions() {
-        let task = Task::new("t", json!({"instructions": [{"id": "punctuation:no_comma"}, {"id": "startend:quotation"}]}));
-        let partial = Instructions::new(InstructionsConfig { partial: true, ..InstructionsConfig::default() });
+        let task = Task::new(
+            "t",
+            json!({"instructions": [{"id": "punctuation:no_comma"}, {"id": "startend:quotation"}]}),
+        );
+        let partial =
+            Instructions::new(InstructionsConfig { partial: true, ..InstructionsConfig::default() });
         assert_eq!(score_one(&partial, &task, Response::new("hi")).score, Some(0.5));
-        for reference in [json!({}), json!({"instructions": []}), json!({"instructions": [{"id": "x"}]}), json!({"instructions": [{"id": "keywords:existence"}]})] {
+        for reference in [
+            json!({}),
+            json!({"instructions": []}),
+            json!({"instructions": [{"id": "x"}]}),
+            json!({"instructions": [{"id": "keywords:existence"}]}),
+        ] {
             assert!(partial.check_task(&Task::new("t", reference)).is_err());
         }
     }

@@ -115,13 +115,17 @@ impl Reward for JsonSchema {
         let text = match body(response.text, self.config.think, "json_schema") {
             Ok(text) => text,
             // "{}" has no letter and is a value all the same.
-            Err(outcome) => match extract::strip_think(response.text, self.config.think == Think::RequireClosed) {
-                Ok(text) if text.len() <= 64 => text,
-                _ => return Ok(outcome),
-            },
+            Err(outcome) => {
+                match extract::strip_think(response.text, self.config.think == Think::RequireClosed) {
+                    Ok(text) if text.len() <= 64 => text,
+                    _ => return Ok(outcome),
+                }
+            }
         };
         let Some((value, start, end)) = last_value(text) else {
-            return Ok(Outcome::of(Verdict::NoAnswer, "json_schema", "no JSON object or array").with_work(work));
+            return Ok(
+                Outcome::of(Verdict::NoAnswer, "json_schema", "no JSON object or array").with_work(work)
+            );
         };
         let around = format!("{}{}", text[..start].trim(), text[end..].trim());
         let bare = matches!(&*around.to_ascii_lowercase(), "" | "``````" | "```json```" | "```json\n```");
@@ -151,7 +155,9 @@ mod tests {
     #[test]
     fn values_and_schemas() {
         let schema = json!({"type": "object", "required": ["a"], "properties": {"a": {"type": "integer"}}});
-        let reward = JsonSchema::new(JsonSchemaConfig { schema: Some(schema), ..JsonSchemaConfig::default() }).unwrap();
+        let reward =
+            JsonSchema::new(JsonSchemaConfig { schema: Some(schema), ..JsonSchemaConfig::default() })
+                .unwrap();
         let check = |text: &str, want: Verdict| {
             let outcome = score_one(&reward, &Task::default(), Response::new(text));
             assert_eq!(outcome.verdict, want, "{text:?} {}", outcome.reason);

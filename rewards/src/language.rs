@@ -40,14 +40,62 @@ pub(crate) fn code(code: &str) -> Option<Lang> {
     let lower = code.trim().to_ascii_lowercase();
     let short = lower.split(['-', '_']).next().unwrap_or("");
     let long = match short {
-        "en" => "eng", "zh" => "cmn", "zho" => "cmn", "es" => "spa", "fr" => "fra", "de" => "deu", "pt" => "por",
-        "it" => "ita", "nl" => "nld", "ru" => "rus", "uk" => "ukr", "pl" => "pol", "cs" => "ces", "sv" => "swe",
-        "da" => "dan", "no" => "nob", "nb" => "nob", "fi" => "fin", "tr" => "tur", "el" => "ell", "he" => "heb",
-        "ar" => "ara", "fa" => "pes", "ur" => "urd", "hi" => "hin", "bn" => "ben", "pa" => "pan", "gu" => "guj",
-        "mr" => "mar", "ta" => "tam", "te" => "tel", "kn" => "kan", "ml" => "mal", "ne" => "nep", "th" => "tha",
-        "vi" => "vie", "id" => "ind", "ja" => "jpn", "ko" => "kor", "hu" => "hun", "ro" => "ron", "bg" => "bul",
-        "hr" => "hrv", "sr" => "srp", "sk" => "slk", "sl" => "slv", "et" => "est", "lt" => "lit", "lv" => "lav",
-        "ca" => "cat", "af" => "afr", "tl" => "tgl", "la" => "lat", "my" => "mya", "km" => "khm", "ka" => "kat",
+        "en" => "eng",
+        "zh" => "cmn",
+        "zho" => "cmn",
+        "es" => "spa",
+        "fr" => "fra",
+        "de" => "deu",
+        "pt" => "por",
+        "it" => "ita",
+        "nl" => "nld",
+        "ru" => "rus",
+        "uk" => "ukr",
+        "pl" => "pol",
+        "cs" => "ces",
+        "sv" => "swe",
+        "da" => "dan",
+        "no" => "nob",
+        "nb" => "nob",
+        "fi" => "fin",
+        "tr" => "tur",
+        "el" => "ell",
+        "he" => "heb",
+        "ar" => "ara",
+        "fa" => "pes",
+        "ur" => "urd",
+        "hi" => "hin",
+        "bn" => "ben",
+        "pa" => "pan",
+        "gu" => "guj",
+        "mr" => "mar",
+        "ta" => "tam",
+        "te" => "tel",
+        "kn" => "kan",
+        "ml" => "mal",
+        "ne" => "nep",
+        "th" => "tha",
+        "vi" => "vie",
+        "id" => "ind",
+        "ja" => "jpn",
+        "ko" => "kor",
+        "hu" => "hun",
+        "ro" => "ron",
+        "bg" => "bul",
+        "hr" => "hrv",
+        "sr" => "srp",
+        "sk" => "slk",
+        "sl" => "slv",
+        "et" => "est",
+        "lt" => "lit",
+        "lv" => "lav",
+        "ca" => "cat",
+        "af" => "afr",
+        "tl" => "tgl",
+        "la" => "lat",
+        "my" => "mya",
+        "km" => "khm",
+        "ka" => "kat",
         other => other,
     };
     Lang::from_code(long)
@@ -88,9 +136,7 @@ impl Language {
                 gold: name.into(),
                 reason: "unknown language".into(),
             }),
-            None => {
-                self.own.ok_or(TaskError::MissingField { reward: "language".into(), field: "language" })
-            }
+            None => self.own.ok_or(TaskError::MissingField { reward: "language".into(), field: "language" }),
         }
     }
 }
@@ -116,7 +162,8 @@ impl Reward for Language {
             None => Outcome::of(Verdict::NoAnswer, "whatlang", "too little text to tell the language"),
             Some((lang, _)) => {
                 let verdict = if lang == wanted { Verdict::Correct } else { Verdict::Incorrect };
-                Outcome::of(verdict, "whatlang", format!("written in {}", lang.code())).with_prediction(lang.code())
+                Outcome::of(verdict, "whatlang", format!("written in {}", lang.code()))
+                    .with_prediction(lang.code())
             }
         };
         Ok(outcome.with_gold(wanted.code()).with_work(body.len().min(16 * 1024) as u64))
@@ -137,17 +184,25 @@ mod tests {
     fn languages() {
         let check = |language: &str, text: &str, want: Verdict| {
             let reward = Language::new(LanguageConfig::default()).unwrap();
-            let outcome = score_one(&reward, &Task::new("t", json!({"language": language})), Response::new(text));
+            let outcome =
+                score_one(&reward, &Task::new("t", json!({"language": language})), Response::new(text));
             assert_eq!(outcome.verdict, want, "{text:?} {}", outcome.reason);
         };
         let english = "The patient has had a cough for three weeks and should see a doctor soon.";
         check("en", english, Verdict::Correct);
         check("deu", english, Verdict::Incorrect);
-        check("de", "Der Patient hustet seit drei Wochen und sollte bald zu einem Arzt gehen.", Verdict::Correct);
+        check(
+            "de",
+            "Der Patient hustet seit drei Wochen und sollte bald zu einem Arzt gehen.",
+            Verdict::Correct,
+        );
         check("zh", "这位病人已经咳嗽了三个星期，应该尽快去看医生。", Verdict::Correct);
         check("en", "42", Verdict::NoAnswer);
         check("en", "<think>The patient has a cough", Verdict::NoAnswer);
         check("xx", english, Verdict::Unverifiable);
-        assert!(Language::new(LanguageConfig { language: Some("xx".into()), ..LanguageConfig::default() }).is_err());
+        assert!(
+            Language::new(LanguageConfig { language: Some("xx".into()), ..LanguageConfig::default() })
+                .is_err()
+        );
     }
 }

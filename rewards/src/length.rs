@@ -181,7 +181,8 @@ impl Reward for CosineLength {
             return Ok(inner);
         }
         let length = self.config.unit.count(response.text);
-        let [start, end] = if inner.verdict == Verdict::Correct { self.config.correct } else { self.config.wrong };
+        let [start, end] =
+            if inner.verdict == Verdict::Correct { self.config.correct } else { self.config.wrong };
         let score = if length >= self.config.max {
             self.config.exceed
         } else {
@@ -251,7 +252,14 @@ mod tests {
         let at = |part: f64| (1.0 + (std::f64::consts::PI * part).cos()) / 2.0;
         check("4", 25, 0.5 + 0.5 * at(0.25));
         check("5", 75, -at(0.75));
-        let nan = CosineConfig { answer: math(), max: 1, unit: chars(), correct: [f64::NAN; 2], wrong: wrong(), exceed: 0.0 };
+        let nan = CosineConfig {
+            answer: math(),
+            max: 1,
+            unit: chars(),
+            correct: [f64::NAN; 2],
+            wrong: wrong(),
+            exceed: 0.0,
+        };
         assert!(CosineLength::new(nan).is_err());
     }
 }

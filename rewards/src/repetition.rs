@@ -51,7 +51,8 @@ impl Repetition {
     /// When `n` is not in 1..=64 or `allow` not in [0, 1).
     pub fn new(config: RepetitionConfig) -> Result<Self, ConfigError> {
         if !(1..=64).contains(&config.n) || !(0.0..1.0).contains(&config.allow) {
-            let reason = format!("needs n in 1..=64 and allow in [0, 1), got {} and {}", config.n, config.allow);
+            let reason =
+                format!("needs n in 1..=64 and allow in [0, 1), got {} and {}", config.n, config.allow);
             return Err(ConfigError::Invalid { kind: "repetition", reason });
         }
         Ok(Self { config })

@@ -144,7 +144,11 @@ mod tests {
     #[test]
     fn by_hand() {
         let [one, two, long] = rouge("the cat sat", "the cat lay down");
-        assert!((one - 4.0 / 7.0).abs() < 1e-12 && (two - 2.0 / 5.0).abs() < 1e-12 && (long - 4.0 / 7.0).abs() < 1e-12);
+        assert!(
+            (one - 4.0 / 7.0).abs() < 1e-12
+                && (two - 2.0 / 5.0).abs() < 1e-12
+                && (long - 4.0 / 7.0).abs() < 1e-12
+        );
         assert_eq!(rouge("", "x"), [0.0; 3]);
         let [_, _, shuffled] = rouge("c b a", "a b c");
         assert!((shuffled - 1.0 / 3.0).abs() < 1e-12);

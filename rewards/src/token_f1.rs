@@ -258,7 +258,8 @@ mod tests {
     fn aliases_articles_and_thresholds() {
         let check = |min_f1: f64, text: &str, want: Verdict| {
             let reward = AnyOf::new(AnyOfConfig { min_f1, ..AnyOfConfig::default() }).unwrap();
-            let task = Task::new("t", json!({"answer": "Eiffel Tower, Paris", "aliases": ["La tour Eiffel"]}));
+            let task =
+                Task::new("t", json!({"answer": "Eiffel Tower, Paris", "aliases": ["La tour Eiffel"]}));
             let outcome = score_one(&reward, &task, Response::new(text));
             assert_eq!(outcome.verdict, want, "{text:?} {}", outcome.reason);
         };
@@ -276,7 +277,8 @@ mod tests {
     fn overlap() {
         let reward = TokenF1::new(TokenF1Config::default());
         let check = |answer: &str, text: &str, want: f64| {
-            let score = score_one(&reward, &Task::new("t", json!({"answer": answer})), Response::new(text)).score;
+            let score =
+                score_one(&reward, &Task::new("t", json!({"answer": answer})), Response::new(text)).score;
             assert!((score.unwrap() - want).abs() < 1e-12, "{text:?} {score:?}");
         };
         check("Eiffel Tower, Paris", "the Eiffel tower", 0.8);

@@ -68,16 +68,81 @@ enum Reading {
 }
 
 const YES: &[&str] = &[
-    "yes", "yeah", "yep", "true", "correct", "affirmative", "sí", "si", "oui", "ja", "sim", "sì", "да", "はい", "네", "예",
-    "نعم", "हाँ", "हां", "是的", "是", "对", "對", "有", "会", "能",
+    "yes",
+    "yeah",
+    "yep",
+    "true",
+    "correct",
+    "affirmative",
+    "sí",
+    "si",
+    "oui",
+    "ja",
+    "sim",
+    "sì",
+    "да",
+    "はい",
+    "네",
+    "예",
+    "نعم",
+    "हाँ",
+    "हां",
+    "是的",
+    "是",
+    "对",
+    "對",
+    "有",
+    "会",
+    "能",
 ];
 const NO: &[&str] = &[
-    "no", "nope", "false", "incorrect", "negative", "non", "nein", "não", "нет", "いいえ", "아니요", "아니오", "아니", "لا",
-    "नहीं", "不是", "不", "否", "没有", "不对", "不会", "不能",
+    "no",
+    "nope",
+    "false",
+    "incorrect",
+    "negative",
+    "non",
+    "nein",
+    "não",
+    "нет",
+    "いいえ",
+    "아니요",
+    "아니오",
+    "아니",
+    "لا",
+    "नहीं",
+    "不是",
+    "不",
+    "否",
+    "没有",
+    "不对",
+    "不会",
+    "不能",
 ];
 const MAYBE: &[&str] = &[
-    "maybe", "perhaps", "possibly", "uncertain", "unclear", "inconclusive", "quizás", "quizá", "tal vez", "peut-être",
-    "vielleicht", "talvez", "forse", "возможно", "может быть", "多分", "たぶん", "아마", "ربما", "शायद", "可能", "也许", "不确定",
+    "maybe",
+    "perhaps",
+    "possibly",
+    "uncertain",
+    "unclear",
+    "inconclusive",
+    "quizás",
+    "quizá",
+    "tal vez",
+    "peut-être",
+    "vielleicht",
+    "talvez",
+    "forse",
+    "возможно",
+    "может быть",
+    "多分",
+    "たぶん",
+    "아마",
+    "ربما",
+    "शायद",
+    "可能",
+    "也许",
+    "不确定",
 ];
 
 fn is_cjk(c: char) -> bool {
@@ -95,7 +160,11 @@ fn found(span: &str) -> Vec<(usize, usize, Answer)> {
                 let end = at + word.len();
                 let before = lower[..at].chars().next_back();
                 let after = lower[end..].chars().next();
-                let solid = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '\'' || c == '’' || c == '-' || c as u32 == 0x093F);
+                let solid = |c: Option<char>| {
+                    c.is_some_and(|c| {
+                        c.is_alphanumeric() || c == '\'' || c == '’' || c == '-' || c as u32 == 0x093F
+                    })
+                };
                 let inside = if cjk { before.is_some_and(is_cjk) } else { solid(before) || solid(after) };
                 if !inside {
                     all.push((at, end, answer));
@@ -115,25 +184,50 @@ fn read(span: &str, head_only: bool) -> Reading {
     let lower = span.to_lowercase();
     let lead = lower[..at].trim_matches(|c: char| !c.is_alphanumeric());
     let denied = |lead: &str| {
-        lead.rsplit(' ').take(3).any(|w| matches!(w, "not" | "isn't" | "never" | "cannot" | "nicht" | "pas" | "не"))
+        lead.rsplit(' ')
+            .take(3)
+            .any(|w| matches!(w, "not" | "isn't" | "never" | "cannot" | "nicht" | "pas" | "не"))
     };
     if denied(lead) || text::is_negated(span) {
         return Reading::Denied;
     }
     let rest = &lower[end..];
-    let open = matches!(lead, "" | "definitely" | "clearly" | "probably" | "likely" | "oh" | "well" | "a" | "text" | "boxed");
+    let open = matches!(
+        lead,
+        "" | "definitely" | "clearly" | "probably" | "likely" | "oh" | "well" | "a" | "text" | "boxed"
+    );
     let link = rest.trim_start().trim_start_matches(['/', ',', '*']).trim_start();
     let joined = all.iter().skip(1).any(|(next, _, other)| {
-        *other != answer && lower[end..*next].split_whitespace().all(|w| {
-            let w = w.trim_matches(|c: char| !c.is_alphanumeric());
-            matches!(w, "" | "and" | "or" | "but" | "also" | "y" | "o" | "et" | "ou" | "und" | "oder" | "maybe" | "e" | "和" | "或")
-        })
+        *other != answer
+            && lower[end..*next].split_whitespace().all(|w| {
+                let w = w.trim_matches(|c: char| !c.is_alphanumeric());
+                matches!(
+                    w,
+                    "" | "and"
+                        | "or"
+                        | "but"
+                        | "also"
+                        | "y"
+                        | "o"
+                        | "et"
+                        | "ou"
+                        | "und"
+                        | "oder"
+                        | "maybe"
+                        | "e"
+                        | "和"
+                        | "或"
+                )
+            })
     });
     if joined {
         return Reading::Several;
     }
-    let stop = rest.is_empty() || !rest.starts_with(char::is_alphanumeric) && (!rest.starts_with(' ') || link.is_empty());
-    let because = ["because", "since", "as ", "it ", "there ", "this ", "the ", "they ", "that "].iter().any(|w| link.starts_with(w));
+    let stop = rest.is_empty()
+        || !rest.starts_with(char::is_alphanumeric) && (!rest.starts_with(' ') || link.is_empty());
+    let because = ["because", "since", "as ", "it ", "there ", "this ", "the ", "they ", "that "]
+        .iter()
+        .any(|w| link.starts_with(w));
     let cjk = lower[at..end].chars().all(is_cjk);
     if open && (stop || because && answer != Answer::No || cjk) {
         return if rest.trim_start().starts_with('?') { Reading::Several } else { Reading::One(answer) };
@@ -143,7 +237,11 @@ fn read(span: &str, head_only: bool) -> Reading {
     }
     // "no evidence" is no "no": inside a longer span only a word that ends a clause counts.
     let closed: Vec<Answer> = (all.iter())
-        .filter(|(_, end, _)| !lower[*end..].trim_start_matches(['*', '"', '\'', '`', '}', ')']).starts_with(|c: char| c == ' ' || c.is_alphanumeric()))
+        .filter(|(_, end, _)| {
+            !lower[*end..]
+                .trim_start_matches(['*', '"', '\'', '`', '}', ')'])
+                .starts_with(|c: char| c == ' ' || c.is_alphanumeric())
+        })
         .map(|(.., a)| *a)
         .collect();
     match closed.first() {
@@ -179,10 +277,16 @@ impl YesNo {
             return found;
         }
         let lines: Vec<&str> = body.lines().filter(|l| l.chars().any(char::is_alphanumeric)).collect();
-        let (Some(first), Some(end)) = (lines.first(), lines.last()) else { return (Reading::Nothing, "none") };
+        let (Some(first), Some(end)) = (lines.first(), lines.last()) else {
+            return (Reading::Nothing, "none");
+        };
         match read(first, true) {
             Reading::Nothing => {
-                let so = end.trim().trim_start_matches("Therefore, ").trim_start_matches("So, ").trim_start_matches("Thus, ");
+                let so = end
+                    .trim()
+                    .trim_start_matches("Therefore, ")
+                    .trim_start_matches("So, ")
+                    .trim_start_matches("Thus, ");
                 (read(so, true), "last_line")
             }
             reading => (reading, "beginning"),
@@ -264,13 +368,27 @@ mod tests {
     #[test]
     fn answers() {
         for text in [
-            "Yes", "yes.", "Yes, it does.", "**Yes**", "<answer>yes</answer>", "The answer is yes.", "\\boxed{yes}",
-            "Answer: Yes, because it grows.", "It grows in all cases.\n\nYes.", "是的。", "Sí.", "Oui, toujours.", "Ja.",
-            "{\"answer\": \"yes\"}", "<think>no</think>yes", "The answer is no. Wait, the answer is yes.",
+            "Yes",
+            "yes.",
+            "Yes, it does.",
+            "**Yes**",
+            "<answer>yes</answer>",
+            "The answer is yes.",
+            "\\boxed{yes}",
+            "Answer: Yes, because it grows.",
+            "It grows in all cases.\n\nYes.",
+            "是的。",
+            "Sí.",
+            "Oui, toujours.",
+            "Ja.",
+            "{\"answer\": \"yes\"}",
+            "<think>no</think>yes",
+            "The answer is no. Wait, the answer is yes.",
         ] {
             check(false, text, "yes");
         }
-        for text in ["No", "no, it does not", "Nein.", "Non.", "不是。", "否", "The answer is: no", "没有"] {
+        for text in ["No", "no, it does not", "Nein.", "Non.", "不是。", "否", "The answer is: no", "没有"]
+        {
             check(false, text, "no");
         }
     }
@@ -278,8 +396,16 @@ mod tests {
     #[test]
     fn no_answers() {
         for text in [
-            "", "I know.", "It is not yes.", "There is no evidence for it in this text.", "It depends.", "Nobody knows.",
-            "<think>yes", "Yesterday it rained.", "<answer></answer>", "The answer is not yes.",
+            "",
+            "I know.",
+            "It is not yes.",
+            "There is no evidence for it in this text.",
+            "It depends.",
+            "Nobody knows.",
+            "<think>yes",
+            "Yesterday it rained.",
+            "<answer></answer>",
+            "The answer is not yes.",
         ] {
             check(false, text, "");
         }

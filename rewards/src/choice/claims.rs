@@ -49,8 +49,11 @@ pub(super) fn sentences(body: &str) -> Vec<(usize, usize)> {
                 let word = so_far.rsplit(char::is_whitespace).next().unwrap_or("");
                 let opening = so_far.chars().count() <= 2
                     || so_far.len() <= 10 && so_far.to_ascii_lowercase().starts_with("option ");
-                let short = matches!(&*word.to_ascii_lowercase(), "e.g" | "i.e" | "vs" | "dr" | "mr" | "st" | "etc");
-                (next.is_whitespace() || matches!(next, '*' | ')' | '"' | '”' | '\\' | '<')) && !opening && !short
+                let short =
+                    matches!(&*word.to_ascii_lowercase(), "e.g" | "i.e" | "vs" | "dr" | "mr" | "st" | "etc");
+                (next.is_whitespace() || matches!(next, '*' | ')' | '"' | '”' | '\\' | '<'))
+                    && !opening
+                    && !short
             }
             _ => false,
         };
@@ -74,7 +77,9 @@ pub(super) fn sentence_at(list: &[(usize, usize)], at: usize) -> (usize, usize) 
 /// Boxes, tags, JSON fields and hash lines.
 pub(super) fn marked(body: &str, options: &Options, out: &mut Vec<Claim>) {
     static TAG: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(r"(?is)<(?:answer|final_answer|final|ans|choice|option|result)>\s*(.{0,1200}?)\s*</(?:answer|final_answer|final|ans|choice|option|result)>")
+        fixed(
+            r"(?is)<(?:answer|final_answer|final|ans|choice|option|result)>\s*(.{0,1200}?)\s*</(?:answer|final_answer|final|ans|choice|option|result)>",
+        )
     });
     static JSON: LazyLock<Regex> = LazyLock::new(|| {
         fixed(
@@ -114,13 +119,16 @@ pub(super) fn marked(body: &str, options: &Options, out: &mut Vec<Claim>) {
             marked_boxes(span, options, &mut inner);
         }
         let mut reading = read::answer_span(span, options);
-        if let Some(last) = inner.iter().rev().find(|c| c.strength >= Strength::Cue && chosen(c.reading).is_some()) {
+        if let Some(last) =
+            inner.iter().rev().find(|c| c.strength >= Strength::Cue && chosen(c.reading).is_some())
+        {
             reading = last.reading;
         } else if reading == Reading::Nothing && rule == "answer_tag" {
             statements(span, &sentences(span), options, &mut inner);
             reading = inner.last().map_or(Reading::Nothing, |c| c.reading);
         }
-        let denied = read::denied_before(body, start.saturating_sub(usize::from(body[..start].ends_with(['$', '(']))));
+        let denied =
+            read::denied_before(body, start.saturating_sub(usize::from(body[..start].ends_with(['$', '(']))));
         if denied {
             reading = match reading {
                 Reading::Chosen(set) => Reading::Denied(set),
@@ -186,7 +194,9 @@ fn is_doubted(before: &str) -> bool {
 
 fn is_question(sentence: &str) -> bool {
     static ASKS: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(r"(?i)^[\s*#>\-]*(?:so |and |but |then |now )?(?:is|are|could|would|can|does|do|what|which|why|how|should|shall|who|where)\b")
+        fixed(
+            r"(?i)^[\s*#>\-]*(?:so |and |but |then |now )?(?:is|are|could|would|can|does|do|what|which|why|how|should|shall|who|where)\b",
+        )
     });
     sentence.trim_end().ends_with(['?', '？']) && ASKS.is_match(sentence)
 }
@@ -214,9 +224,18 @@ fn clause<'a>(body: &'a str, list: &[(usize, usize)], at: usize) -> &'a str {
 
 /// Cue phrases with the clause that follows.
 pub(super) fn cues(body: &str, list: &[(usize, usize)], options: &Options, out: &mut Vec<Claim>) {
-    static PLURAL: LazyLock<Regex> = LazyLock::new(|| fixed(r"(?i)\b(?:choices|options|answers|alternatives|letters|statements)\b"));
-    static BARE: LazyLock<Regex> = LazyLock::new(|| fixed(r"(?i)(?:\b(?:is|are|was|be|becomes|es|est|ist|lautet|adalah)\b|é|è|[:：=–—>→⇒是为為は은는هيو]|-)[*_\s]*$"));
-    static SOFT: LazyLock<Regex> = LazyLock::new(|| fixed(r"(?i)\b(?:one|letter|step|treatment|explanation|response|therapy|drug|test|finding|mechanism|management|cause|diagnosis|conclusion)\b"));
+    static PLURAL: LazyLock<Regex> =
+        LazyLock::new(|| fixed(r"(?i)\b(?:choices|options|answers|alternatives|letters|statements)\b"));
+    static BARE: LazyLock<Regex> = LazyLock::new(|| {
+        fixed(
+            r"(?i)(?:\b(?:is|are|was|be|becomes|es|est|ist|lautet|adalah)\b|é|è|[:：=–—>→⇒是为為は은는هيو]|-)[*_\s]*$",
+        )
+    });
+    static SOFT: LazyLock<Regex> = LazyLock::new(|| {
+        fixed(
+            r"(?i)\b(?:one|letter|step|treatment|explanation|response|therapy|drug|test|finding|mechanism|management|cause|diagnosis|conclusion)\b",
+        )
+    });
     let all: Vec<_> = CUE.find_iter(body).filter(|m| !m.is_empty()).collect();
     for m in &all[all.len().saturating_sub(MAX_PLACES * 2)..] {
         let (from, to) = sentence_at(list, m.start());
@@ -239,9 +258,12 @@ pub(super) fn cues(body: &str, list: &[(usize, usize)], options: &Options, out: 
                 continue;
             }
             // "The answer would be C if …".
-            static IF: LazyLock<Regex> = LazyLock::new(|| fixed(r"(?i)\b(?:if|unless|had (?:the|she|he|it))\b"));
+            static IF: LazyLock<Regex> =
+                LazyLock::new(|| fixed(r"(?i)\b(?:if|unless|had (?:the|she|he|it))\b"));
             let rest = &body[m.end()..to.max(m.end())];
-            if m.as_str().to_ascii_lowercase().ends_with("would be") && (IF.is_match(rest) || IF.is_match(before)) {
+            if m.as_str().to_ascii_lowercase().ends_with("would be")
+                && (IF.is_match(rest) || IF.is_match(before))
+            {
                 continue;
             }
             static FOREIGN_NOT: LazyLock<Regex> =
@@ -269,7 +291,11 @@ pub(super) fn cues(body: &str, list: &[(usize, usize)], options: &Options, out: 
         if reading == Reading::Nothing || soft && chosen(reading).is_none() {
             continue;
         }
-        let strength = if soft && !m.as_str().to_ascii_lowercase().contains("answer") { Strength::Statement } else { Strength::Cue };
+        let strength = if soft && !m.as_str().to_ascii_lowercase().contains("answer") {
+            Strength::Statement
+        } else {
+            Strength::Cue
+        };
         out.push(Claim { start: m.start(), end: start + span.len(), reading, strength, rule: "cue" });
     }
 }
@@ -291,7 +317,8 @@ fn direct(span: &str, options: &Options, dense: bool) -> Reading {
 }
 
 fn is_verb(after: &str) -> bool {
-    static VERB: LazyLock<Regex> = LazyLock::new(|| fixed(r"(?i)^(?:is|because|as|since|for|and|or|है|هي)\b|^है"));
+    static VERB: LazyLock<Regex> =
+        LazyLock::new(|| fixed(r"(?i)^(?:is|because|as|since|for|and|or|है|هي)\b|^है"));
     VERB.is_match(after)
 }
 
@@ -323,29 +350,63 @@ pub(super) fn statements(body: &str, list: &[(usize, usize)], options: &Options,
         let adjective = [word("adj"), word("adj2")].concat();
         let bad = matches!(
             &*adjective,
-            "incorrect" | "wrong" | "false" | "unlikely" | "inappropriate" | "ruled out" | "rule out" | "eliminated"
-                | "excluded" | "contraindicated" | "inaccurate" | "untrue" | "not" | "fausse" | "errada" | "falsa"
-                | "incorrecta" | "incorrecto" | "incorrecte" | "incorreta"
+            "incorrect"
+                | "wrong"
+                | "false"
+                | "unlikely"
+                | "inappropriate"
+                | "ruled out"
+                | "rule out"
+                | "eliminated"
+                | "excluded"
+                | "contraindicated"
+                | "inaccurate"
+                | "untrue"
+                | "not"
+                | "fausse"
+                | "errada"
+                | "falsa"
+                | "incorrecta"
+                | "incorrecto"
+                | "incorrecte"
+                | "incorreta"
         ) || adjective.starts_with("falsch")
             || matches!(&*word("zhadj"), "错误" | "錯誤" | "错的");
         let adverbs = word("adv");
-        let not = m.name("nt").is_some() || m.name("neg").is_some() || m.name("zhneg").is_some()
-            || m.name("runeg").is_some() || adverbs.contains("not ") || adverbs.contains("never ") || adverbs.contains("less ");
-        let weak = matches!(&*adjective, "likely" | "probable" | "appropriate" | "diagnosis" | "suitable" | "valid" | "true" | "right")
-            && !adverbs.contains("most") && !adverbs.contains("the ") && !adverbs.contains("best");
+        let not = m.name("nt").is_some()
+            || m.name("neg").is_some()
+            || m.name("zhneg").is_some()
+            || m.name("runeg").is_some()
+            || adverbs.contains("not ")
+            || adverbs.contains("never ")
+            || adverbs.contains("less ");
+        let weak = matches!(
+            &*adjective,
+            "likely" | "probable" | "appropriate" | "diagnosis" | "suitable" | "valid" | "true" | "right"
+        ) && !adverbs.contains("most")
+            && !adverbs.contains("the ")
+            && !adverbs.contains("best");
         if adjective == "one" && !adverbs.contains("only") {
             continue;
         }
         if bad && not && adjective != "not" {
             continue;
         }
-        let set = subject_set(subject, options, !matches!(&*adjective, "true" | "likely" | "right") || adverbs.contains("most"));
+        let set = subject_set(
+            subject,
+            options,
+            !matches!(&*adjective, "true" | "likely" | "right") || adverbs.contains("most"),
+        );
         if set.is_empty() {
             continue;
         }
-        static IF: LazyLock<Regex> = LazyLock::new(|| fixed(r"(?i)^\s*(?:only )?(?:if|when|unless|in cases?|answer choices?\s+if)\b"));
+        static IF: LazyLock<Regex> =
+            LazyLock::new(|| fixed(r"(?i)^\s*(?:only )?(?:if|when|unless|in cases?|answer choices?\s+if)\b"));
         let denied = bad || not;
-        if !denied && (weak && adjective != "true" && adjective != "right" || IF.is_match(text::head(&body[whole.end()..], 32))) {
+        if !denied
+            && (weak && adjective != "true" && adjective != "right"
+                || IF.is_match(text::head(&body[whole.end()..], 32)))
+        {
             continue;
         }
         if m.name("fit").is_some() && !subject.to_ascii_lowercase().contains("only") {
@@ -362,7 +423,9 @@ pub(super) fn statements(body: &str, list: &[(usize, usize)], options: &Options,
 }
 
 static HEDGED: LazyLock<Regex> = LazyLock::new(|| {
-    fixed(r"(?i)\b(?:maybe|perhaps|possibly|might|could|not sure|unsure|either|don't think|do not think|doubt)\b")
+    fixed(
+        r"(?i)\b(?:maybe|perhaps|possibly|might|could|not sure|unsure|either|don't think|do not think|doubt)\b",
+    )
 });
 
 /// The options that are the subject of a predicate.
@@ -384,8 +447,10 @@ fn subject_set(subject: &str, options: &Options, texts: bool) -> Set {
             let aside = part[end..].trim_start();
             let aside = aside.starts_with(['(', '（']) && aside.ends_with([')', '）'])
                 || aside.starts_with(',') && aside.ends_with(',');
-            let titled = mark.marked && rest.len() <= 120 && (options.by_part(rest).is_some() || !options.known());
-            let adverb = matches!(rest, "" | "alone" | "also" | "clearly" | "definitely" | "only" | "itself" | "both");
+            let titled =
+                mark.marked && rest.len() <= 120 && (options.by_part(rest).is_some() || !options.known());
+            let adverb =
+                matches!(rest, "" | "alone" | "also" | "clearly" | "definitely" | "only" | "itself" | "both");
             if own || aside || titled || adverb {
                 return set;
             }
@@ -433,26 +498,41 @@ pub(super) fn remarks(body: &str, list: &[(usize, usize)], options: &Options, ou
             continue;
         }
         let span = clause(body, list, whole.end());
-        if span.is_empty() || (span.as_ptr() as usize) >= body.as_ptr() as usize + to && m.name("choose").is_none() {
+        if span.is_empty()
+            || (span.as_ptr() as usize) >= body.as_ptr() as usize + to && m.name("choose").is_none()
+        {
             continue;
         }
         let deny = m.name("deny").is_some();
         let choose = m.name("choose").is_some();
         let mut reading = direct(span, options, false);
         // "it is not A but B".
-        if deny && whole.as_str().to_ascii_lowercase().contains("not")
-            && let Some(at) = body[whole.start()..to].to_ascii_lowercase().find("not").map(|i| whole.start() + i)
+        if deny
+            && whole.as_str().to_ascii_lowercase().contains("not")
+            && let Some(at) =
+                body[whole.start()..to].to_ascii_lowercase().find("not").map(|i| whole.start() + i)
             && body.is_char_boundary(at)
             && let turned @ Reading::Chosen(_) = read::answer_span(clause(body, list, at), options)
         {
-            out.push(Claim { start: whole.start(), end: to, reading: turned, strength: Strength::Statement, rule: "statement" });
+            out.push(Claim {
+                start: whole.start(),
+                end: to,
+                reading: turned,
+                strength: Strength::Statement,
+                rule: "statement",
+            });
             continue;
         }
-        let quiet = matches!(&*whole.as_str().to_ascii_lowercase().trim_end().replace(['*', ':', ','], ""), "option" | "choice" | "only" | "so" | "likely" | "probably" | "most likely");
+        let quiet = matches!(
+            &*whole.as_str().to_ascii_lowercase().trim_end().replace(['*', ':', ','], ""),
+            "option" | "choice" | "only" | "so" | "likely" | "probably" | "most likely"
+        );
         if choose && reading == Reading::Nothing {
             // Option texts after "choose" and "go with", not after "it is" and "indicates".
             let firm = whole.as_str().to_ascii_lowercase();
-            if ["cho", "pick", "select", "opt", "go", "with", "elijo", "favo", "leav", "must be"].iter().any(|w| firm.contains(w))
+            if ["cho", "pick", "select", "opt", "go", "with", "elijo", "favo", "leav", "must be"]
+                .iter()
+                .any(|w| firm.contains(w))
                 && let Reading::Chosen(set) = read::answer_span(span, options)
                 && set.len() == 1
             {
@@ -472,10 +552,13 @@ pub(super) fn remarks(body: &str, list: &[(usize, usize)], options: &Options, ou
             if quiet {
                 let end = span.trim_end().trim_end_matches(['.', '*', ')', '"', '!']);
                 let alone = read::head_mark(span, options).is_some_and(|k| {
-                    let rest = end.get(k.end..).unwrap_or("").trim_start_matches(|c: char| !c.is_alphanumeric());
+                    let rest =
+                        end.get(k.end..).unwrap_or("").trim_start_matches(|c: char| !c.is_alphanumeric());
                     rest.is_empty() || options.by_text(rest) == Some(k.index)
                 });
-                let own_line = body[..whole.start()].trim_end_matches([' ', '*', '#', '-', '>']).ends_with('\n') || whole.start() == 0;
+                let own_line =
+                    body[..whole.start()].trim_end_matches([' ', '*', '#', '-', '>']).ends_with('\n')
+                        || whole.start() == 0;
                 let naming = whole.as_str().to_ascii_lowercase();
                 if !alone || (naming.starts_with("option") || naming.starts_with("choice")) && own_line {
                     continue;
@@ -490,12 +573,20 @@ pub(super) fn remarks(body: &str, list: &[(usize, usize)], options: &Options, ou
         }
         let reading = if negative { Reading::Denied(set) } else { reading };
         let end = span.as_ptr() as usize - body.as_ptr() as usize + span.len();
-        out.push(Claim { start: whole.start(), end, reading, strength: Strength::Statement, rule: "statement" });
+        out.push(Claim {
+            start: whole.start(),
+            end,
+            reading,
+            strength: Strength::Statement,
+            rule: "statement",
+        });
     }
 }
 
 static DENYING: LazyLock<Regex> = LazyLock::new(|| {
-    fixed(r"(?i)(?:\b(?:not|never|cannot|wouldn't|won't|don't|didn't|shouldn't|can't)|n't)\s+(?:\w+\s+){0,2}$")
+    fixed(
+        r"(?i)(?:\b(?:not|never|cannot|wouldn't|won't|don't|didn't|shouldn't|can't)|n't)\s+(?:\w+\s+){0,2}$",
+    )
 });
 
 /// Whether the text between two claims takes the first one back.
@@ -515,7 +606,8 @@ pub(super) fn retracted(after: &str) -> bool {
             r"(?i)\b(?:scratch that|ignore that|i take (?:that|it) back|on second thought|(?:that|this)(?:'s| is| was| answer is) (?:wrong|incorrect|not right|not correct)|i made (?:a mistake|an error)|(?:that|this) (?:can't|cannot) be right|wait,? (?:no|that)\b|actually,? (?:no\b|i(?:'m| am) not sure)|disregard|never ?mind)",
         )
     });
-    static CONFIRMATION: LazyLock<Regex> =
-        LazyLock::new(|| fixed(r"(?i)\b(?:is correct|is right|was right|confirmed|checks out|stands|stick with)\b"));
+    static CONFIRMATION: LazyLock<Regex> = LazyLock::new(|| {
+        fixed(r"(?i)\b(?:is correct|is right|was right|confirmed|checks out|stands|stick with)\b")
+    });
     RETRACTION.find_iter(after).last().is_some_and(|m| !CONFIRMATION.is_match(&after[m.end()..]))
 }

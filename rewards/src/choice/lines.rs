@@ -30,11 +30,17 @@ fn line_label(line: &str, options: &Options) -> Option<Mark> {
     }
     let after = &line[mark.end..];
     let next = after.trim_start();
-    let stop = next.starts_with(['.', ':', ')', '、', '，', '。', '：', '-', '–', '—', ',', '!', ';', '/', '&', '=', '|']);
-    static WORD: LazyLock<Regex> =
-        LazyLock::new(|| fixed(r"(?i)^(?:because|since|as|is the (?:correct|best|right)|and|or|it is|\()|^\("));
+    let stop = next.starts_with([
+        '.', ':', ')', '、', '，', '。', '：', '-', '–', '—', ',', '!', ';', '/', '&', '=', '|',
+    ]);
+    static WORD: LazyLock<Regex> = LazyLock::new(|| {
+        fixed(r"(?i)^(?:because|since|as|is the (?:correct|best|right)|and|or|it is|\()|^\(")
+    });
     let rest = next.trim_start_matches(|c: char| !c.is_alphanumeric());
-    let own = options.mentions(text::head(rest, 400)).first().is_some_and(|m| m.start == 0 && m.index == mark.index);
+    let own = options
+        .mentions(text::head(rest, 400))
+        .first()
+        .is_some_and(|m| m.start == 0 && m.index == mark.index);
     let lower = line[mark.start..].starts_with(|c: char| c.is_ascii_lowercase());
     if lower && !next.is_empty() && !own && !(mark.marked && !before.is_empty()) && options.known() {
         return None;
@@ -45,13 +51,17 @@ fn line_label(line: &str, options: &Options) -> Option<Mark> {
 
 /// How many different labels a line enumerates: "A. x B. y C. z".
 fn enumerated(line: &str, options: &Options) -> usize {
-    static ITEM: LazyLock<Regex> =
-        LazyLock::new(|| fixed(r"(?:^|[\s,;])(?i:option )?[(\[*]*([A-Za-z0-9]{1,3})(?:[).:\]]|\*\*)[).:*]*\s"));
+    static ITEM: LazyLock<Regex> = LazyLock::new(|| {
+        fixed(r"(?:^|[\s,;])(?i:option )?[(\[*]*([A-Za-z0-9]{1,3})(?:[).:\]]|\*\*)[).:*]*\s")
+    });
     let mut set = Set::default();
     let mut at = 0;
     while let Some(m) = ITEM.captures_at(line, at) {
         let (Some(whole), Some(label)) = (m.get(0), m.get(1)) else { break };
-        if let Some(index) = options.by_label(label.as_str()).filter(|_| !label.as_str().starts_with(|c: char| c.is_lowercase())) {
+        if let Some(index) = options
+            .by_label(label.as_str())
+            .filter(|_| !label.as_str().starts_with(|c: char| c.is_lowercase()))
+        {
             set.add(Set::one(index));
         }
         at = whole.end().max(whole.start() + 1) - 1;
@@ -64,7 +74,8 @@ fn enumerated(line: &str, options: &Options) -> usize {
 
 /// A letter that stands by itself: the whole response, its first or its last line.
 pub(super) fn letter<'a>(body: &'a str, options: &Options) -> Option<Found<'a>> {
-    let lines: Vec<&str> = body.lines().map(str::trim).filter(|l| l.chars().any(char::is_alphanumeric)).collect();
+    let lines: Vec<&str> =
+        body.lines().map(str::trim).filter(|l| l.chars().any(char::is_alphanumeric)).collect();
     let (first, last) = (*lines.first()?, *lines.last()?);
     let marks: Vec<(usize, Mark)> = (lines.iter().enumerate().take(200))
         .filter_map(|(i, l)| line_label(text::head(l, 400), options).map(|m| (i, m)))
@@ -78,15 +89,18 @@ pub(super) fn letter<'a>(body: &'a str, options: &Options) -> Option<Found<'a>> 
         let rest = &shown[end..];
         let residue = options.residue(rest);
         let own = options.by_text(rest) == Some(mark.index);
-        if read::denied_after(shown, end) && !own && options.mentions(rest).first().is_none_or(|m| m.index != mark.index)
+        if read::denied_after(shown, end)
+            && !own
+            && options.mentions(rest).first().is_none_or(|m| m.index != mark.index)
             || enumerated(shown, options) > 1 && set.len() == 1
         {
             return None;
         }
         static HEDGE: LazyLock<Regex> =
             LazyLock::new(|| fixed(r"(?i)^[\s,.]*(?:or|maybe|possibly|perhaps|might|could)\b|\bnot sure\b"));
-        static OTHER: LazyLock<Regex> =
-            LazyLock::new(|| fixed(r"(?i)\b(?:or|and)\s+(?:maybe |possibly |option )?[(\[]?([A-Z])[)\]]?[.?!]?\s*$"));
+        static OTHER: LazyLock<Regex> = LazyLock::new(|| {
+            fixed(r"(?i)\b(?:or|and)\s+(?:maybe |possibly |option )?[(\[]?([A-Z])[)\]]?[.?!]?\s*$")
+        });
         if set.len() == 1 && HEDGE.is_match(&residue) || read::is_open(&residue) && rest.len() < 120 && !own {
             return None;
         }
@@ -98,7 +112,9 @@ pub(super) fn letter<'a>(body: &'a str, options: &Options) -> Option<Found<'a>> 
         }
         let named: Vec<_> = options.mentions(rest);
         let clash = set.len() == 1
-            && options.by_text(rest.trim_start_matches(|c: char| !c.is_alphanumeric())).is_some_and(|i| !set.holds(i));
+            && options
+                .by_text(rest.trim_start_matches(|c: char| !c.is_alphanumeric()))
+                .is_some_and(|i| !set.holds(i));
         let mut set = set;
         if clash && let Some(other) = named.first() {
             set.add(Set::one(other.index));
@@ -106,7 +122,8 @@ pub(super) fn letter<'a>(body: &'a str, options: &Options) -> Option<Found<'a>> 
         Some((set, line, "letter"))
     };
     let alone = |line: &str| {
-        let residue = line_label(line, options).map(|m| decoration(line)[m.end..].chars().any(char::is_alphanumeric));
+        let residue =
+            line_label(line, options).map(|m| decoration(line)[m.end..].chars().any(char::is_alphanumeric));
         residue == Some(false)
     };
     if alone(last) {
@@ -150,7 +167,9 @@ pub(super) fn letter<'a>(body: &'a str, options: &Options) -> Option<Found<'a>> 
 /// The only line of a list that is said to be correct.
 fn ticked<'a>(lines: &[&'a str], marks: &[(usize, Mark)], options: &Options) -> Option<Found<'a>> {
     static TICK: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(r"(?i)[✓✔✅☑]|\((?:correct|correct answer|answer)\)|(?:[-–—:.*(]|\bis)\s*\**\s*(?:this is (?:the )?)?(?:correct|the correct answer|right)\b|←|<--")
+        fixed(
+            r"(?i)[✓✔✅☑]|\((?:correct|correct answer|answer)\)|(?:[-–—:.*(]|\bis)\s*\**\s*(?:this is (?:the )?)?(?:correct|the correct answer|right)\b|←|<--",
+        )
     });
     static CROSS: LazyLock<Regex> = LazyLock::new(|| fixed(r"(?i)\bnot (?:the )?correct\b|incorrect|[✗✘❌]"));
     let mut found = None;
@@ -173,7 +192,8 @@ pub(super) fn option_text<'a>(body: &'a str, options: &Options) -> Option<Found<
         return None;
     }
     let trimmed = body.trim();
-    let lines: Vec<&str> = trimmed.lines().map(str::trim).filter(|l| l.chars().any(char::is_alphanumeric)).collect();
+    let lines: Vec<&str> =
+        trimmed.lines().map(str::trim).filter(|l| l.chars().any(char::is_alphanumeric)).collect();
     let (first, last) = (*lines.first()?, *lines.last()?);
     let whole = |s: &str| options.by_text(s.trim_matches(|c: char| "*_\"'` .".contains(c)));
     let exact: Vec<usize> = lines.iter().take(64).filter_map(|l| whole(text::head(l, 1024))).collect();
@@ -198,16 +218,22 @@ pub(super) fn option_text<'a>(body: &'a str, options: &Options) -> Option<Found<
 fn opening<'a>(line: &'a str, options: &Options) -> Option<Found<'a>> {
     let mentions = options.mentions(text::head(line, 400));
     let head = mentions.first()?;
-    let lead = line[..head.start].trim_matches(|c: char| c.is_whitespace() || matches!(c, '*' | '_' | '"' | '`' | '“'));
+    let lead = line[..head.start]
+        .trim_matches(|c: char| c.is_whitespace() || matches!(c, '*' | '_' | '"' | '`' | '“'));
     let after = line[head.end..].trim_start_matches(['*', '_', '"', '`', '”']);
     let article = matches!(&*lead.to_ascii_lowercase(), "" | "the" | "a" | "an");
-    if !article || !after.starts_with([',', '.', ':', ';', '(', '!', '—', '–']) && !after.starts_with(" -") && !after.starts_with(" (") {
+    if !article
+        || !after.starts_with([',', '.', ':', ';', '(', '!', '—', '–'])
+            && !after.starts_with(" -")
+            && !after.starts_with(" (")
+    {
         return None;
     }
     // Further options right behind it are a list or a hedge.
     let close = mentions.get(1).is_some_and(|m| m.index != head.index && m.start <= head.end + 12);
     let rest = options.residue(text::head(after, 200));
-    static HEDGE: LazyLock<Regex> = LazyLock::new(|| fixed(r"(?i)^\W*(?:or|and|maybe|possibly|perhaps|is not|not)\b"));
+    static HEDGE: LazyLock<Regex> =
+        LazyLock::new(|| fixed(r"(?i)^\W*(?:or|and|maybe|possibly|perhaps|is not|not)\b"));
     if close || HEDGE.is_match(&rest) || line.trim_end().ends_with('?') {
         return None;
     }
@@ -222,10 +248,13 @@ fn concluding<'a>(body: &'a str, options: &Options) -> Option<Found<'a>> {
         )
     });
     static LEFT_OPEN: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(r"(?i)\b(?:maybe|perhaps|possibly|might|could|may|either|unsure|not sure|uncertain|unless|if|whether|cannot|can't|both)\b")
+        fixed(
+            r"(?i)\b(?:maybe|perhaps|possibly|might|could|may|either|unsure|not sure|uncertain|unless|if|whether|cannot|can't|both)\b",
+        )
     });
-    static LISTING: LazyLock<Regex> =
-        LazyLock::new(|| fixed(r"(?i:\b(?:option|choice)\s+)[(*]*[A-Z]\b|(?i:^|\s)(?:\x01 or\b|(?i:or)\s+\x01)"));
+    static LISTING: LazyLock<Regex> = LazyLock::new(|| {
+        fixed(r"(?i:\b(?:option|choice)\s+)[(*]*[A-Z]\b|(?i:^|\s)(?:\x01 or\b|(?i:or)\s+\x01)")
+    });
     static ASIDE: LazyLock<Regex> = LazyLock::new(|| fixed(r"\((?i:option |choice )?[A-Z]\)"));
     let list = sentences(body);
     let said = |from: usize, to: usize| -> Option<Set> {
@@ -233,10 +262,14 @@ fn concluding<'a>(body: &'a str, options: &Options) -> Option<Found<'a>> {
         let residue = options.residue(sentence);
         if line_label(sentence, options).is_some()
             || sentence.trim_start().starts_with(|c: char| c.is_ascii_digit())
-            || LISTING.is_match(&ASIDE.replace_all(&residue, "")) {
+            || LISTING.is_match(&ASIDE.replace_all(&residue, ""))
+        {
             return None;
         }
-        if sentence.trim_end().ends_with(['?', '？']) || LEFT_OPEN.is_match(&residue) || read::is_open(&residue) {
+        if sentence.trim_end().ends_with(['?', '？'])
+            || LEFT_OPEN.is_match(&residue)
+            || read::is_open(&residue)
+        {
             return None;
         }
         let mut set = Set::default();
@@ -257,7 +290,9 @@ fn concluding<'a>(body: &'a str, options: &Options) -> Option<Found<'a>> {
             everywhere.add(Set::one(m.index));
         }
     }
-    for (back, (from, to)) in list.iter().rev().filter(|(a, b)| !body[*a..*b].trim().is_empty()).take(3).enumerate() {
+    for (back, (from, to)) in
+        list.iter().rev().filter(|(a, b)| !body[*a..*b].trim().is_empty()).take(3).enumerate()
+    {
         let set = said(*from, *to)?;
         if set.is_empty() {
             continue;
@@ -285,7 +320,9 @@ pub(super) fn eliminated(denied: Set, options: &Options) -> Option<Set> {
 /// Options that statements of a list deny, line by line: "A. Fever - incorrect".
 pub(super) fn denied_lines(body: &str, options: &Options) -> Set {
     static CROSS: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(r"(?i)[✗✘❌]|(?:[-–—:.(,]|\bis)\s*\**\s*(?:this (?:option )?is )?(?:incorrect|wrong|not correct|ruled out|not the (?:correct|best))\b")
+        fixed(
+            r"(?i)[✗✘❌]|(?:[-–—:.(,]|\bis)\s*\**\s*(?:this (?:option )?is )?(?:incorrect|wrong|not correct|ruled out|not the (?:correct|best))\b",
+        )
     });
     let mut set = Set::default();
     for line in body.lines().take(200) {

@@ -70,7 +70,13 @@ enum Choosing {
 /// The part of a response that is meant for the reader: without thoughts, special tokens and white space.
 fn visible(response: &str, think: Think) -> Result<&str, Missing> {
     let mut body = extract::strip_think(response, think == Think::RequireClosed)?;
-    for (open, close) in [("<thinking>", "</thinking>"), ("<reasoning>", "</reasoning>"), ("<thought>", "</thought>"), ("<scratchpad>", "</scratchpad>"), ("◁think▷", "◁/think▷")] {
+    for (open, close) in [
+        ("<thinking>", "</thinking>"),
+        ("<reasoning>", "</reasoning>"),
+        ("<thought>", "</thought>"),
+        ("<scratchpad>", "</scratchpad>"),
+        ("◁think▷", "◁/think▷"),
+    ] {
         if let Some(at) = body.rfind(close) {
             body = &body[at + close.len()..];
         }
@@ -115,7 +121,8 @@ impl Choice {
         let marks: Vec<Claim> = found.iter().filter(|c| c.strength == Strength::Marked).cloned().collect();
         weak.retain(|c| !marks.iter().any(|m| inside(c, m)));
         found.retain(|c| c.strength == Strength::Marked || !marks.iter().any(|m| inside(c, m)));
-        let (mut strong, soft): (Vec<_>, Vec<_>) = found.into_iter().partition(|c| c.strength >= Strength::Cue);
+        let (mut strong, soft): (Vec<_>, Vec<_>) =
+            found.into_iter().partition(|c| c.strength >= Strength::Cue);
         weak.extend(soft);
         strong.sort_by_key(|c| (c.end, std::cmp::Reverse(c.start)));
         weak.sort_by_key(|c| (c.end, c.start));
@@ -193,7 +200,11 @@ impl Choice {
             }
             (Choosing::Several(set, rule), Some(_)) => {
                 let list: Vec<String> = set.iter().map(label).collect();
-                Outcome::of(Verdict::Ambiguous, *rule, format!("several or hedged options: {}", list.join(", ")))
+                Outcome::of(
+                    Verdict::Ambiguous,
+                    *rule,
+                    format!("several or hedged options: {}", list.join(", ")),
+                )
             }
             (Choosing::None(reason), Some(_)) => Outcome::of(Verdict::NoAnswer, "choice", *reason),
             (_, None) => {
@@ -229,7 +240,8 @@ fn stated(body: &str, weak: &[Claim]) -> Option<Choosing> {
     }
     // A denial of the same option behind it takes it back.
     let denied = weak.iter().any(|c| {
-        c.start >= last.end && matches!(c.reading, Reading::Denied(d) if set.only().is_some_and(|i| d.holds(i)))
+        c.start >= last.end
+            && matches!(c.reading, Reading::Denied(d) if set.only().is_some_and(|i| d.holds(i)))
     });
     if denied || claims::retracted(&body[last.end..]) {
         return Some(Choosing::None(Missing::Retracted.reason()));
@@ -240,7 +252,10 @@ fn stated(body: &str, weak: &[Claim]) -> Option<Choosing> {
 fn adjoining(gap: &str) -> bool {
     let words = |w: &str| {
         let w = w.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
-        matches!(&*w, "" | "and" | "or" | "y" | "o" | "et" | "ou" | "und" | "oder" | "或" | "和" | "и" | "или")
+        matches!(
+            &*w,
+            "" | "and" | "or" | "y" | "o" | "et" | "ou" | "und" | "oder" | "或" | "和" | "и" | "или"
+        )
     };
     gap.len() <= 32 && gap.split_whitespace().all(words)
 }

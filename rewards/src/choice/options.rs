@@ -69,7 +69,8 @@ pub(super) fn words(text: &str) -> Vec<Word> {
         let end = at + c.len_utf8();
         let next = chars.peek().map_or(' ', |(_, c)| *c);
         let in_number = before.is_ascii_digit() && next.is_ascii_digit();
-        let sign = matches!(c, '-' | '−') && next.is_ascii_digit() && !before.is_alphanumeric() && before != ')';
+        let sign =
+            matches!(c, '-' | '−') && next.is_ascii_digit() && !before.is_alphanumeric() && before != ')';
         if is_dense(c) {
             out.extend(open.take());
             out.push(Word { form: c.nfkc().collect(), start: at, end });
@@ -209,9 +210,10 @@ impl Options {
 
     /// The first letters of other alphabets, as exams in those languages label options.
     fn native(&self, c: char) -> Option<usize> {
-        let index = ["أبجده", "ابجده", "कखगघङ", "アイウエオ", "가나다라마", "ㄱㄴㄷㄹㅁ", "甲乙丙丁戊", "АБВГД"]
-            .iter()
-            .find_map(|row| row.chars().position(|r| r == c))?;
+        let index =
+            ["أبجده", "ابجده", "कखगघङ", "アイウエオ", "가나다라마", "ㄱㄴㄷㄹㅁ", "甲乙丙丁戊", "АБВГД"]
+                .iter()
+                .find_map(|row| row.chars().position(|r| r == c))?;
         (self.latin && index < self.labels.len()).then_some(index)
     }
 
@@ -228,7 +230,8 @@ impl Options {
 
     /// The only option that has all of `span` as a part of its text.
     pub(super) fn by_part(&self, span: &str) -> Option<usize> {
-        const EMPTY: &[&str] = &["of", "the", "in", "and", "or", "to", "with", "is", "it", "this", "that", "patient"];
+        const EMPTY: &[&str] =
+            &["of", "the", "in", "and", "or", "to", "with", "is", "it", "this", "that", "patient"];
         let forms: Vec<String> = bare(span).into_iter().map(|w| w.form).collect();
         let solid = forms.iter().any(|f| f.chars().count() >= 4 && !EMPTY.contains(&&**f));
         if !solid || forms.len() > 64 {
@@ -243,8 +246,28 @@ impl Options {
     /// Whether the option's text is so common a word that a mention of it says nothing.
     pub(super) fn is_common(&self, index: usize) -> bool {
         const COMMON: &[&str] = &[
-            "yes", "no", "maybe", "true", "false", "none", "both", "all", "other", "one", "two", "three", "four",
-            "five", "left", "right", "increase", "decrease", "increased", "decreased", "up", "down",
+            "yes",
+            "no",
+            "maybe",
+            "true",
+            "false",
+            "none",
+            "both",
+            "all",
+            "other",
+            "one",
+            "two",
+            "three",
+            "four",
+            "five",
+            "left",
+            "right",
+            "increase",
+            "decrease",
+            "increased",
+            "decreased",
+            "up",
+            "down",
         ];
         let Some(text) = self.texts.get(index) else { return true };
         match &text[..] {

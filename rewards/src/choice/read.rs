@@ -33,8 +33,10 @@ pub(super) struct Mark {
     pronoun: bool,
 }
 
-const OPENERS: &[char] = &['(', '[', '{', '（', '【', '［', '*', '_', '"', '\'', '`', '“', '‘', '「', '『', '«', '$', '<'];
-const CLOSERS: &[char] = &[')', ']', '}', '）', '】', '］', '*', '_', '"', '\'', '`', '”', '’', '」', '』', '»', '$', '>'];
+const OPENERS: &[char] =
+    &['(', '[', '{', '（', '【', '［', '*', '_', '"', '\'', '`', '“', '‘', '「', '『', '«', '$', '<'];
+const CLOSERS: &[char] =
+    &[')', ']', '}', '）', '】', '］', '*', '_', '"', '\'', '`', '”', '’', '」', '』', '»', '$', '>'];
 
 /// Words that only introduce a label.
 static LEAD: LazyLock<Regex> = LazyLock::new(|| {
@@ -82,7 +84,9 @@ pub(super) fn mark_at(s: &str, at: usize, options: &Options) -> Option<Mark> {
     let joined = matches!(next, '-' | '‐' | '\'' | '’' | '^' | '_') && second.is_alphanumeric()
         || matches!(next, '.' | ',' | '/' | ':') && second.is_ascii_digit() && first.is_ascii_digit()
         || matches!(next, '+' | '%' | '°') && !(second == ' ' && rest[width..].contains("+ "))
-        || matches!(before, '-' | '/' | '.' | '^' | '=' | '~' | '<' | '>') && first.is_ascii_digit() && before != '=';
+        || matches!(before, '-' | '/' | '.' | '^' | '=' | '~' | '<' | '>')
+            && first.is_ascii_digit()
+            && before != '=';
     let inner = before == '-' && s[..at].chars().rev().nth(1).is_some_and(char::is_alphanumeric);
     if joined || inner || width > 4 || NAME.is_match(text::head(&rest[width..], 32)) {
         return None;
@@ -93,12 +97,22 @@ pub(super) fn mark_at(s: &str, at: usize, options: &Options) -> Option<Mark> {
     let closed = tail.len() != rest.len() - width;
     let marked = closed || OPENERS.contains(&before) && before != '\'';
     let lower = first.is_lowercase() && first.is_ascii();
-    Some(Mark { index, start: at, end: s.len() - tail.len(), marked, lower, pronoun: matches!(token, "A" | "I") })
+    Some(Mark {
+        index,
+        start: at,
+        end: s.len() - tail.len(),
+        marked,
+        lower,
+        pronoun: matches!(token, "A" | "I"),
+    })
 }
 
 /// Korean and Japanese particles that follow a label directly.
 fn is_particle(c: char) -> bool {
-    matches!(c, '번' | '이' | '가' | '은' | '는' | '입' | '로' | 'で' | 'が' | 'は' | 'を' | 'と' | '、' | '。')
+    matches!(
+        c,
+        '번' | '이' | '가' | '은' | '는' | '입' | '로' | 'で' | 'が' | 'は' | 'を' | 'と' | '、' | '。'
+    )
 }
 
 /// The label that a span starts with, after words that only introduce it.
@@ -142,9 +156,11 @@ fn is_label(span: &str, mark: &Mark, named: bool) -> bool {
     let capital = after.starts_with(|c: char| c.is_uppercase());
     let dense = after.starts_with(|c: char| c as u32 > 0x2E7F);
     if mark.pronoun {
-        let verb = span[mark.start..].starts_with('I')
-            && !IS_BECAUSE.is_match(after);
-        return named || dense || !verb && PLAIN.is_match(after) && !after.starts_with("with ") || capital && !verb;
+        let verb = span[mark.start..].starts_with('I') && !IS_BECAUSE.is_match(after);
+        return named
+            || dense
+            || !verb && PLAIN.is_match(after) && !after.starts_with("with ")
+            || capital && !verb;
     }
     if mark.lower { named || dense || PLAIN.is_match(after) } else { true }
 }
@@ -172,7 +188,8 @@ pub(super) fn listed(span: &str, first: &Mark, options: &Options) -> (Set, usize
         let Some(mark) = mark_at(span, at + bracket, options) else { break };
         let after = span[mark.end..].trim_start();
         let word = after.starts_with(|c: char| c.is_lowercase()) && !LINKING.is_match(after);
-        if mark.lower && !mark.marked && !first.lower || (mark.pronoun || mark.lower) && !mark.marked && word {
+        if mark.lower && !mark.marked && !first.lower || (mark.pronoun || mark.lower) && !mark.marked && word
+        {
             break;
         }
         set.add(Set::one(mark.index));
@@ -181,7 +198,8 @@ pub(super) fn listed(span: &str, first: &Mark, options: &Options) -> (Set, usize
     (set, end)
 }
 
-static LINKING: LazyLock<Regex> = LazyLock::new(|| fixed(r"(?i)^(?:and|or|are|is|can|could|but|as|to|because)\b"));
+static LINKING: LazyLock<Regex> =
+    LazyLock::new(|| fixed(r"(?i)^(?:and|or|are|is|can|could|but|as|to|because)\b"));
 
 /// Words that leave an answer open between several.
 fn is_hedge(span: &str) -> bool {
@@ -231,7 +249,9 @@ pub(super) fn answer_span(span: &str, options: &Options) -> Reading {
         )
     });
     static BUT: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(r"(?i)(?:\b(?:but rather|but instead|but|rather|sondern|sino|mais|а)\b|而是|[,;]\s*(?:it is|it's))\s*")
+        fixed(
+            r"(?i)(?:\b(?:but rather|but instead|but|rather|sondern|sino|mais|а)\b|而是|[,;]\s*(?:it is|it's))\s*",
+        )
     });
     let span = text::head(span.trim(), 1024);
     if let Some(index) = options.by_text(span)
@@ -265,9 +285,13 @@ fn positive(span: &str, options: &Options) -> Reading {
     let hedge = |set: Set| if is_hedge(&residue) { open(set, options) } else { set };
     // A label, unless it is the beginning of an option's text ("C. difficile").
     if let Some(mark) = head_mark(span, options)
-        && !mentions.iter().any(|m| m.start <= mark.start && m.end >= mark.end.min(m.start + 3) && m.end > mark.end)
+        && !mentions
+            .iter()
+            .any(|m| m.start <= mark.start && m.end >= mark.end.min(m.start + 3) && m.end > mark.end)
     {
-        if denied_after(span, mark.end) && !mentions.iter().any(|m| m.start >= mark.end && m.start < mark.end + 6) {
+        if denied_after(span, mark.end)
+            && !mentions.iter().any(|m| m.start >= mark.end && m.start < mark.end + 6)
+        {
             return Reading::Denied(Set::one(mark.index));
         }
         let (mut set, end) = listed(span, &mark, options);
@@ -289,7 +313,9 @@ fn positive(span: &str, options: &Options) -> Reading {
             }
             // A second label that is offered further on: "B (aortic) or C".
             static OR_LABEL: LazyLock<Regex> = LazyLock::new(|| {
-                fixed(r"(?i:\bor\s+(?:maybe\s+|possibly\s+|option\s+|even\s+)*)[(\[*]*([A-Z])(?:[)\]*.,;:?]|\s*$)")
+                fixed(
+                    r"(?i:\bor\s+(?:maybe\s+|possibly\s+|option\s+|even\s+)*)[(\[*]*([A-Z])(?:[)\]*.,;:?]|\s*$)",
+                )
             });
             if let Some(other) = OR_LABEL.captures(rest).and_then(|c| options.by_label(c.get(1)?.as_str())) {
                 set.add(Set::one(other));
@@ -297,13 +323,10 @@ fn positive(span: &str, options: &Options) -> Reading {
         }
         return Reading::Chosen(hedge(set));
     }
-    let said: Vec<_> = (mentions.iter())
-        .filter(|m| !denied_before(span, m.start) && !denied_after(span, m.end))
-        .collect();
+    let said: Vec<_> =
+        (mentions.iter()).filter(|m| !denied_before(span, m.start) && !denied_after(span, m.end)).collect();
     let mut set = Set::default();
-    let head_text = said.first().is_some_and(|m| {
-        span[..m.start].split_whitespace().count() <= 4
-    });
+    let head_text = said.first().is_some_and(|m| span[..m.start].split_whitespace().count() <= 4);
     for m in &said {
         if !options.is_common(m.index) || m.start <= 4 || span.len() <= 24 {
             set.add(Set::one(m.index));
@@ -347,13 +370,17 @@ fn open(mut set: Set, options: &Options) -> Set {
 
 /// Labels within a span that cannot be words: in brackets or bold, called an option, or a capital at the end.
 fn loose_labels(span: &str, options: &Options) -> Set {
-    static CALLED: LazyLock<Regex> =
-        LazyLock::new(|| fixed(r"(?i)\b(?:option|choice|letter|alternative|opción|opção|alternativa|letra|вариант)\s*[(\[*]*$"));
-    static LAST: LazyLock<Regex> =
-        LazyLock::new(|| fixed(r"(?i)(?:\b(?:is|be|as|or|and|option|choice|answer|with|namely)|[,:]|是|は)\s*$"));
+    static CALLED: LazyLock<Regex> = LazyLock::new(|| {
+        fixed(r"(?i)\b(?:option|choice|letter|alternative|opción|opção|alternativa|letra|вариант)\s*[(\[*]*$")
+    });
+    static LAST: LazyLock<Regex> = LazyLock::new(|| {
+        fixed(r"(?i)(?:\b(?:is|be|as|or|and|option|choice|answer|with|namely)|[,:]|是|は)\s*$")
+    });
     let mut set = Set::default();
     for (at, c) in span.char_indices() {
-        if !c.is_alphanumeric() || span[..at].chars().next_back().is_some_and(|b| b.is_alphanumeric() && (b as u32) < 0x900) {
+        if !c.is_alphanumeric()
+            || span[..at].chars().next_back().is_some_and(|b| b.is_alphanumeric() && (b as u32) < 0x900)
+        {
             continue;
         }
         let Some(mark) = mark_at(span, at, options) else { continue };
@@ -364,7 +391,9 @@ fn loose_labels(span: &str, options: &Options) -> Set {
         let called = CALLED.is_match(text::tail(before, 24)) && is_label(span, &mark, true);
         let bounded = after.is_empty() || after.starts_with(['.', ',', ';', '。', '，', ')', '?']);
         let last = !mark.lower && bounded && LAST.is_match(text::tail(before, 24));
-        if (opened && closed || called || last) && !denied_before(span, before.trim_end_matches(OPENERS).len()) {
+        if (opened && closed || called || last)
+            && !denied_before(span, before.trim_end_matches(OPENERS).len())
+        {
             set.add(Set::one(mark.index));
         }
     }
