@@ -15,12 +15,17 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bleu::{Bleu, BleuConfig};
 use crate::choice::{Choice, ChoiceConfig};
 use crate::code::{Code, CodeConfig};
 use crate::compose::{AttemptCredit, Combine, Composite, Constant, Gate, WeightedTerm};
+use crate::contains::{Contains, ContainsConfig};
 use crate::exact::{Exact, ExactConfig};
 use crate::format::{Format, FormatConfig};
-use crate::length::{Length, LengthConfig};
+use crate::instructions::{Instructions, InstructionsConfig};
+use crate::json_schema::{JsonSchema, JsonSchemaConfig};
+use crate::language::{Language, LanguageConfig};
+use crate::length::{CosineConfig, CosineLength, Length, LengthConfig};
 use crate::math::{Math, MathConfig};
 use crate::numeric::{Numeric, NumericConfig};
 use crate::pattern::{Pattern, PatternConfig};
@@ -28,7 +33,11 @@ use crate::procedural::{
     Countdown, CountdownConfig, Logic, LogicConfig, Procedural, ProceduralConfig, Sudoku, SudokuConfig,
 };
 use crate::plugin::{Plugin, PluginConfig};
+use crate::repetition::{Repetition, RepetitionConfig};
 use crate::reward::Reward;
+use crate::rouge::{Rouge, RougeConfig};
+use crate::token_f1::{AnyOf, AnyOfConfig, TokenF1, TokenF1Config};
+use crate::yes_no::{YesNo, YesNoConfig};
 
 /// A reward as configured; `kind` names the variant.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -61,6 +70,30 @@ pub enum RewardConfig {
     Plugin(PluginConfig),
     /// A program passes the tests of `reference`, run in a sandbox.
     Code(CodeConfig),
+    /// A correct or wrong answer, worth more or less by its length.
+    CosineLength(CosineConfig),
+    /// A yes/no question.
+    YesNo(YesNoConfig),
+    /// A yes/no question to which "maybe" is an answer, too.
+    YesNoMaybe(YesNoConfig),
+    /// A short open answer that is one of the references, up to articles and punctuation.
+    AnyOf(AnyOfConfig),
+    /// All, any or none of given strings.
+    Contains(ContainsConfig),
+    /// The last JSON value is valid against a schema.
+    JsonSchema(JsonSchemaConfig),
+    /// Verifiable instructions on form and content.
+    Instructions(InstructionsConfig),
+    /// ROUGE-1, ROUGE-2 or ROUGE-L.
+    Rouge(RougeConfig),
+    /// BLEU of the response.
+    Bleu(BleuConfig),
+    /// F1 of words.
+    TokenF1(TokenF1Config),
+    /// A penalty in [-1, 0] for repeated n-grams.
+    Repetition(RepetitionConfig),
+    /// The response is in a given language.
+    Language(LanguageConfig),
     /// Σ weight · score.
     Sum {
         /// The terms; at least one.
@@ -201,6 +234,18 @@ pub const KINDS: &[&str] = &[
     "procedural",
     "plugin",
     "code",
+    "cosine_length",
+    "yes_no",
+    "yes_no_maybe",
+    "any_of",
+    "contains",
+    "json_schema",
+    "instructions",
+    "rouge",
+    "bleu",
+    "token_f1",
+    "repetition",
+    "language",
     "sum",
     "gate",
     "all",
@@ -271,6 +316,18 @@ impl RewardConfig {
             Self::Procedural(c) => Box::new(Procedural::new(c)?),
             Self::Plugin(c) => Box::new(Plugin::new(c)?),
             Self::Code(c) => Box::new(Code::new(c)?),
+            Self::CosineLength(c) => Box::new(CosineLength::new(c)?),
+            Self::YesNo(c) => Box::new(YesNo::new(c, "yes_no")),
+            Self::YesNoMaybe(c) => Box::new(YesNo::new(YesNoConfig { maybe: true, ..c }, "yes_no_maybe")),
+            Self::AnyOf(c) => Box::new(AnyOf::new(c)?),
+            Self::Contains(c) => Box::new(Contains::new(c)?),
+            Self::JsonSchema(c) => Box::new(JsonSchema::new(c)?),
+            Self::Instructions(c) => Box::new(Instructions::new(c)),
+            Self::Rouge(c) => Box::new(Rouge::new(c)),
+            Self::Bleu(c) => Box::new(Bleu::new(c)),
+            Self::TokenF1(c) => Box::new(TokenF1::new(c)),
+            Self::Repetition(c) => Box::new(Repetition::new(c)?),
+            Self::Language(c) => Box::new(Language::new(c)?),
             Self::Sum { terms } => {
                 if terms.is_empty() {
                     return Err(ConfigError::Invalid { kind: "sum", reason: "terms is empty".into() });

@@ -17,25 +17,34 @@
 //! Model output is hostile input: every verifier is bounded in work (bytes, tokens, depth, bits), never in wall time,
 //! gives the same outcome for the same bytes, and does not panic. [`code`] and [`plugin`] run programs, so they also have a clock.
 
+pub mod bleu;
 pub mod choice;
 pub mod code;
 pub mod compose;
 pub mod config;
+pub mod contains;
 pub mod exact;
 pub mod extract;
 pub mod format;
 pub mod group;
+pub mod instructions;
+pub mod json_schema;
+pub mod language;
 pub mod length;
 pub mod math;
 pub mod numeric;
 pub mod pattern;
 pub mod procedural;
 pub mod plugin;
+pub mod repetition;
 pub mod reward;
+pub mod rouge;
 pub mod rows;
 pub mod sandbox;
 pub mod task;
 pub mod text;
+pub mod token_f1;
+pub mod yes_no;
 
 pub use config::{ConfigError, RewardConfig, Term};
 pub use group::{GroupFnReward, group_reward_fn};

@@ -89,23 +89,25 @@ fn fragments() -> impl Strategy<Value = String> {
 }
 
 fn kinds() -> Vec<(&'static str, Box<dyn rlvr_rewards::Reward>)> {
-    [
-        "math",
-        "numeric",
-        "exact",
-        "choice",
-        "format",
-        "length",
-        "countdown",
-        "sudoku",
-        "logic",
-        "procedural",
-        "lingshu_rl",
-        "think_then_answer",
-    ]
-    .into_iter()
-    .map(|kind| (kind, RewardConfig::from_kind(kind).unwrap().build().unwrap()))
-    .collect()
+    let plain = ["math", "numeric", "exact", "choice", "format", "length", "lingshu_rl", "think_then_answer"];
+    let text = [
+        "yes_no",
+        "yes_no_maybe",
+        "any_of",
+        "contains",
+        "rouge",
+        "bleu",
+        "token_f1",
+        "json_schema",
+        "instructions",
+        "language",
+        "repetition",
+        "cosine_length",
+    ];
+    let generated = ["countdown", "sudoku", "logic", "procedural"];
+    (plain.into_iter().chain(text).chain(generated))
+        .map(|kind| (kind, RewardConfig::from_kind(kind).unwrap().build().unwrap()))
+        .collect()
 }
 
 fn holds(gold: &str, text: &str) {
@@ -122,7 +124,7 @@ fn holds(gold: &str, text: &str) {
         assert!(!outcome.reason.contains("panicked"), "{kind} {gold:?} {text:?} {}", outcome.reason);
         assert_eq!(outcome.score.is_none(), outcome.verdict.is_masked(), "{kind} {gold:?} {text:?}");
         if let Some(score) = outcome.score {
-            let low = if kind == "length" { -1.0 } else { 0.0 };
+            let low = if matches!(kind, "length" | "repetition" | "cosine_length") { -1.0 } else { 0.0 };
             assert!((low..=1.5).contains(&score), "{kind} {score}");
         }
         assert_eq!(outcome, score_one(&*reward, &task, Response::new(text)), "{kind} is not deterministic");
