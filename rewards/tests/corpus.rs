@@ -27,7 +27,7 @@ fn run(kind: &str, text: &str, at_least: usize, result: impl Fn(&Value) -> (Valu
 #[test]
 fn math() {
     let reward = RewardConfig::from_kind("math").unwrap().build().unwrap();
-    run("math", include_str!("corpus/math.jsonl"), 200, |row| {
+    run("math", include_str!("corpus/math.jsonl"), 1000, |row| {
         let task = Task::new("row", json!({"answer": row["gold"]}));
         let outcome = score_one(&*reward, &task, Response::new(row["completion"].as_str().unwrap()));
         let got = serde_json::to_value(outcome.verdict).unwrap();
