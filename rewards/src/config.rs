@@ -46,7 +46,7 @@ pub enum RewardConfig {
     /// A penalty in [-1, 0] for long responses.
     Length(LengthConfig),
     /// A program of your own, in any language.
-    Plugin(PluginConfig),
+    Plugin(Box<PluginConfig>),
     /// Σ weight · score.
     Sum {
         /// The terms; at least one.
@@ -246,7 +246,7 @@ impl RewardConfig {
             Self::Format(c) => Box::new(Format::new(c)?),
             Self::Regex(c) => Box::new(Pattern::new(c)?),
             Self::Length(c) => Box::new(Length::new(c)?),
-            Self::Plugin(c) => Box::new(Plugin::new(c)?),
+            Self::Plugin(c) => Box::new(Plugin::new(*c)?),
             Self::Sum { terms } => {
                 if terms.is_empty() {
                     return Err(ConfigError::Invalid { kind: "sum", reason: "terms is empty".into() });
