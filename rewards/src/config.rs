@@ -67,7 +67,7 @@ pub enum RewardConfig {
     /// The checker that fits the shape of each task's reference.
     Procedural(ProceduralConfig),
     /// A program of your own, in any language.
-    Plugin(PluginConfig),
+    Plugin(Box<PluginConfig>),
     /// A program passes the tests of `reference`, run in a sandbox.
     Code(CodeConfig),
     /// A correct or wrong answer, worth more or less by its length.
@@ -293,6 +293,7 @@ impl RewardConfig {
             | Self::HuatuoO1 { answer }
             | Self::ThinkThenAnswer { answer }
             | Self::AnswerOnly { answer } => answer.resolve_paths(base),
+            Self::CosineLength(c) => c.answer.resolve_paths(base),
             _ => {}
         }
     }
@@ -314,7 +315,7 @@ impl RewardConfig {
             Self::Sudoku(c) => Box::new(Sudoku::new(c)),
             Self::Logic(c) => Box::new(Logic::new(c)),
             Self::Procedural(c) => Box::new(Procedural::new(c)?),
-            Self::Plugin(c) => Box::new(Plugin::new(c)?),
+            Self::Plugin(c) => Box::new(Plugin::new(*c)?),
             Self::Code(c) => Box::new(Code::new(c)?),
             Self::CosineLength(c) => Box::new(CosineLength::new(c)?),
             Self::YesNo(c) => Box::new(YesNo::new(c, "yes_no")),

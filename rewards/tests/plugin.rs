@@ -1,5 +1,7 @@
 //! Plugins that misbehave: nothing is lost, nothing is let through, nothing hangs.
 #![cfg(unix)]
+// The helpers here are tests too, which clippy does not see.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::fs;
 use std::path::Path;
@@ -345,7 +347,7 @@ done
     fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     setup.config.command = vec!["./reward.sh".into()];
     setup.config.env = vec!["CARGO_MANIFEST_DIR".into(), "NOT_SET_AT_ALL".into()];
-    let toml = toml::to_string(&RewardConfig::Plugin(setup.config.clone())).unwrap();
+    let toml = toml::to_string(&RewardConfig::Plugin(setup.config.clone().into())).unwrap();
     let reward = toml::from_str::<RewardConfig>(&toml).unwrap().build().unwrap();
     let outcome = score_one(&*reward, &Task::default(), Response::new("x"));
     assert_eq!((outcome.score, outcome.verdict), (Some(1.0), Verdict::Correct), "{}", outcome.reason);
