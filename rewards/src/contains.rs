@@ -62,7 +62,7 @@ pub(crate) fn occurrences(text: &str, needle: &str, whole: bool) -> usize {
         .filter(|(at, _)| {
             let before = solid(text[..*at].chars().next_back());
             let after = solid(text[at + needle.len()..].chars().next());
-            !whole || !(first && before) && !(last && after)
+            !whole || !(first && before || last && after)
         })
         .count()
 }
