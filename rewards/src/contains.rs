@@ -110,7 +110,7 @@ impl Reward for Contains {
         }
         let body = match body(response.text, self.config.think, "contains") {
             Ok(body) => body,
-            Err(outcome) => return Ok(outcome),
+            Err(outcome) => return Ok(*outcome),
         };
         let fold = |s: &str| if self.config.case_sensitive { s.to_string() } else { s.to_lowercase() };
         let text = fold(body);
