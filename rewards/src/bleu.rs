@@ -148,7 +148,7 @@ impl Reward for Bleu {
         }
         let body = match body(response.text, self.config.think, "bleu") {
             Ok(body) => body,
-            Err(outcome) => return Ok(outcome),
+            Err(outcome) => return Ok(*outcome),
         };
         let fold = |s: &str| if self.config.lowercase { s.to_lowercase() } else { s.to_string() };
         let wanted: Vec<String> = references(task).iter().map(|r| fold(r)).collect();

@@ -62,7 +62,7 @@ pub(crate) fn occurrences(text: &str, needle: &str, whole: bool) -> usize {
         .filter(|(at, _)| {
             let before = solid(text[..*at].chars().next_back());
             let after = solid(text[at + needle.len()..].chars().next());
-            !whole || !(first && before) && !(last && after)
+            !whole || !(first && before || last && after)
         })
         .count()
 }
@@ -110,7 +110,7 @@ impl Reward for Contains {
         }
         let body = match body(response.text, self.config.think, "contains") {
             Ok(body) => body,
-            Err(outcome) => return Ok(outcome),
+            Err(outcome) => return Ok(*outcome),
         };
         let fold = |s: &str| if self.config.case_sensitive { s.to_string() } else { s.to_lowercase() };
         let text = fold(body);

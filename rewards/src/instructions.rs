@@ -313,7 +313,7 @@ impl Reward for Instructions {
         }
         let text = match body(response.text, self.config.think, "instructions") {
             Ok(text) => text,
-            Err(outcome) => return Ok(outcome),
+            Err(outcome) => return Ok(*outcome),
         };
         let list = match Self::check(task, text) {
             Ok(list) => list,

@@ -118,7 +118,7 @@ impl Reward for JsonSchema {
             Err(outcome) => {
                 match extract::strip_think(response.text, self.config.think == Think::RequireClosed) {
                     Ok(text) if text.len() <= 64 => text,
-                    _ => return Ok(outcome),
+                    _ => return Ok(*outcome),
                 }
             }
         };

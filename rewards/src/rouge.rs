@@ -116,7 +116,7 @@ impl Reward for Rouge {
         }
         let body = match body(response.text, self.config.think, "rouge") {
             Ok(body) => body,
-            Err(outcome) => return Ok(outcome),
+            Err(outcome) => return Ok(*outcome),
         };
         let pick = |[one, two, long]: [f64; 3]| match self.config.variant {
             RougeVariant::Rouge1 => one,

@@ -93,11 +93,11 @@ pub(crate) fn check_references(reward: &str, task: &Task) -> Result<(), TaskErro
 }
 
 /// The text after think, or the outcome that says why there is none.
-pub(crate) fn body<'a>(text: &'a str, think: Think, reward: &str) -> Result<&'a str, Outcome> {
+pub(crate) fn body<'a>(text: &'a str, think: Think, reward: &str) -> Result<&'a str, Box<Outcome>> {
     match extract::strip_think(text, think == Think::RequireClosed) {
         Ok(body) if body.chars().any(char::is_alphanumeric) => Ok(text::tail(body, extract::INPUT_BYTES)),
-        Ok(_) => Err(Outcome::of(Verdict::NoAnswer, reward, "the response is empty")),
-        Err(missing) => Err(Outcome::of(Verdict::NoAnswer, reward, missing.reason())),
+        Ok(_) => Err(Box::new(Outcome::of(Verdict::NoAnswer, reward, "the response is empty"))),
+        Err(missing) => Err(Box::new(Outcome::of(Verdict::NoAnswer, reward, missing.reason()))),
     }
 }
 
@@ -134,7 +134,7 @@ impl Reward for TokenF1 {
         }
         let body = match body(response.text, self.config.think, "token_f1") {
             Ok(body) => body,
-            Err(outcome) => return Ok(outcome),
+            Err(outcome) => return Ok(*outcome),
         };
         let policy = ExtractPolicy { think: self.config.think, ..ExtractPolicy::default() };
         let span = match self.config.extract.then(|| extract::answer(response.text, policy)) {

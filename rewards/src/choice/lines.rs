@@ -42,7 +42,7 @@ fn line_label(line: &str, options: &Options) -> Option<Mark> {
         .first()
         .is_some_and(|m| m.start == 0 && m.index == mark.index);
     let lower = line[mark.start..].starts_with(|c: char| c.is_ascii_lowercase());
-    if lower && !next.is_empty() && !own && !(mark.marked && !before.is_empty()) && options.known() {
+    if lower && !next.is_empty() && !own && (!mark.marked || before.is_empty()) && options.known() {
         return None;
     }
     let closed = mark.marked && mark.end > mark.start;
