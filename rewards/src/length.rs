@@ -197,6 +197,10 @@ impl Reward for CosineLength {
         self.answer.gold(task)
     }
 
+    fn prepare(&self) -> Result<(), RewardError> {
+        self.answer.prepare()
+    }
+
     fn check_task(&self, task: &Task) -> Result<(), TaskError> {
         self.answer.check_task(task)
     }
