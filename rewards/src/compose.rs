@@ -3,7 +3,7 @@
 //! A term that is unverifiable or broken masks the total (score none), unless its weight is 0: an unknown part is never
 //! counted as 0. The raw score of every term stays in [`Outcome::parts`].
 
-use crate::reward::{Outcome, Part, Reward, RewardError, TaskError, Verdict, score_one};
+use crate::reward::{Outcome, Part, Reward, RewardError, TaskError, Verdict, score_batch, score_one};
 use crate::task::{Response, Task};
 
 /// A reward with its weight and its name within a composition.
@@ -79,16 +79,11 @@ fn joint_verdict(verdicts: impl Iterator<Item = Verdict> + Clone) -> Verdict {
     if worst.next().is_some() { Verdict::Partial } else { Verdict::Incorrect }
 }
 
-impl Reward for Composite {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn score(&self, task: &Task, response: Response<'_>) -> Result<Outcome, RewardError> {
-        let outcomes: Vec<Outcome> =
-            self.terms.iter().map(|t| score_one(&*t.reward, task, response)).collect();
-        let parts = self.terms.iter().zip(&outcomes).map(|(t, o)| part(&t.name, t.weight, o)).collect();
-        let counted: Vec<_> = self.terms.iter().zip(&outcomes).filter(|(t, _)| t.weight != 0.0).collect();
+impl Composite {
+    /// The whole from the outcomes of the terms, in their order.
+    fn join(&self, outcomes: &[Outcome]) -> Outcome {
+        let parts = self.terms.iter().zip(outcomes).map(|(t, o)| part(&t.name, t.weight, o)).collect();
+        let counted: Vec<_> = self.terms.iter().zip(outcomes).filter(|(t, _)| t.weight != 0.0).collect();
         let masked = (counted.iter().find(|(_, o)| o.verdict == Verdict::Error))
             .or_else(|| counted.iter().find(|(_, o)| o.score.is_none()));
         let mut total = if let Some((term, outcome)) = masked {
@@ -133,7 +128,30 @@ impl Reward for Composite {
         }
         total.parts = parts;
         total.work = outcomes.iter().map(|o| o.work).sum();
-        Ok(total)
+        total
+    }
+}
+
+impl Reward for Composite {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn score(&self, task: &Task, response: Response<'_>) -> Result<Outcome, RewardError> {
+        let outcomes: Vec<Outcome> =
+            self.terms.iter().map(|t| score_one(&*t.reward, task, response)).collect();
+        Ok(self.join(&outcomes))
+    }
+
+    fn score_batch(&self, items: &[(&Task, Response<'_>)]) -> Vec<Outcome> {
+        let mut columns: Vec<_> =
+            self.terms.iter().map(|t| score_batch(&*t.reward, items).into_iter()).collect();
+        let row = |_| columns.iter_mut().filter_map(Iterator::next).collect::<Vec<_>>();
+        items.iter().map(row).map(|outcomes| self.join(&outcomes)).collect()
+    }
+
+    fn prepare(&self) -> Result<(), RewardError> {
+        self.terms.iter().try_for_each(|t| t.reward.prepare())
     }
 
     fn gold(&self, task: &Task) -> Option<String> {
@@ -162,6 +180,42 @@ pub struct Gate {
     pub otherwise: Option<Box<dyn Reward>>,
 }
 
+impl Gate {
+    /// What is scored behind the condition, if anything is.
+    fn branch(&self, condition: &Outcome) -> Option<(&'static str, &dyn Reward)> {
+        match condition.verdict {
+            verdict if verdict.is_masked() => None,
+            Verdict::Correct => Some(("then", &*self.then)),
+            _ => self.otherwise.as_ref().map(|r| ("else", &**r)),
+        }
+    }
+
+    /// The whole from the condition's outcome and that of its branch, if it has one.
+    fn join(condition: Outcome, branch: Option<(&'static str, Outcome)>) -> Outcome {
+        let mut parts = vec![part("if", 0.0, &condition)];
+        let mut work = condition.work;
+        let total = match branch {
+            _ if condition.verdict.is_masked() => {
+                Outcome::of(condition.verdict, "gate", format!("if: {}", condition.reason))
+            }
+            Some((name, outcome)) => {
+                parts.push(part(name, 1.0, &outcome));
+                work += outcome.work;
+                outcome
+            }
+            None => {
+                let verdict = match condition.verdict {
+                    Verdict::NoAnswer | Verdict::Ambiguous => condition.verdict,
+                    _ => Verdict::Incorrect,
+                };
+                let reason = format!("gate shut: {}", condition.reason);
+                Outcome { extracted: condition.extracted, ..Outcome::of(verdict, "gate", reason) }
+            }
+        };
+        Outcome { parts, work, ..total }
+    }
+}
+
 impl Reward for Gate {
     fn name(&self) -> &str {
         "gate"
@@ -169,31 +223,30 @@ impl Reward for Gate {
 
     fn score(&self, task: &Task, response: Response<'_>) -> Result<Outcome, RewardError> {
         let condition = score_one(&*self.condition, task, response);
-        let mut parts = vec![part("if", 0.0, &condition)];
-        let mut work = condition.work;
-        let total = if condition.verdict.is_masked() {
-            Outcome::of(condition.verdict, "gate", format!("if: {}", condition.reason))
-        } else {
-            let open = condition.verdict == Verdict::Correct;
-            let branch = if open { Some(&self.then) } else { self.otherwise.as_ref() };
-            match branch {
-                Some(reward) => {
-                    let outcome = score_one(&**reward, task, response);
-                    parts.push(part(if open { "then" } else { "else" }, 1.0, &outcome));
-                    work += outcome.work;
-                    outcome
-                }
-                None => {
-                    let verdict = match condition.verdict {
-                        Verdict::NoAnswer | Verdict::Ambiguous => condition.verdict,
-                        _ => Verdict::Incorrect,
-                    };
-                    let reason = format!("gate shut: {}", condition.reason);
-                    Outcome { extracted: condition.extracted, ..Outcome::of(verdict, "gate", reason) }
-                }
+        let branch = self.branch(&condition).map(|(name, reward)| (name, score_one(reward, task, response)));
+        Ok(Self::join(condition, branch))
+    }
+
+    fn score_batch(&self, items: &[(&Task, Response<'_>)]) -> Vec<Outcome> {
+        let conditions = score_batch(&*self.condition, items);
+        // Each branch sees the items that come to it, in one batch.
+        let mut branches: Vec<Option<(&'static str, Outcome)>> = vec![None; items.len()];
+        for side in ["then", "else"] {
+            let taken = |i: &usize| self.branch(&conditions[*i]).is_some_and(|(name, _)| name == side);
+            let at: Vec<usize> = (0..items.len()).filter(taken).collect();
+            let Some((_, reward)) = at.first().and_then(|i| self.branch(&conditions[*i])) else { continue };
+            let chosen: Vec<_> = at.iter().map(|i| items[*i]).collect();
+            for (i, outcome) in at.into_iter().zip(score_batch(reward, &chosen)) {
+                branches[i] = Some((side, outcome));
             }
-        };
-        Ok(Outcome { parts, work, ..total })
+        }
+        conditions.into_iter().zip(branches).map(|(condition, b)| Self::join(condition, b)).collect()
+    }
+
+    fn prepare(&self) -> Result<(), RewardError> {
+        self.condition.prepare()?;
+        self.then.prepare()?;
+        self.otherwise.as_ref().map_or(Ok(()), |r| r.prepare())
     }
 
     fn gold(&self, task: &Task) -> Option<String> {
@@ -229,19 +282,32 @@ pub struct AttemptCredit {
     pub wrong: f64,
 }
 
+impl AttemptCredit {
+    fn credit(&self, mut outcome: Outcome) -> Outcome {
+        if outcome.verdict == Verdict::Incorrect {
+            outcome.parts = vec![part(self.answer.name(), 1.0, &outcome)];
+            outcome.score = Some(self.wrong);
+            outcome.verdict = if self.wrong > 0.0 { Verdict::Partial } else { Verdict::Incorrect };
+        }
+        outcome
+    }
+}
+
 impl Reward for AttemptCredit {
     fn name(&self) -> &str {
         self.answer.name()
     }
 
     fn score(&self, task: &Task, response: Response<'_>) -> Result<Outcome, RewardError> {
-        let mut outcome = score_one(&*self.answer, task, response);
-        if outcome.verdict == Verdict::Incorrect {
-            outcome.parts = vec![part(self.answer.name(), 1.0, &outcome)];
-            outcome.score = Some(self.wrong);
-            outcome.verdict = if self.wrong > 0.0 { Verdict::Partial } else { Verdict::Incorrect };
-        }
-        Ok(outcome)
+        Ok(self.credit(score_one(&*self.answer, task, response)))
+    }
+
+    fn score_batch(&self, items: &[(&Task, Response<'_>)]) -> Vec<Outcome> {
+        score_batch(&*self.answer, items).into_iter().map(|outcome| self.credit(outcome)).collect()
+    }
+
+    fn prepare(&self) -> Result<(), RewardError> {
+        self.answer.prepare()
     }
 
     fn gold(&self, task: &Task) -> Option<String> {
@@ -292,5 +358,30 @@ mod tests {
         let both = Composite::new("x", Combine::Sum, vec![constant(1.0, 1.0), constant(1.0, 1.0)]);
         let outcome = score_one(&both, &Task::default(), Response::new(""));
         assert_eq!(outcome.parts.iter().map(|p| &*p.name).collect::<Vec<_>>(), ["c", "c_2"]);
+    }
+
+    #[test]
+    fn a_batch_is_judged_as_its_items_are() {
+        let number = || {
+            Box::new(reward_fn("number", |_: &Task, r: Response<'_>| {
+                r.text.parse::<f64>().unwrap_or(f64::NAN)
+            }))
+        };
+        let sum = |parts: Vec<Box<dyn Reward>>| {
+            let term = |reward| WeightedTerm { name: "t".into(), weight: 1.0, reward };
+            Composite::new("sum", Combine::Sum, parts.into_iter().map(term).collect())
+        };
+        let gate = Gate {
+            condition: number(),
+            then: Box::new(Constant(0.75)),
+            otherwise: Some(Box::new(AttemptCredit { answer: number(), wrong: 0.25 })),
+        };
+        let whole = sum(vec![Box::new(gate), number()]);
+        let task = Task::default();
+        let items: Vec<_> = ["1", "0", "x", "0.5", "1"].map(|t| (&task, Response::new(t))).into();
+        let alone: Vec<_> = items.iter().map(|(t, r)| score_one(&whole, t, *r)).collect();
+        assert_eq!(score_batch(&whole, &items), alone);
+        let scores: Vec<_> = alone.iter().map(|o| o.score).collect();
+        assert_eq!(scores, [Some(1.75), Some(0.25), None, Some(1.0), Some(1.75)]);
     }
 }

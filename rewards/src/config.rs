@@ -11,17 +11,33 @@
 //! reward = { kind = "format", style = "think_answer" }
 //! ```
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
+use crate::bleu::{Bleu, BleuConfig};
 use crate::choice::{Choice, ChoiceConfig};
+use crate::code::{Code, CodeConfig};
 use crate::compose::{AttemptCredit, Combine, Composite, Constant, Gate, WeightedTerm};
+use crate::contains::{Contains, ContainsConfig};
 use crate::exact::{Exact, ExactConfig};
 use crate::format::{Format, FormatConfig};
-use crate::length::{Length, LengthConfig};
+use crate::instructions::{Instructions, InstructionsConfig};
+use crate::json_schema::{JsonSchema, JsonSchemaConfig};
+use crate::language::{Language, LanguageConfig};
+use crate::length::{CosineConfig, CosineLength, Length, LengthConfig};
 use crate::math::{Math, MathConfig};
 use crate::numeric::{Numeric, NumericConfig};
 use crate::pattern::{Pattern, PatternConfig};
+use crate::procedural::{
+    Countdown, CountdownConfig, Logic, LogicConfig, Procedural, ProceduralConfig, Sudoku, SudokuConfig,
+};
+use crate::plugin::{Plugin, PluginConfig};
+use crate::repetition::{Repetition, RepetitionConfig};
 use crate::reward::Reward;
+use crate::rouge::{Rouge, RougeConfig};
+use crate::token_f1::{AnyOf, AnyOfConfig, TokenF1, TokenF1Config};
+use crate::yes_no::{YesNo, YesNoConfig};
 
 /// A reward as configured; `kind` names the variant.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,6 +58,42 @@ pub enum RewardConfig {
     Regex(PatternConfig),
     /// A penalty in [-1, 0] for long responses.
     Length(LengthConfig),
+    /// An expression over `reference.numbers` that equals `reference.target`.
+    Countdown(CountdownConfig),
+    /// A filled grid that fits `reference.puzzle`.
+    Sudoku(SudokuConfig),
+    /// A truth value, or an assignment that makes `reference.formula` true.
+    Logic(LogicConfig),
+    /// The checker that fits the shape of each task's reference.
+    Procedural(ProceduralConfig),
+    /// A program of your own, in any language.
+    Plugin(Box<PluginConfig>),
+    /// A program passes the tests of `reference`, run in a sandbox.
+    Code(CodeConfig),
+    /// A correct or wrong answer, worth more or less by its length.
+    CosineLength(CosineConfig),
+    /// A yes/no question.
+    YesNo(YesNoConfig),
+    /// A yes/no question to which "maybe" is an answer, too.
+    YesNoMaybe(YesNoConfig),
+    /// A short open answer that is one of the references, up to articles and punctuation.
+    AnyOf(AnyOfConfig),
+    /// All, any or none of given strings.
+    Contains(ContainsConfig),
+    /// The last JSON value is valid against a schema.
+    JsonSchema(JsonSchemaConfig),
+    /// Verifiable instructions on form and content.
+    Instructions(InstructionsConfig),
+    /// ROUGE-1, ROUGE-2 or ROUGE-L.
+    Rouge(RougeConfig),
+    /// BLEU of the response.
+    Bleu(BleuConfig),
+    /// F1 of words.
+    TokenF1(TokenF1Config),
+    /// A penalty in [-1, 0] for repeated n-grams.
+    Repetition(RepetitionConfig),
+    /// The response is in a given language.
+    Language(LanguageConfig),
     /// Σ weight · score.
     Sum {
         /// The terms; at least one.
@@ -176,6 +228,24 @@ pub const KINDS: &[&str] = &[
     "format",
     "regex",
     "length",
+    "countdown",
+    "sudoku",
+    "logic",
+    "procedural",
+    "plugin",
+    "code",
+    "cosine_length",
+    "yes_no",
+    "yes_no_maybe",
+    "any_of",
+    "contains",
+    "json_schema",
+    "instructions",
+    "rouge",
+    "bleu",
+    "token_f1",
+    "repetition",
+    "language",
     "sum",
     "gate",
     "all",
@@ -204,6 +274,30 @@ impl RewardConfig {
             .map_err(|e| ConfigError::NeedsFields { kind: kind.into(), reason: e.to_string() })
     }
 
+    /// Makes the paths of the whole tree absolute, from `base`: the folder of the file that it stands in.
+    pub fn resolve_paths(&mut self, base: &Path) {
+        match self {
+            Self::Plugin(c) => c.resolve_paths(base),
+            Self::Sum { terms } => terms.iter_mut().for_each(|t| t.reward.resolve_paths(base)),
+            Self::Gate { r#if, then, r#else } => {
+                [Some(r#if), Some(then), r#else.as_mut()]
+                    .into_iter()
+                    .flatten()
+                    .for_each(|r| r.resolve_paths(base));
+            }
+            Self::All { of } | Self::Any { of } | Self::Product { of } => {
+                of.iter_mut().for_each(|r| r.resolve_paths(base));
+            }
+            Self::LingshuRl { answer }
+            | Self::Medvlthinker { answer }
+            | Self::HuatuoO1 { answer }
+            | Self::ThinkThenAnswer { answer }
+            | Self::AnswerOnly { answer } => answer.resolve_paths(base),
+            Self::CosineLength(c) => c.answer.resolve_paths(base),
+            _ => {}
+        }
+    }
+
     /// Checks the configuration and makes the reward.
     ///
     /// # Errors
@@ -217,6 +311,24 @@ impl RewardConfig {
             Self::Format(c) => Box::new(Format::new(c)?),
             Self::Regex(c) => Box::new(Pattern::new(c)?),
             Self::Length(c) => Box::new(Length::new(c)?),
+            Self::Countdown(c) => Box::new(Countdown::new(c)),
+            Self::Sudoku(c) => Box::new(Sudoku::new(c)),
+            Self::Logic(c) => Box::new(Logic::new(c)),
+            Self::Procedural(c) => Box::new(Procedural::new(c)?),
+            Self::Plugin(c) => Box::new(Plugin::new(*c)?),
+            Self::Code(c) => Box::new(Code::new(c)?),
+            Self::CosineLength(c) => Box::new(CosineLength::new(c)?),
+            Self::YesNo(c) => Box::new(YesNo::new(c, "yes_no")),
+            Self::YesNoMaybe(c) => Box::new(YesNo::new(YesNoConfig { maybe: true, ..c }, "yes_no_maybe")),
+            Self::AnyOf(c) => Box::new(AnyOf::new(c)?),
+            Self::Contains(c) => Box::new(Contains::new(c)?),
+            Self::JsonSchema(c) => Box::new(JsonSchema::new(c)?),
+            Self::Instructions(c) => Box::new(Instructions::new(c)),
+            Self::Rouge(c) => Box::new(Rouge::new(c)),
+            Self::Bleu(c) => Box::new(Bleu::new(c)),
+            Self::TokenF1(c) => Box::new(TokenF1::new(c)),
+            Self::Repetition(c) => Box::new(Repetition::new(c)?),
+            Self::Language(c) => Box::new(Language::new(c)?),
             Self::Sum { terms } => {
                 if terms.is_empty() {
                     return Err(ConfigError::Invalid { kind: "sum", reason: "terms is empty".into() });
@@ -374,6 +486,9 @@ mod tests {
         check("[rewards]\nkind = \"math\"\nfalback = \"last_number\"", "falback");
         check("[rewards]\nkind = \"maths\"", "maths");
         check("[rewards]\nkind = \"sum\"\nterms = []", "terms is empty");
+        check("[rewards]\nkind = \"plugin\"\ncommand = []", "command is empty");
+        check("[rewards]\nkind = \"plugin\"\ncommand = [\"x\"]\nworker = 2", "worker");
+        check("[rewards]\nkind = \"plugin\"\ncommand = [\"x\"]\ntimeout_s = 0", "timeout_s 0");
         check("[rewards]\nkind = \"regex\"\npattern = \"(\"", "regex");
         check(
             "[rewards]\nkind = \"sum\"\nterms = [{ wieght = 1.0, reward = { kind = \"math\" } }]",
@@ -382,6 +497,23 @@ mod tests {
         let error = RewardConfig::from_kind("mth").unwrap_err();
         assert!(matches!(error, ConfigError::UnknownKind { nearest: "math", .. }), "{error}");
         assert!(RewardConfig::from_kind("sum").unwrap_err().to_string().contains("terms"));
+    }
+
+    #[test]
+    fn plugins_run_beside_their_config_wherever_they_stand() {
+        let plugin = r#"{ kind = "plugin", command = ["p"], cwd = "sub", config = { k = [1] } }"#;
+        for text in [
+            format!("rewards = {plugin}"),
+            format!(r#"rewards = {{ kind = "sum", terms = [{{ reward = {plugin} }}] }}"#),
+            format!(r#"rewards = {{ kind = "gate", if = {{ kind = "format" }}, then = {plugin} }}"#),
+            format!(r#"rewards = {{ kind = "huatuo_o1", answer = {plugin} }}"#),
+        ] {
+            let mut config = parse(&text).unwrap();
+            config.resolve_paths(Path::new("/conf"));
+            let toml = toml::to_string(&config).unwrap();
+            assert!(toml.contains(r#"cwd = "/conf/sub""#), "{toml}");
+            assert_eq!(toml::from_str::<RewardConfig>(&toml).unwrap(), config);
+        }
     }
 
     #[test]

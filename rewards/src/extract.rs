@@ -192,7 +192,7 @@ fn closing_brace(text: &str, open: usize) -> Option<usize> {
 
 /// Every `\boxed{…}` and `\fbox{…}` with balanced braces, outermost only, in order.
 pub fn boxed(body: &str) -> Vec<Candidate<'_>> {
-    static BOX: LazyLock<Regex> = LazyLock::new(|| fixed(r"\\(?:boxed|fbox)\s*(\{|[0-9A-Za-z])"));
+    static BOX: LazyLock<Regex> = LazyLock::new(|| fixed(r"\\(?:boxed|fbox|framebox)\s*(\{|[0-9A-Za-z])"));
     let mut found = Vec::new();
     let mut from = 0;
     // An unclosed brace costs one scan of the rest, so only so many are tried.
@@ -234,18 +234,18 @@ pub fn boxed(body: &str) -> Vec<Candidate<'_>> {
 }
 
 fn tags<'a>(body: &'a str, found: &mut Vec<Candidate<'a>>) {
-    let mut from = 0;
-    while let Some(close) = body[from..].find("</answer>").map(|i| from + i) {
-        if let Some(open) = body[from..close].rfind("<answer>").map(|i| from + i) {
-            let text = body[open + "<answer>".len()..close].trim();
-            found.push(Candidate {
-                text,
-                rule: Rule::AnswerTag,
-                start: open,
-                end: close + "</answer>".len(),
-            });
+    static TAG: LazyLock<Regex> =
+        LazyLock::new(|| fixed(r"(?i)<(/?)(?:final_?)?answer\s*>|\[(/?)(?:final_?)?answer\]"));
+    let mut open: Option<(usize, usize)> = None;
+    for m in TAG.captures_iter(body) {
+        let Some(whole) = m.get(0) else { continue };
+        let closes = m.get(1).or_else(|| m.get(2)).is_some_and(|slash| !slash.is_empty());
+        if !closes {
+            open = Some((whole.start(), whole.end()));
+        } else if let Some((start, inner)) = open.take() {
+            let text = body[inner..whole.start()].trim();
+            found.push(Candidate { text, rule: Rule::AnswerTag, start, end: whole.end() });
         }
-        from = close + "</answer>".len();
     }
 }
 
@@ -266,10 +266,15 @@ fn hashes<'a>(body: &'a str, found: &mut Vec<Candidate<'a>>) {
 static CUE: LazyLock<Regex> = LazyLock::new(|| {
     fixed(concat!(
         r"(?i)(?:",
-        r"\b(?:answers?|ans)\b(?:\*\*|__)?(?:\s*\([^)\n]{0,40}\))?(?:[ \t]+(?:to|for|of|here)\b[^.:=\n]{0,100}?)?",
-        r"[ \t]*(?:(?:therefore|thus|then|simply|hence|also),?[ \t]+)?",
-        r"(?:(?:\bis|\bare|\bshould be|\bmust be|\bwould be|\bwill be|\bcomes? out to(?: be)?|\bequals)\b|=|:|：)",
+        r"(?m:^)[ \t]*(?:#{1,6}[ \t]*|\*\*|__)+(?:the[ \t]+)?(?:final[ \t]+)?(?:answer|result)s?[ \t]*:?(?:\*\*|__)?:?[ \t]*\r?\n",
+        r"|\b(?:gives?|gets?|have|obtain|yields?)[ \t]+(?:the|an|our)[ \t]+(?:final[ \t]+)?answer(?:[ \t]+(?:as|of|to be))?\b",
+        r"|\bans\.",
+        r"|\b(?:answers?|ans)\b(?:\*\*|__)?(?:\s*\([^)\n]{0,40}\))?(?:[ \t]+(?:to|for|of|here)\b[^.:=\n]{0,100}?)?",
+        r"[ \t]*(?:,[ \t]*(?:therefore|thus|then|hence|of course),)?[ \t]*(?:(?:therefore|thus|then|simply|hence|also),?[ \t]+)?",
+        r"(?:(?:\bis|\bare|\bshould be|\bmust be|\bwould be|\bwill be|\bcomes? out to(?: be)?|\bequals)\b|=>|=|:|：|→|⇒|—|–)",
         r"|\b(?:respuesta|resposta|risposta|réponse|antwort|respons)\b(?:\s+(?:final\w*|finale|correct\w*|richtige))?\s*(?:\bes\b|é\s|è\s|\best\b|\bist\b|\blautet\b|:|=)",
+        r"|\b(?:antwoord|svaret|svar|odpowiedź|cevap|jawaban(?:nya)?|vastaus|odpověď|válasz)\s*(?:\bis\b|är\b|er\b|\bto\b|\badalah\b|\bon\b|\bje\b|:|=)",
+        r"|(?:đáp án|đáp số)\s*(?:là|:|=)|(?:відповідь|απάντηση)\s*(?:είναι|:|—|–|=)|คำตอบ\s*(?:คือ|:)|پاسخ\s*:",
         r"|ответ(?:ом)?\s*(?:равен|:|—|–|-|=)",
         r"|(?:答案|答え|答|正解)(?:应该|應該|应|應)?\s*(?:是|为|為|は|：|:|=)",
         r"|(?:정답|답)\s*(?:은|는|:)",
@@ -284,9 +289,10 @@ static CUE: LazyLock<Regex> = LazyLock::new(|| {
 /// The words before a cue that make it no statement.
 fn is_conditional(before: &str) -> bool {
     static CONDITION: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(
-            r"(?i)\b(?:if|whether|suppose|assume|assuming|when|unless|until|verify that|check that|check whether)\s+(?:\w+\s+){0,3}$",
-        )
+        fixed(concat!(
+            r"(?i)\b(?:if|whether|suppose|assume|assuming|when|unless|until|verify|check|confirm|verify that|check that|check whether)\s+(?:\w+\s+){0,3}$",
+            r"|\b(?:false|untrue|incorrect|wrong|doubt|doubtful|deny|denied|impossible|unlikely|(?:not|n't) (?:true|the case|correct|say|think|believe|claim|mean)|(?:nobody|no one|none) (?:\w+ ){1,3})\s*(?:that\s+)?(?:\w+\s+){0,2}$"
+        ))
     });
     CONDITION.is_match(text::tail(before, 48))
 }
@@ -296,8 +302,8 @@ fn clause(rest: &str) -> &str {
     static CUT: LazyLock<Regex> = LazyLock::new(|| {
         fixed(concat!(
             r"(?i)[.!;](?:[\s*)\]$]|$)|[。！；]|\n",
-            r"|,?\s+(?:because|since|which|rather than|instead of|as required|as desired|as shown|where)\b|,\s*(?:so|as|and not|not|but)\b",
-            r"|\s*</?[a-z]+>"
+            r"|,?\s+(?:because|since|which|rather than|instead of|as required|as desired|as shown|where|and not|but not)\b|,\s*(?:so|as|not|but)\b",
+            r"|:\s+[a-z]{2,}\s+[a-z]{2,}\s|\s+[—–-]+\s*(?:not|because|which|so)\b|\s*</?[a-z]+>|\s*<\|"
         ))
     });
     let trimmed = rest.trim_start_matches(|c: char| c.is_whitespace() || matches!(c, '*' | ':' | '_'));
@@ -319,7 +325,9 @@ fn clause(rest: &str) -> &str {
             || before.matches('{').count() > before.matches('}').count()
             || before.matches("\\(").count() > before.matches("\\)").count();
         if !in_formula || m.as_str().starts_with('\n') {
-            return before.trim();
+            // "5!!" at the end of a sentence is no double factorial.
+            let stop = if m.as_str().starts_with('!') { before.trim_end_matches('!') } else { before };
+            return stop.trim();
         }
         from = m.end();
         if from >= after.len() {
@@ -329,13 +337,30 @@ fn clause(rest: &str) -> &str {
     after.trim()
 }
 
+/// Without closing Markdown, a smiley, or signs that are no writing.
+fn trim_end(span: &str) -> &str {
+    let mut span = span.trim_end();
+    for mark in ["__", ":)", ":-)", ";)", ":D"] {
+        span = span.strip_suffix(mark).unwrap_or(span).trim_end();
+    }
+    span.trim_end_matches(|c: char| {
+        ('\u{2600}'..='\u{27bf}').contains(&c) || c >= '\u{1f300}' || c.is_whitespace()
+    })
+}
+
 fn cues<'a>(body: &'a str, found: &mut Vec<Candidate<'a>>) {
     let all: Vec<_> = CUE.find_iter(body).collect();
     for m in &all[all.len().saturating_sub(MAX_CANDIDATES)..] {
         if is_conditional(&body[..m.start()]) {
             continue;
         }
-        let span = clause(&body[m.end()..]);
+        let span = trim_end(clause(&body[m.end()..]));
+        let heading = m.as_str().ends_with('\n');
+        let gives = m.as_str().bytes().next().is_some_and(|b| b"gGhHoOyY".contains(&b));
+        let formal = span.starts_with(|c: char| !c.is_alphabetic()) || span.starts_with("\\");
+        if heading && !formal && span.len() > 40 || gives && !formal {
+            continue;
+        }
         let start = span.as_ptr() as usize - body.as_ptr() as usize;
         found.push(Candidate { text: span, rule: Rule::Cue, start: m.start(), end: start + span.len() });
     }
@@ -343,10 +368,12 @@ fn cues<'a>(body: &'a str, found: &mut Vec<Candidate<'a>>) {
 
 fn json<'a>(body: &'a str, found: &mut Vec<Candidate<'a>>) {
     static FIELD: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(r#"(?i)"(?:final_?)?answer"\s*:\s*(?:"((?:[^"\\\n]|\\.)*)"|(-?[0-9][0-9.eE+-]*|\[[^\]\n]*\]))"#)
+        fixed(
+            r#"(?i)["'](?:final_?)?answer["']\s*:\s*(?:"((?:[^"\\\n]|\\.)*)"|'([^'\\\n]*)'|(-?[0-9][0-9.eE+-]*|\[[^\]\n]*\]))"#,
+        )
     });
     for m in FIELD.captures_iter(body) {
-        if let (Some(whole), Some(span)) = (m.get(0), m.get(1).or_else(|| m.get(2))) {
+        if let (Some(whole), Some(span)) = (m.get(0), m.get(1).or_else(|| m.get(2)).or_else(|| m.get(3))) {
             let text = span.as_str().trim();
             found.push(Candidate { text, rule: Rule::Json, start: whole.start(), end: whole.end() });
         }
@@ -416,7 +443,7 @@ fn is_comment(span: &str) -> bool {
 fn separates(gap: &str) -> bool {
     static GAP: LazyLock<Regex> = LazyLock::new(|| {
         fixed(
-            r"(?i)^[\s$,;&/()\[\]*\\]*(?:\\?(?:text|quad|qquad)\b[\s{]*)*(?:and|or|y|et|und|o|ou|oder|或|和)?(?:[\s}]*\\?(?:quad|qquad)?)*[\s$,;()\[\]*\\]*(?:[a-z](?:_\{?\w\}?)?\s*=\s*)?$",
+            r"(?i)^[\s$,;&/()\[\]*\\]*(?:\\?(?:text|quad|qquad)\b[\s{]*)*(?:and|or|y|et|und|o|ou|oder|或|和)?(?:\s*(?:option|case|answer|candidate|possibility|alternative)\s*\w{1,2}\s*[:.)])?(?:[\s}]*\\?(?:quad|qquad)?)*[\s$,;()\[\]*\\]*(?:[a-z](?:_\{?\w\}?)?\s*=\s*)?$",
         )
     });
     gap.len() <= 64 && GAP.is_match(gap)
@@ -428,7 +455,7 @@ fn separates(gap: &str) -> bool {
 /// Why there is none.
 pub fn answer(response: &str, policy: ExtractPolicy) -> Result<Answer, Missing> {
     let body = strip_think(response, policy.think == Think::RequireClosed)?;
-    let body = text::tail(body, INPUT_BYTES);
+    let body = without_specials(text::tail(body, INPUT_BYTES));
     let found = candidates(body);
     let Some(last) = found.last() else { return unmarked(body, policy.fallback) };
     if last.text.len() > SPAN_BYTES {
@@ -456,8 +483,14 @@ pub fn answer(response: &str, policy: ExtractPolicy) -> Result<Answer, Missing> 
             spans.push(candidate.text);
         }
     }
-    let joined = spans.len() > 1;
-    let text = if joined { spans.join(", ") } else { last.text.to_string() };
+    let mut joined = spans.len() > 1;
+    let mut text = if joined { spans.join(", ") } else { last.text.to_string() };
+    if last.rule == Rule::Boxed
+        && let Some(other) = alternative(&body[..found[first].start], &body[last.end..])
+    {
+        joined = true;
+        text = format!("{text} or {other}");
+    }
     if text.len() > SPAN_BYTES {
         return Err(Missing::TooLong);
     }
@@ -465,6 +498,35 @@ pub fn answer(response: &str, policy: ExtractPolicy) -> Result<Answer, Missing> 
     let own = form(last.text);
     let conflicting = found[..first].iter().any(|c| form(c.text) != own);
     Ok(Answer { text, rule: last.rule, joined, conflicting })
+}
+
+/// Without the special tokens that end a response, such as `<|im_end|>`.
+fn without_specials(body: &str) -> &str {
+    let mut body = body.trim_end();
+    for _ in 0..4 {
+        let cut = match body.strip_suffix("|>") {
+            Some(rest) => rest.rfind("<|").filter(|at| rest.len() - at <= 32),
+            None => {
+                ["</s>", "<eos>", "<end_of_turn>"].iter().find_map(|t| body.strip_suffix(t)).map(str::len)
+            }
+        };
+        match cut {
+            Some(at) => body = body[..at].trim_end(),
+            None => break,
+        }
+    }
+    body
+}
+
+/// The other number of "6 or \boxed{5}" and "either \boxed{5} or 6".
+fn alternative<'a>(before: &'a str, after: &'a str) -> Option<&'a str> {
+    static BEFORE: LazyLock<Regex> =
+        LazyLock::new(|| fixed(r"(?i)([-−]?\d[\d.,/]*)[$\s)\\]*\bor\b[\s$(\[\\]*$"));
+    static AFTER: LazyLock<Regex> =
+        LazyLock::new(|| fixed(r"(?i)^[\s$)\]\\,]*\bor\b[\s$(\\]*([-−]?\d[\d.,/]*)"));
+    (BEFORE.captures(text::tail(before, 48)).and_then(|m| m.get(1)))
+        .or_else(|| AFTER.captures(text::head(after, 48)).and_then(|m| m.get(1)))
+        .map(|m| m.as_str().trim_end_matches(['.', ',']))
 }
 
 fn is_denied(before: &str, last: &Candidate<'_>) -> bool {
@@ -504,7 +566,12 @@ fn unmarked(body: &str, fallback: Fallback) -> Result<Answer, Missing> {
         text.split_whitespace().filter(is_word).count() >= 5
     };
     let give = |text: &str, rule| Answer { text: text.into(), rule, joined: false, conflicting: false };
-    let trimmed = body.trim();
+    let mut trimmed = body.trim();
+    if let Some(inner) = trimmed.strip_prefix("```").and_then(|t| t.strip_suffix("```"))
+        && !inner.contains("```")
+    {
+        trimmed = inner.split_once('\n').map_or(inner, |(_, code)| code).trim();
+    }
     let last_line = trimmed.lines().next_back().unwrap_or("").trim();
     let mut bold = BOLD.captures_iter(last_line);
     if let (Some(m), None) = (bold.next(), bold.next())
@@ -514,6 +581,16 @@ fn unmarked(body: &str, fallback: Fallback) -> Result<Answer, Missing> {
         && !last_line.contains(" not ")
     {
         return Ok(give(span.as_str().trim(), Rule::Bold));
+    }
+    if let Some(m) = statement().captures(last_line)
+        && let Some(span) = m.get(1)
+        && !text::is_hedged(last_line)
+    {
+        let span = clause(span.as_str());
+        return match text::is_negated(span) {
+            true => Err(Missing::Negated),
+            false => Ok(give(span, Rule::Cue)),
+        };
     }
     let short = trimmed.len() <= 256 && !trimmed.contains('\n') || is_one_formula(trimmed);
     let open = trimmed.contains("\\boxed") || trimmed.contains("<answer");
@@ -529,6 +606,35 @@ fn unmarked(body: &str, fallback: Fallback) -> Result<Answer, Missing> {
         return Ok(give(m.as_str(), Rule::LastNumber));
     }
     Err(Missing::NotFound)
+}
+
+/// A last line that states a result in other words than "answer".
+fn statement() -> &'static Regex {
+    static STATEMENT: LazyLock<Regex> = LazyLock::new(|| {
+        fixed(concat!(
+            r"(?i)^[#*_\s]*(?:(?:so|thus|hence|therefore|finally|then),?\s+)?(?:the\s+)?(?:(?:final|correct)\s+)?",
+            r"(?:result|solution|value(?:\s+of\s+\S{1,40})?|option|choice)[*_]*\s*(?:\bis\b|=|:|：)[*_]*\s*([-−$\\(\d.*]\S*.*|[a-zA-Z]\s*=\s*\S.*)$"
+        ))
+    });
+    &STATEMENT
+}
+
+/// Compiles the patterns.
+pub(crate) fn warm_up() {
+    let text = "the answer is not \\boxed{1} or **2**, or 3. Scratch that, it's <answer>4</answer> #### 5\nThe result is 6";
+    for policy in [Fallback::None, Fallback::LastNumber] {
+        let policy = ExtractPolicy { fallback: policy, ..ExtractPolicy::default() };
+        for text in [
+            text,
+            "The result is 6",
+            "**3**",
+            "3",
+            "\\boxed{1} and \\boxed{2} or 3",
+            "and then 6 more, or so we think",
+        ] {
+            let _ = answer(text, policy);
+        }
+    }
 }
 
 /// Whether the text is one display formula and nothing else.

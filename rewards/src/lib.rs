@@ -1,8 +1,9 @@
-//! Verifiable rewards: extraction, equality, composition. No tensors, no async, no I/O.
+//! Verifiable rewards: extraction, equality, composition. No tensors, no async, no I/O but by [`code`] and [`plugin`].
 //!
 //! A [`Reward`] looks at a [`Task`] and a [`Response`] and gives one [`Outcome`]. Right, wrong, unjudgeable and broken
 //! are four different [`Verdict`]s and never collapse into `0.0`. Rewards are written down as a [`RewardConfig`]
-//! (TOML or JSON) or are any closure with a name ([`reward_fn`]).
+//! (TOML or JSON), are any closure with a name ([`reward_fn`]; [`group_reward_fn`] sees all completions of a task), or a
+//! program in any language ([`plugin`]).
 //!
 //! ```
 //! use rlvr_rewards::{RewardConfig, Response, Task, Verdict, score_one};
@@ -14,24 +15,39 @@
 //! ```
 //!
 //! Model output is hostile input: every verifier is bounded in work (bytes, tokens, depth, bits), never in wall time,
-//! gives the same outcome for the same bytes, and does not panic.
+//! gives the same outcome for the same bytes, and does not panic. [`code`] and [`plugin`] run programs, so they also have a clock.
 
+pub mod bleu;
 pub mod choice;
+pub mod code;
 pub mod compose;
 pub mod config;
+pub mod contains;
 pub mod exact;
 pub mod extract;
 pub mod format;
+pub mod group;
+pub mod instructions;
+pub mod json_schema;
+pub mod language;
 pub mod length;
 pub mod math;
 pub mod numeric;
 pub mod pattern;
+pub mod procedural;
+pub mod plugin;
+pub mod repetition;
 pub mod reward;
+pub mod rouge;
 pub mod rows;
+pub mod sandbox;
 pub mod task;
 pub mod text;
+pub mod token_f1;
+pub mod yes_no;
 
 pub use config::{ConfigError, RewardConfig, Term};
+pub use group::{GroupFnReward, group_reward_fn};
 pub use reward::{
     FnReward, Outcome, Part, Reward, RewardError, TaskError, Verdict, reward_fn, score_batch, score_one,
 };

@@ -1,5 +1,6 @@
 //! The [`Reward`] trait, its [`Outcome`], and scoring a batch.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rayon::prelude::*;
@@ -174,6 +175,14 @@ pub enum TaskError {
         /// Why not.
         reason: String,
     },
+    /// The reward itself cannot work here, whatever the task.
+    #[error("reward {reward} cannot run: {reason}")]
+    Unavailable {
+        /// Name of the reward.
+        reward: String,
+        /// What is missing.
+        reason: String,
+    },
 }
 
 /// Judges responses. Implementations are pure: the same task and response give the same outcome.
@@ -186,6 +195,22 @@ pub trait Reward: Send + Sync {
     /// # Errors
     /// When the reward itself broke. Wrong, missing and unjudgeable answers are outcomes, not errors.
     fn score(&self, task: &Task, response: Response<'_>) -> Result<Outcome, RewardError>;
+
+    /// Judges a batch: one outcome an item, same order. One by one on all cores unless a reward has a reason to see the
+    /// items together: it ranks the completions of a task (consecutive items with the same task id are a group), or it
+    /// sends them elsewhere. Call it as [`score_batch`], which keeps a panic from spreading.
+    fn score_batch(&self, items: &[(&Task, Response<'_>)]) -> Vec<Outcome> {
+        items.par_iter().map(|(task, response)| score_one(self, task, *response)).collect()
+    }
+
+    /// Makes ready what the reward needs, such as processes; called once before a run, so that what is missing is
+    /// found early. Scoring works without it.
+    ///
+    /// # Errors
+    /// When the reward cannot work.
+    fn prepare(&self) -> Result<(), RewardError> {
+        Ok(())
+    }
 
     /// The reference as a well-formed response that this reward accepts, for self-checks. None where there is none.
     fn gold(&self, _task: &Task) -> Option<String> {
@@ -235,27 +260,39 @@ where
 }
 
 /// Judges one response; an `Err`, a panic or a score that is not finite becomes a [`Verdict::Error`] outcome.
-pub fn score_one(reward: &dyn Reward, task: &Task, response: Response<'_>) -> Outcome {
+pub fn score_one<R: Reward + ?Sized>(reward: &R, task: &Task, response: Response<'_>) -> Outcome {
     match catch_unwind(AssertUnwindSafe(|| reward.score(task, response))) {
-        Ok(Ok(outcome)) => match outcome.score {
-            Some(s) if !s.is_finite() => {
-                Outcome::of(Verdict::Error, reward.name(), format!("score {s} is not finite"))
-            }
-            _ => outcome,
-        },
+        Ok(Ok(outcome)) => finite(reward.name(), outcome),
         Ok(Err(error)) => Outcome::of(Verdict::Error, reward.name(), error.to_string()),
-        Err(panic) => {
-            let message = (panic.downcast_ref::<&str>().map(|s| (*s).to_string()))
-                .or_else(|| panic.downcast_ref::<String>().cloned())
-                .unwrap_or_else(|| "unknown".to_string());
-            Outcome::of(Verdict::Error, reward.name(), format!("panicked: {message}"))
-        }
+        Err(panic) => Outcome::of(Verdict::Error, reward.name(), panic_reason(&*panic)),
     }
 }
 
-/// Judges a batch on all cores: one outcome an item, same order; a broken item never touches another.
-pub fn score_batch(reward: &dyn Reward, items: &[(&Task, Response<'_>)]) -> Vec<Outcome> {
-    items.par_iter().map(|(task, response)| score_one(reward, task, *response)).collect()
+/// Judges a batch: one outcome an item, same order. What breaks for one item never touches another; a reward that sees
+/// the batch as a whole and panics, or loses count, breaks for all of it.
+pub fn score_batch<R: Reward + ?Sized>(reward: &R, items: &[(&Task, Response<'_>)]) -> Vec<Outcome> {
+    let broken = |reason: String| vec![Outcome::of(Verdict::Error, reward.name(), reason); items.len()];
+    match catch_unwind(AssertUnwindSafe(|| reward.score_batch(items))) {
+        Ok(outcomes) if outcomes.len() == items.len() => {
+            outcomes.into_iter().map(|outcome| finite(reward.name(), outcome)).collect()
+        }
+        Ok(outcomes) => broken(format!("{} outcomes for {} items", outcomes.len(), items.len())),
+        Err(panic) => broken(panic_reason(&*panic)),
+    }
+}
+
+fn finite(name: &str, outcome: Outcome) -> Outcome {
+    match outcome.score {
+        Some(s) if !s.is_finite() => Outcome::of(Verdict::Error, name, format!("score {s} is not finite")),
+        _ => outcome,
+    }
+}
+
+pub(crate) fn panic_reason(panic: &(dyn Any + Send)) -> String {
+    let message = (panic.downcast_ref::<&str>().copied())
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("unknown");
+    format!("panicked: {message}")
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::reward::{Outcome, Reward, score_one};
+use crate::reward::{Outcome, Reward, score_batch, score_one};
 use crate::task::{Message, Response, Task};
 
 /// An input row that cannot be read.
@@ -111,9 +111,17 @@ pub fn score_row(reward: &dyn Reward, row: Value) -> Result<Value, RowError> {
     Ok(row.output(&outcome))
 }
 
-/// Scores rows on all cores: one result a row, same order.
+/// Scores rows as one batch: one result a row, same order.
 pub fn score_rows(reward: &dyn Reward, rows: Vec<Value>) -> Vec<Result<Value, RowError>> {
-    rows.into_par_iter().map(|row| score_row(reward, row)).collect()
+    let rows: Vec<_> = rows.into_par_iter().map(Row::parse).collect();
+    let items: Vec<_> = rows.iter().flatten().map(|row| (&row.task, row.response())).collect();
+    let mut outcomes = score_batch(reward, &items).into_iter();
+    let outcomes: Vec<_> = rows.iter().map(|row| row.is_ok().then(|| outcomes.next()).flatten()).collect();
+    let output = |(row, outcome): (Result<Row, RowError>, Option<Outcome>)| {
+        let row = row?;
+        Ok(outcome.map_or(Value::Null, |outcome| row.output(&outcome)))
+    };
+    rows.into_par_iter().zip(outcomes).map(output).collect()
 }
 
 #[cfg(test)]

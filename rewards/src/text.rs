@@ -70,7 +70,7 @@ pub fn is_hedged(text: &str) -> bool {
 pub fn is_negated(text: &str) -> bool {
     static NEGATION: LazyLock<Regex> = LazyLock::new(|| {
         fixed(
-            r"(?i)^[\s$*(\\\[]*(?:definitely |certainly |clearly )?(?:not|never|isn't|anything but|neither)\b",
+            r"(?i)^[\s$*(\\\[]*(?:definitely |certainly |clearly )?(?:(?:not|never|isn't|anything but|neither|nicht|niet|nie|inte|ikke|no es|não é|non è|n'est pas|pas)\b|не\s|不是|并非|無|لا\s|لیس|ليس)",
         )
     });
     NEGATION.is_match(text)

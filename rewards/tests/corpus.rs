@@ -27,7 +27,7 @@ fn run(kind: &str, text: &str, at_least: usize, result: impl Fn(&Value) -> (Valu
 #[test]
 fn math() {
     let reward = RewardConfig::from_kind("math").unwrap().build().unwrap();
-    run("math", include_str!("corpus/math.jsonl"), 200, |row| {
+    run("math", include_str!("corpus/math.jsonl"), 1000, |row| {
         let task = Task::new("row", json!({"answer": row["gold"]}));
         let outcome = score_one(&*reward, &task, Response::new(row["completion"].as_str().unwrap()));
         let got = serde_json::to_value(outcome.verdict).unwrap();
@@ -42,7 +42,7 @@ fn math() {
 #[test]
 fn choice() {
     let reward = RewardConfig::from_kind("choice").unwrap().build().unwrap();
-    run("choice", include_str!("corpus/choice.jsonl"), 80, |row| {
+    run("choice", include_str!("corpus/choice.jsonl"), 300, |row| {
         let mut reference = row["reference"].clone();
         if reference.is_null() {
             reference = json!({});
@@ -52,6 +52,10 @@ fn choice() {
             &Task::new("row", reference),
             Response::new(row["completion"].as_str().unwrap()),
         );
+        let how = format!("{} {}", outcome.method, outcome.reason);
+        if json!(outcome.extracted) != row["letter"] {
+            return (json!([outcome.extracted, how]), row["letter"].clone());
+        }
         (json!(outcome.extracted), row["letter"].clone())
     });
 }

@@ -89,21 +89,42 @@ fn fragments() -> impl Strategy<Value = String> {
 }
 
 fn kinds() -> Vec<(&'static str, Box<dyn rlvr_rewards::Reward>)> {
-    ["math", "numeric", "exact", "choice", "format", "length", "lingshu_rl", "think_then_answer"]
-        .into_iter()
+    let plain = ["math", "numeric", "exact", "choice", "format", "length", "lingshu_rl", "think_then_answer"];
+    let text = [
+        "yes_no",
+        "yes_no_maybe",
+        "any_of",
+        "contains",
+        "rouge",
+        "bleu",
+        "token_f1",
+        "json_schema",
+        "instructions",
+        "language",
+        "repetition",
+        "cosine_length",
+    ];
+    let generated = ["countdown", "sudoku", "logic", "procedural"];
+    (plain.into_iter().chain(text).chain(generated))
         .map(|kind| (kind, RewardConfig::from_kind(kind).unwrap().build().unwrap()))
         .collect()
 }
 
 fn holds(gold: &str, text: &str) {
     for (kind, reward) in kinds() {
-        let task = Task::new("t", json!({"answer": gold, "options": ["1", "x y", gold]}));
+        let reference = match kind {
+            "countdown" => json!({"numbers": [1, 12, 3, 3], "target": 24}),
+            "sudoku" => json!({"puzzle": "1... .4.. ..1. ...3"}),
+            "logic" => json!({"formula": "(x or y) and not e"}),
+            _ => json!({"answer": gold, "options": ["1", "x y", gold]}),
+        };
+        let task = Task::new("t", reference);
         let _ = reward.check_task(&task);
         let outcome = score_one(&*reward, &task, Response::new(text));
         assert!(!outcome.reason.contains("panicked"), "{kind} {gold:?} {text:?} {}", outcome.reason);
         assert_eq!(outcome.score.is_none(), outcome.verdict.is_masked(), "{kind} {gold:?} {text:?}");
         if let Some(score) = outcome.score {
-            let low = if kind == "length" { -1.0 } else { 0.0 };
+            let low = if matches!(kind, "length" | "repetition" | "cosine_length") { -1.0 } else { 0.0 };
             assert!((low..=1.5).contains(&score), "{kind} {score}");
         }
         assert_eq!(outcome, score_one(&*reward, &task, Response::new(text)), "{kind} is not deterministic");

@@ -39,6 +39,12 @@ pub struct RolloutRow<'a> {
     pub sample: usize,
     /// Id of the task.
     pub id: &'a str,
+    /// What the reward compared with, so that the row can be judged again; absent for rollouts made elsewhere.
+    #[serde(skip_serializing_if = "Value::is_null")]
+    pub reference: &'a Value,
+    /// Whatever else the task carries.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub meta: &'a Map<String, Value>,
     /// The prompt as the policy saw it.
     pub prompt: &'a str,
     /// The completion as the reward saw it.
@@ -377,12 +383,15 @@ mod tests {
         row.set(metrics::REWARD_MEAN, step as f64 / 10.0);
         row.set(metrics::OPTIM_LOSS, f64::NAN);
         let outcome = Outcome::of(Verdict::Correct, "exact", "equal");
+        let meta = Map::new();
         log.rollouts((0..4).map(|sample| RolloutRow {
             step,
             stage: "grpo",
             group: 0,
             sample,
             id: "a",
+            reference: &Value::Null,
+            meta: &meta,
             prompt: "1+1=",
             completion: "2",
             finish_reason: "eos",

@@ -137,6 +137,8 @@ pub fn rollouts(log: &mut RunLog, step: u64, stage: &str, out: &StepOutcome) -> 
                 group,
                 sample,
                 id: &g.id,
+                reference: &g.reference,
+                meta: &g.meta,
                 prompt: &g.prompt_text,
                 completion: &j.text,
                 finish_reason: c.finish_reason.as_str(),

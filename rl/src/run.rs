@@ -182,6 +182,8 @@ impl Inputs {
         let unusable = |e: rlvr_rewards::ConfigError| Error::Unusable { what: format!("[rewards]: {e}") };
         let reward = config.rewards.clone().map(|r| r.build()).transpose().map_err(unusable)?;
         if let Some(reward) = &reward {
+            let broken = |e: rlvr_rewards::RewardError| Error::Unusable { what: format!("[rewards]: {e}") };
+            reward.prepare().map_err(broken)?;
             for source in judged.into_iter().filter_map(|name| sources.get(name)) {
                 for i in 0..source.len() {
                     reward.check_task(source.task(i)).map_err(|e| source.bad_task(i, e.to_string()))?;

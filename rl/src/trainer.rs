@@ -21,6 +21,7 @@ use rlvr_rewards::{Outcome, Response, Reward, Task, score_batch};
 use rlvr_rollout::{
     BatchSettings, BatchedEngine, Completion, GenerateStats, Prompt, PromptLimit, RolloutEngine, SampleKey,
 };
+use serde_json::{Map, Value};
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
@@ -42,6 +43,10 @@ pub struct Judgement {
 pub struct Group {
     /// Id of the task.
     pub id: String,
+    /// What the reward compared with; null for rollouts made elsewhere.
+    pub reference: Value,
+    /// Whatever else the task carries.
+    pub meta: Map<String, Value>,
     /// The prompt as the policy saw it.
     pub prompt_text: String,
     /// Its token ids, after truncation.
@@ -285,6 +290,8 @@ impl<'a> Trainer<'a> {
             };
             groups.push(Group {
                 id: task.id.clone(),
+                reference: task.reference.clone(),
+                meta: task.meta.clone(),
                 prompt_text: policy.tokenizer().decode(ids, false)?,
                 prompt: ids.to_vec(),
                 completions,
@@ -340,6 +347,8 @@ impl<'a> Trainer<'a> {
         for group in &recorded.groups {
             let mut out = Group {
                 id: group.group.clone(),
+                reference: Value::Null,
+                meta: Map::new(),
                 prompt_text: String::new(),
                 prompt: vec![],
                 completions: vec![],

@@ -13,7 +13,7 @@ fn model(name: &str) -> String {
     golden("models").join(name).display().to_string()
 }
 
-fn rlvr(args: &[&str], stdin: &str) -> Output {
+pub(crate) fn rlvr(args: &[&str], stdin: &str) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_rlvr"))
         .args(args)
         .env_remove("RUST_LOG")
@@ -27,18 +27,18 @@ fn rlvr(args: &[&str], stdin: &str) -> Output {
     child.wait_with_output().unwrap()
 }
 
-fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-fn rows(output: &Output) -> Vec<Value> {
+pub(crate) fn rows(output: &Output) -> Vec<Value> {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(output));
     let text = std::str::from_utf8(&output.stdout).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// Fails with exit code 2, nothing on stdout, and a message with every one of `parts`.
-fn refused(args: &[&str], stdin: &str, parts: &[&str]) {
+pub(crate) fn refused(args: &[&str], stdin: &str, parts: &[&str]) {
     let output = rlvr(args, stdin);
     let message = stderr(&output);
     assert_eq!(output.status.code(), Some(2), "{args:?}: {message}");
@@ -48,29 +48,34 @@ fn refused(args: &[&str], stdin: &str, parts: &[&str]) {
     }
 }
 
-fn write(dir: &Path, name: &str, text: &str) -> String {
+pub(crate) fn write(dir: &Path, name: &str, text: &str) -> String {
     let path = dir.join(name);
     std::fs::write(&path, text).unwrap();
     path.display().to_string()
 }
 
-fn lines(rows: &[Value]) -> String {
+pub(crate) fn lines(rows: &[Value]) -> String {
     rows.iter().map(|row| format!("{row}\n")).collect()
 }
 
 #[test]
 fn every_help_has_an_example() {
-    let commands: [&[&str]; 11] = [
+    let commands: [&[&str]; 16] = [
         &[],
         &["train"],
         &["sample"],
         &["logprobs"],
         &["score"],
+        &["data"],
+        &["data", "generate"],
         &["loss"],
         &["eval"],
         &["eval", "run"],
         &["eval", "score"],
         &["compare"],
+        &["plugin"],
+        &["plugin", "new"],
+        &["plugin", "test"],
         &["completions"],
     ];
     for command in commands {
@@ -326,7 +331,7 @@ fn evaluations_are_written_and_compared() {
     assert_eq!(read("run/samples.jsonl").lines().count(), 6);
 }
 
-const SMALL_RUN: &str = r#"
+pub(crate) const SMALL_RUN: &str = r#"
 name = "small"
 [policy.tiny]
 layers = 1
@@ -412,4 +417,51 @@ fn an_interrupt_ends_with_a_checkpoint() {
     assert_eq!(child.wait().unwrap().code(), Some(130), "{rest}");
     assert!(rest.contains("go on with: ") && rest.contains("--resume"), "{rest}");
     assert_eq!(std::fs::read_dir(out.join("checkpoints")).unwrap().count(), 1);
+}
+
+#[test]
+fn a_new_plugin_passes_its_test_and_judges() {
+    let python = Command::new("python3").arg("--version").output();
+    if !python.is_ok_and(|o| o.status.success()) {
+        eprintln!("note: skipped, there is no python3");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("mine").display().to_string();
+    assert!(rlvr(&["plugin", "new", "--lang", "python", &folder], "").status.success());
+    refused(&["plugin", "new", "--lang", "python", &folder], "", &["reward.py exists"]);
+    for lang in ["js", "rust", "bash"] {
+        let other = dir.path().join(lang).display().to_string();
+        assert!(rlvr(&["plugin", "new", "--lang", lang, &other], "").status.success(), "{lang}");
+        let readme = std::fs::read_to_string(dir.path().join(lang).join("README.md")).unwrap();
+        assert!(readme.contains("rlvr plugin test") && !readme.contains("{COMMAND}"), "{readme}");
+    }
+
+    let program = dir.path().join("mine/reward.py").display().to_string();
+    let output = rlvr(&["plugin", "test", "python3", &program], "");
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}{}", stderr(&output));
+    let row = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+    assert!(row("right answer ").contains("100.0 %") && row("gold echo").contains("0.0 %"), "{text}");
+    assert!(row("restart").contains("ok"), "{text}");
+
+    let config = "[rewards]\nkind = \"plugin\"\ncommand = [\"python3\", \"mine/reward.py\"]\n";
+    let config = write(dir.path(), "reward.toml", config);
+    let input = json!({"id": 1, "completion": "\\boxed{4}", "reference": {"answer": "4"}}).to_string();
+    let found = rows(&rlvr(&["score", "--config", &config, "-"], &input));
+    assert_eq!((&found[0]["score"], &found[0]["reason"]), (&json!(1.0), &json!("the last box")));
+}
+
+#[test]
+fn a_plugin_that_breaks_the_protocol_fails_its_test() {
+    let dir = tempfile::tempdir().unwrap();
+    let hello = r#"{"type":"hello","protocol":1,"name":"x","version":"1","capabilities":["batch"]}"#;
+    let script = format!("echo '{hello}'\nread hello\nwhile read line; do echo scores; done\n");
+    let path = write(dir.path(), "bad.sh", &script);
+    let output = rlvr(&["plugin", "test", "sh", &path], "");
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("FAIL") && text.contains("not a result"), "{text}");
+    let output = rlvr(&["plugin", "test", "no-such-program-here"], "");
+    assert_eq!(output.status.code(), Some(1));
 }

@@ -61,6 +61,11 @@ impl Comparison {
         Self { percent, work, fuel: Fuel::new(FUEL) }
     }
 
+    /// Comparisons, tokens, and word operations of arithmetic in units of 64.
+    pub fn spent(&self) -> u64 {
+        self.work + (FUEL - self.fuel.get()) / 64
+    }
+
     /// Compares `pred` with `gold`.
     pub fn compare(&mut self, gold: &Expr, pred: &Expr) -> Equality {
         self.work += 1;
@@ -73,12 +78,41 @@ impl Comparison {
         if let Some(values) = expand_pm(pred) {
             return self.compare(gold, &values);
         }
+        if let Some(vector) = vector(gold) {
+            return self.compare(&vector, pred);
+        }
+        if let Some(vector) = vector(pred) {
+            return self.compare(gold, &vector);
+        }
+        if let Expr::Mul(factors) = pred
+            && let [Expr::Sym(name), tuple @ Expr::Tuple(open, items, _)] = factors.as_slice()
+        {
+            // P(4, 7) is a point with a name, C(5, 2) a binomial where the gold is a number.
+            match gold {
+                Expr::Tuple(..) if name.len() == 1 => return self.compare(gold, tuple),
+                Expr::Num { .. } if *open == '(' && items.len() == 2 && matches!(&**name, "C" | "P") => {
+                    let function = if name == "C" { "binom" } else { "perm" };
+                    return self.compare(gold, &Expr::Call(function, items.clone()));
+                }
+                _ => {}
+            }
+        }
         match (gold, pred) {
             (Expr::Text(a), Expr::Text(b)) => {
                 let same = crate::text::normalise(a) == crate::text::normalise(b);
                 return if same { Equality::Equal("text") } else { Equality::Different("text") };
             }
             (Expr::Chain(..), _) | (_, Expr::Chain(..)) => return self.relation(gold, pred),
+            (Expr::Call("setminus" | "cap", _), _) | (_, Expr::Call("setminus" | "cap", _))
+                if region(gold).is_some() && region(pred).is_some() =>
+            {
+                return self.regions(gold, pred);
+            }
+            (Expr::Add(terms), _) | (_, Expr::Add(terms))
+                if terms.iter().any(|t| matches!(t, Expr::Neg(set) if matches!(**set, Expr::Set(_)))) =>
+            {
+                return self.regions(gold, pred);
+            }
             (Expr::Set(_) | Expr::List(..), _) | (_, Expr::Set(_) | Expr::List(..)) => {
                 return self.collection(gold, pred);
             }
@@ -102,6 +136,14 @@ impl Comparison {
             }
             (_, Expr::Based { .. }) => return Equality::Different("base"),
             _ => {}
+        }
+        // 60° is π/3 where one side has the sign and the other has π.
+        if let (Expr::Degree(angle), other) | (other, Expr::Degree(angle)) = (gold, pred)
+            && !matches!(other, Expr::Degree(_))
+            && has_pi(other)
+        {
+            let radians = Expr::Mul(vec![(**angle).clone(), Expr::Sym("pi".into())]);
+            return self.scalar(&Expr::Div(Box::new(radians), Box::new(integer(180))), other);
         }
         if self.percent == PercentPolicy::Either {
             match (gold, pred) {
@@ -195,11 +237,15 @@ impl Comparison {
         {
             return self.regions(gold, pred);
         }
+        let size = |e: &Expr| match e {
+            Expr::List(items, _) | Expr::Set(items) => items.len(),
+            _ => 0,
+        };
+        if size(gold) > MAX_ITEMS || size(pred) > MAX_ITEMS {
+            return Self::verdict(gold == pred, "set");
+        }
         match (items(gold), items(pred)) {
             (Some(a), Some(b)) => {
-                if a.len() > MAX_ITEMS || b.len() > MAX_ITEMS {
-                    return Self::verdict(a == b, "set");
-                }
                 let (a, b) = (self.unique(a), self.unique(b));
                 let several = a.len() == 1 && b.len() > 1 && matches!(pred, Expr::List(..));
                 match a.len() == b.len() && self.matched(&a, b) {
@@ -211,7 +257,8 @@ impl Comparison {
             // A bare list may stand for a tuple: "1, 2" for (1, 2).
             (None, Some(b)) => {
                 if let Expr::Tuple(_, a, _) = gold {
-                    let bare = matches!(pred, Expr::List(_, Joint::Comma));
+                    let named = |e: &Expr| matches!(e, Expr::List(l, Joint::And) if l.iter().all(|i| strip_label(i).is_some()));
+                    let bare = matches!(pred, Expr::List(_, Joint::Comma)) || named(pred);
                     return Self::verdict(
                         bare && a.len() == b.len() && self.all_equal(a.iter().zip(&b)),
                         "tuple",
@@ -261,6 +308,13 @@ impl Comparison {
     /// Tuples, intervals, vectors and matrices, in order.
     fn ordered(&mut self, gold: &Expr, pred: &Expr) -> Equality {
         match (gold, pred) {
+            (Expr::Tuple(':', a, _), Expr::Tuple(':', b, _)) => {
+                let quotient =
+                    |list: &[Expr], i: usize| Expr::Div(Box::new(list[i].clone()), Box::new(list[0].clone()));
+                let same = a.len() == b.len()
+                    && (1..a.len()).all(|i| self.compare(&quotient(a, i), &quotient(b, i)).is_equal());
+                Self::verdict(same, "ratio")
+            }
             (Expr::Tuple(o, a, c), Expr::Tuple(p, b, d)) => {
                 let same = o == p && c == d && a.len() == b.len() && self.all_equal(a.iter().zip(b));
                 Self::verdict(same, "tuple")
@@ -269,6 +323,21 @@ impl Comparison {
                 let shape = a.len() == b.len() && a.iter().zip(b).all(|(x, y)| x.len() == y.len());
                 let same = shape && self.all_equal(a.iter().flatten().zip(b.iter().flatten()));
                 Self::verdict(same, "matrix")
+            }
+            // Rows in brackets: [[1, 2], [3, 4]].
+            (Expr::Matrix(rows), Expr::Tuple(_, items, _))
+            | (Expr::Tuple(_, items, _), Expr::Matrix(rows))
+                if rows.len() > 1
+                    && rows.len() == items.len()
+                    && rows
+                        .iter()
+                        .zip(items)
+                        .all(|(r, i)| matches!(i, Expr::Tuple(_, l, _) if l.len() == r.len())) =>
+            {
+                let cells: Vec<&Expr> = (items.iter())
+                    .flat_map(|i| if let Expr::Tuple(_, l, _) = i { l.iter() } else { [].iter() })
+                    .collect();
+                Self::verdict(self.all_equal(rows.iter().flatten().zip(cells)), "matrix")
             }
             // A column or row may be written as a tuple.
             (Expr::Matrix(rows), Expr::Tuple(_, items, _))
@@ -298,7 +367,7 @@ impl Comparison {
             for (g, h) in [(&p.low, &q.low), (&p.high, &q.high)] {
                 let same = match (g, h) {
                     (None, None) => true,
-                    (Some((g, open)), Some((h, shut))) => open == shut && self.compare(g, h).is_equal(),
+                    (Some(g), Some(h)) => g.closed == h.closed && self.compare(&g.expr, &h.expr).is_equal(),
                     _ => false,
                 };
                 if !same {
@@ -400,7 +469,12 @@ fn items(e: &Expr) -> Option<Vec<Expr>> {
     if one_name {
         flat = flat.iter().map(|i| strip_label(i).unwrap_or(i).clone()).collect();
     } else if flat.iter().all(|i| label(i).is_some()) {
-        // Different names: the values in the order written.
+        // Different names: the values in the order of the alphabet.
+        let name = |e: &Expr| match label(e) {
+            Some(Expr::Sym(name)) => name,
+            _ => String::new(),
+        };
+        flat.sort_by_key(name);
         flat = flat.iter().map(|i| strip_label(i).unwrap_or(i).clone()).collect();
     }
     Some(flat)
@@ -424,7 +498,7 @@ fn strip_label(e: &Expr) -> Option<&Expr> {
         e @ Expr::Mul(list) => {
             // f(x) or a product of words such as AB, never a formula with numbers.
             is_applied(e)
-                || list.iter().all(|f| matches!(f, Expr::Sym(n) if n.chars().all(|c| c.is_ascii_uppercase())))
+                || list.iter().all(|f| matches!(f, Expr::Sym(n) if n == "m" || n.starts_with('\\') || n.chars().all(|c| c.is_ascii_uppercase())))
         }
         Expr::Call(_, args) => matches!(args.as_slice(), [Expr::Sym(_)] | [Expr::Mul(_)]),
         _ => false,
@@ -624,4 +698,46 @@ pub fn expand_pm(e: &Expr) -> Option<Expr> {
         }
     }
     has(e).then(|| Expr::List(vec![pick(e, true), pick(e, false)], Joint::Comma))
+}
+
+fn has_pi(e: &Expr) -> bool {
+    match e {
+        Expr::Sym(name) => name == "pi",
+        Expr::Neg(a) => has_pi(a),
+        Expr::Div(a, b) => has_pi(a) || has_pi(b),
+        Expr::Mul(list) | Expr::Add(list) => list.iter().any(has_pi),
+        _ => false,
+    }
+}
+
+/// A number times a matrix, or a sum of matrices, as one matrix.
+fn vector(e: &Expr) -> Option<Expr> {
+    let scaled = |cells: &[Vec<Expr>], by: &dyn Fn(&Expr) -> Expr| {
+        Expr::Matrix(cells.iter().map(|row| row.iter().map(by).collect()).collect())
+    };
+    match e {
+        Expr::Neg(inner) => match &**inner {
+            Expr::Matrix(cells) => Some(scaled(cells, &|c| Expr::Neg(Box::new(c.clone())))),
+            _ => None,
+        },
+        Expr::Mul(factors) => {
+            let at = factors.iter().position(|f| matches!(f, Expr::Matrix(_)))?;
+            let Expr::Matrix(cells) = &factors[at] else { return None };
+            let others: Vec<Expr> =
+                factors.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, f)| f.clone()).collect();
+            if others.iter().any(|f| matches!(f, Expr::Matrix(_) | Expr::Tuple(..))) {
+                return None;
+            }
+            Some(scaled(cells, &|c| {
+                let mut product = others.clone();
+                product.push(c.clone());
+                Expr::Mul(product)
+            }))
+        }
+        Expr::Div(inner, by) => match &**inner {
+            Expr::Matrix(cells) => Some(scaled(cells, &|c| Expr::Div(Box::new(c.clone()), by.clone()))),
+            _ => None,
+        },
+        _ => None,
+    }
 }

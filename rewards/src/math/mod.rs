@@ -13,13 +13,18 @@
 //! Bounded in work: 64 KiB of input, 4 KiB of answer, 4,096 tokens, depth 200, 65,536 bits, 20,000 comparisons. An answer
 //! above a budget is wrong; a reference above one is unverifiable.
 
+mod bracket;
 mod equal;
 mod eval;
 mod expr;
+mod lexicon;
 mod parse;
 mod region;
 mod token;
 mod units;
+mod words;
+
+use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +51,8 @@ pub struct MathConfig {
     pub percent: PercentPolicy,
     /// Units. Default `ignore`.
     pub units: UnitPolicy,
+    /// Arithmetic that is left to be worked out. Default `accept`.
+    pub calculation: Calculation,
 }
 
 /// Whether a unit matters.
@@ -57,6 +64,21 @@ pub enum UnitPolicy {
     Ignore,
     /// It must be there when the reference has one.
     Require,
+}
+
+/// What to do with arithmetic that is left to be worked out where the reference is a plain number.
+///
+/// A policy can repeat `3 + 86` from the question; `reject` keeps that from earning what `89` does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Calculation {
+    /// It counts as its value.
+    #[default]
+    Accept,
+    /// A sum, difference, product or quotient of plain numbers is wrong, also where its value is the reference's.
+    /// Fractions of a reference that is no integer, powers, roots, scientific notation and closed forms in constants
+    /// count; so does `3 + 86 = 89`, which ends in the result.
+    Reject,
 }
 
 /// The `math` reward.
@@ -150,10 +172,36 @@ impl Math {
     /// # Errors
     /// None today; kept for settings that can contradict each other.
     pub fn new(config: MathConfig) -> Result<Self, ConfigError> {
+        // The patterns are compiled here and not within the first check.
+        extract::warm_up();
+        choice_label("");
         Ok(Self { config })
     }
 
+    /// Compares one reference with one span; a letter before the span, as in `(C) 5`, may be the answer or be left out.
     fn judge(&self, gold: &str, span: &str) -> Judged {
+        let mut whole = self.judge_span(gold, span);
+        if whole.verdict != Verdict::Incorrect {
+            return whole;
+        }
+        let Some((letter, rest)) = choice_label(span) else { return whole };
+        let gold_letter = words(gold);
+        let is_letter = gold_letter.len() == 1 && gold_letter.starts_with(char::is_alphabetic);
+        if is_letter && gold.contains(letter) {
+            whole.verdict = Verdict::Correct;
+            whole.rule = "letter";
+        } else if !is_letter {
+            let part = self.judge_span(gold, rest);
+            whole.work += part.work;
+            if part.verdict == Verdict::Correct {
+                whole.verdict = part.verdict;
+                whole.rule = part.rule;
+            }
+        }
+        whole
+    }
+
+    fn judge_span(&self, gold: &str, span: &str) -> Judged {
         let judged = |verdict, rule, work| Judged { verdict, rule, work };
         let Ok(parsed_gold) = parse_gold(gold) else { return judged(Verdict::Unverifiable, "gold", 1) };
         if normal_string(gold) == normal_string(span) {
@@ -197,10 +245,17 @@ impl Math {
                     Equality::Different("unit")
                 }
                 units::Agreement::Scale(factor) => {
-                    comparison.compare(&gold_value.expr, &Expr::Mul(vec![factor, pred.expr]))
+                    comparison.compare(&gold_value.expr, &Expr::Mul(vec![factor, pred.expr.clone()]))
                 }
                 _ => comparison.compare(&gold_value.expr, &pred.expr),
             };
+            let pred_expr = pred.expr;
+            if found.is_equal()
+                && self.config.calculation == Calculation::Reject
+                && is_calculation(&gold_value.expr, &pred_expr)
+            {
+                found = Equality::Different("calculation");
+            }
             if found.is_equal() {
                 break;
             }
@@ -211,16 +266,86 @@ impl Math {
             Equality::Several => (Verdict::Ambiguous, "several"),
             Equality::Unknown => (Verdict::Unverifiable, "budget"),
         };
-        judged(verdict, rule, comparison.work)
+        judged(verdict, rule, comparison.spent())
     }
 }
 
-/// Letters and digits only, for text answers: `\text{(C)}` is `c`.
+/// A plain number: digits with a sign, a fraction of two, a percentage.
+fn is_literal(e: &Expr) -> bool {
+    match e {
+        Expr::Num { .. } | Expr::Based { .. } => true,
+        Expr::Neg(a) | Expr::Percent(a) | Expr::Degree(a) => is_literal(a),
+        Expr::Div(a, b) => {
+            [a, b].iter().all(|e| matches!(&***e, Expr::Num { .. } | Expr::Neg(_)) && is_literal(e))
+        }
+        _ => false,
+    }
+}
+
+/// Whether `pred` is arithmetic on plain numbers that is not worked out, where `gold` is a plain number.
+fn is_calculation(gold: &Expr, pred: &Expr) -> bool {
+    fn plain(e: &Expr) -> bool {
+        match e {
+            Expr::Num { .. } => true,
+            Expr::Neg(a) | Expr::Percent(a) => plain(a),
+            Expr::Div(a, b) => plain(a) && plain(b),
+            Expr::Add(list) | Expr::Mul(list) => list.iter().all(plain),
+            _ => false,
+        }
+    }
+    let (gold, pred) = match (gold, pred) {
+        (Expr::Chain(a, _), _) => (a.last().unwrap_or(gold), pred),
+        _ => (gold, pred),
+    };
+    let pred = match pred {
+        Expr::Chain(sides, _) => sides.last().unwrap_or(pred),
+        _ => pred,
+    };
+    let fuel = eval::Fuel::new(eval::FUEL / 4);
+    let whole = matches!(eval::exact(gold, &fuel), Ok(Some(value)) if value.is_integer());
+    let quotient =
+        matches!(pred, Expr::Div(..)) || matches!(pred, Expr::Neg(e) if matches!(**e, Expr::Div(..)));
+    is_literal(gold) && plain(pred) && (!is_literal(pred) || whole && quotient)
+}
+
+/// The letter of `(C) 5`, `C) 5`, `\text{(C) } 5`, and what follows it.
+fn choice_label(span: &str) -> Option<(char, &str)> {
+    static LABEL: LazyLock<regex::Regex> = LazyLock::new(|| {
+        text::fixed(
+            r"^\s*(?:\\(?:text|textbf|textrm|mathrm|mathbf|mbox)\s*\{\s*)?(?:\(([A-J])\)|([A-J])[).:])\s*(?:\}|\\;|\\,|\\ |\\quad|\\qquad|~|:|\s)*(\S.*)$",
+        )
+    });
+    static OTHER: LazyLock<regex::Regex> =
+        LazyLock::new(|| text::fixed(r"\([A-J]\)|\b[B-J][).]\s|^(?:or|and|\\text\{\s*(?:or|and))\b"));
+    let m = LABEL.captures(span)?;
+    let letter = m.get(1).or_else(|| m.get(2))?.as_str().chars().next()?;
+    let rest = m.get(3)?.as_str();
+    (!OTHER.is_match(rest)).then_some((letter, rest))
+}
+
+/// Letters and digits only, for text answers: `\text{(C)}` is `c`, "There are no solutions" is `nosolution`.
 fn words(s: &str) -> String {
-    text::normalise(s)
-        .chars()
-        .filter(|c| c.is_alphanumeric() || matches!(c, '-' | '+' | '<' | '>' | '='))
-        .collect()
+    let normal = text::normalise(s);
+    let mut parts: Vec<&str> = normal.split(' ').collect();
+    while parts.len() > 1 && matches!(parts[0], "there" | "is" | "are" | "it" | "it's" | "an" | "a" | "the") {
+        parts.remove(0);
+    }
+    let mut out = String::with_capacity(normal.len());
+    for part in parts {
+        let plural =
+            part.len() > 4 && !part.ends_with("ss") && !part.ends_with("us") && !part.ends_with("is");
+        let digits = part.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        let ordinal = !digits.is_empty()
+            && digits.bytes().all(|b| b.is_ascii_digit())
+            && matches!(&part[digits.len()..], "st" | "nd" | "rd" | "th");
+        let part = match (ordinal, plural) {
+            (true, _) => digits,
+            (_, true) => part.strip_suffix('s').unwrap_or(part),
+            _ => part,
+        };
+        out.extend(part.chars().filter(|c| c.is_alphanumeric() || matches!(c, '-' | '+' | '<' | '>' | '=')));
+    }
+    out
 }
 
 /// A rational value in canonical form, or the normalised string.

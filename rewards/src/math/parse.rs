@@ -10,7 +10,7 @@ const MAX_DEPTH: usize = 200;
 
 /// Parses a span; none when it is no mathematics or above a budget.
 pub fn parse(text: &str, group_commas: bool) -> Option<Parsed> {
-    let tokens = tokenize(text, group_commas)?;
+    let (tokens, currency) = tokenize(text, group_commas)?;
     let work = tokens.len() as u64;
     let mut parser = Parser { tokens, at: 0, depth: 0, bars: 0 };
     // "approximately 3", "equal to 3": words that change nothing.
@@ -28,6 +28,7 @@ pub fn parse(text: &str, group_commas: bool) -> Option<Parsed> {
                 | "is"
                 | "the"
                 | "a"
+                | "all"
         );
         if !fill || parser.at > 4 || parser.at + 1 >= parser.tokens.len() {
             break;
@@ -40,34 +41,38 @@ pub fn parse(text: &str, group_commas: bool) -> Option<Parsed> {
         parser.at += 1;
     }
     let expr = parser.sequence(true)?;
+    let expr = parser.infix(expr)?;
     let tail = parser.tail()?;
+    let amount = currency && matches!(expr, Expr::Num { .. } | Expr::Neg(_) | Expr::Mul(_) | Expr::Chain(..));
+    let tail = tail.or_else(|| amount.then(|| "dollars".to_string()));
     Some(Parsed { expr, tail, work })
 }
 
-struct Parser {
-    tokens: Vec<Token>,
-    at: usize,
-    depth: usize,
+/// The state of one parse.
+pub struct Parser {
+    pub(super) tokens: Vec<Token>,
+    pub(super) at: usize,
+    pub(super) depth: usize,
     /// Open `|`: a further one closes.
-    bars: usize,
+    pub(super) bars: usize,
 }
 
 impl Parser {
-    fn peek(&self) -> Option<&Tok> {
+    pub(super) fn peek(&self) -> Option<&Tok> {
         self.tokens.get(self.at).map(|t| &t.tok)
     }
 
-    fn peek_at(&self, ahead: usize) -> Option<&Tok> {
+    pub(super) fn peek_at(&self, ahead: usize) -> Option<&Tok> {
         self.tokens.get(self.at + ahead).map(|t| &t.tok)
     }
 
-    fn eat(&mut self, tok: &Tok) -> bool {
+    pub(super) fn eat(&mut self, tok: &Tok) -> bool {
         let hit = self.peek() == Some(tok);
         self.at += usize::from(hit);
         hit
     }
 
-    fn nested<T>(&mut self, f: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
+    pub(super) fn nested<T>(&mut self, f: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
         if self.depth >= MAX_DEPTH {
             return None;
         }
@@ -85,11 +90,12 @@ impl Parser {
             match tok {
                 Tok::Text(word) => {
                     let lower = word.to_lowercase();
-                    let first = lower.split_whitespace().next().unwrap_or("");
-                    if matches!(
-                        first,
-                        "or" | "and" | "not" | "but" | "if" | "unless" | "nor" | "versus" | "plus" | "minus"
-                    ) {
+                    let mut all =
+                        lower.split_whitespace().map(|w| w.trim_matches(|c: char| !c.is_alphanumeric()));
+                    let first = all.clone().next().unwrap_or("");
+                    if matches!(first, "and" | "but" | "if" | "unless" | "versus" | "plus" | "minus")
+                        || all.any(|w| matches!(w, "or" | "not" | "nor" | "otherwise"))
+                    {
                         return None;
                     }
                     words.push_str(word);
@@ -125,7 +131,7 @@ impl Parser {
     }
 
     /// Items separated by commas, semicolons, "and", "or".
-    fn sequence(&mut self, top: bool) -> Option<Expr> {
+    pub(super) fn sequence(&mut self, top: bool) -> Option<Expr> {
         let mut items = vec![self.union()?];
         let mut joint = Joint::Comma;
         loop {
@@ -189,14 +195,14 @@ impl Parser {
     }
 
     fn relation(&mut self) -> Option<Expr> {
-        let mut sides = vec![self.sum()?];
+        let mut sides = vec![self.ratio()?];
         let mut signs = Vec::new();
         while let Some(Tok::Rel(rel)) = self.peek() {
             let rel = *rel;
             let back = self.at;
             self.at += 1;
             // x ∈ A ∪ B takes the whole union.
-            let side = if rel == Rel::In { self.nested(Self::union) } else { self.sum() };
+            let side = if rel == Rel::In { self.nested(Self::union) } else { self.ratio() };
             match side {
                 Some(side) => {
                     sides.push(side);
@@ -209,7 +215,43 @@ impl Parser {
         Some(if signs.is_empty() { sides.remove(0) } else { Expr::Chain(sides, signs) })
     }
 
-    fn sum(&mut self) -> Option<Expr> {
+    /// `a : b` is a quotient, `a : b : c` compares as a whole; "a to b" is a ratio as well.
+    pub(super) fn ratio(&mut self) -> Option<Expr> {
+        let mut parts = vec![self.sum()?];
+        loop {
+            let colon = self.peek() == Some(&Tok::Op(':'));
+            let to = matches!(self.peek(), Some(Tok::Text(w)) if w == "to")
+                && matches!(parts.last(), Some(Expr::Num { .. }))
+                && matches!(self.peek_at(1), Some(Tok::Num(_)));
+            if !colon && !to {
+                break;
+            }
+            self.at += 1;
+            parts.push(self.sum()?);
+        }
+        Some(match parts.len() {
+            1 => parts.remove(0),
+            2 => {
+                let right = parts.remove(1);
+                Expr::Div(Box::new(parts.remove(0)), Box::new(right))
+            }
+            _ => Expr::Tuple(':', parts, ':'),
+        })
+    }
+
+    /// The right side of `\over` or `\choose` after the left one.
+    pub(super) fn infix(&mut self, left: Expr) -> Option<Expr> {
+        let Some(Tok::Infix(name)) = self.peek() else { return Some(left) };
+        let name = *name;
+        self.at += 1;
+        let right = self.nested(|p| p.sequence(false))?;
+        Some(match name {
+            "binom" => Expr::Call("binom", vec![left, right]),
+            _ => Expr::Div(Box::new(left), Box::new(right)),
+        })
+    }
+
+    pub(super) fn sum(&mut self) -> Option<Expr> {
         let mut terms = Vec::new();
         let mut total = match self.peek() {
             Some(Tok::Pm(plus)) => {
@@ -263,7 +305,14 @@ impl Parser {
             Some(Tok::Num(_) | Tok::Sym(_) | Tok::Func(_) | Tok::Cmd(_) | Tok::Infinity | Tok::Begin(_)) => {
                 true
             }
-            Some(Tok::Open(_)) => true,
+            // "5 (exactly)": a remark.
+            Some(Tok::Open('(')) => !matches!(self.peek_at(1), Some(Tok::Text(_))),
+            // "[2, 5[": the bracket ends an interval.
+            Some(Tok::Open('[')) => !matches!(
+                self.peek_at(1),
+                None | Some(Tok::Cup | Tok::Cap | Tok::Setminus | Tok::Close(_) | Tok::Comma)
+            ),
+            Some(Tok::Open(_) | Tok::Based(..)) => true,
             Some(Tok::Bar) => self.bars == 0,
             _ => false,
         }
@@ -293,7 +342,7 @@ impl Parser {
                     factors.push(self.unary()?);
                 }
                 // Products and quotients stay flat, however long: a / b · c / d = (a · c) / (b · d).
-                Some(Tok::Op('/' | ':')) => {
+                Some(Tok::Op('/')) => {
                     self.at += 1;
                     divisors.push(self.unary()?);
                     after_number = matches!(divisors.last(), Some(Expr::Num { .. }));
@@ -317,6 +366,14 @@ impl Parser {
                     let fraction = self.unary()?;
                     let whole = match (&fraction, factors.first()) {
                         (Expr::Div(n, d), Some(whole)) => mixed(whole, n, d),
+                        (Expr::Percent(inner), Some(whole)) => match &**inner {
+                            Expr::Div(n, d) => mixed(whole, n, d).map(|e| Expr::Percent(Box::new(e))),
+                            _ => None,
+                        },
+                        (Expr::Degree(inner), Some(whole)) => match &**inner {
+                            Expr::Div(n, d) => mixed(whole, n, d).map(|e| Expr::Degree(Box::new(e))),
+                            _ => None,
+                        },
                         _ => None,
                     };
                     match whole {
@@ -372,6 +429,9 @@ impl Parser {
     fn power(&mut self) -> Option<Expr> {
         let base = self.postfix()?;
         if self.eat(&Tok::Op('^')) {
+            if self.ordinal() {
+                return Some(base);
+            }
             let exponent = self.nested(|p| match p.peek() {
                 Some(Tok::Op('-' | '+')) => p.unary(),
                 Some(Tok::Open('{')) => p.atom(),
@@ -387,6 +447,20 @@ impl Parser {
             return Some(power);
         }
         Some(base)
+    }
+
+    /// The `th` of `7^{\text{th}}`.
+    fn ordinal(&mut self) -> bool {
+        let braced = usize::from(self.peek() == Some(&Tok::Open('{')));
+        let hit =
+            matches!(self.peek_at(braced), Some(Tok::Text(w)) if matches!(&**w, "st" | "nd" | "rd" | "th"));
+        if hit {
+            self.at += 1 + braced;
+            if braced == 1 {
+                self.eat(&Tok::Close('}'));
+            }
+        }
+        hit
     }
 
     fn postfix(&mut self) -> Option<Expr> {
@@ -436,6 +510,7 @@ impl Parser {
                 Some(Tok::Sym(s) | Tok::Text(s)) => label.push_str(s),
                 Some(Tok::Comma) if braced => label.push(','),
                 Some(Tok::Op(c)) if braced => label.push(*c),
+                Some(Tok::Open('(') | Tok::Close(')')) if braced => {}
                 Some(Tok::Close('}')) if braced => {
                     self.at += 1;
                     break;
@@ -533,10 +608,29 @@ impl Parser {
                 let inner = inner?;
                 self.eat(&Tok::Bar).then_some(Expr::Call("abs", vec![inner]))
             }
+            Tok::Based(digits, base) => Some(Expr::Based { digits, base }),
+            Tok::Close(']') => self.bracket(']'),
+            Tok::Op(mark @ ('_' | '^')) => self.prefixed_choose(mark),
             Tok::Begin(env) => self.matrix(&env),
             Tok::Open(open) => self.bracket(open),
             _ => None,
         }
+    }
+
+    /// `{}_5C_2` and `{}^5C_2`: combinations; with P arrangements.
+    fn prefixed_choose(&mut self, _mark: char) -> Option<Expr> {
+        let n = self.argument()?;
+        let name = match self.peek()? {
+            Tok::Sym(c) if c == "C" => "binom",
+            Tok::Sym(c) if c == "P" => "perm",
+            _ => return None,
+        };
+        self.at += 1;
+        if !self.eat(&Tok::Op('_')) {
+            return None;
+        }
+        let k = self.argument()?;
+        Some(Expr::Call(name, vec![n, k]))
     }
 
     fn repeating(&mut self, prefix: &str) -> Option<Expr> {
@@ -605,126 +699,6 @@ impl Parser {
             Some(p) => Expr::Pow(Box::new(value), Box::new(p)),
             None => value,
         })
-    }
-
-    fn bracket(&mut self, open: char) -> Option<Expr> {
-        let bars = std::mem::replace(&mut self.bars, 0);
-        if open == 'S' || open == '{' {
-            self.skip_builder();
-        }
-        if let Some(Tok::Close(close)) = self.peek() {
-            let close = *close;
-            self.at += 1;
-            self.bars = bars;
-            return match (open, close) {
-                ('S' | '{', _) => Some(Expr::Set(Vec::new())),
-                _ => None,
-            };
-        }
-        let inner = self.nested(|p| p.sequence(false));
-        self.bars = bars;
-        let inner = inner?;
-        let close = match self.peek() {
-            Some(Tok::Close(close)) => {
-                let close = *close;
-                self.at += 1;
-                close
-            }
-            // Recovery: the end of the span closes what is open.
-            None => match open {
-                '(' => ')',
-                '[' => ']',
-                '{' => '}',
-                same => same,
-            },
-            // "5 \text{ cm}" within a group.
-            Some(Tok::Text(_)) => {
-                while matches!(self.peek(), Some(Tok::Text(_))) {
-                    self.at += 1;
-                }
-                match self.peek() {
-                    Some(Tok::Close(close)) => {
-                        let close = *close;
-                        self.at += 1;
-                        close
-                    }
-                    _ => return None,
-                }
-            }
-            _ => return None,
-        };
-        Some(match (open, close) {
-            ('F', _) => Expr::Call("floor", vec![inner]),
-            ('C', _) => Expr::Call("ceil", vec![inner]),
-            ('A', _) => Expr::Call("abs", vec![inner]),
-            ('S', _) => match inner {
-                Expr::List(items, _) => Expr::Set(items),
-                chain @ Expr::Chain(..) => chain,
-                one => Expr::Set(vec![one]),
-            },
-            ('{', '}') => match inner {
-                Expr::List(items, Joint::Comma) => Expr::Set(items),
-                one => one,
-            },
-            ('{', _) | (_, '}' | 'S') => return None,
-            ('<', _) | (_, '<') => match inner {
-                Expr::List(items, Joint::Comma) => Expr::Tuple('(', items, ')'),
-                one => one,
-            },
-            (open, close) => match inner {
-                Expr::List(items, Joint::Comma) => Expr::Tuple(open, items, close),
-                one if open == '[' && close == ']' && matches!(one, Expr::Tuple(..)) => {
-                    Expr::Matrix(vec![vec![one]])
-                }
-                one if matches!((open, close), ('(', ')') | ('[', ']')) => one,
-                _ => return None,
-            },
-        })
-    }
-
-    /// `{x | x > 2}` and `{x ∈ ℝ : x > 2}`: what counts is the condition.
-    fn skip_builder(&mut self) {
-        for ahead in 1..8 {
-            match self.peek_at(ahead) {
-                Some(Tok::Bar | Tok::Op(':')) => {
-                    let head =
-                        (0..ahead).all(|i| matches!(self.peek_at(i), Some(Tok::Sym(_) | Tok::Rel(Rel::In))));
-                    if head {
-                        self.at += ahead + 1;
-                    }
-                    return;
-                }
-                Some(Tok::Close(_)) | None => return,
-                _ => {}
-            }
-        }
-    }
-
-    fn matrix(&mut self, env: &str) -> Option<Expr> {
-        if !(env.ends_with("matrix") || env.starts_with("array")) {
-            return None;
-        }
-        let mut rows = vec![Vec::new()];
-        loop {
-            match self.peek()? {
-                Tok::End => {
-                    self.at += 1;
-                    break;
-                }
-                Tok::Row => {
-                    self.at += 1;
-                    rows.push(Vec::new());
-                }
-                Tok::Amp => self.at += 1,
-                _ => {
-                    let cell = self.nested(Self::sum)?;
-                    rows.last_mut()?.push(cell);
-                }
-            }
-        }
-        rows.retain(|r| !r.is_empty());
-        let matrix = Expr::Matrix(rows);
-        Some(if env == "vmatrix" { Expr::Call("det", vec![matrix]) } else { matrix })
     }
 }
 

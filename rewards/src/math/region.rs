@@ -4,17 +4,43 @@ use super::eval::{FUEL, Fuel, complex, symbols};
 use super::expr::{Expr, Joint};
 use super::token::Rel;
 
+/// Work for the value of one bound; an answer has at most a thousand of them.
+const VALUE_FUEL: u64 = FUEL / 1024;
+
+/// Pieces of a region.
+const MAX_PIECES: usize = 32;
+
 /// One interval; a bound is its value and whether it belongs to the interval, none is infinite.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Piece {
-    pub low: Option<(Expr, bool)>,
-    pub high: Option<(Expr, bool)>,
+    pub low: Bound,
+    pub high: Bound,
+}
+
+/// An end of an interval; none is infinite.
+pub type Bound = Option<End>;
+
+/// A finite end of an interval.
+#[derive(Clone, Debug, PartialEq)]
+pub struct End {
+    pub expr: Expr,
+    /// Whether it belongs to the interval.
+    pub closed: bool,
+    /// Its value in double precision, computed once.
+    at: f64,
+}
+
+impl End {
+    fn new(expr: Expr, closed: bool) -> Self {
+        let at = value(&expr);
+        Self { expr, closed, at }
+    }
 }
 
 impl Piece {
     /// Sort key: the lower bound.
     pub fn key(&self) -> f64 {
-        self.low.as_ref().map_or(f64::NEG_INFINITY, |(e, _)| value(e))
+        self.low.as_ref().map_or(f64::NEG_INFINITY, |end| end.at)
     }
 }
 
@@ -26,7 +52,7 @@ pub struct Region {
 }
 
 fn value(e: &Expr) -> f64 {
-    complex(e, 0, &Fuel::new(FUEL / 64)).map_or(f64::MAX, |c| c.re)
+    complex(e, 0, &Fuel::new(VALUE_FUEL)).map_or(f64::MAX, |c| c.re)
 }
 
 fn is_infinite(e: &Expr) -> bool {
@@ -37,8 +63,8 @@ fn is_infinite(e: &Expr) -> bool {
     }
 }
 
-fn bound(e: &Expr, closed: bool) -> Option<(Expr, bool)> {
-    (!is_infinite(e)).then(|| (e.clone(), closed))
+fn bound(e: &Expr, closed: bool) -> Bound {
+    (!is_infinite(e)).then(|| End::new(e.clone(), closed))
 }
 
 fn is_constant(e: &Expr) -> bool {
@@ -56,42 +82,54 @@ pub fn region(e: &Expr) -> Option<Region> {
             [a, b] => plain(vec![Piece { low: bound(a, *open == '['), high: bound(b, *close == ']') }]),
             _ => None,
         },
-        Expr::Set(items) => plain(
-            items
-                .iter()
-                .map(|i| Piece { low: Some((i.clone(), true)), high: Some((i.clone(), true)) })
-                .collect(),
-        ),
-        Expr::Union(items) => joined(items),
-        Expr::List(items, Joint::Or) => joined(items),
+        Expr::Set(items) => {
+            plain(items.iter().map(|i| Piece { low: bound(i, true), high: bound(i, true) }).collect())
+        }
+        Expr::Union(items) => joined(items, false),
+        Expr::List(items, Joint::Or) => joined(items, true),
         Expr::List(items, Joint::And | Joint::Comma) => {
-            // x > 1 and x < 3.
-            let [a, b] = items.as_slice() else { return None };
-            if !matches!((a, b), (Expr::Chain(..), Expr::Chain(..))) {
+            if items.iter().all(|i| matches!(i, Expr::Tuple(_, list, _) if list.len() == 2)) {
+                return joined(items, false);
+            }
+            if !items.iter().all(|i| matches!(i, Expr::Chain(..))) {
                 return None;
             }
-            let (a, b) = (region(a)?, region(b)?);
-            let ([p], [q]) = (a.pieces.as_slice(), b.pieces.as_slice()) else { return None };
-            let (low, high) = match (p, q) {
-                (Piece { low: Some(l), high: None }, Piece { low: None, high: Some(h) })
-                | (Piece { low: None, high: Some(h) }, Piece { low: Some(l), high: None }) => (l, h),
-                _ => return None,
-            };
-            if a.variable != b.variable {
+            let both = items.iter().map(region).collect::<Option<Vec<_>>>()?;
+            let variable = both.iter().find_map(|r| r.variable.clone());
+            if both.iter().any(|r| r.variable.is_some() && r.variable != variable) {
                 return None;
             }
-            if value(&low.0) < value(&high.0) {
-                return Some(Region {
-                    variable: a.variable,
-                    pieces: vec![Piece { low: Some(low.clone()), high: Some(high.clone()) }],
-                });
+            let mut pieces = vec![Piece { low: None, high: None }];
+            for part in &both {
+                pieces = intersect(&pieces, &part.pieces);
             }
             // x < 1, x > 3 can only mean either.
-            Some(Region { variable: a.variable, pieces: vec![p.clone(), q.clone()] })
+            if pieces.is_empty() {
+                pieces = both.into_iter().flat_map(|r| r.pieces).collect();
+            }
+            Some(Region { variable, pieces: merge(pieces) })
         }
         Expr::Call("setminus", args) => match args.as_slice() {
-            [all, Expr::Set(points)] if region(all)?.pieces == [Piece { low: None, high: None }] => {
-                Some(Region { variable: None, pieces: without(points) })
+            [all, cut] => {
+                let cut = region(cut).or_else(|| point(cut))?;
+                let all = region(all)?;
+                let pieces = intersect(&all.pieces, &complement(&merge(cut.pieces)));
+                Some(Region { variable: all.variable, pieces })
+            }
+            _ => None,
+        },
+        Expr::Call("cap", args) => match args.as_slice() {
+            [a, b] => {
+                let (a, b) = (region(a)?, region(b)?);
+                Some(Region { variable: a.variable, pieces: intersect(&merge(a.pieces), &merge(b.pieces)) })
+            }
+            _ => None,
+        },
+        // ℝ - {0}.
+        Expr::Add(terms) => match terms.as_slice() {
+            [all @ Expr::Sym(_), Expr::Neg(cut)] if matches!(**cut, Expr::Set(_)) => {
+                let pieces = intersect(&region(all)?.pieces, &complement(&merge(region(cut)?.pieces)));
+                plain(pieces)
             }
             _ => None,
         },
@@ -100,32 +138,142 @@ pub fn region(e: &Expr) -> Option<Region> {
     }
 }
 
-fn joined(items: &[Expr]) -> Option<Region> {
+/// `points`: an equation such as `x = 5` is one of the parts.
+fn joined(items: &[Expr], points: bool) -> Option<Region> {
+    if items.len() > MAX_PIECES {
+        return None;
+    }
     let mut variable = None;
     let mut pieces = Vec::new();
     for item in items {
-        let part = region(item)?;
+        let part = region(item).or_else(|| points.then(|| labelled_point(item)).flatten())?;
         if variable.is_some() && part.variable.is_some() && variable != part.variable {
             return None;
         }
         variable = variable.or(part.variable);
         pieces.extend(part.pieces);
     }
-    Some(Region { variable, pieces })
+    Some(Region { variable, pieces: merge(pieces) })
 }
 
-/// The reals without some points.
-fn without(points: &[Expr]) -> Vec<Piece> {
-    let mut sorted: Vec<&Expr> = points.iter().collect();
-    sorted.sort_by(|a, b| value(a).total_cmp(&value(b)));
-    let mut low = None;
-    let mut pieces = Vec::new();
-    for point in sorted {
-        pieces.push(Piece { low: low.take(), high: Some((point.clone(), false)) });
-        low = Some((point.clone(), false));
+/// A single number as a set.
+fn point(e: &Expr) -> Option<Region> {
+    let bound = is_constant(e).then(|| bound(e, true))?;
+    complex(e, 0, &Fuel::new(VALUE_FUEL))?;
+    Some(Region { variable: None, pieces: vec![Piece { low: bound.clone(), high: bound }] })
+}
+
+/// `x = 5` as one part of a union.
+fn labelled_point(e: &Expr) -> Option<Region> {
+    match e {
+        Expr::Chain(sides, signs) => match (sides.as_slice(), signs.as_slice()) {
+            ([Expr::Sym(name), value], [Rel::Eq]) => {
+                Some(Region { variable: Some(name.clone()), ..point(value)? })
+            }
+            _ => None,
+        },
+        _ => None,
     }
-    pieces.push(Piece { low, high: None });
-    pieces
+}
+
+fn low_key(b: &Bound) -> (f64, u8) {
+    b.as_ref().map_or((f64::NEG_INFINITY, 0), |end| (end.at, u8::from(!end.closed)))
+}
+
+fn high_key(b: &Bound) -> (f64, u8) {
+    b.as_ref().map_or((f64::INFINITY, 1), |end| (end.at, u8::from(end.closed)))
+}
+
+fn is_empty(low: &Bound, high: &Bound) -> bool {
+    let ((a, open), (b, closed)) = (low_key(low), high_key(high));
+    a > b || a == b && (open == 1 || closed == 0)
+}
+
+/// The points of both; at most [`MAX_PIECES`] pieces a side are looked at.
+fn intersect(a: &[Piece], b: &[Piece]) -> Vec<Piece> {
+    let mut out = Vec::new();
+    for p in a.iter().take(MAX_PIECES) {
+        for q in b.iter().take(MAX_PIECES) {
+            let low = if low_key(&p.low) >= low_key(&q.low) { &p.low } else { &q.low };
+            let high = if high_key(&p.high) <= high_key(&q.high) { &p.high } else { &q.high };
+            if !is_empty(low, high) && out.len() < MAX_PIECES {
+                out.push(Piece { low: low.clone(), high: high.clone() });
+            }
+        }
+    }
+    out
+}
+
+/// The reals outside of pieces that [`merge`] gave.
+fn complement(pieces: &[Piece]) -> Vec<Piece> {
+    let turned = |b: &Bound| b.clone().map(|end| End { closed: !end.closed, ..end });
+    let mut low: Bound = None;
+    let mut out = Vec::new();
+    let mut open_end = true;
+    for piece in pieces {
+        if piece.low.is_some() {
+            out.push(Piece { low: low.take(), high: turned(&piece.low) });
+        }
+        low = turned(&piece.high);
+        open_end = low.is_some();
+    }
+    if open_end {
+        out.push(Piece { low, high: None });
+    }
+    out
+}
+
+/// Pieces in order, those that overlap or touch joined.
+fn merge(mut pieces: Vec<Piece>) -> Vec<Piece> {
+    if pieces.len() > MAX_PIECES {
+        return pieces;
+    }
+    pieces.sort_by(|p, q| low_key(&p.low).partial_cmp(&low_key(&q.low)).unwrap_or(std::cmp::Ordering::Equal));
+    let mut out: Vec<Piece> = Vec::new();
+    for piece in pieces {
+        if let Some(last) = out.last_mut() {
+            let ((end, closed), (start, open)) = (high_key(&last.high), low_key(&piece.low));
+            if start < end || start == end && (closed == 1 || open == 0) {
+                if high_key(&piece.high) > high_key(&last.high) {
+                    last.high = piece.high;
+                }
+                continue;
+            }
+        }
+        out.push(piece);
+    }
+    out
+}
+
+/// |x - a| < r and |x - a| > r.
+fn around(inner: &Expr, sign: Rel, radius: &Expr) -> Option<Region> {
+    let (name, centre) = match inner {
+        Expr::Sym(name) => (name, None),
+        Expr::Add(terms) => match terms.as_slice() {
+            [Expr::Sym(name), Expr::Neg(a)] if is_constant(a) => (name, Some((**a).clone())),
+            [Expr::Sym(name), a] if is_constant(a) => (name, Some(Expr::Neg(Box::new(a.clone())))),
+            _ => return None,
+        },
+        _ => return None,
+    };
+    let at = |r: Expr| match &centre {
+        Some(a) => Expr::Add(vec![a.clone(), r]),
+        None => r,
+    };
+    if !is_constant(radius) || value(radius) <= 0.0 {
+        return None;
+    }
+    let (low, high) = (at(Expr::Neg(Box::new(radius.clone()))), at(radius.clone()));
+    let closed = matches!(sign, Rel::Le | Rel::Ge);
+    let pieces = match sign {
+        Rel::Lt | Rel::Le => vec![Piece { low: bound(&low, closed), high: bound(&high, closed) }],
+        Rel::Gt | Rel::Ge => vec![
+            Piece { low: None, high: bound(&low, closed) },
+            Piece { low: bound(&high, closed), high: None },
+        ],
+        _ => return None,
+    };
+    Some(Region { variable: Some(name.clone()), pieces })
 }
 
 fn chain(sides: &[Expr], signs: &[Rel]) -> Option<Region> {
@@ -134,6 +282,7 @@ fn chain(sides: &[Expr], signs: &[Rel]) -> Option<Region> {
         _ => None,
     };
     match (sides, signs) {
+        ([Expr::Call("abs", args), radius], [sign]) if args.len() == 1 => around(&args[0], *sign, radius),
         ([x, set], [Rel::In]) => Some(Region { variable: Some(name(x)?), ..region(set)? }),
         ([a, b], [sign]) => {
             let (variable, other, sign) = match (name(a), name(b)) {
@@ -149,7 +298,7 @@ fn chain(sides: &[Expr], signs: &[Rel]) -> Option<Region> {
                 Rel::Le => vec![Piece { low: None, high: bound(other, true) }],
                 Rel::Gt => vec![Piece { low: bound(other, false), high: None }],
                 Rel::Ge => vec![Piece { low: bound(other, true), high: None }],
-                Rel::Ne => without(std::slice::from_ref(other)),
+                Rel::Ne => complement(&point(other)?.pieces),
                 _ => return None,
             };
             Some(Region { variable: Some(variable), pieces })

@@ -1,5 +1,8 @@
 //! LaTeX and plain-text mathematics to tokens. Never fails on a character: what is unknown becomes a symbol.
 
+use super::lexicon::{GREEK, fold, function, magnitude, superscript};
+use super::words::is_number_phrase;
+
 /// Tokens of one span; a longer one is refused.
 pub const MAX_TOKENS: usize = 4096;
 
@@ -39,6 +42,10 @@ pub enum Tok {
     Bar,
     /// Words, units, `\text{…}`.
     Text(String),
+    /// `a \over b` and `n \choose k` within a group.
+    Infix(&'static str),
+    /// Digits with a base above ten.
+    Based(String, u32),
     /// A command with arguments: `frac`, `sqrt`, `binom`, `overline`.
     Cmd(&'static str),
     Begin(String),
@@ -59,140 +66,69 @@ pub struct Token {
     pub space: bool,
 }
 
-/// Letters that are words and no products of symbols, up to three letters long.
-const SHORT_WORDS: &[&str] = &[
-    "is", "it", "no", "yes", "not", "the", "and", "or", "if", "so", "we", "be", "to", "of", "by", "at", "in",
-    "on", "per", "all", "any", "but", "for", "are", "was", "has", "had", "its", "my", "he", "she", "as",
-    "an", "us", "do", "red", "odd", "man", "men", "day", "sum", "cup", "box", "car", "pen", "hat", "egg",
-    "cat", "dog", "bag", "am", "pm", "new", "old", "out", "off", "per", "may", "who", "you", "now",
-];
-
-/// Unit symbols; read as units only directly after a value.
-const UNITS: &[&str] = &[
-    "cm", "mm", "km", "kg", "mg", "ml", "mL", "ft", "lb", "lbs", "oz", "mph", "hr", "hrs", "min", "sec",
-    "Hz", "kHz", "MHz", "Pa", "kPa", "mol", "cal", "kcal", "kJ", "kW", "MW", "mi", "yd", "nm", "dm", "cc",
-    "rad", "deg", "USD", "EUR", "GBP", "usd", "kmh", "kph", "gal", "qt", "pt", "rpm", "mA", "mV", "kV", "GB",
-    "MB", "KB", "TB", "ms", "ns",
-];
-
-const GREEK: &[&str] = &[
-    "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu",
-    "nu", "xi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega", "Gamma", "Delta", "Theta",
-    "Lambda", "Xi", "Pi", "Sigma", "Phi", "Psi", "Omega", "ell",
-];
-
-fn function(name: &str) -> Option<&'static str> {
-    Some(match name {
-        "sin" => "sin",
-        "cos" => "cos",
-        "tan" | "tg" => "tan",
-        "cot" | "ctg" | "cotan" => "cot",
-        "sec" => "sec",
-        "csc" | "cosec" => "csc",
-        "arcsin" | "asin" => "arcsin",
-        "arccos" | "acos" => "arccos",
-        "arctan" | "atan" | "arctg" => "arctan",
-        "sinh" => "sinh",
-        "cosh" => "cosh",
-        "tanh" => "tanh",
-        "ln" => "ln",
-        "log" | "lg" => "log",
-        "exp" => "exp",
-        "abs" => "abs",
-        "floor" => "floor",
-        "ceil" => "ceil",
-        "gcd" => "gcd",
-        "lcm" => "lcm",
-        "max" => "max",
-        "min" => "min",
-        _ => return None,
-    })
-}
-
-fn number_word(word: &str) -> Option<&'static str> {
-    const WORDS: &[(&str, &str)] = &[
-        ("zero", "0"),
-        ("one", "1"),
-        ("two", "2"),
-        ("three", "3"),
-        ("four", "4"),
-        ("five", "5"),
-        ("six", "6"),
-        ("seven", "7"),
-        ("eight", "8"),
-        ("nine", "9"),
-        ("ten", "10"),
-        ("eleven", "11"),
-        ("twelve", "12"),
-        ("thirteen", "13"),
-        ("fourteen", "14"),
-        ("fifteen", "15"),
-        ("sixteen", "16"),
-        ("seventeen", "17"),
-        ("eighteen", "18"),
-        ("nineteen", "19"),
-        ("twenty", "20"),
-        ("thirty", "30"),
-        ("forty", "40"),
-        ("fifty", "50"),
-        ("sixty", "60"),
-        ("seventy", "70"),
-        ("eighty", "80"),
-        ("ninety", "90"),
-    ];
-    WORDS.iter().find(|(w, _)| w.eq_ignore_ascii_case(word)).map(|(_, n)| *n)
-}
-
 /// Tokens of `text`; `group_commas` reads `1,234` outside of brackets as one number. None above [`MAX_TOKENS`].
-pub fn tokenize(text: &str, group_commas: bool) -> Option<Vec<Token>> {
-    let mut lexer = Lexer { chars: fold(text), at: 0, out: Vec::new(), space: false, depth: 0, group_commas };
+///
+/// The flag says whether a dollar sign that is no delimiter stands before a number.
+pub fn tokenize(text: &str, group_commas: bool) -> Option<(Vec<Token>, bool)> {
+    let mut lexer = Lexer {
+        chars: fold(text),
+        at: 0,
+        out: Vec::new(),
+        space: false,
+        depth: 0,
+        group_commas,
+        from_word: usize::MAX - 1,
+        currency: false,
+    };
     while lexer.at < lexer.chars.len() {
         lexer.step();
         if lexer.out.len() > MAX_TOKENS {
             return None;
         }
     }
-    Some(lexer.out)
+    Some((lexer.out, lexer.currency))
 }
 
-/// Full-width, Arabic-Indic and typographic characters to their plain forms.
-fn fold(text: &str) -> Vec<char> {
-    let mut out = Vec::with_capacity(text.len());
-    for c in text.chars() {
-        out.push(match c {
-            '\u{ff01}'..='\u{ff5e}' => char::from_u32(c as u32 - 0xfee0).unwrap_or(c),
-            '\u{660}'..='\u{669}' => char::from_u32(c as u32 - 0x660 + 48).unwrap_or(c),
-            '\u{6f0}'..='\u{6f9}' => char::from_u32(c as u32 - 0x6f0 + 48).unwrap_or(c),
-            '−' | '–' | '—' | '﹣' => '-',
-            '⋅' | '·' | '∙' | '×' | '∗' | '✕' => '*',
-            '÷' | '∕' | '⁄' => '/',
-            '、' | '٬' => ',',
-            '٫' => '.',
-            '∣' => '|',
-            '’' | '′' => '\'',
-            '\u{a0}' | '\u{2009}' | '\u{202f}' | '\u{200a}' | '\u{2002}' | '\u{2003}' | '\u{3000}' => ' ',
-            c => c,
-        });
+/// A decimal whose digits repeat, as its beginning and its period: `0.1666` is `0.1` and `6`.
+fn repeating(number: &str) -> Option<(String, String)> {
+    let (whole, digits) = number.split_once('.')?;
+    let bytes = digits.as_bytes();
+    if bytes.len() > 64 {
+        return None;
     }
-    out
+    for start in 0..=3usize.min(bytes.len()) {
+        let rest = &bytes[start..];
+        for period in 1..=rest.len() / 2 {
+            let covers = rest.len() >= 3 || start == 0;
+            if covers && rest.iter().zip(&rest[period..]).all(|(a, b)| a == b) {
+                return Some((format!("{whole}.{}", &digits[..start]), digits[start..start + period].into()));
+            }
+        }
+    }
+    None
 }
 
-struct Lexer {
-    chars: Vec<char>,
-    at: usize,
-    out: Vec<Token>,
-    space: bool,
+/// The state of the tokenizer.
+pub(super) struct Lexer {
+    pub(super) chars: Vec<char>,
+    pub(super) at: usize,
+    pub(super) out: Vec<Token>,
+    pub(super) space: bool,
     /// Open brackets that make commas separate.
-    depth: usize,
-    group_commas: bool,
+    pub(super) depth: usize,
+    pub(super) group_commas: bool,
+    /// Whether a `\$` stands before a number.
+    pub(super) currency: bool,
+    /// Tokens up to and with the last number that was a word.
+    pub(super) from_word: usize,
 }
 
 impl Lexer {
-    fn peek(&self, ahead: usize) -> char {
+    pub(super) fn peek(&self, ahead: usize) -> char {
         self.chars.get(self.at + ahead).copied().unwrap_or('\0')
     }
 
-    fn push(&mut self, tok: Tok) {
+    pub(super) fn push(&mut self, tok: Tok) {
         match tok {
             Tok::Open('(' | '[' | 'S' | '<') => self.depth += 1,
             Tok::Close(')' | ']' | 'S' | '<') => self.depth = self.depth.saturating_sub(1),
@@ -201,7 +137,7 @@ impl Lexer {
         self.out.push(Token { tok, space: std::mem::take(&mut self.space) });
     }
 
-    fn starts(&self, what: &str) -> bool {
+    pub(super) fn starts(&self, what: &str) -> bool {
         what.chars().enumerate().all(|(i, c)| self.peek(i) == c)
     }
 
@@ -217,8 +153,8 @@ impl Lexer {
         self.at += 1;
         match c {
             c if c.is_whitespace() => self.space = true,
-            '$' | '€' | '£' | '¥' | '`' | '~' | '"' | '\u{200b}' | '\u{2061}' | '\u{2062}' | '“' | '”' =>
-                {}
+            '$' | '€' | '£' | '¥' | '₹' | '₽' | '₩' | '`' | '~' | '"' | '\u{200b}' | '\u{2061}'
+            | '\u{2062}' | '“' | '”' => {}
             '.' | '?' | '。' => {}
             '*' if self.peek(0) == '*' => {
                 // `**` is a power between values and Markdown bold elsewhere.
@@ -235,6 +171,10 @@ impl Lexer {
             '+' | '-' if self.peek(0) == '/' && matches!(self.peek(1), '-' | '+') => {
                 self.at += 2;
                 self.push(Tok::Pm(c == '+'));
+            }
+            '^' if self.is_degree_letter() => {
+                self.at += if self.peek(0) == '{' { 3 } else { 1 };
+                self.push(Tok::Degree);
             }
             '+' | '-' | '*' | '/' | '^' | '_' | '!' | '\'' => {
                 if c == '!' && self.peek(0) == '=' {
@@ -268,8 +208,15 @@ impl Lexer {
             '∈' => self.push(Tok::Rel(Rel::In)),
             '±' => self.push(Tok::Pm(true)),
             '∓' => self.push(Tok::Pm(false)),
+            '{' if self.peek(0) == '}' && self.is_empty_group() => self.at += 1,
             '(' | '[' | '{' => self.push(Tok::Open(c)),
             ')' | ']' | '}' => self.push(Tok::Close(c)),
+            '¢' => self.push(Tok::Text("cents".into())),
+            'ℝ' | 'ℕ' | 'ℤ' | 'ℚ' | 'ℂ' => {
+                let plain = "RNZQC".chars().nth("ℝℕℤℚℂ".chars().position(|b| b == c).unwrap_or(0));
+                self.push(Tok::Sym(format!("\\mathbb{}", plain.unwrap_or('R'))));
+            }
+            '…' => {}
             '⟨' => self.push(Tok::Open('<')),
             '⟩' => self.push(Tok::Close('<')),
             '⌊' => self.push(Tok::Open('F')),
@@ -366,7 +313,22 @@ impl Lexer {
         }
     }
 
-    fn digits(&self, mut at: usize) -> usize {
+    /// `{}` has no meaning where other things stand around it, but after a command it is an argument.
+    fn is_empty_group(&self) -> bool {
+        self.chars.len() > 2
+            && !matches!(
+                self.out.last().map(|t| &t.tok),
+                Some(Tok::Cmd(_) | Tok::Func(_) | Tok::Op(_)) | Some(Tok::Close('}'))
+            )
+    }
+
+    /// `60^o` and `60^{o}`: a letter for the degree sign.
+    fn is_degree_letter(&self) -> bool {
+        let after_number = matches!(self.out.last().map(|t| &t.tok), Some(Tok::Num(_)));
+        after_number && (self.starts("{o}") || self.peek(0) == 'o' && !self.peek(1).is_alphanumeric())
+    }
+
+    pub(super) fn digits(&self, mut at: usize) -> usize {
         let start = at;
         while self.chars.get(at).is_some_and(char::is_ascii_digit) {
             at += 1;
@@ -387,6 +349,8 @@ impl Lexer {
             || rest.starts_with("\\!")
         {
             2
+        } else if self.depth == 0 && rest.starts_with(['\'', '_']) {
+            1
         } else if self.depth == 0 && self.group_commas && (rest.starts_with(',') || rest.starts_with(' ')) {
             1
         } else {
@@ -404,7 +368,40 @@ impl Lexer {
         (self.digits(after) == 3 && !fraction).then_some(len)
     }
 
+    /// Length of the dots after a decimal that goes on: `0.333...`.
+    fn continues(&self) -> Option<usize> {
+        let dots = ["\\ldots", "\\dots", "\\cdots", "…", "..."];
+        let len = dots.iter().find(|d| self.starts(d))?.chars().count();
+        let more = if self.peek(len) == '.' { 1 } else { 0 };
+        (!self.peek(len + more).is_alphanumeric()).then_some(len + more)
+    }
+
+    /// Pushes a number such as `2A_{16}` and gives its length; none when there is none here.
+    pub(super) fn based(&mut self) -> Option<usize> {
+        let len = self.chars[self.at..].iter().take(65).take_while(|c| c.is_ascii_alphanumeric()).count();
+        let digits: String = self.chars[self.at..self.at + len].iter().collect();
+        if len > 64 || self.peek(len) != '_' || !digits.bytes().any(|b| b.is_ascii_alphabetic()) {
+            return None;
+        }
+        let braced = usize::from(self.peek(len + 1) == '{');
+        let start = self.at + len + 1 + braced;
+        let count = self.digits(start);
+        let label: String = self.chars[start..start + count].iter().collect();
+        let base: u32 = label.parse().ok().filter(|b| (11..=36).contains(b))?;
+        if braced == 1 && self.chars.get(start + count) != Some(&'}') {
+            return None;
+        }
+        if !digits.chars().all(|c| c.is_digit(base)) {
+            return None;
+        }
+        self.push(Tok::Based(digits.to_ascii_uppercase(), base));
+        Some(len + 1 + braced + count + braced)
+    }
+
     fn number(&mut self) {
+        if let Some(len) = self.based() {
+            return self.at += len;
+        }
         let mut number = String::new();
         let whole = self.digits(self.at);
         number.extend(&self.chars[self.at..self.at + whole]);
@@ -449,6 +446,17 @@ impl Lexer {
         {
             self.at += 1;
         }
+        if number.contains('.')
+            && let Some(len) = self.continues()
+        {
+            self.at += len;
+            if let Some((prefix, period)) = repeating(&number) {
+                self.push(Tok::Num(prefix));
+                self.push(Tok::Cmd("overline"));
+                self.push(Tok::Num(period));
+                return;
+            }
+        }
         // 0.1(6): the period in parentheses.
         let period = if self.peek(0) == '(' && number.contains('.') { self.digits(self.at + 1) } else { 0 };
         if period > 0 && self.peek(period + 1) == ')' {
@@ -489,49 +497,8 @@ impl Lexer {
         }
     }
 
-    fn word(&mut self) {
-        let start = self.at;
-        while self.peek(0).is_ascii_alphabetic() {
-            self.at += 1;
-        }
-        let word: String = self.chars[start..self.at].iter().collect();
-        self.named(&word, false);
-    }
-
-    /// A run of letters, or the inside of a `\text{…}` (`upright`).
-    fn named(&mut self, word: &str, upright: bool) {
-        let after_value =
-            matches!(self.out.last().map(|t| &t.tok), Some(Tok::Num(_) | Tok::Close(_) | Tok::Sym(_)));
-        let lower = word.to_ascii_lowercase();
-        let tok = match &*lower {
-            "sqrt" => Tok::Cmd("sqrt"),
-            "cbrt" => Tok::Cmd("cbrt"),
-            "pi" => Tok::Sym("pi".into()),
-            "inf" | "infinity" | "oo" | "infty" => Tok::Infinity,
-            "percent" | "pct" => Tok::Percent,
-            "degree" | "degrees" => Tok::Degree,
-            "union" | "cup" if !upright && lower == "union" => Tok::Cup,
-            "or" | "and" => Tok::Text(lower.clone()),
-            _ if function(&lower).is_some() && !(after_value && UNITS.contains(&word)) => {
-                Tok::Func(function(&lower).unwrap_or("sin"))
-            }
-            _ if number_word(word).is_some() => Tok::Num(number_word(word).unwrap_or("0").into()),
-            _ if GREEK.contains(&word) => Tok::Sym(word.into()),
-            _ if word.len() == 1 => Tok::Sym(word.into()),
-            _ if after_value && UNITS.contains(&word) => Tok::Text(word.into()),
-            _ if word.len() > 3 || upright || SHORT_WORDS.contains(&&*lower) => Tok::Text(word.into()),
-            _ => {
-                for c in word.chars() {
-                    self.push(Tok::Sym(c.into()));
-                }
-                return;
-            }
-        };
-        self.push(tok);
-    }
-
     /// The raw text of a brace group that starts here (after optional spaces), and moves past it.
-    fn group(&mut self) -> Option<String> {
+    pub(super) fn group(&mut self) -> Option<String> {
         let mut at = self.at;
         while self.chars.get(at) == Some(&' ') {
             at += 1;
@@ -557,6 +524,27 @@ impl Lexer {
         Some(self.chars[start.min(self.at)..].iter().collect())
     }
 
+    /// `\\\\[2pt]`: the gap after a row.
+    fn skip_row_gap(&mut self) {
+        if self.peek(0) != '[' {
+            return;
+        }
+        let len = self.chars[self.at..].iter().take(12).position(|c| *c == ']');
+        let inner: String =
+            len.map_or(String::new(), |len| self.chars[self.at + 1..self.at + len].iter().collect());
+        if let Some(len) = len
+            && ["pt", "em", "ex", "cm", "mm"].iter().any(|unit| inner.ends_with(unit))
+        {
+            self.at += len + 1;
+        }
+    }
+
+    /// `ℝ \\ {0}` in plain text.
+    fn is_set_difference(&self) -> bool {
+        matches!(self.out.last().map(|t| &t.tok), Some(Tok::Sym(s)) if s.starts_with("\\mathbb"))
+            && matches!(self.peek(0), '{' | '\\')
+    }
+
     fn command(&mut self) {
         self.at += 1;
         let c = self.peek(0);
@@ -566,9 +554,20 @@ impl Lexer {
                 '{' => self.push(Tok::Open('S')),
                 '}' => self.push(Tok::Close('S')),
                 '%' => self.push(Tok::Percent),
-                '\\' => self.push(Tok::Row),
+                '\\' => {
+                    self.push(Tok::Row);
+                    self.skip_row_gap();
+                }
+                '$' => {
+                    self.space = true;
+                    let next = self.chars[self.at..].iter().find(|c| **c != ' ');
+                    if next.is_some_and(|c| c.is_ascii_digit() || *c == '.') {
+                        self.currency = true;
+                    }
+                }
+                ' ' if self.is_set_difference() => self.push(Tok::Setminus),
                 '|' => self.push(Tok::Bar),
-                ' ' | '\n' | ',' | ';' | ':' | '!' | '(' | ')' | '[' | ']' | '$' | '#' | '&' | '\0' => {
+                ' ' | '\n' | ',' | ';' | ':' | '!' | '(' | ')' | '[' | ']' | '#' | '&' | '\0' => {
                     self.space = true;
                 }
                 _ => self.at -= 1,
@@ -587,13 +586,23 @@ impl Lexer {
                     self.at += 1;
                 }
             }
-            "displaystyle" | "textstyle" | "limits" | "quad" | "qquad" | "enspace" | "thinspace"
-            | "space" | "hfill" | "rm" | "bf" | "it" | "boldsymbol" | "boxed" | "fbox" | "hbox"
-            | "nonumber" | "mathstrut" | "therefore" | "cdotp" | "unicode" => self.space = true,
+            "displaystyle" | "scriptstyle" | "tiny" | "small" | "normalsize" | "large" | "Large"
+            | "LARGE" | "huge" | "Huge" | "underline" | "textstyle" | "limits" | "quad" | "qquad"
+            | "enspace" | "thinspace" | "space" | "hfill" | "rm" | "bf" | "it" | "boldsymbol" | "boxed"
+            | "fbox" | "hbox" | "nonumber" | "mathstrut" | "therefore" | "cdotp" | "unicode" => {
+                self.space = true
+            }
             "frac" | "dfrac" | "tfrac" | "cfrac" | "sfrac" | "nicefrac" | "frac1" => {
                 self.push(Tok::Cmd("frac"))
             }
-            "sqrt" => self.push(Tok::Cmd("sqrt")),
+            "color" | "textcolor" | "hspace" | "vspace" | "phantom" | "hphantom" | "vphantom" | "label"
+            | "tag" => {
+                self.group();
+                self.space = true;
+            }
+            "over" => self.push(Tok::Infix("frac")),
+            "choose" => self.push(Tok::Infix("binom")),
+            "sqrt" | "surd" => self.push(Tok::Cmd("sqrt")),
             "binom" | "dbinom" | "tbinom" => self.push(Tok::Cmd("binom")),
             "overline" | "bar" | "dot" => self.push(Tok::Cmd("overline")),
             "cdot" | "times" | "ast" | "bullet" => self.push(Tok::Op('*')),
@@ -663,16 +672,24 @@ impl Lexer {
                 let letters = trimmed.chars().all(|c| c.is_ascii_alphabetic());
                 if trimmed.is_empty() {
                     self.space = true;
+                } else if self.phrase(trimmed) {
                 } else if name == "mathbb" && trimmed.len() == 1 {
                     self.push(Tok::Sym(format!("\\mathbb{trimmed}")));
                 } else if letters && (name == "operatorname" || trimmed.len() == 1) {
                     self.named(trimmed, false);
                 } else if letters {
                     self.named(trimmed, true);
+                } else if let Some((first, rest)) = trimmed.split_once(' ')
+                    && magnitude(first).is_some()
+                    && matches!(self.out.last().map(|t| &t.tok), Some(Tok::Num(_)))
+                    && rest.chars().all(|c| c.is_ascii_alphabetic() || c == ' ')
+                {
+                    self.named(first, true);
+                    self.push(Tok::Text(rest.trim().to_string()));
                 } else if trimmed.chars().any(char::is_alphabetic) && !trimmed.contains(['\\', '$', '{']) {
                     let has_digit = trimmed.chars().any(|c| c.is_ascii_digit());
                     let first_digit = trimmed.starts_with(|c: char| c.is_ascii_digit() || c == '-');
-                    if has_digit && first_digit {
+                    if has_digit && first_digit || is_number_phrase(trimmed) {
                         self.splice(trimmed);
                     } else if let Some(word) =
                         ["and", "or"].into_iter().find(|w| trimmed.trim_matches(',').trim() == *w)
@@ -704,30 +721,12 @@ impl Lexer {
     }
 }
 
-fn superscript(c: char) -> Option<char> {
-    Some(match c {
-        '⁰' => '0',
-        '¹' => '1',
-        '²' => '2',
-        '³' => '3',
-        '⁴' => '4',
-        '⁵' => '5',
-        '⁶' => '6',
-        '⁷' => '7',
-        '⁸' => '8',
-        '⁹' => '9',
-        '⁻' => '-',
-        'ⁿ' => 'n',
-        _ => return None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn check(text: &str, want: &[Tok]) {
-        let got: Vec<Tok> = tokenize(text, true).unwrap().into_iter().map(|t| t.tok).collect();
+        let got: Vec<Tok> = tokenize(text, true).unwrap().0.into_iter().map(|t| t.tok).collect();
         assert_eq!(got, want, "{text:?}");
     }
 

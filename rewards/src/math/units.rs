@@ -74,26 +74,88 @@ fn known(tail: &str) -> Option<Unit> {
     Some((dimension, size))
 }
 
-/// Reads the letter of `5 m` as a unit where the gold has no symbols that it could be.
+/// Reads the letters of `5 m` and `12 m/s` as a unit where the gold has no symbols that they could be; a compound unit
+/// only where the gold has a unit too.
 pub fn split_letter(gold: &Parsed, pred: &mut Parsed) {
-    const LETTERS: &[&str] = &["m", "g", "s", "h", "L", "l", "N", "J", "W", "V"];
     if pred.tail.is_some() {
         return;
     }
-    let unit = match &pred.expr {
-        Expr::Mul(factors) => match factors.as_slice() {
-            [Expr::Num { .. }, Expr::Sym(letter)] if LETTERS.contains(&&**letter) => letter.clone(),
-            _ => return,
-        },
-        _ => return,
-    };
     let mut free = std::collections::BTreeSet::new();
     super::eval::symbols(&gold.expr, &mut free);
-    if free.is_empty()
-        && let Expr::Mul(factors) = &mut pred.expr
+    if !free.is_empty() {
+        return;
+    }
+    let mut unit = String::new();
+    let value = match &pred.expr {
+        Expr::Mul(factors) => {
+            let single = factors.len() == 2;
+            split(factors, &mut unit).filter(|_| single || gold.tail.is_some())
+        }
+        Expr::Div(n, d) if gold.tail.is_some() => {
+            let mut below = String::new();
+            let rest = split(std::slice::from_ref(d), &mut below);
+            let value = match &**n {
+                Expr::Mul(factors) => split(factors, &mut unit),
+                _ => None,
+            };
+            unit = format!("{unit}/{below}");
+            value.filter(|_| rest.is_some_and(|rest| rest.is_empty()))
+        }
+        _ => None,
+    };
+    if let Some(mut value) = value
+        && !unit.is_empty()
+        && value.len() == 1
     {
-        pred.expr = factors.swap_remove(0);
+        pred.expr = value.remove(0);
         pred.tail = Some(unit);
+    }
+}
+
+/// The factors that are no unit symbols; none when a symbol is no unit.
+fn split(factors: &[Expr], unit: &mut String) -> Option<Vec<Expr>> {
+    const LETTERS: &[&str] = &["m", "g", "s", "h", "L", "l", "N", "J", "W", "V"];
+    let mut rest = Vec::new();
+    for factor in factors {
+        match factor {
+            Expr::Sym(letter) if LETTERS.contains(&&**letter) => unit.push_str(letter),
+            Expr::Text(word) if known(word).is_some() || super::lexicon::UNITS.contains(&word.trim()) => {
+                unit.push_str(word.trim());
+            }
+            Expr::Text(_) => return None,
+            Expr::Pow(base, exponent) if matches!(**exponent, Expr::Num { .. } | Expr::Neg(_)) => {
+                match split(std::slice::from_ref(base), unit)?.is_empty() {
+                    true => match &**exponent {
+                        Expr::Num { value, .. } => unit.push_str(&format!("^{value}")),
+                        _ => unit.push_str("^-"),
+                    },
+                    false => rest.push(factor.clone()),
+                }
+            }
+            Expr::Div(n, d) => {
+                let above = split(std::slice::from_ref(n), unit)?;
+                let mut below = String::new();
+                let divisor = split(std::slice::from_ref(d), &mut below)?;
+                match above.is_empty() && divisor.is_empty() {
+                    true => unit.push_str(&format!("/{below}")),
+                    false if below.is_empty() => rest.push(factor.clone()),
+                    false => return None,
+                }
+            }
+            Expr::Sym(_) => return None,
+            other => rest.push(other.clone()),
+        }
+    }
+    Some(rest)
+}
+
+/// Whether a time is before or after noon.
+fn half_day(tail: &str) -> Option<char> {
+    let letters: String = tail.to_lowercase().chars().filter(char::is_ascii_alphabetic).collect();
+    match &*letters {
+        "am" => Some('a'),
+        "pm" => Some('p'),
+        _ => None,
     }
 }
 
@@ -102,6 +164,11 @@ pub fn agree(gold: Option<&str>, pred: Option<&str>) -> Agreement {
     let (Some(gold), Some(pred)) = (gold, pred) else {
         return if gold.is_some() { Agreement::Missing } else { Agreement::Same };
     };
+    if let (Some(a), Some(b)) = (half_day(gold), half_day(pred))
+        && a != b
+    {
+        return Agreement::Contradict;
+    }
     match (known(gold), known(pred)) {
         (Some((a, x)), Some((b, y))) => {
             if a != b {

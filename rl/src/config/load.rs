@@ -96,7 +96,10 @@ impl RunConfig {
                 .map_err(|message| ConfigError::Set { assignment: assignment.clone(), message })?;
             places.sets.push((at, assignment.clone()));
         }
-        let config = Self::deserialize(table.clone()).map_err(|e| field_error(&table, &e, &places))?;
+        let config = Self::deserialize(table.clone()).map_err(|error| {
+            let parse = |table: &Table| Self::deserialize(table.clone()).err();
+            field_error(&table, &error, &places, &parse)
+        })?;
         let problems = config.validate();
         if problems.is_empty() {
             return Ok(config);
@@ -111,7 +114,7 @@ impl RunConfig {
         Err(ConfigError::Invalid { lines })
     }
 
-    /// Makes the paths of data and rollouts absolute from `base`, and the policy's where it exists from `base` or
+    /// Makes the paths of data, rollouts and rewards absolute from `base`, and the policy's where it exists from `base` or
     /// from the working directory; otherwise it may be a hub id and stays.
     pub fn resolve_paths(&mut self, base: &Path) {
         let absolute = |path: &Path| std::path::absolute(base.join(path)).unwrap_or_else(|_| base.join(path));
@@ -119,6 +122,9 @@ impl RunConfig {
             if let DataConfig::Jsonl(jsonl) = source {
                 jsonl.path = absolute(&jsonl.path);
             }
+        }
+        if let Some(rewards) = &mut self.rewards {
+            rewards.resolve_paths(base);
         }
         for stage in &mut self.stage {
             if let StageConfig::Grpo(grpo) = stage
@@ -219,9 +225,40 @@ impl Places<'_> {
     }
 }
 
-fn field_error(table: &Table, error: &toml::de::Error, places: &Places<'_>) -> ConfigError {
+/// Reads a data source that is given by its kind and assignments `KEY=VALUE`, as `[data.NAME]` with these keys would be.
+///
+/// # Errors
+/// [`ConfigError`] with the assignment at fault.
+pub fn data_config(kind: &str, assignments: &[String]) -> Result<DataConfig, ConfigError> {
+    let mut table = Table::new();
+    table.insert("kind".to_owned(), Value::String(kind.to_owned()));
+    let mut places = Places { path: Path::new(kind), lines: BTreeMap::new(), sets: Vec::new() };
+    for assignment in assignments {
+        let at = apply(&mut table, assignment)
+            .map_err(|message| ConfigError::Set { assignment: assignment.clone(), message })?;
+        places.sets.push((at, assignment.clone()));
+    }
+    let config = DataConfig::deserialize(table.clone()).map_err(|error| {
+        let parse = |table: &Table| DataConfig::deserialize(table.clone()).err();
+        field_error(&table, &error, &places, &parse)
+    })?;
+    let problems = config.problems(kind);
+    if problems.is_empty() {
+        return Ok(config);
+    }
+    Err(ConfigError::Invalid {
+        lines: problems.iter().map(|p| format!("{}: {}", p.field, p.message)).collect(),
+    })
+}
+
+fn field_error(
+    table: &Table,
+    error: &toml::de::Error,
+    places: &Places<'_>,
+    parse: &dyn Fn(&Table) -> Option<toml::de::Error>,
+) -> ConfigError {
     let message = error.message().to_owned();
-    let parse = |table: &Table| RunConfig::deserialize(table.clone()).err().map(|e| e.message().to_owned());
+    let parse = |table: &Table| parse(table).map(|e| e.message().to_owned());
     let mut at = culprit(table, &message, &parse).unwrap_or_default();
     let missing = quoted_after(&message, "missing field ");
     let place = places.of(&at);

@@ -30,6 +30,11 @@ impl Checks {
             self.problems.push(Problem { field: field.into(), message: message.into() });
         }
     }
+
+    /// What was noted.
+    pub(crate) fn into_problems(self) -> Vec<Problem> {
+        self.problems
+    }
 }
 
 impl RunConfig {

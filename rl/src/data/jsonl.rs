@@ -23,8 +23,8 @@ use rlvr_rewards::{Message, Task};
 pub struct JsonlConfig {
     /// JSON Lines, one object a line; with the extension `.json` one array of objects. Relative to the config file.
     pub path: PathBuf,
-    /// The prompt: a template for the user's message, or a list of messages with `role` and `content` templates.
-    /// Default `{{ prompt }}`.
+    /// The prompt: a template for the user's message, or a list of messages with `role` and `content` templates. A
+    /// template that is a single field may name a list of messages in the row. Default `{{ prompt }}`.
     #[serde(default)]
     pub prompt: PromptTemplate,
     /// Template of a system message before the prompt. Default none.
@@ -249,7 +249,17 @@ impl JsonlConfig {
         }
         let system = self.system.as_ref().map(|_| templates.text("system", row)).transpose()?;
         let prompt = match &self.prompt {
-            PromptTemplate::Text(_) => messages(system, templates.text("prompt", row)?),
+            PromptTemplate::Text(source) => match templates.value("prompt", source, row)? {
+                Value::String(text) => messages(system, text),
+                // A field that holds a conversation is one.
+                value => match serde_json::from_value::<Vec<Message>>(value) {
+                    Ok(list) if !list.is_empty() => {
+                        let first = system.map(|content| Message { role: "system".to_owned(), content });
+                        first.into_iter().chain(list).collect()
+                    }
+                    _ => messages(system, templates.text("prompt", row)?),
+                },
+            },
             PromptTemplate::Messages(list) => {
                 let mut prompt = Vec::with_capacity(list.len() + 1);
                 prompt.extend(system.map(|content| Message { role: "system".to_owned(), content }));

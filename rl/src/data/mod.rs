@@ -1,22 +1,24 @@
 //! Data sources: `[data.NAME]` tables become tasks with prompts, references and, for supervised stages, completions.
 
-mod addition;
-mod countdown;
 mod jsonl;
+pub mod procedural;
 mod template;
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
-pub use addition::AdditionConfig;
-pub use countdown::CountdownConfig;
 pub use jsonl::{JsonlConfig, MessageTemplate, PromptTemplate};
 
+use crate::config::Problem;
 use crate::config::validate::Checks;
 use crate::error::IoError;
 use crate::random;
+use procedural::{
+    AdditionConfig, ArithmeticConfig, BaseConversionConfig, CalendarConfig, CountdownConfig, EquationConfig,
+    FactsConfig, Generator, LetterCountConfig, LogicConfig, ReverseTextConfig, SortingConfig, SudokuConfig,
+    UnitConversionConfig,
+};
 use rlvr_rewards::{Message, Task};
 
 /// `[data.NAME]`: where tasks come from.
@@ -27,34 +29,94 @@ pub enum DataConfig {
     Jsonl(Box<JsonlConfig>),
     /// Generated additions of two numbers.
     Addition(AdditionConfig),
+    /// Generated arithmetic with several operands.
+    Arithmetic(ArithmeticConfig),
+    /// Generated numbers in other bases.
+    BaseConversion(BaseConversionConfig),
+    /// Generated days of the week and dates.
+    Calendar(CalendarConfig),
     /// Generated countdown puzzles: reach a target with given numbers.
     Countdown(CountdownConfig),
+    /// Generated linear equations.
+    Equation(EquationConfig),
+    /// Generated facts with a question about one of them.
+    Facts(FactsConfig),
+    /// Generated words in which a letter is counted.
+    LetterCount(LetterCountConfig),
+    /// Generated propositional formulas.
+    Logic(LogicConfig),
+    /// Generated words to be written backwards.
+    ReverseText(ReverseTextConfig),
+    /// Generated lists to be sorted.
+    Sorting(SortingConfig),
+    /// Generated 4x4 sudokus.
+    Sudoku(SudokuConfig),
+    /// Generated quantities in other units.
+    UnitConversion(UnitConversionConfig),
 }
 
 impl DataConfig {
+    /// The generator of the tasks; none where they come from a file.
+    pub(crate) fn generator(&self) -> Option<&dyn Generator> {
+        Some(match self {
+            Self::Jsonl(_) => return None,
+            Self::Addition(config) => config,
+            Self::Arithmetic(config) => config,
+            Self::BaseConversion(config) => config,
+            Self::Calendar(config) => config,
+            Self::Countdown(config) => config,
+            Self::Equation(config) => config,
+            Self::Facts(config) => config,
+            Self::LetterCount(config) => config,
+            Self::Logic(config) => config,
+            Self::ReverseText(config) => config,
+            Self::Sorting(config) => config,
+            Self::Sudoku(config) => config,
+            Self::UnitConversion(config) => config,
+        })
+    }
+
     /// Whether the tasks have completions to learn from.
     pub fn has_completions(&self) -> bool {
         match self {
             Self::Jsonl(config) => config.completion.is_some(),
-            Self::Addition(_) | Self::Countdown(_) => true,
+            _ => true,
         }
     }
 
     pub(crate) fn check(&self, at: &str, checks: &mut Checks) {
-        match self {
-            Self::Jsonl(config) => config.check(at, checks),
-            Self::Addition(config) => config.check(at, checks),
-            Self::Countdown(config) => config.check(at, checks),
+        match (self, self.generator()) {
+            (Self::Jsonl(config), _) => config.check(at, checks),
+            (_, Some(generator)) => generator.check(at, checks),
+            (_, None) => {}
         }
+    }
+
+    /// Everything wrong with the source, which is called `at` in the messages.
+    pub fn problems(&self, at: &str) -> Vec<Problem> {
+        let mut checks = Checks::default();
+        self.check(at, &mut checks);
+        checks.into_problems()
     }
 
     /// What the rows are drawn from, which side of the split, and the held-out share: sources that share the first
     /// must share the last, or train and held-out tasks overlap.
     pub(crate) fn split(&self) -> (String, Split, f64) {
-        match self {
-            Self::Jsonl(c) => (c.path.display().to_string(), c.split, c.heldout_frac),
-            Self::Addition(c) => ("addition".to_owned(), c.split, c.heldout_frac),
-            Self::Countdown(c) => ("countdown".to_owned(), c.split, c.heldout_frac),
+        match (self, self.generator()) {
+            (_, Some(generator)) => {
+                let common = generator.common();
+                (generator.kind().to_owned(), common.split, common.heldout_frac)
+            }
+            (Self::Jsonl(c), _) => (c.path.display().to_string(), c.split, c.heldout_frac),
+            (_, None) => (String::new(), Split::All, 0.0),
+        }
+    }
+
+    fn open(&self, name: &str, seed: u64) -> Result<Vec<Entry>, DataError> {
+        match (self, self.generator()) {
+            (Self::Jsonl(config), _) => config.read(name, seed),
+            (_, Some(generator)) => generator.generate(name, seed),
+            (_, None) => Ok(Vec::new()),
         }
     }
 }
@@ -173,7 +235,7 @@ pub struct SftExample {
 
 /// One task with what a source knows about it.
 #[derive(Debug, Clone, PartialEq)]
-struct Entry {
+pub(crate) struct Entry {
     task: Task,
     completion: Option<String>,
     /// Line in the file, from 1; 0 for generated tasks.
@@ -195,10 +257,10 @@ impl TaskSource {
     /// # Errors
     /// [`DataError`], with file and line of the row at fault.
     pub fn open(name: &str, config: &DataConfig, seed: u64) -> Result<Self, DataError> {
-        let (entries, path) = match config {
-            DataConfig::Jsonl(jsonl) => (jsonl.read(name, seed)?, Some(jsonl.path.clone())),
-            DataConfig::Addition(addition) => (addition.generate(name, seed)?, None),
-            DataConfig::Countdown(countdown) => (countdown.generate(name, seed)?, None),
+        let entries = config.open(name, seed)?;
+        let path = match config {
+            DataConfig::Jsonl(jsonl) => Some(jsonl.path.clone()),
+            _ => None,
         };
         if entries.is_empty() {
             let from = path.as_ref().map_or("the generator".to_owned(), |p| p.display().to_string());
@@ -285,39 +347,12 @@ fn messages(system: Option<String>, user: String) -> Vec<Message> {
     system.map(|s| message("system", s)).into_iter().chain([message("user", user)]).collect()
 }
 
-/// An entry of a generator.
-fn generated(id: String, prompt: Vec<Message>, reference: Value, completion: String) -> Entry {
-    Entry { task: Task { id, prompt, reference, meta: Map::new() }, completion: Some(completion), line: 0 }
-}
-
-/// Checks common to the generators.
-fn check_generator(at: &str, tasks: usize, split: Split, heldout_frac: f64, checks: &mut Checks) {
-    checks.require(tasks >= 1, format!("{at}.tasks"), "must be at least 1");
-    check_heldout(at, split, heldout_frac, checks);
-}
-
 fn check_heldout(at: &str, split: Split, heldout_frac: f64, checks: &mut Checks) {
     checks.require(
         split == Split::All || (heldout_frac > 0.0 && heldout_frac < 1.0),
         format!("{at}.heldout_frac"),
         format!("is {heldout_frac} and must lie between 0 and 1"),
     );
-}
-
-/// How many draws a generator makes before it takes the tasks it has found for all there are.
-fn max_draws(tasks: usize) -> u64 {
-    200 * tasks as u64 + 20_000
-}
-
-fn warn_fewer(name: &str, wanted: usize, found: usize) {
-    if found < wanted {
-        tracing::warn!(
-            source = name,
-            wanted,
-            found,
-            "the generator has fewer different tasks than asked for"
-        );
-    }
 }
 
 #[cfg(test)]

@@ -36,6 +36,9 @@ pub enum Command {
     Logprobs(LogprobsArgs),
     /// Judge completions with a reward
     Score(ScoreArgs),
+    /// Generate tasks with answers that a program can check
+    #[command(subcommand)]
+    Data(DataCommand),
     /// Evaluate the training loss and its gradient on given vectors
     Loss(LossArgs),
     /// Measure accuracy on benchmarks
@@ -43,6 +46,9 @@ pub enum Command {
     Eval(EvalCommand),
     /// Compare two evaluations item by item
     Compare(CompareArgs),
+    /// Write and check rewards of your own, in any language
+    #[command(subcommand)]
+    Plugin(PluginCommand),
     /// Print a shell completion script
     Completions(CompletionsArgs),
 }
@@ -162,10 +168,18 @@ pub struct LogprobsArgs {
 Examples:
   rlvr score --reward math completions.jsonl > verdicts.jsonl
   rlvr score --config rewards.toml completions.jsonl --out verdicts.jsonl
+  rlvr score --reward math --self-check tasks.jsonl              does the reward accept every reference?
+  rlvr score --reward math --against labels rows.jsonl           error rates against the rows' \"label\"
+  rlvr score --reward math --against exact rows.jsonl            where two rewards disagree
+  rlvr score --reward procedural --rescore runs/countdown        a run's rollouts under another reward
   echo '{\"id\":1,\"completion\":\"\\\\boxed{4}\",\"reference\":{\"answer\":\"4\"}}' | rlvr score --reward math -
 
 Rows in:  {\"id\", \"completion\", \"reference\": {\"answer\", …}, \"prompt\"?}
-Rows out: {\"id\", \"score\", \"verdict\", \"extracted\", \"reason\", …}, one a row, same order; a summary on stderr")]
+Rows out: {\"id\", \"score\", \"verdict\", \"extracted\", \"reason\", …}, one a row, same order; a summary on stderr
+--self-check reads {\"id\"?, \"reference\" or \"answer\"} and prints the rows whose reference is refused; exit code 1 if any.
+--against prints a sample of the disagreements, with false-positive and false-negative rates (95 % Wilson intervals) and
+a table by extraction rule on stderr. A \"label\" is true, false or a verdict; rows without one are left out.
+--rescore adds \"step\", \"group\", \"sample\" and \"old\": {\"score\", \"verdict\"} to the rows.")]
 #[command(group = clap::ArgGroup::new("what").required(true).args(["reward", "config"]))]
 pub struct ScoreArgs {
     /// A reward with its defaults: math, numeric, exact, choice, format, …
@@ -175,7 +189,71 @@ pub struct ScoreArgs {
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// JSON Lines file, - for stdin
-    pub input: PathBuf,
+    #[arg(required_unless_present = "rescore")]
+    pub input: Option<PathBuf>,
+    /// Require the reward to accept the reference of every row as an answer
+    #[arg(long, conflicts_with_all = ["against", "rescore", "out"])]
+    pub self_check: bool,
+    /// What the reward is measured against: another reward, a TOML file, or labels
+    #[arg(long, value_name = "KIND|FILE|labels", conflicts_with = "rescore")]
+    pub against: Option<String>,
+    /// Disagreements to print
+    #[arg(long, value_name = "N", default_value_t = 20, requires = "against")]
+    pub sample: usize,
+    /// Seed of that sample
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "against")]
+    pub seed: u64,
+    /// Write the rates and tables as JSON
+    #[arg(long, value_name = "FILE", requires = "against")]
+    pub report: Option<PathBuf>,
+    /// Judge the recorded rollouts of a run again
+    #[arg(long, value_name = "RUN", conflicts_with = "input")]
+    pub rescore: Option<PathBuf>,
+    /// Write here instead of stdout
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Examples:
+  rlvr data generate --list
+  rlvr data generate countdown --set numbers=4 --count 1000 --out countdown.jsonl")]
+pub enum DataCommand {
+    /// Generate tasks as JSON Lines
+    Generate(DataGenerateArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  rlvr data generate --list                                      kinds, what they train, parameters
+  rlvr data generate countdown --set numbers=4 --count 1000 --seed 1 --out train.jsonl
+  rlvr data generate countdown --set numbers=4 --split heldout --out heldout.jsonl
+  rlvr data generate sudoku | rlvr score --reward sudoku -       the completions are right answers
+
+Rows out: {\"id\", \"prompt\", \"reference\", \"completion\"}, as data sources of kind \"jsonl\" (completion =
+\"{{ completion }}\"), rlvr sample --tasks, rlvr score, and rlvr eval --reward procedural take them.
+The same seed gives the same tasks; a hash of the task decides who is held out, whatever the seed.")]
+pub struct DataGenerateArgs {
+    /// Kind of the tasks
+    #[arg(required_unless_present = "list")]
+    pub kind: Option<String>,
+    /// List the kinds with their parameters
+    #[arg(long, conflicts_with_all = ["kind", "set", "count", "split", "out"])]
+    pub list: bool,
+    /// Set a parameter. May be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Number of tasks [default: 100]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub count: Option<usize>,
+    /// Seed of the tasks
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Which part of all tasks to draw from [default: train]
+    #[arg(long, value_name = "PART", value_parser = ["train", "heldout", "all"])]
+    pub split: Option<String>,
     /// Write here instead of stdout
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
@@ -293,6 +371,75 @@ pub struct CompareArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Examples:
+  rlvr plugin new --lang python my_reward      write a reward to start from
+  rlvr plugin test python3 my_reward/reward.py check it")]
+pub enum PluginCommand {
+    /// Write a new reward into a folder
+    New(PluginNewArgs),
+    /// Check a reward: the protocol, and how easily it is gamed
+    Test(PluginTestArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  rlvr plugin new --lang python my_reward
+  rlvr plugin new --lang rust my_reward && cargo build --release --manifest-path my_reward/Cargo.toml
+
+The folder gets a file with a function score, a runtime that speaks the protocol, and a README.md. Files that exist are
+never replaced.")]
+pub struct PluginNewArgs {
+    /// The language
+    #[arg(long, value_name = "LANG", value_enum)]
+    pub lang: Language,
+    /// The folder; made when it does not exist
+    pub dir: PathBuf,
+}
+
+/// A language that `rlvr plugin new` writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Language {
+    /// Standard library only
+    Python,
+    /// Node.js, no packages
+    Js,
+    /// A cargo project with serde_json
+    Rust,
+    /// Needs jq
+    Bash,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  rlvr plugin test python3 my_reward/reward.py
+  rlvr plugin test --tasks tasks.jsonl --timeout-s 5 node my_reward/reward.mjs
+  rlvr plugin test --config '{\"strict\": true}' ./target/release/reward
+
+Options stand before the command. The first table is the protocol: a line with FAIL breaks it and ends with exit code 1.
+The second says how many answers of a kind get the full score; only the right ones should.
+Rows of --tasks: {\"prompt\"?, \"reference\": {\"answer\", …}} (or \"answer\").")]
+pub struct PluginTestArgs {
+    /// JSON Lines file of tasks that the reward can judge [default: sums, and questions with options]
+    #[arg(long, value_name = "FILE")]
+    pub tasks: Option<PathBuf>,
+    /// Seconds that a batch may take
+    #[arg(long, value_name = "S", default_value_t = 30.0)]
+    pub timeout_s: f64,
+    /// The `config` that it gets, a JSON object
+    #[arg(long, value_name = "JSON", default_value = "{}")]
+    pub config: String,
+    /// Name of an environment variable to pass on. May be repeated
+    #[arg(long, value_name = "NAME")]
+    pub env: Vec<String>,
+    /// The program and its arguments
+    #[arg(value_name = "CMD", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -4,23 +4,28 @@
 //! a checkpoint.
 
 mod args;
+mod audit;
 mod compare;
 mod completions;
+mod data;
 mod eval;
 mod input;
 mod logprobs;
 mod loss;
 mod output;
+mod plugin;
 mod policy;
 mod progress;
+mod rescore;
 mod results;
 mod sample;
 mod score;
+mod self_check;
 mod tasks;
 mod train;
 
 use anyhow::{Context, Result};
-use args::{Cli, Command, EvalCommand};
+use args::{Cli, Command, DataCommand, EvalCommand, PluginCommand};
 use clap::Parser;
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -44,10 +49,13 @@ fn run(command: &Command) -> Result<()> {
         Command::Sample(args) => sample::run(args),
         Command::Logprobs(args) => logprobs::run(args),
         Command::Score(args) => score::run(args),
+        Command::Data(DataCommand::Generate(args)) => data::generate(args),
         Command::Loss(args) => loss::run(args),
         Command::Eval(EvalCommand::Run(args)) => eval::run(args),
         Command::Eval(EvalCommand::Score(args)) => eval::score(args),
         Command::Compare(args) => compare::run(args),
+        Command::Plugin(PluginCommand::New(args)) => plugin::new(args),
+        Command::Plugin(PluginCommand::Test(args)) => plugin::test(args),
         Command::Completions(args) => completions::run(args),
     }
 }

@@ -3,7 +3,8 @@
 use crate::input::BadInput;
 use rlvr::conformance::ConformanceError;
 use std::fmt::Write as _;
-use std::io::{self, BufWriter, ErrorKind, StdoutLock};
+use std::io::{self, BufWriter, ErrorKind, StdoutLock, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -19,6 +20,18 @@ pub(crate) use say;
 /// Buffered stdout; flush it, so that errors are seen.
 pub fn stdout() -> BufWriter<StdoutLock<'static>> {
     BufWriter::with_capacity(1 << 16, io::stdout().lock())
+}
+
+/// Writes finished lines into a file, all or nothing, or to stdout.
+pub fn lines(path: Option<&Path>, lines: &[u8]) -> anyhow::Result<()> {
+    match path {
+        Some(path) => Ok(rlvr::run_dir::write_atomic(path, lines).map_err(rlvr::Error::from)?),
+        None => {
+            let mut out = stdout();
+            out.write_all(lines)?;
+            Ok(out.flush()?)
+        }
+    }
 }
 
 /// Prints an error with its causes and gives the exit code.

@@ -3,13 +3,14 @@
 use crate::args::ScoreArgs;
 use crate::input::{self, Source, bad};
 use crate::output::{self, count, say};
+use crate::{audit, rescore, self_check};
 use anyhow::Result;
 use rayon::prelude::*;
-use rlvr::rewards::{Reward, RewardConfig, score_row};
+use rlvr::rewards::rows::Row;
+use rlvr::rewards::{Reward, RewardConfig, score_batch};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::Path;
 
 /// Rows that are parsed and scored at a time.
@@ -21,10 +22,48 @@ pub fn run(args: &ScoreArgs) -> Result<()> {
         (None, Some(path)) => from_file(path)?,
         (None, None) => return Err(bad("give --reward KIND or --config FILE")),
     };
-    let mut source = Source::open(&args.input)?;
+    reward.prepare()?;
+    if let Some(dir) = &args.rescore {
+        return rescore::run(args, dir, &*reward);
+    }
+    let input = args.input.as_deref().ok_or_else(|| bad("give a JSON Lines file, or - for stdin"))?;
+    if args.self_check {
+        return self_check::run(input, &*reward);
+    }
+    if let Some(against) = &args.against {
+        return audit::run(args, input, &*reward, against);
+    }
     // Nothing may be written before the last row is known to be good.
     let mut lines = Vec::new();
     let mut summary = Summary::default();
+    each_chunk(&mut Source::open(input)?, &row, &mut |rows| {
+        let items: Vec<_> = rows.iter().map(|(_, row)| (&row.task, row.response())).collect();
+        let outcomes = score_batch(&*reward, &items);
+        let scored: Vec<(Value, String)> = (rows.par_iter().zip(outcomes))
+            .map(|((_, row), outcome)| {
+                let row = row.output(&outcome);
+                let text = row.to_string();
+                (row, text)
+            })
+            .collect();
+        for (row, text) in scored {
+            summary.add(&row);
+            lines.extend_from_slice(text.as_bytes());
+            lines.push(b'\n');
+        }
+    })?;
+    output::lines(args.out.as_deref(), &lines)?;
+    say!("{}", summary.text());
+    Ok(())
+}
+
+/// Reads lines by the thousand, turns each into a `T` on all cores, and hands them on with their line numbers, in
+/// order. The first line that cannot be read ends the command before anything of its chunk is judged.
+fn each_chunk<T: Send>(
+    source: &mut Source,
+    read: &(dyn Fn(&str) -> Result<T, String> + Sync),
+    take: &mut dyn FnMut(Vec<(usize, T)>),
+) -> Result<()> {
     loop {
         let mut rows = Vec::with_capacity(CHUNK);
         while rows.len() < CHUNK
@@ -33,39 +72,33 @@ pub fn run(args: &ScoreArgs) -> Result<()> {
             rows.push(row);
         }
         let last = rows.len() < CHUNK;
-        let scored: Vec<_> =
-            rows.par_iter().map(|(line, text)| (*line, score_line(&*reward, text))).collect();
-        for (line, outcome) in scored {
-            let (row, text) = outcome.map_err(|e| source.bad_at(line, e))?;
-            summary.add(&row);
-            lines.extend_from_slice(text.as_bytes());
-            lines.push(b'\n');
-        }
+        let parsed: Vec<_> = rows.par_iter().map(|(line, text)| (*line, read(text))).collect();
+        let parsed = (parsed.into_iter())
+            .map(|(line, parsed)| Ok((line, parsed.map_err(|e| source.bad_at(line, e))?)))
+            .collect::<Result<Vec<_>>>()?;
+        take(parsed);
         if last {
-            break;
+            return Ok(());
         }
     }
-    match &args.out {
-        Some(path) => rlvr::run_dir::write_atomic(path, &lines).map_err(rlvr::Error::from)?,
-        None => {
-            let mut out = output::stdout();
-            out.write_all(&lines)?;
-            out.flush()?;
-        }
-    }
-    say!("{}", summary.text());
-    Ok(())
 }
 
-/// The output row, as JSON and as text.
-fn score_line(reward: &dyn Reward, text: &str) -> Result<(Value, String), String> {
+/// Hands every line to `judge`, on all cores, and what comes of it to `take`, with its line and in order.
+pub fn each_line<T: Send>(
+    source: &mut Source,
+    judge: &(dyn Fn(&str) -> Result<T, String> + Sync),
+    take: &mut dyn FnMut(usize, T),
+) -> Result<()> {
+    each_chunk(source, judge, &mut |rows| rows.into_iter().for_each(|(line, judged)| take(line, judged)))
+}
+
+/// A line as a row.
+fn row(text: &str) -> Result<Row, String> {
     let fields = input::object(text)?;
-    let row = score_row(reward, Value::Object(fields)).map_err(|e| format!("{e}; {ROW}"))?;
-    let text = row.to_string();
-    Ok((row, text))
+    Row::parse(Value::Object(fields)).map_err(|e| format!("{e}; {ROW}"))
 }
 
-const ROW: &str = r#"a row is {"id", "completion", "reference": {"answer": …}}"#;
+pub const ROW: &str = r#"a row is {"id", "completion", "reference": {"answer": …}}"#;
 
 #[derive(Default)]
 struct Summary {
@@ -104,7 +137,7 @@ pub fn by_kind(kind: &str) -> Result<Box<dyn Reward>> {
     Ok(RewardConfig::from_kind(kind)?.build()?)
 }
 
-fn from_file(path: &Path) -> Result<Box<dyn Reward>> {
+pub fn from_file(path: &Path) -> Result<Box<dyn Reward>> {
     let (name, text) = input::text(path)?;
     let document: toml::Table = text.parse().map_err(|e: toml::de::Error| {
         let line = e.span().map_or(1, |s| line_at(&text, s.start));
@@ -120,7 +153,8 @@ fn from_file(path: &Path) -> Result<Box<dyn Reward>> {
     };
     let explain =
         |message: &str| bad(format!("{name}:{}: rewards: {}", place(&text, message), meant(message)));
-    let config = RewardConfig::deserialize(table).map_err(|e| explain(e.message()))?;
+    let mut config = RewardConfig::deserialize(table).map_err(|e| explain(e.message()))?;
+    config.resolve_paths(path.parent().unwrap_or(Path::new("")));
     config.build().map_err(|e| explain(&e.to_string()))
 }
 

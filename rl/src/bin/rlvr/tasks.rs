@@ -208,13 +208,16 @@ fn file_task((line, fields): Row, kind: &str) -> Result<Task, String> {
         let question = options.map_or_else(|| message.content.clone(), |o| with_options(&message.content, o));
         message.content = format!("{question}\n\n{instruction}");
     }
-    let reference = match (fields.get("reference"), fields.get("answer")) {
-        (Some(reference), _) if !reference.is_null() => reference.clone(),
-        (_, Some(answer)) => match options {
-            Some(options) => json!({"answer": answer, "options": options}),
-            None => json!({ "answer": answer }),
-        },
-        _ => return Err("the row has no `answer` (or `reference`)".into()),
-    };
+    let reference = reference(&fields)?;
     Ok(Task { id, prompt, reference, meta: Map::new() })
+}
+
+/// What a row gives a reward to compare with: `reference`, or `answer` with the `options` where there are some.
+pub fn reference(fields: &Map<String, Value>) -> Result<Value, String> {
+    match (fields.get("reference"), fields.get("answer"), fields.get("options")) {
+        (Some(reference), ..) if !reference.is_null() => Ok(reference.clone()),
+        (_, Some(answer), Some(options)) => Ok(json!({"answer": answer, "options": options})),
+        (_, Some(answer), None) => Ok(json!({ "answer": answer })),
+        _ => Err("the row has no `answer` (or `reference`)".into()),
+    }
 }

@@ -1,0 +1,344 @@
+//! Responses without a cue: a letter or an option's text that stands by itself, a list with one option marked.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use super::claims::{sentences, statements};
+use super::options::{Options, Set};
+use super::read::{self, Mark};
+use crate::text::{self, fixed};
+
+/// An answer with the span that shows it and the rule.
+pub(super) type Found<'a> = (Set, &'a str, &'static str);
+
+fn decoration(line: &str) -> &str {
+    line.trim_start_matches(|c: char| c.is_whitespace() || matches!(c, '#' | '>' | '-' | '•' | '·'))
+}
+
+/// The label that a line opens with, when it is set off as one: `B`, `(B)`, `B.`, `**B** because`.
+fn line_label(line: &str, options: &Options) -> Option<Mark> {
+    let mark = read::head_mark(decoration(line), options)?;
+    let line = decoration(line);
+    let before = line[..mark.start].trim_matches(|c: char| !c.is_alphanumeric()).to_ascii_lowercase();
+    let plain = matches!(&*before, "" | "option" | "choice" | "letter" | "answer" | "opción" | "vitamin")
+        || before.chars().all(|c| c as u32 > 0x7F)
+        || before.starts_with("text")
+        || before.starts_with("boxed");
+    if !plain || before == "vitamin" {
+        return None;
+    }
+    let after = &line[mark.end..];
+    let next = after.trim_start();
+    let stop = next.starts_with([
+        '.', ':', ')', '、', '，', '。', '：', '-', '–', '—', ',', '!', ';', '/', '&', '=', '|',
+    ]);
+    static WORD: LazyLock<Regex> = LazyLock::new(|| {
+        fixed(r"(?i)^(?:because|since|as|is the (?:correct|best|right)|and|or|it is|\()|^\(")
+    });
+    let rest = next.trim_start_matches(|c: char| !c.is_alphanumeric());
+    let own = options
+        .mentions(text::head(rest, 400))
+        .first()
+        .is_some_and(|m| m.start == 0 && m.index == mark.index);
+    let lower = line[mark.start..].starts_with(|c: char| c.is_ascii_lowercase());
+    if lower && !next.is_empty() && !own && (!mark.marked || before.is_empty()) && options.known() {
+        return None;
+    }
+    let closed = mark.marked && mark.end > mark.start;
+    (next.is_empty() || stop || own || WORD.is_match(next) || closed && before.is_empty()).then_some(mark)
+}
+
+/// How many different labels a line enumerates: "A. x B. y C. z".
+fn enumerated(line: &str, options: &Options) -> usize {
+    static ITEM: LazyLock<Regex> = LazyLock::new(|| {
+        fixed(r"(?:^|[\s,;])(?i:option )?[(\[*]*([A-Za-z0-9]{1,3})(?:[).:\]]|\*\*)[).:*]*\s")
+    });
+    let mut set = Set::default();
+    let mut at = 0;
+    while let Some(m) = ITEM.captures_at(line, at) {
+        let (Some(whole), Some(label)) = (m.get(0), m.get(1)) else { break };
+        if let Some(index) = options
+            .by_label(label.as_str())
+            .filter(|_| !label.as_str().starts_with(|c: char| c.is_lowercase()))
+        {
+            set.add(Set::one(index));
+        }
+        at = whole.end().max(whole.start() + 1) - 1;
+        if at <= whole.start() {
+            break;
+        }
+    }
+    set.len()
+}
+
+/// A letter that stands by itself: the whole response, its first or its last line.
+pub(super) fn letter<'a>(body: &'a str, options: &Options) -> Option<Found<'a>> {
+    let lines: Vec<&str> =
+        body.lines().map(str::trim).filter(|l| l.chars().any(char::is_alphanumeric)).collect();
+    let (first, last) = (*lines.first()?, *lines.last()?);
+    let marks: Vec<(usize, Mark)> = (lines.iter().enumerate().take(200))
+        .filter_map(|(i, l)| line_label(text::head(l, 400), options).map(|m| (i, m)))
+        .collect();
+    let mut all = Set::default();
+    marks.iter().for_each(|(_, m)| all.add(Set::one(m.index)));
+    let judged = |line: &'a str| -> Option<Found<'a>> {
+        let shown = decoration(line);
+        let mark = line_label(shown, options)?;
+        let (set, end) = read::listed(shown, &mark, options);
+        let rest = &shown[end..];
+        let residue = options.residue(rest);
+        let own = options.by_text(rest) == Some(mark.index);
+        if read::denied_after(shown, end)
+            && !own
+            && options.mentions(rest).first().is_none_or(|m| m.index != mark.index)
+            || enumerated(shown, options) > 1 && set.len() == 1
+        {
+            return None;
+        }
+        static HEDGE: LazyLock<Regex> =
+            LazyLock::new(|| fixed(r"(?i)^[\s,.]*(?:or|maybe|possibly|perhaps|might|could)\b|\bnot sure\b"));
+        static OTHER: LazyLock<Regex> = LazyLock::new(|| {
+            fixed(r"(?i)\b(?:or|and)\s+(?:maybe |possibly |option )?[(\[]?([A-Z])[)\]]?[.?!]?\s*$")
+        });
+        if set.len() == 1 && HEDGE.is_match(&residue) || read::is_open(&residue) && rest.len() < 120 && !own {
+            return None;
+        }
+        if let Some(other) = OTHER.captures(rest).and_then(|c| options.by_label(c.get(1)?.as_str()))
+            && !set.holds(other)
+            && !own
+        {
+            return None;
+        }
+        let named: Vec<_> = options.mentions(rest);
+        let clash = set.len() == 1
+            && options
+                .by_text(rest.trim_start_matches(|c: char| !c.is_alphanumeric()))
+                .is_some_and(|i| !set.holds(i));
+        let mut set = set;
+        if clash && let Some(other) = named.first() {
+            set.add(Set::one(other.index));
+        }
+        Some((set, line, "letter"))
+    };
+    let alone = |line: &str| {
+        let residue =
+            line_label(line, options).map(|m| decoration(line)[m.end..].chars().any(char::is_alphanumeric));
+        residue == Some(false)
+    };
+    if alone(last) {
+        return judged(last);
+    }
+    let tally = |i: usize| marks.iter().filter(|(_, m)| m.index == i).count();
+    match all.len() {
+        0 => None,
+        1 => {
+            let (at, _) = marks[0];
+            if at == 0 || marks.last().is_some_and(|(i, _)| *i + 1 == lines.len()) {
+                let line = if at == 0 { first } else { last };
+                judged(line)
+            } else {
+                None
+            }
+        }
+        _ => {
+            // A complete list and then one of its lines again is that one.
+            let closing = marks.last().filter(|(i, _)| *i + 1 == lines.len());
+            if let Some((_, m)) = closing
+                && all.len() == options.len()
+                && tally(m.index) == 2
+                && marks.len() == options.len() + 1
+            {
+                return judged(last);
+            }
+            // An answer and then remarks on all options.
+            let (at, mark) = marks[0];
+            let later = &marks[1..];
+            let resumes = later.iter().any(|(_, m)| m.index == mark.index) && tally(mark.index) > 1;
+            let restarts = mark.index > 0 && later.first().is_some_and(|(_, m)| m.index == 0);
+            if at == 0 && (resumes && later.first().is_some_and(|(_, m)| m.index == 0) || restarts) {
+                return judged(first);
+            }
+            ticked(&lines, &marks, options)
+        }
+    }
+}
+
+/// The only line of a list that is said to be correct.
+fn ticked<'a>(lines: &[&'a str], marks: &[(usize, Mark)], options: &Options) -> Option<Found<'a>> {
+    static TICK: LazyLock<Regex> = LazyLock::new(|| {
+        fixed(
+            r"(?i)[✓✔✅☑]|\((?:correct|correct answer|answer)\)|(?:[-–—:.*(]|\bis)\s*\**\s*(?:this is (?:the )?)?(?:correct|the correct answer|right)\b|←|<--",
+        )
+    });
+    static CROSS: LazyLock<Regex> = LazyLock::new(|| fixed(r"(?i)\bnot (?:the )?correct\b|incorrect|[✗✘❌]"));
+    let mut found = None;
+    for (i, mark) in marks {
+        let rest = lines[*i];
+        let residue = options.residue(text::head(rest, 600));
+        if TICK.is_match(&residue) && !CROSS.is_match(&residue) {
+            if found.is_some() {
+                return None;
+            }
+            found = Some((Set::one(mark.index), rest, "list"));
+        }
+    }
+    found
+}
+
+/// A response that names exactly one option by its text.
+pub(super) fn option_text<'a>(body: &'a str, options: &Options) -> Option<Found<'a>> {
+    if !options.known() {
+        return None;
+    }
+    let trimmed = body.trim();
+    let lines: Vec<&str> =
+        trimmed.lines().map(str::trim).filter(|l| l.chars().any(char::is_alphanumeric)).collect();
+    let (first, last) = (*lines.first()?, *lines.last()?);
+    let whole = |s: &str| options.by_text(s.trim_matches(|c: char| "*_\"'` .".contains(c)));
+    let exact: Vec<usize> = lines.iter().take(64).filter_map(|l| whole(text::head(l, 1024))).collect();
+    if let Some(index) = whole(text::head(trimmed, 2048)) {
+        return Some((Set::one(index), trimmed, "option_text"));
+    }
+    if exact.windows(2).all(|w| w[0] == w[1])
+        && let Some(index) = whole(last).or_else(|| whole(first))
+    {
+        return Some((Set::one(index), last, "option_text"));
+    }
+    if exact.len() > 1 {
+        return None;
+    }
+    if let Some(found) = opening(first, options) {
+        return Some(found);
+    }
+    concluding(trimmed, options)
+}
+
+/// "Yes, because …": an option's text set off at the beginning.
+fn opening<'a>(line: &'a str, options: &Options) -> Option<Found<'a>> {
+    let mentions = options.mentions(text::head(line, 400));
+    let head = mentions.first()?;
+    let lead = line[..head.start]
+        .trim_matches(|c: char| c.is_whitespace() || matches!(c, '*' | '_' | '"' | '`' | '“'));
+    let after = line[head.end..].trim_start_matches(['*', '_', '"', '`', '”']);
+    let article = matches!(&*lead.to_ascii_lowercase(), "" | "the" | "a" | "an");
+    if !article
+        || !after.starts_with([',', '.', ':', ';', '(', '!', '—', '–'])
+            && !after.starts_with(" -")
+            && !after.starts_with(" (")
+    {
+        return None;
+    }
+    // Further options right behind it are a list or a hedge.
+    let close = mentions.get(1).is_some_and(|m| m.index != head.index && m.start <= head.end + 12);
+    let rest = options.residue(text::head(after, 200));
+    static HEDGE: LazyLock<Regex> =
+        LazyLock::new(|| fixed(r"(?i)^\W*(?:or|and|maybe|possibly|perhaps|is not|not)\b"));
+    if close || HEDGE.is_match(&rest) || line.trim_end().ends_with('?') {
+        return None;
+    }
+    Some((Set::one(head.index), line, "option_text"))
+}
+
+/// The last sentences name one option and do not deny it.
+fn concluding<'a>(body: &'a str, options: &Options) -> Option<Found<'a>> {
+    static CONCLUDES: LazyLock<Regex> = LazyLock::new(|| {
+        fixed(
+            r"(?i)\b(?:therefore|thus|hence|so|in conclusion|overall|consequently|most likely|most probable|most appropriate|best|consistent with|conclude|diagnosis|suggests?|indicates?|should|must|correct|characteristic|typical|classic|is called|known as|due to|caused by)\b",
+        )
+    });
+    static LEFT_OPEN: LazyLock<Regex> = LazyLock::new(|| {
+        fixed(
+            r"(?i)\b(?:maybe|perhaps|possibly|might|could|may|either|unsure|not sure|uncertain|unless|if|whether|cannot|can't|both)\b",
+        )
+    });
+    static LISTING: LazyLock<Regex> = LazyLock::new(|| {
+        fixed(r"(?i:\b(?:option|choice)\s+)[(*]*[A-Z]\b|(?i:^|\s)(?:\x01 or\b|(?i:or)\s+\x01)")
+    });
+    static ASIDE: LazyLock<Regex> = LazyLock::new(|| fixed(r"\((?i:option |choice )?[A-Z]\)"));
+    let list = sentences(body);
+    let said = |from: usize, to: usize| -> Option<Set> {
+        let sentence = &body[from..to];
+        let residue = options.residue(sentence);
+        if line_label(sentence, options).is_some()
+            || sentence.trim_start().starts_with(|c: char| c.is_ascii_digit())
+            || LISTING.is_match(&ASIDE.replace_all(&residue, ""))
+        {
+            return None;
+        }
+        if sentence.trim_end().ends_with(['?', '？'])
+            || LEFT_OPEN.is_match(&residue)
+            || read::is_open(&residue)
+        {
+            return None;
+        }
+        let mut set = Set::default();
+        for m in options.mentions(sentence) {
+            if options.is_common(m.index) {
+                continue;
+            }
+            if read::denied_before(sentence, m.start) || read::denied_after(sentence, m.end) {
+                return None;
+            }
+            set.add(Set::one(m.index));
+        }
+        Some(set)
+    };
+    let mut everywhere = Set::default();
+    for m in options.mentions(body) {
+        if !options.is_common(m.index) {
+            everywhere.add(Set::one(m.index));
+        }
+    }
+    for (back, (from, to)) in
+        list.iter().rev().filter(|(a, b)| !body[*a..*b].trim().is_empty()).take(3).enumerate()
+    {
+        let set = said(*from, *to)?;
+        if set.is_empty() {
+            continue;
+        }
+        let sentence = body[*from..*to].trim();
+        let concludes = CONCLUDES.is_match(&options.residue(sentence));
+        let plain = !LISTING.is_match(&ASIDE.replace_all(&options.residue(body), ""));
+        let only = set.len() == 1 && everywhere == set && plain && (back == 0 || body.len() <= 600);
+        if set.len() == 1 && (concludes || only) && sentence.len() <= 400 {
+            return Some((set, sentence, "option_text"));
+        }
+        return None;
+    }
+    None
+}
+
+/// The option that is left when all others are denied; needs at least three known options.
+pub(super) fn eliminated(denied: Set, options: &Options) -> Option<Set> {
+    if !options.known() || options.len() < 3 || denied.len() + 1 != options.len() {
+        return None;
+    }
+    (0..options.len()).find(|i| !denied.holds(*i)).map(Set::one)
+}
+
+/// Options that statements of a list deny, line by line: "A. Fever - incorrect".
+pub(super) fn denied_lines(body: &str, options: &Options) -> Set {
+    static CROSS: LazyLock<Regex> = LazyLock::new(|| {
+        fixed(
+            r"(?i)[✗✘❌]|(?:[-–—:.(,]|\bis)\s*\**\s*(?:this (?:option )?is )?(?:incorrect|wrong|not correct|ruled out|not the (?:correct|best))\b",
+        )
+    });
+    let mut set = Set::default();
+    for line in body.lines().take(200) {
+        let line = text::head(line, 600);
+        if let Some(mark) = line_label(line, options)
+            && CROSS.is_match(&options.residue(line))
+        {
+            set.add(Set::one(mark.index));
+        }
+    }
+    let mut said = Vec::new();
+    statements(body, &sentences(body), options, &mut said);
+    for claim in said {
+        if let read::Reading::Denied(more) = claim.reading {
+            set.add(more);
+        }
+    }
+    set
+}

@@ -1,0 +1,388 @@
+//! `choice`: the letter or the text of an option of a multiple-choice question.
+//!
+//! What counts, the strongest first; within a kind the last one counts:
+//!
+//! 1. marked answers (`\boxed{B}`, `<answer>B</answer>`, a JSON field `"answer": "B"`, `#### B`) and cues ("the answer is
+//!    (B)", "Answer: B", "correct option: B", "答案是B", "la respuesta es B", "правильный ответ B", …), in order of place;
+//! 2. statements: "B is correct", "I choose B", "so it must be B", "leaving B"; different ones contradict each other
+//!    unless the writer corrects himself in between ("wait, …"), and such a correction overrules an earlier cue, too;
+//! 3. a letter that stands by itself: the whole response, its first or last line ("B. Mitral valve", "**B**");
+//! 4. the text of exactly one option: as the whole, at the beginning ("Yes, …"), or in a concluding sentence;
+//! 5. the only option that is left when all others are denied.
+//!
+//! A span names an option by its label (any case, brackets, bold, LaTeX, full-width, the look-alikes and first letters of
+//! other alphabets), by its text (up to case, punctuation and articles), or by a part of the text that only one option has.
+//!
+//! | response | read as |
+//! |---|---|
+//! | `The answer is (B) Aortic stenosis.` | B |
+//! | `A is wrong. Wait, no: the answer is A.` | A |
+//! | `It is not A but C.` | C |
+//! | `A. Fever` `B. Cough` … (all options) | nothing: a list chooses nothing |
+//! | `A or B`, `either`, `could be B` | nothing (`ambiguous` where it is the answer) |
+//! | `A patient …`, `I think …`, `vitamin B`, `E. coli` | nothing: words, no labels |
+//! | `not B`, `B is incorrect` | nothing |
+//! | what stands in think tags, or in ones that do not close | nothing |
+//!
+//! Reference: `{"answer": "B", "options": ["…", …], "letters": "ABCD"}`; the answer may also be the text of an option.
+//! `letters` may be a list (`["I", "II", "III"]`, `["1", "2"]`), `options` an object from labels to texts; both may be
+//! absent (then A to J count). Without an answer the outcome is unverifiable but carries the label that was read.
+
+mod claims;
+mod lines;
+mod options;
+mod read;
+
+use serde::{Deserialize, Serialize};
+
+use self::claims::{Claim, Strength};
+use self::options::{Options, Set};
+use self::read::Reading;
+use crate::config::ConfigError;
+use crate::extract::{self, Missing, MultiAnswer, Think};
+use crate::reward::{Outcome, Reward, RewardError, TaskError, Verdict};
+use crate::task::{Response, Task};
+use crate::text;
+
+/// Settings of the `choice` reward.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ChoiceConfig {
+    /// Several different explicit answers. Default `last`.
+    pub multi_answer: MultiAnswer,
+    /// Think tags. Default `strip`.
+    pub think: Think,
+}
+
+/// The `choice` reward.
+pub struct Choice {
+    config: ChoiceConfig,
+}
+
+/// What a response chooses.
+#[derive(Debug, PartialEq)]
+enum Choosing {
+    Option(usize, &'static str),
+    Several(Set, &'static str),
+    None(&'static str),
+}
+
+/// The part of a response that is meant for the reader: without thoughts, special tokens and white space.
+fn visible(response: &str, think: Think) -> Result<&str, Missing> {
+    let mut body = extract::strip_think(response, think == Think::RequireClosed)?;
+    for (open, close) in [
+        ("<thinking>", "</thinking>"),
+        ("<reasoning>", "</reasoning>"),
+        ("<thought>", "</thought>"),
+        ("<scratchpad>", "</scratchpad>"),
+        ("◁think▷", "◁/think▷"),
+    ] {
+        if let Some(at) = body.rfind(close) {
+            body = &body[at + close.len()..];
+        }
+        if body.contains(open) {
+            return Err(Missing::UnclosedThink);
+        }
+    }
+    for stop in ["<|im_end|>", "<|endoftext|>", "<|eot_id|>", "</s>", "<end_of_turn>"] {
+        // What a model writes after its own end is another turn.
+        if let Some(at) = body.find(stop)
+            && body[..at].chars().any(char::is_alphanumeric)
+        {
+            body = &body[..at];
+        }
+    }
+    Ok(text::tail(body, extract::INPUT_BYTES).trim())
+}
+
+impl Choice {
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// None today; kept for settings that can contradict each other.
+    pub fn new(config: ChoiceConfig) -> Result<Self, ConfigError> {
+        Ok(Self { config })
+    }
+
+    fn choose(&self, response: &str, options: &Options) -> Choosing {
+        let body = match visible(response, self.config.think) {
+            Ok(body) => body,
+            Err(missing) => return Choosing::None(missing.reason()),
+        };
+        let sentences = claims::sentences(body);
+        let mut found: Vec<Claim> = Vec::new();
+        claims::marked(body, options, &mut found);
+        claims::cues(body, &sentences, options, &mut found);
+        let mut weak: Vec<Claim> = Vec::new();
+        claims::statements(body, &sentences, options, &mut weak);
+        claims::remarks(body, &sentences, options, &mut weak);
+        // What lies within a marked answer is that answer.
+        let inside = |c: &Claim, m: &Claim| c.start >= m.start && c.end <= m.end;
+        let marks: Vec<Claim> = found.iter().filter(|c| c.strength == Strength::Marked).cloned().collect();
+        weak.retain(|c| !marks.iter().any(|m| inside(c, m)));
+        found.retain(|c| c.strength == Strength::Marked || !marks.iter().any(|m| inside(c, m)));
+        let (mut strong, soft): (Vec<_>, Vec<_>) =
+            found.into_iter().partition(|c| c.strength >= Strength::Cue);
+        weak.extend(soft);
+        strong.sort_by_key(|c| (c.end, std::cmp::Reverse(c.start)));
+        weak.sort_by_key(|c| (c.end, c.start));
+        if let Some(verdict) = self.explicit(body, &strong, &weak) {
+            return verdict;
+        }
+        if let Some(verdict) = stated(body, &weak) {
+            return verdict;
+        }
+        let by_itself = lines::letter(body, options).or_else(|| lines::option_text(body, options));
+        if let Some((set, _, rule)) = by_itself {
+            return several(set, rule);
+        }
+        let mut denied = lines::denied_lines(body, options);
+        for claim in strong.iter().chain(&weak) {
+            if let Reading::Denied(set) = claim.reading {
+                denied.add(set);
+            }
+        }
+        match lines::eliminated(denied, options) {
+            Some(set) => several(set, "elimination"),
+            None if !denied.is_empty() => Choosing::None(Missing::Negated.reason()),
+            None => Choosing::None(Missing::NotFound.reason()),
+        }
+    }
+
+    /// The last marked answer or cue, unless the writer corrects it afterwards.
+    fn explicit(&self, body: &str, strong: &[Claim], weak: &[Claim]) -> Option<Choosing> {
+        let last = strong.iter().rposition(|c| matches!(c.reading, Reading::Chosen(_) | Reading::Open))?;
+        let claim = &strong[last];
+        let Reading::Chosen(mut set) = claim.reading else {
+            return Some(Choosing::None("the question is left open"));
+        };
+        // Adjacent marks of one kind are one answer.
+        if claim.strength == Strength::Marked {
+            let mut start = claim.start;
+            for before in strong[..last].iter().rev().filter(|c| c.rule == claim.rule) {
+                let Reading::Chosen(more) = before.reading else { break };
+                if before.end > start || !adjoining(&body[before.end..start]) {
+                    break;
+                }
+                set.add(more);
+                start = before.start;
+            }
+        }
+        if self.config.multi_answer == MultiAnswer::RejectIfConflicting {
+            strong.iter().filter_map(|c| claims::chosen(c.reading)).for_each(|more| set.add(more));
+        }
+        let after = weak.iter().rev().find(|c| {
+            c.start >= claim.end && claims::chosen(c.reading).is_some_and(|s| s.len() == 1 && s != set)
+        });
+        if let Some(later) = after
+            && claims::corrects(&body[claim.end..later.end])
+            && let Reading::Chosen(other) = later.reading
+        {
+            return Some(several(other, later.rule));
+        }
+        if claims::retracted(&body[claim.end..]) {
+            return Some(Choosing::None(Missing::Retracted.reason()));
+        }
+        Some(several(set, claim.rule))
+    }
+
+    fn outcome(&self, task: &Task, response: Response<'_>) -> Outcome {
+        let options = Options::of(task);
+        let answers = if task.reference.is_object() { task.answers() } else { Vec::new() };
+        let gold = answers.first().and_then(|a| options.gold(a));
+        let chosen = self.choose(response.text, &options);
+        let label = |i: usize| options.label(i).to_string();
+        let read = if let Choosing::Option(index, _) = chosen { Some(index) } else { None };
+        let mut outcome = match (&chosen, gold) {
+            (Choosing::Option(index, rule), Some(gold)) => {
+                let verdict = if *index == gold { Verdict::Correct } else { Verdict::Incorrect };
+                Outcome::of(verdict, *rule, format!("chose {}, reference {}", label(*index), label(gold)))
+            }
+            (Choosing::Several(set, rule), Some(_)) => {
+                let list: Vec<String> = set.iter().map(label).collect();
+                Outcome::of(
+                    Verdict::Ambiguous,
+                    *rule,
+                    format!("several or hedged options: {}", list.join(", ")),
+                )
+            }
+            (Choosing::None(reason), Some(_)) => Outcome::of(Verdict::NoAnswer, "choice", *reason),
+            (_, None) => {
+                let reason = match answers.is_empty() {
+                    true => "the reference has no answer",
+                    false => "the reference names no option",
+                };
+                let rule = if let Choosing::Option(_, rule) = chosen { rule } else { "choice" };
+                Outcome::of(Verdict::Unverifiable, rule, reason)
+            }
+        };
+        outcome.extracted = read.map(label);
+        outcome.prediction = outcome.extracted.clone();
+        outcome.gold = gold.map(label);
+        outcome.with_work(response.text.len() as u64)
+    }
+}
+
+/// Statements without a cue: all agree, or the last one corrects those before it.
+fn stated(body: &str, weak: &[Claim]) -> Option<Choosing> {
+    let said: Vec<(&Claim, Set)> =
+        weak.iter().filter_map(|c| claims::chosen(c.reading).map(|s| (c, s))).collect();
+    let (last, mut set) = *said.last()?;
+    for (before, other) in said.iter().rev().skip(1).take(8) {
+        if *other == set || before.end > last.start && other.len() <= set.len() {
+            continue;
+        }
+        let between = body.get(before.end.min(last.end)..last.end).unwrap_or("");
+        if claims::corrects(between) {
+            break;
+        }
+        set.add(*other);
+    }
+    // A denial of the same option behind it takes it back.
+    let denied = weak.iter().any(|c| {
+        c.start >= last.end
+            && matches!(c.reading, Reading::Denied(d) if set.only().is_some_and(|i| d.holds(i)))
+    });
+    if denied || claims::retracted(&body[last.end..]) {
+        return Some(Choosing::None(Missing::Retracted.reason()));
+    }
+    Some(several(set, last.rule))
+}
+
+fn adjoining(gap: &str) -> bool {
+    let words = |w: &str| {
+        let w = w.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
+        matches!(
+            &*w,
+            "" | "and" | "or" | "y" | "o" | "et" | "ou" | "und" | "oder" | "或" | "和" | "и" | "или"
+        )
+    };
+    gap.len() <= 32 && gap.split_whitespace().all(words)
+}
+
+fn several(set: Set, rule: &'static str) -> Choosing {
+    match set.only() {
+        Some(index) => Choosing::Option(index, rule),
+        None => Choosing::Several(set, rule),
+    }
+}
+
+impl Reward for Choice {
+    fn name(&self) -> &str {
+        "choice"
+    }
+
+    fn score(&self, task: &Task, response: Response<'_>) -> Result<Outcome, RewardError> {
+        Ok(self.outcome(task, response))
+    }
+
+    fn gold(&self, task: &Task) -> Option<String> {
+        let answers = task.answers();
+        let options = Options::of(task);
+        let label = options.label(options.gold(answers.first()?)?).to_string();
+        Some(format!("<think>\n…\n</think>\n<answer>{label}</answer>"))
+    }
+
+    fn check_task(&self, task: &Task) -> Result<(), TaskError> {
+        let answers = task.answers();
+        let Some(answer) = answers.first() else {
+            return Err(TaskError::MissingField { reward: "choice".into(), field: "answer" });
+        };
+        match Options::of(task).gold(answer) {
+            Some(_) => Ok(()),
+            None => Err(TaskError::BadGold {
+                reward: "choice".into(),
+                gold: answer.clone(),
+                reason: "it is neither a letter nor the text of exactly one option".into(),
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reward::score_one;
+    use serde_json::{Value, json};
+
+    fn chosen(text: &str) -> Option<String> {
+        let reference =
+            json!({"options": ["Mitral stenosis", "Aortic stenosis", "Aortic regurgitation", "Vitamin B12"]});
+        let reward = Choice::new(ChoiceConfig::default()).unwrap();
+        let outcome = score_one(&reward, &Task::new("t", reference), Response::new(text));
+        assert_eq!(outcome.verdict, Verdict::Unverifiable);
+        outcome.extracted
+    }
+
+    fn check(text: &str, want: &str) {
+        let got = chosen(text);
+        assert_eq!(got.as_deref().unwrap_or(""), want, "{text:?}");
+    }
+
+    #[test]
+    fn letters() {
+        check("B", "B");
+        check("(B)", "B");
+        check("b", "B");
+        check("B. Aortic stenosis", "B");
+        check("**B**", "B");
+        check("The answer is B.", "B");
+        check("The answer is (B) Aortic stenosis.", "B");
+        check("Answer: C", "C");
+        check("**Answer:** C", "C");
+        check("The correct answer is option C, because of the murmur.", "C");
+        check("\\boxed{C}", "C");
+        check("\\boxed{\\text{C}}", "C");
+        check("<answer>C</answer>", "C");
+        check("{\"answer\": \"C\"}", "C");
+        check("答案是C。", "C");
+        check("So B is correct.", "B");
+        check("I would choose D here.", "D");
+        check("A is incorrect because of the age. B is the correct answer.", "B");
+        check("Aortic regurgitation", "C");
+        check("The answer is aortic regurgitation.", "C");
+        check("The answer is A. Wait, the answer is B.", "B");
+        check("<think>A?</think>B", "B");
+    }
+
+    #[test]
+    fn no_letter() {
+        check("", "");
+        check("I am not sure.", "");
+        check("A patient with chest pain needs an ECG.", "");
+        check("The answer is not B.", "");
+        check("It is either A or B.", "");
+        check("The answer is A or B.", "");
+        check("<answer>A, B</answer>", "");
+        check("\\boxed{A} or \\boxed{B}", "");
+        check("<think>The answer is B", "");
+        check("The answer cannot be determined.", "");
+        check("A. Mitral stenosis\nB. Aortic stenosis\nC. Aortic regurgitation\nD. Vitamin B12", "");
+        check("I think vitamins matter. A lot of people need them.", "");
+        check("B is incorrect.", "");
+        check("The answer is E.", "");
+        check("The answer is a matter of debate.", "");
+    }
+
+    #[test]
+    fn verdicts() {
+        let reward = Choice::new(ChoiceConfig::default()).unwrap();
+        let check = |reference: Value, text: &str, want: Verdict| {
+            let outcome = score_one(&reward, &Task::new("t", reference), Response::new(text));
+            assert_eq!(outcome.verdict, want, "{text:?} {}", outcome.reason);
+        };
+        check(json!({"answer": "B"}), "B", Verdict::Correct);
+        check(json!({"answer": "B"}), "C", Verdict::Incorrect);
+        check(json!({"answer": "B"}), "A or B", Verdict::Ambiguous);
+        check(json!({"answer": "B"}), "", Verdict::NoAnswer);
+        check(json!({"answer": "yes", "options": ["yes", "no"]}), "A", Verdict::Correct);
+        check(
+            json!({"answer": "J", "options": ["x", "y"], "letters": "JK"}),
+            "Answer: K",
+            Verdict::Incorrect,
+        );
+        check(json!({"answer": "Q"}), "A", Verdict::Unverifiable);
+        assert!(reward.check_task(&Task::new("t", json!({"answer": "Q"}))).is_err());
+        assert!(reward.check_task(&Task::new("t", json!({}))).is_err());
+    }
+}

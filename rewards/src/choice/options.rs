@@ -1,0 +1,346 @@
+//! The options of a question: their labels, their texts as words, and where a piece of text mentions them.
+
+use serde_json::Value;
+use unicode_normalization::UnicodeNormalization;
+
+use crate::task::Task;
+
+/// A set of options by index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Set(u64);
+
+impl Set {
+    pub(super) fn one(index: usize) -> Self {
+        Self(1 << index.min(63))
+    }
+    pub(super) fn add(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+    pub(super) fn len(self) -> usize {
+        self.0.count_ones() as usize
+    }
+    pub(super) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+    pub(super) fn holds(self, index: usize) -> bool {
+        self.0 >> index.min(63) & 1 == 1
+    }
+    /// The only member.
+    pub(super) fn only(self) -> Option<usize> {
+        (self.len() == 1).then(|| self.0.trailing_zeros() as usize)
+    }
+    pub(super) fn iter(self) -> impl Iterator<Item = usize> {
+        (0..64).filter(move |i| self.holds(*i))
+    }
+}
+
+/// A word of a text in comparison form, with its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Word {
+    pub(super) form: String,
+    pub(super) start: usize,
+    pub(super) end: usize,
+}
+
+/// A place where the text of an option stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mention {
+    pub(super) index: usize,
+    pub(super) start: usize,
+    pub(super) end: usize,
+}
+
+/// Scripts that do not separate words by spaces: a character is a word.
+fn is_dense(c: char) -> bool {
+    matches!(c as u32, 0x3040..=0x30FF | 0x3400..=0x9FFF | 0xAC00..=0xD7A3 | 0xF900..=0xFAFF | 0x20000..=0x2FFFF)
+}
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || matches!(c as u32, 0x0300..=0x036F | 0x0900..=0x097F)
+}
+
+/// The words of `text`: NFKC, lower case, no punctuation but what changes a value (sign, decimal point, `%`, `<`, `>`).
+pub(super) fn words(text: &str) -> Vec<Word> {
+    let mut out: Vec<Word> = Vec::new();
+    let mut open: Option<Word> = None;
+    let mut chars = text.char_indices().peekable();
+    let mut before = ' ';
+    while let Some((at, c)) = chars.next() {
+        let end = at + c.len_utf8();
+        let next = chars.peek().map_or(' ', |(_, c)| *c);
+        let in_number = before.is_ascii_digit() && next.is_ascii_digit();
+        let sign =
+            matches!(c, '-' | '−') && next.is_ascii_digit() && !before.is_alphanumeric() && before != ')';
+        if is_dense(c) {
+            out.extend(open.take());
+            out.push(Word { form: c.nfkc().collect(), start: at, end });
+        } else if is_word(c) || in_number && c == '.' || sign {
+            let word = open.get_or_insert_with(|| Word { form: String::new(), start: at, end });
+            if sign {
+                word.form.push('-');
+            } else {
+                word.form.extend(c.nfkc().flat_map(char::to_lowercase));
+            }
+            word.end = end;
+        } else if in_number && c == ',' && open.is_some() && thousands(&text[end..]) {
+            // "1,000" is one number.
+        } else {
+            out.extend(open.take());
+            if matches!(c, '%' | '<' | '>' | '≤' | '≥' | '+') {
+                out.push(Word { form: c.to_string(), start: at, end });
+            }
+        }
+        before = c;
+    }
+    out.extend(open);
+    // The names of LaTeX wrappers are no words.
+    out.retain(|w| {
+        !(text[..w.start].ends_with('\\')
+            && matches!(&*w.form, "text" | "textbf" | "textit" | "mathrm" | "mathbf" | "boxed" | "textrm"))
+    });
+    out
+}
+
+fn thousands(rest: &str) -> bool {
+    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+    digits == 3
+}
+
+/// The words of `text` without a leading article; "A. Fever" has a label and no article.
+fn bare(text: &str) -> Vec<Word> {
+    let mut list = words(text);
+    let spaced = |a: &Word, b: &Word| text[a.end..b.start].chars().all(char::is_whitespace);
+    if list.len() > 1 && matches!(&*list[0].form, "the" | "a" | "an") && spaced(&list[0], &list[1]) {
+        list.remove(0);
+    }
+    list
+}
+
+/// The options of a question.
+pub(super) struct Options {
+    labels: Vec<String>,
+    /// Comparison forms in the order of the labels; empty when the reference gives none.
+    texts: Vec<Vec<String>>,
+    /// Whether the labels are the plain letters from A on.
+    latin: bool,
+}
+
+impl Options {
+    pub(super) fn of(task: &Task) -> Self {
+        let field = |name| task.reference.get(name);
+        let text = |v: &Value| match v {
+            Value::String(s) => s.clone(),
+            Value::Null => String::new(),
+            other => other.to_string(),
+        };
+        let raw: Vec<String> = match field("options").or_else(|| field("choices")) {
+            Some(Value::Array(list)) => list.iter().take(64).map(text).collect(),
+            Some(Value::Object(map)) => map.values().take(64).map(text).collect(),
+            _ => Vec::new(),
+        };
+        let clean = |s: &str| s.trim().trim_matches(|c: char| "()[].:".contains(c)).to_uppercase();
+        let given: Option<Vec<String>> = match (field("letters"), field("options")) {
+            (Some(Value::String(s)), _) => {
+                Some(s.chars().filter(|c| c.is_alphanumeric()).map(|c| c.to_uppercase().collect()).collect())
+            }
+            (Some(Value::Array(list)), _) => Some(list.iter().map(|v| clean(&text(v))).collect()),
+            (_, Some(Value::Object(map))) => Some(map.keys().map(|k| clean(k)).collect()),
+            _ => None,
+        };
+        let count = if raw.is_empty() { 10 } else { raw.len().min(26) };
+        let plain = || ('A'..='Z').take(count).map(String::from).collect::<Vec<_>>();
+        let mut labels: Vec<String> =
+            given.filter(|l| !l.is_empty() && l.iter().all(|s| !s.is_empty())).unwrap_or_else(plain);
+        labels.truncate(64);
+        let latin = labels.iter().zip('A'..='Z').all(|(l, c)| *l == c.to_string());
+        let mut options = Self { labels, texts: Vec::new(), latin };
+        // Options that carry their label ("A. Fever") are stripped of it when all do.
+        let stripped: Vec<Option<&str>> =
+            raw.iter().enumerate().map(|(i, s)| options.without_label(s, i)).collect();
+        let labelled = !raw.is_empty() && stripped.iter().all(Option::is_some);
+        let form = |s: &str| bare(s).into_iter().map(|w| w.form).collect::<Vec<_>>();
+        options.texts = (raw.iter().zip(&stripped))
+            .map(|(s, cut)| form(if labelled { cut.unwrap_or(s) } else { s }))
+            .collect();
+        options
+    }
+
+    fn without_label<'a>(&self, text: &'a str, index: usize) -> Option<&'a str> {
+        let label = self.labels.get(index)?;
+        let rest = text.trim().trim_start_matches(['(', '[']);
+        let head = rest.get(..label.len())?;
+        let rest = rest.get(label.len()..)?.trim_start();
+        let cut = rest.strip_prefix([')', ']', '.', ':'])?;
+        (head.to_uppercase() == *label && !cut.trim().is_empty()).then(|| cut.trim())
+    }
+
+    /// How many options there are.
+    pub(super) fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether the reference says what the options are.
+    pub(super) fn known(&self) -> bool {
+        !self.texts.is_empty()
+    }
+
+    pub(super) fn label(&self, index: usize) -> &str {
+        self.labels.get(index).map_or("", String::as_str)
+    }
+
+    /// The option with this label, in either case, in full-width, circled or look-alike form.
+    pub(super) fn by_label(&self, token: &str) -> Option<usize> {
+        let upper: String = token.nfkc().flat_map(char::to_uppercase).collect();
+        let find = |s: &str| self.labels.iter().position(|l| l == s);
+        find(&upper).or_else(|| {
+            let mut chars = upper.chars();
+            let (c, None) = (chars.next()?, chars.next()) else { return None };
+            let twin = match c {
+                'А' | 'Α' => "A",
+                'В' | 'Β' => "B",
+                'С' => "C",
+                'Е' | 'Ε' => "E",
+                'Н' | 'Η' => "H",
+                'Ι' | 'І' => "I",
+                _ => "",
+            };
+            find(twin).or_else(|| self.native(c))
+        })
+    }
+
+    /// The first letters of other alphabets, as exams in those languages label options.
+    fn native(&self, c: char) -> Option<usize> {
+        let index =
+            ["أبجده", "ابجده", "कखगघङ", "アイウエオ", "가나다라마", "ㄱㄴㄷㄹㅁ", "甲乙丙丁戊", "АБВГД"]
+                .iter()
+                .find_map(|row| row.chars().position(|r| r == c))?;
+        (self.latin && index < self.labels.len()).then_some(index)
+    }
+
+    /// The option whose text is `span`, up to case, punctuation and a leading article.
+    pub(super) fn by_text(&self, span: &str) -> Option<usize> {
+        let forms: Vec<String> = bare(span).into_iter().map(|w| w.form).collect();
+        if forms.is_empty() {
+            return None;
+        }
+        let mut hits = (0..self.texts.len()).filter(|i| self.texts[*i] == forms);
+        let first = hits.next()?;
+        if hits.next().is_some() || first >= self.labels.len() { None } else { Some(first) }
+    }
+
+    /// The only option that has all of `span` as a part of its text.
+    pub(super) fn by_part(&self, span: &str) -> Option<usize> {
+        const EMPTY: &[&str] =
+            &["of", "the", "in", "and", "or", "to", "with", "is", "it", "this", "that", "patient"];
+        let forms: Vec<String> = bare(span).into_iter().map(|w| w.form).collect();
+        let solid = forms.iter().any(|f| f.chars().count() >= 4 && !EMPTY.contains(&&**f));
+        if !solid || forms.len() > 64 {
+            return None;
+        }
+        let mut hits =
+            (0..self.texts.len()).filter(|i| self.texts[*i].windows(forms.len()).any(|w| w == forms));
+        let first = hits.next()?;
+        if hits.next().is_some() || first >= self.labels.len() { None } else { Some(first) }
+    }
+
+    /// Whether the option's text is so common a word that a mention of it says nothing.
+    pub(super) fn is_common(&self, index: usize) -> bool {
+        const COMMON: &[&str] = &[
+            "yes",
+            "no",
+            "maybe",
+            "true",
+            "false",
+            "none",
+            "both",
+            "all",
+            "other",
+            "one",
+            "two",
+            "three",
+            "four",
+            "five",
+            "left",
+            "right",
+            "increase",
+            "decrease",
+            "increased",
+            "decreased",
+            "up",
+            "down",
+        ];
+        let Some(text) = self.texts.get(index) else { return true };
+        match &text[..] {
+            [] => true,
+            [word] => {
+                COMMON.contains(&&**word)
+                    || word.chars().count() <= 2
+                    || !word.chars().any(char::is_alphabetic)
+                    || self.by_label(word).is_some()
+            }
+            _ => false,
+        }
+    }
+
+    /// Where the texts of options stand in `span`, in order; what is part of a longer mention is left out.
+    pub(super) fn mentions(&self, span: &str) -> Vec<Mention> {
+        if self.texts.is_empty() {
+            return Vec::new();
+        }
+        let list = words(span);
+        let mut found: Vec<(usize, Mention)> = Vec::new();
+        for (index, text) in self.texts.iter().enumerate().take(self.labels.len()) {
+            // A one-word text that is a label ("A", "B", "AB" of blood groups) is read as the label.
+            let label_like = text.len() == 1 && self.by_label(&text[0]).is_some();
+            if text.is_empty() || label_like || text.len() > list.len() {
+                continue;
+            }
+            let twin = self.texts.iter().enumerate().any(|(i, t)| i != index && t == text);
+            if twin {
+                continue;
+            }
+            for (at, window) in list.windows(text.len()).enumerate() {
+                if window.iter().map(|w| &w.form).eq(text.iter()) {
+                    let mention = Mention { index, start: window[0].start, end: window[text.len() - 1].end };
+                    found.push((at, mention));
+                }
+            }
+        }
+        found.sort_by_key(|(_, m)| (m.start, std::cmp::Reverse(m.end)));
+        let mut kept: Vec<Mention> = Vec::new();
+        for (_, mention) in found {
+            if kept.last().is_none_or(|k| mention.end > k.end) {
+                kept.push(mention);
+            }
+        }
+        kept
+    }
+
+    /// `span` without the texts of the options, in which a hedge or a denial is part of the option.
+    pub(super) fn residue(&self, span: &str) -> String {
+        let mut rest = String::new();
+        let mut from = 0;
+        for mention in self.mentions(span) {
+            if mention.start >= from {
+                rest.push_str(&span[from..mention.start]);
+                rest.push('\u{1}');
+                from = mention.end;
+            }
+        }
+        rest.push_str(&span[from..]);
+        rest
+    }
+
+    /// The option of the reference answer: its label or its text.
+    pub(super) fn gold(&self, answer: &str) -> Option<usize> {
+        let trimmed = answer.trim().trim_matches(|c: char| "().[]*:".contains(c));
+        let exact = self.labels.iter().position(|l| *l == trimmed.to_uppercase());
+        exact.or_else(|| self.by_text(answer)).or_else(|| {
+            // "B. Fever" or "(B) Fever".
+            let head: String = trimmed.chars().take_while(|c| c.is_alphanumeric()).collect();
+            let index = self.labels.iter().position(|l| *l == head.to_uppercase())?;
+            let text = trimmed[head.len()..].trim_start_matches(|c: char| !c.is_alphanumeric());
+            (self.by_text(text) == Some(index)).then_some(index)
+        })
+    }
+}

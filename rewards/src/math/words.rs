@@ -1,0 +1,175 @@
+//! Words to tokens: functions, units, numbers that are written out, phrases that are mathematics.
+
+use super::lexicon::{GREEK, SHORT_WORDS, UNITS, function, magnitude, number_word};
+use super::token::{Lexer, Tok, Token};
+
+impl Lexer {
+    pub(super) fn word(&mut self) {
+        let start = self.at;
+        if self.peek(1).is_ascii_alphanumeric()
+            && self.peek(0).is_ascii_uppercase()
+            && let Some(len) = self.based()
+        {
+            return self.at += len;
+        }
+        while self.peek(0).is_ascii_alphabetic() {
+            self.at += 1;
+        }
+        let word: String = self.chars[start..self.at].iter().collect();
+        if matches!(&*word, "US" | "USD" | "EUR" | "GBP" | "Rs" | "INR" | "AUD" | "CAD")
+            && self.is_before_amount()
+        {
+            return self.space = true;
+        }
+        self.named(&word, false);
+    }
+
+    /// Whether a number, or the word for one, comes next.
+    fn is_before_number(&self) -> bool {
+        let mut rest = self.chars[self.at..].iter().take(16).skip_while(|c| **c == ' ').peekable();
+        if rest.peek().is_some_and(|c| c.is_ascii_digit()) {
+            return true;
+        }
+        let word: String = rest.take_while(|c| c.is_ascii_alphabetic()).collect();
+        number_word(&word).is_some()
+    }
+
+    /// `(1, 2) U (3, 4)`.
+    fn is_between_sets(&self) -> bool {
+        let next = self.chars[self.at..].iter().find(|c| **c != ' ');
+        matches!(self.out.last().map(|t| &t.tok), Some(Tok::Close(_)))
+            && matches!(next, Some('(' | '[' | '{' | '\\'))
+    }
+
+    /// Whether only currency signs, points and spaces stand before the next digit.
+    fn is_before_amount(&self) -> bool {
+        let rest = self.chars[self.at..].iter().take(8);
+        rest.copied()
+            .find(|c| !matches!(c, ' ' | '.' | '$' | '\\' | '~' | ':'))
+            .is_some_and(|c| c.is_ascii_digit())
+    }
+
+    /// Joins a number word to what stands before it: `twenty-one`, `two hundred (and) five`, `7 (seven)`.
+    fn number_from_word(&mut self, value: &str) {
+        let last = |back: usize| self.out.len().checked_sub(back).map(|i| &self.out[i].tok);
+        let is_tens =
+            |t: Option<&Tok>| matches!(t, Some(Tok::Num(n)) if n.len() == 2 && n.ends_with('0') && n != "10");
+        let unit = value.len() == 1 && value != "0";
+        if self.peek(0) == ')'
+            && matches!(last(1), Some(Tok::Open('(')))
+            && matches!(last(2), Some(Tok::Num(n)) if n == value)
+        {
+            self.out.pop();
+            self.depth = self.depth.saturating_sub(1);
+            self.at += 1;
+            return;
+        }
+        if unit && self.from_word == self.out.len() && is_tens(last(1)) {
+            self.join_unit(value);
+        } else if unit
+            && self.from_word + 1 == self.out.len()
+            && matches!(last(1), Some(Tok::Op('-')))
+            && is_tens(last(2))
+        {
+            self.out.pop();
+            self.join_unit(value);
+        } else {
+            let magnitude = matches!(last(2), Some(Tok::Op('*'))) && self.from_word == self.out.len();
+            if magnitude {
+                self.push(Tok::Op('+'));
+            }
+            self.push(Tok::Num(value.into()));
+            self.from_word = self.out.len();
+        }
+    }
+
+    fn join_unit(&mut self, value: &str) {
+        if let Some(Token { tok: Tok::Num(tens), .. }) = self.out.last_mut() {
+            tens.truncate(1);
+            tens.push_str(value);
+        }
+        self.from_word = self.out.len();
+    }
+
+    /// A run of letters, or the inside of a `\text{…}` (`upright`).
+    pub(super) fn named(&mut self, word: &str, upright: bool) {
+        let after_value =
+            matches!(self.out.last().map(|t| &t.tok), Some(Tok::Num(_) | Tok::Close(_) | Tok::Sym(_)));
+        let lower = word.to_ascii_lowercase();
+        let tok = match &*lower {
+            "sqrt" => Tok::Cmd("sqrt"),
+            "cbrt" => Tok::Cmd("cbrt"),
+            "pi" => Tok::Sym("pi".into()),
+            "inf" | "infinity" | "oo" | "infty" => Tok::Infinity,
+            "percent" | "pct" => Tok::Percent,
+            "degree" | "degrees" => Tok::Degree,
+            "union" | "cup" if !upright && lower == "union" => Tok::Cup,
+            "or" | "and" => Tok::Text(lower.clone()),
+            _ if function(&lower).is_some() && !(after_value && UNITS.contains(&word)) => {
+                Tok::Func(function(&lower).unwrap_or("sin"))
+            }
+            _ if number_word(word).is_some() => {
+                return self.number_from_word(number_word(word).unwrap_or("0"));
+            }
+            _ if magnitude(&lower).is_some()
+                && matches!(self.out.last().map(|t| &t.tok), Some(Tok::Num(_))) =>
+            {
+                self.push(Tok::Op('*'));
+                self.push(Tok::Num(magnitude(&lower).unwrap_or("1").into()));
+                self.from_word = self.out.len();
+                return;
+            }
+            "negative" | "minus" if self.is_before_number() => Tok::Op('-'),
+            "u" if word == "U" && self.is_between_sets() => Tok::Cup,
+            _ if GREEK.contains(&word) => Tok::Sym(word.into()),
+            _ if word.len() == 1 => Tok::Sym(word.into()),
+            _ if after_value && UNITS.contains(&word) => Tok::Text(word.into()),
+            _ if word.len() > 3 || upright || SHORT_WORDS.contains(&&*lower) => Tok::Text(word.into()),
+            _ => {
+                for c in word.chars() {
+                    self.push(Tok::Sym(c.into()));
+                }
+                return;
+            }
+        };
+        self.push(tok);
+    }
+
+    /// The inside of `\\text{…}` when it is one of the phrases that are mathematics.
+    pub(super) fn phrase(&mut self, inner: &str) -> bool {
+        let lower = inner.to_ascii_lowercase();
+        let reals = |s: &str| {
+            let s = s.strip_prefix("the set of ").unwrap_or(s);
+            matches!(
+                s,
+                "all real numbers"
+                    | "all reals"
+                    | "all real"
+                    | "real numbers"
+                    | "reals"
+                    | "all real values"
+                    | "all real number"
+            )
+        };
+        let (head, except) = match lower.strip_suffix("except").or_else(|| lower.strip_suffix("except for")) {
+            Some(head) => (head.trim(), true),
+            None => (&*lower, false),
+        };
+        if !reals(head) {
+            return false;
+        }
+        self.push(Tok::Sym("\\mathbbR".into()));
+        if except {
+            self.push(Tok::Setminus);
+        }
+        true
+    }
+}
+
+/// `twenty-one`, `negative one`, `one hundred`.
+pub(super) fn is_number_phrase(text: &str) -> bool {
+    let mut words = text.split(['-', ' ']);
+    let sign = matches!(words.next(), Some(w) if number_word(w).is_some() || matches!(&*w.to_ascii_lowercase(), "negative" | "minus"));
+    let rest = words.all(|w| number_word(w).is_some() || magnitude(&w.to_ascii_lowercase()).is_some());
+    sign && rest && text.contains(['-', ' '])
+}

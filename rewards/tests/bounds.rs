@@ -1,0 +1,195 @@
+//! The work of hostile answers is bounded; the counters are tested, not the clock.
+//!
+//! `cargo test --release -p rlvr-rewards --test bounds -- --ignored --nocapture` prints the processor time of each.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+use rlvr_rewards::{Outcome, Response, Reward, RewardConfig, Task, Verdict, score_one};
+use serde_json::json;
+
+/// Work that no input may pass; about 15 ms on a slow core.
+const MAX_WORK: u64 = 150_000;
+
+fn inputs() -> Vec<(String, String)> {
+    let mut list = Vec::new();
+    // Whole responses: what makes scanners quadratic.
+    for piece in [
+        "\\boxed{",
+        "{",
+        "\\boxed{4}",
+        "\\boxed{4} or ",
+        "\\boxed{\\frac{",
+        "the answer is ",
+        "the answer is 4. ",
+        "<answer>",
+        "</answer>",
+        "<answer>4</answer>",
+        "#### 4\n",
+        "####",
+        "答案是",
+        "answer: $",
+        "$",
+        "\\(",
+        "if the answer is ",
+        "scratch that ",
+        "\"answer\": \"",
+        "**4** ",
+        "4 or ",
+        "the answer to ",
+        "not ",
+        "1,000,",
+        "**Answer**\n",
+        "{'answer': '",
+        "gives the answer ",
+        "wrong that the ",
+        "((((",
+        "é",
+        "\\fbox4 ",
+        "=> ",
+        "The result is ",
+    ] {
+        list.push(("42".to_string(), piece.repeat(100_000 / piece.len())));
+        list.push(("42".to_string(), format!("\\boxed{{41}} {}", piece.repeat(60_000 / piece.len()))));
+    }
+    // Answer spans: what makes parsers and arithmetic expensive.
+    for gold in [
+        "42",
+        "x^2+1",
+        "\\{1,2,3\\}",
+        "(0,1)\\cup(2,3)",
+        "\\sqrt{2}+\\sqrt{3}",
+        "y=2x+1",
+        "1,2,3,4,5,6,7,8,9",
+    ] {
+        for piece in [
+            "(",
+            "{",
+            "-",
+            "1/",
+            "x^",
+            "9!",
+            "9^",
+            "2^{",
+            "\\frac{1}{",
+            "\\frac12+",
+            "|",
+            "\\pm 1",
+            "\\cap A",
+            "\\cup(1,2)",
+            "5000!+",
+            "7999!+",
+            "7999!/",
+            "1/7^{9999}+",
+            "1/7^{22000}+",
+            "\\sqrt{2}+",
+            "\\sqrt{x}+",
+            "\\sqrt{7^{9999}}+",
+            "\\binom{9999}{3999}+",
+            "\\text{",
+            "1,",
+            "x=1,",
+            "\\sqrt2,",
+            "x,",
+            "1<x,",
+            "x<1,",
+            "x\\ne 2,",
+            "1=",
+            "x=",
+            "\\{1,2\\}\\setminus",
+            "\\mathbb{R}\\setminus\\{1\\}\\setminus",
+            "\\sin ",
+            "\\ln 5^{999},",
+            "0.1(3)+",
+            "1.5e999+",
+            "1e9999*",
+            "\\begin{pmatrix}1\\\\2\\end{pmatrix}+",
+            "\\lfloor 9^{99} \\rfloor,",
+            "3^{20000}-",
+            "(x+1)^{99}+",
+            "\\log_2 3^{9999},",
+            "1:2:",
+            "\\binom{x}{30},",
+            "\\gcd(7^{9000},3^{9000})+",
+            "\\sqrt[3]{2^{9999}},",
+            "x!+",
+            "7^{20000}/3^{20000}+",
+            "(1,\\ln 2)\\cup",
+            "1 \\text{ or } ",
+            "x \\in ",
+            "twenty-",
+            "5 hundred ",
+            "\\sqrt{\\sqrt{",
+        ] {
+            list.push((gold.to_string(), format!("\\boxed{{{}1}}", piece.repeat(4000 / piece.len()))));
+        }
+    }
+    for text in [
+        "\\binom{100000}{4000}",
+        "10^{10^{10}}",
+        "2^{2^{2^{2^{2^2}}}}",
+        "99999999999!",
+        "7^{23000}/3^{40000}",
+    ] {
+        list.push(("42".to_string(), format!("\\boxed{{{text}}}")));
+    }
+    list
+}
+
+fn score(reward: &dyn Reward, gold: &str, text: &str) -> Outcome {
+    score_one(reward, &Task::new("t", json!({ "answer": gold })), Response::new(text))
+}
+
+#[test]
+fn work_is_bounded() {
+    let reward = RewardConfig::from_kind("math").unwrap().build().unwrap();
+    for (gold, text) in inputs() {
+        let outcome = score(&*reward, &gold, &text);
+        let shown = &text[..text.char_indices().nth(60).map_or(text.len(), |(i, _)| i)];
+        assert!(outcome.work <= MAX_WORK, "{} for {gold:?} {shown:?}", outcome.work);
+        assert_ne!(outcome.verdict, Verdict::Error, "{gold:?} {shown:?} {}", outcome.reason);
+        assert_eq!(outcome, score(&*reward, &gold, &text), "{gold:?} {shown:?}");
+    }
+}
+
+#[test]
+fn long_answers() {
+    let reward = RewardConfig::from_kind("math").unwrap().build().unwrap();
+    let check = |text: String, want: Verdict| {
+        assert_eq!(score(&*reward, "42", &text).verdict, want, "{}", &text[..40])
+    };
+    check("x ".repeat(50_000) + "\\boxed{42}", Verdict::Correct);
+    check("\\boxed{41} ".to_string() + &"x ".repeat(50_000) + "\\boxed{42}", Verdict::Correct);
+    // Only the last 64 KiB are read.
+    check("\\boxed{42} ".to_string() + &"x ".repeat(50_000), Verdict::NoAnswer);
+    check(format!("\\boxed{{{}42}}", "0+".repeat(1_900)), Verdict::Correct);
+    check(format!("\\boxed{{{}42}}", "0+".repeat(2_100)), Verdict::NoAnswer);
+}
+
+/// Processor time of this thread in nanoseconds.
+fn spent() -> u64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    text.split(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0)
+}
+
+#[test]
+#[ignore = "prints processor times"]
+fn times() {
+    let reward = RewardConfig::from_kind("math").unwrap().build().unwrap();
+    let mut rows = Vec::new();
+    for (gold, text) in inputs() {
+        let best = (0..3)
+            .map(|_| {
+                let start = spent();
+                let work = score(&*reward, &gold, &text).work;
+                (spent() - start, work)
+            })
+            .min()
+            .unwrap();
+        let shown: String = text.chars().take(48).collect();
+        rows.push((best.0, best.1, gold, shown));
+    }
+    rows.sort();
+    for (nanos, work, gold, text) in rows.iter().rev().take(25) {
+        println!("{:8.2} ms  work {work:8}  {gold:?} {text:?}", *nanos as f64 / 1e6);
+    }
+}

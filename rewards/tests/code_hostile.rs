@@ -1,0 +1,364 @@
+//! Programs that attack the sandbox or the judge: none is accepted, and none leaves a process or a file behind.
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rayon::prelude::*;
+use rlvr_rewards::code::{Code, CodeConfig, Language};
+use rlvr_rewards::sandbox::{End, Isolation, Limits, Program, Sandbox, run};
+use rlvr_rewards::{Outcome, Response, Task, Verdict, score_one};
+use serde_json::{Value, json};
+
+/// Stands in the code for a number that no other process has as a sleeping time.
+const MARK: &str = "86397.25";
+
+/// Attacks on a program that reads and writes. Each prints YES where it got what it must not get, and YES is the expected
+/// output: an accepted program is a hole.
+const REACH: &[(&str, &str)] = &[
+    ("internet socket", "import socket\nsocket.socket()\nprint('YES')"),
+    (
+        "datagram",
+        "import socket\ns = socket.socket(type=socket.SOCK_DGRAM)\ns.sendto(b'x', ('127.0.0.1', 9))\nprint('YES')",
+    ),
+    ("name server", "import socket\nsocket.getaddrinfo('example.com', 80)\nprint('YES')"),
+    ("local socket", "import socket\ns = socket.socket(socket.AF_UNIX)\ns.bind('\\0rlvr')\nprint('YES')"),
+    (
+        "pair to elsewhere",
+        "import socket\na, b = socket.socketpair(type=socket.SOCK_DGRAM)\na.sendto(b'x', '/dev/log')\nprint('YES')",
+    ),
+    ("passwords", "print('YES' if open('/etc/passwd').read() else '')"),
+    ("home", "import os\nos.listdir('@HOME@')\nprint('YES')"),
+    ("outside file", "print('YES' if open('@OUTSIDE@').read() else '')"),
+    ("other directories", "import os\nos.listdir('..')\nprint('YES')"),
+    ("a link outside", "import os\nos.symlink('@OUTSIDE@', 'l')\nprint('YES' if open('l').read() else '')"),
+    ("a hard link outside", "import os\nos.link('@OUTSIDE@', 'l')\nprint('YES' if open('l').read() else '')"),
+    ("write outside", "open('@DIR@/new', 'w').write('x')\nprint('YES')"),
+    ("write over", "open('@OUTSIDE@', 'a').write('x')\nprint('YES')"),
+    ("remove outside", "import os\nos.remove('@OUTSIDE@')\nprint('YES')"),
+    ("truncate outside", "import os\nos.truncate('@OUTSIDE@', 0)\nprint('YES')"),
+    ("mode outside", "import os\nos.chmod('@OUTSIDE@', 0)\nprint('YES')"),
+    ("times outside", "import os\nos.utime('@OUTSIDE@', (0, 0))\nprint('YES')"),
+    ("shared memory", "open('/dev/shm/rlvr-code', 'w').write('x')\nprint('YES')"),
+    ("own environment", "print('YES' if open('/proc/self/environ', 'rb').read() else '')"),
+    ("parent's environment", "import os\nopen(f'/proc/{os.getppid()}/environ', 'rb').read()\nprint('YES')"),
+    ("parent's descriptors", "import os\nos.listdir(f'/proc/{os.getppid()}/fd')\nprint('YES')"),
+    ("parent's memory", "import os\nopen(f'/proc/{os.getppid()}/mem', 'rb').read(1)\nprint('YES')"),
+    (
+        "inherited environment",
+        "import os\nprint('YES' if any(k.startswith(('CARGO', 'RUST')) or k == 'USER' for k in os.environ) else '')",
+    ),
+    (
+        "inherited descriptors",
+        "import os\nopen_ = []\nfor i in range(3, 256):\n    try:\n        os.fstat(i); open_.append(i)\n    except OSError: pass\nprint('YES' if open_ else '')",
+    ),
+    ("kill the parent", "import os\nos.kill(os.getppid(), 0)\nprint('YES')"),
+    ("kill all", "import os\nos.kill(-1, 0)\nprint('YES')"),
+    ("signal by descriptor", "import fcntl, os\nfcntl.fcntl(0, fcntl.F_SETOWN, os.getppid())\nprint('YES')"),
+    (
+        "raw signal",
+        "import ctypes, os\nlibc = ctypes.CDLL(None)\nassert libc.syscall(@TGKILL@, os.getppid(), os.getppid(), 0) == 0\nprint('YES')",
+    ),
+    (
+        "trace the parent",
+        "import ctypes, os\nlibc = ctypes.CDLL(None)\nassert libc.ptrace(16, os.getppid(), 0, 0) == 0\nprint('YES')",
+    ),
+    (
+        "limit of the parent",
+        "import os, resource\nresource.prlimit(os.getppid(), resource.RLIMIT_CPU)\nprint('YES')",
+    ),
+    ("namespaces", "import ctypes\nassert ctypes.CDLL(None).unshare(0x10000000) == 0\nprint('YES')"),
+    (
+        "own session",
+        "import os\nos.setpgid(0, 0) if os.getpid() != os.getpgid(0) else os.setsid()\nprint('YES')",
+    ),
+    ("new process", "import os\nos.fork()\nprint('YES')"),
+    ("program", "import subprocess\nsubprocess.run(['/bin/true'], check=True)\nprint('YES')"),
+    (
+        "more memory",
+        "import resource\nresource.setrlimit(resource.RLIMIT_AS, (1 << 40, 1 << 40))\nprint('YES')",
+    ),
+    ("memory", "x = []\nwhile True:\n    x.append(bytearray(1 << 24))"),
+    ("one huge block", "x = bytearray(1 << 40)\nprint('YES')"),
+    (
+        "large file",
+        "f = open('x', 'wb')\nfor _ in range(64):\n    f.write(bytes(1 << 20))\n    f.flush()\nprint('YES')",
+    ),
+    ("many files", "for i in range(100000):\n    open(str(i), 'w').close()\nprint('YES')"),
+    ("endless output", "while True:\n    print('YES' * 1000)"),
+    ("endless errors", "import sys\nwhile True:\n    sys.stderr.write('x' * 10000)"),
+    ("endless loop", "print('YES', flush=True)\nwhile True: pass"),
+    ("sleep", "import time\nprint('YES', flush=True)\ntime.sleep(@MARK@)"),
+    (
+        "closed pipes and sleep",
+        "import os, time\nprint('YES', flush=True)\nos.closerange(0, 64)\ntime.sleep(@MARK@)",
+    ),
+    (
+        "ignored signals",
+        "import signal, time\nfor s in range(1, 32):\n    try: signal.signal(s, signal.SIG_IGN)\n    except (OSError, ValueError): pass\nprint('YES', flush=True)\ntime.sleep(@MARK@)",
+    ),
+    ("recursion", "import sys\nsys.setrecursionlimit(10 ** 9)\ndef f(): return f()\nf()"),
+    ("exit status", "import os\nprint('YES', flush=True)\nos._exit(3)"),
+    ("abort", "import os\nprint('YES', flush=True)\nos.abort()"),
+    (
+        "deep directories",
+        "import os\nfor _ in range(400):\n    os.mkdir('d')\n    os.chdir('d')\nos.chdir('/nowhere')",
+    ),
+    ("binary", "import sys\nsys.stdout.buffer.write(b'YES\\xff\\0')"),
+    ("other unicode", "print('ＹＥＳ')"),
+    ("result frames", "print('C {}\\n0 {\"end\": true}\\n{\"ok\": true, \"i\": 0}')"),
+];
+
+/// The same with Bash.
+const SHELL: &[(&str, &str)] = &[
+    ("passwords", "cat /etc/passwd >/dev/null && echo YES"),
+    ("network", "exec 3<>/dev/tcp/127.0.0.1/9 && echo YES"),
+    ("datagram", "echo x >/dev/udp/127.0.0.1/9 && echo YES"),
+    ("write outside", "echo x >@DIR@/new && echo YES"),
+    ("kill the parent", "kill -0 $PPID && echo YES"),
+    ("fork bomb", "f() { f | f & }; f; f; sleep @MARK@"),
+    ("daemon", "setsid sleep @MARK@ >/dev/null 2>&1 </dev/null &\necho NO"),
+    ("background", "nohup sleep @MARK@ >/dev/null 2>&1 </dev/null &\ndisown\necho NO"),
+    ("job control", "set -m\nsleep @MARK@ >/dev/null 2>&1 </dev/null &\necho NO"),
+    ("wait for ever", "echo YES; sleep @MARK@ & wait"),
+    ("endless output", "yes YES"),
+    ("private", "mkdir d && touch d/f && chmod 0 d; echo NO"),
+];
+
+/// Attacks on assertions: `f(2)` must be 4, `g([3, 1])` close to 2, `h` sorted.
+const ASSERTS: &[(&str, &str)] = &[
+    (
+        "always equal",
+        "class E(int):\n    def __eq__(self, o): return True\n    def __ne__(self, o): return False\n    __hash__ = int.__hash__\nf = g = h = lambda *a: E(7)",
+    ),
+    (
+        "equal object",
+        "class E:\n    def __eq__(self, o): return True\n    def __sub__(self, o): return 0\n    def __abs__(self): return 0\n    def __lt__(self, o): return True\n    __rsub__ = __sub__\nf = g = h = lambda *a: E()",
+    ),
+    (
+        "patched built-ins",
+        "import builtins\nbuiltins.abs = lambda x: 0\nbuiltins.sorted = lambda x: []\nbuiltins.AssertionError = None\nabs = lambda x: 0\nsorted = lambda x: []\nlen = lambda x: 0\nmath = type('M', (), {'isclose': lambda *a: True})\nf = g = lambda *a: 7\nh = lambda *a: []",
+    ),
+    ("exit early", "import sys\nsys.exit(0)"),
+    ("exit hard", "import os\nos._exit(0)"),
+    ("exit in a call", "import os\ndef f(x): os._exit(0)"),
+    ("system exit in a call", "def f(x): raise SystemExit(0)"),
+    ("end of iteration", "def f(x): raise StopIteration"),
+    (
+        "forged results",
+        "import os\nfor fd in range(64):\n    for line in (b'[\"ok\", 4]\\n', b'{\"i\":0,\"ok\":true}\\n', b'0 {\"end\":true}\\n'):\n        try: os.write(fd, line)\n        except OSError: pass\nf = lambda x: 7",
+    ),
+    (
+        "forged later",
+        "import os, threading\ndef flood():\n    while True:\n        for fd in range(3, 16):\n            try: os.write(fd, b'[\"ok\", {\"r\": 0}, {}]\\n')\n            except OSError: pass\ndef f(x):\n    threading.Thread(target=flood, daemon=True).start()\n    return 7",
+    ),
+    ("closed descriptors", "import os\nos.closerange(0, 64)\nf = lambda x: 4"),
+    (
+        "look for the answer",
+        "import gc, sys\ndef f(x):\n    frame = sys._getframe()\n    while frame:\n        for v in list(frame.f_locals.values()):\n            if type(v) is dict and 'tests' in v: return 4\n        frame = frame.f_back\n    return 4 if any('assert' in o for o in gc.get_objects() if type(o) is str and len(o) < 99 and 'f(2)' in o) else 7",
+    ),
+    (
+        "odd references",
+        "import os\ndef f(x):\n    os.write(4, b'[\"ok\", {\"r\": -1}, {}]\\n')\n    return 7",
+    ),
+    (
+        "a callback of the judge",
+        "import os\ndef f(x):\n    os.write(4, b'[\"back\", 0, [], {}]\\n')\n    return 7",
+    ),
+    ("deep data", "def f(x):\n    v = []\n    for _ in range(90): v = [v]\n    return v"),
+    ("huge data", "def f(x): return 'x' * (1 << 26)"),
+    ("huge number", "def f(x): return 1 << (1 << 22)"),
+    (
+        "endless iteration",
+        "class I:\n    def __iter__(self):\n        while True: yield 4\n    def __len__(self): return 4\nf = g = h = lambda *a: I()",
+    ),
+    ("same hashes", "def f(x): return {i * (2 ** 61 - 1): 0 for i in range(100000)}"),
+    (
+        "judge's names",
+        "check = Remote = report = judge = nonce = space = f = lambda *a: True\ntests = []\n__name__ = 'tests'",
+    ),
+    ("not a number", "f = g = h = lambda *a: float('nan')"),
+    ("sleeps", "import time\ndef f(x): time.sleep(@MARK@)"),
+    ("loops", "def f(x):\n    while True: pass"),
+    ("loops at load", "while True: pass"),
+    ("memory", "def f(x): return [0] * (1 << 40)"),
+    ("in place", "def f(x): return 7\ndef g(xs): xs[:] = []; return 7\ndef h(xs): xs.clear(); return xs"),
+    ("null bytes", "\0"),
+    ("bad unicode", "def f(x): return '\\ud800'"),
+];
+
+struct Traces {
+    dirs: BTreeSet<PathBuf>,
+}
+
+impl Traces {
+    fn dirs() -> BTreeSet<PathBuf> {
+        let entries = std::fs::read_dir(std::env::temp_dir()).unwrap().flatten().map(|e| e.path());
+        let own = |p: &PathBuf| p.file_name().unwrap().to_string_lossy().starts_with("rlvr-code-");
+        entries.filter(own).collect()
+    }
+
+    fn before() -> Self {
+        Self { dirs: Self::dirs() }
+    }
+
+    /// Waits a little for what was killed to go, then fails with what is left.
+    fn check(&self) {
+        let until = Instant::now() + Duration::from_secs(3);
+        loop {
+            let dirs: Vec<_> = Self::dirs().difference(&self.dirs).cloned().collect();
+            let processes = left_processes();
+            if dirs.is_empty() && processes.is_empty() {
+                return;
+            }
+            assert!(Instant::now() < until, "left: {dirs:?} {processes:?}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+/// Processes with the mark in their command line.
+fn left_processes() -> Vec<String> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let lines = entries.filter_map(|e| std::fs::read(e.path().join("cmdline")).ok());
+    lines.map(|l| String::from_utf8_lossy(&l).replace('\0', " ")).filter(|l| l.contains(MARK)).collect()
+}
+
+fn fill(code: &str, dir: &Path) -> String {
+    let home = std::env::var("HOME").unwrap_or_else(|_| "/root".into());
+    code.replace("@OUTSIDE@", dir.join("outside").to_str().unwrap())
+        .replace("@DIR@", dir.to_str().unwrap())
+        .replace("@HOME@", &home)
+        .replace("@MARK@", MARK)
+        .replace("@TGKILL@", &libc::SYS_tgkill.to_string())
+}
+
+/// Judges all attacks at once and returns those that were accepted, with those that the sandbox broke on.
+fn attack(language: Language, reference: &Value, attacks: &[(&str, &str)], dir: &Path) -> Vec<String> {
+    let task = Task::new("t", reference.clone());
+    let reward = |timeout_s| {
+        Code::new(CodeConfig {
+            language,
+            timeout_s,
+            memory_mib: 256,
+            files_mib: 4,
+            output_kib: 64,
+            workers: 6,
+            min_isolation: Isolation::Process,
+            ..CodeConfig::default()
+        })
+        .unwrap()
+    };
+    // What ends by itself has time on a busy machine; what never ends gets little.
+    let (short, long) = (reward(0.8), reward(15.0));
+    let endless = ["@MARK@", "while True", "yes ", "recursionlimit", "2 ** 61"];
+    let judge = |(_, code): &(&str, &str)| {
+        let reward = if endless.iter().any(|e| code.contains(e)) { &short } else { &long };
+        score_one(reward, &task, Response::new(&format!("```\n{}\n```", fill(code, dir))))
+    };
+    // More threads than cores: most attacks wait for their end.
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(6).build().unwrap();
+    let outcomes: Vec<Outcome> = pool.install(|| attacks.par_iter().map(judge).collect());
+    let mut wrong = Vec::new();
+    for ((name, _), outcome) in attacks.iter().zip(&outcomes) {
+        println!("{name}: {:?} {}", outcome.verdict, outcome.reason);
+        assert!(outcome.method.ends_with("@seccomp"), "{outcome:?}");
+        if outcome.verdict != Verdict::Incorrect {
+            wrong.push(format!("{name}: {:?} {}", outcome.verdict, outcome.reason));
+        }
+    }
+    wrong
+}
+
+#[test]
+fn no_attack_is_accepted_or_leaves_anything() {
+    let level = Sandbox::detect().unwrap().isolation();
+    let python = Command::new("python3").arg("--version").output().is_ok();
+    if level < Isolation::Seccomp || !python {
+        println!("skipped: isolation {}, python3 {python}", level.name());
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(dir.path(), readable).unwrap();
+    let outside = dir.path().join("outside");
+    std::fs::write(&outside, "secret").unwrap();
+    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+    std::fs::set_permissions(&outside, readable).unwrap();
+    let (traces, begin) = (Traces::before(), Instant::now());
+    // The suite can fail: what is allowed is accepted.
+    let yes = json!({"tests": [{"output": "YES"}]});
+    assert_eq!(attack(Language::Python, &yes, &[("control", "print('YES')")], dir.path()).len(), 1);
+    assert_eq!(attack(Language::Bash, &yes, &[("control", "echo YES")], dir.path()).len(), 1);
+    let asserts = json!({"asserts": [
+        "assert f(2) == 4",
+        "assert abs(g([3, 1]) - 2) < 1e-6",
+        "assert h([3, 1, 2]) == sorted([3, 1, 2])",
+        "import math\nassert math.isclose(f(3), 9)",
+    ]});
+    let right = "f = lambda x: x * x\ng = lambda v: sum(v) / len(v)\nh = sorted";
+    assert_eq!(attack(Language::Python, &asserts, &[("control", right)], dir.path()).len(), 1);
+
+    let mut wrong = attack(Language::Python, &yes, REACH, dir.path());
+    wrong.extend(attack(Language::Bash, &yes, SHELL, dir.path()));
+    wrong.extend(attack(Language::Python, &asserts, ASSERTS, dir.path()));
+    traces.check();
+    assert_eq!(std::fs::read_to_string(&outside).unwrap(), "secret");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    assert!(wrong.is_empty(), "{} attacks:\n{}", wrong.len(), wrong.join("\n"));
+    println!("{} attacks in {:?}", REACH.len() + SHELL.len() + ASSERTS.len(), begin.elapsed());
+}
+
+#[test]
+fn lower_levels_hold_what_they_promise() {
+    let best = Sandbox::detect().unwrap();
+    let limits = Limits {
+        wall: Duration::from_millis(700),
+        cpu_s: 2,
+        memory: 256 << 20,
+        processes: 16,
+        file: 1 << 20,
+        output: 1 << 12,
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let outside = dir.path().join("outside");
+    std::fs::write(&outside, "secret").unwrap();
+    for path in [dir.path(), &outside] {
+        let all = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+        std::fs::set_permissions(path, all).unwrap();
+    }
+    for level in [Isolation::Process, Isolation::Landlock, Isolation::Seccomp] {
+        if level > best.isolation() {
+            println!("skipped: {}", level.name());
+            continue;
+        }
+        let sandbox = best.lowered(level);
+        let sh = |script: String| {
+            let program = Program {
+                path: "/bin/sh".into(),
+                args: vec!["-c".into(), script],
+                readable: vec![],
+                forks: true,
+            };
+            run(&sandbox, &program, limits, &[], b"in\n").unwrap()
+        };
+        let finished = sh("read x; echo $x; echo err >&2; exit 3".into());
+        assert_eq!((finished.end, &*finished.stdout, &*finished.stderr), (End::Exit(3), &b"in\n"[..], "err"));
+        assert_eq!(sh(format!("sleep {MARK} & sleep {MARK}")).end, End::Timeout, "{level:?}");
+        assert_eq!(sh("while :; do echo 0123456789; done".into()).end, End::Output, "{level:?}");
+        let read = sh(format!("cat {}", outside.display()));
+        assert_eq!(read.end == End::Exit(0), level == Isolation::Process, "{level:?} {read:?}");
+        let fork =
+            sh("for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do sleep 5 & done; wait".into());
+        assert!(fork.end != End::Exit(0), "{level:?} {fork:?}");
+    }
+    let until = Instant::now() + Duration::from_secs(3);
+    while !left_processes().is_empty() {
+        assert!(Instant::now() < until, "left: {:?}", left_processes());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

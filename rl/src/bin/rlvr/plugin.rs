@@ -1,0 +1,178 @@
+//! `rlvr plugin`: rewards of your own, in any language.
+
+use crate::args::{Language, PluginNewArgs, PluginTestArgs};
+use crate::input::{self, Source, bad};
+use crate::output::{self, count, one_line, say};
+use crate::sample;
+use anyhow::{Context, Result};
+use rlvr::rewards::Task;
+use rlvr::rewards::plugin::check::{conformance, gameability, sample_tasks};
+use rlvr::rewards::plugin::{Plugin, PluginConfig};
+use serde_json::{Map, Value, json};
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+const README: &str = include_str!("templates/README.md.in");
+
+/// What a language's folder holds, and what its README says.
+struct Template {
+    language: &'static str,
+    /// Name and text; the first is the reward, the second the runtime.
+    files: &'static [(&'static str, &'static str)],
+    needs: &'static str,
+    /// The command in a config beside the folder's files.
+    command: &'static [&'static str],
+}
+
+fn template(language: Language) -> Template {
+    match language {
+        Language::Python => Template {
+            language: "Python",
+            files: &[
+                ("reward.py", include_str!("templates/python/reward.py")),
+                ("rlvr_plugin.py", include_str!("templates/python/rlvr_plugin.py")),
+            ],
+            needs: "Python 3.8 or newer, nothing else. For a reward that compares the completions of a task, give \
+                    `serve` a function `rank(items)` instead, which gives a list of numbers.",
+            command: &["python3", "reward.py"],
+        },
+        Language::Js => Template {
+            language: "JavaScript",
+            files: &[
+                ("reward.mjs", include_str!("templates/js/reward.mjs")),
+                ("rlvr_plugin.mjs", include_str!("templates/js/rlvr_plugin.mjs")),
+            ],
+            needs: "Node.js 18 or newer, no packages. Leave `limits.memory_mb` alone: Node.js reserves far more \
+                    memory than it uses.",
+            command: &["node", "reward.mjs"],
+        },
+        Language::Rust => Template {
+            language: "Rust",
+            files: &[
+                ("src/main.rs", include_str!("templates/rust/main.rs")),
+                ("src/rlvr_plugin.rs", include_str!("templates/rust/rlvr_plugin.rs")),
+                ("Cargo.toml", include_str!("templates/rust/Cargo.toml.in")),
+            ],
+            needs: "Build it first: `cargo build --release` in this folder.",
+            command: &["target/release/reward"],
+        },
+        Language::Bash => Template {
+            language: "bash",
+            files: &[
+                ("reward.sh", include_str!("templates/bash/reward.sh")),
+                ("rlvr_plugin.sh", include_str!("templates/bash/rlvr_plugin.sh")),
+            ],
+            needs: "bash 4.2 or newer and [jq](https://jqlang.org), because a shell cannot read JSON safely by itself. \
+                    It is the slowest of the languages: some hundred items a second.",
+            command: &["bash", "reward.sh"],
+        },
+    }
+}
+
+pub fn new(args: &PluginNewArgs) -> Result<()> {
+    let template = template(args.lang);
+    let shown = |text: &[&str]| text.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ");
+    let readme = (README.replace("{LANG}", template.language))
+        .replace("{FILE}", template.files[0].0)
+        .replace("{RUNTIME}", template.files[1].0)
+        .replace("{NEEDS}", template.needs)
+        .replace("{COMMAND}", &template.command.join(" "))
+        .replace("{TOML}", &shown(template.command));
+    let files: Vec<(&str, &str)> =
+        template.files.iter().copied().chain([("README.md", readme.as_str())]).collect();
+    if let Some((name, _)) = files.iter().find(|(name, _)| args.dir.join(name).exists()) {
+        let path = args.dir.join(name);
+        return Err(bad(format!("{} exists; give another folder", path.display())));
+    }
+    for (name, text) in &files {
+        let path = args.dir.join(name);
+        let failed = || format!("writing {}", path.display());
+        fs::create_dir_all(path.parent().unwrap_or(&args.dir)).with_context(failed)?;
+        let mut file = fs::File::create_new(&path).with_context(failed)?;
+        file.write_all(text.as_bytes()).with_context(failed)?;
+    }
+    let written: Vec<String> =
+        files.iter().map(|(name, _)| args.dir.join(name).display().to_string()).collect();
+    say!("wrote {}", written.join(", "));
+    let command: Vec<String> = (template.command.iter())
+        .map(|word| match args.dir.join(word) {
+            path if word.contains(['.', '/']) => path.display().to_string(),
+            _ => (*word).to_owned(),
+        })
+        .collect();
+    if args.lang == Language::Rust {
+        say!("build it: cargo build --release --manifest-path {}", args.dir.join("Cargo.toml").display());
+    }
+    say!("check it: rlvr plugin test {}", command.join(" "));
+    Ok(())
+}
+
+pub fn test(args: &PluginTestArgs) -> Result<()> {
+    let config = input::object(&args.config).map_err(|e| bad(format!("--config: {e}")))?;
+    let mut plugin = PluginConfig::new(&args.command);
+    plugin.resolve_paths(Path::new(""));
+    plugin.config = config;
+    plugin.env = args.env.clone();
+    plugin.timeout_s = args.timeout_s;
+    let plugin = Plugin::new(plugin)?;
+    let tasks = match &args.tasks {
+        Some(path) => tasks(path)?,
+        None => sample_tasks(),
+    };
+    let (greeting, checks) = conformance(&plugin, &tasks);
+    let word = |passed: Option<bool>| match passed {
+        Some(true) => "ok",
+        Some(false) => "FAIL",
+        None => "note",
+    };
+    let rows: Vec<Vec<String>> = (checks.iter())
+        .map(|c| vec![c.name.to_owned(), word(c.passed).to_owned(), one_line(&c.seen, 300)])
+        .collect();
+    let mut out = output::stdout();
+    write!(out, "{}", output::table(&["protocol", "", "seen"], &rows))?;
+    if greeting.is_some() {
+        let rows: Vec<Vec<String>> = (gameability(&plugin, &tasks).into_iter())
+            .map(|p| {
+                let masked = if p.masked == 0 { String::new() } else { format!("{} without", p.masked) };
+                let (accepted, mean) = (format!("{:.1} %", 100.0 * p.accepted), format!("{:.3}", p.mean));
+                vec![p.name.to_owned(), accepted, mean, masked, one_line(&p.example, 60)]
+            })
+            .collect();
+        let title = format!("answer ({})", count(tasks.len(), "task"));
+        let header = [title.as_str(), "accepted", "mean score", "masked", "for example"];
+        write!(out, "\n{}", output::table(&header, &rows))?;
+    }
+    out.flush()?;
+    let failed = checks.iter().filter(|c| c.passed == Some(false)).count();
+    match failed {
+        0 => Ok(()),
+        _ => anyhow::bail!("{} failed", count(failed, "check")),
+    }
+}
+
+/// The tasks of a JSON Lines file.
+fn tasks(path: &Path) -> Result<Vec<Task>> {
+    let mut source = Source::open(path)?;
+    let mut tasks = Vec::new();
+    while let Some((line, mut fields)) = source.next_object()? {
+        let prompt = match fields.contains_key("prompt") || fields.contains_key("question") {
+            true => sample::messages(&fields).map_err(|e| source.bad_at(line, e))?,
+            false => Vec::new(),
+        };
+        let answer = fields.get("answer").map(|answer| match fields.get("options") {
+            Some(options) => json!({"answer": answer, "options": options}),
+            None => json!({ "answer": answer }),
+        });
+        let reference = fields.shift_remove("reference").or(answer);
+        let reference =
+            reference.ok_or_else(|| source.bad_at(line, "the row has no `reference` and no `answer`"))?;
+        let id = fields.get("id").and_then(input::id_text).unwrap_or_else(|| line.to_string());
+        let meta: Map<String, Value> = fields;
+        tasks.push(Task { id, prompt, reference, meta });
+    }
+    if tasks.is_empty() {
+        return Err(bad(format!("{}: no rows in it", path.display())));
+    }
+    Ok(tasks)
+}
