@@ -395,7 +395,7 @@ pub fn candidates(body: &str) -> Vec<Candidate<'_>> {
     let mut kept: Vec<Candidate<'_>> = Vec::with_capacity(found.len());
     for candidate in found {
         let placeholder =
-            !candidate.text.chars().any(|c| c.is_alphanumeric() || matches!(c, '∞' | '∅' | '\\'))
+            !candidate.text.chars().any(|c| c.is_alphanumeric() || matches!(c, '∞' | '∅' | '\\' | '↑' | '↓'))
                 || matches!(candidate.text, "answer" | "your answer" | "\\ldots" | "\\dots")
                 || candidate.rule == Rule::Cue && is_comment(candidate.text);
         if placeholder {
@@ -540,7 +540,7 @@ fn is_retracted(after: &str) -> bool {
     static RETRACTION: LazyLock<Regex> = LazyLock::new(|| {
         fixed(concat!(
             r"(?i)\b(?:scratch that|ignore that|i take that back|on second thought|(?:that|this)(?:'s| is| was| answer is) (?:wrong|incorrect|not right|not correct)",
-            r"|i made (?:a mistake|an error)|(?:that|this) (?:can't|cannot) be right|wait,? no\b)"
+            r"|but i (?:do not|don't) know[.!\s]*$|i made (?:a mistake|an error)|(?:that|this) (?:can't|cannot) be right|wait,? no\b)"
         ))
     });
     static CONFIRMATION: LazyLock<Regex> =
@@ -699,6 +699,7 @@ mod tests {
         check("The answer is not 42.", Err(Missing::Negated));
         check("It is not \\boxed{42}", Err(Missing::Negated));
         check("The answer is 42. I made a mistake.", Err(Missing::Retracted));
+        check("{\"answer\": 42} is the key, but I do not know.", Err(Missing::Retracted));
         check("The answer is 42. Scratch that, it is 43.", Ok("43"));
         check("\\boxed{42", Err(Missing::NotFound));
         check("Put the result in \\boxed{} please, dear student, and then we go on.", Err(Missing::NotFound));

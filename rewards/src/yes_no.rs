@@ -188,7 +188,9 @@ fn read(span: &str, head_only: bool) -> Reading {
             .take(3)
             .any(|w| matches!(w, "not" | "isn't" | "never" | "cannot" | "nicht" | "pas" | "не"))
     };
-    if denied(lead) || text::is_negated(span) {
+    // "不是" begins like a denial and is the answer "no".
+    let plain_no = answer == Answer::No && lead.is_empty();
+    if denied(lead) || !plain_no && text::is_negated(span) {
         return Reading::Denied;
     }
     let rest = &lower[end..];

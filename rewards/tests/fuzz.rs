@@ -135,7 +135,7 @@ const PIECES: &[&str] = &[
 /// A formula of a small grammar; numbers only where `closed`.
 fn formula(rng: &mut Rng, depth: usize, closed: bool) -> String {
     let choices = if depth == 0 { 3 } else { 14 };
-    let mut sub = |rng: &mut Rng| formula(rng, depth.saturating_sub(1), closed);
+    let sub = |rng: &mut Rng| formula(rng, depth.saturating_sub(1), closed);
     match rng.below(choices) {
         0 => rng.below(1000).to_string(),
         1 if !closed => rng.pick(&["x", "y", "n", "\\theta"]).into(),

@@ -159,11 +159,7 @@ fn rows(path: &str) -> Option<Vec<Value>> {
 #[test]
 fn every_gold_of_the_data_sets_is_accepted() {
     let choice = reward("choice");
-    for (path, exceptions) in [
-        ("medqa/test.jsonl", EXCEPTIONS_MEDQA),
-        ("medmcqa/dev.jsonl", EXCEPTIONS_MEDMCQA),
-        ("mmlu_medical/test.jsonl", EXCEPTIONS_MMLU),
-    ] {
+    for path in ["medqa/test.jsonl", "medmcqa/dev.jsonl", "mmlu_medical/test.jsonl"] {
         let Some(rows) = rows(path) else { continue };
         let mut wrong = Vec::new();
         for row in &rows {
@@ -179,14 +175,14 @@ fn every_gold_of_the_data_sets_is_accepted() {
                 format!("<answer>{letter}</answer>"),
                 format!("{letter}. {text}"),
             ];
-            if !twice {
+            if !twice && !LETTERS_AS_TEXTS.contains(&row["id"].as_str().unwrap()) {
                 tries.push(text.to_string());
                 tries.push(format!("<answer>{text}</answer>"));
             }
             for answer in tries {
                 let outcome = score_one(&*choice, &task, Response::new(&answer));
                 let id = row["id"].as_str().unwrap();
-                if outcome.verdict != Verdict::Correct && !exceptions.contains(&id) {
+                if outcome.verdict != Verdict::Correct {
                     wrong.push(format!(
                         "{id} {answer:?} {} {} {}",
                         outcome.method, outcome.reason, row["options"]
@@ -214,6 +210,5 @@ fn every_gold_of_the_data_sets_is_accepted() {
     }
 }
 
-const EXCEPTIONS_MEDQA: &[&str] = &[];
-const EXCEPTIONS_MEDMCQA: &[&str] = &[];
-const EXCEPTIONS_MMLU: &[&str] = &[];
+/// Its options A, B, C, D have the texts B, C, D, E: a text is read as the letter of the next option.
+const LETTERS_AS_TEXTS: &[&str] = &["medqa-709"];

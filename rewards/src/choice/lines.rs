@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::claims::{sentences, statements};
-use super::options::{Options, Set};
+use super::options::{Options, Set, words};
 use super::read::{self, Mark};
 use crate::text::{self, fixed};
 
@@ -193,7 +193,7 @@ pub(super) fn option_text<'a>(body: &'a str, options: &Options) -> Option<Found<
     }
     let trimmed = body.trim();
     let lines: Vec<&str> =
-        trimmed.lines().map(str::trim).filter(|l| l.chars().any(char::is_alphanumeric)).collect();
+        trimmed.lines().map(str::trim).filter(|l| !words(text::head(l, 1024)).is_empty()).collect();
     let (first, last) = (*lines.first()?, *lines.last()?);
     let whole = |s: &str| options.by_text(s.trim_matches(|c: char| "*_\"'` .".contains(c)));
     let exact: Vec<usize> = lines.iter().take(64).filter_map(|l| whole(text::head(l, 1024))).collect();

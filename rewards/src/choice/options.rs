@@ -59,7 +59,7 @@ fn is_word(c: char) -> bool {
     c.is_alphanumeric() || matches!(c as u32, 0x0300..=0x036F | 0x0900..=0x097F)
 }
 
-/// The words of `text`: NFKC, lower case, no punctuation but what changes a value (sign, decimal point, `%`, `<`, `>`).
+/// The words of `text`: NFKC, lower case, no punctuation but what changes a value (sign, decimal point, `%`, `<`, `>`, `↑`, `↓`).
 pub(super) fn words(text: &str) -> Vec<Word> {
     let mut out: Vec<Word> = Vec::new();
     let mut open: Option<Word> = None;
@@ -86,7 +86,7 @@ pub(super) fn words(text: &str) -> Vec<Word> {
             // "1,000" is one number.
         } else {
             out.extend(open.take());
-            if matches!(c, '%' | '<' | '>' | '≤' | '≥' | '+') {
+            if matches!(c, '%' | '<' | '>' | '≤' | '≥' | '+' | '↑' | '↓') {
                 out.push(Word { form: c.to_string(), start: at, end });
             }
         }

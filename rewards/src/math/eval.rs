@@ -12,7 +12,7 @@ use super::expr::Expr;
 pub const MAX_BITS: u64 = 65_536;
 
 /// Word operations of big-number arithmetic that one comparison may spend; about a millisecond each million.
-pub const FUEL: u64 = 3_000_000;
+pub const FUEL: u64 = 1_200_000;
 
 /// What is left of [`FUEL`].
 pub type Fuel = std::cell::Cell<u64>;

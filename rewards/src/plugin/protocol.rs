@@ -219,7 +219,7 @@ mod tests {
         assert!(results(masked.as_bytes(), 7, 2).unwrap().iter().all(|o| o.score.is_none()));
         let refuse = |text: &str, want: &str| {
             let error = results(text.as_bytes(), 7, 2).unwrap_err();
-            assert!(error.contains(want), "{text}: {error}");
+            assert!(error.contains(want), "{}: {error}", shorten(text, 200));
         };
         refuse(&line(r#"{"i":0,"score":1}"#), "did not answer item 1");
         refuse(&line(""), "did not answer item 0");
@@ -239,7 +239,8 @@ mod tests {
         refuse(&ok.replace('7', "8"), "batch 8 when asked batch 7");
         refuse(&ok.replace("result", "hello"), "not a result");
         refuse("", "not a result");
-        refuse(&"[".repeat(1 << 20), "recursion limit");
+        refuse(&"[".repeat(1 << 20), "not a result");
+        refuse(&format!(r#"{{"items":[{{"i":{}"#, "[".repeat(1 << 20)), "not a result");
     }
 
     #[test]
