@@ -29,10 +29,10 @@ use crate::length::{CosineConfig, CosineLength, Length, LengthConfig};
 use crate::math::{Math, MathConfig};
 use crate::numeric::{Numeric, NumericConfig};
 use crate::pattern::{Pattern, PatternConfig};
+use crate::plugin::{Plugin, PluginConfig};
 use crate::procedural::{
     Countdown, CountdownConfig, Logic, LogicConfig, Procedural, ProceduralConfig, Sudoku, SudokuConfig,
 };
-use crate::plugin::{Plugin, PluginConfig};
 use crate::repetition::{Repetition, RepetitionConfig};
 use crate::reward::Reward;
 use crate::rouge::{Rouge, RougeConfig};

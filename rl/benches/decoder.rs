@@ -1,4 +1,4 @@
-//! Decoding and training of a SmolLM2-135M-shaped decoder with random weights: `cargo bench -p rlvr --bench decoder`.
+//! Decoding and training of a SmolLM2-135M-shaped decoder with random weights: `cargo bench --bench decoder`.
 //! `rl/benches/peer_torch.py` does the same work with PyTorch.
 #![allow(missing_docs, clippy::print_stdout)]
 use burn::tensor::Device;
@@ -12,12 +12,19 @@ use std::sync::OnceLock;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
+    if std::env::args().all(|a| a != "--list") {
+        cores_used();
+    }
     // On a thread of the pool, as the command line does.
     rayon::scope(|_| divan::main());
+    println!("peak memory: {} MiB", peak_mib());
+}
+
+/// Peak of the resident memory so far.
+fn peak_mib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    if let Some(line) = status.lines().find(|l| l.starts_with("VmHWM")) {
-        println!("peak memory: {line}");
-    }
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap_or("0");
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0) / 1024
 }
 
 fn smollm2() -> &'static Decoder {
@@ -34,24 +41,46 @@ fn smollm2() -> &'static Decoder {
     })
 }
 
+/// Processor seconds of this process so far, from `/proc`.
+fn processor_s() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or("").split(' ').collect();
+    let ticks = |i: usize| fields.get(i).and_then(|f| f.parse::<f64>().ok()).unwrap_or(f64::NAN);
+    (ticks(11) + ticks(12)) / 100.0
+}
+
+/// Prints how many cores decoding at batch 32 keeps busy: processor time over wall time of ten repetitions.
+fn cores_used() {
+    rayon::scope(|_| {
+        greedy(32);
+        let (start, before) = (std::time::Instant::now(), processor_s());
+        (0..10).for_each(|_| drop(greedy(32)));
+        let (wall, cpu) = (start.elapsed().as_secs_f64(), processor_s() - before);
+        println!("decode at batch 32: {cpu:.1} processor seconds in {wall:.1} s, {:.2} cores", cpu / wall);
+        println!("peak memory so far: {} MiB", peak_mib());
+    });
+}
+
 const NEW: usize = 32;
+
+fn greedy(rows: usize) -> Vec<u32> {
+    let decoder = smollm2();
+    let vocab = decoder.config().vocab_size;
+    let mut cache = decoder.cache(&vec![0; rows], NEW + 1);
+    let mut tokens: Vec<u32> = (0..rows as u32).collect();
+    for _ in 0..NEW {
+        let logits = decoder.decode(&tokens, &mut cache);
+        let best = |row: &[f32]| (0..vocab).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap_or(0) as u32;
+        tokens = logits.chunks(vocab).map(best).collect();
+    }
+    tokens
+}
 
 /// Greedy decoding from one token, 32 tokens a row; items are tokens.
 #[divan::bench(args = [1, 8, 32], sample_count = 5, sample_size = 1)]
 fn decode(bencher: divan::Bencher, rows: usize) {
-    let decoder = smollm2();
-    let vocab = decoder.config().vocab_size;
-    bencher.counter(ItemsCount::new(rows * NEW)).bench_local(|| {
-        let mut cache = decoder.cache(&vec![0; rows], NEW + 1);
-        let mut tokens: Vec<u32> = (0..rows as u32).collect();
-        for _ in 0..NEW {
-            let logits = decoder.decode(&tokens, &mut cache);
-            let best =
-                |row: &[f32]| (0..vocab).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap_or(0) as u32;
-            tokens = logits.chunks(vocab).map(best).collect();
-        }
-        tokens
-    });
+    smollm2();
+    bencher.counter(ItemsCount::new(rows * NEW)).bench_local(|| greedy(rows));
 }
 
 /// Forward, backward and AdamW on 8 sequences of 256 tokens; items are tokens.

@@ -109,6 +109,9 @@ impl Choice {
             Ok(body) => body,
             Err(missing) => return Choosing::None(missing.reason()),
         };
+        if let Some(index) = options.whole(body) {
+            return Choosing::Option(index, "option_text");
+        }
         let sentences = claims::sentences(body);
         let mut found: Vec<Claim> = Vec::new();
         claims::marked(body, options, &mut found);

@@ -228,6 +228,20 @@ impl Options {
         if hits.next().is_some() || first >= self.labels.len() { None } else { Some(first) }
     }
 
+    /// The option that `body` states and nothing else: its text word for word, or its label and its text. A text that
+    /// reads as a label ("B") is not one.
+    pub(super) fn whole(&self, body: &str) -> Option<usize> {
+        if body.len() > 2048 || !self.known() {
+            return None;
+        }
+        let label = |token: &str| self.by_label(token.trim_matches(|c: char| !c.is_alphanumeric()));
+        let exact = self.by_text(body).filter(|_| label(body).is_none());
+        exact.or_else(|| {
+            let (head, text) = body.split_once([' ', '\n'])?;
+            label(head).filter(|index| head.ends_with(['.', ')', ':']) && self.by_text(text) == Some(*index))
+        })
+    }
+
     /// The only option that has all of `span` as a part of its text.
     pub(super) fn by_part(&self, span: &str) -> Option<usize> {
         const EMPTY: &[&str] =

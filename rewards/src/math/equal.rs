@@ -8,6 +8,7 @@ use num_traits::{Signed, ToPrimitive, Zero};
 
 use super::eval::{C64, FUEL, Field, Fuel, OverBudget, complex, exact, symbols};
 use super::expr::{Expr, Joint, integer};
+use super::logarithm::natural_pair;
 use super::region::region;
 use super::token::Rel;
 
@@ -90,7 +91,9 @@ impl Comparison {
             // P(4, 7) is a point with a name, C(5, 2) a binomial where the gold is a number.
             match gold {
                 Expr::Tuple(..) if name.len() == 1 => return self.compare(gold, tuple),
-                Expr::Num { .. } if *open == '(' && items.len() == 2 && matches!(&**name, "C" | "P") => {
+                Expr::Num { .. } | Expr::Call("binom" | "perm", _)
+                    if *open == '(' && items.len() == 2 && matches!(&**name, "C" | "P") =>
+                {
                     let function = if name == "C" { "binom" } else { "perm" };
                     return self.compare(gold, &Expr::Call(function, items.clone()));
                 }
@@ -163,6 +166,16 @@ impl Comparison {
     }
 
     fn scalar(&mut self, gold: &Expr, pred: &Expr) -> Equality {
+        let found = self.scalar_as_written(gold, pred);
+        match natural_pair(gold, pred) {
+            Some((gold, pred)) if matches!(found, Equality::Different(_)) => {
+                self.scalar_as_written(&gold, &pred)
+            }
+            _ => found,
+        }
+    }
+
+    fn scalar_as_written(&mut self, gold: &Expr, pred: &Expr) -> Equality {
         self.work += 1;
         let g = match exact(gold, &self.fuel) {
             Ok(value) => value,

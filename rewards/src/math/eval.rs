@@ -594,7 +594,7 @@ fn function(name: &str, args: &[Expr], point: u64, fuel: &Fuel) -> Option<C64> {
         ("floor", 1) => C64::real(real(arg(0)?)?.floor()),
         ("ceil", 1) => C64::real(real(arg(0)?)?.ceil()),
         ("ln", 1) => arg(0)?.ln()?,
-        // Without a base, `log` is decimal; the comparison tries the natural one as well.
+        // Without a base, `log` is decimal; where the other side writes `ln`, the comparison tries the natural one.
         ("log", 1) => arg(0)?.ln()?.scale(std::f64::consts::LN_10.recip()),
         ("log", 2) => arg(0)?.ln()?.div(arg(1)?.ln()?)?,
         ("exp", 1) => arg(0)?.exp(),

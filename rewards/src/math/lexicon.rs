@@ -100,6 +100,23 @@ pub fn magnitude(word: &str) -> Option<&'static str> {
     })
 }
 
+/// The number that a word after a count divides it by: `two thirds`.
+pub fn denominator(word: &str) -> Option<&'static str> {
+    Some(match word {
+        "half" | "halves" => "2",
+        "third" | "thirds" => "3",
+        "quarter" | "quarters" | "fourth" | "fourths" => "4",
+        "fifth" | "fifths" => "5",
+        "sixth" | "sixths" => "6",
+        "seventh" | "sevenths" => "7",
+        "eighth" | "eighths" => "8",
+        "ninth" | "ninths" => "9",
+        "tenth" | "tenths" => "10",
+        "hundredth" | "hundredths" => "100",
+        _ => return None,
+    })
+}
+
 /// Full-width, Arabic-Indic and typographic characters to their plain forms.
 pub fn fold(text: &str) -> Vec<char> {
     let mut out = Vec::with_capacity(text.len());

@@ -18,6 +18,7 @@ mod equal;
 mod eval;
 mod expr;
 mod lexicon;
+mod logarithm;
 mod parse;
 mod region;
 mod token;
@@ -209,7 +210,10 @@ impl Math {
         }
         let gold_value = match parsed_gold {
             Gold::Words => {
-                let same = text::normalise(gold) == text::normalise(span) || words(gold) == words(span);
+                let same = text::normalise(gold) == text::normalise(span)
+                    || words(gold) == words(span)
+                    || says_none(gold)
+                        && parse::parse(span, true).is_some_and(|p| p.expr == Expr::Set(Vec::new()));
                 let verdict = match same {
                     true => Verdict::Correct,
                     false if text::is_hedged(span) => Verdict::Ambiguous,
@@ -224,6 +228,9 @@ impl Math {
         }
         if text::is_hedged(span) {
             return judged(Verdict::Ambiguous, "hedged", 1);
+        }
+        if gold_value.expr == Expr::Set(Vec::new()) && says_none(span) {
+            return judged(Verdict::Correct, "set", gold_value.work);
         }
         let mut comparison = Comparison::new(self.config.percent, gold_value.work);
         let mut found = Equality::Different("unparsed");
@@ -346,6 +353,13 @@ fn words(s: &str) -> String {
         out.extend(part.chars().filter(|c| c.is_alphanumeric() || matches!(c, '-' | '+' | '<' | '>' | '=')));
     }
     out
+}
+
+/// "No solution", which is the empty set.
+fn says_none(span: &str) -> bool {
+    let words = words(span);
+    let set = matches!(&*words, "emptyset" | "nullset") && !span.contains('\\');
+    set || matches!(&*words, "nosolution" | "norealsolution" | "nosolutionexist")
 }
 
 /// A rational value in canonical form, or the normalised string.

@@ -17,6 +17,13 @@ fn check(gold: &str, pred: &str, want: Verdict) {
 fn equal() {
     for (gold, pred) in [
         ("42", "42"),
+        ("\\frac{1}{2}", "\\text{one half}"),
+        ("\\frac{3}{4}", "three-quarters"),
+        ("\\ln 2", "\\log 2"),
+        ("\\frac{\\log 3}{2}", "\\ln\\sqrt3"),
+        ("\\emptyset", "\\text{no solution}"),
+        ("\\text{no solution}", "\\varnothing"),
+        ("\\binom52", "C(5, 2)"),
         ("42", "42.0"),
         ("1/2", "0.5"),
         ("\\frac{1}{2}", "\\frac12"),

@@ -1,6 +1,6 @@
 //! Words to tokens: functions, units, numbers that are written out, phrases that are mathematics.
 
-use super::lexicon::{GREEK, SHORT_WORDS, UNITS, function, magnitude, number_word};
+use super::lexicon::{GREEK, SHORT_WORDS, UNITS, denominator, function, magnitude, number_word};
 use super::token::{Lexer, Tok, Token};
 
 impl Lexer {
@@ -32,6 +32,13 @@ impl Lexer {
         }
         let word: String = rest.take_while(|c| c.is_ascii_alphabetic()).collect();
         number_word(&word).is_some()
+    }
+
+    /// Whether a number that was a word stands directly before, as in `two thirds` and `three-quarters`.
+    fn is_after_number_word(&self) -> bool {
+        let dash = matches!(self.out.last().map(|t| &t.tok), Some(Tok::Op('-')));
+        let numbers = self.out.len() - usize::from(dash);
+        numbers > 0 && self.from_word == numbers
     }
 
     /// `(1, 2) U (3, 4)`.
@@ -119,6 +126,14 @@ impl Lexer {
                 self.from_word = self.out.len();
                 return;
             }
+            _ if denominator(&lower).is_some() && self.is_after_number_word() => {
+                if matches!(self.out.last().map(|t| &t.tok), Some(Tok::Op('-'))) {
+                    self.out.pop();
+                }
+                self.push(Tok::Op('/'));
+                self.push(Tok::Num(denominator(&lower).unwrap_or("1").into()));
+                return;
+            }
             "negative" | "minus" if self.is_before_number() => Tok::Op('-'),
             "u" if word == "U" && self.is_between_sets() => Tok::Cup,
             _ if GREEK.contains(&word) => Tok::Sym(word.into()),
@@ -170,6 +185,9 @@ impl Lexer {
 pub(super) fn is_number_phrase(text: &str) -> bool {
     let mut words = text.split(['-', ' ']);
     let sign = matches!(words.next(), Some(w) if number_word(w).is_some() || matches!(&*w.to_ascii_lowercase(), "negative" | "minus"));
-    let rest = words.all(|w| number_word(w).is_some() || magnitude(&w.to_ascii_lowercase()).is_some());
+    let rest = words.all(|w| {
+        let lower = w.to_ascii_lowercase();
+        number_word(w).is_some() || magnitude(&lower).is_some() || denominator(&lower).is_some()
+    });
     sign && rest && text.contains(['-', ' '])
 }

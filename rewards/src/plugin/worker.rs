@@ -43,6 +43,8 @@ impl Failure {
 #[derive(Default)]
 pub(super) struct Worker {
     process: Option<(Process, Capabilities)>,
+    /// Batches that this process has answered.
+    answered: u64,
     /// Failures since the last good answer.
     failures: u32,
     batch: u64,
@@ -67,6 +69,7 @@ impl Worker {
                 Ok((process, greeting)) => {
                     let capabilities = greeting.capabilities;
                     self.process = Some((process, capabilities));
+                    self.answered = 0;
                     return Ok((capabilities, Some(greeting)));
                 }
                 Err(failure) => failure,
@@ -98,6 +101,17 @@ impl Worker {
     /// Judges items, given as [`protocol::score`] takes them, with one message. After a failure the process is gone.
     pub fn judge(&mut self, config: &PluginConfig, items: &[(usize, &str)]) -> Result<Vec<Outcome>, Failure> {
         self.start(config)?;
+        let used = self.answered > 0;
+        let outcomes = self.ask(config, items);
+        // A process that has answered before may have been about to end whatever came next.
+        if used && matches!(outcomes, Err(Failure::Gone(_))) {
+            self.start(config)?;
+            return self.ask(config, items);
+        }
+        outcomes
+    }
+
+    fn ask(&mut self, config: &PluginConfig, items: &[(usize, &str)]) -> Result<Vec<Outcome>, Failure> {
         self.batch += 1;
         let line = protocol::score(self.batch, items.iter().copied());
         let Some((process, _)) = &mut self.process else {
@@ -108,7 +122,10 @@ impl Worker {
             protocol::results(&answer, self.batch, items.len()).map_err(Failure::Violation)
         });
         match outcomes {
-            Ok(_) => self.failures = 0,
+            Ok(_) => {
+                self.failures = 0;
+                self.answered += 1;
+            }
             Err(_) => {
                 self.failures += 1;
                 self.process = None;
