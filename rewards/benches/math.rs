@@ -1,4 +1,4 @@
-//! Checks a second of the `math` reward on one core: `cargo bench -p rlvr-rewards --bench math`.
+//! Checks a second of the `math` reward on one core: `cargo bench --bench math`.
 //! `rewards/benches/peer_math_verify.py` does the same rows with Math-Verify.
 #![allow(missing_docs)]
 

@@ -2,7 +2,7 @@
 
     python3 rewards/benches/peer_math_verify.py [ROWS]
 
-Prints checks a second of processor time and the slowest check; `cargo bench -p rlvr-rewards --bench math` does the same
+Prints checks a second of processor time and the slowest check; `cargo bench --bench math` does the same
 rows with ours. Speed only: the corpus is ours, so agreement on it says nothing about either.
 """
 

@@ -1,6 +1,6 @@
 //! Time of sampling one token for every row of a batch, at the vocabulary sizes of SmolLM2 and Qwen2.5.
 //!
-//! `cargo bench -p rlvr-rollout`
+//! `cargo bench --bench sampling`
 
 use rayon::prelude::*;
 use rlvr_rollout::{CounterRng, SamplingParams, sample_token};
