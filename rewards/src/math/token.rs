@@ -349,9 +349,9 @@ impl Lexer {
             || rest.starts_with("\\!")
         {
             2
-        } else if self.depth == 0 && rest.starts_with(['\'', '_']) {
-            1
-        } else if self.depth == 0 && self.group_commas && (rest.starts_with(',') || rest.starts_with(' ')) {
+        } else if self.depth == 0
+            && (rest.starts_with(['\'', '_']) || self.group_commas && rest.starts_with([',', ' ']))
+        {
             1
         } else {
             return None;
