@@ -603,7 +603,7 @@ pub(super) fn corrects(gap: &str) -> bool {
 pub(super) fn retracted(after: &str) -> bool {
     static RETRACTION: LazyLock<Regex> = LazyLock::new(|| {
         fixed(
-            r"(?i)\b(?:scratch that|ignore that|i take (?:that|it) back|on second thought|(?:that|this)(?:'s| is| was| answer is) (?:wrong|incorrect|not right|not correct)|i made (?:a mistake|an error)|(?:that|this) (?:can't|cannot) be right|wait,? (?:no|that)\b|actually,? (?:no\b|i(?:'m| am) not sure)|disregard|never ?mind)",
+            r"(?i)\b(?:scratch that|ignore that|i take (?:that|it) back|on second thought|(?:that|this)(?:'s| is| was| answer is) (?:wrong|incorrect|not right|not correct)|i made (?:a mistake|an error)|(?:that|this) (?:can't|cannot) be right|wait,? (?:no|that)\b|actually,? (?:no\b|i(?:'m| am) not sure)|disregard|never ?mind|but i (?:do not|don't) know[.!\s]*$)",
         )
     });
     static CONFIRMATION: LazyLock<Regex> = LazyLock::new(|| {
