@@ -1,6 +1,7 @@
 //! Reinforcement learning with verifiable rewards: the loss, the loop, the run configuration, data and records.
 
 pub mod batch;
+pub mod bench;
 pub mod checkpoint;
 pub mod config;
 pub mod conformance;

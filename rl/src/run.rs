@@ -62,7 +62,7 @@ pub fn device(config: DeviceConfig) -> Result<Device, Error> {
 }
 
 /// The device that a setting means here: `cpu` or `cuda:N`.
-fn device_name(config: DeviceConfig) -> String {
+pub fn device_name(config: DeviceConfig) -> String {
     match config {
         DeviceConfig::Auto if cfg!(feature = "cuda") => DeviceConfig::Cuda(0),
         DeviceConfig::Auto => DeviceConfig::Cpu,

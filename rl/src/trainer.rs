@@ -580,7 +580,8 @@ fn reward_components(groups: &[Group]) -> (Vec<Component>, Vec<f64>) {
     (names.iter().map(|(name, _)| of(&|j| part(name, j))).collect(), names.iter().map(|(_, w)| *w).collect())
 }
 
-fn micro_loss(
+/// Loss and gradient of a micro-batch, given the log-probabilities of its tokens.
+pub(crate) fn micro_loss(
     micro: &[Sample],
     logprobs: &[Vec<f64>],
     config: &LossConfig,

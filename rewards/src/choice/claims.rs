@@ -599,11 +599,17 @@ pub(super) fn corrects(gap: &str) -> bool {
     CORRECTION.is_match(gap)
 }
 
+/// Whether the response ends with "but I do not know".
+pub(super) fn gives_up(body: &str) -> bool {
+    static UNKNOWN: LazyLock<Regex> = LazyLock::new(|| fixed(r"(?i)\bbut i (?:do not|don't) know[.!\s]*$"));
+    UNKNOWN.is_match(text::tail(body, 64))
+}
+
 /// Whether what follows the last claim takes it back.
 pub(super) fn retracted(after: &str) -> bool {
     static RETRACTION: LazyLock<Regex> = LazyLock::new(|| {
         fixed(
-            r"(?i)\b(?:scratch that|ignore that|i take (?:that|it) back|on second thought|(?:that|this)(?:'s| is| was| answer is) (?:wrong|incorrect|not right|not correct)|i made (?:a mistake|an error)|(?:that|this) (?:can't|cannot) be right|wait,? (?:no|that)\b|actually,? (?:no\b|i(?:'m| am) not sure)|disregard|never ?mind|but i (?:do not|don't) know[.!\s]*$)",
+            r"(?i)\b(?:scratch that|ignore that|i take (?:that|it) back|on second thought|(?:that|this)(?:'s| is| was| answer is) (?:wrong|incorrect|not right|not correct)|i made (?:a mistake|an error)|(?:that|this) (?:can't|cannot) be right|wait,? (?:no|that)\b|actually,? (?:no\b|i(?:'m| am) not sure)|disregard|never ?mind)",
         )
     });
     static CONFIRMATION: LazyLock<Regex> = LazyLock::new(|| {

@@ -112,6 +112,9 @@ impl Choice {
         if let Some(index) = options.whole(body) {
             return Choosing::Option(index, "option_text");
         }
+        if claims::gives_up(body) {
+            return Choosing::None(Missing::Retracted.reason());
+        }
         let sentences = claims::sentences(body);
         let mut found: Vec<Claim> = Vec::new();
         claims::marked(body, options, &mut found);

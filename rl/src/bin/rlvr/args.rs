@@ -46,6 +46,8 @@ pub enum Command {
     Eval(EvalCommand),
     /// Compare two evaluations item by item
     Compare(CompareArgs),
+    /// Time every phase of a step on this machine
+    Bench(BenchArgs),
     /// Write and check rewards of your own, in any language
     #[command(subcommand)]
     Plugin(PluginCommand),
@@ -91,6 +93,49 @@ pub struct PolicyArgs {
     /// auto, cpu or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceConfig,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  rlvr bench                                    SmolLM2-135M's shape with random weights
+  rlvr bench --shape qwen2.5-0.5b --batch 16 --new-tokens 128
+  rlvr bench --policy runs/addition --json
+  rlvr bench --threads 1
+
+A step is: generate, score with the reference, forward and backward in micro-batches, AdamW. Tokens are random.
+Shares compare with the largest product and memory speeds that the same process measures first.")]
+pub struct BenchArgs {
+    /// Shape of the policy, with random weights: tiny, smollm2-135m, qwen2.5-0.5b, qwen3-0.6b, qwen2.5-1.5b
+    #[arg(long, value_name = "NAME", default_value = "smollm2-135m", conflicts_with = "policy")]
+    pub shape: String,
+    /// A policy instead: Hugging Face folder, .gguf file, run directory, or hub id owner/name
+    #[arg(long, value_name = "PATH")]
+    pub policy: Option<String>,
+    /// auto, cpu or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub device: DeviceConfig,
+    /// Completions of a step
+    #[arg(long, value_name = "B", default_value_t = 32)]
+    pub batch: usize,
+    /// Completions a prompt; divides the batch [default: 8, at most the batch]
+    #[arg(long, value_name = "G")]
+    pub group: Option<usize>,
+    /// Tokens of a prompt
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub prompt_tokens: usize,
+    /// Tokens of a completion
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub new_tokens: usize,
+    /// Completions of a training pass
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub micro_batch: usize,
+    /// Measured repetitions of each phase; the median counts
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub repeat: usize,
+    /// One JSON object instead of a table
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -5,6 +5,7 @@
 
 mod args;
 mod audit;
+mod bench;
 mod compare;
 mod completions;
 mod data;
@@ -54,6 +55,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Eval(EvalCommand::Run(args)) => eval::run(args),
         Command::Eval(EvalCommand::Score(args)) => eval::score(args),
         Command::Compare(args) => compare::run(args),
+        Command::Bench(args) => bench::run(args),
         Command::Plugin(PluginCommand::New(args)) => plugin::new(args),
         Command::Plugin(PluginCommand::Test(args)) => plugin::test(args),
         Command::Completions(args) => completions::run(args),

@@ -1,0 +1,62 @@
+//! What a device can do at most, measured: large products, and reading or copying memory.
+
+use burn::tensor::{Device, Distribution, Tensor};
+use rayon::prelude::*;
+use rlvr_policies::host::gemm::{Mat, Write, product};
+use serde::Serialize;
+use std::time::Instant;
+
+/// Ceilings of a device in 32-bit floats.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Ceilings {
+    /// Large matrix products, 10⁹ operations a second.
+    pub gflops: f64,
+    /// Reading (CPU) or copying (other devices) memory, 10⁹ bytes a second.
+    pub gbytes_per_s: f64,
+}
+
+/// Rows and columns of the product.
+const SIDE: usize = 1536;
+/// Values of the memory test: 512 MiB.
+const VALUES: usize = 128 << 20;
+
+/// The best of several tries.
+pub fn measure(device: &Device) -> Ceilings {
+    if *device == Device::flex() { host() } else { other(device) }
+}
+
+fn best(tries: usize, mut work: impl FnMut()) -> f64 {
+    let time = |_| {
+        let start = Instant::now();
+        work();
+        start.elapsed().as_secs_f64()
+    };
+    (0..tries).map(time).fold(f64::INFINITY, f64::min)
+}
+
+fn host() -> Ceilings {
+    let (a, b) = (vec![0.5f32; SIDE * SIDE], vec![0.25f32; SIDE * SIDE]);
+    let mut c = vec![0.0f32; SIDE * SIDE];
+    let seconds =
+        best(5, || product(SIDE, SIDE, SIDE, Mat::rows(&a, SIDE), Mat::rows(&b, SIDE), &mut c, Write::Set));
+    let gflops = 2.0 * (SIDE as f64).powi(3) / seconds / 1e9;
+    let values = vec![1.0f32; VALUES];
+    let seconds = best(5, || {
+        let sum: f32 =
+            values.par_chunks(1 << 18).map(|chunk| rlvr_policies::host::simd::dot(chunk, chunk)).sum();
+        std::hint::black_box(sum);
+    });
+    Ceilings { gflops, gbytes_per_s: (VALUES * size_of::<f32>()) as f64 / seconds / 1e9 }
+}
+
+fn other(device: &Device) -> Ceilings {
+    let wait = |tensor: Tensor<2>| drop(tensor.slice([0..1, 0..1]).into_data());
+    let side = 4 * SIDE;
+    let random = || Tensor::<2>::random([side, side], Distribution::Default, device);
+    let (a, b) = (random(), random());
+    let seconds = best(5, || wait(a.clone().matmul(b.clone())));
+    let gflops = 2.0 * (side as f64).powi(3) / seconds / 1e9;
+    let values = Tensor::<2>::ones([VALUES >> 12, 1 << 12], device);
+    let seconds = best(5, || wait(values.clone().add_scalar(1.0)));
+    Ceilings { gflops, gbytes_per_s: 2.0 * (VALUES * size_of::<f32>()) as f64 / seconds / 1e9 }
+}
