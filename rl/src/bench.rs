@@ -240,7 +240,7 @@ fn random_rollouts(vocab: usize, s: &BenchSettings) -> (Vec<Vec<u32>>, Vec<Sampl
     let sample = |i: usize| Sample {
         group: i / s.group,
         completion: tokens(s.batch + i, s.new_tokens),
-        advantage: if i % 2 == 0 { 1.0 } else { -1.0 },
+        advantage: if i.is_multiple_of(2) { 1.0 } else { -1.0 },
         ..Sample::default()
     };
     (prompts, (0..s.batch).map(sample).collect())
