@@ -9,8 +9,8 @@
 use rlvr_rewards::{Outcome, Response, Reward, RewardConfig, Task, Verdict, score_one};
 use serde_json::{Value, json};
 
-/// Work of one score that no input may pass: 64 KiB of text, twice the arithmetic of a comparison and its items.
-const MAX_WORK: u64 = 200_000;
+/// Work of one score that no input may pass: 64 KiB of text, twice the budget of arithmetic of a comparison and its items.
+const MAX_WORK: u64 = 60_000;
 
 struct Rng(u64);
 
@@ -195,7 +195,24 @@ fn score(reward: &dyn Reward, gold: &str, text: &str) -> Outcome {
     outcome
 }
 
+/// The other extractors: whatever the text, there is a verdict and it is not an error.
+fn others() -> Vec<(Box<dyn Reward>, Task)> {
+    let options = json!({"answer": "B", "options": ["4", "x^2", "the answer", "none of these"]});
+    [("choice", options), ("numeric", json!({"answer": "42"})), ("yes_no", json!({"answer": "yes"}))]
+        .into_iter()
+        .map(|(kind, reference)| {
+            (RewardConfig::from_kind(kind).unwrap().build().unwrap(), Task::new("t", reference))
+        })
+        .collect()
+}
+
 fn run(inputs: usize, seed: u64) {
+    let others = others();
+    let extract = |i: usize, text: &str| {
+        let (reward, task) = &others[i % others.len()];
+        let outcome = score_one(&**reward, task, Response::new(text));
+        assert!(outcome.score.is_some(), "{} {text:?} {}", reward.name(), outcome.reason);
+    };
     let reward = RewardConfig::from_kind("math").unwrap().build().unwrap();
     let corpus = corpus();
     let mut rng = Rng(seed);
@@ -207,17 +224,20 @@ fn run(inputs: usize, seed: u64) {
                 let bytes: Vec<u8> = (0..rng.below(80)).map(|_| rng.next() as u8).collect();
                 let noise = String::from_utf8_lossy(&bytes).into_owned();
                 score(&*reward, gold, &noise);
+                extract(i / 5, &noise);
                 most = most.max(score(&*reward, &noise, &format!("\\boxed{{{noise}}}")).work);
             }
             1 => {
                 let noise: String = (0..rng.below(40)).map(|_| rng.pick(PIECES)).collect();
                 score(&*reward, gold, &noise);
+                extract(i / 5, &noise);
                 most = most.max(score(&*reward, gold, &format!("\\boxed{{{noise}}}")).work);
             }
             2 => {
                 let other = &corpus[rng.below(corpus.len())];
                 let changed = mutate(&mut rng, text, &other.1);
                 most = most.max(score(&*reward, gold, &changed).work);
+                extract(i / 5, &changed);
                 let changed = mutate(&mut rng, gold, &other.0);
                 score(&*reward, &changed, text);
             }
