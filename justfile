@@ -10,6 +10,10 @@ ci:
 test:
     cargo test --release --workspace
 
+# Rewards as WebAssembly components, which the other tests leave out.
+test-wasm:
+    cargo test --release -p rlvr-rewards --features wasm
+
 lint:
     cargo fmt --all --check
     cargo clippy --release --workspace --all-targets -- -D warnings

@@ -37,6 +37,7 @@ use crate::repetition::{Repetition, RepetitionConfig};
 use crate::reward::Reward;
 use crate::rouge::{Rouge, RougeConfig};
 use crate::token_f1::{AnyOf, AnyOfConfig, TokenF1, TokenF1Config};
+use crate::wasm::{Wasm, WasmConfig};
 use crate::yes_no::{YesNo, YesNoConfig};
 
 /// A reward as configured; `kind` names the variant.
@@ -68,6 +69,8 @@ pub enum RewardConfig {
     Procedural(ProceduralConfig),
     /// A program of your own, in any language.
     Plugin(Box<PluginConfig>),
+    /// A WebAssembly component, for code that is not trusted; needs the cargo feature `wasm`.
+    Wasm(Box<WasmConfig>),
     /// A program passes the tests of `reference`, run in a sandbox.
     Code(CodeConfig),
     /// A correct or wrong answer, worth more or less by its length.
@@ -233,6 +236,7 @@ pub const KINDS: &[&str] = &[
     "logic",
     "procedural",
     "plugin",
+    "wasm",
     "code",
     "cosine_length",
     "yes_no",
@@ -278,6 +282,7 @@ impl RewardConfig {
     pub fn resolve_paths(&mut self, base: &Path) {
         match self {
             Self::Plugin(c) => c.resolve_paths(base),
+            Self::Wasm(c) => c.resolve_paths(base),
             Self::Sum { terms } => terms.iter_mut().for_each(|t| t.reward.resolve_paths(base)),
             Self::Gate { r#if, then, r#else } => {
                 [Some(r#if), Some(then), r#else.as_mut()]
@@ -316,6 +321,7 @@ impl RewardConfig {
             Self::Logic(c) => Box::new(Logic::new(c)),
             Self::Procedural(c) => Box::new(Procedural::new(c)?),
             Self::Plugin(c) => Box::new(Plugin::new(*c)?),
+            Self::Wasm(c) => Box::new(Wasm::new(*c)?),
             Self::Code(c) => Box::new(Code::new(c)?),
             Self::CosineLength(c) => Box::new(CosineLength::new(c)?),
             Self::YesNo(c) => Box::new(YesNo::new(c, "yes_no")),
@@ -513,6 +519,23 @@ mod tests {
             let toml = toml::to_string(&config).unwrap();
             assert!(toml.contains(r#"cwd = "/conf/sub""#), "{toml}");
             assert_eq!(toml::from_str::<RewardConfig>(&toml).unwrap(), config);
+        }
+    }
+
+    #[test]
+    fn components_are_found_beside_their_config_and_need_the_feature() {
+        let text = "[rewards]\nkind = \"wasm\"\npath = \"r.wasm\"\nconfig = { k = [1] }";
+        let mut config = parse(text).unwrap();
+        config.resolve_paths(Path::new("/conf"));
+        let toml = toml::to_string(&config).unwrap();
+        assert!(toml.contains(r#"path = "/conf/r.wasm""#) && toml.contains("memory_mb = 64"), "{toml}");
+        assert_eq!(toml::from_str::<RewardConfig>(&toml).unwrap(), config);
+        assert!(parse(&format!("{text}\nfule = 1")).unwrap_err().contains("fule"));
+        let error = config.build().err().map(|e| e.to_string());
+        match cfg!(feature = "wasm") {
+            // The file is not read yet.
+            true => assert_eq!(error, None),
+            false => assert!(error.is_some_and(|e| e.contains("build it with `--features wasm`"))),
         }
     }
 

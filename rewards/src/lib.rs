@@ -3,7 +3,7 @@
 //! A [`Reward`] looks at a [`Task`] and a [`Response`] and gives one [`Outcome`]. Right, wrong, unjudgeable and broken
 //! are four different [`Verdict`]s and never collapse into `0.0`. Rewards are written down as a [`RewardConfig`]
 //! (TOML or JSON), are any closure with a name ([`reward_fn`]; [`group_reward_fn`] sees all completions of a task), or a
-//! program in any language ([`plugin`]).
+//! program in any language ([`plugin`], or [`wasm`] for code that is not trusted).
 //!
 //! ```
 //! use rlvr_rewards::{RewardConfig, Response, Task, Verdict, score_one};
@@ -15,7 +15,8 @@
 //! ```
 //!
 //! Model output is hostile input: every verifier is bounded in work (bytes, tokens, depth, bits), never in wall time,
-//! gives the same outcome for the same bytes, and does not panic. [`code`] and [`plugin`] run programs, so they also have a clock.
+//! gives the same outcome for the same bytes, and does not panic. [`code`], [`plugin`] and [`wasm`] run programs, so they
+//! also have a clock.
 
 pub mod bleu;
 pub mod choice;
@@ -44,6 +45,7 @@ pub mod sandbox;
 pub mod task;
 pub mod text;
 pub mod token_f1;
+pub mod wasm;
 pub mod yes_no;
 
 pub use config::{ConfigError, RewardConfig, Term};

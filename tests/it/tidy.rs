@@ -139,6 +139,11 @@ fn every_example_loads_and_is_listed() {
         );
         if is_dir {
             let config = RunConfig::load(&root().join(&path).join("config.toml"), &[]);
+            if name == "wasm" && !cfg!(feature = "wasm") {
+                let error = config.unwrap_err().to_string();
+                assert!(error.contains("build it with `--features wasm`"), "{error}");
+                continue;
+            }
             let config = config.unwrap_or_else(|e| panic!("{}: {e}", path.display()));
             assert_eq!(config.name, name, "the name of the run is that of its directory");
             configs += 1;

@@ -64,7 +64,7 @@ fn hostile() -> Vec<(&'static str, String)> {
 
 /// Runs a plugin through what the protocol asks for. It stops at the first check without which the rest makes no sense.
 pub fn conformance(plugin: &Plugin, tasks: &[Task]) -> (Option<Greeting>, Vec<Check>) {
-    let mut report = Report { plugin, checks: Vec::new() };
+    let mut report = Report { reward: plugin, checks: Vec::new() };
     let greeting = match plugin.greeting() {
         Ok(greeting) => greeting,
         Err(error) => {
@@ -80,16 +80,9 @@ pub fn conformance(plugin: &Plugin, tasks: &[Task]) -> (Option<Greeting>, Vec<Ch
     let Some(task) = tasks.first() else { return (Some(greeting), report.checks) };
 
     let gold = task.answers().into_iter().next().unwrap_or_default();
-    let one = report.survives("one item", &[(task, &gold)]);
-    if one[0].verdict == Verdict::Error {
+    if !report.texts(task, &gold) {
         return (Some(greeting), report.checks);
     }
-    report.survives("empty", &[(task, ""), (&Task::default(), ""), (&Task::new("", json!({})), " ")]);
-    let texts = hostile();
-    let numbers: Vec<_> = texts[..3].iter().map(|(_, t)| (task, t.as_str())).collect();
-    report.survives("NaN", &numbers);
-    report.each("unicode", task, &texts[3..7]);
-    report.each("crash", task, &texts[7..]);
 
     let varied: Vec<String> =
         (0..MANY).map(|i| format!("{} {}", if i % 3 == 0 { &gold } else { "no" }, i % 500)).collect();
@@ -120,12 +113,7 @@ pub fn conformance(plugin: &Plugin, tasks: &[Task]) -> (Option<Greeting>, Vec<Ch
     let same = twice.chunks(2).filter(|pair| pair[0].score == pair[1].score).count();
     report.agreement("duplicates", same, 100, "pairs of equal items have the same score", can.deterministic);
 
-    let slow = "a long answer, word after word. ".repeat(4_000);
-    let start = Instant::now();
-    report.survives("slow", &[(task, &slow)]);
-    if let Some(last) = report.checks.last_mut().filter(|c| c.passed == Some(true)) {
-        last.seen = format!("{:.0} ms for 128k characters", 1e3 * start.elapsed().as_secs_f64());
-    }
+    report.slow(task);
     let (ended, all) = plugin.finish();
     report.add(
         "bye",
@@ -149,8 +137,25 @@ pub fn conformance(plugin: &Plugin, tasks: &[Task]) -> (Option<Greeting>, Vec<Ch
     (Some(greeting), report.checks)
 }
 
+/// What of [`conformance`] makes sense for a reward without a protocol, such as a component.
+pub fn robustness(reward: &dyn Reward, tasks: &[Task]) -> Vec<Check> {
+    let mut report = Report { reward, checks: Vec::new() };
+    let start = Instant::now();
+    if let Err(error) = reward.prepare() {
+        report.add("load", Some(false), error.to_string());
+        return report.checks;
+    }
+    report.add("load", Some(true), format!("{:.0} ms", 1e3 * start.elapsed().as_secs_f64()));
+    if let Some(task) = tasks.first()
+        && report.texts(task, &task.answers().into_iter().next().unwrap_or_default())
+    {
+        report.slow(task);
+    }
+    report.checks
+}
+
 struct Report<'a> {
-    plugin: &'a Plugin,
+    reward: &'a dyn Reward,
     checks: Vec<Check>,
 }
 
@@ -161,7 +166,32 @@ impl Report<'_> {
 
     fn judge(&self, items: &[(&Task, &str)]) -> Vec<Outcome> {
         let items: Vec<_> = items.iter().map(|(task, text)| (*task, Response::new(text))).collect();
-        score_batch(self.plugin, &items)
+        score_batch(self.reward, &items)
+    }
+
+    /// Ordinary, empty and hostile texts; false where an ordinary one breaks the reward, so that the rest says nothing.
+    fn texts(&mut self, task: &Task, gold: &str) -> bool {
+        let one = self.survives("one item", &[(task, gold)]);
+        if one[0].verdict == Verdict::Error {
+            return false;
+        }
+        self.survives("empty", &[(task, ""), (&Task::default(), ""), (&Task::new("", json!({})), " ")]);
+        let texts = hostile();
+        let numbers: Vec<_> = texts[..3].iter().map(|(_, t)| (task, t.as_str())).collect();
+        self.survives("NaN", &numbers);
+        self.each("unicode", task, &texts[3..7]);
+        self.each("crash", task, &texts[7..]);
+        true
+    }
+
+    /// A text that takes careless programs long.
+    fn slow(&mut self, task: &Task) {
+        let slow = "a long answer, word after word. ".repeat(4_000);
+        let start = Instant::now();
+        self.survives("slow", &[(task, &slow)]);
+        if let Some(last) = self.checks.last_mut().filter(|c| c.passed == Some(true)) {
+            last.seen = format!("{:.0} ms for 128k characters", 1e3 * start.elapsed().as_secs_f64());
+        }
     }
 
     /// All items get a verdict other than error.

@@ -58,7 +58,7 @@ mod process;
 #[cfg(not(unix))]
 #[path = "no_process.rs"]
 mod process;
-mod protocol;
+pub(crate) mod protocol;
 mod worker;
 
 pub mod check;

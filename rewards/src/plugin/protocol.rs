@@ -12,7 +12,7 @@ pub const PROTOCOL: u64 = 1;
 /// Longest line in either direction, in bytes.
 pub const MAX_LINE: usize = 16 << 20;
 /// Longest reason that is kept, in characters.
-const MAX_REASON: usize = 500;
+pub(crate) const MAX_REASON: usize = 500;
 
 /// What a plugin says it can do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -154,29 +154,44 @@ pub(super) fn results(line: &[u8], batch: u64, n: usize) -> Result<Vec<Outcome>,
         if slot.is_some() {
             return Err(format!("it answered item {i} twice"));
         }
-        let reason = item.reason.map_or_else(String::new, |r| shorten(&r, MAX_REASON));
-        let outcome = match (item.verdict, item.score) {
-            (Some(verdict), None) if verdict.is_masked() => Outcome::of(verdict, "plugin", reason),
-            (Some(verdict), Some(_)) if verdict.is_masked() => {
-                return Err(format!("item {i} has a score beside a verdict that has none"));
-            }
-            (_, None) => return Err(format!("item {i} has no score")),
-            (_, Some(score)) if !(0.0..=1.0).contains(&score) => {
-                return Err(format!("item {i} has the score {score}, outside of [0, 1]"));
-            }
-            (verdict, Some(score)) => {
-                let graded = Outcome::graded(score + 0.0, "plugin", reason);
-                Outcome { verdict: verdict.unwrap_or(graded.verdict), ..graded }
-            }
-        };
-        let extracted = item.extracted.map(|e| shorten(&e, MAX_REASON));
-        *slot = Some(Outcome { extracted, ..outcome });
+        let (reason, extracted) = (item.reason.unwrap_or_default(), item.extracted.as_deref());
+        let outcome = claimed("plugin", item.verdict, item.score, &reason, extracted);
+        *slot = Some(outcome.map_err(|why| format!("item {i} {why}"))?);
     }
     let missing = outcomes.iter().position(Option::is_none);
     match missing {
         Some(i) => Err(format!("it did not answer item {i} of {n}")),
         None => Ok(outcomes.into_iter().flatten().collect()),
     }
+}
+
+/// The outcome that somebody else's code claims for an item; `method` says whose.
+///
+/// # Errors
+/// How score and verdict break the rules; the sentence lacks its subject.
+pub(crate) fn claimed(
+    method: &str,
+    verdict: Option<Verdict>,
+    score: Option<f64>,
+    reason: &str,
+    extracted: Option<&str>,
+) -> Result<Outcome, String> {
+    let reason = shorten(reason, MAX_REASON);
+    let outcome = match (verdict, score) {
+        (Some(verdict), None) if verdict.is_masked() => Outcome::of(verdict, method, reason),
+        (Some(verdict), Some(_)) if verdict.is_masked() => {
+            return Err("has a score beside a verdict that has none".into());
+        }
+        (_, None) => return Err("has no score".into()),
+        (_, Some(score)) if !(0.0..=1.0).contains(&score) => {
+            return Err(format!("has the score {score}, outside of [0, 1]"));
+        }
+        (verdict, Some(score)) => {
+            let graded = Outcome::graded(score + 0.0, method, reason);
+            Outcome { verdict: verdict.unwrap_or(graded.verdict), ..graded }
+        }
+    };
+    Ok(Outcome { extracted: extracted.map(|e| shorten(e, MAX_REASON)), ..outcome })
 }
 
 fn parse<T: for<'a> Deserialize<'a>>(line: &[u8]) -> Result<T, String> {
@@ -193,7 +208,7 @@ fn parse<T: for<'a> Deserialize<'a>>(line: &[u8]) -> Result<T, String> {
 }
 
 /// Text of at most `limit` characters.
-pub(super) fn shorten(text: &str, limit: usize) -> String {
+pub(crate) fn shorten(text: &str, limit: usize) -> String {
     match text.char_indices().nth(limit) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),

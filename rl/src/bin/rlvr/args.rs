@@ -465,6 +465,7 @@ Examples:
   rlvr plugin test python3 my_reward/reward.py
   rlvr plugin test --tasks tasks.jsonl --timeout-s 5 node my_reward/reward.mjs
   rlvr plugin test --config '{\"strict\": true}' ./target/release/reward
+  rlvr plugin test reward.wasm                 a WebAssembly component; needs a build with --features wasm
 
 Options stand before the command. The first table is the protocol: a line with FAIL breaks it and ends with exit code 1.
 The second says how many answers of a kind get the full score; only the right ones should.
@@ -482,7 +483,7 @@ pub struct PluginTestArgs {
     /// Name of an environment variable to pass on. May be repeated
     #[arg(long, value_name = "NAME")]
     pub env: Vec<String>,
-    /// The program and its arguments
+    /// The program and its arguments, or a component that ends in .wasm
     #[arg(value_name = "CMD", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     pub command: Vec<String>,
 }

@@ -5,9 +5,10 @@ use crate::input::{self, Source, bad};
 use crate::output::{self, count, one_line, say};
 use crate::sample;
 use anyhow::{Context, Result};
-use rlvr::rewards::Task;
-use rlvr::rewards::plugin::check::{conformance, gameability, sample_tasks};
+use rlvr::rewards::plugin::check::{Check, conformance, gameability, robustness, sample_tasks};
 use rlvr::rewards::plugin::{Plugin, PluginConfig};
+use rlvr::rewards::wasm::{Wasm, WasmConfig};
+use rlvr::rewards::{Reward, Task};
 use serde_json::{Map, Value, json};
 use std::fs;
 use std::io::Write;
@@ -110,17 +111,33 @@ pub fn new(args: &PluginNewArgs) -> Result<()> {
 
 pub fn test(args: &PluginTestArgs) -> Result<()> {
     let config = input::object(&args.config).map_err(|e| bad(format!("--config: {e}")))?;
+    let tasks = match &args.tasks {
+        Some(path) => tasks(path)?,
+        None => sample_tasks(),
+    };
+    if let [path] = &args.command[..]
+        && path.ends_with(".wasm")
+    {
+        let mut component = WasmConfig::new(path);
+        component.config = config;
+        component.timeout_s = args.timeout_s;
+        let component = Wasm::new(component)?;
+        let checks = robustness(&component, &tasks);
+        let loaded = checks.len() > 1;
+        return report("component", &checks, loaded.then_some(&component as &dyn Reward), &tasks);
+    }
     let mut plugin = PluginConfig::new(&args.command);
     plugin.resolve_paths(Path::new(""));
     plugin.config = config;
     plugin.env = args.env.clone();
     plugin.timeout_s = args.timeout_s;
     let plugin = Plugin::new(plugin)?;
-    let tasks = match &args.tasks {
-        Some(path) => tasks(path)?,
-        None => sample_tasks(),
-    };
     let (greeting, checks) = conformance(&plugin, &tasks);
+    report("protocol", &checks, greeting.map(|_| &plugin as &dyn Reward), &tasks)
+}
+
+/// Prints the checks, and how easily the reward is gamed where it runs at all.
+fn report(what: &str, checks: &[Check], reward: Option<&dyn Reward>, tasks: &[Task]) -> Result<()> {
     let word = |passed: Option<bool>| match passed {
         Some(true) => "ok",
         Some(false) => "FAIL",
@@ -130,9 +147,9 @@ pub fn test(args: &PluginTestArgs) -> Result<()> {
         .map(|c| vec![c.name.to_owned(), word(c.passed).to_owned(), one_line(&c.seen, 300)])
         .collect();
     let mut out = output::stdout();
-    write!(out, "{}", output::table(&["protocol", "", "seen"], &rows))?;
-    if greeting.is_some() {
-        let rows: Vec<Vec<String>> = (gameability(&plugin, &tasks).into_iter())
+    write!(out, "{}", output::table(&[what, "", "seen"], &rows))?;
+    if let Some(reward) = reward {
+        let rows: Vec<Vec<String>> = (gameability(reward, tasks).into_iter())
             .map(|p| {
                 let masked = if p.masked == 0 { String::new() } else { format!("{} without", p.masked) };
                 let (accepted, mean) = (format!("{:.1} %", 100.0 * p.accepted), format!("{:.3}", p.mean));
