@@ -26,8 +26,8 @@ addition *ARGS:
     cargo run --release -- train examples/addition/config.toml {{ARGS}}
 
 bench:
-    cargo bench -p rlvr --bench decoder
-    cargo bench -p rlvr-rollout --bench sampling
+    cargo bench --bench decoder
+    cargo bench --bench sampling
 
 # The CUDA code compiles; needs neither CUDA nor a GPU.
 check-cuda:
