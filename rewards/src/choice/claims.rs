@@ -179,7 +179,8 @@ fn is_supposed(before: &str) -> bool {
             r"(?i)(?:\b(?:if|whether|suppose|assum(?:e|ing)|when|unless|until|verify|check|sure|certain|confirm|ensure)\b[^.,;]{0,40}|\b(?:might|may|could) (?:think|assume|believe|say|argue|expect|guess)\b[^.,;]{0,30}|\b(?:tempting|at first|initially|one could)\b,?[^.;,]{0,60})$",
         )
     });
-    CONDITION.is_match(text::tail(before, 96))
+    // "B is tempting, but the answer is C" turns away from what is supposed.
+    CONDITION.find(text::tail(before, 96)).is_some_and(|m| !m.as_str().contains(" but "))
 }
 
 /// "I don't think the answer is …".
@@ -500,6 +501,12 @@ pub(super) fn remarks(body: &str, list: &[(usize, usize)], options: &Options, ou
         let span = clause(body, list, whole.end());
         if span.is_empty()
             || (span.as_ptr() as usize) >= body.as_ptr() as usize + to && m.name("choose").is_none()
+        {
+            continue;
+        }
+        // "A is possible, and so is B."
+        if m.name("so").is_some()
+            && ["is ", "are ", "does ", "can ", "could "].iter().any(|w| span.starts_with(w))
         {
             continue;
         }

@@ -346,6 +346,7 @@ mod tests {
         check("I would choose D here.", "D");
         check("A is incorrect because of the age. B is the correct answer.", "B");
         check("Aortic regurgitation", "C");
+        check("B is tempting, but the answer is C.", "C");
         check("The answer is aortic regurgitation.", "C");
         check("The answer is A. Wait, the answer is B.", "B");
         check("<think>A?</think>B", "B");
@@ -366,6 +367,7 @@ mod tests {
         check("A. Mitral stenosis\nB. Aortic stenosis\nC. Aortic regurgitation\nD. Vitamin B12", "");
         check("I think vitamins matter. A lot of people need them.", "");
         check("B is incorrect.", "");
+        check("A is a possibility, and so is B.", "");
         check("The answer is E.", "");
         check("The answer is a matter of debate.", "");
     }
