@@ -6,14 +6,13 @@ use num_bigint::BigInt;
 use num_rational::BigRational;
 use num_traits::{Signed, ToPrimitive, Zero};
 
+use super::decimal::DecimalPolicy;
 use super::eval::{C64, FUEL, Field, Fuel, OverBudget, complex, exact, symbols};
 use super::expr::{Expr, Joint, integer};
 use super::logarithm::natural_pair;
 use super::region::region;
 use super::token::Rel;
 
-/// Significant digits from which a rounded decimal equals an exact value.
-const ROUNDED_DIGITS: u32 = 6;
 /// Relative distance at which double-precision values count as equal: far above rounding errors, far below any
 /// difference between answers people write.
 const TOLERANCE: f64 = 1e-9;
@@ -51,6 +50,7 @@ impl Equality {
 /// Compares values under the policies.
 pub struct Comparison {
     pub percent: PercentPolicy,
+    pub decimal: DecimalPolicy,
     /// Comparisons and evaluations so far.
     pub work: u64,
     fuel: Fuel,
@@ -58,8 +58,8 @@ pub struct Comparison {
 
 impl Comparison {
     /// A comparison with a full budget; `work` is what parsing took.
-    pub fn new(percent: PercentPolicy, work: u64) -> Self {
-        Self { percent, work, fuel: Fuel::new(FUEL) }
+    pub fn new(percent: PercentPolicy, decimal: DecimalPolicy, work: u64) -> Self {
+        Self { percent, decimal, work, fuel: Fuel::new(FUEL) }
     }
 
     /// Comparisons, tokens, and word operations of arithmetic in units of 64.
@@ -192,7 +192,7 @@ impl Comparison {
             if a == b {
                 return Equality::Equal("rational");
             }
-            let same = rounded(literal(gold), literal(pred), a, b);
+            let same = self.decimal.accepts(literal(gold), literal(pred), a, b);
             return if same { Equality::Equal("rounded") } else { Equality::Different("rational") };
         }
         let (mut gold_symbols, mut pred_symbols) = (BTreeSet::new(), BTreeSet::new());
@@ -206,12 +206,12 @@ impl Comparison {
             && a.im.abs() < 1e-12
             && b.im.abs() < 1e-12
         {
-            // One side a decimal literal, the other exact.
+            // One side a decimal literal, the other exact; or any two numbers, where a share is allowed.
             let value = |c: C64| BigRational::from_float(c.re);
             let (lg, lp) = (literal(gold), literal(pred));
             if let (Some(x), Some(y)) = (g.or_else(|| value(a)), p.or_else(|| value(b)))
-                && (lg.is_some() != lp.is_some())
-                && rounded(lg, lp, &x, &y)
+                && (lg.is_some() != lp.is_some() || !self.decimal.needs_decimal())
+                && self.decimal.accepts(lg, lp, &x, &y)
             {
                 return Equality::Equal("rounded");
             }
@@ -651,25 +651,6 @@ fn literal(e: &Expr) -> Option<(u32, BigRational)> {
         }
         _ => None,
     }
-}
-
-/// Whether one value is the other rounded or cut to at least [`ROUNDED_DIGITS`] significant digits.
-fn rounded(
-    a: Option<(u32, BigRational)>,
-    b: Option<(u32, BigRational)>,
-    x: &BigRational,
-    y: &BigRational,
-) -> bool {
-    let unit = match (a, b) {
-        (Some((d, unit)), None) | (None, Some((d, unit))) if d >= ROUNDED_DIGITS => unit,
-        (Some((d, u)), Some((e, v))) if d != e && d.min(e) >= ROUNDED_DIGITS => {
-            // The coarser one is the rounded one.
-            let half = BigRational::new(BigInt::from(1), BigInt::from(2));
-            return (x - y).abs() <= half * if u > v { u } else { v };
-        }
-        _ => return false,
-    };
-    (x - y).abs() < unit
 }
 
 /// The two values of an expression with ±; none without one.

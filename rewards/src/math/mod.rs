@@ -5,7 +5,7 @@
 //! precision for what is algebraic or transcendental. Lists and sets are unordered; tuples, intervals and matrices are
 //! ordered; an interval equals the same inequality in one variable; equations are compared up to a nonzero factor.
 //! Units, currency and a name in front (`x = …`) may be left out; a unit that contradicts the reference's is wrong.
-//! A decimal equals an exact value when it is it rounded to six significant digits or more.
+//! A decimal equals an exact value when it is it rounded to six significant digits or more (`decimal`).
 //!
 //! Not accepted: an expression with free symbols where the reference is a number, a list of alternatives or a hedge where
 //! it is one value (`ambiguous`), a denial, what is only thought, a tautology.
@@ -14,6 +14,7 @@
 //! above a budget is wrong; a reference above one is unverifiable.
 
 mod bracket;
+mod decimal;
 mod equal;
 mod eval;
 mod expr;
@@ -29,6 +30,7 @@ use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::decimal::DecimalPolicy;
 pub use self::equal::PercentPolicy;
 use self::equal::{Comparison, Equality};
 use self::expr::{Expr, Parsed};
@@ -52,6 +54,8 @@ pub struct MathConfig {
     pub percent: PercentPolicy,
     /// Units. Default `ignore`.
     pub units: UnitPolicy,
+    /// Rounded numbers. Default `{ digits = 6 }`.
+    pub decimal: DecimalPolicy,
     /// Arithmetic that is left to be worked out. Default `accept`.
     pub calculation: Calculation,
 }
@@ -171,8 +175,11 @@ impl Math {
     /// Checks the settings.
     ///
     /// # Errors
-    /// None today; kept for settings that can contradict each other.
+    /// A `decimal` policy without meaning.
     pub fn new(config: MathConfig) -> Result<Self, ConfigError> {
+        if let Some(reason) = config.decimal.problem() {
+            return Err(ConfigError::Invalid { kind: "math", reason });
+        }
         // The patterns are compiled here and not within the first check.
         extract::warm_up();
         choice_label("");
@@ -232,7 +239,7 @@ impl Math {
         if gold_value.expr == Expr::Set(Vec::new()) && says_none(span) {
             return judged(Verdict::Correct, "set", gold_value.work);
         }
-        let mut comparison = Comparison::new(self.config.percent, gold_value.work);
+        let mut comparison = Comparison::new(self.config.percent, self.config.decimal, gold_value.work);
         let mut found = Equality::Different("unparsed");
         // A list where the gold is one too may have been written with bare thousands separators.
         let lists = matches!(gold_value.expr, Expr::List(..) | Expr::Set(_) | Expr::Tuple(..));

@@ -155,3 +155,34 @@ fn bad_golds_are_named() {
     }
     assert!(reward.check_task(&Task::new("t", serde_json::json!({ "answer": "\\frac12" }))).is_ok());
 }
+
+#[test]
+fn decimals() {
+    let check = |decimal: DecimalPolicy, gold: &str, pred: &str, want: bool| {
+        let reward = Math::new(MathConfig { decimal, ..MathConfig::default() }).unwrap();
+        let task = Task::new("t", serde_json::json!({ "answer": gold }));
+        let outcome = score_one(&reward, &task, Response::new(&format!("\\boxed{{{pred}}}")));
+        assert_eq!(outcome.score == Some(1.0), want, "{decimal:?} {gold} {pred} {}", outcome.reason);
+    };
+    let (exact, two, tenth) = (DecimalPolicy::Exact, DecimalPolicy::Digits(2), DecimalPolicy::Relative(0.1));
+    check(exact, "\\frac{1}{3}", "0.3333333333", false);
+    check(exact, "\\frac{1}{4}", "0.25", true);
+    check(exact, "\\pi", "3.14159265", false);
+    check(two, "\\frac{1}{3}", "0.33", true);
+    check(two, "\\frac{1}{3}", "0.3", false);
+    check(two, "\\pi", "3.1", true);
+    check(two, "\\pi", "3.2", false);
+    check(tenth, "100", "109", true);
+    check(tenth, "100", "111", false);
+    check(tenth, "-100", "-95", true);
+    check(tenth, "100", "-100", false);
+    check(tenth, "\\pi", "22/7", true);
+    check(tenth, "\\sqrt{2}", "2", false);
+    check(tenth, "0", "0.001", false);
+    check(tenth, "x+1", "x+2", false);
+    let config: MathConfig = serde_json::from_str(r#"{"decimal": {"relative": 0.5}}"#).unwrap();
+    assert_eq!(config.decimal, DecimalPolicy::Relative(0.5));
+    for bad in [DecimalPolicy::Digits(0), DecimalPolicy::Relative(1.0), DecimalPolicy::Relative(f64::NAN)] {
+        assert!(Math::new(MathConfig { decimal: bad, ..MathConfig::default() }).is_err(), "{bad:?}");
+    }
+}
