@@ -52,16 +52,19 @@ impl DecimalPolicy {
                 return (x - y).abs() <= share * x.abs();
             }
         };
-        let unit = match (a, b) {
-            (Some((d, unit)), None) | (None, Some((d, unit))) if d >= least => unit,
+        let half = BigRational::new(BigInt::from(1), BigInt::from(2));
+        let (decimal, value, unit) = match (a, b) {
+            (Some((d, unit)), None) if d >= least => (x, y, unit),
+            (None, Some((d, unit))) if d >= least => (y, x, unit),
+            // The coarser one is the rounded one.
             (Some((d, u)), Some((e, v))) if d != e && d.min(e) >= least => {
-                // The coarser one is the rounded one.
-                let half = BigRational::new(BigInt::from(1), BigInt::from(2));
                 return (x - y).abs() <= half * if u > v { u } else { v };
             }
             _ => return false,
         };
-        (x - y).abs() < unit
+        let away = (decimal - value).abs();
+        let cut = decimal.abs() < value.abs() && away < unit;
+        cut || away <= half * unit
     }
 
     /// Whether only numbers that are written as decimals can be accepted.
