@@ -216,7 +216,7 @@ fn one_item_that_kills_the_plugin_is_found_and_quarantined() {
         // Known by now: no process is lost for it.
         let start = Instant::now();
         let again = judge(&plugin, &[item; 200]);
-        assert!(start.elapsed() < Duration::from_millis(500));
+        assert!(start.elapsed() < Duration::from_secs(10));
         all_broken(&again, 200, reason);
     }
 }
