@@ -3,6 +3,8 @@
 #![allow(missing_docs, clippy::print_stdout)]
 use burn::tensor::Device;
 use divan::counter::ItemsCount;
+use rlvr::bench::processor_s;
+use rlvr::record::peak_rss_mb;
 use rlvr_policies::packed::{PackedBatch, PromptGroup};
 use rlvr_policies::{Decoder, ModelConfig};
 use std::path::Path;
@@ -17,14 +19,7 @@ fn main() {
     }
     // On a thread of the pool, as the command line does.
     rayon::scope(|_| divan::main());
-    println!("peak memory: {} MiB", peak_mib());
-}
-
-/// Peak of the resident memory so far.
-fn peak_mib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap_or("0");
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0) / 1024
+    println!("peak memory: {:.0} MiB", peak_rss_mb());
 }
 
 fn smollm2() -> &'static Decoder {
@@ -41,23 +36,15 @@ fn smollm2() -> &'static Decoder {
     })
 }
 
-/// Processor seconds of this process so far, from `/proc`.
-fn processor_s() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or("").split(' ').collect();
-    let ticks = |i: usize| fields.get(i).and_then(|f| f.parse::<f64>().ok()).unwrap_or(f64::NAN);
-    (ticks(11) + ticks(12)) / 100.0
-}
-
 /// Prints how many cores decoding at batch 32 keeps busy: processor time over wall time of ten repetitions.
 fn cores_used() {
     rayon::scope(|_| {
         greedy(32);
-        let (start, before) = (std::time::Instant::now(), processor_s());
+        let (start, before) = (std::time::Instant::now(), processor_s().unwrap_or(f64::NAN));
         (0..10).for_each(|_| drop(greedy(32)));
-        let (wall, cpu) = (start.elapsed().as_secs_f64(), processor_s() - before);
+        let (wall, cpu) = (start.elapsed().as_secs_f64(), processor_s().unwrap_or(f64::NAN) - before);
         println!("decode at batch 32: {cpu:.1} processor seconds in {wall:.1} s, {:.2} cores", cpu / wall);
-        println!("peak memory so far: {} MiB", peak_mib());
+        println!("peak memory so far: {:.0} MiB", peak_rss_mb());
     });
 }
 

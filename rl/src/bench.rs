@@ -354,7 +354,7 @@ fn phase(
 }
 
 /// Processor time of this process so far, where `/proc` tells.
-fn processor_s() -> Option<f64> {
+pub fn processor_s() -> Option<f64> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
     let mut fields = stat.rsplit(") ").next()?.split(' ').skip(11);
     let mut ticks = || fields.next()?.parse::<f64>().ok();
