@@ -2,6 +2,7 @@
 use crate::composed::DeviceCache;
 use crate::decoder::Decoder;
 use crate::host::cache::{PromptKv, RowKv};
+use crate::host::gemm::Panels;
 use std::sync::Arc;
 
 /// Keys and values of a batch of rows.
@@ -12,6 +13,8 @@ pub struct Cache {
     filled: usize,
     starts: Vec<usize>,
     rows: Rows,
+    /// The host's matrices, packed once for all the tokens that the cache will see.
+    panels: Vec<Option<Panels>>,
 }
 
 #[derive(Debug)]
@@ -34,7 +37,8 @@ impl Cache {
     pub(crate) fn new(decoder: &Decoder, starts: &[usize], capacity: usize) -> Self {
         let host = decoder.compute() == crate::decoder::Compute::Host;
         let rows = if host { Rows::Empty } else { Rows::Device(DeviceCache::new(decoder, starts, capacity)) };
-        Self { capacity, filled: 0, starts: starts.to_vec(), rows }
+        let panels = decoder.on_host(|m| m.pack()).unwrap_or_default();
+        Self { capacity, filled: 0, starts: starts.to_vec(), rows, panels }
     }
 
     /// Rows.
@@ -62,7 +66,8 @@ impl Cache {
             Rows::Empty => {
                 let prompts: Vec<&[u32]> =
                     tokens.chunks(new).zip(&self.starts).map(|(row, start)| &row[*start..]).collect();
-                let (kv, logits) = decoder.on_host(|m| m.prefill(&prompts)).unwrap_or_default();
+                let (kv, logits) =
+                    decoder.on_host_with(Some(&self.panels), |m| m.prefill(&prompts)).unwrap_or_default();
                 self.rows = Rows::Host(kv.into_iter().map(HostRow::Prompt).collect());
                 logits
             }
@@ -79,7 +84,9 @@ impl Cache {
                 let mut logits = Vec::new();
                 for t in 0..new {
                     let column: Vec<u32> = tokens.chunks(new).map(|row| row[t]).collect();
-                    logits = decoder.on_host(|m| m.step(&column, &mut own)).unwrap_or_default();
+                    logits = decoder
+                        .on_host_with(Some(&self.panels), |m| m.step(&column, &mut own))
+                        .unwrap_or_default();
                 }
                 *rows = own.into_iter().map(HostRow::Own).collect();
                 logits
@@ -114,6 +121,6 @@ impl Cache {
                 Rows::Host(picked.collect())
             }
         };
-        Self { capacity, filled: self.filled, starts, rows }
+        Self { capacity, filled: self.filled, starts, rows, panels: self.panels }
     }
 }

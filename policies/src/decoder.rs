@@ -9,6 +9,7 @@ use crate::config::ModelConfig;
 use crate::error::PolicyError;
 use crate::gradients::Gradients;
 use crate::host::attention::Heads;
+use crate::host::block::WeightPanels;
 use crate::host::head::TargetStats;
 use crate::host::pass::HostModel;
 use crate::host::rope::RopeTable;
@@ -156,13 +157,23 @@ impl Decoder {
 
     /// Runs `f` on the host view of the weights, or gives `None` off the host path.
     pub(crate) fn on_host<R>(&self, f: impl FnOnce(&HostModel) -> R) -> Option<R> {
+        self.on_host_with(None, f)
+    }
+
+    /// As [`Self::on_host`], with matrices that were packed from these weights.
+    pub(crate) fn on_host_with<R>(
+        &self,
+        panels: Option<&WeightPanels>,
+        f: impl FnOnce(&HostModel) -> R,
+    ) -> Option<R> {
         if self.compute != Compute::Host {
             return None;
         }
         let tensors = self.host_tensors()?;
         let params = tensors.iter().map(|t| t.storage::<f32>()).collect();
         let hidden = self.config.hidden_size;
-        Some(f(&HostModel { layout: &self.layout, params, heads: self.heads(), rope: &self.rope, hidden }))
+        let (layout, heads, rope) = (&*self.layout, self.heads(), &*self.rope);
+        Some(f(&HostModel { layout, params, panels, heads, rope, hidden }))
     }
 
     fn check(&self, batch: &PackedBatch) {

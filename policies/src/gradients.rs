@@ -1,5 +1,6 @@
 //! Gradient accumulators of a decoder.
-use crate::params::ParamLayout;
+use crate::host::buffer::ask_for_huge_pages;
+use crate::params::{ParamLayout, ParamSpec};
 use burn::tensor::{Device, Tensor};
 use rayon::prelude::*;
 
@@ -17,7 +18,13 @@ const BLOCK: usize = 1 << 14;
 
 impl Gradients {
     pub(crate) fn zeros_on_host(layout: &ParamLayout) -> Self {
-        Self::Host(layout.specs.iter().map(|s| vec![0.0; s.shape[0] * s.shape[1]]).collect())
+        let zeros = |s: &ParamSpec| {
+            let mut values = Vec::with_capacity(s.shape[0] * s.shape[1]);
+            ask_for_huge_pages(values.spare_capacity_mut());
+            values.resize(s.shape[0] * s.shape[1], 0.0);
+            values
+        };
+        Self::Host(layout.specs.iter().map(zeros).collect())
     }
 
     pub(crate) fn zeros_on_device(layout: &ParamLayout, device: &Device) -> Self {

@@ -1,44 +1,72 @@
 //! One decoder block on packed rows, forward and backward.
 use super::attention::{self, Context, Heads};
 use super::buffer::Buffer;
-use super::gemm::{Linear, Mat, Write, product};
+use super::gemm::{Mat, Panels, Write, product};
 use super::norm::{rms_norm, rms_norm_backward};
 use super::rope::RopeTable;
 use super::swiglu::{swiglu, swiglu_backward};
 use crate::packed::PackedBatch;
 use crate::params::LayerIndex;
 
+/// A weight matrix `[out, in]`, and the same packed where that was done before.
+#[derive(Clone, Copy)]
+pub struct Weight<'a> {
+    /// Row-major.
+    pub values: &'a [f32],
+    /// Its transpose, as the right side of products.
+    pub panels: Option<&'a Panels>,
+}
+
+impl Weight<'_> {
+    /// `y = x·wᵀ` or `y += x·wᵀ`.
+    ///
+    /// # Shapes
+    /// x `[rows, in]`, y `[rows, out]`.
+    pub fn apply(&self, rows: usize, x: &[f32], y: &mut [f32], write: Write) {
+        let (inside, out) = (x.len() / rows.max(1), y.len() / rows.max(1));
+        let x = Mat::rows(x, inside);
+        match self.panels {
+            Some(panels) => panels.product(rows, x, y, write),
+            None => product(rows, out, inside, x, Mat::rows(self.values, inside).t(), y, write),
+        }
+    }
+}
+
+/// The matrices of a decoder packed for generation, by the index of the parameter.
+pub type WeightPanels = [Option<Panels>];
+
 /// Borrowed parameters of a block; shapes as in [`crate::params`].
 #[derive(Clone, Copy)]
 #[allow(missing_docs)]
 pub struct Layer<'a> {
     pub input_norm: &'a [f32],
-    pub qkv: &'a [f32],
+    pub qkv: Weight<'a>,
     pub qkv_bias: Option<&'a [f32]>,
     pub q_norm: Option<&'a [f32]>,
     pub k_norm: Option<&'a [f32]>,
-    pub o: &'a [f32],
+    pub o: Weight<'a>,
     pub o_bias: Option<&'a [f32]>,
     pub post_norm: &'a [f32],
-    pub gate_up: &'a [f32],
-    pub down: &'a [f32],
+    pub gate_up: Weight<'a>,
+    pub down: Weight<'a>,
 }
 
 impl<'a> Layer<'a> {
     /// Picks a layer's parameters from the list of all.
-    pub fn new(params: &[&'a [f32]], index: &LayerIndex) -> Self {
+    pub fn new(params: &[&'a [f32]], panels: Option<&'a WeightPanels>, index: &LayerIndex) -> Self {
         let at = |i: usize| params[i];
+        let weight = |i: usize| Weight { values: params[i], panels: panels.and_then(|p| p[i].as_ref()) };
         Self {
             input_norm: at(index.input_norm),
-            qkv: at(index.qkv),
+            qkv: weight(index.qkv),
             qkv_bias: index.qkv_bias.map(at),
             q_norm: index.q_norm.map(at),
             k_norm: index.k_norm.map(at),
-            o: at(index.o),
+            o: weight(index.o),
             o_bias: index.o_bias.map(at),
             post_norm: at(index.post_norm),
-            gate_up: at(index.gate_up),
-            down: at(index.down),
+            gate_up: weight(index.gate_up),
+            down: weight(index.down),
         }
     }
 
@@ -73,14 +101,14 @@ fn sum_rows(rows: &[f32], sum: &mut [f32]) {
 }
 
 /// The first half: norm, q/k/v projection. Returns `[rows, qkv_width]`.
-pub fn project(layer: &Layer, heads: &Heads, x: &[f32], linear: Linear) -> Buffer {
+pub fn project(layer: &Layer, heads: &Heads, x: &[f32]) -> Buffer {
     let d = layer.input_norm.len();
     let n = x.len() / d;
     let mut h = Buffer::any(n * d);
     rms_norm(x, layer.input_norm, heads.eps, &mut h);
     let width = heads.qkv_width();
     let mut qkv = Buffer::any(n * width);
-    linear.apply(n, width, d, &h, layer.qkv, &mut qkv, Write::Set);
+    layer.qkv.apply(n, &h, &mut qkv, Write::Set);
     add_bias(&mut qkv, layer.qkv_bias);
     qkv
 }
@@ -92,23 +120,21 @@ pub fn finish(
     heads: &Heads,
     x: &mut [f32],
     attended: &[f32],
-    linear: Linear,
     keep: bool,
 ) -> Option<(Buffer, Buffer)> {
     let d = layer.input_norm.len();
     let n = x.len() / d;
-    let ow = heads.out_width();
-    linear.apply(n, d, ow, attended, layer.o, x, Write::Add);
+    layer.o.apply(n, attended, x, Write::Add);
     add_bias(x, layer.o_bias);
     let middle = keep.then(|| Buffer::copy_of(x));
     let mut h = Buffer::any(n * d);
     rms_norm(x, layer.post_norm, heads.eps, &mut h);
-    let width = layer.down.len() / d;
+    let width = layer.down.values.len() / d;
     let mut gate_up = Buffer::any(n * 2 * width);
-    linear.apply(n, 2 * width, d, &h, layer.gate_up, &mut gate_up, Write::Set);
+    layer.gate_up.apply(n, &h, &mut gate_up, Write::Set);
     let mut act = Buffer::any(n * width);
     swiglu(&gate_up, width, &mut act);
-    linear.apply(n, d, width, &act, layer.down, x, Write::Add);
+    layer.down.apply(n, &act, x, Write::Add);
     middle.map(|m| (m, gate_up))
 }
 
@@ -122,10 +148,10 @@ pub fn forward(
     keep: bool,
 ) -> Option<Saved> {
     let input = keep.then(|| Buffer::copy_of(x));
-    let qkv = project(layer, &heads, x, Linear::Fast);
+    let qkv = project(layer, &heads, x);
     let mut attended = Buffer::any(batch.rows() * heads.out_width());
     attention::forward(&layer.context(heads, rope), batch, &qkv, &mut attended);
-    let kept = finish(layer, &heads, x, &attended, Linear::Fast, keep);
+    let kept = finish(layer, &heads, x, &attended, keep);
     let (middle, gate_up) = kept?;
     Some(Saved { input: input?, qkv, attended, middle, gate_up })
 }
@@ -145,7 +171,7 @@ pub fn backward(
 ) {
     let d = layer.input_norm.len();
     let n = batch.rows();
-    let width = layer.down.len() / d;
+    let width = layer.down.values.len() / d;
     let ow = heads.out_width();
     let eps = heads.eps;
     let Saved { input, qkv, attended, middle, gate_up } = saved;
@@ -155,7 +181,7 @@ pub fn backward(
     swiglu(&gate_up, width, &mut act);
     product(d, width, n, Mat::rows(dx, d).t(), Mat::rows(&act, width), &mut grads[index.down], Write::Add);
     let d_act = &mut act;
-    product(n, width, d, Mat::rows(dx, d), Mat::rows(layer.down, width), d_act, Write::Set);
+    product(n, width, d, Mat::rows(dx, d), Mat::rows(layer.down.values, width), d_act, Write::Set);
     let mut d_gate_up = Buffer::any(n * 2 * width);
     swiglu_backward(&gate_up, width, d_act, &mut d_gate_up);
     drop(gate_up);
@@ -164,7 +190,7 @@ pub fn backward(
     let w2 = 2 * width;
     product(w2, d, n, Mat::rows(&d_gate_up, w2).t(), Mat::rows(&h, d), &mut grads[index.gate_up], Write::Add);
     let dh = &mut h;
-    product(n, d, w2, Mat::rows(&d_gate_up, w2), Mat::rows(layer.gate_up, d), dh, Write::Set);
+    product(n, d, w2, Mat::rows(&d_gate_up, w2), Mat::rows(layer.gate_up.values, d), dh, Write::Set);
     rms_norm_backward(&middle, layer.post_norm, eps, dh, dx, &mut grads[index.post_norm]);
     drop((d_gate_up, middle));
 
@@ -174,7 +200,7 @@ pub fn backward(
     }
     product(d, ow, n, Mat::rows(dx, d).t(), Mat::rows(&attended, ow), &mut grads[index.o], Write::Add);
     let mut d_attended = attended;
-    product(n, ow, d, Mat::rows(dx, d), Mat::rows(layer.o, ow), &mut d_attended, Write::Set);
+    product(n, ow, d, Mat::rows(dx, d), Mat::rows(layer.o.values, ow), &mut d_attended, Write::Set);
     let qw = heads.qkv_width();
     let mut d_qkv = Buffer::any(n * qw);
     let (dq_norm, dk_norm) =
@@ -190,6 +216,6 @@ pub fn backward(
     let h = dh;
     rms_norm(&input, layer.input_norm, eps, h);
     product(qw, d, n, Mat::rows(&d_qkv, qw).t(), Mat::rows(h, d), &mut grads[index.qkv], Write::Add);
-    product(n, d, qw, Mat::rows(&d_qkv, qw), Mat::rows(layer.qkv, d), h, Write::Set);
+    product(n, d, qw, Mat::rows(&d_qkv, qw), Mat::rows(layer.qkv.values, d), h, Write::Set);
     rms_norm_backward(&input, layer.input_norm, eps, h, dx, &mut grads[index.input_norm]);
 }

@@ -18,7 +18,11 @@ impl Buffer {
             return Self(vec![0.0; len]);
         }
         let kept = pool().take(len);
-        let mut values = kept.unwrap_or_else(|| Vec::with_capacity(len));
+        let mut values = kept.unwrap_or_else(|| {
+            let mut values = Vec::with_capacity(len);
+            ask_for_huge_pages(values.spare_capacity_mut());
+            values
+        });
         values.resize(len, 0.0);
         Self(values)
     }
@@ -36,6 +40,33 @@ impl Buffer {
         buffer.copy_from_slice(values);
         buffer
     }
+}
+
+/// Asks the system to back memory that was not touched yet with huge pages: a product that walks over several matrices
+/// would otherwise wait for translations of addresses.
+pub fn ask_for_huge_pages<T>(memory: &mut [T]) {
+    #[cfg(target_os = "linux")]
+    {
+        const PAGE: usize = 4096;
+        const HUGE: usize = 2 << 20;
+        let bytes = size_of_val(memory);
+        let start: *mut u8 = memory.as_mut_ptr().cast();
+        let skip = start.align_offset(PAGE);
+        if bytes < 2 * HUGE || skip > bytes {
+            return;
+        }
+        // SAFETY: the range lies inside of `memory`, and the advice changes how it is mapped, not what it holds.
+        // A system without huge pages refuses, which changes nothing.
+        let _ = unsafe {
+            rustix::mm::madvise(
+                start.add(skip).cast(),
+                (bytes - skip) / PAGE * PAGE,
+                rustix::mm::Advice::LinuxHugepage,
+            )
+        };
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = memory;
 }
 
 impl Deref for Buffer {

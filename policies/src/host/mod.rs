@@ -12,5 +12,4 @@ pub mod norm;
 pub mod pass;
 pub mod rope;
 pub mod simd;
-pub mod small;
 pub mod swiglu;

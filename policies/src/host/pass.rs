@@ -1,9 +1,9 @@
 //! Whole passes of the decoder on the host: log-probabilities, training, prefill and one decoding step.
 use super::attention::{self, Heads};
-use super::block::{self, Layer, Saved};
+use super::block::{self, Layer, Saved, Weight, WeightPanels};
 use super::buffer::Buffer;
 use super::cache::{PromptKv, RowKv, attend_row};
-use super::gemm::{Linear, Write};
+use super::gemm::{Mat, Panels, Write};
 use super::head::{self, TargetStats};
 use super::norm::{rms_norm, rms_norm_backward};
 use super::rope::RopeTable;
@@ -18,6 +18,8 @@ pub struct HostModel<'a> {
     pub layout: &'a ParamLayout,
     /// The parameters, in that order.
     pub params: Vec<&'a [f32]>,
+    /// Matrices that are packed already, by parameter.
+    pub panels: Option<&'a WeightPanels>,
     /// Attention shape.
     pub heads: Heads,
     /// Rotary table; covers every position that is asked for.
@@ -28,7 +30,18 @@ pub struct HostModel<'a> {
 
 impl HostModel<'_> {
     fn layers(&self) -> impl DoubleEndedIterator<Item = (usize, Layer<'_>)> + ExactSizeIterator {
-        self.layout.layers.iter().map(|l| Layer::new(&self.params, l)).enumerate()
+        self.layout.layers.iter().map(|l| Layer::new(&self.params, self.panels, l)).enumerate()
+    }
+
+    /// Packs every matrix that generation multiplies with.
+    pub fn pack(&self) -> Vec<Option<Panels>> {
+        let layers = self.layout.layers.iter().flat_map(|l| [l.qkv, l.o, l.gate_up, l.down]);
+        let mut panels: Vec<Option<Panels>> = self.params.iter().map(|_| None).collect();
+        for i in layers.chain([self.layout.head]) {
+            let [out, inside] = self.layout.specs[i].shape;
+            panels[i] = Some(Panels::new(out, inside, Mat::rows(self.params[i], inside).t()));
+        }
+        panels
     }
 
     fn embed(&self, tokens: &[u32]) -> Buffer {
@@ -81,10 +94,11 @@ impl HostModel<'_> {
 
     fn project_vocab(&self, x: &[f32]) -> Vec<f32> {
         let h = self.head_input(x, 1.0);
-        let (d, weight) = (self.hidden, self.params[self.layout.head]);
-        let (n, vocab) = (h.len() / d, weight.len() / d);
-        let mut logits = vec![0f32; n * vocab];
-        Linear::Invariant.apply(n, vocab, d, &h, weight, &mut logits, Write::Set);
+        let head = self.layout.head;
+        let rows = h.len() / self.hidden;
+        let mut logits = vec![0f32; rows * self.layout.specs[head].shape[0]];
+        let weight = Weight { values: self.params[head], panels: self.panels.and_then(|p| p[head].as_ref()) };
+        weight.apply(rows, &h, &mut logits, Write::Set);
         logits
     }
 
@@ -152,14 +166,14 @@ impl HostModel<'_> {
             prompts.iter().map(|p| PromptKv::new(&self.heads, layers, p.len())).collect();
         let mut x = self.embed(&batch.tokens);
         for (l, layer) in self.layers() {
-            let qkv = block::project(&layer, &self.heads, &x, Linear::Invariant);
+            let qkv = block::project(&layer, &self.heads, &x);
             let ctx = layer.context(self.heads, self.rope);
             kv.par_iter_mut()
                 .zip(&batch.groups)
                 .for_each(|(kv, group)| kv.fill(l, &ctx, &qkv, group.prompt.clone()));
             let mut attended = Buffer::any(batch.rows() * self.heads.out_width());
             attention::forward(&ctx, &batch, &qkv, &mut attended);
-            block::finish(&layer, &self.heads, &mut x, &attended, Linear::Invariant, false);
+            block::finish(&layer, &self.heads, &mut x, &attended, false);
         }
         let last: Vec<usize> = batch.groups.iter().map(|g| g.prompt.end - 1).collect();
         let logits = self.project_vocab(&self.gather(&x, &last));
@@ -173,13 +187,13 @@ impl HostModel<'_> {
         let mut x = self.embed(tokens);
         let mut attended = Buffer::any(rows.len() * ow);
         for (l, layer) in self.layers() {
-            let qkv = block::project(&layer, &self.heads, &x, Linear::Invariant);
+            let qkv = block::project(&layer, &self.heads, &x);
             let ctx = layer.context(self.heads, self.rope);
             rows.par_iter_mut()
                 .zip(qkv.par_chunks(width))
                 .zip(attended.par_chunks_mut(ow))
                 .for_each(|((row, qkv), out)| attend_row(&ctx, l, qkv, row, out));
-            block::finish(&layer, &self.heads, &mut x, &attended, Linear::Invariant, false);
+            block::finish(&layer, &self.heads, &mut x, &attended, false);
         }
         for row in rows {
             row.advance();

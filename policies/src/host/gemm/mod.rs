@@ -1,0 +1,245 @@
+//! Matrix products on the host.
+//!
+//! An element of the result is a sum over `k` in a fixed order: chunks whose length depends on `k` only, one chain of
+//! fused multiply-adds in each ([`tile`]). Its bits therefore depend on its row of `a` and its column of `b` only: not on
+//! how many rows or columns are computed beside it, on the number of threads, nor on whether `b` was packed before. So
+//! generation and training compute the same linear layers, bit for bit.
+mod pack;
+mod tile;
+
+use super::buffer::Buffer;
+use pack::{pack_columns, pack_rows, parts};
+use rayon::prelude::*;
+use std::cell::Cell;
+use std::ops::Range;
+use tile::{Kernel, Tile};
+
+/// A read-only strided matrix.
+#[derive(Clone, Copy)]
+pub struct Mat<'a> {
+    data: &'a [f32],
+    row_stride: usize,
+    col_stride: usize,
+}
+
+impl<'a> Mat<'a> {
+    /// Row-major matrix with `cols` columns.
+    pub fn rows(data: &'a [f32], cols: usize) -> Self {
+        Self { data, row_stride: cols, col_stride: 1 }
+    }
+    /// Row-major with a row stride larger than its width.
+    pub fn strided(data: &'a [f32], row_stride: usize) -> Self {
+        Self { data, row_stride, col_stride: 1 }
+    }
+    /// The transpose, without copying.
+    pub fn t(self) -> Self {
+        Self { data: self.data, row_stride: self.col_stride, col_stride: self.row_stride }
+    }
+}
+
+/// What happens to the values already in the output.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Write {
+    /// Overwritten.
+    Set,
+    /// Added to.
+    Add,
+}
+
+/// Longest chunk of `k`: a panel of `b` and a block of `a` stay in the second-level cache.
+const CHUNK: usize = 384;
+/// Rows of a block of `a`: a multiple of the rows of every tile.
+const ROWS: usize = 192;
+/// Fewer multiplications than this are done on the calling thread.
+const SERIAL: usize = 1 << 18;
+/// Tasks a thread, where there is enough to do.
+const TASKS: usize = 4;
+
+/// The chunks of `k`, of almost equal length; an empty one for `k = 0`.
+fn chunks(k: usize) -> impl Iterator<Item = Range<usize>> + Clone {
+    let count = k.div_ceil(CHUNK).max(1);
+    (0..count).map(move |c| k * c / count..k * (c + 1) / count)
+}
+
+/// The right side of products, packed once for many of them.
+#[derive(Debug)]
+pub struct Panels {
+    n: usize,
+    k: usize,
+    width: usize,
+    values: Buffer,
+    /// Where the first aligned element lies.
+    start: usize,
+}
+
+impl Panels {
+    /// Packs `b`.
+    ///
+    /// # Shapes
+    /// b `[k, n]`.
+    pub fn new(n: usize, k: usize, b: Mat) -> Self {
+        Self::with(tile::best(), n, k, b)
+    }
+
+    fn with(kernel: Kernel, n: usize, k: usize, b: Mat) -> Self {
+        assert!(b.data.len() >= extent(k, n, b.row_stride, b.col_stride), "rhs too small for [{k}, {n}]");
+        let width = kernel.width;
+        let mut values = Buffer::any(n.next_multiple_of(width) * k + LINE);
+        let start = aligned(&values);
+        let pack = |(p, panel): (usize, &mut [f32])| pack_columns(b, n, p * width, width, panel);
+        let used = &mut values[start..start + n.next_multiple_of(width) * k];
+        if k == 0 {
+        } else if n * k < SERIAL {
+            used.chunks_mut(width * k).enumerate().for_each(pack);
+        } else {
+            used.par_chunks_mut(width * k).enumerate().for_each(pack);
+        }
+        Self { n, k, width, values, start }
+    }
+
+    /// Columns.
+    pub fn columns(&self) -> usize {
+        self.n
+    }
+
+    /// `c = a·b` or `c += a·b`.
+    ///
+    /// # Shapes
+    /// a `[m, k]`, c `[m, n]` row-major.
+    pub fn product(&self, m: usize, a: Mat, c: &mut [f32], write: Write) {
+        self.multiply(tile::best(), m, a, c, self.n, write, true);
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn multiply(
+        &self,
+        kernel: Kernel,
+        m: usize,
+        a: Mat,
+        c: &mut [f32],
+        c_stride: usize,
+        write: Write,
+        parallel: bool,
+    ) {
+        let (n, k) = (self.n, self.k);
+        assert!(a.data.len() >= extent(m, k, a.row_stride, a.col_stride), "lhs too small for [{m}, {k}]");
+        assert!(c.len() >= extent(m, n, c_stride, 1), "output too small for [{m}, {n}]");
+        assert_eq!(self.width, kernel.width, "panels are for another instruction set");
+        if m == 0 || n == 0 {
+            return;
+        }
+        let job = Job { kernel, b: self, a, c: Out(c.as_mut_ptr()), c_stride, write };
+        let threads = rayon::current_num_threads();
+        if !parallel || m * n * k < SERIAL || threads == 1 {
+            return parts(0..m, ROWS).for_each(|rows| job.block(rows, 0..n));
+        }
+        let blocks: Vec<Range<usize>> = parts(0..m, ROWS).collect();
+        let cuts = (TASKS * threads).div_ceil(blocks.len()).min(n.div_ceil(self.width));
+        let columns = |part: usize| {
+            let count = n.div_ceil(self.width);
+            self.width * (count * part / cuts)..n.min(self.width * (count * (part + 1) / cuts))
+        };
+        (0..blocks.len() * cuts)
+            .into_par_iter()
+            .for_each(|task| job.block(blocks[task / cuts].clone(), columns(task % cuts)));
+    }
+}
+
+/// Output shared by tasks that write disjoint parts.
+#[derive(Clone, Copy)]
+struct Out(*mut f32);
+// SAFETY: tasks write disjoint parts of the output.
+unsafe impl Send for Out {}
+// SAFETY: as above.
+unsafe impl Sync for Out {}
+
+/// One product whose sizes were checked.
+struct Job<'a> {
+    kernel: Kernel,
+    b: &'a Panels,
+    a: Mat<'a>,
+    c: Out,
+    c_stride: usize,
+    write: Write,
+}
+
+thread_local! {
+    /// Room for a packed block of `a`, kept from call to call.
+    static BLOCK: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+}
+
+impl Job<'_> {
+    /// Computes `rows` of the columns `columns`, which start at a panel.
+    fn block(&self, rows: Range<usize>, columns: Range<usize>) {
+        let (k, width) = (self.b.k, self.b.width);
+        let mut room = BLOCK.take();
+        for chunk in chunks(k) {
+            room.resize((rows.len() * chunk.len() + LINE).max(room.len()), 0.0);
+            let first = aligned(&room);
+            let packed = &mut room[first..];
+            pack_rows(self.a, rows.clone(), chunk.clone(), self.kernel.rows, packed);
+            for j in columns.clone().step_by(width) {
+                let panel = self.b.start + j * k + chunk.start * width;
+                for i in parts(rows.clone(), self.kernel.rows) {
+                    let tile = Tile {
+                        k: chunk.len(),
+                        a: packed[(i.start - rows.start) * chunk.len()..].as_ptr(),
+                        b: self.b.values[panel..].as_ptr(),
+                        c: self.c.0.wrapping_add(i.start * self.c_stride + j),
+                        c_stride: self.c_stride,
+                        cols: width.min(columns.end - j),
+                        add: self.write == Write::Add || chunk.start > 0,
+                    };
+                    // SAFETY: the kernel is one that this machine has; `packed` holds `i.len()` rows of the chunk, the
+                    // panel its `width` columns, and `c` was checked to have these rows and columns, which no other
+                    // task writes.
+                    unsafe { (self.kernel.run)(i.len(), tile) };
+                }
+            }
+        }
+        BLOCK.set(room);
+    }
+}
+
+/// Elements of a cache line.
+const LINE: usize = 16;
+
+/// Index of the first element at the start of a cache line.
+fn aligned(values: &[f32]) -> usize {
+    values.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE)
+}
+
+/// Largest element that an [m, n] matrix touches, plus one.
+fn extent(m: usize, n: usize, row_stride: usize, col_stride: usize) -> usize {
+    if m == 0 || n == 0 { 0 } else { (m - 1) * row_stride + (n - 1) * col_stride + 1 }
+}
+
+/// `c = a·b` or `c += a·b` on the calling thread.
+///
+/// # Shapes
+/// a `[m, k]`, b `[k, n]`, c `[m, n]` with row stride `c_stride`.
+#[allow(clippy::too_many_arguments)]
+pub fn product_serial(
+    m: usize,
+    n: usize,
+    k: usize,
+    a: Mat,
+    b: Mat,
+    c: &mut [f32],
+    c_stride: usize,
+    write: Write,
+) {
+    let kernel = tile::best();
+    Panels::with(kernel, n, k, b).multiply(kernel, m, a, c, c_stride, write, false);
+}
+
+/// `c = a·b` or `c += a·b` on all threads of the current rayon pool.
+///
+/// # Shapes
+/// a `[m, k]`, b `[k, n]`, c `[m, n]` row-major.
+pub fn product(m: usize, n: usize, k: usize, a: Mat, b: Mat, c: &mut [f32], write: Write) {
+    Panels::new(n, k, b).product(m, a, c, write);
+}
+
+#[cfg(test)]
+mod tests;
