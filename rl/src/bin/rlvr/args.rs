@@ -109,6 +109,9 @@ pub struct BenchArgs {
     /// Shape of the policy, with random weights: tiny, smollm2-135m, qwen2.5-0.5b, qwen3-0.6b, qwen2.5-1.5b
     #[arg(long, value_name = "NAME", default_value = "smollm2-135m", conflicts_with = "policy")]
     pub shape: String,
+    /// Size of the vocabulary instead of the shape's
+    #[arg(long, value_name = "N", conflicts_with = "policy")]
+    pub vocab: Option<usize>,
     /// A policy instead: Hugging Face folder, .gguf file, run directory, or hub id owner/name
     #[arg(long, value_name = "PATH")]
     pub policy: Option<String>,

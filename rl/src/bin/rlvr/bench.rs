@@ -25,9 +25,13 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     let (name, decoder) = match &args.policy {
         Some(path) => (path.as_str(), Policy::open(path, &device)?.decoder),
         None => {
-            let config = shape(&args.shape).ok_or_else(|| {
+            let mut config = shape(&args.shape).ok_or_else(|| {
                 bad(format!("--shape {}: unknown; one of {}", args.shape, SHAPES.join(", ")))
             })?;
+            config.vocab_size = args.vocab.unwrap_or(config.vocab_size);
+            if config.vocab_size == 0 {
+                return Err(bad("--vocab 0: a policy needs at least one token".into()));
+            }
             (args.shape.as_str(), random_decoder(config, &device))
         }
     };
