@@ -155,7 +155,9 @@ impl Decoder {
             Some(decoder)
         }
         #[cfg(not(feature = "cube"))]
-        None
+        {
+            None
+        }
     }
 
     /// Makes the working copy of a parameter anew.
@@ -413,13 +415,13 @@ impl Decoder {
     pub fn adamw_on_device(&mut self, moments: &mut [[Tensor<2>; 2]], grads: &[Tensor<2>], k: AdamWStep) {
         for (i, (moments, g)) in moments.iter_mut().zip(grads).enumerate() {
             let p = std::mem::replace(&mut self.params[i], Tensor::zeros([1, 1], &self.device));
-            self.params[i] = match self.compute {
-                #[cfg(feature = "cube")]
-                Compute::Device => adamw::step(p, moments, g, k),
-                _ => composed::adamw(p, moments, g, k),
-            };
             #[cfg(feature = "cube")]
-            self.refresh(i);
+            if self.compute == Compute::Device {
+                self.params[i] = adamw::step(p, moments, g, k);
+                self.refresh(i);
+                continue;
+            }
+            self.params[i] = composed::adamw(p, moments, g, k);
         }
     }
 
