@@ -30,7 +30,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
             })?;
             config.vocab_size = args.vocab.unwrap_or(config.vocab_size);
             if config.vocab_size == 0 {
-                return Err(bad("--vocab 0: a policy needs at least one token".into()));
+                return Err(bad("--vocab 0: a policy needs at least one token"));
             }
             (args.shape.as_str(), random_decoder(config, &device))
         }
