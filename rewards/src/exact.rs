@@ -1,7 +1,18 @@
 //! `exact`: the normalised answer string equals the reference or one of its aliases.
 //!
 //! The span comes from the extraction chain; a response without any mark is taken whole when it is one short line.
-//! Normalisation: see [`crate::text::normalise`]. A list, a hedge or a longer sentence around the answer is not equal.
+//! Normalisation: see [`crate::text::normalise`]. References: `reference.answer`, a string or a list, and
+//! `reference.aliases`, a list.
+//!
+//! | response | for the reference `Paris` |
+//! |---|---|
+//! | `Paris` · `The answer is paris.` · `<answer>The Paris</answer>` · `\boxed{\text{Paris}}` | correct |
+//! | `Paris or Rome` · `It is Paris` | incorrect: a list or a sentence is another string |
+//! | `<answer>maybe Paris</answer>` · two different tags | ambiguous |
+//! | prose that mentions Paris · `The answer is not Paris.` · what is only thought · nothing | no answer |
+//!
+//! With `literal` bytes are compared, with `whole` the response after think. For synonyms in the same words in another
+//! order see `any_of`, for mathematics `math`.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +20,7 @@ use crate::extract::{self, ExtractPolicy, MultiAnswer, Think};
 use crate::reward::{Outcome, Reward, RewardError, TaskError, Verdict};
 use crate::task::{Response, Task};
 use crate::text;
+use crate::token_f1::references;
 
 /// Settings of the `exact` reward.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -47,7 +59,7 @@ impl Reward for Exact {
 
     fn score(&self, task: &Task, response: Response<'_>) -> Result<Outcome, RewardError> {
         let work = response.text.len() as u64;
-        let golds: Vec<String> = task.answers().iter().map(|g| self.form(g)).collect();
+        let golds: Vec<String> = references(task).iter().map(|g| self.form(g)).collect();
         if golds.iter().all(String::is_empty) {
             return Ok(Outcome::of(Verdict::Unverifiable, "exact", "the reference has no answer"));
         }
@@ -92,12 +104,12 @@ impl Reward for Exact {
     }
 
     fn gold(&self, task: &Task) -> Option<String> {
-        let answer = task.answers().into_iter().next()?;
+        let answer = references(task).into_iter().next()?;
         Some(if self.config.whole { answer } else { format!("<answer>{answer}</answer>") })
     }
 
     fn check_task(&self, task: &Task) -> Result<(), TaskError> {
-        if task.answers().iter().all(|g| self.form(g).is_empty()) {
+        if references(task).iter().all(|g| self.form(g).is_empty()) {
             return Err(TaskError::MissingField { reward: "exact".into(), field: "answer" });
         }
         Ok(())
@@ -128,5 +140,8 @@ mod tests {
         check(json!("Paris"), "Paris", Verdict::Correct);
         check(json!(12), "#### 12", Verdict::Correct);
         check(json!(""), "#### 12", Verdict::Unverifiable);
+        let task = Task::new("t", json!({"answer": "Paris", "aliases": ["Lutetia"]}));
+        let outcome = score_one(&Exact::new(ExactConfig::default()), &task, Response::new("Answer: Lutetia"));
+        assert_eq!(outcome.verdict, Verdict::Correct, "{}", outcome.reason);
     }
 }

@@ -6,6 +6,16 @@
 //! | `answer` | exactly one `<answer>…</answer>`, no think tags required |
 //! | `boxed` | at least one `\boxed{…}` with content, outside of think |
 //! | `pattern = "…"` | a regular expression; anchor it to match the whole |
+//!
+//! | response | `think_answer` | `answer` | `boxed` |
+//! |---|---|---|---|
+//! | `<think>a</think> <answer>b</answer>` | correct | correct | incorrect |
+//! | `<think></think> <answer>b</answer>` · `<think>a</think> <answer> </answer>` | incorrect | by its answer | incorrect |
+//! | `Well. <answer>b</answer>` | incorrect | correct | incorrect |
+//! | `<answer>b</answer> <answer>c</answer>` | incorrect | incorrect | incorrect |
+//! | `It is \boxed{b}` | incorrect | incorrect | correct |
+//!
+//! With `graded` the score is the share of the requirements that hold. The content is not judged: put an answer beside it.
 
 use regex::Regex;
 use serde::{Deserialize, Serialize};

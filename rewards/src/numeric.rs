@@ -2,6 +2,15 @@
 //!
 //! The span comes from the extraction chain and is read by the parser of `math`, so fractions, thousands separators,
 //! powers of ten, currency and a name in front are understood. `|x - gold| <= max(absolute, relative · |gold|)`.
+//!
+//! | response | for the reference 42 |
+//! |---|---|
+//! | `\boxed{42}` · `The answer is 42.0.` · `#### 42 dollars` · `<answer>84/2</answer>` · `Answer: 4.2 \times 10^1` · `42` | correct |
+//! | `The answer is 4200%` | correct, but with `percent = "same"` |
+//! | `The answer is 41.9` · `The answer is 42 or 43` · `The answer is x` | incorrect |
+//! | `\boxed{42} \boxed{43}` | ambiguous |
+//! | `So we count 42 of them in all.` | no answer, but with `fallback = "last_number"` |
+//! | `The answer is not 42.` · what is only thought · nothing | no answer |
 
 use std::borrow::Cow;
 use std::sync::LazyLock;

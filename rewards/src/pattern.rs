@@ -1,4 +1,16 @@
 //! `regex`: a pattern matches, and optionally what it captures equals the reference.
+//!
+//! Linear time by the `regex` crate: no look-around, no back-references, at most 1 MiB compiled. The pattern may match
+//! anywhere; write `^` and `$` for the whole. It sees the whole response, thoughts included. With `capture` the last
+//! match's group `answer` (or group 1, or the whole match) must equal `reference.answer` after normalisation.
+//!
+//! | response | `pattern = '^\d+$'` | `pattern = 'x = (\d+)'`, `capture`, reference 7 |
+//! |---|---|---|
+//! | `7` | correct | no answer |
+//! | `x = 7` | incorrect | correct |
+//! | `x = 7, no: x = 8` | incorrect | incorrect |
+//!
+//! A pattern that matches the empty string accepts every response.
 
 use regex::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
