@@ -3,9 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::locate::nearest;
-use super::{
-    DataConfig, DeviceConfig, Dtype, EvalConfig, GrpoConfig, OptimConfig, RunConfig, SftConfig, StageConfig,
-};
+use super::{DataConfig, Dtype, EvalConfig, GrpoConfig, OptimConfig, RunConfig, SftConfig, StageConfig};
 use crate::data::Split;
 use crate::grpo::{AdvantageKind, GroupsWithoutSignal};
 use rlvr_rollout::{RolloutError, SamplingParams};
@@ -102,9 +100,9 @@ impl RunConfig {
             "give either `path` or a [policy.tiny] table, not both and not neither",
         );
         checks.require(
-            policy.dtype == Dtype::F32 || self.device != DeviceConfig::Cpu,
+            policy.dtype == Dtype::F32,
             "policy.dtype",
-            "bf16 needs a CUDA device; the CPU computes in f32",
+            "bf16 is not built yet; weights and arithmetic are f32 on every device",
         );
         let Some(tiny) = &policy.tiny else { return };
         let at = |field: &str| format!("policy.tiny.{field}");
