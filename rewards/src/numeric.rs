@@ -6,7 +6,7 @@
 //! | response | for the reference 42 |
 //! |---|---|
 //! | `\boxed{42}` · `The answer is 42.0.` · `#### 42 dollars` · `<answer>84/2</answer>` · `Answer: 4.2 \times 10^1` · `42` | correct |
-//! | `The answer is 4200%` | correct, but with `percent = "same"` |
+//! | `The answer is 4200%` | correct |
 //! | `The answer is 41.9` · `The answer is 42 or 43` · `The answer is x` | incorrect |
 //! | `\boxed{42} \boxed{43}` | ambiguous |
 //! | `So we count 42 of them in all.` | no answer, but with `fallback = "last_number"` |

@@ -97,11 +97,6 @@ impl Panels {
         Self { n, k, width, values, start }
     }
 
-    /// Columns.
-    pub fn columns(&self) -> usize {
-        self.n
-    }
-
     /// `c = a·b` or `c += a·b`.
     ///
     /// # Shapes
