@@ -1,6 +1,8 @@
 //! The key/value cache of a batch that is being decoded.
 use crate::composed::DeviceCache;
-use crate::decoder::Decoder;
+use crate::decoder::{Compute, Decoder};
+#[cfg(feature = "cube")]
+use crate::device::{cache::KernelCache, sample};
 use crate::host::cache::{PromptKv, RowKv};
 use crate::host::gemm::Panels;
 use std::sync::Arc;
@@ -17,10 +19,24 @@ pub struct Cache {
     panels: Vec<Option<Panels>>,
 }
 
+/// One token to draw from the logits of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DrawAt {
+    /// The row.
+    pub row: usize,
+    /// Counter of Philox4x32-10, whose first 64 bits make the uniform number.
+    pub counter: [u32; 4],
+    /// Key of the generator.
+    pub key: [u32; 2],
+}
+
 #[derive(Debug)]
 enum Rows {
     /// Nothing yet.
     Empty,
+    /// In device memory, the newest logits too.
+    #[cfg(feature = "cube")]
+    Kernels(KernelCache),
     /// On the host: rows of any length, the prompt shared.
     Host(Vec<HostRow>),
     /// On the device: one tensor a layer.
@@ -35,8 +51,10 @@ enum HostRow {
 
 impl Cache {
     pub(crate) fn new(decoder: &Decoder, starts: &[usize], capacity: usize) -> Self {
-        let host = decoder.compute() == crate::decoder::Compute::Host;
-        let rows = if host { Rows::Empty } else { Rows::Device(DeviceCache::new(decoder, starts, capacity)) };
+        let rows = match decoder.compute() {
+            Compute::Composed => Rows::Device(DeviceCache::new(decoder, starts, capacity)),
+            _ => Rows::Empty,
+        };
         let panels = decoder.on_host(|m| m.pack()).unwrap_or_default();
         Self { capacity, filled: 0, starts: starts.to_vec(), rows, panels }
     }
@@ -61,7 +79,13 @@ impl Cache {
         assert!(n > 0 && tokens.len().is_multiple_of(n), "{} tokens for {n} rows", tokens.len());
         let new = tokens.len() / n;
         assert!(self.filled + new <= self.capacity, "cache of {} slots is full", self.capacity);
+        #[cfg(feature = "cube")]
+        if decoder.compute() == Compute::Device {
+            return self.feed(decoder, tokens).logits.read();
+        }
         let logits = match &mut self.rows {
+            #[cfg(feature = "cube")]
+            Rows::Kernels(_) => unreachable!("a cache belongs to one way of computing"),
             Rows::Device(cache) => cache.decode(decoder, tokens),
             Rows::Empty => {
                 let prompts: Vec<&[u32]> =
@@ -96,12 +120,58 @@ impl Cache {
         logits
     }
 
+    /// Feeds tokens, leaving the logits on the device.
+    #[cfg(feature = "cube")]
+    fn feed(&mut self, decoder: &Decoder, tokens: &[u32]) -> &KernelCache {
+        let new = tokens.len() / self.rows();
+        let (starts, capacity) = (&self.starts, self.capacity);
+        let fed = decoder.on_kernels(|m| match std::mem::replace(&mut self.rows, Rows::Empty) {
+            Rows::Kernels(mut cache) => {
+                for t in 0..new {
+                    let column: Vec<u32> = tokens.chunks(new).map(|row| row[t]).collect();
+                    cache.step(m, &column);
+                }
+                cache
+            }
+            _ => {
+                let prompts: Vec<&[u32]> =
+                    tokens.chunks(new).zip(starts).map(|(row, start)| &row[*start..]).collect();
+                KernelCache::prefill(m, &prompts, capacity)
+            }
+        });
+        self.filled += new;
+        self.rows = fed.map_or(Rows::Empty, Rows::Kernels);
+        match &self.rows {
+            Rows::Kernels(cache) => cache,
+            _ => unreachable!("kernels were asked for"),
+        }
+    }
+
+    /// Feeds tokens and draws from the logits where they lie, at a temperature (0 is greedy); gives each token with its
+    /// log-probability, NaN where the logits have no softmax. `None`, and nothing done, where logits are handed out.
+    pub fn decode_and_draw(
+        &mut self,
+        decoder: &Decoder,
+        tokens: &[u32],
+        draws: &[DrawAt],
+        temperature: f64,
+    ) -> Option<Vec<(u32, f32)>> {
+        #[cfg(feature = "cube")]
+        if decoder.compute() == Compute::Device {
+            return Some(sample::draw(&self.feed(decoder, tokens).logits, draws, temperature));
+        }
+        let _ = (decoder, tokens, draws, temperature);
+        None
+    }
+
     /// The cache whose row i is row `indices[i]` of this one: expands a prompt to its samples, drops finished rows.
     /// Rows that have only a prompt share it.
     pub fn select_rows(self, decoder: &Decoder, indices: &[usize], capacity: usize) -> Self {
         let starts = indices.iter().map(|i| self.starts[*i]).collect();
         let rows = match self.rows {
             Rows::Empty => Rows::Empty,
+            #[cfg(feature = "cube")]
+            Rows::Kernels(cache) => Rows::Kernels(cache.select_rows(&decoder.heads(), indices, capacity)),
             Rows::Device(cache) => Rows::Device(cache.select_rows(decoder, indices, capacity)),
             Rows::Host(rows) => {
                 let layers = decoder.config().num_layers;

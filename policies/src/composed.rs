@@ -3,7 +3,7 @@
 //!
 //! Completions are right-padded rows `[B, T]`, each with its own copy of the prompt; the causal mask keeps padding out.
 use crate::config::ModelConfig;
-use crate::decoder::Decoder;
+use crate::decoder::{AdamWStep, Decoder};
 use crate::host::head::TargetStats;
 use crate::packed::PackedBatch;
 use crate::params::LayerIndex;
@@ -302,6 +302,15 @@ pub fn train(
         grads[layout.embed] =
             table.select_assign(0, index, dx.reshape([b * t, d]), burn::tensor::IndexingUpdateOp::Add);
     }
+}
+
+/// One AdamW update of a parameter; its moments are replaced.
+pub fn adamw(p: Tensor<2>, [m, v]: &mut [Tensor<2>; 2], g: &Tensor<2>, k: AdamWStep) -> Tensor<2> {
+    let g = g.clone() * k.clip;
+    *m = m.clone() * k.betas[0] + g.clone() * (1.0 - k.betas[0]);
+    *v = v.clone() * k.betas[1] + g.square() * (1.0 - k.betas[1]);
+    let root = v.clone().sqrt() * k.root_scale + k.eps;
+    p * k.decay - m.clone() / root * k.step_size
 }
 
 /// Keys and values on a device: one preallocated `[B, kv_heads, capacity, head_dim]` tensor a layer.

@@ -1,11 +1,18 @@
 //! The decoder: Llama, SmolLM2, Mistral, Qwen2/2.5 and Qwen3, which differ only in [`ModelConfig`].
 //!
 //! Parameters are burn tensors. On the CPU ([`Compute::Host`]) the passes run fused kernels with a hand-written
-//! backward over their memory; everywhere else ([`Compute::Composed`]) they are built from burn's operations and
-//! autodiff. Both compute the same, which the tests check.
+//! backward over their memory, on devices of cubecl (`Compute::Device`, features `cuda` and `wgpu`) kernels compiled for
+//! the device. [`Compute::Composed`] builds them from burn's operations and autodiff, on any device. All compute the
+//! same, which the tests check.
 use crate::cache::Cache;
 use crate::composed;
 use crate::config::ModelConfig;
+#[cfg(feature = "cube")]
+use crate::device::{
+    adamw,
+    mat::Mat,
+    pass::{self, DeviceModel, DeviceParts},
+};
 use crate::error::PolicyError;
 use crate::gradients::Gradients;
 use crate::host::attention::Heads;
@@ -17,7 +24,7 @@ use crate::packed::PackedBatch;
 use crate::params::{ParamLayout, ParamSpec};
 use crate::weights::{HostTensor, WeightSource};
 use burn::backend::Flex;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use burn_flex::FlexTensor;
 use std::path::Path;
 use std::sync::Arc;
@@ -27,6 +34,9 @@ use std::sync::Arc;
 pub enum Compute {
     /// Fused kernels over host memory; needs burn's flex device.
     Host,
+    /// Kernels of our own in device memory; needs a device of cubecl.
+    #[cfg(feature = "cube")]
+    Device,
     /// Burn operations and autodiff, on any device.
     Composed,
 }
@@ -40,6 +50,25 @@ pub struct Decoder {
     rope: Arc<RopeTable>,
     device: Device,
     compute: Compute,
+    #[cfg(feature = "cube")]
+    parts: Option<DeviceParts>,
+}
+
+/// The numbers of one AdamW update (arXiv:1711.05101, algorithm 2), all but the gradient.
+#[derive(Debug, Clone, Copy)]
+pub struct AdamWStep {
+    /// β₁ and β₂.
+    pub betas: [f32; 2],
+    /// 1 − learning rate · weight decay.
+    pub decay: f32,
+    /// Learning rate over the first moment's bias correction.
+    pub step_size: f32,
+    /// One over the root of the second moment's bias correction.
+    pub root_scale: f32,
+    /// ε, added to the root.
+    pub eps: f32,
+    /// Factor of the gradient.
+    pub clip: f32,
 }
 
 impl Decoder {
@@ -84,25 +113,86 @@ impl Decoder {
             .collect();
         let on_host = params[0].clone().try_into_primitive::<Flex>().is_ok();
         let rope = RopeTable::new(&config.rope_inv_freq(), config.max_position_embeddings);
-        Self {
+        let decoder = Self {
             config: Arc::new(config),
             layout: Arc::new(layout),
             params,
             rope: Arc::new(rope),
             device,
             compute: if on_host { Compute::Host } else { Compute::Composed },
+            #[cfg(feature = "cube")]
+            parts: None,
+        };
+        #[cfg(feature = "cube")]
+        let decoder = decoder.with_kernels();
+        decoder
+    }
+
+    /// Computes by kernels where the device has them.
+    #[cfg(feature = "cube")]
+    fn with_kernels(mut self) -> Self {
+        if let Some(params) = self.params.iter().map(Mat::of).collect::<Option<Vec<_>>>() {
+            self.params = params.into_iter().map(Mat::tensor).collect();
+            self.parts = Some(pass::parts(&self.rope, &self.params[0], self.params.len()));
+            self.compute = Compute::Device;
         }
+        self
+    }
+
+    /// The same decoder with the operands of its matrix products in another type; parameters, norms, softmaxes, logits
+    /// and gradients stay f32. `None` where only f32 is computed.
+    pub fn with_operands(self, dtype: DType) -> Option<Self> {
+        if dtype == DType::F32 {
+            return Some(self);
+        }
+        #[cfg(feature = "cube")]
+        {
+            let mut decoder = self;
+            if !Mat::of(&decoder.params[0])?.can_compute(dtype) {
+                return None;
+            }
+            decoder.parts.as_mut()?.dtype = dtype;
+            (0..decoder.params.len()).for_each(|i| decoder.refresh(i));
+            Some(decoder)
+        }
+        #[cfg(not(feature = "cube"))]
+        {
+            None
+        }
+    }
+
+    /// Makes the working copy of a parameter anew.
+    #[cfg(feature = "cube")]
+    fn refresh(&mut self, index: usize) {
+        if let Some(parts) = &mut self.parts
+            && parts.dtype != DType::F32
+            && !self.layout.specs[index].is_vector()
+        {
+            parts.working[index] = Mat::of(&self.params[index]).map(|m| m.cast(parts.dtype));
+        }
+    }
+
+    /// Runs `f` on the device view of the weights, or gives `None` off the kernels' path.
+    #[cfg(feature = "cube")]
+    pub(crate) fn on_kernels<R>(&self, f: impl FnOnce(&DeviceModel) -> R) -> Option<R> {
+        let parts = self.parts.as_ref().filter(|_| self.compute == Compute::Device)?;
+        let params = self.params.iter().map(Mat::of).collect::<Option<Vec<_>>>()?;
+        let heads = self.heads();
+        Some(f(&DeviceModel { layout: &self.layout, params, parts, dtype: parts.dtype, heads }))
     }
 
     /// The same decoder computed another way: tests compare the two.
     ///
     /// # Panics
-    /// If [`Compute::Host`] is asked for off the flex device.
+    /// If the device does not have it.
     pub fn with_compute(mut self, compute: Compute) -> Self {
-        assert!(
-            compute == Compute::Composed || self.host_tensors().is_some(),
-            "host compute needs the flex device"
-        );
+        let fits = match compute {
+            Compute::Host => self.host_tensors().is_some(),
+            #[cfg(feature = "cube")]
+            Compute::Device => self.parts.is_some(),
+            Compute::Composed => true,
+        };
+        assert!(fits, "{compute:?} is not for {:?}", self.device);
         self.compute = compute;
         self
     }
@@ -193,6 +283,10 @@ impl Decoder {
         if batch.targets.is_empty() {
             return TargetStats::default();
         }
+        #[cfg(feature = "cube")]
+        if let Some(stats) = self.on_kernels(|m| m.logprobs(batch, temperature)) {
+            return stats;
+        }
         self.on_host(|m| m.logprobs(batch, temperature))
             .unwrap_or_else(|| composed::logprobs(self, batch, temperature))
     }
@@ -221,15 +315,43 @@ impl Decoder {
                 let done = self.on_host(|m| m.train(batch, temperature, recompute, loss, grads));
                 assert!(done.is_some(), "host gradients belong to the host path");
             }
-            Gradients::Device(grads) => composed::train(self, batch, temperature, loss, grads),
+            Gradients::Device(grads) => {
+                #[cfg(feature = "cube")]
+                if self.compute == Compute::Device {
+                    self.train_by_kernels(batch, temperature, recompute, loss, grads);
+                    return;
+                }
+                composed::train(self, batch, temperature, loss, grads);
+            }
         }
+    }
+
+    #[cfg(feature = "cube")]
+    fn train_by_kernels(
+        &self,
+        batch: &PackedBatch,
+        temperature: f64,
+        recompute: bool,
+        loss: &mut dyn FnMut(&TargetStats) -> Vec<f32>,
+        grads: &mut Vec<Tensor<2>>,
+    ) {
+        let owned: Option<Vec<Mat>> = std::mem::take(grads).into_iter().map(Mat::owned).collect();
+        let done = owned.and_then(|owned| {
+            self.on_kernels(|m| m.train(batch, temperature, recompute, loss, &owned))?;
+            Some(owned)
+        });
+        let Some(done) = done else { panic!("gradients are on no cubecl device") };
+        *grads = done.into_iter().map(Mat::tensor).collect();
     }
 
     /// Bytes that the training pass of a batch keeps for its backward, block insides included.
     pub fn activation_bytes(&self, rows: usize) -> usize {
         let c = &self.config;
         let heads = self.heads();
-        let row = 2 * c.hidden_size + heads.qkv_width() + heads.out_width() + 2 * c.intermediate_size;
+        // On the host queries and keys are put in place on the fly, elsewhere they are kept so.
+        let copies = if self.compute == Compute::Host { 1 } else { 2 };
+        let row =
+            2 * c.hidden_size + copies * heads.qkv_width() + heads.out_width() + 2 * c.intermediate_size;
         rows * row * c.num_layers * size_of::<f32>()
     }
 
@@ -238,13 +360,27 @@ impl Decoder {
     pub fn should_recompute(&self, batch: &PackedBatch) -> bool {
         let bytes = self.activation_bytes(batch.rows());
         // Small passes need not ask the system.
-        bytes > 256 << 20 && available_bytes().is_some_and(|free| bytes > free / 3)
+        bytes > 256 << 20 && self.free_bytes().is_some_and(|free| bytes > free / 3)
+    }
+
+    /// Memory that passes can still take, in bytes, where that is known.
+    fn free_bytes(&self) -> Option<usize> {
+        #[cfg(feature = "cube")]
+        if self.compute == Compute::Device {
+            let used = self.device.memory_pool_usage()?.bytes_in_use;
+            return Some(self.parts.as_ref()?.memory?.saturating_sub(used) as usize);
+        }
+        available_bytes()
     }
 
     /// Logits of every position of one sequence, `[tokens, vocab]` row-major: for tests and small inputs.
     pub fn logits(&self, tokens: &[u32]) -> Vec<f32> {
         let batch = PackedBatch::new(&[crate::packed::PromptGroup { prompt: tokens, completions: vec![] }]);
         self.check(&batch);
+        #[cfg(feature = "cube")]
+        if let Some(logits) = self.on_kernels(|m| m.logits(&batch)) {
+            return logits;
+        }
         self.on_host(|m| m.logits(&batch)).unwrap_or_else(|| composed::logits(self, &batch))
     }
 
@@ -265,7 +401,7 @@ impl Decoder {
     pub fn zero_gradients(&self) -> Gradients {
         match self.compute {
             Compute::Host => Gradients::zeros_on_host(&self.layout),
-            Compute::Composed => Gradients::zeros_on_device(&self.layout, &self.device),
+            _ => Gradients::zeros_on_device(&self.layout, &self.device),
         }
     }
 
@@ -286,11 +422,17 @@ impl Decoder {
         }
     }
 
-    /// Replaces the parameters by `f(index, tensor)`, on any device.
-    pub fn update_on_device(&mut self, mut f: impl FnMut(usize, Tensor<2>) -> Tensor<2>) {
-        for (i, param) in self.params.iter_mut().enumerate() {
-            let taken = std::mem::replace(param, Tensor::zeros([1, 1], &self.device));
-            *param = f(i, taken);
+    /// One AdamW update of every parameter by its moments (first, second) and its gradient, on any device.
+    pub fn adamw_on_device(&mut self, moments: &mut [[Tensor<2>; 2]], grads: &[Tensor<2>], k: AdamWStep) {
+        for (i, (moments, g)) in moments.iter_mut().zip(grads).enumerate() {
+            let p = std::mem::replace(&mut self.params[i], Tensor::zeros([1, 1], &self.device));
+            #[cfg(feature = "cube")]
+            if self.compute == Compute::Device {
+                self.params[i] = adamw::step(p, moments, g, k);
+                self.refresh(i);
+                continue;
+            }
+            self.params[i] = composed::adamw(p, moments, g, k);
         }
     }
 
@@ -313,6 +455,13 @@ impl Decoder {
         let shape = self.layout.specs[index].shape;
         assert_eq!(values.len(), shape[0] * shape[1], "values of {}", self.layout.specs[index].name);
         self.params[index] = Tensor::from_data(TensorData::new(values, shape), &self.device);
+        #[cfg(feature = "cube")]
+        {
+            if let Some(contiguous) = Mat::of(&self.params[index]) {
+                self.params[index] = contiguous.tensor();
+            }
+            self.refresh(index);
+        }
     }
 }
 

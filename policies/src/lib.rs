@@ -5,6 +5,8 @@ pub mod chat_template;
 pub mod composed;
 pub mod config;
 pub mod decoder;
+#[cfg(feature = "cube")]
+pub mod device;
 pub mod error;
 mod gguf_tokenizer;
 pub mod gradients;

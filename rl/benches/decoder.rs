@@ -6,8 +6,7 @@ use divan::counter::ItemsCount;
 use rlvr::bench::processor_s;
 use rlvr::record::peak_rss_mb;
 use rlvr_policies::packed::{PackedBatch, PromptGroup};
-use rlvr_policies::{Decoder, ModelConfig};
-use std::path::Path;
+use rlvr_policies::Decoder;
 use std::sync::OnceLock;
 
 #[global_allocator]
@@ -25,12 +24,7 @@ fn main() {
 fn smollm2() -> &'static Decoder {
     static DECODER: OnceLock<Decoder> = OnceLock::new();
     DECODER.get_or_init(|| {
-        let json = serde_json::json!({
-            "model_type": "llama", "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30,
-            "num_attention_heads": 9, "num_key_value_heads": 3, "vocab_size": 49152, "rms_norm_eps": 1e-5,
-            "rope_theta": 100000.0, "max_position_embeddings": 2048, "tie_word_embeddings": true, "hidden_act": "silu",
-        });
-        let config = ModelConfig::from_hf_json(&json, Path::new("bench")).expect("a valid config");
+        let config = rlvr::bench::shape("smollm2-135m").expect("a known shape");
         let rng = rlvr_rollout::CounterRng::new(1, 0, 0, 0);
         Decoder::random(config, &Device::flex(), |param, i| rng.normal(((param as u64) << 32) | i as u64) as f32)
     })
@@ -64,7 +58,7 @@ fn greedy(rows: usize) -> Vec<u32> {
 }
 
 /// Greedy decoding from one token, 32 tokens a row; items are tokens.
-#[divan::bench(args = [1, 8, 32], sample_count = 5, sample_size = 1)]
+#[divan::bench(args = [1, 8, 32, 64], sample_count = 5, sample_size = 1)]
 fn decode(bencher: divan::Bencher, rows: usize) {
     smollm2();
     bencher.counter(ItemsCount::new(rows * NEW)).bench_local(|| greedy(rows));

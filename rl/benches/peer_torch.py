@@ -86,7 +86,7 @@ def decode(b, new=32):
         ids.tolist()
 
 
-for b in (1, 8, 32):
+for b in (1, 8, 32, 64):
     timed(f"decode {b}", b * 32, lambda: decode(b))
 print(f"peak memory after decoding: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)

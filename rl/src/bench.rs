@@ -14,6 +14,7 @@ use crate::optim::{AdamW, AdamWConfig};
 use crate::policy::Sampler;
 use crate::record::peak_rss_mb;
 use crate::trainer::micro_loss;
+use burn::tensor::Device;
 use rlvr_policies::gradients::Gradients;
 use rlvr_policies::host::head::TargetStats;
 use rlvr_policies::{Decoder, ModelConfig};
@@ -103,7 +104,7 @@ pub fn shape(name: &str) -> Option<ModelConfig> {
 }
 
 /// A decoder of a shape with random weights.
-pub fn random_decoder(config: ModelConfig, device: &burn::tensor::Device) -> Decoder {
+pub fn random_decoder(config: ModelConfig, device: &Device) -> Decoder {
     let normal =
         |param: usize, i: usize| CounterRng::new(1, 0, param as u64, u64::MAX).normal(i as u64) as f32;
     Decoder::random(config, device, normal)
@@ -116,7 +117,8 @@ pub fn random_decoder(config: ModelConfig, device: &burn::tensor::Device) -> Dec
 pub fn bench(mut decoder: Decoder, settings: BenchSettings) -> Result<BenchReport, Error> {
     check(decoder.config(), &settings)?;
     let BenchSettings { batch, group, prompt_tokens, new_tokens, micro_batch, repeat } = settings;
-    let ceilings = ceiling::measure(decoder.device());
+    let device = decoder.device().clone();
+    let ceilings = ceiling::measure(&device);
     let reference = decoder.clone();
     let optim = AdamWConfig { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0, max_grad_norm: 1.0 };
     let mut optim = AdamW::new(optim, &decoder);
@@ -134,13 +136,13 @@ pub fn bench(mut decoder: Decoder, settings: BenchSettings) -> Result<BenchRepor
         decoder.decode(&flat, &mut cache);
         cache
     };
-    let time = measure(repeat, || (), |()| prefill(&decoder));
+    let time = measure((&device, repeat), || (), |()| prefill(&decoder));
     report("prefill", time, flat.len(), cost.blocks(flat.len()) + cost.head(prompts.len()), None);
 
     let rows: Vec<usize> = (0..batch).map(|i| i / group).collect();
     let first: Vec<u32> = samples.iter().map(|s| s.completion[0]).collect();
     let filled = || prefill(&decoder).select_rows(&decoder, &rows, prompt_tokens + new_tokens);
-    let time = measure(repeat, filled, |mut cache| {
+    let time = measure((&device, repeat), filled, |mut cache| {
         (0..new_tokens).for_each(|_| drop(decoder.decode(&first, &mut cache)));
     });
     let tokens = batch * new_tokens;
@@ -152,7 +154,7 @@ pub fn bench(mut decoder: Decoder, settings: BenchSettings) -> Result<BenchRepor
     let computed: usize = passes.iter().sum();
     let forward = cost.blocks(computed) + cost.head(tokens);
     let score = |samples: &[Sample]| batch::logprobs(&reference, &prompts, samples, 1.0, micro_batch);
-    let time = measure(repeat, || (), |()| score(&samples));
+    let time = measure((&device, repeat), || (), |()| score(&samples));
     report("logprobs", time, computed, forward, None);
     let scored = score(&samples);
     samples.iter_mut().zip(scored).for_each(|(s, r)| s.ref_logprobs = r);
@@ -163,10 +165,10 @@ pub fn bench(mut decoder: Decoder, settings: BenchSettings) -> Result<BenchRepor
             failure = Some(error);
         }
     };
-    let time = measure(repeat, || (), |()| backward(&decoder, &mut grads, &samples));
+    let time = measure((&device, repeat), || (), |()| backward(&decoder, &mut grads, &samples));
     report("backward", time, computed, 3.0 * forward, None);
 
-    let time = measure(repeat, || (), |()| optim.step(&mut decoder, &grads, 1e-6));
+    let time = measure((&device, repeat), || (), |()| optim.step(&mut decoder, &grads, 1e-6));
     // Weights, gradients and two moments are read, all but the gradients written.
     let bytes = 7.0 * size_of::<f32>() as f64 * decoder.num_params() as f64;
     report("optimizer", time, tokens, 0.0, Some(bytes));
@@ -175,7 +177,7 @@ pub fn bench(mut decoder: Decoder, settings: BenchSettings) -> Result<BenchRepor
     let asked: Vec<Prompt> = prompts.iter().map(|p| Prompt::from(p.clone())).collect();
     let mut unusable = None;
     let time = measure(
-        repeat,
+        (&device, repeat),
         || (),
         |()| {
             let sampler = Sampler(&decoder);
@@ -320,13 +322,21 @@ struct Time {
 }
 
 /// The repetition of median wall time, after one that does not count. What `work` leaves is dropped unmeasured.
-fn measure<S, T>(repeat: usize, mut setup: impl FnMut() -> S, mut work: impl FnMut(S) -> T) -> Time {
+fn measure<S, T>(
+    (device, repeat): (&Device, usize),
+    mut setup: impl FnMut() -> S,
+    mut work: impl FnMut(S) -> T,
+) -> Time {
+    // A device that fails here fails again where its results are read.
+    let wait = || drop(device.sync());
     work(setup());
     let mut times: Vec<Time> = (0..repeat)
         .map(|_| {
             let prepared = setup();
+            wait();
             let (cpu, start) = (processor_s(), Instant::now());
             let result = work(prepared);
+            wait();
             let wall = start.elapsed().as_secs_f64();
             drop(result);
             Time { wall, cpu: processor_s().zip(cpu).map(|(after, before)| after - before) }
@@ -367,7 +377,7 @@ mod tests {
 
     #[test]
     fn every_phase_of_the_tiny_shape() {
-        let decoder = random_decoder(shape("tiny").unwrap(), &burn::tensor::Device::flex());
+        let decoder = random_decoder(shape("tiny").unwrap(), &Device::flex());
         let settings =
             BenchSettings { batch: 4, group: 2, prompt_tokens: 5, new_tokens: 3, micro_batch: 4, repeat: 1 };
         let report = bench(decoder.clone(), settings).unwrap();

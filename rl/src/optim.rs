@@ -4,7 +4,7 @@
 //! `p ← p − lr/(1 − β₁ᵗ) · m / (√v/√(1 − β₂ᵗ) + ε)`. Weight decay, if any, applies to every parameter.
 use burn::tensor::Tensor;
 use rayon::prelude::*;
-use rlvr_policies::decoder::{Compute, Decoder};
+use rlvr_policies::decoder::{AdamWStep, Compute, Decoder};
 use rlvr_policies::gradients::Gradients;
 
 /// Settings of [`AdamW`].
@@ -46,7 +46,7 @@ impl AdamW {
             Compute::Host => Moments::Host(
                 specs.iter().map(|s| [(); 2].map(|()| vec![0.0; s.shape[0] * s.shape[1]])).collect(),
             ),
-            Compute::Composed => {
+            _ => {
                 let zeros = |s: [usize; 2]| [(); 2].map(|()| Tensor::zeros(s, decoder.device()));
                 Moments::Device(specs.iter().map(|s| zeros(s.shape)).collect())
             }
@@ -83,14 +83,8 @@ impl AdamW {
                 });
             }
             (Moments::Device(moments), Gradients::Device(grads)) => {
-                decoder.update_on_device(|i, p| {
-                    let g = grads[i].clone() * clip;
-                    let [m, v] = &mut moments[i];
-                    *m = m.clone() * c.betas[0] + g.clone() * (1.0 - c.betas[0]);
-                    *v = v.clone() * c.betas[1] + g.square() * (1.0 - c.betas[1]);
-                    let root = v.clone().sqrt() / correction[1].sqrt() + c.eps;
-                    p * (1.0 - lr * c.weight_decay) - m.clone() / root * (lr / correction[0])
-                });
+                let k = Coefficients::new(&c, lr, clip, correction);
+                decoder.adamw_on_device(moments, grads, k.on_device());
             }
             _ => unreachable!("gradients and moments come from the same decoder"),
         }
@@ -170,6 +164,17 @@ impl Coefficients {
             root_scale: (1.0 / correction[1].sqrt()) as f32,
             eps: c.eps as f32,
             clip: clip as f32,
+        }
+    }
+
+    fn on_device(&self) -> AdamWStep {
+        AdamWStep {
+            betas: [self.beta1, self.beta2],
+            decay: self.decay,
+            step_size: self.step_size,
+            root_scale: self.root_scale,
+            eps: self.eps,
+            clip: self.clip,
         }
     }
 

@@ -1,14 +1,14 @@
 //! A policy as the loop uses it: the decoder with its tokenizer and chat template, and where they come from.
-use crate::config::{ChatTemplate as TemplateChoice, PolicyConfig, TinyConfig};
+use crate::config::{ChatTemplate as TemplateChoice, Dtype, PolicyConfig, TinyConfig};
 use crate::error::Error;
-use burn::tensor::Device;
-use rlvr_policies::cache::Cache;
+use burn::tensor::{DType, Device};
+use rlvr_policies::cache::{Cache, DrawAt};
 use rlvr_policies::{
     Architecture, ChatTemplate, Decoder, ModelConfig, PolicyAssets, PolicyError, PolicyFiles, RopeScaling,
     SaveDtype, Tokenizer, save_hf,
 };
 use rlvr_rewards::Message;
-use rlvr_rollout::{CounterRng, DecodeModel, Prompt, RolloutError};
+use rlvr_rollout::{CounterRng, DecodeModel, Draw, Prompt, RolloutError, Sampled};
 use std::path::Path;
 
 /// A decoder with everything between text and token ids.
@@ -92,7 +92,22 @@ impl Policy {
         if config.chat_template == TemplateChoice::Raw {
             policy.template = None;
         }
-        Ok(policy)
+        policy.computing_in(config.dtype)
+    }
+
+    /// The same policy with the operands of its matrix products in a type.
+    ///
+    /// # Errors
+    /// bf16 where only f32 is computed: on the CPU.
+    pub fn computing_in(self, dtype: Dtype) -> Result<Self, Error> {
+        let operands = match dtype {
+            Dtype::F32 => DType::F32,
+            Dtype::Bf16 => DType::BF16,
+        };
+        let decoder = self.decoder.with_operands(operands).ok_or_else(|| Error::Unusable {
+            what: "policy.dtype: bf16 needs a CUDA device; the CPU computes in f32".into(),
+        })?;
+        Ok(Self { decoder, ..self })
     }
 
     /// The same policy without its chat template: prompts are plain text.
@@ -192,6 +207,23 @@ impl DecodeModel for Sampler<'_> {
 
     fn decode(&self, tokens: &[u32], _rows: usize, cache: &mut Cache) -> Result<Vec<f32>, RolloutError> {
         Ok(self.0.decode(tokens, cache))
+    }
+
+    fn decode_and_draw(
+        &self,
+        tokens: &[u32],
+        _rows: usize,
+        cache: &mut Cache,
+        draws: &[Draw],
+        temperature: f64,
+    ) -> Option<Result<Vec<Sampled>, RolloutError>> {
+        let at = |d: &Draw| {
+            let (counter, key) = d.rng.block(d.position);
+            DrawAt { row: d.row, counter, key }
+        };
+        let draws: Vec<DrawAt> = draws.iter().map(at).collect();
+        let drawn = cache.decode_and_draw(self.0, tokens, &draws, temperature)?;
+        Some(Ok(drawn.into_iter().map(|(token, logprob)| Sampled { token, logprob }).collect()))
     }
 
     fn select_rows(&self, cache: Cache, indices: &[usize], capacity: usize) -> Cache {

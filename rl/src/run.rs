@@ -42,33 +42,44 @@ pub struct RunOptions {
 /// The device of a setting.
 ///
 /// # Errors
-/// A CUDA device that this build does not have.
+/// A device that this build or this machine does not have.
 pub fn device(config: DeviceConfig) -> Result<Device, Error> {
+    let config = resolved(config);
     match config {
-        DeviceConfig::Cpu => Ok(Device::flex()),
         #[cfg(feature = "cuda")]
-        DeviceConfig::Auto => Ok(Device::cuda(0)),
-        #[cfg(feature = "cuda")]
-        DeviceConfig::Cuda(index) => Ok(Device::cuda(index)),
-        #[cfg(not(feature = "cuda"))]
-        DeviceConfig::Auto => Ok(Device::flex()),
-        #[cfg(not(feature = "cuda"))]
-        DeviceConfig::Cuda(index) => Err(Error::Unusable {
-            what: format!(
-                "device cuda:{index}: this build has no CUDA; build with `--features cuda`, or use cpu"
-            ),
-        }),
+        DeviceConfig::Cuda(index) if index < rlvr_policies::device::open::cuda_devices() => {
+            Ok(rlvr_policies::device::open::cuda(index))
+        }
+        #[cfg(feature = "wgpu")]
+        DeviceConfig::Wgpu => Ok(rlvr_policies::device::open::wgpu()),
+        DeviceConfig::Auto | DeviceConfig::Cpu => Ok(Device::flex()),
+        #[allow(unreachable_patterns)] // With the feature `wgpu`, only CUDA devices come here.
+        DeviceConfig::Cuda(_) | DeviceConfig::Wgpu => {
+            let (build, feature) = match config {
+                DeviceConfig::Wgpu => (false, "wgpu"),
+                _ => (cfg!(feature = "cuda"), "cuda"),
+            };
+            let why = match build {
+                true => "this machine has no such device, or no NVIDIA driver".to_owned(),
+                false => format!("this build has none; build with `--features {feature}`, or use cpu"),
+            };
+            Err(Error::Unusable { what: format!("device {config}: {why}") })
+        }
     }
 }
 
-/// The device that a setting means here: `cpu` or `cuda:N`.
-pub fn device_name(config: DeviceConfig) -> String {
-    match config {
-        DeviceConfig::Auto if cfg!(feature = "cuda") => DeviceConfig::Cuda(0),
-        DeviceConfig::Auto => DeviceConfig::Cpu,
-        named => named,
+/// `auto` as the device that it stands for here.
+fn resolved(config: DeviceConfig) -> DeviceConfig {
+    #[cfg(feature = "cuda")]
+    if config == DeviceConfig::Auto && rlvr_policies::device::open::cuda_devices() > 0 {
+        return DeviceConfig::Cuda(0);
     }
-    .to_string()
+    if config == DeviceConfig::Auto { DeviceConfig::Cpu } else { config }
+}
+
+/// The device that a setting means here: `cpu`, `cuda:N` or `wgpu`.
+pub fn device_name(config: DeviceConfig) -> String {
+    resolved(config).to_string()
 }
 
 /// Carries out a run.
@@ -288,7 +299,8 @@ impl Run<'_> {
         let config = self.config;
         let mut policy = match (&checkpoint, initial) {
             (Some(c), _) => {
-                let mut policy = Policy::open(&c.path.to_string_lossy(), &self.device)?;
+                let mut policy = Policy::open(&c.path.to_string_lossy(), &self.device)?
+                    .computing_in(config.policy.dtype)?;
                 if config.policy.chat_template == crate::config::ChatTemplate::Raw {
                     policy = policy.raw();
                 }

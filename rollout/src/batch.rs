@@ -2,11 +2,11 @@
 
 use crate::completion::{Completion, FinishReason};
 use crate::engine::{GenerateStats, Progress, StopCheck};
-use crate::error::RolloutError;
-use crate::model::DecodeModel;
+use crate::error::{LogitsProblem, RolloutError};
+use crate::model::{DecodeModel, Draw};
 use crate::plan::{self, Piece};
 use crate::rng::CounterRng;
-use crate::sampling::{SamplingParams, sample_token};
+use crate::sampling::{Sampled, SamplingParams, sample_token};
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -57,14 +57,20 @@ impl<'s> Row<'s> {
         let position = self.token_ids.len();
         let logits = &logits[self.logits_row * rules.vocab_size..][..rules.vocab_size];
         let uniform = self.sample.rng.uniform(position as u64);
-        let sampled = sample_token(logits, rules.sampling, uniform).map_err(|problem| {
-            let (prompt, sample) = self.sample.places[0];
-            RolloutError::InvalidLogits { prompt, sample, position, problem }
-        })?;
+        let sampled = sample_token(logits, rules.sampling, uniform).map_err(|p| self.invalid(p))?;
+        self.push(sampled, rules);
+        Ok(())
+    }
+
+    fn invalid(&self, problem: LogitsProblem) -> RolloutError {
+        let (prompt, sample) = self.sample.places[0];
+        RolloutError::InvalidLogits { prompt, sample, position: self.token_ids.len(), problem }
+    }
+
+    fn push(&mut self, sampled: Sampled, rules: &Rules<'_>) {
         self.token_ids.push(sampled.token);
         self.logprobs.push(sampled.logprob);
         self.finish_reason = self.ended(rules);
-        Ok(())
     }
 
     fn ended(&self, rules: &Rules<'_>) -> Option<FinishReason> {
@@ -93,6 +99,14 @@ impl<'s> Row<'s> {
         };
         (&self.sample.places, completion)
     }
+}
+
+/// What a model answers.
+enum Next {
+    /// Logits [rows, V] to sample from.
+    Logits(Vec<f32>),
+    /// A token for every unfinished row.
+    Drawn(Vec<Sampled>),
 }
 
 /// Below this many logits a step is sampled on the calling thread: waking another costs more.
@@ -144,9 +158,9 @@ impl<M: DecodeModel> Call<'_, M> {
         let shared = rows.len() > pieces.len();
         let capacity = if shared { longest } else { slots_needed(longest, &rows) };
         let mut cache = self.model.cache(&starts, capacity);
-        let logits = self.decode(&tokens, pieces.len(), &mut cache)?;
+        let next = self.decode(&tokens, pieces.len(), &mut cache, &rows)?;
         self.stats.prefill_s += began.elapsed().as_secs_f64();
-        self.sample(&mut rows, &logits)?;
+        self.sample(&mut rows, next)?;
 
         // Indices into `rows`, in the order of the cache.
         let mut fed: Vec<usize> = (0..rows.len()).collect();
@@ -177,11 +191,11 @@ impl<M: DecodeModel> Call<'_, M> {
                 rows[r].logits_row = i;
                 tokens.extend(rows[r].token_ids.last());
             }
-            let logits = self.decode(&tokens, fed.len(), &mut cache)?;
+            let next = self.decode(&tokens, fed.len(), &mut cache, &rows)?;
             self.stats.decode_steps += 1;
             self.stats.decode_rows += fed.len();
             self.stats.decode_s += began.elapsed().as_secs_f64();
-            self.sample(&mut rows, &logits)?;
+            self.sample(&mut rows, next)?;
         }
     }
 
@@ -195,29 +209,59 @@ impl<M: DecodeModel> Call<'_, M> {
         live as f64 <= self.compact_below * fed.len() as f64 || fed.iter().any(beyond)
     }
 
-    fn decode(&self, tokens: &[u32], rows: usize, cache: &mut M::Cache) -> Result<Vec<f32>, RolloutError> {
+    fn decode(
+        &self,
+        tokens: &[u32],
+        rows: usize,
+        cache: &mut M::Cache,
+        completions: &[Row<'_>],
+    ) -> Result<Next, RolloutError> {
         if self.cancel.is_some_and(|flag| flag.load(Ordering::Relaxed)) {
             return Err(RolloutError::Cancelled { completion_tokens: self.progress.completion_tokens });
+        }
+        let sampling = self.rules.sampling;
+        if sampling.is_greedy() || !sampling.truncates() {
+            let draw = |row: &Row<'_>| Draw {
+                row: row.logits_row,
+                rng: row.sample.rng,
+                position: row.token_ids.len() as u64,
+            };
+            let draws: Vec<Draw> = completions.iter().filter(|row| row.is_live()).map(draw).collect();
+            let temperature = sampling.temperature;
+            if let Some(drawn) = self.model.decode_and_draw(tokens, rows, cache, &draws, temperature) {
+                return drawn.map(Next::Drawn);
+            }
         }
         let logits = self.model.decode(tokens, rows, cache)?;
         let (found, vocab_size) = (logits.len(), self.rules.vocab_size);
         if found != rows * vocab_size {
             return Err(RolloutError::LogitsShape { found, rows, vocab_size });
         }
-        Ok(logits)
+        Ok(Next::Logits(logits))
     }
 
     /// Samples a token for every unfinished row. Of several failures the first row's is reported.
-    fn sample(&mut self, rows: &mut [Row<'_>], logits: &[f32]) -> Result<(), RolloutError> {
+    fn sample(&mut self, rows: &mut [Row<'_>], next: Next) -> Result<(), RolloutError> {
         let began = Instant::now();
         let rules = &self.rules;
         let mut live: Vec<&mut Row<'_>> = rows.iter_mut().filter(|row| row.is_live()).collect();
-        if live.len() * rules.vocab_size < PARALLEL_LOGITS {
-            live.iter_mut().try_for_each(|row| row.advance(logits, rules))?;
-        } else {
-            let results: Vec<Result<(), RolloutError>> =
-                live.par_iter_mut().map(|row| row.advance(logits, rules)).collect();
-            results.into_iter().collect::<Result<(), RolloutError>>()?;
+        match next {
+            Next::Drawn(drawn) => {
+                for (row, sampled) in live.iter_mut().zip(drawn) {
+                    if !sampled.logprob.is_finite() {
+                        return Err(row.invalid(LogitsProblem::NoSoftmax));
+                    }
+                    row.push(sampled, rules);
+                }
+            }
+            Next::Logits(logits) if live.len() * rules.vocab_size < PARALLEL_LOGITS => {
+                live.iter_mut().try_for_each(|row| row.advance(&logits, rules))?;
+            }
+            Next::Logits(logits) => {
+                let results: Vec<Result<(), RolloutError>> =
+                    live.par_iter_mut().map(|row| row.advance(&logits, rules)).collect();
+                results.into_iter().collect::<Result<(), RolloutError>>()?;
+            }
         }
         self.progress.completion_tokens += live.len();
         self.progress.finished += live.iter().filter(|row| !row.is_live()).count();

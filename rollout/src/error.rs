@@ -126,4 +126,7 @@ pub enum LogitsProblem {
     /// Every value is −∞, or there is none.
     #[error("no token has a finite logit")]
     NoToken,
+    /// One of these, found by a model that draws its tokens itself.
+    #[error("the logits have no softmax: not a number, +infinity, or nothing finite")]
+    NoSoftmax,
 }

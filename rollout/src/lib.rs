@@ -31,7 +31,7 @@ pub use batched::{BatchSettings, BatchedEngine};
 pub use completion::{Completion, FinishReason, Prompt};
 pub use engine::{GenerateStats, Progress, RolloutEngine, SampleKey, StopCheck, TruncatedPrompt};
 pub use error::{LogitsProblem, RolloutError};
-pub use model::DecodeModel;
+pub use model::{DecodeModel, Draw};
 pub use prompt_limit::{Fit, LongPrompt, PromptLimit};
 pub use rng::CounterRng;
 pub use sampling::{Sampled, SamplingParams, sample_token};

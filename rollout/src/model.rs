@@ -1,6 +1,19 @@
 //! What the batched engine asks of a model.
 
 use crate::error::RolloutError;
+use crate::rng::CounterRng;
+use crate::sampling::Sampled;
+
+/// A token to draw from one row of logits, at the uniform number of a position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Draw {
+    /// The row.
+    pub row: usize,
+    /// The generator of the sample.
+    pub rng: CounterRng,
+    /// Index of the token in the completion.
+    pub position: u64,
+}
 
 /// A policy that decodes in batches with a key/value cache.
 ///
@@ -32,6 +45,23 @@ pub trait DecodeModel {
     /// # Errors
     /// Whatever the model cannot do, as [`RolloutError::model`].
     fn decode(&self, tokens: &[u32], rows: usize, cache: &mut Self::Cache) -> Result<Vec<f32>, RolloutError>;
+
+    /// Appends tokens as [`decode`](DecodeModel::decode) does, and draws from softmax(logits / `temperature`) where the
+    /// logits lie: the token at which the cumulative distribution, tokens in the order of their ids, first exceeds the
+    /// uniform number. Temperature 0 takes the largest logit. As [`sample_token`](crate::sample_token) without
+    /// truncations, up to rounding; a log-probability that is not finite means logits without a softmax.
+    ///
+    /// `None`, and nothing done, from models that hand out their logits: all but those on other devices.
+    fn decode_and_draw(
+        &self,
+        _tokens: &[u32],
+        _rows: usize,
+        _cache: &mut Self::Cache,
+        _draws: &[Draw],
+        _temperature: f64,
+    ) -> Option<Result<Vec<Sampled>, RolloutError>> {
+        None
+    }
 
     /// A cache whose row `i` continues row `indices[i]` of the old one (start, slots and contents), with a capacity of
     /// `capacity` slots. Rows may repeat (samples of one prompt) or be left out (finished completions). `capacity` is

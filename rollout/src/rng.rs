@@ -54,11 +54,17 @@ impl CounterRng {
         Self { key, words: [sample as u32, prompt as u32, step as u32] }
     }
 
-    /// 128 random bits of a position.
-    pub fn bits(&self, position: u64) -> [u32; 4] {
+    /// Counter and key of the Philox block of a position.
+    pub fn block(&self, position: u64) -> ([u32; 4], [u32; 2]) {
         let key = fold(self.key, 4, position >> 32);
         let counter = [position as u32, self.words[0], self.words[1], self.words[2]];
-        philox(counter, [key as u32, (key >> 32) as u32])
+        (counter, [key as u32, (key >> 32) as u32])
+    }
+
+    /// 128 random bits of a position.
+    pub fn bits(&self, position: u64) -> [u32; 4] {
+        let (counter, key) = self.block(position);
+        philox(counter, key)
     }
 
     /// Uniform in [0, 1): a multiple of 2⁻⁵³.

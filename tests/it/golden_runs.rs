@@ -65,8 +65,14 @@ fn write_run(name: &str, dir: &Path, extra: &str) -> PathBuf {
 }
 
 fn check(name: &str, extra: &str) {
+    check_on("cpu", name, extra);
+}
+
+/// Replays a run on a device.
+pub fn check_on(device: &str, name: &str, extra: &str) {
     let dir = tempfile::tempdir().unwrap();
-    let config = RunConfig::load(&write_run(name, dir.path(), extra), &[]).unwrap();
+    let device = format!("device={device:?}");
+    let config = RunConfig::load(&write_run(name, dir.path(), extra), &[device]).unwrap();
     let options = RunOptions { out: Some(dir.path().join("run")), ..RunOptions::default() };
     train(&config, &options, &AtomicBool::new(false), &mut |_: Event| {}).unwrap();
     let read = |path: PathBuf| std::fs::read(path).unwrap();

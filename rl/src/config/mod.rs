@@ -69,6 +69,8 @@ pub enum DeviceConfig {
     Cpu,
     /// The CUDA device of this index.
     Cuda(usize),
+    /// The graphics device that wgpu takes first; only in builds with the feature `wgpu`.
+    Wgpu,
 }
 
 impl fmt::Display for DeviceConfig {
@@ -77,6 +79,7 @@ impl fmt::Display for DeviceConfig {
             Self::Auto => f.write_str("auto"),
             Self::Cpu => f.write_str("cpu"),
             Self::Cuda(index) => write!(f, "cuda:{index}"),
+            Self::Wgpu => f.write_str("wgpu"),
         }
     }
 }
@@ -94,6 +97,7 @@ impl FromStr for DeviceConfig {
             "auto" => Ok(Self::Auto),
             "cpu" => Ok(Self::Cpu),
             "cuda" => Ok(Self::Cuda(0)),
+            "wgpu" => Ok(Self::Wgpu),
             _ => text
                 .strip_prefix("cuda:")
                 .and_then(|index| index.parse().ok())
@@ -122,7 +126,8 @@ pub struct PolicyConfig {
     /// Hugging Face folder, `.gguf` file, run directory or hub id `owner/name`. A relative path is looked up from the
     /// config file's folder, then from the working directory.
     pub path: Option<String>,
-    /// Precision of the weights and of the arithmetic. Default `f32`; `bf16` is refused until it is built.
+    /// Type of the operands of matrix products. Default `f32`; `bf16` on CUDA devices only. Weights, norms, softmaxes,
+    /// gradients and the optimizer's state are f32 always.
     pub dtype: Dtype,
     /// How messages become a prompt. Default `auto`.
     pub chat_template: ChatTemplate,
@@ -137,7 +142,7 @@ pub enum Dtype {
     /// 32 bits.
     #[default]
     F32,
-    /// bfloat16; the optimizer's state stays f32.
+    /// bfloat16.
     Bf16,
 }
 

@@ -67,8 +67,9 @@ proptest! {
         context in 12usize..24,
         first_prompt in 0u64..3,
         first_sample in 0u64..3,
+        draws: bool,
     ) {
-        let toy = Toy::new(VOCAB as usize, context);
+        let toy = Toy { draws, ..Toy::new(VOCAB as usize, context) };
         let key = SampleKey { first_prompt, first_sample, ..KEY };
         let (got, stats) = generate(&toy, settings.clone(), &prompts, group_size, &params, key, &eos);
         prop_assert_eq!(&got, &reference(&toy, &prompts, group_size, &params, key, &eos));

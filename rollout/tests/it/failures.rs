@@ -101,6 +101,14 @@ fn broken_logits_are_an_error_and_never_a_token() {
             assert!(failure.source().unwrap().to_string().contains(&format!("token {}", vocab / 2)));
         }
     }
+    // Found by a model that draws its tokens itself.
+    let toy = Toy { poison: Some((5, f32::NAN)), draws: true, ..Toy::new(8, 16) };
+    let failure = error(&toy, BatchSettings::default(), &prompts(&[&[1], &[4, 5], &[5]]));
+    let no_softmax = LogitsProblem::NoSoftmax;
+    assert!(
+        matches!(&failure, RolloutError::InvalidLogits { prompt: 1, sample: 0, position: 0, problem } if *problem == no_softmax),
+        "{failure}"
+    );
     // In the middle of a completion.
     let mut toy = Toy::new(8, 64);
     toy.poison = Some((5, f32::NAN));

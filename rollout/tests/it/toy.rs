@@ -1,8 +1,8 @@
 //! A model whose logits are a hash of everything its cache holds, and a generator without batches or a cache.
 
 use rlvr_rollout::{
-    Completion, CounterRng, DecodeModel, FinishReason, Prompt, RolloutError, SampleKey, SamplingParams,
-    sample_token,
+    Completion, CounterRng, DecodeModel, Draw, FinishReason, Prompt, RolloutError, SampleKey, Sampled,
+    SamplingParams, sample_token,
 };
 use std::cell::RefCell;
 
@@ -16,6 +16,8 @@ pub struct Toy {
     pub selections: RefCell<Vec<(usize, usize)>>,
     /// A token after which the logits are broken in this way.
     pub poison: Option<(u32, f32)>,
+    /// Draws its tokens itself where no truncation is asked for.
+    pub draws: bool,
 }
 
 pub struct ToyCache {
@@ -27,7 +29,8 @@ pub struct ToyCache {
 
 impl Toy {
     pub fn new(vocab: usize, context: usize) -> Self {
-        Self { vocab, context, calls: RefCell::default(), selections: RefCell::default(), poison: None }
+        let (calls, selections) = (RefCell::default(), RefCell::default());
+        Self { vocab, context, calls, selections, poison: None, draws: false }
     }
 
     /// Logits after a history of tokens at positions 0, 1, …: [V], spread over about ±3.
@@ -78,6 +81,27 @@ impl DecodeModel for Toy {
             logits.extend(self.logits(history));
         }
         Ok(logits)
+    }
+
+    fn decode_and_draw(
+        &self,
+        tokens: &[u32],
+        rows: usize,
+        cache: &mut ToyCache,
+        draws: &[Draw],
+        temperature: f64,
+    ) -> Option<Result<Vec<Sampled>, RolloutError>> {
+        if !self.draws {
+            return None;
+        }
+        let params = SamplingParams { temperature, ..SamplingParams::default() };
+        let draw = |logits: &[f32], d: &Draw| {
+            let uniform = d.rng.uniform(d.position);
+            sample_token(&logits[d.row * self.vocab..][..self.vocab], &params, uniform)
+                .unwrap_or(Sampled { token: 0, logprob: f32::NAN })
+        };
+        let logits = self.decode(tokens, rows, cache);
+        Some(logits.map(|logits| draws.iter().map(|d| draw(&logits, d)).collect()))
     }
 
     fn select_rows(&self, cache: ToyCache, indices: &[usize], capacity: usize) -> ToyCache {

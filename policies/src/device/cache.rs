@@ -1,0 +1,314 @@
+//! Keys and values of a batch that is being decoded, and attention of one new token a row over them.
+//!
+//! A row holds its tokens from slot 0 on, without padding, so rows have lengths of their own. Room comes in buckets of
+//! fixed shapes.
+use super::mat::{Mat, cubes};
+use super::pass::DeviceModel;
+use crate::host::attention::Heads;
+use burn::tensor::DType;
+use cubecl::ir::ElemType;
+use cubecl::prelude::*;
+
+/// The smallest bucket of slots.
+const BUCKET: usize = 128;
+
+/// Units of a cube that attends for one key/value head of one row, and slots that it looks at together.
+const UNITS: usize = 128;
+
+/// Slots that `tokens` tokens get: a power of two, at least [`BUCKET`].
+pub fn bucket(tokens: usize) -> usize {
+    tokens.max(BUCKET).next_power_of_two()
+}
+
+/// Keys and values, one matrix a layer, a row of the batch in each row: `[kv_heads, capacity, head_dim]`.
+#[derive(Debug)]
+pub struct KernelCache {
+    k: Vec<Mat>,
+    v: Vec<Mat>,
+    lens: Vec<usize>,
+    capacity: usize,
+    /// The logits after the newest token of each row, `[rows, vocab]`.
+    pub logits: Mat,
+}
+
+#[cube(launch)]
+fn store_kernel<E: Float>(
+    qkv: &[f32],
+    rows: &[u32],
+    slots: &[u32],
+    k: &mut [E],
+    v: &mut [E],
+    total: usize,
+    heads: usize,
+    kv_heads: usize,
+    hd: usize,
+    capacity: usize,
+    #[define(E)] _dtype: ElemType,
+) {
+    if ABSOLUTE_POS < total {
+        let d = ABSOLUTE_POS % hd;
+        let head = ABSOLUTE_POS / hd % kv_heads;
+        let i = ABSOLUTE_POS / hd / kv_heads;
+        let from = (i * (heads + 2 * kv_heads) + heads + head) * hd + d;
+        let to = ((rows[i] as usize * kv_heads + head) * capacity + slots[i] as usize) * hd + d;
+        k[to] = E::cast_from(qkv[from]);
+        v[to] = E::cast_from(qkv[from + kv_heads * hd]);
+    }
+}
+
+#[cube(launch)]
+fn select_kernel<E: Float>(
+    x: &[E],
+    index: &[u32],
+    out: &mut [E],
+    total: usize,
+    kv_heads: usize,
+    used: usize,
+    hd: usize,
+    old: usize,
+    new: usize,
+    #[define(E)] _dtype: ElemType,
+) {
+    if ABSOLUTE_POS < total {
+        let inside = ABSOLUTE_POS % (used * hd);
+        let head = ABSOLUTE_POS / (used * hd) % kv_heads;
+        let row = ABSOLUTE_POS / (used * hd) / kv_heads;
+        let from = (index[row] as usize * kv_heads + head) * old * hd + inside;
+        out[(row * kv_heads + head) * new * hd + inside] = x[from];
+    }
+}
+
+#[cube(launch)]
+fn attend_kernel<E: Float>(
+    qkv: &[f32],
+    k: &[E],
+    v: &[E],
+    lens: &[u32],
+    out: &mut [f32],
+    total: usize,
+    longest: usize,
+    kv_heads: usize,
+    capacity: usize,
+    #[comptime] group: usize,
+    #[comptime] hd: usize,
+    #[comptime] units: usize,
+    #[define(E)] _dtype: ElemType,
+) {
+    if CUBE_POS < total {
+        let unit = UNIT_POS as usize;
+        let row = CUBE_POS / kv_heads;
+        let kv = CUBE_POS % kv_heads;
+        let heads = group * kv_heads;
+        let base = CUBE_POS * capacity * hd;
+        let len = lens[row] as usize;
+        let mut q = Shared::<[f32]>::new_slice(group * hd);
+        let mut scores = Shared::<[f32]>::new_slice(group * units);
+        // Maximum, sum and factor for what was summed before, of each head.
+        let mut state = Shared::<[f32]>::new_slice(group * 3);
+        let mut acc = Shared::<[f32]>::new_slice(group * hd);
+        let mut i = unit;
+        while i < group * hd {
+            q[i] = qkv[(row * (heads + 2 * kv_heads) + kv * group) * hd + i];
+            acc[i] = 0.0f32;
+            i += units;
+        }
+        if unit < group {
+            state[unit * 3] = -1.0e30f32;
+            state[unit * 3 + 1] = 0.0f32;
+        }
+        sync_cube();
+        let mut first = 0usize;
+        while first < longest {
+            let slot = first + unit;
+            for g in 0..group {
+                let mut s = f32::new(-1.0e30f32);
+                if slot < len {
+                    s = 0.0f32;
+                    for d in 0..hd {
+                        s += q[g * hd + d] * f32::cast_from(k[base + slot * hd + d]);
+                    }
+                }
+                scores[g * units + unit] = s;
+            }
+            sync_cube();
+            if unit < group {
+                let mut max = state[unit * 3];
+                for i in 0..units {
+                    let s = scores[unit * units + i];
+                    if s > max {
+                        max = s;
+                    }
+                }
+                state[unit * 3 + 2] = (state[unit * 3] - max).exp();
+                state[unit * 3] = max;
+            }
+            sync_cube();
+            for g in 0..group {
+                let mut p = 0.0f32;
+                if slot < len {
+                    p = (scores[g * units + unit] - state[g * 3]).exp();
+                }
+                scores[g * units + unit] = p;
+            }
+            sync_cube();
+            if unit < group {
+                let mut sum = state[unit * 3 + 1] * state[unit * 3 + 2];
+                for i in 0..units {
+                    sum += scores[unit * units + i];
+                }
+                state[unit * 3 + 1] = sum;
+            }
+            let mut end = len;
+            if len > first + units {
+                end = first + units;
+            }
+            let mut i = unit;
+            while i < group * hd {
+                let g = i / hd;
+                let mut sum = acc[i] * state[g * 3 + 2];
+                for slot in first..end {
+                    let value = f32::cast_from(v[base + slot * hd + i % hd]);
+                    sum += scores[g * units + slot - first] * value;
+                }
+                acc[i] = sum;
+                i += units;
+            }
+            sync_cube();
+            first += units;
+        }
+        let mut i = unit;
+        while i < group * hd {
+            out[(row * heads + kv * group) * hd + i] = acc[i] / state[i / hd * 3 + 1];
+            i += units;
+        }
+    }
+}
+
+impl KernelCache {
+    /// Keys and values of prompts and the logits that follow each.
+    pub fn prefill(model: &DeviceModel, prompts: &[&[u32]], capacity: usize) -> Self {
+        let capacity = bucket(capacity.max(prompts.iter().map(|p| p.len()).max().unwrap_or(0)));
+        let heads = &model.heads;
+        let like = model.embedding();
+        let width = heads.kv_heads * capacity * heads.head_dim;
+        let make = || (0..model.layers()).map(|_| like.empty(prompts.len(), width, model.dtype)).collect();
+        let mut cache = Self {
+            k: make(),
+            v: make(),
+            lens: prompts.iter().map(|p| p.len()).collect(),
+            capacity,
+            logits: like.empty(1, 1, DType::F32),
+        };
+        let rows: Vec<u32> = prompts.iter().enumerate().flat_map(|(b, p)| vec![b as u32; p.len()]).collect();
+        let slots: Vec<u32> = prompts.iter().flat_map(|p| 0..p.len() as u32).collect();
+        let (rows, slots) = (like.upload(&rows, 1, rows.len()), like.upload(&slots, 1, slots.len()));
+        cache.logits = model.prefill(prompts, |layer, qkv| cache.store(layer, heads, qkv, &rows, &slots));
+        cache
+    }
+
+    /// Feeds one token to every row.
+    pub fn step(&mut self, model: &DeviceModel, tokens: &[u32]) {
+        assert_eq!(tokens.len(), self.lens.len(), "one token a row");
+        let heads = &model.heads;
+        let like = model.embedding();
+        let n = tokens.len();
+        let longest = self.lens.iter().max().map_or(0, |l| l + 1);
+        if longest > self.capacity {
+            let rows: Vec<usize> = (0..n).collect();
+            self.regroup(heads, &rows, longest);
+        }
+        let places: Vec<u32> = self.lens.iter().map(|l| *l as u32).collect();
+        let all: Vec<u32> = (0..n as u32).collect();
+        let (rows, slots) = (like.upload(&all, 1, n), like.upload(&places, 1, n));
+        self.lens.iter_mut().for_each(|l| *l += 1);
+        let lens: Vec<u32> = self.lens.iter().map(|l| *l as u32).collect();
+        let lens = like.upload(&lens, 1, n);
+        let logits = model.step(tokens, &slots, |layer, qkv| {
+            self.store(layer, heads, qkv, &rows, &slots);
+            self.attend(layer, heads, qkv, &lens, longest)
+        });
+        self.logits = logits;
+    }
+
+    /// The cache whose row i is row `indices[i]` of this one.
+    pub fn select_rows(mut self, heads: &Heads, indices: &[usize], capacity: usize) -> Self {
+        self.regroup(heads, indices, capacity);
+        self
+    }
+
+    fn regroup(&mut self, heads: &Heads, indices: &[usize], capacity: usize) {
+        let used = self.lens.iter().max().copied().unwrap_or(0);
+        let new = bucket(capacity.max(used));
+        let index: Vec<u32> = indices.iter().map(|i| *i as u32).collect();
+        let index = self.logits.upload(&index, 1, indices.len());
+        let total = indices.len() * heads.kv_heads * used * heads.head_dim;
+        for x in self.k.iter_mut().chain(&mut self.v) {
+            let out = x.empty(indices.len(), heads.kv_heads * new * heads.head_dim, x.dtype());
+            let (count, dim) = out.units(total);
+            select_kernel::launch(
+                x.client(),
+                count,
+                dim,
+                x.arg(),
+                index.arg(),
+                out.arg(),
+                total,
+                heads.kv_heads,
+                used,
+                heads.head_dim,
+                self.capacity,
+                new,
+                x.elem(),
+            );
+            *x = out;
+        }
+        self.lens = indices.iter().map(|i| self.lens[*i]).collect();
+        self.capacity = new;
+    }
+
+    /// Keeps the keys and values of placed rows: row i goes to slot `slots[i]` of row `rows[i]`.
+    fn store(&self, layer: usize, heads: &Heads, qkv: &Mat, rows: &Mat, slots: &Mat) {
+        let total = qkv.rows() * heads.kv_heads * heads.head_dim;
+        let (count, dim) = qkv.units(total);
+        store_kernel::launch(
+            qkv.client(),
+            count,
+            dim,
+            qkv.arg(),
+            rows.arg(),
+            slots.arg(),
+            self.k[layer].arg(),
+            self.v[layer].arg(),
+            total,
+            heads.heads,
+            heads.kv_heads,
+            heads.head_dim,
+            self.capacity,
+            self.k[layer].elem(),
+        );
+    }
+
+    fn attend(&self, layer: usize, heads: &Heads, qkv: &Mat, lens: &Mat, longest: usize) -> Mat {
+        let out = qkv.empty(qkv.rows(), heads.out_width(), DType::F32);
+        let total = qkv.rows() * heads.kv_heads;
+        attend_kernel::launch(
+            qkv.client(),
+            cubes(total),
+            CubeDim::new_1d(UNITS as u32),
+            qkv.arg(),
+            self.k[layer].arg(),
+            self.v[layer].arg(),
+            lens.arg(),
+            out.arg(),
+            total,
+            longest,
+            heads.kv_heads,
+            self.capacity,
+            heads.group(),
+            heads.head_dim,
+            UNITS,
+            self.k[layer].elem(),
+        );
+        out
+    }
+}

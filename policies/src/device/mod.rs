@@ -1,0 +1,15 @@
+//! The decoder on devices that cubecl compiles for: kernels of our own around burn's matrix products, with a
+//! hand-written backward. The same structure as `host`, which it is tested against.
+//!
+//! Only compiled with one of the features `cuda` and `wgpu`.
+pub mod adamw;
+pub mod attention;
+pub mod cache;
+pub mod head;
+pub mod mat;
+pub mod norm;
+pub mod open;
+pub mod pass;
+pub mod place;
+pub mod rows;
+pub mod sample;

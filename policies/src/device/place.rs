@@ -1,0 +1,271 @@
+//! Queries and keys put in place: norm of each head (Qwen3), rotation by position (arXiv:2104.09864), scale of the query.
+use super::mat::{Mat, cubes};
+use super::norm::{cube_sum, sum_rows};
+use crate::host::attention::Heads;
+use crate::host::rope::RopeTable;
+use burn::tensor::DType;
+use cubecl::prelude::*;
+
+/// Units that share one head of one row.
+const UNITS: u32 = 32;
+
+/// Cosines and sines of every position, `[positions, head_dim / 2]` each.
+#[derive(Clone, Debug)]
+pub struct Rotation {
+    cos: Mat,
+    sin: Mat,
+}
+
+impl Rotation {
+    /// The table of the host on the device of `like`.
+    pub fn new(table: &RopeTable, like: &Mat) -> Self {
+        let rows = table.positions();
+        let collect = |row: fn(&RopeTable, usize) -> &[f32]| -> Mat {
+            let values: Vec<f32> = (0..rows).flat_map(|p| row(table, p).iter().copied()).collect();
+            like.upload(&values, rows, values.len() / rows.max(1))
+        };
+        Self { cos: collect(RopeTable::cos), sin: collect(RopeTable::sin) }
+    }
+}
+
+/// Weights of the query and the key norm, `[1, head_dim]` each.
+pub type HeadNorms = Option<(Mat, Mat)>;
+
+#[cube(launch)]
+fn place_kernel(
+    qkv: &[f32],
+    q_norm: &[f32],
+    k_norm: &[f32],
+    cos: &[f32],
+    sin: &[f32],
+    positions: &[u32],
+    out: &mut [f32],
+    eps: f32,
+    scale: f32,
+    total: usize,
+    heads: usize,
+    kv_heads: usize,
+    half: usize,
+    #[comptime] normed: bool,
+    #[comptime] units: usize,
+) {
+    if CUBE_POS < total {
+        let all = heads + 2 * kv_heads;
+        let head = CUBE_POS % all;
+        let base = CUBE_POS * 2 * half;
+        let angle = positions[CUBE_POS / all] as usize * half;
+        let unit = UNIT_POS as usize;
+        let mut inverse = 1.0f32;
+        if comptime!(normed) {
+            let mut squares = 0.0f32;
+            let mut i = unit;
+            while i < 2 * half {
+                squares += qkv[base + i] * qkv[base + i];
+                i += units;
+            }
+            let sum = cube_sum(squares, units);
+            inverse = 1.0f32 / (sum / f32::cast_from(2 * half) + eps).sqrt();
+        }
+        let mut i = unit;
+        while i < half {
+            let mut a = qkv[base + i];
+            let mut b = qkv[base + half + i];
+            if head < heads + kv_heads {
+                let mut s = 1.0f32;
+                if head < heads {
+                    s = scale;
+                }
+                if comptime!(normed) {
+                    if head < heads {
+                        a *= inverse * q_norm[i];
+                        b *= inverse * q_norm[half + i];
+                    } else {
+                        a *= inverse * k_norm[i];
+                        b *= inverse * k_norm[half + i];
+                    }
+                }
+                let c = cos[angle + i];
+                let n = sin[angle + i];
+                out[base + i] = (a * c - b * n) * s;
+                out[base + half + i] = (b * c + a * n) * s;
+            } else {
+                out[base + i] = a;
+                out[base + half + i] = b;
+            }
+            i += units;
+        }
+    }
+}
+
+#[cube(launch)]
+fn unplace_kernel(
+    qkv: &[f32],
+    q_norm: &[f32],
+    k_norm: &[f32],
+    cos: &[f32],
+    sin: &[f32],
+    positions: &[u32],
+    grad: &mut [f32],
+    q_parts: &mut [f32],
+    k_parts: &mut [f32],
+    eps: f32,
+    scale: f32,
+    total: usize,
+    heads: usize,
+    kv_heads: usize,
+    half: usize,
+    #[comptime] normed: bool,
+    #[comptime] units: usize,
+) {
+    if CUBE_POS < total {
+        let all = heads + 2 * kv_heads;
+        let row = CUBE_POS / all;
+        let head = CUBE_POS % all;
+        let base = CUBE_POS * 2 * half;
+        let angle = positions[row] as usize * half;
+        let unit = UNIT_POS as usize;
+        if head < heads + kv_heads {
+            let mut s = 1.0f32;
+            if head < heads {
+                s = scale;
+            }
+            let mut i = unit;
+            while i < half {
+                let a = grad[base + i] * s;
+                let b = grad[base + half + i] * s;
+                let c = cos[angle + i];
+                let n = sin[angle + i];
+                grad[base + i] = a * c + b * n;
+                grad[base + half + i] = b * c - a * n;
+                i += units;
+            }
+        }
+        if comptime!(normed) {
+            // Each unit goes on with the elements that it has rotated.
+            let mut squares = 0.0f32;
+            let mut products = 0.0f32;
+            let mut i = unit;
+            while i < half {
+                for side in 0..2usize {
+                    let j = i + side * half;
+                    let x = qkv[base + j];
+                    let mut w = k_norm[j];
+                    if head < heads {
+                        w = q_norm[j];
+                    }
+                    squares += x * x;
+                    products += x * w * grad[base + j];
+                }
+                i += units;
+            }
+            let square_sum = cube_sum(squares, units);
+            let product_sum = cube_sum(products, units);
+            let inverse = 1.0f32 / (square_sum / f32::cast_from(2 * half) + eps).sqrt();
+            let mean = product_sum * inverse * inverse / f32::cast_from(2 * half);
+            if head < heads + kv_heads {
+                let mut i = unit;
+                while i < half {
+                    for side in 0..2usize {
+                        let j = i + side * half;
+                        let x = qkv[base + j];
+                        let dy = grad[base + j];
+                        let mut w = k_norm[j];
+                        if head < heads {
+                            w = q_norm[j];
+                            q_parts[(row * heads + head) * 2 * half + j] = dy * x * inverse;
+                        } else {
+                            k_parts[(row * kv_heads + head - heads) * 2 * half + j] = dy * x * inverse;
+                        }
+                        grad[base + j] = inverse * (dy * w - x * mean);
+                    }
+                    i += units;
+                }
+            }
+        }
+    }
+}
+
+/// Normalised, rotated and scaled queries, normalised and rotated keys, values as they are.
+///
+/// # Shapes
+/// qkv and result `[rows, qkv_width]`; positions `[1, rows]` of u32.
+pub fn place(qkv: &Mat, norms: &HeadNorms, rotation: &Rotation, positions: &Mat, heads: &Heads) -> Mat {
+    let [rows, width] = qkv.shape();
+    let out = qkv.empty(rows, width, DType::F32);
+    let total = rows * width / heads.head_dim;
+    let (q_norm, k_norm) = norm_args(norms, &rotation.cos);
+    place_kernel::launch(
+        qkv.client(),
+        cubes(total),
+        CubeDim::new_1d(UNITS),
+        qkv.arg(),
+        q_norm,
+        k_norm,
+        rotation.cos.arg(),
+        rotation.sin.arg(),
+        positions.arg(),
+        out.arg(),
+        heads.eps,
+        heads.scale(),
+        total,
+        heads.heads,
+        heads.kv_heads,
+        heads.head_dim / 2,
+        norms.is_some(),
+        UNITS as usize,
+    );
+    out
+}
+
+/// Backward of [`place`]: turns the gradient `grad` of its result into that of `qkv`, in place, and returns the
+/// gradients of the query and the key norm, `[1, head_dim]` each.
+pub fn unplace(
+    qkv: &Mat,
+    norms: &HeadNorms,
+    rotation: &Rotation,
+    positions: &Mat,
+    heads: &Heads,
+    grad: &Mat,
+) -> Option<(Mat, Mat)> {
+    let [rows, width] = qkv.shape();
+    let hd = heads.head_dim;
+    let (q, k) = (heads.heads, heads.kv_heads);
+    // What each head of each row adds to the gradient of its norm.
+    let part = |heads: usize| match norms {
+        Some(_) => qkv.empty(rows * heads, hd, DType::F32),
+        None => qkv.empty(1, 1, DType::F32),
+    };
+    let (q_parts, k_parts) = (part(q), part(k));
+    let total = rows * width / hd;
+    let (q_norm, k_norm) = norm_args(norms, &rotation.cos);
+    unplace_kernel::launch(
+        qkv.client(),
+        cubes(total),
+        CubeDim::new_1d(UNITS),
+        qkv.arg(),
+        q_norm,
+        k_norm,
+        rotation.cos.arg(),
+        rotation.sin.arg(),
+        positions.arg(),
+        grad.arg(),
+        q_parts.arg(),
+        k_parts.arg(),
+        heads.eps,
+        heads.scale(),
+        total,
+        q,
+        k,
+        hd / 2,
+        norms.is_some(),
+        UNITS as usize,
+    );
+    norms.is_some().then(|| (sum_rows(q_parts), sum_rows(k_parts)))
+}
+
+fn norm_args(norms: &HeadNorms, unused: &Mat) -> (BufferArg, BufferArg) {
+    match norms {
+        Some((q, k)) => (q.arg(), k.arg()),
+        None => (unused.arg(), unused.arg()),
+    }
+}

@@ -1,0 +1,129 @@
+//! Work on single elements and whole rows: SwiGLU, residual sums, picking rows and adding to them.
+use super::mat::Mat;
+use burn::tensor::DType;
+use cubecl::ir::ElemType;
+use cubecl::prelude::*;
+
+#[cube(launch)]
+fn swiglu_kernel<O: Float>(gate_up: &[f32], y: &mut [O], width: usize, #[define(O)] _dtype: ElemType) {
+    if ABSOLUTE_POS < y.len() {
+        let at = ABSOLUTE_POS / width * 2 * width + ABSOLUTE_POS % width;
+        let gate = gate_up[at];
+        y[ABSOLUTE_POS] = O::cast_from(gate / (1.0f32 + (-gate).exp()) * gate_up[at + width]);
+    }
+}
+
+#[cube(launch)]
+fn swiglu_backward_kernel(gate_up: &[f32], dy: &[f32], out: &mut [f32], width: usize) {
+    if ABSOLUTE_POS < dy.len() {
+        let at = ABSOLUTE_POS / width * 2 * width + ABSOLUTE_POS % width;
+        let gate = gate_up[at];
+        let up = gate_up[at + width];
+        let grad = dy[ABSOLUTE_POS];
+        let s = 1.0f32 / (1.0f32 + (-gate).exp());
+        out[at] = grad * up * s * (1.0f32 + gate * (1.0f32 - s));
+        out[at + width] = grad * gate * s;
+    }
+}
+
+#[cube(launch)]
+fn add_kernel(x: &mut [f32], y: &[f32]) {
+    if ABSOLUTE_POS < x.len() {
+        x[ABSOLUTE_POS] += y[ABSOLUTE_POS % y.len()];
+    }
+}
+
+#[cube(launch)]
+fn gather_kernel(x: &[f32], index: &[u32], out: &mut [f32], cols: usize) {
+    if ABSOLUTE_POS < out.len() {
+        let row = index[ABSOLUTE_POS / cols] as usize;
+        out[ABSOLUTE_POS] = x[row * cols + ABSOLUTE_POS % cols];
+    }
+}
+
+#[cube(launch)]
+fn scatter_kernel(
+    x: &[f32],
+    order: &[u32],
+    starts: &[u32],
+    targets: &[u32],
+    out: &mut [f32],
+    total: usize,
+    cols: usize,
+) {
+    if ABSOLUTE_POS < total {
+        let segment = ABSOLUTE_POS / cols;
+        let col = ABSOLUTE_POS % cols;
+        let mut sum = 0.0f32;
+        for i in starts[segment] as usize..starts[segment + 1] as usize {
+            sum += x[order[i] as usize * cols + col];
+        }
+        out[targets[segment] as usize * cols + col] += sum;
+    }
+}
+
+/// `silu(gate) · up` in type `dtype`: gate_up `[rows, 2·width]` to `[rows, width]`.
+pub fn swiglu(gate_up: &Mat, dtype: DType) -> Mat {
+    let [rows, both] = gate_up.shape();
+    let y = gate_up.empty(rows, both / 2, dtype);
+    let (count, dim) = y.units(rows * both / 2);
+    swiglu_kernel::launch(y.client(), count, dim, gate_up.arg(), y.arg(), both / 2, y.elem());
+    y
+}
+
+/// Backward of [`swiglu`] for `dy` `[rows, width]`; returns `[rows, 2·width]`.
+pub fn swiglu_backward(gate_up: &Mat, dy: &Mat) -> Mat {
+    let [rows, both] = gate_up.shape();
+    let out = gate_up.empty(rows, both, DType::F32);
+    let (count, dim) = out.units(rows * both / 2);
+    swiglu_backward_kernel::launch(out.client(), count, dim, gate_up.arg(), dy.arg(), out.arg(), both / 2);
+    out
+}
+
+/// Adds `y` to `x` in place; a `y` of one row is added to every row.
+pub fn add(x: &Mat, y: &Mat) {
+    let [rows, cols] = x.shape();
+    assert!(y.cols() == cols && (y.rows() == rows || y.rows() == 1), "{:?} to {:?}", y.shape(), x.shape());
+    let (count, dim) = x.units(rows * cols);
+    add_kernel::launch(x.client(), count, dim, x.arg(), y.arg());
+}
+
+/// Row `index[i]` of `x` as row i.
+pub fn gather(x: &Mat, index: &[u32]) -> Mat {
+    let cols = x.cols();
+    let out = x.empty(index.len(), cols, DType::F32);
+    let index = x.upload(index, 1, index.len());
+    let (count, dim) = out.units(out.rows() * cols);
+    gather_kernel::launch(out.client(), count, dim, x.arg(), index.arg(), out.arg(), cols);
+    out
+}
+
+/// Adds row i of `x` to row `index[i]` of `out`. Rows that go to one place are added in their order, by one unit.
+pub fn scatter(x: &Mat, index: &[u32], out: &Mat) {
+    let mut order: Vec<u32> = (0..index.len() as u32).collect();
+    order.sort_by_key(|i| index[*i as usize]);
+    let (mut starts, mut targets) = (Vec::new(), Vec::new());
+    for (i, row) in order.iter().enumerate() {
+        let target = index[*row as usize];
+        if targets.last() != Some(&target) {
+            starts.push(i as u32);
+            targets.push(target);
+        }
+    }
+    starts.push(order.len() as u32);
+    let up = |v: &[u32]| x.upload(v, 1, v.len());
+    let total = targets.len() * x.cols();
+    let (count, dim) = x.units(total);
+    scatter_kernel::launch(
+        x.client(),
+        count,
+        dim,
+        x.arg(),
+        up(&order).arg(),
+        up(&starts).arg(),
+        up(&targets).arg(),
+        out.arg(),
+        total,
+        x.cols(),
+    );
+}

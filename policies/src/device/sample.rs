@@ -1,0 +1,221 @@
+//! Drawing tokens where the logits lie: the same counter-based generator and the same rule as the sampler of the host.
+//!
+//! The uniform number comes from Philox4x32-10 (Salmon, Moraes, Dror, Shaw, SC 2011). The token is the one at which the
+//! cumulative distribution, tokens in the order of their ids, first exceeds it. Weights are f32 and summed in f32 over
+//! blocks of [`BLOCK`] tokens and in f64 over blocks, as on the host, so both choose the same token but where rounding
+//! decides.
+use super::mat::{Mat, cubes};
+use crate::cache::DrawAt;
+use burn::tensor::DType;
+use cubecl::prelude::*;
+
+/// Units that share one row of logits.
+const UNITS: usize = 256;
+
+/// Tokens whose weights are summed in f32.
+const BLOCK: usize = 256;
+
+/// Words that a draw takes: row, counter, key.
+const WORDS: usize = 7;
+
+/// Uniform in [0, 1): the first 53 of the 64 bits that Philox makes first.
+#[cube]
+fn uniform(counter: &mut Array<u32>, key0: u32, key1: u32) -> f64 {
+    let mut k0 = key0;
+    let mut k1 = key1;
+    for _ in 0..10u32 {
+        let a_high = counter[0].mul_hi(0xD251_1F53u32);
+        let a_low = counter[0] * 0xD251_1F53u32;
+        let b_high = counter[2].mul_hi(0xCD9E_8D57u32);
+        let b_low = counter[2] * 0xCD9E_8D57u32;
+        counter[0] = b_high ^ counter[1] ^ k0;
+        counter[1] = b_low;
+        counter[2] = a_high ^ counter[3] ^ k1;
+        counter[3] = a_low;
+        k0 += 0x9E37_79B9u32;
+        k1 += 0xBB67_AE85u32;
+    }
+    let high = f64::cast_from(counter[1]) * 2097152.0f64;
+    (high + f64::cast_from(counter[0] >> 11u32)) / 9007199254740992.0f64
+}
+
+#[cube]
+fn block_sum(logits: &[f32], first: usize, end: usize, max: f32, scale: f32) -> f64 {
+    let mut sum = 0.0f32;
+    for i in first..end {
+        sum += ((logits[i] - max) * scale).exp();
+    }
+    f64::cast_from(sum)
+}
+
+#[cube]
+fn least(a: usize, b: usize) -> usize {
+    let mut c = b;
+    if a < b {
+        c = a;
+    }
+    c
+}
+
+#[cube(launch)]
+fn draw_kernel(
+    logits: &[f32],
+    draws: &[u32],
+    out: &mut [f32],
+    count: usize,
+    vocab: usize,
+    scale: f32,
+    #[comptime] greedy: bool,
+    #[comptime] units: usize,
+) {
+    if CUBE_POS < count {
+        let unit = UNIT_POS as usize;
+        let base = draws[CUBE_POS * 7] as usize * vocab;
+        let mut maxima = Shared::<[f32]>::new_slice(units);
+        let mut places = Shared::<[u32]>::new_slice(units);
+        let mut sums = Shared::<[f64]>::new_slice(units);
+
+        // The largest logit, of equals the first.
+        let mut most = f32::new(-3.0e38f32);
+        let mut place = 0u32;
+        let mut wrong = 0.0f32;
+        let mut i = unit;
+        while i < vocab {
+            let x = logits[base + i];
+            // −∞ is a probability of zero; of anything else that is not finite, this makes NaN.
+            if x >= -3.0e38f32 {
+                wrong += x * 0.0f32;
+            } else if x != x {
+                wrong += x;
+            }
+            if x > most {
+                most = x;
+                place = i as u32;
+            }
+            i += units;
+        }
+        maxima[unit] = most;
+        places[unit] = place;
+        sync_cube();
+        let mut width = CUBE_DIM as usize / 2;
+        while width > 0 {
+            if unit < width {
+                let other = maxima[unit + width];
+                let other_place = places[unit + width];
+                if other > maxima[unit] {
+                    maxima[unit] = other;
+                    places[unit] = other_place;
+                } else if other == maxima[unit] {
+                    if other_place < places[unit] {
+                        places[unit] = other_place;
+                    }
+                }
+            }
+            sync_cube();
+            width /= 2;
+        }
+        let max = maxima[0];
+
+        // Each unit owns a run of whole blocks.
+        let blocks = (vocab + BLOCK - 1) / BLOCK;
+        let run = (blocks + units - 1) / units * BLOCK;
+        let first = least(unit * run, vocab);
+        let end = least(first + run, vocab);
+        let mut sum = f64::cast_from(wrong);
+        let mut b = first;
+        while b < end {
+            sum += block_sum(logits, base + b, base + least(b + BLOCK, end), max, scale);
+            b += BLOCK;
+        }
+        sums[unit] = sum;
+        sync_cube();
+
+        if unit == 0 {
+            let mut total = 0.0f64;
+            for u in 0..units {
+                total += sums[u];
+            }
+            let mut token = places[0] as usize;
+            if comptime!(!greedy) {
+                let mut counter = Array::<u32>::new(4usize);
+                for w in 0..4usize {
+                    counter[w] = draws[CUBE_POS * 7 + 1 + w];
+                }
+                let target = uniform(&mut counter, draws[CUBE_POS * 7 + 5], draws[CUBE_POS * 7 + 6]) * total;
+                // The last run, block and token of positive weight at or before the crossing.
+                let mut before = 0.0f64;
+                let mut start = 0usize;
+                let mut left = 0.0f64;
+                let mut found = false;
+                for u in 0..units {
+                    if !found && sums[u] > 0.0f64 {
+                        start = u * run;
+                        left = before;
+                        found = before + sums[u] > target;
+                    }
+                    before += sums[u];
+                }
+                let stop = least(start + run, vocab);
+                let mut block = start;
+                let mut at = left;
+                before = left;
+                found = false;
+                let mut b = start;
+                while b < stop && !found {
+                    let part = block_sum(logits, base + b, base + least(b + BLOCK, stop), max, scale);
+                    if part > 0.0f64 {
+                        block = b;
+                        at = before;
+                        found = before + part > target;
+                    }
+                    before += part;
+                    b += BLOCK;
+                }
+                let stop = least(block + BLOCK, vocab);
+                found = false;
+                let mut i = block;
+                while i < stop && !found {
+                    let weight = ((logits[base + i] - max) * scale).exp();
+                    at += f64::cast_from(weight);
+                    if weight > 0.0f32 {
+                        token = i;
+                        found = at > target;
+                    }
+                    i += 1;
+                }
+            }
+            let shifted = (logits[base + token] - max) * scale;
+            // An id is exact in f32 up to 2²⁴.
+            out[CUBE_POS * 2] = f32::cast_from(token);
+            out[CUBE_POS * 2 + 1] = shifted - f32::cast_from(total).ln();
+        }
+    }
+}
+
+/// Token and log-probability of every draw from softmax(logits / temperature); temperature 0 takes the largest logit
+/// and reports the log-probability at temperature 1. A row of logits without a softmax gives NaN.
+///
+/// # Shapes
+/// logits `[rows, vocab]` with a vocabulary below 2²⁴; returns one pair a draw.
+pub fn draw(logits: &Mat, draws: &[DrawAt], temperature: f64) -> Vec<(u32, f32)> {
+    let words: Vec<u32> =
+        (draws.iter()).flat_map(|d| std::iter::once(d.row as u32).chain(d.counter).chain(d.key)).collect();
+    let n = draws.len();
+    let draws = logits.upload(&words, n, WORDS);
+    let out = logits.empty(n, 2, DType::F32);
+    let greedy = temperature == 0.0;
+    draw_kernel::launch(
+        logits.client(),
+        cubes(n),
+        CubeDim::new_1d(UNITS as u32),
+        logits.arg(),
+        draws.arg(),
+        out.arg(),
+        n,
+        logits.cols(),
+        if greedy { 1.0 } else { (1.0 / temperature) as f32 },
+        greedy,
+        UNITS,
+    );
+    out.read().chunks(2).map(|pair| (pair[0] as u32, pair[1])).collect()
+}

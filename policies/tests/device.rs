@@ -1,0 +1,230 @@
+//! The decoder's kernels on a real device, against golden values and the CPU. Ignored: they need such a device, and run
+//! on the one that the build is for (CONTRIBUTING.md has the command).
+#![cfg(any(feature = "cuda", feature = "wgpu"))]
+#![allow(clippy::unwrap_used)] // Helpers of tests fail tests.
+#![allow(clippy::print_stdout)] // Figures, shown with `-- --nocapture`.
+use burn::tensor::{DType, Device};
+use rlvr_policies::cache::DrawAt;
+use rlvr_policies::config::ModelConfig;
+use rlvr_policies::decoder::{Compute, Decoder};
+use rlvr_policies::host::head::TargetStats;
+use rlvr_policies::packed::{PackedBatch, PromptGroup};
+use rlvr_policies::weights::SafetensorsSource;
+use safetensors::SafeTensors;
+use std::path::PathBuf;
+
+const MODELS: [&str; 3] = ["tiny-llama", "tiny-qwen2", "tiny-qwen3"];
+
+/// Logits and log-probabilities: f32 with sums in another order than the CPU's.
+const CLOSE: f32 = 1e-4;
+
+/// Gradients, relative to the largest of a parameter.
+const GRADIENT: f32 = 1e-4;
+
+/// Log-probabilities when the operands of matrix products have 8 bits of mantissa.
+const BF16_LOGPROB: f32 = 0.15;
+
+fn device() -> Device {
+    #[cfg(feature = "cuda")]
+    return Device::cuda(0);
+    #[cfg(not(feature = "cuda"))]
+    Device::wgpu(burn::tensor::DeviceKind::DefaultDevice)
+}
+
+fn golden() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/golden")
+}
+
+fn decoder(name: &str, device: &Device) -> Decoder {
+    let dir = golden().join("models").join(name);
+    let config = ModelConfig::from_hf_file(&dir.join("config.json")).unwrap();
+    Decoder::load(config, &SafetensorsSource::open_folder(&dir).unwrap(), device).unwrap()
+}
+
+/// The same model on the device, by kernels, and on the CPU.
+fn both(name: &str) -> [Decoder; 2] {
+    let on_device = decoder(name, &device());
+    assert_eq!(on_device.compute(), Compute::Device);
+    [on_device, decoder(name, &Device::flex())]
+}
+
+fn golden_values(name: &str, key: &str) -> Vec<f32> {
+    let bytes = std::fs::read(golden().join(format!("{name}.safetensors"))).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let words = file.tensor(key).unwrap().data().chunks(4);
+    words.map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+}
+
+fn golden_ids(name: &str, key: &str) -> (Vec<u32>, usize) {
+    let bytes = std::fs::read(golden().join(format!("{name}.safetensors"))).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let tensor = file.tensor(key).unwrap();
+    let ids = tensor.data().chunks(4).map(|b| u32::from_le_bytes(b.try_into().unwrap())).collect();
+    (ids, tensor.shape()[1])
+}
+
+#[track_caller]
+fn near(what: &str, a: &[f32], b: &[f32], most: f32) {
+    assert_eq!(a.len(), b.len(), "{what}");
+    let worst = a.iter().zip(b).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max);
+    println!("{what}: off by at most {worst:.1e}");
+    assert!(worst < most && a.iter().all(|x| x.is_finite()), "{what}: off by {worst}, allowed {most}");
+}
+
+/// Two prompts, one shared by three completions of which one is empty and one a single token.
+fn shared_batch() -> PackedBatch {
+    let ids = |from: u32, to: u32| (from..to).collect::<Vec<u32>>();
+    let (p1, p2) = (ids(5, 40), ids(9, 12));
+    let completions = [ids(50, 150), vec![7], vec![], ids(60, 75)];
+    let refs: Vec<&[u32]> = completions.iter().map(Vec::as_slice).collect();
+    PackedBatch::new(&[
+        PromptGroup { prompt: &p1, completions: refs.clone() },
+        PromptGroup { prompt: &p2, completions: refs[..1].to_vec() },
+    ])
+}
+
+#[test]
+#[ignore = "needs a device of the feature `cuda` or `wgpu`"]
+fn logits_and_logprobs() {
+    for name in MODELS {
+        let [d, host] = both(name);
+        let (ids, width) = golden_ids(name, "input_ids");
+        let logits: Vec<f32> = ids.chunks(width).flat_map(|row| d.logits(row)).collect();
+        near(&format!("{name} logits"), &logits, &golden_values(name, "logits"), CLOSE);
+        let batch = shared_batch();
+        for temperature in [1.0, 0.7] {
+            let (a, b) = (d.logprobs(&batch, temperature), host.logprobs(&batch, temperature));
+            near(&format!("{name} log-probabilities at {temperature}"), &a.logprobs, &b.logprobs, CLOSE);
+            near(&format!("{name} entropies at {temperature}"), &a.entropy, &b.entropy, CLOSE);
+        }
+    }
+}
+
+/// Log-probabilities and all gradients of a loss that weighs targets differently.
+fn gradients(d: &Decoder, batch: &PackedBatch, recompute: bool) -> (Vec<f32>, Vec<Vec<f32>>) {
+    let mut grads = d.zero_gradients();
+    let mut logprobs = vec![];
+    let mut loss = |s: &TargetStats| {
+        logprobs = s.logprobs.clone();
+        (0..s.logprobs.len()).map(|i| ((i * 7 % 11) as f32 - 5.0) / 50.0).collect()
+    };
+    d.train(batch, 0.9, recompute, &mut loss, &mut grads);
+    (logprobs, (0..d.params().len()).map(|i| grads.values(i)).collect())
+}
+
+fn compare_gradients(name: &str, d: &Decoder, a: &[Vec<f32>], b: &[Vec<f32>], most: f32) {
+    let mut worst = ("", 0f32);
+    for ((a, b), spec) in a.iter().zip(b).zip(&d.layout().specs) {
+        let scale = b.iter().fold(1e-2, |m: f32, v| m.max(v.abs()));
+        let off = a.iter().zip(b).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max) / scale;
+        assert!(a.iter().all(|x| x.is_finite()), "{name} {}", spec.name);
+        if off > worst.1 {
+            worst = (&spec.name, off);
+        }
+    }
+    println!("{name} gradients: off by at most {:.1e} of the largest, in {}", worst.1, worst.0);
+    assert!(worst.1 < most, "{name}: {} off by {}", worst.0, worst.1);
+}
+
+#[test]
+#[ignore = "needs a device of the feature `cuda` or `wgpu`"]
+fn gradients_of_kernels_and_of_autodiff() {
+    for name in MODELS {
+        let [d, host] = both(name);
+        let batch = shared_batch();
+        let (lp, want) = gradients(&host, &batch, false);
+        for recompute in [false, true] {
+            let (got_lp, got) = gradients(&d, &batch, recompute);
+            near(&format!("{name} log-probabilities"), &got_lp, &lp, CLOSE);
+            compare_gradients(name, &d, &got, &want, GRADIENT);
+        }
+        let composed = d.with_compute(Compute::Composed);
+        let (_, got) = gradients(&composed, &batch, false);
+        compare_gradients(&format!("{name} composed"), &composed, &got, &want, GRADIENT);
+    }
+}
+
+#[test]
+#[ignore = "needs a device of the feature `cuda` or `wgpu`"]
+fn greedy_decoding_with_left_padding() {
+    for name in MODELS {
+        let [d, _] = both(name);
+        let (ids, width) = golden_ids(name, "padded_ids");
+        let (mask, _) = golden_ids(name, "padded_mask");
+        let (want, new) = golden_ids(name, "greedy_ids_from_padded");
+        let prompts: Vec<Vec<u32>> = (ids.chunks(width).zip(mask.chunks(width)))
+            .map(|(ids, mask)| ids.iter().zip(mask).filter(|(_, m)| **m == 1).map(|(i, _)| *i).collect())
+            .collect();
+        let starts: Vec<usize> = prompts.iter().map(|p| width - p.len()).collect();
+        let mut tokens: Vec<u32> = Vec::new();
+        for p in &prompts {
+            tokens.extend(std::iter::repeat_n(0, width - p.len()));
+            tokens.extend(p);
+        }
+        let draws: Vec<DrawAt> =
+            (0..prompts.len()).map(|row| DrawAt { row, counter: [0; 4], key: [0; 2] }).collect();
+        let mut cache = d.cache(&starts, width + new);
+        let mut got: Vec<Vec<u32>> = vec![vec![]; prompts.len()];
+        for _ in 0..new {
+            let drawn = cache.decode_and_draw(&d, &tokens, &draws, 0.0).unwrap();
+            tokens = drawn.iter().map(|(token, _)| *token).collect();
+            got.iter_mut().zip(&tokens).for_each(|(g, t)| g.push(*t));
+        }
+        // A row that has ended is padded in the golden file.
+        let eos = d.config().eos_token_ids.clone();
+        for (got, want) in got.iter().zip(want.chunks(new)) {
+            let end = want.iter().position(|t| eos.contains(t)).map_or(new, |p| p + 1);
+            assert_eq!(got[..end], want[..end], "{name}");
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs a device of the feature `cuda` or `wgpu`"]
+fn decoding_agrees_with_the_full_pass() {
+    for name in MODELS {
+        let [d, host] = both(name);
+        let prompts: [Vec<u32>; 2] = [(10..45).collect(), (30..37).collect()];
+        let next: Vec<u32> = (40..170).collect();
+        let vocab = d.config().vocab_size;
+        let starts: Vec<usize> = prompts.iter().map(|p| 35 - p.len()).collect();
+        let padded: Vec<u32> = (prompts.iter().zip(&starts))
+            .flat_map(|(p, s)| std::iter::repeat_n(0, *s).chain(p.iter().copied()))
+            .collect();
+        // Rows of both prompts in another order, one twice, beyond the first bucket of slots.
+        let order = [1, 0, 1];
+        let mut cache = d.cache(&starts, 35);
+        d.decode(&padded, &mut cache);
+        let mut cache = cache.select_rows(&d, &order, 35 + next.len());
+        let mut got = vec![vec![]; order.len()];
+        for t in &next {
+            let logits = d.decode(&vec![*t; order.len()], &mut cache);
+            got.iter_mut().zip(logits.chunks(vocab)).for_each(|(g, l)| g.extend_from_slice(l));
+        }
+        for (got, prompt) in got.iter().zip(order.map(|i| &prompts[i])) {
+            let full = host.logits(&[prompt.clone(), next.clone()].concat());
+            near(&format!("{name} decoding"), got, &full[prompt.len() * vocab..], CLOSE);
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs a device of the feature `cuda` or `wgpu`"]
+fn products_of_reduced_precision() {
+    // Graphics devices multiply in half precision where CUDA has bfloat16; both have few bits.
+    let dtype = if cfg!(feature = "cuda") { DType::BF16 } else { DType::F16 };
+    for name in MODELS {
+        let [d, host] = both(name);
+        let d = d.with_operands(dtype).unwrap();
+        let batch = shared_batch();
+        let (lp, want) = gradients(&host, &batch, false);
+        let (got_lp, got) = gradients(&d, &batch, false);
+        near(&format!("{name} {dtype:?} log-probabilities"), &got_lp, &lp, BF16_LOGPROB);
+        compare_gradients(&format!("{name} {dtype:?}"), &d, &got, &want, 0.1);
+        let vocab = d.config().vocab_size;
+        let mut cache = d.cache(&[0], 64);
+        let decoded = d.decode(&(5..40).collect::<Vec<u32>>(), &mut cache);
+        let full = host.logits(&(5..40).collect::<Vec<u32>>());
+        near(&format!("{name} {dtype:?} decoding"), &decoded, &full[34 * vocab..], BF16_LOGPROB);
+    }
+}
