@@ -10,6 +10,7 @@ use crate::error::PolicyError;
 use crate::gradients::Gradients;
 use crate::host::attention::Heads;
 use crate::host::block::WeightPanels;
+use crate::host::gemm::Panels;
 use crate::host::head::TargetStats;
 use crate::host::pass::HostModel;
 use crate::host::rope::RopeTable;
@@ -20,7 +21,7 @@ use burn::backend::Flex;
 use burn::tensor::{Device, Tensor, TensorData};
 use burn_flex::FlexTensor;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// How passes are computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub struct Decoder {
     rope: Arc<RopeTable>,
     device: Device,
     compute: Compute,
+    /// The matrices as generation wants them, while a cache holds them. Replaced when a weight changes.
+    packed: Arc<Mutex<Weak<Vec<Option<Panels>>>>>,
 }
 
 impl Decoder {
@@ -91,6 +94,7 @@ impl Decoder {
             rope: Arc::new(rope),
             device,
             compute: if on_host { Compute::Host } else { Compute::Composed },
+            packed: Arc::default(),
         }
     }
 
@@ -103,6 +107,7 @@ impl Decoder {
             compute == Compute::Composed || self.host_tensors().is_some(),
             "host compute needs the flex device"
         );
+        self.packed = Arc::default();
         self.compute = compute;
         self
     }
@@ -174,6 +179,16 @@ impl Decoder {
         let hidden = self.config.hidden_size;
         let (layout, heads, rope) = (&*self.layout, self.heads(), &*self.rope);
         Some(f(&HostModel { layout, params, panels, heads, rope, hidden }))
+    }
+
+    /// The matrices packed for generation, once for all caches that live at the same time; empty off the host path.
+    pub(crate) fn panels(&self) -> Arc<Vec<Option<Panels>>> {
+        let mut packed = self.packed.lock().unwrap_or_else(PoisonError::into_inner);
+        packed.upgrade().unwrap_or_else(|| {
+            let panels = Arc::new(self.on_host(|m| m.pack()).unwrap_or_default());
+            *packed = Arc::downgrade(&panels);
+            panels
+        })
     }
 
     fn check(&self, batch: &PackedBatch) {
@@ -275,6 +290,7 @@ impl Decoder {
     /// # Panics
     /// Off the flex device.
     pub fn update_on_host(&mut self, mut f: impl FnMut(usize, &ParamSpec, &mut [f32])) {
+        self.packed = Arc::default();
         let device = self.device.clone();
         for (i, (spec, param)) in self.layout.specs.iter().zip(&mut self.params).enumerate() {
             let taken = std::mem::replace(param, Tensor::zeros([1, 1], &device));
@@ -288,6 +304,7 @@ impl Decoder {
 
     /// Replaces the parameters by `f(index, tensor)`, on any device.
     pub fn update_on_device(&mut self, mut f: impl FnMut(usize, Tensor<2>) -> Tensor<2>) {
+        self.packed = Arc::default();
         for (i, param) in self.params.iter_mut().enumerate() {
             let taken = std::mem::replace(param, Tensor::zeros([1, 1], &self.device));
             *param = f(i, taken);
@@ -310,6 +327,7 @@ impl Decoder {
     /// # Panics
     /// If their number does not fit.
     pub fn set_param(&mut self, index: usize, values: Vec<f32>) {
+        self.packed = Arc::default();
         let shape = self.layout.specs[index].shape;
         assert_eq!(values.len(), shape[0] * shape[1], "values of {}", self.layout.specs[index].name);
         self.params[index] = Tensor::from_data(TensorData::new(values, shape), &self.device);
