@@ -8,15 +8,15 @@ use crate::host::gemm::Panels;
 use std::sync::Arc;
 
 /// Keys and values of a batch of rows.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Cache {
     capacity: usize,
     /// Slots filled so far, left padding included.
     filled: usize,
     starts: Vec<usize>,
     rows: Rows,
-    /// The host's matrices, packed once for all the tokens that the cache will see.
-    panels: Vec<Option<Panels>>,
+    /// The host's matrices, packed once for all the tokens that the cache and its contemporaries will see.
+    panels: Arc<Vec<Option<Panels>>>,
 }
 
 /// One token to draw from the logits of a row.
@@ -30,7 +30,7 @@ pub struct DrawAt {
     pub key: [u32; 2],
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Rows {
     /// Nothing yet.
     Empty,
@@ -55,7 +55,7 @@ impl Cache {
             Compute::Composed => Rows::Device(DeviceCache::new(decoder, starts, capacity)),
             _ => Rows::Empty,
         };
-        let panels = decoder.on_host(|m| m.pack()).unwrap_or_default();
+        let panels = decoder.panels();
         Self { capacity, filled: 0, starts: starts.to_vec(), rows, panels }
     }
 
@@ -97,16 +97,17 @@ impl Cache {
             }
             Rows::Host(rows) => {
                 let layers = decoder.config().num_layers;
-                let room = self.capacity - self.filled;
                 let mut own: Vec<RowKv> = std::mem::take(rows)
                     .into_iter()
                     .map(|row| match row {
                         HostRow::Own(row) => row,
-                        HostRow::Prompt(prompt) => RowKv::new(prompt, layers, room),
+                        HostRow::Prompt(prompt) => RowKv::new(prompt, layers, 0),
                     })
                     .collect();
                 let mut logits = Vec::new();
                 for t in 0..new {
+                    let room = self.capacity - self.filled - t;
+                    own.iter_mut().for_each(|row| row.make_room(layers, room));
                     let column: Vec<u32> = tokens.chunks(new).map(|row| row[t]).collect();
                     logits = decoder
                         .on_host_with(Some(&self.panels), |m| m.step(&column, &mut own))
@@ -174,23 +175,44 @@ impl Cache {
             Rows::Kernels(cache) => Rows::Kernels(cache.select_rows(&decoder.heads(), indices, capacity)),
             Rows::Device(cache) => Rows::Device(cache.select_rows(decoder, indices, capacity)),
             Rows::Host(rows) => {
-                let layers = decoder.config().num_layers;
-                let room = capacity.saturating_sub(self.filled);
                 let mut left: Vec<usize> = vec![0; rows.len()];
                 indices.iter().for_each(|i| left[*i] += 1);
                 let mut rows: Vec<Option<HostRow>> = rows.into_iter().map(Some).collect();
                 let picked = indices.iter().filter_map(|i| {
                     left[*i] -= 1;
                     // The last use of a row moves it.
-                    let mut row = if left[*i] == 0 { rows[*i].take() } else { rows[*i].clone() }?;
-                    if let HostRow::Own(own) = &mut row {
-                        own.reserve_more(layers, room);
-                    }
-                    Some(row)
+                    if left[*i] == 0 { rows[*i].take() } else { rows[*i].clone() }
                 });
                 Rows::Host(picked.collect())
             }
         };
         Self { capacity, filled: self.filled, starts, rows, panels: self.panels }
+    }
+
+    /// The rows of this cache and then those of another one. All end in the last slot; the longest row starts in slot 0.
+    /// On the host nothing is copied.
+    ///
+    /// # Panics
+    /// If one of them is empty, or they belong to different ways of computing.
+    pub fn append_rows(self, decoder: &Decoder, other: Self, capacity: usize) -> Self {
+        let lengths = |cache: &Self| cache.starts.iter().map(|s| cache.filled - s).collect::<Vec<_>>();
+        let lengths = [lengths(&self), lengths(&other)].concat();
+        let filled = lengths.iter().max().copied().unwrap_or(0);
+        let starts: Vec<usize> = lengths.iter().map(|len| filled - len).collect();
+        let rows = match (self.rows, other.rows) {
+            (Rows::Host(mut rows), Rows::Host(more)) => {
+                rows.extend(more);
+                Rows::Host(rows)
+            }
+            #[cfg(feature = "cube")]
+            (Rows::Kernels(cache), Rows::Kernels(more)) => {
+                Rows::Kernels(cache.append_rows(&decoder.heads(), more, capacity))
+            }
+            (Rows::Device(cache), Rows::Device(more)) => {
+                Rows::Device(cache.append_rows(decoder, more, &starts, filled, capacity))
+            }
+            (rows, _) => panic!("caches that cannot be joined: {rows:?}"),
+        };
+        Self { capacity, filled, starts, rows, panels: self.panels }
     }
 }

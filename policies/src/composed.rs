@@ -314,7 +314,7 @@ pub fn adamw(p: Tensor<2>, [m, v]: &mut [Tensor<2>; 2], g: &Tensor<2>, k: AdamWS
 }
 
 /// Keys and values on a device: one preallocated `[B, kv_heads, capacity, head_dim]` tensor a layer.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct DeviceCache {
     k: Vec<Option<Tensor<4>>>,
     v: Vec<Option<Tensor<4>>>,
@@ -385,6 +385,35 @@ impl DeviceCache {
             len: self.len,
             starts,
         }
+    }
+
+    /// The rows of both, each moved so that it ends in slot `filled`; `starts` are where they begin then.
+    pub fn append_rows(
+        self,
+        decoder: &Decoder,
+        other: Self,
+        starts: &[usize],
+        filled: usize,
+        capacity: usize,
+    ) -> Self {
+        let device = decoder.device();
+        // The last `filled` slots of a part, or all of them at the end of `filled`: keys are turned by their position in
+        // the row, so they may move.
+        let place = |all: Tensor<4>, first: usize, part: &Tensor<4>, len: usize| {
+            let [rows, heads, _, hd] = part.dims();
+            let kept = len.min(filled);
+            let slots = part.clone().narrow(2, len - kept, kept);
+            all.slice_assign([first..first + rows, 0..heads, filled - kept..filled, 0..hd], slots)
+        };
+        let join = |a: Option<Tensor<4>>, b: Option<Tensor<4>>| {
+            let (a, b) = (a?, b?);
+            let [rows, heads, _, hd] = a.dims();
+            let all = Tensor::zeros([starts.len(), heads, capacity, hd], device);
+            Some(place(place(all, 0, &a, self.len), rows, &b, other.len))
+        };
+        let k = self.k.into_iter().zip(other.k).map(|(a, b)| join(a, b)).collect();
+        let v = self.v.into_iter().zip(other.v).map(|(a, b)| join(a, b)).collect();
+        Self { k, v, len: filled, starts: starts.to_vec() }
     }
 }
 

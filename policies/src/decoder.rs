@@ -17,6 +17,7 @@ use crate::error::PolicyError;
 use crate::gradients::Gradients;
 use crate::host::attention::Heads;
 use crate::host::block::WeightPanels;
+use crate::host::gemm::Panels;
 use crate::host::head::TargetStats;
 use crate::host::pass::HostModel;
 use crate::host::rope::RopeTable;
@@ -27,7 +28,7 @@ use burn::backend::Flex;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use burn_flex::FlexTensor;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// How passes are computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +51,8 @@ pub struct Decoder {
     rope: Arc<RopeTable>,
     device: Device,
     compute: Compute,
+    /// The matrices as generation wants them, while a cache holds them. Replaced when a weight changes.
+    packed: Arc<Mutex<Weak<Vec<Option<Panels>>>>>,
     #[cfg(feature = "cube")]
     parts: Option<DeviceParts>,
 }
@@ -120,6 +123,7 @@ impl Decoder {
             rope: Arc::new(rope),
             device,
             compute: if on_host { Compute::Host } else { Compute::Composed },
+            packed: Arc::default(),
             #[cfg(feature = "cube")]
             parts: None,
         };
@@ -193,6 +197,7 @@ impl Decoder {
             Compute::Composed => true,
         };
         assert!(fits, "{compute:?} is not for {:?}", self.device);
+        self.packed = Arc::default();
         self.compute = compute;
         self
     }
@@ -264,6 +269,16 @@ impl Decoder {
         let hidden = self.config.hidden_size;
         let (layout, heads, rope) = (&*self.layout, self.heads(), &*self.rope);
         Some(f(&HostModel { layout, params, panels, heads, rope, hidden }))
+    }
+
+    /// The matrices packed for generation, once for all caches that live at the same time; empty off the host path.
+    pub(crate) fn panels(&self) -> Arc<Vec<Option<Panels>>> {
+        let mut packed = self.packed.lock().unwrap_or_else(PoisonError::into_inner);
+        packed.upgrade().unwrap_or_else(|| {
+            let panels = Arc::new(self.on_host(|m| m.pack()).unwrap_or_default());
+            *packed = Arc::downgrade(&panels);
+            panels
+        })
     }
 
     fn check(&self, batch: &PackedBatch) {
@@ -411,6 +426,7 @@ impl Decoder {
     /// # Panics
     /// Off the flex device.
     pub fn update_on_host(&mut self, mut f: impl FnMut(usize, &ParamSpec, &mut [f32])) {
+        self.packed = Arc::default();
         let device = self.device.clone();
         for (i, (spec, param)) in self.layout.specs.iter().zip(&mut self.params).enumerate() {
             let taken = std::mem::replace(param, Tensor::zeros([1, 1], &device));
@@ -452,6 +468,7 @@ impl Decoder {
     /// # Panics
     /// If their number does not fit.
     pub fn set_param(&mut self, index: usize, values: Vec<f32>) {
+        self.packed = Arc::default();
         let shape = self.layout.specs[index].shape;
         assert_eq!(values.len(), shape[0] * shape[1], "values of {}", self.layout.specs[index].name);
         self.params[index] = Tensor::from_data(TensorData::new(values, shape), &self.device);

@@ -208,3 +208,53 @@ fn decoding_agrees_with_the_full_pass_and_does_not_depend_on_the_batch() {
         }
     }
 }
+
+#[test]
+fn rows_that_join_a_batch_decode_as_they_would_alone() {
+    for (name, way) in MODELS.into_iter().flat_map(|name| WAYS.map(|way| (name, way))) {
+        let decoder = decoder(name, way);
+        let vocab = decoder.config().vocab_size;
+        let next: Vec<u32> = (100..116).collect();
+        let run = |prompt: &[u32]| {
+            let mut cache = decoder.cache(&[0], prompt.len() + next.len());
+            let mut all = decoder.decode(prompt, &mut cache);
+            next.iter().for_each(|t| all.extend(decoder.decode(&[*t], &mut cache)));
+            all
+        };
+        let prompts: [Vec<u32>; 3] = [(10..21).collect(), (30..34).collect(), (50..90).collect()];
+        let alone = prompts.each_ref().map(|p| run(p));
+        // The second row of two stays and is joined by a shorter one after five tokens, a longer one after nine.
+        let prefill = |p: &Vec<u32>| {
+            let mut cache = decoder.cache(&[0], p.len());
+            decoder.decode(p, &mut cache);
+            cache
+        };
+        let mut cache = prefill(&prompts[0]).select_rows(&decoder, &[0, 0], 30);
+        let mut rows: Vec<(usize, usize)> = vec![(0, 0), (0, 0)];
+        for step in 0..14 {
+            match step {
+                5 => {
+                    cache =
+                        cache.select_rows(&decoder, &[1], 30).append_rows(&decoder, prefill(&prompts[1]), 40)
+                }
+                9 => cache = cache.append_rows(&decoder, prefill(&prompts[2]), 60),
+                _ => {}
+            }
+            match step {
+                5 => rows = vec![rows[1], (1, 0)],
+                9 => rows.push((2, 0)),
+                _ => {}
+            }
+            let tokens: Vec<u32> = rows.iter().map(|(_, fed)| next[*fed]).collect();
+            let logits = decoder.decode(&tokens, &mut cache);
+            for ((prompt, fed), got) in rows.iter_mut().zip(logits.chunks(vocab)) {
+                *fed += 1;
+                let difference = worst(got, &alone[*prompt][*fed * vocab..(*fed + 1) * vocab]);
+                let limit = if way == Compute::Host { 0.0 } else { 5e-5 };
+                assert!(difference <= limit, "{name} {way:?} step {step} prompt {prompt}: {difference}");
+            }
+        }
+        // The longest row decides how many slots are filled.
+        assert_eq!((cache.rows(), cache.len()), (3, 45));
+    }
+}

@@ -5,8 +5,8 @@ use burn::tensor::Device;
 use divan::counter::ItemsCount;
 use rlvr::bench::processor_s;
 use rlvr::record::peak_rss_mb;
-use rlvr_policies::packed::{PackedBatch, PromptGroup};
 use rlvr_policies::Decoder;
+use rlvr_policies::packed::{PackedBatch, PromptGroup};
 use std::sync::OnceLock;
 
 #[global_allocator]
@@ -26,7 +26,9 @@ fn smollm2() -> &'static Decoder {
     DECODER.get_or_init(|| {
         let config = rlvr::bench::shape("smollm2-135m").expect("a known shape");
         let rng = rlvr_rollout::CounterRng::new(1, 0, 0, 0);
-        Decoder::random(config, &Device::flex(), |param, i| rng.normal(((param as u64) << 32) | i as u64) as f32)
+        Decoder::random(config, &Device::flex(), |param, i| {
+            rng.normal(((param as u64) << 32) | i as u64) as f32
+        })
     })
 }
 

@@ -11,6 +11,7 @@ pub mod eval;
 pub mod events;
 pub mod grpo;
 pub mod jsonl_log;
+mod judging;
 pub mod log;
 pub mod metrics;
 pub mod optim;

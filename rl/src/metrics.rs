@@ -59,7 +59,7 @@ metrics! {
     EVAL_NO_ANSWER_FRAC = "eval/<set>/no_answer_frac", "Share of evaluated completions without an answer.";
     EVAL_TRUNCATED_FRAC = "eval/<set>/truncated_frac", "Share of evaluated completions cut off at max_tokens.";
     EVAL_TOKENS_MEAN = "eval/<set>/tokens_mean", "Mean length of an evaluated completion in tokens.";
-    TIME_PHASE = "time/<phase>_s", "Wall time of a phase in seconds.";
+    TIME_PHASE = "time/<phase>_s", "Wall time of a phase in seconds; `verify` is only the waiting for rewards when generation is over.";
     THROUGHPUT_DECODE = "throughput/decode_tokens_per_s", "Sampled tokens a second while generating.";
     THROUGHPUT_TRAIN = "throughput/train_tokens_per_s", "Trained tokens a second while updating.";
     MEMORY_PEAK_RSS = "memory/peak_rss_mb", "Largest resident memory of the process so far, in MiB.";

@@ -3,6 +3,7 @@ use crate::config::{ChatTemplate as TemplateChoice, Dtype, PolicyConfig, TinyCon
 use crate::error::Error;
 use burn::tensor::{DType, Device};
 use rlvr_policies::cache::{Cache, DrawAt};
+use rlvr_policies::decoder::Compute;
 use rlvr_policies::{
     Architecture, ChatTemplate, Decoder, ModelConfig, PolicyAssets, PolicyError, PolicyFiles, RopeScaling,
     SaveDtype, Tokenizer, save_hf,
@@ -228,5 +229,17 @@ impl DecodeModel for Sampler<'_> {
 
     fn select_rows(&self, cache: Cache, indices: &[usize], capacity: usize) -> Cache {
         cache.select_rows(self.0, indices, capacity)
+    }
+
+    fn copies_rows(&self) -> bool {
+        self.0.compute() != Compute::Host
+    }
+
+    fn can_append(&self) -> bool {
+        true
+    }
+
+    fn append_rows(&self, cache: Cache, other: Cache, capacity: usize) -> Cache {
+        cache.append_rows(self.0, other, capacity)
     }
 }

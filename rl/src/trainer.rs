@@ -11,13 +11,14 @@ use crate::grpo::{
     Advantage, AdvantageKind, GroupsWithoutSignal, LossConfig, LossStats, Sequence, StepTotals,
     batch_advantages, gdpo_advantages, has_signal, policy_loss,
 };
+use crate::judging::Judges;
 use crate::optim::{AdamW, AdamWConfig};
 use crate::policy::{Policy, Sampler};
 use crate::rollouts_file::RecordedStep;
 use crate::stop::StopStrings;
 use rlvr_policies::Decoder;
 use rlvr_policies::gradients::Gradients;
-use rlvr_rewards::{Outcome, Response, Reward, Task, score_batch};
+use rlvr_rewards::{Outcome, Reward, Task};
 use rlvr_rollout::{
     BatchSettings, BatchedEngine, Completion, GenerateStats, Prompt, PromptLimit, RolloutEngine, SampleKey,
 };
@@ -71,6 +72,7 @@ impl Group {
 #[allow(missing_docs)]
 pub struct Phases {
     pub generate_s: f64,
+    /// Waiting for rewards when generation was over: groups are judged as soon as they are whole.
     pub verify_s: f64,
     pub reference_s: f64,
     pub update_s: f64,
@@ -144,6 +146,7 @@ pub struct Trainer<'a> {
     seed: u64,
     /// Optimizer steps of the whole stage, for the schedule.
     total_updates: u64,
+    judges: Judges,
 }
 
 impl<'a> Trainer<'a> {
@@ -160,7 +163,20 @@ impl<'a> Trainer<'a> {
         let grads = policy.decoder.zero_gradients();
         let total_updates = steps * (config.updates_per_rollout * config.minibatches) as u64;
         let loss = config.resolved_loss();
-        Self { policy, reference, optim, version: 0, grads, config, loss, reward, seed, total_updates }
+        let judges = Judges::default();
+        Self {
+            policy,
+            reference,
+            optim,
+            version: 0,
+            grads,
+            config,
+            loss,
+            reward,
+            seed,
+            total_updates,
+            judges,
+        }
     }
 
     /// One step: rollouts, rewards, advantages, updates.
@@ -254,6 +270,9 @@ impl<'a> Trainer<'a> {
         out: &mut StepOutcome,
         stop: Option<&AtomicBool>,
     ) -> Result<Vec<Group>, Error> {
+        let Some(reward) = self.reward else {
+            return Err(Error::Unusable { what: "a stage that samples needs [rewards]".into() });
+        };
         let clock = Instant::now();
         let prompts =
             tasks.iter().map(|t| self.policy.prompt(&t.prompt)).collect::<Result<Vec<Prompt>, _>>()?;
@@ -276,15 +295,24 @@ impl<'a> Trainer<'a> {
         if !c.stop.is_empty() {
             engine = engine.stop(&stop_strings);
         }
-        let completions = engine.generate(&prompts, group_size, &c.sampling, key)?;
-        let stats = engine.stats().clone();
-        out.phases.generate_s += clock.elapsed().as_secs_f64();
+        let judged = self.judges.while_generating(reward, policy.tokenizer(), tasks, |report| {
+            let mut engine = engine.on_group(report);
+            let completions = engine.generate(&prompts, group_size, &c.sampling, key)?;
+            Ok((completions, engine.stats().clone()))
+        })?;
+        let (completions, stats) = judged.generated;
+        out.phases.verify_s += judged.waited_s;
+        out.phases.generate_s += clock.elapsed().as_secs_f64() - judged.waited_s;
 
-        let clock = Instant::now();
         let fit = PromptLimit { max_prompt_tokens: limit, long_prompt: c.long_prompt };
         let context = policy.decoder.config().max_position_embeddings;
         let mut groups = Vec::with_capacity(tasks.len());
-        for (i, ((task, prompt), completions)) in tasks.iter().zip(&prompts).zip(completions).enumerate() {
+        let results = completions.into_iter().zip(judged.judgements);
+        for (i, ((task, prompt), (completions, judgements))) in
+            tasks.iter().zip(&prompts).zip(results).enumerate()
+        {
+            // Only a prompt that is skipped for its length has no judgements.
+            let Some(judgements) = judgements else { continue };
             let Some(ids) = fit.fit(i, &prompt.token_ids, context, c.sampling.max_tokens)?.token_ids() else {
                 continue;
             };
@@ -295,47 +323,12 @@ impl<'a> Trainer<'a> {
                 prompt_text: policy.tokenizer().decode(ids, false)?,
                 prompt: ids.to_vec(),
                 completions,
-                judgements: vec![],
+                judgements,
                 advantages: vec![],
             });
         }
-        let kept: Vec<&Task> = tasks
-            .iter()
-            .enumerate()
-            .filter(|(i, _)| !stats.skipped_prompts.contains(i))
-            .map(|(_, t)| *t)
-            .collect();
-        self.verify(&kept, &mut groups)?;
         out.generation.merge(stats, out.prompts);
-        out.phases.verify_s += clock.elapsed().as_secs_f64();
         Ok(groups)
-    }
-
-    fn verify(&self, tasks: &[&Task], groups: &mut [Group]) -> Result<(), Error> {
-        let Some(reward) = self.reward else {
-            return Err(Error::Unusable { what: "a stage that samples needs [rewards]".into() });
-        };
-        let mut texts = Vec::new();
-        for (task, group) in tasks.iter().zip(groups.iter()) {
-            for c in &group.completions {
-                texts.push((*task, self.policy.text(&c.token_ids)?, c.finish_reason.is_truncated()));
-            }
-        }
-        let items: Vec<_> = texts
-            .iter()
-            .map(|(task, text, truncated)| (*task, Response { text, truncated: *truncated }))
-            .collect();
-        let outcomes = score_batch(reward, &items);
-        let mut judged = texts.into_iter().zip(outcomes).map(|((_, text, truncated), outcome)| Judgement {
-            text,
-            truncated,
-            reward: outcome.score.filter(|s| s.is_finite()),
-            outcome,
-        });
-        for group in groups {
-            group.judgements = judged.by_ref().take(group.completions.len()).collect();
-        }
-        Ok(())
     }
 
     /// Groups from rollouts made elsewhere.

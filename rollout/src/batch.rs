@@ -1,13 +1,14 @@
-//! One batch from prefill to its last completion.
+//! The running batch: rows advance together, finished ones leave, waiting prompts are prefilled and join.
 
 use crate::completion::{Completion, FinishReason};
 use crate::engine::{GenerateStats, Progress, StopCheck};
 use crate::error::{LogitsProblem, RolloutError};
 use crate::model::{DecodeModel, Draw};
-use crate::plan::{self, Piece};
+use crate::plan::{Load, Piece, Queue};
 use crate::rng::CounterRng;
 use crate::sampling::{Sampled, SamplingParams, sample_token};
 use rayon::prelude::*;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -38,18 +39,41 @@ pub(crate) struct Rules<'a> {
 /// A completion in the making.
 pub(crate) struct Row<'s> {
     sample: &'s Sample,
-    prompt_tokens: usize,
     budget: usize,
     /// Row of the newest logits.
     logits_row: usize,
+    /// Tokens in the cache: the prompt, and what was sampled but for the newest.
+    len: usize,
+    newest: u32,
+    /// Moved out when the completion is delivered.
     token_ids: Vec<u32>,
     logprobs: Vec<f32>,
     finish_reason: Option<FinishReason>,
+    delivered: bool,
 }
 
 impl<'s> Row<'s> {
+    fn new(source: &Source<'_>, sample: &'s Sample, logits_row: usize) -> Self {
+        Self {
+            sample,
+            budget: source.budget,
+            logits_row,
+            len: source.token_ids.len(),
+            newest: 0,
+            token_ids: Vec::new(),
+            logprobs: Vec::new(),
+            finish_reason: None,
+            delivered: false,
+        }
+    }
+
     fn is_live(&self) -> bool {
         self.finish_reason.is_none()
+    }
+
+    /// Tokens that it may still be fed: the last one sampled never is.
+    fn left(&self) -> usize {
+        self.budget - self.token_ids.len().min(self.budget)
     }
 
     /// Samples the next token from the logits [rows, V] of the batch.
@@ -68,6 +92,7 @@ impl<'s> Row<'s> {
     }
 
     fn push(&mut self, sampled: Sampled, rules: &Rules<'_>) {
+        self.newest = sampled.token;
         self.token_ids.push(sampled.token);
         self.logprobs.push(sampled.logprob);
         self.finish_reason = self.ended(rules);
@@ -88,16 +113,54 @@ impl<'s> Row<'s> {
             None
         }
     }
+}
 
-    /// The completion and its places in the result.
-    pub(crate) fn finish(self, policy_version: u64) -> (&'s [(usize, usize)], Completion) {
-        let completion = Completion {
-            token_ids: self.token_ids,
-            logprobs: self.logprobs,
-            finish_reason: self.finish_reason.unwrap_or(FinishReason::Length),
-            policy_version,
-        };
-        (&self.sample.places, completion)
+/// The completions of a call, as they come in.
+pub(crate) struct Results<'a> {
+    policy_version: u64,
+    /// `[prompt][sample]`.
+    groups: Vec<Vec<Option<Completion>>>,
+    /// Completions that a prompt still lacks.
+    missing: Vec<usize>,
+    on_group: Option<&'a dyn Fn(usize, &[Completion])>,
+}
+
+impl<'a> Results<'a> {
+    pub(crate) fn new(
+        prompts: usize,
+        group_size: usize,
+        policy_version: u64,
+        on_group: Option<&'a dyn Fn(usize, &[Completion])>,
+    ) -> Self {
+        let (groups, missing) = (vec![vec![None; group_size]; prompts], vec![group_size; prompts]);
+        Self { policy_version, groups, missing, on_group }
+    }
+
+    /// Takes the completions that have just finished, and reports the groups that are whole with them.
+    fn collect(&mut self, rows: &mut [Row<'_>]) {
+        for row in rows.iter_mut().filter(|row| !row.delivered) {
+            let Some(finish_reason) = row.finish_reason else { continue };
+            row.delivered = true;
+            let completion = Completion {
+                token_ids: std::mem::take(&mut row.token_ids),
+                logprobs: std::mem::take(&mut row.logprobs),
+                finish_reason,
+                policy_version: self.policy_version,
+            };
+            for &(p, g) in &row.sample.places {
+                self.groups[p][g] = Some(completion.clone());
+                self.missing[p] -= 1;
+                if let (0, Some(report)) = (self.missing[p], self.on_group) {
+                    let group: Vec<Completion> = self.groups[p].iter().flatten().cloned().collect();
+                    report(p, &group);
+                }
+            }
+        }
+    }
+
+    /// All of them. Only the groups of skipped prompts have gaps, and they are all gap.
+    pub(crate) fn into_groups(self) -> Vec<Vec<Completion>> {
+        self.groups.into_iter().map(|group| group.into_iter().flatten().collect()).collect()
     }
 }
 
@@ -108,6 +171,54 @@ enum Next {
     /// A token for every unfinished row.
     Drawn(Vec<Sampled>),
 }
+
+/// The rows that advance together.
+struct Running<'s, C> {
+    cache: C,
+    /// In the order of the cache; finished ones are fed on until they leave.
+    rows: Vec<Row<'s>>,
+    /// Slots filled: tokens of the longest row, and what padding has been left.
+    filled: usize,
+    capacity: usize,
+    /// Rows when prompts last joined.
+    full: usize,
+}
+
+impl<C> Running<'_, C> {
+    fn live(&self) -> usize {
+        self.rows.iter().filter(|row| row.is_live()).count()
+    }
+
+    fn load(&self) -> Load {
+        load(self.rows.iter())
+    }
+
+    /// Whether enough rows have finished to be worth a prefill.
+    fn has_room(&self) -> bool {
+        self.live() as f64 <= JOIN_BELOW * self.full as f64
+    }
+}
+
+/// Completions that have their first token but found no room: the rest of a group of which only a part runs.
+struct Parked<'s, C> {
+    /// One row: their prompt.
+    cache: C,
+    rows: VecDeque<Row<'s>>,
+    filled: usize,
+}
+
+/// What the unfinished of `rows` need.
+fn load<'r, 's: 'r>(rows: impl Iterator<Item = &'r Row<'s>>) -> Load {
+    rows.filter(|row| row.is_live()).fold(Load::default(), |load, row| Load {
+        rows: load.rows + 1,
+        longest: load.longest.max(row.len),
+        left: load.left.max(row.left()),
+    })
+}
+
+/// Waiting prompts join when at most this share of the rows is left: a prefill of few tokens costs as much as a decode
+/// step of as many rows as the batch holds.
+const JOIN_BELOW: f64 = 0.75;
 
 /// Below this many logits a step is sampled on the calling thread: waking another costs more.
 const PARALLEL_LOGITS: usize = 32_768;
@@ -121,17 +232,160 @@ pub(crate) struct Call<'a, M: DecodeModel> {
     pub(crate) cancel: Option<&'a AtomicBool>,
     pub(crate) progress: Progress,
     pub(crate) stats: GenerateStats,
+    pub(crate) results: Results<'a>,
 }
 
 impl<M: DecodeModel> Call<'_, M> {
-    /// Samples the completions of `pieces`, which index `sources`.
-    pub(crate) fn run_batch<'s>(
+    /// Samples all completions of the queue, which indexes `sources`.
+    pub(crate) fn run(&mut self, sources: &[Source<'_>], mut queue: Queue) -> Result<(), RolloutError> {
+        let mut running: Option<Running<'_, M::Cache>> = None;
+        let mut parked = None;
+        loop {
+            let load = running.as_ref().map_or_else(Load::default, Running::load);
+            if running.as_ref().is_none_or(|r| self.worth_compacting(r)) {
+                let append = self.model.can_append();
+                let join = load.rows == 0 || append && running.as_ref().is_some_and(Running::has_room);
+                let pieces = if join { queue.take(load, append) } else { Vec::new() };
+                if load.rows == 0 && pieces.is_empty() {
+                    return Ok(());
+                }
+                running = if pieces.is_empty() {
+                    running.map(|r| self.without_finished(r, true))
+                } else {
+                    self.join(running, sources, &pieces, &mut parked)?
+                };
+                continue;
+            }
+            if let Some(running) = &mut running {
+                self.step(running)?;
+            }
+        }
+    }
+
+    /// Feeds every row its newest token and samples the next.
+    fn step(&mut self, running: &mut Running<'_, M::Cache>) -> Result<(), RolloutError> {
+        let began = Instant::now();
+        let rows = &mut running.rows;
+        let tokens: Vec<u32> = rows.iter().map(|row| row.newest).collect();
+        for (i, row) in rows.iter_mut().enumerate() {
+            (row.logits_row, row.len) = (i, row.len + 1);
+        }
+        let next = self.decode(&tokens, rows.len(), &mut running.cache, rows)?;
+        running.filled += 1;
+        self.stats.decode_steps += 1;
+        self.stats.decode_rows += rows.len();
+        self.stats.decode_s += began.elapsed().as_secs_f64();
+        self.sample(rows, next)
+    }
+
+    /// Whether the finished rows leave now: enough of them have gathered, or one would be fed beyond the context.
+    fn worth_compacting(&self, running: &Running<'_, M::Cache>) -> bool {
+        let (live, all) = (running.live(), running.rows.len());
+        let beyond = |row: &Row<'_>| row.len >= self.rules.context_len;
+        let below = if self.model.copies_rows() { self.compact_below } else { 1.0 };
+        live < all && (live as f64 <= below * all as f64 || running.rows.iter().any(beyond))
+    }
+
+    /// The unfinished rows; the cache has room for all their tokens if they are to go `alone`.
+    fn without_finished<'s>(&mut self, running: Running<'s, M::Cache>, alone: bool) -> Running<'s, M::Cache> {
+        let began = Instant::now();
+        let Running { cache, rows, filled, full, .. } = running;
+        let live: Vec<usize> = (0..rows.len()).filter(|&i| rows[i].is_live()).collect();
+        let rows: Vec<Row<'s>> = rows.into_iter().filter(Row::is_live).collect();
+        let capacity = filled + if alone { load(rows.iter()).left } else { 0 };
+        let cache = self.model.select_rows(cache, &live, capacity);
+        self.stats.compactions += 1;
+        self.stats.decode_s += began.elapsed().as_secs_f64();
+        Running { cache, rows, filled, capacity, full }
+    }
+
+    /// Lets the finished rows leave and `pieces` join what is left. None when nothing is left to be fed.
+    fn join<'s>(
+        &mut self,
+        running: Option<Running<'s, M::Cache>>,
+        sources: &'s [Source<'_>],
+        pieces: &[Piece],
+        parked: &mut Option<Parked<'s, M::Cache>>,
+    ) -> Result<Option<Running<'s, M::Cache>>, RolloutError> {
+        let (kept, over) = match running {
+            Some(running) if running.live() == 0 => (None, Some(running)),
+            running => (running.map(|r| self.without_finished(r, false)), None),
+        };
+        // What is over stays until the prompts are prefilled: caches of the same weights may share what is made of these.
+        let joining = self.begin(sources, pieces, kept.is_none(), parked)?;
+        drop(over);
+        let began = Instant::now();
+        let all = || kept.iter().chain(&joining).flat_map(|part| &part.rows);
+        let Load { longest, left, .. } = load(all());
+        let refill = kept.is_some() && !joining.is_empty();
+        let mut parts = kept.into_iter().chain(joining);
+        let mut whole = parts.next();
+        for part in parts {
+            whole = whole.map(|mut whole| {
+                let cache = self.model.append_rows(whole.cache, part.cache, longest + left);
+                whole.rows.extend(part.rows);
+                let filled = whole.rows.iter().map(|row| row.len).max().unwrap_or(0);
+                Running { cache, rows: whole.rows, filled, capacity: longest + left, full: 0 }
+            });
+        }
+        // What was to be joined, and has remained alone because all others are finished, has no room yet.
+        let whole = whole.map(|whole| {
+            let Running { mut cache, rows, filled, mut capacity, .. } = whole;
+            if filled + left > capacity {
+                capacity = filled + left;
+                cache = self.model.select_rows(cache, &(0..rows.len()).collect::<Vec<_>>(), capacity);
+            }
+            Running { cache, full: rows.len(), rows, filled, capacity }
+        });
+        self.stats.refills += usize::from(refill);
+        self.stats.prefill_s += began.elapsed().as_secs_f64();
+        Ok(whole)
+    }
+
+    /// The rows of `pieces` with their first tokens, those that are not finished by them: of a group that waits with its
+    /// prompt prefilled, and of new prompts. `alone`: nothing else runs.
+    fn begin<'s>(
         &mut self,
         sources: &'s [Source<'_>],
         pieces: &[Piece],
-    ) -> Result<Vec<Row<'s>>, RolloutError> {
+        alone: bool,
+        parked: &mut Option<Parked<'s, M::Cache>>,
+    ) -> Result<Vec<Running<'s, M::Cache>>, RolloutError> {
+        let mut parts = Vec::new();
+        // The rest of a group comes first, see [`Queue::take`].
+        let rest = pieces.iter().take_while(|piece| piece.rows.start > 0).count();
+        let (rest, new) = pieces.split_at(rest);
+        for piece in rest {
+            let Some(Parked { cache, mut rows, filled }) = parked.take() else { continue };
+            let waiting = rows.split_off(piece.rows.len().min(rows.len()));
+            let rows: Vec<Row<'s>> = rows.into_iter().filter(Row::is_live).collect();
+            if waiting.iter().any(Row::is_live) {
+                *parked = Some(Parked { cache: cache.clone(), rows: waiting, filled });
+            }
+            if !rows.is_empty() {
+                let capacity = filled + if alone && new.is_empty() { load(rows.iter()).left } else { 0 };
+                let cache = self.model.select_rows(cache, &vec![0; rows.len()], capacity);
+                parts.push(Running { cache, rows, filled, capacity, full: 0 });
+            }
+        }
+        if !new.is_empty() {
+            parts.extend(self.prefill(sources, new, alone && parts.is_empty(), parked)?);
+        }
+        Ok(parts)
+    }
+
+    /// Feeds new prompts and samples the first tokens of all their completions; those that the pieces leave out are parked.
+    fn prefill<'s>(
+        &mut self,
+        sources: &'s [Source<'_>],
+        pieces: &[Piece],
+        alone: bool,
+        parked: &mut Option<Parked<'s, M::Cache>>,
+    ) -> Result<Option<Running<'s, M::Cache>>, RolloutError> {
+        let began = Instant::now();
         let longest = pieces.iter().map(|p| sources[p.group].token_ids.len()).max().unwrap_or(0);
         let (mut starts, mut tokens, mut rows) = (Vec::new(), Vec::new(), Vec::new());
+        let mut begun = 0;
         for (logits_row, piece) in pieces.iter().enumerate() {
             let source = &sources[piece.group];
             let start = longest - source.token_ids.len();
@@ -140,73 +394,38 @@ impl<M: DecodeModel> Call<'_, M> {
             tokens.extend_from_slice(source.token_ids);
             self.stats.prompt_tokens += source.token_ids.len();
             self.stats.padding_tokens += start;
-            rows.extend(source.samples[piece.rows.clone()].iter().map(|sample| Row {
-                sample,
-                prompt_tokens: source.token_ids.len(),
-                budget: source.budget,
-                logits_row,
-                token_ids: Vec::new(),
-                logprobs: Vec::new(),
-                finish_reason: None,
-            }));
+            rows.extend(source.samples.iter().map(|sample| Row::new(source, sample, logits_row)));
+            begun += piece.rows.len();
         }
         self.stats.batches += 1;
-        tracing::debug!(prompts = pieces.len(), rows = rows.len(), longest, "rollout batch");
+        tracing::debug!(prompts = pieces.len(), rows = begun, longest, alone, "rollout batch");
 
-        let began = Instant::now();
         // Without repeated rows the prompts' cache serves the completions as it is.
         let shared = rows.len() > pieces.len();
-        let capacity = if shared { longest } else { slots_needed(longest, &rows) };
+        let mut capacity = longest + if shared || !alone { 0 } else { load(rows.iter()).left - 1 };
         let mut cache = self.model.cache(&starts, capacity);
         let next = self.decode(&tokens, pieces.len(), &mut cache, &rows)?;
         self.stats.prefill_s += began.elapsed().as_secs_f64();
         self.sample(&mut rows, next)?;
 
-        // Indices into `rows`, in the order of the cache.
-        let mut fed: Vec<usize> = (0..rows.len()).collect();
         let began = Instant::now();
+        // Only the last group may be taken in part.
+        let waiting: VecDeque<Row<'s>> = rows.drain(begun..).collect();
+        if waiting.iter().any(Row::is_live) {
+            let cache = self.model.select_rows(cache.clone(), &[pieces.len() - 1], longest);
+            *parked = Some(Parked { cache, rows: waiting, filled: longest });
+        }
         if shared {
-            fed.retain(|&r| rows[r].is_live());
-            if fed.is_empty() {
-                return Ok(rows);
+            rows.retain(Row::is_live);
+            if rows.is_empty() {
+                return Ok(None);
             }
-            let prompt_rows: Vec<usize> = fed.iter().map(|&r| rows[r].logits_row).collect();
-            cache = self.model.select_rows(cache, &prompt_rows, slots_needed(longest, &rows));
+            let prompts: Vec<usize> = rows.iter().map(|row| row.logits_row).collect();
+            capacity = longest + if alone { load(rows.iter()).left } else { 0 };
+            cache = self.model.select_rows(cache, &prompts, capacity);
         }
         self.stats.prefill_s += began.elapsed().as_secs_f64();
-
-        loop {
-            let began = Instant::now();
-            let live: Vec<usize> = (0..fed.len()).filter(|&i| rows[fed[i]].is_live()).collect();
-            if live.is_empty() {
-                return Ok(rows);
-            }
-            if self.worth_compacting(&rows, &fed, live.len()) {
-                cache = self.model.select_rows(cache, &live, slots_needed(longest, &rows));
-                fed = live.iter().map(|&i| fed[i]).collect();
-                self.stats.compactions += 1;
-            }
-            tokens.clear();
-            for (i, &r) in fed.iter().enumerate() {
-                rows[r].logits_row = i;
-                tokens.extend(rows[r].token_ids.last());
-            }
-            let next = self.decode(&tokens, fed.len(), &mut cache, &rows)?;
-            self.stats.decode_steps += 1;
-            self.stats.decode_rows += fed.len();
-            self.stats.decode_s += began.elapsed().as_secs_f64();
-            self.sample(&mut rows, next)?;
-        }
-    }
-
-    /// Whether the finished rows leave now: enough of them have gathered, or one would be fed beyond the context.
-    fn worth_compacting(&self, rows: &[Row<'_>], fed: &[usize], live: usize) -> bool {
-        if live == fed.len() {
-            return false;
-        }
-        let sampled = fed.iter().map(|&r| rows[r].token_ids.len()).max().unwrap_or(0);
-        let beyond = |r: &usize| rows[*r].prompt_tokens + sampled > self.rules.context_len;
-        live as f64 <= self.compact_below * fed.len() as f64 || fed.iter().any(beyond)
+        Ok(Some(Running { cache, rows, filled: longest, capacity, full: 0 }))
     }
 
     fn decode(
@@ -267,15 +486,10 @@ impl<M: DecodeModel> Call<'_, M> {
         self.progress.finished += live.iter().filter(|row| !row.is_live()).count();
         self.stats.completion_tokens += live.len();
         self.stats.sampling_s += began.elapsed().as_secs_f64();
+        self.results.collect(rows);
         if let Some(report) = self.on_progress {
             report(self.progress);
         }
         Ok(())
     }
-}
-
-/// Slots that the unfinished rows need.
-fn slots_needed(longest: usize, rows: &[Row<'_>]) -> usize {
-    let budget = rows.iter().filter(|row| row.is_live()).map(|row| row.budget).max().unwrap_or(1);
-    plan::slots(longest, budget)
 }

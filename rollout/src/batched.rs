@@ -1,16 +1,17 @@
 //! Batched decoding: one prefill a prompt, one cache row a completion.
 //!
-//! A batch is prefilled with its distinct prompts, padded on the left. Their first tokens are sampled from these
-//! logits; then the cache is expanded to the completions still running, which advance together, one token a call.
-//! Finished rows are fed on (their logits are ignored) until enough of them have gathered to be worth a copy of the
-//! cache without them.
+//! The first prompts that fit are prefilled, padded on the left. Their first tokens are sampled from these logits; then
+//! the cache is expanded to the completions still running, which advance together, one token a call. Finished rows are
+//! fed on (their logits are ignored) until enough of them have gathered to be worth a copy of the cache without them;
+//! then prompts that wait are prefilled and join in their place. When a group finds room for a part of its completions
+//! only, its prompt stays in a cache of one row until the rest has begun.
 
-use crate::batch::{Call, Rules, Sample, Source};
+use crate::batch::{Call, Results, Rules, Sample, Source};
 use crate::completion::{Completion, Prompt};
 use crate::engine::{GenerateStats, Progress, RolloutEngine, SampleKey, StopCheck, TruncatedPrompt};
 use crate::error::RolloutError;
 use crate::model::DecodeModel;
-use crate::plan::{self, Group};
+use crate::plan::{Group, Queue};
 use crate::prompt_limit::{Fit, LongPrompt, PromptLimit};
 use crate::rng::CounterRng;
 use crate::sampling::SamplingParams;
@@ -24,11 +25,11 @@ use std::sync::atomic::AtomicBool;
 pub struct BatchSettings {
     /// Most completions decoded together. Default 64.
     pub max_batch_rows: usize,
-    /// Most cache slots of a batch: rows × (longest prompt + longest completion), in tokens. Bounds the memory of the
-    /// cache; a batch of one row is always allowed. Default 32768.
+    /// Most cache slots of the completions decoded together: rows × (longest so far + most tokens that one may still
+    /// get), in tokens. Bounds the memory of the cache; one row is always allowed. Default 32768.
     pub max_batch_tokens: usize,
-    /// Finished rows are dropped when the share of unfinished rows is at or below this, in [0, 1]. 0 never drops any,
-    /// 1 drops each at once. A copy costs about as much as a few steps of attention and the default of 0.75 copies a
+    /// Where dropping rows copies the others: finished rows are dropped when the share of unfinished rows is at or below
+    /// this, in [0, 1]. 0 never drops any, 1 drops each at once. A copy costs about as much as a few steps of attention and the default of 0.75 copies a
     /// batch of 32 at most twelve times. Default 0.75.
     pub compact_below: f64,
     /// Longest prompt in tokens; see [`PromptLimit::tokens`]. Default: what the context allows.
@@ -88,6 +89,7 @@ pub struct BatchedEngine<'a, M: DecodeModel> {
     policy_version: u64,
     stop: Option<&'a dyn StopCheck>,
     on_progress: Option<&'a dyn Fn(Progress)>,
+    on_group: Option<&'a dyn Fn(usize, &[Completion])>,
     cancel: Option<&'a AtomicBool>,
     stats: GenerateStats,
 }
@@ -102,6 +104,7 @@ impl<'a, M: DecodeModel> BatchedEngine<'a, M> {
             policy_version: 0,
             stop: None,
             on_progress: None,
+            on_group: None,
             cancel: None,
             stats: GenerateStats::default(),
         }
@@ -128,6 +131,13 @@ impl<'a, M: DecodeModel> BatchedEngine<'a, M> {
     /// Called on the calling thread after every decode step.
     pub fn on_progress(mut self, callback: &'a dyn Fn(Progress)) -> Self {
         self.on_progress = Some(callback);
+        self
+    }
+
+    /// Called on the calling thread as soon as all completions of a prompt are there, with the prompt's index; the
+    /// order is that in which they finish.
+    pub fn on_group(mut self, callback: &'a dyn Fn(usize, &[Completion])) -> Self {
+        self.on_group = Some(callback);
         self
     }
 
@@ -224,19 +234,14 @@ impl<M: DecodeModel> RolloutEngine for BatchedEngine<'_, M> {
             cancel: self.cancel,
             progress: Progress { completion_tokens: 0, finished: 0, total },
             stats,
+            results: Results::new(prompts.len(), group_size, self.policy_version, self.on_group),
         };
-        let mut groups_done: Vec<Vec<Option<Completion>>> = vec![vec![None; group_size]; prompts.len()];
-        for pieces in plan::batches(&groups, self.settings.max_batch_rows, self.settings.max_batch_tokens) {
-            for row in call.run_batch(&sources, &pieces)? {
-                let (places, completion) = row.finish(self.policy_version);
-                for &(p, g) in places {
-                    groups_done[p][g] = Some(completion.clone());
-                }
-            }
-        }
+        call.run(
+            &sources,
+            Queue::new(&groups, self.settings.max_batch_rows, self.settings.max_batch_tokens),
+        )?;
         self.stats = call.stats;
-        // Only the groups of skipped prompts have gaps, and they are all gap.
-        Ok(groups_done.into_iter().map(|group| group.into_iter().flatten().collect()).collect())
+        Ok(call.results.into_groups())
     }
 
     fn stats(&self) -> &GenerateStats {

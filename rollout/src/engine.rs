@@ -80,14 +80,16 @@ pub struct Progress {
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct GenerateStats {
     /// Prompt tokens fed to the model, padding excluded. A prompt is fed once for all its samples, and once when it
-    /// occurs several times in a call; only a group too large for one batch is fed again in the next.
+    /// occurs several times in a call.
     pub prompt_tokens: usize,
     /// Padding tokens fed beside them.
     pub padding_tokens: usize,
     /// Completion tokens sampled; those of identical greedy completions count once.
     pub completion_tokens: usize,
-    /// Batches run.
+    /// Prefills: calls of the model with prompts.
     pub batches: usize,
+    /// Times waiting completions joined others that ran.
+    pub refills: usize,
     /// Calls of the model after the prefills.
     pub decode_steps: usize,
     /// Rows fed in those calls; above the tokens needed by the finished rows that had not left their batch.
@@ -119,6 +121,7 @@ impl GenerateStats {
         self.padding_tokens += other.padding_tokens;
         self.completion_tokens += other.completion_tokens;
         self.batches += other.batches;
+        self.refills += other.refills;
         self.decode_steps += other.decode_steps;
         self.decode_rows += other.decode_rows;
         self.compactions += other.compactions;

@@ -23,8 +23,9 @@ pub struct Draw {
 ///
 /// Letters: B rows, T tokens a row, V vocabulary.
 pub trait DecodeModel {
-    /// Keys and values of B rows, and how many slots are filled.
-    type Cache;
+    /// Keys and values of B rows, and how many slots are filled. A clone is asked for to keep the prompt of a group that
+    /// finds no room for all its completions.
+    type Cache: Clone;
 
     /// Size V of the vocabulary.
     fn vocab_size(&self) -> usize;
@@ -67,4 +68,23 @@ pub trait DecodeModel {
     /// `capacity` slots. Rows may repeat (samples of one prompt) or be left out (finished completions). `capacity` is
     /// never below the number of filled slots.
     fn select_rows(&self, cache: Self::Cache, indices: &[usize], capacity: usize) -> Self::Cache;
+
+    /// Whether [`select_rows`](DecodeModel::select_rows) copies the rows that it keeps. Where it does not, finished rows
+    /// leave at once, whatever [`crate::BatchSettings::compact_below`] says. Default true.
+    fn copies_rows(&self) -> bool {
+        true
+    }
+
+    /// Whether [`append_rows`](DecodeModel::append_rows) is there. Without it no prompt joins a running batch: the next
+    /// batch begins when all rows have finished. Default false.
+    fn can_append(&self) -> bool {
+        false
+    }
+
+    /// A cache with the rows of `cache` and then those of `other`, with a capacity of `capacity` slots. All rows end in
+    /// the last filled slot: as many slots are filled as the longest row has tokens, and every start is the difference
+    /// of its row to that. `capacity` is never below it.
+    fn append_rows(&self, cache: Self::Cache, _other: Self::Cache, _capacity: usize) -> Self::Cache {
+        cache
+    }
 }

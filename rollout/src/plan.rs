@@ -1,6 +1,7 @@
-//! Which completions share a batch.
+//! Which completions may run together, and which wait.
 
 use std::cmp::Reverse;
+use std::collections::VecDeque;
 use std::ops::Range;
 
 /// A prompt and how many completions it needs.
@@ -23,45 +24,62 @@ pub(crate) struct Piece {
     pub(crate) rows: Range<usize>,
 }
 
-/// Slots a row needs when the longest prompt of the batch is padded to: the last token sampled is never fed.
-pub(crate) fn slots(longest_prompt: usize, budget: usize) -> usize {
-    longest_prompt + budget - 1
+/// What runs already, as far as the bounds go.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Load {
+    /// Unfinished rows.
+    pub(crate) rows: usize,
+    /// Slots of the longest of them.
+    pub(crate) longest: usize,
+    /// Most tokens that one of them may still be fed.
+    pub(crate) left: usize,
 }
 
-/// Batches of at most `max_rows` rows and `max_tokens` slots (though never less than one row). Long prompts come first
-/// and prompts of similar length share a batch. The completions of a prompt stay together unless they are too many for
-/// one batch.
-pub(crate) fn batches(groups: &[Group], max_rows: usize, max_tokens: usize) -> Vec<Vec<Piece>> {
-    let mut order: Vec<usize> = (0..groups.len()).collect();
-    order.sort_by_key(|&g| (Reverse(groups[g].tokens), g));
+/// Completions that wait: those of long prompts first, so that prompts of similar length run together.
+pub(crate) struct Queue {
+    /// Groups with the completions that have not begun.
+    waiting: VecDeque<(Group, Piece)>,
+    max_rows: usize,
+    max_tokens: usize,
+}
 
-    let mut done = Vec::new();
-    let mut batch: Vec<Piece> = Vec::new();
-    let (mut rows, mut longest, mut budget) = (0, 0, 0);
-    for g in order {
-        let group = groups[g];
-        let mut next = 0;
-        while next < group.rows {
-            if batch.is_empty() {
-                (rows, longest, budget) = (0, group.tokens, 0);
+impl Queue {
+    /// All completions of `groups`; at most `max_rows` rows and `max_tokens` slots run together (though never less than
+    /// one row).
+    pub(crate) fn new(groups: &[Group], max_rows: usize, max_tokens: usize) -> Self {
+        let mut order: Vec<usize> = (0..groups.len()).collect();
+        order.sort_by_key(|&g| (Reverse(groups[g].tokens), g));
+        let whole = |g: usize| (groups[g], Piece { group: g, rows: 0..groups[g].rows });
+        Self { waiting: order.into_iter().map(whole).collect(), max_rows, max_tokens }
+    }
+
+    /// Takes, in order, what fits beside `load`. The last group may be taken in part; the rest of it is the first to be
+    /// taken next, and alone unless it may be `mixed` with others.
+    pub(crate) fn take(&mut self, mut load: Load, mixed: bool) -> Vec<Piece> {
+        let mut taken = Vec::new();
+        while let Some((group, piece)) = self.waiting.front_mut() {
+            // The last token sampled is never fed.
+            let (longest, left) = (load.longest.max(group.tokens), load.left.max(group.budget - 1));
+            let fits = self.max_rows.min(self.max_tokens / (longest + left));
+            let free = fits.max(usize::from(load.rows == 0)).saturating_sub(load.rows);
+            let rows = piece.rows.len().min(free);
+            if rows == 0 {
+                break;
             }
-            let fits = max_rows.min(max_tokens / slots(longest, group.budget.max(budget))).max(1);
-            let left = group.rows - next;
-            if !batch.is_empty() && rows + left > fits {
-                done.push(std::mem::take(&mut batch));
-                continue;
+            let alone = piece.rows.start > 0 && !mixed;
+            let end = piece.rows.start + rows;
+            taken.push(Piece { group: piece.group, rows: piece.rows.start..end });
+            load = Load { rows: load.rows + rows, longest, left };
+            piece.rows.start = end;
+            if piece.rows.is_empty() {
+                self.waiting.pop_front();
             }
-            let take = left.min(fits - rows);
-            batch.push(Piece { group: g, rows: next..next + take });
-            next += take;
-            rows += take;
-            budget = budget.max(group.budget);
+            if alone {
+                break;
+            }
         }
+        taken
     }
-    if !batch.is_empty() {
-        done.push(batch);
-    }
-    done
 }
 
 #[cfg(test)]
@@ -77,31 +95,49 @@ mod tests {
         Piece { group, rows }
     }
 
+    /// What is taken when each batch runs to its end.
+    fn batches(groups: &[Group], max_rows: usize, max_tokens: usize) -> Vec<Vec<Piece>> {
+        let mut queue = Queue::new(groups, max_rows, max_tokens);
+        std::iter::from_fn(|| Some(queue.take(Load::default(), true)).filter(|b| !b.is_empty())).collect()
+    }
+
     #[test]
-    fn sorts_by_length_and_keeps_groups_together() {
+    fn long_prompts_first_and_within_the_bounds() {
         let groups = [group(5, 4), group(9, 4), group(5, 4)];
         assert_eq!(batches(&groups, 8, 10_000), [vec![piece(1, 0..4), piece(0, 0..4)], vec![piece(2, 0..4)]]);
-        assert_eq!(batches(&groups, 6, 10_000).len(), 3);
         // Nine tokens and ten more need 18 slots a row.
-        assert_eq!(batches(&groups, 100, 18 * 8).len(), 2);
-        assert_eq!(batches(&groups, 100, 18 * 8 - 1).len(), 2);
+        assert_eq!(batches(&groups, 100, 18 * 8)[0].len(), 2);
+        assert_eq!(batches(&groups, 100, 18 * 8 - 1)[0], [piece(1, 0..4), piece(0, 0..3)]);
         assert_eq!(batches(&groups, 100, 18 * 12).len(), 1);
     }
 
     #[test]
-    fn splits_what_is_too_large() {
+    fn groups_are_taken_in_part() {
         assert_eq!(
             batches(&[group(3, 5)], 2, 1000),
             [vec![piece(0, 0..2)], vec![piece(0, 2..4)], vec![piece(0, 4..5)]]
         );
-        // One row a batch even when a single row is above the cap.
+        // One row at a time even when a single row is above the bound.
         assert_eq!(batches(&[group(50, 2)], 8, 1).len(), 2);
         assert!(batches(&[], 8, 100).is_empty());
     }
 
+    #[test]
+    fn what_runs_counts() {
+        let mut queue = Queue::new(&[group(9, 4), group(5, 4)], 8, 18 * 8);
+        assert_eq!(queue.take(Load { rows: 8, longest: 1, left: 1 }, true), []);
+        assert_eq!(queue.take(Load { rows: 5, longest: 9, left: 9 }, true), [piece(0, 0..3)]);
+        // A long row that runs makes every row long.
+        assert_eq!(queue.take(Load { rows: 4, longest: 20, left: 2 }, true), [piece(0, 3..4)][..0]);
+        assert_eq!(
+            queue.take(Load { rows: 1, longest: 20, left: 2 }, true),
+            [piece(0, 3..4), piece(1, 0..2)]
+        );
+    }
+
     proptest! {
         #[test]
-        fn every_completion_once_and_within_the_caps(
+        fn every_completion_once_and_within_the_bounds(
             sizes in prop::collection::vec((1usize..40, 1usize..9, 1usize..20), 0..20),
             max_rows in 1usize..20,
             max_tokens in 1usize..600,
@@ -113,7 +149,8 @@ mod tests {
                 let rows: usize = batch.iter().map(|p| p.rows.len()).sum();
                 let longest = batch.iter().map(|p| groups[p.group].tokens).max().unwrap();
                 let budget = batch.iter().map(|p| groups[p.group].budget).max().unwrap();
-                prop_assert!(rows == 1 || (rows <= max_rows && rows * slots(longest, budget) <= max_tokens));
+                let slots = longest + budget - 1;
+                prop_assert!(rows == 1 || (rows <= max_rows && rows * slots <= max_tokens));
                 for piece in batch {
                     seen[piece.group].extend(piece.rows);
                 }

@@ -2,14 +2,20 @@
 use rlvr::config::{DeviceConfig, GrpoConfig, TinyConfig};
 use rlvr::grpo::gdpo_advantages;
 use rlvr::policy::Policy;
-use rlvr::rewards::{Message, Response, Reward, RewardConfig, Task, reward_fn};
+use rlvr::rewards::{Message, Response, Reward, RewardConfig, Task, group_reward_fn, reward_fn};
 use rlvr::trainer::{Source, StepOutcome, Trainer};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 /// One step of a tiny random policy on twelve prompts, of which four make a step.
 fn step(loss: &str, reward: &dyn Reward) -> StepOutcome {
+    step_of(4, loss, reward)
+}
+
+fn step_of(prompts: usize, loss: &str, reward: &dyn Reward) -> StepOutcome {
     let text = format!(
-        "steps = 1\nprompts_per_step = 4\ngroup_size = 8\nresample_rounds = 2\nsampling = {{ max_tokens = 4 }}\n\
-         loss = {{ {loss} }}"
+        "steps = 1\nprompts_per_step = {prompts}\ngroup_size = 8\nresample_rounds = 2\n\
+         sampling = {{ max_tokens = 4 }}\nloss = {{ {loss} }}"
     );
     let config: GrpoConfig = toml::from_str(&text).unwrap();
     let tiny = TinyConfig {
@@ -20,7 +26,7 @@ fn step(loss: &str, reward: &dyn Reward) -> StepOutcome {
         alphabet: "0123456789=".into(),
         ..TinyConfig::default()
     };
-    let tasks: Vec<Task> = (0..12)
+    let tasks: Vec<Task> = (0..prompts.max(12))
         .map(|i| Task {
             id: i.to_string(),
             prompt: vec![Message { role: "user".into(), content: format!("{}=", i % 10) }],
@@ -84,4 +90,46 @@ fn gdpo_normalises_every_part_by_itself() {
     // The plain advantages of the weighted sum are others.
     let plain = step("advantage = \"grpo\"", &*reward);
     assert_ne!(plain.groups[0].advantages, got[0]);
+}
+
+#[test]
+fn groups_are_judged_while_others_are_generated() {
+    // 256 completions, 64 at a time: most groups are whole long before the last.
+    let begin = Instant::now();
+    let calls = Mutex::new(Vec::new());
+    let slow = group_reward_fn("slow", |task: &Task, group: &[Response<'_>]| {
+        calls.lock().unwrap().push((task.id.clone(), group.len(), begin.elapsed().as_secs_f64()));
+        std::thread::sleep(Duration::from_millis(5));
+        let rank = |r: &Response<'_>| group.iter().filter(|o| o.text < r.text).count() as f64 / 8.0;
+        group.iter().map(rank).collect()
+    });
+    let out = step_of(32, "", &slow);
+    let calls = calls.into_inner().unwrap();
+    let generated = out.phases.generate_s;
+    let early = calls.iter().filter(|(_, _, at)| *at < generated).count();
+    assert!(early > 0, "{generated} {calls:?}");
+    // Each group once and whole, in the order of the tasks afterwards.
+    assert!(calls.len() == 32 && calls.iter().all(|(_, size, _)| *size == 8), "{calls:?}");
+    let ids: Vec<String> = (0..32).map(|i| i.to_string()).collect();
+    assert_eq!(out.groups.iter().map(|g| &g.id).collect::<Vec<_>>(), ids.iter().collect::<Vec<_>>());
+    for group in &out.groups {
+        for (judgement, completion) in group.judgements.iter().zip(&group.completions) {
+            let below = group.judgements.iter().filter(|j| j.text < judgement.text).count() as f64;
+            assert_eq!(judgement.reward, Some(below / 8.0));
+            assert!(judgement.text.len() <= completion.token_ids.len());
+        }
+    }
+}
+
+#[test]
+fn a_reward_that_panics_for_one_group_breaks_that_group() {
+    let reward = group_reward_fn("panics", |task: &Task, group: &[Response<'_>]| {
+        assert_ne!(task.id, "2");
+        group.iter().map(|r| r.text.len() as f64 / 4.0).collect()
+    });
+    let out = step("", &reward);
+    for group in &out.groups {
+        let broken = group.id == "2";
+        assert!(group.judgements.iter().all(|j| j.reward.is_none() == broken), "{}", group.id);
+    }
 }

@@ -21,7 +21,9 @@ pub fn bucket(tokens: usize) -> usize {
 }
 
 /// Keys and values, one matrix a layer, a row of the batch in each row: `[kv_heads, capacity, head_dim]`.
-#[derive(Debug)]
+///
+/// A clone shares its memory, and the next token is written in place: before it, rows are selected, which copies them.
+#[derive(Debug, Clone)]
 pub struct KernelCache {
     k: Vec<Mat>,
     v: Vec<Mat>,
@@ -62,6 +64,7 @@ fn select_kernel<E: Float>(
     index: &[u32],
     out: &mut [E],
     total: usize,
+    first: usize,
     kv_heads: usize,
     used: usize,
     hd: usize,
@@ -74,7 +77,7 @@ fn select_kernel<E: Float>(
         let head = ABSOLUTE_POS / (used * hd) % kv_heads;
         let row = ABSOLUTE_POS / (used * hd) / kv_heads;
         let from = (index[row] as usize * kv_heads + head) * old * hd + inside;
-        out[(row * kv_heads + head) * new * hd + inside] = x[from];
+        out[((first + row) * kv_heads + head) * new * hd + inside] = x[from];
     }
 }
 
@@ -236,30 +239,36 @@ impl KernelCache {
         self
     }
 
+    /// The rows of this cache and then those of the other.
+    pub fn append_rows(mut self, heads: &Heads, other: Self, capacity: usize) -> Self {
+        let longest = self.lens.iter().chain(&other.lens).max().copied().unwrap_or(0);
+        let new = bucket(capacity.max(longest));
+        let rows = self.lens.len() + other.lens.len();
+        let all = |cache: &Self| {
+            let all: Vec<u32> = (0..cache.lens.len() as u32).collect();
+            cache.logits.upload(&all, 1, all.len())
+        };
+        let (own, more) = (all(&self), all(&other));
+        let (from, old) = ((self.capacity, other.capacity), (self.k.iter_mut(), self.v.iter_mut()));
+        for (x, y) in old.0.zip(&other.k).chain(old.1.zip(&other.v)) {
+            let out = x.empty(rows, heads.kv_heads * new * heads.head_dim, x.dtype());
+            copy_rows(x, heads, &own, longest.min(from.0), from.0, &out, 0, new);
+            copy_rows(y, heads, &more, longest.min(from.1), from.1, &out, self.lens.len(), new);
+            *x = out;
+        }
+        self.lens.extend(other.lens);
+        self.capacity = new;
+        self
+    }
+
     fn regroup(&mut self, heads: &Heads, indices: &[usize], capacity: usize) {
         let used = self.lens.iter().max().copied().unwrap_or(0);
         let new = bucket(capacity.max(used));
         let index: Vec<u32> = indices.iter().map(|i| *i as u32).collect();
         let index = self.logits.upload(&index, 1, indices.len());
-        let total = indices.len() * heads.kv_heads * used * heads.head_dim;
         for x in self.k.iter_mut().chain(&mut self.v) {
             let out = x.empty(indices.len(), heads.kv_heads * new * heads.head_dim, x.dtype());
-            let (count, dim) = out.units(total);
-            select_kernel::launch(
-                x.client(),
-                count,
-                dim,
-                x.arg(),
-                index.arg(),
-                out.arg(),
-                total,
-                heads.kv_heads,
-                used,
-                heads.head_dim,
-                self.capacity,
-                new,
-                x.elem(),
-            );
+            copy_rows(x, heads, &index, used, self.capacity, &out, 0, new);
             *x = out;
         }
         self.lens = indices.iter().map(|i| self.lens[*i]).collect();
@@ -311,4 +320,37 @@ impl KernelCache {
         );
         out
     }
+}
+
+/// Copies the first `used` of `old` slots of the rows `index` of `x` to the rows from `first` of `out`, which have `new`.
+#[allow(clippy::too_many_arguments)]
+fn copy_rows(
+    x: &Mat,
+    heads: &Heads,
+    index: &Mat,
+    used: usize,
+    old: usize,
+    out: &Mat,
+    first: usize,
+    new: usize,
+) {
+    let rows = index.cols();
+    let total = rows * heads.kv_heads * used * heads.head_dim;
+    let (count, dim) = out.units(total);
+    select_kernel::launch(
+        x.client(),
+        count,
+        dim,
+        x.arg(),
+        index.arg(),
+        out.arg(),
+        total,
+        first,
+        heads.kv_heads,
+        used,
+        heads.head_dim,
+        old,
+        new,
+        x.elem(),
+    );
 }

@@ -52,6 +52,9 @@ impl PromptKv {
     }
 }
 
+/// Tokens that a row first makes room for.
+const SMALLEST_ROOM: usize = 16;
+
 /// Keys and values of one row: its prompt's and its own.
 #[derive(Debug, Clone)]
 pub struct RowKv {
@@ -79,12 +82,13 @@ impl RowKv {
         self.len() == 0
     }
 
-    /// Makes room for `more` further tokens, keeping what is there.
-    pub fn reserve_more(&mut self, layers: usize, more: usize) {
-        let capacity = self.len + more;
-        if capacity <= self.capacity {
+    /// Makes room for the next token if there is none, for half as many again as there are and at most `most` further ones:
+    /// a row that ends early never takes what a long one needs.
+    pub fn make_room(&mut self, layers: usize, most: usize) {
+        if self.len < self.capacity {
             return;
         }
+        let capacity = self.len + (self.len / 2).max(SMALLEST_ROOM).min(most.max(1));
         let (hd, heads) = (self.prompt.head_dim, self.prompt.kv_heads);
         let mut grown = Self::new(self.prompt.clone(), layers, capacity);
         grown.len = self.len;

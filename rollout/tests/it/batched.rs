@@ -6,7 +6,7 @@ use rlvr_rollout::{
     BatchSettings, BatchedEngine, Completion, FinishReason, GenerateStats, Progress, Prompt, RolloutEngine,
     SampleKey, SamplingParams,
 };
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 const VOCAB: u32 = 24;
 const KEY: SampleKey = SampleKey { seed: 3, step: 5, first_prompt: 0, first_sample: 0 };
@@ -68,14 +68,23 @@ proptest! {
         first_prompt in 0u64..3,
         first_sample in 0u64..3,
         draws: bool,
+        appends: bool,
+        copies: bool,
     ) {
-        let toy = Toy { draws, ..Toy::new(VOCAB as usize, context) };
+        let toy = Toy { draws, appends, copies, ..Toy::new(VOCAB as usize, context) };
         let key = SampleKey { first_prompt, first_sample, ..KEY };
         let (got, stats) = generate(&toy, settings.clone(), &prompts, group_size, &params, key, &eos);
         prop_assert_eq!(&got, &reference(&toy, &prompts, group_size, &params, key, &eos));
         for (rows, _) in toy.calls.borrow().iter() {
             prop_assert!(*rows <= settings.max_batch_rows);
         }
+        prop_assert!(toy.most_slots.get() <= settings.max_batch_tokens);
+        // Each distinct prompt is fed once, however many rows fit.
+        let mut distinct: Vec<&[u32]> = prompts.iter().map(|p| &p.token_ids[..]).collect();
+        distinct.sort_unstable();
+        distinct.dedup();
+        prop_assert_eq!(stats.prompt_tokens, distinct.iter().map(|p| p.len()).sum::<usize>());
+        prop_assert!(appends || stats.refills == 0);
         let fed: usize = toy.calls.borrow().iter().map(|(rows, new)| rows * new).sum();
         prop_assert_eq!(fed, stats.prompt_tokens + stats.padding_tokens + stats.decode_rows);
         if !params.is_greedy() {
@@ -172,10 +181,67 @@ fn finished_rows_leave_the_batch() {
     };
     let ((never, wasteful), (always, exact), (default, stats)) = (run(0.0), run(1.0), run(0.75));
     assert!(never == always && always == default);
+    let free = Toy { copies: false, ..Toy::new(24, 200) };
+    let settings = BatchSettings { compact_below: 0.0, ..BatchSettings::default() };
+    let (same, stats_free) = generate(&free, settings, &prompts, 16, &params, KEY, &[0]);
+    assert!(same == always && stats_free.decode_rows == exact.decode_rows);
     assert_eq!(exact.decode_rows, exact.completion_tokens - 32);
     assert_eq!(wasteful.compactions, 0);
     assert!(exact.decode_rows < stats.decode_rows && stats.decode_rows < wasteful.decode_rows);
     assert!(stats.compactions < exact.compactions && stats.compactions <= 12, "{}", stats.compactions);
+}
+
+#[test]
+fn waiting_prompts_take_the_place_of_finished_rows() {
+    let prompts: Vec<Prompt> = (0..24u32).map(|i| Prompt::from(vec![i, i % 5])).collect();
+    let params = SamplingParams { max_tokens: 100, ..SamplingParams::default() };
+    let run = |appends| {
+        let toy = Toy { appends, ..Toy::new(24, 200) };
+        let settings = BatchSettings { max_batch_rows: 16, ..BatchSettings::default() };
+        generate(&toy, settings, &prompts, 4, &params, KEY, &[0])
+    };
+    let ((refilled, with), (planned, without)) = (run(true), run(false));
+    assert_eq!(refilled, planned);
+    assert_eq!((with.prompt_tokens, without.prompt_tokens), (48, 48));
+    assert!(with.refills > 6 && without.refills == 0, "{} {}", with.refills, without.refills);
+    // The batch stays fuller, so fewer calls do.
+    let (fewer, more) = (with.decode_steps, without.decode_steps);
+    assert!(10 * fewer < 7 * more, "{fewer} calls instead of {more}");
+}
+
+#[test]
+fn a_group_larger_than_the_batch_is_prefilled_once() {
+    let toy = Toy::new(24, 64);
+    let prompts = prompts(&[&[1, 2, 3], &[4, 5]]);
+    let params = SamplingParams { max_tokens: 12, ..SamplingParams::default() };
+    let settings = BatchSettings { max_batch_rows: 3, ..BatchSettings::default() };
+    let (got, stats) = generate(&toy, settings, &prompts, 10, &params, KEY, &[0]);
+    assert_eq!(got, reference(&toy, &prompts, 10, &params, KEY, &[0]));
+    assert_eq!((stats.prompt_tokens, stats.padding_tokens), (5, 0));
+}
+
+#[test]
+fn groups_are_reported_when_they_are_whole() {
+    let toy = Toy::new(24, 64);
+    let prompts = prompts(&[&[1, 2, 3], &[4], &[1, 2, 3], &[7, 8]]);
+    let params = SamplingParams { max_tokens: 20, ..SamplingParams::default() };
+    let (finished, reported) = (Cell::new(0), RefCell::new(Vec::new()));
+    let progress = |p: Progress| finished.set(p.finished);
+    let record = |p: usize, group: &[Completion]| {
+        reported.borrow_mut().push((p, group.to_vec(), finished.get()));
+    };
+    let settings = BatchSettings { max_batch_rows: 6, ..BatchSettings::default() };
+    let mut engine = BatchedEngine::new(&toy, settings)
+        .eos_token_ids([0])
+        .policy_version(9)
+        .on_progress(&progress)
+        .on_group(&record);
+    let got = engine.generate(&prompts, 5, &params, KEY).unwrap();
+    let mut reported = reported.into_inner();
+    assert!(reported[0].2 < 19, "the first while others run");
+    reported.sort_by_key(|(p, ..)| *p);
+    let groups: Vec<_> = reported.into_iter().map(|(_, group, _)| group).collect();
+    assert_eq!(groups, got);
 }
 
 #[test]

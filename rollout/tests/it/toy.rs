@@ -4,7 +4,7 @@ use rlvr_rollout::{
     Completion, CounterRng, DecodeModel, Draw, FinishReason, Prompt, RolloutError, SampleKey, Sampled,
     SamplingParams, sample_token,
 };
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 /// Logits depend on every token and its position, so a wrong row, slot or start changes everything that follows.
 pub struct Toy {
@@ -18,8 +18,15 @@ pub struct Toy {
     pub poison: Option<(u32, f32)>,
     /// Draws its tokens itself where no truncation is asked for.
     pub draws: bool,
+    /// Whether caches can be joined.
+    pub appends: bool,
+    /// Whether selecting rows copies them.
+    pub copies: bool,
+    /// Most rows × capacity of a cache, where it has more than one row.
+    pub most_slots: Cell<usize>,
 }
 
+#[derive(Clone)]
 pub struct ToyCache {
     starts: Vec<usize>,
     rows: Vec<Vec<u32>>,
@@ -30,7 +37,17 @@ pub struct ToyCache {
 impl Toy {
     pub fn new(vocab: usize, context: usize) -> Self {
         let (calls, selections) = (RefCell::default(), RefCell::default());
-        Self { vocab, context, calls, selections, poison: None, draws: false }
+        Self {
+            vocab,
+            context,
+            calls,
+            selections,
+            poison: None,
+            draws: false,
+            appends: true,
+            copies: true,
+            most_slots: Cell::new(0),
+        }
     }
 
     /// Logits after a history of tokens at positions 0, 1, …: [V], spread over about ±3.
@@ -71,6 +88,9 @@ impl DecodeModel for Toy {
         assert!(rows > 0 && rows == cache.rows.len() && tokens.len().is_multiple_of(rows));
         let new = tokens.len() / rows;
         self.calls.borrow_mut().push((rows, new));
+        if rows > 1 {
+            self.most_slots.set(self.most_slots.get().max(rows * cache.capacity));
+        }
         cache.filled += new;
         assert!(cache.filled <= cache.capacity, "{} slots of {}", cache.filled, cache.capacity);
         let mut logits = Vec::new();
@@ -113,6 +133,25 @@ impl DecodeModel for Toy {
             filled: cache.filled,
             capacity,
         }
+    }
+
+    fn copies_rows(&self) -> bool {
+        self.copies
+    }
+
+    fn can_append(&self) -> bool {
+        self.appends
+    }
+
+    fn append_rows(&self, cache: ToyCache, other: ToyCache, capacity: usize) -> ToyCache {
+        let all = [cache, other];
+        let real = all.iter().flat_map(|c| c.rows.iter().zip(&c.starts)).map(|(row, &start)| &row[start..]);
+        let rows: Vec<Vec<u32>> = real.map(<[u32]>::to_vec).collect();
+        let filled = rows.iter().map(Vec::len).max().unwrap();
+        assert!(filled <= capacity, "{filled} slots of {capacity}");
+        let starts = rows.iter().map(|row| filled - row.len()).collect();
+        let pad = |row: Vec<u32>| [vec![0; filled - row.len()], row].concat();
+        ToyCache { starts, rows: rows.into_iter().map(pad).collect(), filled, capacity }
     }
 }
 

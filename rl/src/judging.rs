@@ -1,0 +1,104 @@
+//! Judging the groups of a rollout while others are still being generated.
+use crate::error::Error;
+use crate::trainer::Judgement;
+use rayon::ThreadPool;
+use rlvr_policies::Tokenizer;
+use rlvr_rewards::{Response, Reward, Task, score_batch};
+use rlvr_rollout::Completion;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// Judging threads for each thread that computes: rewards that take long mostly wait, for a process or a network.
+const THREADS_EACH: usize = 4;
+
+/// Threads that judge. They are not those that generate: a reward that waits would hold these up.
+#[derive(Debug, Default)]
+pub(crate) struct Judges {
+    /// Started for the first group.
+    pool: OnceLock<ThreadPool>,
+}
+
+/// What has become of a rollout.
+pub(crate) struct Judged<T> {
+    /// What generation returned.
+    pub(crate) generated: T,
+    /// The judgements of each task, none for a task without completions.
+    pub(crate) judgements: Vec<Option<Vec<Judgement>>>,
+    /// How long the last judgements were waited for when generation was over, in seconds.
+    pub(crate) waited_s: f64,
+}
+
+impl Judges {
+    fn pool(&self) -> Result<&ThreadPool, Error> {
+        if let Some(pool) = self.pool.get() {
+            return Ok(pool);
+        }
+        let threads = THREADS_EACH * rayon::current_num_threads();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("judge-{i}"));
+        let pool = pool
+            .build()
+            .map_err(|e| Error::Unusable { what: format!("judging threads cannot start: {e}") })?;
+        Ok(self.pool.get_or_init(|| pool))
+    }
+
+    /// Runs `generate`, which reports each group of completions when it is whole, by the index of its task. The reward
+    /// gets one group at a time, all its completions together, as soon as it is reported; several groups are judged at
+    /// once. What it says of a group depends on neither.
+    ///
+    /// # Errors
+    /// What `generate` returns, after the judging that has begun; completions without a text.
+    pub(crate) fn while_generating<T>(
+        &self,
+        reward: &dyn Reward,
+        tokenizer: &Tokenizer,
+        tasks: &[&Task],
+        generate: impl FnOnce(&dyn Fn(usize, &[Completion])) -> Result<T, Error>,
+    ) -> Result<Judged<T>, Error> {
+        let slots: Vec<OnceLock<Result<Vec<Judgement>, Error>>> =
+            tasks.iter().map(|_| OnceLock::new()).collect();
+        let given_up = AtomicBool::new(false);
+        let mut over = Instant::now();
+        let generated = self.pool()?.in_place_scope(|scope| {
+            let (slots, given_up) = (&slots, &given_up);
+            let generated = generate(&|index, completions| {
+                let (completions, task) = (completions.to_vec(), tasks[index]);
+                scope.spawn(move |_| {
+                    if !given_up.load(Ordering::Relaxed) {
+                        // Each group is reported once.
+                        let _ = slots[index].set(judge(reward, tokenizer, task, &completions));
+                    }
+                });
+            });
+            given_up.store(generated.is_err(), Ordering::Relaxed);
+            over = Instant::now();
+            generated
+        })?;
+        let waited_s = over.elapsed().as_secs_f64();
+        let judgements =
+            slots.into_iter().map(|slot| slot.into_inner().transpose()).collect::<Result<_, _>>()?;
+        Ok(Judged { generated, judgements, waited_s })
+    }
+}
+
+/// Judges the completions of one task.
+fn judge(
+    reward: &dyn Reward,
+    tokenizer: &Tokenizer,
+    task: &Task,
+    completions: &[Completion],
+) -> Result<Vec<Judgement>, Error> {
+    let texts = (completions.iter())
+        .map(|c| Ok((tokenizer.decode(&c.token_ids, true)?, c.finish_reason.is_truncated())))
+        .collect::<Result<Vec<(String, bool)>, Error>>()?;
+    let items: Vec<_> =
+        texts.iter().map(|(text, truncated)| (task, Response { text, truncated: *truncated })).collect();
+    let outcomes = score_batch(reward, &items);
+    let judgement = |((text, truncated), outcome): ((String, bool), rlvr_rewards::Outcome)| Judgement {
+        text,
+        truncated,
+        reward: outcome.score.filter(|s| s.is_finite()),
+        outcome,
+    };
+    Ok(texts.into_iter().zip(outcomes).map(judgement).collect())
+}
