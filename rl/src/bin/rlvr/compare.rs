@@ -242,16 +242,18 @@ fn tested(c: &Comparison) -> String {
 
 fn power(c: &Comparison, difference: f64) -> String {
     let Some(detectable) = c.detectable else {
-        return "; the arms agree on every item, so nothing can be said about power".to_owned();
+        let why = if c.standard_error.is_nan() { "there is one cluster" } else { "all items differ alike" };
+        return format!("; {why}, so nothing can be said about power");
     };
-    let shown = format!(
-        "; n = {} can show {:.1} points at 80 % power",
-        thousands(c.items as u64),
-        100.0 * detectable
-    );
-    let points = 100.0 * difference;
+    let n = thousands(c.items as u64);
+    let shown = match detectable {
+        x if x < 1.0 => format!("; n = {n} can show {:.1} points at 80 % power", 100.0 * x),
+        _ => format!("; n = {n} can show no difference at 80 % power"),
+    };
+    // Without the digits that 100 · 0.07 leaves behind.
+    let points = (1e5 * difference).round() / 1e3;
     match c.items_needed(difference) {
-        Some(needed) => format!("{shown}, {points} points need n = {}", thousands(needed)),
+        Some(needed) => format!("{shown}; for {points} points you need {}", thousands(needed)),
         None => shown,
     }
 }
