@@ -1,4 +1,4 @@
-//! CIDEr-D of a corpus of texts (Vedantam, Zitnick, Parikh, arXiv:1411.5726 section 5), a metric and no reward: the weight
+//! CIDEr-D of a corpus of texts (Vedantam, Zitnick, Parikh, arXiv:1411.5726), a metric and no reward: the weight
 //! of a word depends on all references.
 //!
 //! With `g` the TF-IDF vector of the n-grams of a text (count times `ln N − ln max(1, d)`, for N items and d items in whose

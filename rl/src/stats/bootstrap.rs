@@ -23,7 +23,7 @@ pub struct Bootstrap {
 /// mean of a resample is the sum of its values by their number. `None` without values or resamples; NaN, with a p-value
 /// of 1, where there is only one cluster.
 ///
-/// The interval is the *expanded percentile* interval (Hesterberg, arXiv:1411.5279 section 5.3): percentiles of the
+/// The interval is the *expanded percentile* interval (Hesterberg, arXiv:1411.5279): percentiles of the
 /// resamples' means at `Φ(±√(G/(G−1)) · t)`, with t the 97.5 % quantile of Student's t for G−1 degrees of freedom, because
 /// the plain percentiles are too narrow for few clusters G. The p-value inverts it. Resamples at exactly 0 count half on
 /// either side.

@@ -18,14 +18,14 @@ pub struct Estimate {
 /// Mean of the items' scores and its standard error, `s/√n` with the sample deviation s over items.
 ///
 /// With several samples an item, pass each item's mean (mean@k): the samples of an item are not independent, so the
-/// error is taken over items (arXiv:2411.00640 section 3.1). `None` without items; the error is NaN with one.
+/// error is taken over items (arXiv:2411.00640). `None` without items; the error is NaN with one.
 pub fn mean_and_standard_error(items: &[f64]) -> Option<(f64, f64)> {
     let clusters: Vec<usize> = (0..items.len()).collect();
     clustered_mean(items, &clusters).map(|e| (e.mean, e.standard_error))
 }
 
 /// Mean of `values` and its standard error when those of one cluster depend on each other: with mean m of all n values,
-/// `√(G/(G−1) · Σ_clusters (Σ_values (v − m))²) / n` (arXiv:2411.00640 eq. 4; the factor with the number G of clusters
+/// `√(G/(G−1) · Σ_clusters (Σ_values (v − m))²) / n` (arXiv:2411.00640, clustered standard errors; the factor with the number G of clusters
 /// makes it `s/√n` where every value is its own cluster). `None` without values.
 ///
 /// `clusters` names the cluster of each value by any number.

@@ -18,8 +18,8 @@ pub fn detectable_difference(standard_error: f64, level: f64, power: f64) -> f64
     (z_level + z_power) * standard_error
 }
 
-/// Items that show `difference`, when `items` give its standard error: `n · (detectable/difference)²` (arXiv:2411.00640
-/// eq. 9), since the error falls with √n. Holds for any pairing and clustering that more items would share.
+/// Items that show `difference`, when `items` give its standard error: `n · (detectable/difference)²` (arXiv:2411.00640,
+/// power analysis), since the error falls with √n. Holds for any pairing and clustering that more items would share.
 ///
 /// # Panics
 /// When `difference` is 0, or `level` or `power` is outside of (0, 1).
@@ -56,7 +56,7 @@ pub fn paired_detectable(items: u64, discordant: f64, level: f64, power: f64) ->
 
 /// Items *in each run* that show the difference of the accuracies `a` and `b` when the runs have different items:
 /// `((z_{1−level/2}·√(2·p̄·(1−p̄)) + z_power·√(a(1−a) + b(1−b)))/(b − a))²` (Fleiss, Statistical methods for rates and
-/// proportions, section 3.2).
+/// proportions, the chapter on sample sizes).
 ///
 /// # Panics
 /// When `a` equals `b`, one is outside of [0, 1], or `level` or `power` is outside of (0, 1).
