@@ -89,12 +89,13 @@ impl Counts {
         }
     }
 
-    fn score(&self, effective: bool) -> f64 {
-        if self.hits.iter().all(|h| *h == 0) {
+    /// BLEU of n-grams up to `longest`.
+    fn score(&self, longest: usize, effective: bool) -> f64 {
+        if self.hits[..longest].iter().all(|h| *h == 0) {
             return 0.0;
         }
         let (mut logs, mut order, mut smooth) = (0.0, 0, 1.0);
-        for (hits, total) in self.hits.iter().zip(&self.total) {
+        for (hits, total) in self.hits[..longest].iter().zip(&self.total) {
             if *total == 0 {
                 break;
             }
@@ -107,7 +108,7 @@ impl Counts {
             };
             logs += precision.ln();
         }
-        if !effective && order < ORDER {
+        if !effective && order < longest {
             return 0.0;
         }
         let brevity =
@@ -120,14 +121,19 @@ impl Counts {
 pub fn sentence_bleu(said: &str, wanted: &[String]) -> f64 {
     let mut counts = Counts::default();
     counts.add(said, wanted);
-    counts.score(true)
+    counts.score(ORDER, true)
 }
 
 /// BLEU of a corpus of texts with the references of each, in [0, 1].
-pub fn corpus_bleu<'a>(pairs: impl Iterator<Item = (&'a str, &'a [String])>) -> f64 {
+pub fn corpus_bleu<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a [String])>) -> f64 {
+    corpus_bleu_orders(pairs)[ORDER - 1]
+}
+
+/// BLEU-1 to BLEU-4 of a corpus: with n-grams up to 1, 2, 3 and 4 words.
+pub fn corpus_bleu_orders<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a [String])>) -> [f64; ORDER] {
     let mut counts = Counts::default();
-    pairs.for_each(|(said, wanted)| counts.add(said, wanted));
-    counts.score(false)
+    pairs.into_iter().for_each(|(said, wanted)| counts.add(said, wanted));
+    std::array::from_fn(|i| counts.score(i + 1, false))
 }
 
 impl Bleu {

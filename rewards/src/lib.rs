@@ -20,6 +20,7 @@
 
 pub mod bleu;
 pub mod choice;
+pub mod cider;
 pub mod code;
 pub mod compose;
 pub mod config;
@@ -33,6 +34,7 @@ pub mod json_schema;
 pub mod language;
 pub mod length;
 pub mod math;
+pub mod meteor;
 pub mod numeric;
 pub mod pattern;
 pub mod plugin;

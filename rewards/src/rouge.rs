@@ -98,6 +98,17 @@ pub fn rouge(said: &str, wanted: &str) -> [f64; 3] {
     [rouge_n(&said, &wanted, 1), rouge_n(&said, &wanted, 2), rouge_l(&said, &wanted)]
 }
 
+/// Mean over texts of ROUGE-1, ROUGE-2 and ROUGE-L F1, each against its best reference; 0 without texts.
+pub fn corpus_rouge<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a [String])>) -> [f64; 3] {
+    let (mut sum, mut count) = ([0.0; 3], 0.0f64);
+    for (said, wanted) in pairs {
+        let each: Vec<[f64; 3]> = wanted.iter().map(|w| rouge(said, w)).collect();
+        (0..3).for_each(|i| sum[i] += each.iter().map(|e| e[i]).fold(0.0, f64::max));
+        count += 1.0;
+    }
+    sum.map(|s| s / count.max(1.0))
+}
+
 impl Rouge {
     /// The reward with these settings.
     pub fn new(config: RougeConfig) -> Self {

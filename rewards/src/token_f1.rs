@@ -101,6 +101,20 @@ pub(crate) fn body<'a>(text: &'a str, think: Think, reward: &str) -> Result<&'a 
     }
 }
 
+/// F1 of words of a text against its best reference, in [0, 1].
+pub fn token_f1(said: &str, wanted: &[String]) -> f64 {
+    let said = words(said);
+    (wanted.iter().map(|w| words(w)))
+        .map(|wanted| f1(shared(&said, &wanted), said.len(), wanted.len()))
+        .fold(0.0, f64::max)
+}
+
+/// Mean of [`token_f1`] over texts with the references of each; 0 without texts.
+pub fn corpus_token_f1<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a [String])>) -> f64 {
+    let each: Vec<f64> = pairs.into_iter().map(|(said, wanted)| token_f1(said, wanted)).collect();
+    each.iter().sum::<f64>() / each.len().max(1) as f64
+}
+
 /// Settings of the `token_f1` reward.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -142,12 +156,9 @@ impl Reward for TokenF1 {
             Some(Ok(answer)) => answer.text,
             None => body.to_string(),
         };
-        let said = words(&span);
-        let best = (references(task).iter())
-            .map(|r| words(r))
-            .map(|r| f1(shared(&said, &r), said.len(), r.len()))
-            .fold(0.0, f64::max);
-        let outcome = Outcome::graded(best, "token_f1", format!("F1 {best:.3} over {} words", said.len()));
+        let best = token_f1(&span, &references(task));
+        let reason = format!("F1 {best:.3} over {} words", words(&span).len());
+        let outcome = Outcome::graded(best, "token_f1", reason);
         Ok(outcome.with_work(response.text.len() as u64))
     }
 

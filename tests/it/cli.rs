@@ -60,7 +60,7 @@ pub(crate) fn lines(rows: &[Value]) -> String {
 
 #[test]
 fn every_help_has_an_example() {
-    let commands: [&[&str]; 16] = [
+    let commands: [&[&str]; 18] = [
         &[],
         &["train"],
         &["sample"],
@@ -72,6 +72,8 @@ fn every_help_has_an_example() {
         &["eval"],
         &["eval", "run"],
         &["eval", "score"],
+        &["eval", "compare"],
+        &["eval", "report"],
         &["compare"],
         &["plugin"],
         &["plugin", "new"],

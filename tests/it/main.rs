@@ -4,6 +4,7 @@
 
 mod adamw;
 mod cli;
+mod comparison;
 mod data_and_audit;
 mod device;
 mod golden_runs;

@@ -1,5 +1,6 @@
 //! What is typed on the command line.
 
+use crate::comparison_args::{CompareArgs, ReportArgs};
 use clap::{Args, Parser, Subcommand};
 use rlvr::config::DeviceConfig;
 use std::path::PathBuf;
@@ -44,7 +45,7 @@ pub enum Command {
     /// Measure accuracy on benchmarks
     #[command(subcommand)]
     Eval(EvalCommand),
-    /// Compare two evaluations item by item
+    /// Compare evaluations item by item
     Compare(CompareArgs),
     /// Time every phase of a step on this machine
     Bench(BenchArgs),
@@ -324,12 +325,17 @@ pub struct LossArgs {
 #[command(after_help = "\
 Examples:
   rlvr eval run --policy runs/addition --tasks gsm8k --data-dir data --limit 100 --out evals/after
-  rlvr eval score --tasks gsm8k --data-dir data --completions completions.jsonl --out evals/other")]
+  rlvr eval score --tasks gsm8k --data-dir data --completions completions.jsonl --out evals/other
+  rlvr eval report evals/after evals/other")]
 pub enum EvalCommand {
     /// Generate completions for benchmarks and judge them
     Run(EvalRunArgs),
     /// Judge completions made elsewhere
     Score(EvalScoreArgs),
+    /// Compare evaluations item by item; the same as rlvr compare
+    Compare(CompareArgs),
+    /// One table over many evaluations
+    Report(ReportArgs),
 }
 
 /// Which benchmarks.
@@ -402,23 +408,6 @@ pub struct EvalScoreArgs {
     /// JSON Lines file, - for stdin
     #[arg(long, value_name = "FILE")]
     pub completions: PathBuf,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Example:
-  rlvr compare evals/before evals/after
-
-A and B are directories that rlvr eval wrote. The difference is B - A over the items that both have, with a paired
-bootstrap interval; p is McNemar's exact test for one completion an item, the bootstrap's for several.")]
-pub struct CompareArgs {
-    /// The first evaluation
-    pub a: PathBuf,
-    /// The second
-    pub b: PathBuf,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
 }
 
 #[derive(Debug, Subcommand)]

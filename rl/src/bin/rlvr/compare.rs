@@ -1,168 +1,309 @@
-//! `rlvr compare`: two evaluations, item by item.
+//! `rlvr compare` and `rlvr eval compare`: arms of evaluations, item by item.
 
-use crate::args::CompareArgs;
-use crate::eval::print_table;
-use crate::input::{self, Source, bad};
-use crate::output::say;
-use crate::results::{RESULTS, SAMPLES};
+use crate::comparison_args::{CompareArgs, CompareFormat};
+use crate::evaluations::{self, Evaluation, LEVEL, Paired, TaskItems, Wanted, named};
+use crate::input::bad;
+use crate::output::{self, say};
 use anyhow::Result;
-use rlvr::stats::{mcnemar_exact, paired_bootstrap};
+use rlvr::stats::{Comparison, Test, holm};
 use serde_json::{Map, Value, json};
-use std::collections::HashMap;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-const RESAMPLES: u32 = 10_000;
-const SEED: u64 = 0;
-const LEVEL: f64 = 0.05;
-
-/// Correct completions and completions of an item.
-type Item = (usize, usize);
-
-/// The items of a task by id, in the order of the file.
-#[derive(Default)]
-struct Items {
-    order: Vec<String>,
-    by_id: HashMap<String, Item>,
+/// Evaluations that differ in their seed.
+struct Arm {
+    label: String,
+    seeds: Vec<Evaluation>,
 }
 
-/// The tasks of an evaluation, in the order of the file.
-type Evaluation = Vec<(String, Items)>;
-
-/// What the items of both sides say about one task.
-struct Comparison {
+/// A row of the table: a task of A and of another arm.
+struct Row {
+    /// Place of the other arm.
+    arm: usize,
     task: String,
-    n: usize,
-    a: f64,
-    b: f64,
-    interval: (f64, f64),
-    p_value: f64,
-    test: &'static str,
+    paired: Paired,
+    adjusted: f64,
 }
 
 pub fn run(args: &CompareArgs) -> Result<()> {
-    let (a, b) = (read(&args.a)?, read(&args.b)?);
-    let mut comparisons = Vec::new();
-    for (task, items) in &a {
-        match b.iter().find(|(name, _)| name == task) {
-            Some((_, others)) => comparisons.extend(compare(task, items, others)?),
-            None => say!("note: {task} is in {} only", args.a.display()),
+    let wanted = Wanted { cluster: args.cluster.as_deref(), texts: false };
+    let arms = arms(args, wanted)?;
+    let mut rows = Vec::new();
+    for (place, other) in arms.iter().enumerate().skip(1) {
+        rows.extend(compare(&arms[0], other, place, args.force)?);
+    }
+    if rows.is_empty() {
+        return Err(bad("the evaluations share no item, so there is nothing to compare"));
+    }
+    let adjusted = holm(&rows.iter().map(|r| r.paired.comparison.p_value).collect::<Vec<_>>());
+    rows.iter_mut().zip(adjusted).for_each(|(row, p)| row.adjusted = p);
+    let text = match if args.json { CompareFormat::Json } else { args.format } {
+        CompareFormat::Json => format!("{}\n", json(&arms, &rows, args.difference)),
+        CompareFormat::Markdown => {
+            let (header, cells) = cells(&arms, &rows);
+            format!("{}\n{}", output::markdown(&header, &cells), notes(&arms, &rows, args.difference, "- "))
         }
-    }
-    for (task, _) in b.iter().filter(|(task, _)| !a.iter().any(|(name, _)| name == task)) {
-        say!("note: {task} is in {} only", args.b.display());
-    }
-    if comparisons.is_empty() {
-        return Err(bad("the two evaluations share no item, so there is nothing to compare"));
-    }
-    if args.json {
-        let tasks: Map<String, Value> = comparisons.iter().map(|c| (c.task.clone(), c.json())).collect();
-        let mut out = crate::output::stdout();
-        writeln!(out, "{}", json!({ "tasks": tasks }))?;
-        return Ok(out.flush()?);
-    }
-    let header = ["task", "n", "A", "B", "B - A", "95 % interval", "p", "conclusion"];
-    print_table(&header, &comparisons.iter().map(Comparison::cells).collect::<Vec<_>>())
+        CompareFormat::Table => {
+            let (header, cells) = cells(&arms, &rows);
+            format!("{}\n{}", output::table(&header, &cells), notes(&arms, &rows, args.difference, ""))
+        }
+    };
+    let mut out = output::stdout();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
 }
 
-fn compare(task: &str, a: &Items, b: &Items) -> Result<Option<Comparison>> {
-    let pairs: Vec<(Item, Item)> =
-        a.order.iter().filter_map(|id| Some((*a.by_id.get(id)?, *b.by_id.get(id)?))).collect();
-    let (only_a, only_b) = (a.order.len() - pairs.len(), b.order.len() - pairs.len());
-    if only_a + only_b > 0 {
+fn arms(args: &CompareArgs, wanted: Wanted<'_>) -> Result<Vec<Arm>> {
+    let read = |label: Option<String>, dirs: Vec<PathBuf>| -> Result<Arm> {
+        let shown = dirs.iter().map(|d| d.display().to_string()).collect::<Vec<_>>().join(",");
+        let seeds = dirs.iter().map(|dir| Evaluation::read(dir, None, wanted)).collect::<Result<_>>()?;
+        Ok(Arm { label: label.unwrap_or(shown), seeds })
+    };
+    if !args.a.is_empty() {
+        return Ok(vec![read(None, args.a.clone())?, read(None, args.b.clone())?]);
+    }
+    let dirs = |text: &str| -> Vec<PathBuf> {
+        if Path::new(text).exists() {
+            vec![text.into()]
+        } else {
+            text.split(',').map(PathBuf::from).collect()
+        }
+    };
+    args.arms
+        .iter()
+        .map(|text| {
+            let (label, rest) = named(text);
+            read(label, dirs(rest))
+        })
+        .collect()
+}
+
+/// The tasks that all seeds of both arms have.
+fn compare(a: &Arm, b: &Arm, place: usize, force: bool) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for name in names(a) {
+        let (Some(left), Some(right)) = (tasks(a, name), tasks(b, name)) else {
+            let lacking = [a, b].iter().flat_map(|arm| &arm.seeds).filter(|e| e.task(name).is_none());
+            let lacking: Vec<&str> = lacking.map(|e| e.label.as_str()).collect();
+            say!("note: {name} is not in {}, left out", lacking.join(", "));
+            continue;
+        };
+        check_same(name, &left, &right, force)?;
+        let Some(paired) = evaluations::compare(&left, &right)? else {
+            say!("note: {name}: no item is in both {} and {}", a.label, b.label);
+            continue;
+        };
+        let (only_a, only_b) = paired.only;
+        if only_a + only_b > 0 {
+            say!(
+                "note: {name}: {} items in both; {only_a} only in {} and {only_b} only in {} are left out",
+                paired.comparison.items,
+                a.label,
+                b.label
+            );
+        }
+        rows.push(Row { arm: place, task: name.to_owned(), paired, adjusted: 1.0 });
+    }
+    for name in names(b).into_iter().filter(|name| !names(a).contains(name)) {
+        say!("note: {name} is in {} only", b.label);
+    }
+    Ok(rows)
+}
+
+/// The names of an arm's tasks.
+fn names(arm: &Arm) -> Vec<&str> {
+    let mut names: Vec<&str> = Vec::new();
+    for task in arm.seeds.iter().flat_map(|e| &e.tasks) {
+        if !names.contains(&task.name.as_str()) {
+            names.push(&task.name);
+        }
+    }
+    names
+}
+
+/// A task in each seed of an arm.
+fn tasks<'a>(arm: &'a Arm, name: &str) -> Option<Vec<&'a TaskItems>> {
+    arm.seeds.iter().map(|e| e.task(name)).collect()
+}
+
+/// Refuses evaluations of different tasks or verifiers under one name.
+fn check_same(name: &str, a: &[&TaskItems], b: &[&TaskItems], force: bool) -> Result<()> {
+    let mut unknown = false;
+    for other in a.iter().skip(1).chain(b) {
+        let (differences, untold) = evaluations::differs(a[0], other);
+        unknown |= untold;
+        if !differences.is_empty() && !force {
+            let all = differences.join(" and ");
+            return Err(bad(format!(
+                "{name}: the evaluations are of {all}; evaluate again (rlvr eval score judges completions that are \
+                 there), or compare all the same with --force"
+            )));
+        }
+        differences.iter().for_each(|d| say!("note: {name}: the evaluations are of {d}"));
+    }
+    if unknown {
         say!(
-            "note: {task}: {} items in both; {only_a} only in A and {only_b} only in B are left out",
-            pairs.len()
+            "note: {name}: task hash or verifier is not recorded, so whether both are the same is not known"
         );
     }
-    let share = |(correct, n): Item| correct as f64 / n as f64;
-    let left: Vec<f64> = pairs.iter().map(|p| share(p.0)).collect();
-    let right: Vec<f64> = pairs.iter().map(|p| share(p.1)).collect();
-    let Some(bootstrap) = paired_bootstrap(&left, &right, RESAMPLES, SEED) else { return Ok(None) };
-    let single = pairs.iter().all(|(a, b)| a.1 == 1 && b.1 == 1);
-    let (p_value, test) = if single {
-        let count = |f: &dyn Fn(Item, Item) -> bool| pairs.iter().filter(|(a, b)| f(*a, *b)).count() as u64;
-        (mcnemar_exact(count(&|a, b| a.0 > b.0), count(&|a, b| a.0 < b.0)), "mcnemar")
-    } else {
-        (bootstrap.p_value, "bootstrap")
-    };
-    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
-    Ok(Some(Comparison {
-        task: task.to_owned(),
-        n: pairs.len(),
-        a: mean(&left),
-        b: mean(&right),
-        interval: (bootstrap.low, bootstrap.high),
-        p_value,
-        test,
-    }))
+    Ok(())
 }
 
-impl Comparison {
-    fn conclusion(&self) -> &'static str {
-        match self.p_value < LEVEL {
-            true if self.b > self.a => "B is better",
-            true => "A is better",
-            false => "no significant difference",
+fn conclusion(row: &Row, arms: &[Arm]) -> String {
+    let two = arms.len() == 2;
+    let name = |place: usize| match (place, two) {
+        (0, _) => "A".to_owned(),
+        (_, true) => "B".to_owned(),
+        (at, false) => arms[at].label.clone(),
+    };
+    match row.adjusted < LEVEL {
+        true if row.paired.comparison.difference > 0.0 => format!("{} is better", name(row.arm)),
+        true => format!("{} is better", name(0)),
+        false => "no significant difference".to_owned(),
+    }
+}
+
+fn cells(arms: &[Arm], rows: &[Row]) -> (Vec<&'static str>, Vec<Vec<String>>) {
+    let many = arms.len() > 2;
+    let mut header = vec!["task", "n", "A", "B", "B - A", "95 % interval", "p", "p (Holm)", "conclusion"];
+    if many {
+        header.insert(1, "arm B");
+    }
+    let p = |p: f64| if p < 1e-4 { "< 0.0001".to_owned() } else { format!("{p:.4}") };
+    let cells = rows.iter().map(|row| {
+        let c = &row.paired.comparison;
+        let mut cells = vec![
+            row.task.clone(),
+            c.items.to_string(),
+            format!("{:.3}", c.a),
+            format!("{:.3}", c.b),
+            format!("{:+.3}", c.difference),
+            interval(c),
+            p(c.p_value),
+            p(row.adjusted),
+            conclusion(row, arms),
+        ];
+        if many {
+            cells.insert(1, arms[row.arm].label.clone());
+        }
+        cells
+    });
+    (header, cells.collect())
+}
+
+fn interval(c: &Comparison) -> String {
+    let (low, high) = c.interval;
+    if low.is_nan() { "none (one cluster)".to_owned() } else { format!("[{low:+.3}, {high:+.3}]") }
+}
+
+/// What stands below the table: the arms, what was tested, what could have been seen.
+fn notes(arms: &[Arm], rows: &[Row], difference: f64, bullet: &str) -> String {
+    let mut text = String::new();
+    let mut line = |note: String| text.push_str(&format!("{bullet}{note}\n"));
+    for (place, arm) in arms.iter().enumerate() {
+        let name = if place == 0 { "A" } else { "B" };
+        match arm.seeds.len() {
+            1 => line(format!("{name} = {}", arm.label)),
+            n => line(format!("{name} = {}, {n} seeds", arm.label)),
         }
     }
-
-    fn cells(&self) -> Vec<String> {
-        let (low, high) = self.interval;
-        let p = if self.p_value < 1e-4 { "< 0.0001".to_owned() } else { format!("{:.4}", self.p_value) };
-        vec![
-            self.task.clone(),
-            self.n.to_string(),
-            format!("{:.3}", self.a),
-            format!("{:.3}", self.b),
-            format!("{:+.3}", self.b - self.a),
-            format!("[{low:+.3}, {high:+.3}]"),
-            p,
-            self.conclusion().to_owned(),
-        ]
+    for row in rows {
+        let c = &row.paired.comparison;
+        let mut name = row.task.clone();
+        if arms.len() > 2 {
+            name = format!("{name}, {}", arms[row.arm].label);
+        }
+        line(format!("{name}: {}{}", tested(c), power(c, difference)));
+        if let Some((k, m)) = &row.paired.majority {
+            line(format!(
+                "{name}: maj@{k} A {:.3}, B {:.3}, B - A {:+.3} {}",
+                m.a,
+                m.b,
+                m.difference,
+                interval(m)
+            ));
+        }
     }
+    text
+}
 
-    fn json(&self) -> Value {
-        json!({
-            "n": self.n, "a": self.a, "b": self.b, "difference": self.b - self.a,
-            "ci95": [self.interval.0, self.interval.1], "p_value": self.p_value, "test": self.test,
-            "conclusion": self.conclusion(),
-        })
+fn tested(c: &Comparison) -> String {
+    match c.test {
+        Test::Mcnemar => "McNemar's exact test".to_owned(),
+        Test::Bootstrap => "bootstrap over questions".to_owned(),
+        Test::ClusteredBootstrap => format!("bootstrap over {} clusters of questions", c.clusters),
+        Test::QuestionsAndSeeds => {
+            let (a, b) = c.seeds;
+            let fixed = if a.min(b) == 1 { ", the arm with one seed taken as fixed" } else { "" };
+            format!("means over seeds ({a} and {b}), t-test over questions and seeds{fixed}")
+        }
     }
 }
 
-/// Reads `samples.jsonl` of an evaluation.
-fn read(dir: &Path) -> Result<Evaluation> {
-    let path = dir.join(SAMPLES);
-    if !path.is_file() {
-        let shown = dir.display();
-        return Err(bad(match () {
-            () if !dir.exists() => format!("{shown}: there is no such directory"),
-            () if dir.join("metrics.jsonl").is_file() => format!(
-                "{shown} is a run: evaluate its policy first, rlvr eval run --policy {shown} --tasks … --out DIR"
-            ),
-            () => format!("{shown} is no output of rlvr eval: it has no {SAMPLES} beside {RESULTS}"),
-        }));
+fn power(c: &Comparison, difference: f64) -> String {
+    let Some(detectable) = c.detectable else {
+        let why = if c.standard_error.is_nan() { "there is one cluster" } else { "all items differ alike" };
+        return format!("; {why}, so nothing can be said about power");
+    };
+    let n = thousands(c.items as u64);
+    let shown = match detectable {
+        x if x < 1.0 => format!("; n = {n} can show {:.1} points at 80 % power", 100.0 * x),
+        _ => format!("; n = {n} can show no difference at 80 % power"),
+    };
+    // Without the digits that 100 · 0.07 leaves behind.
+    let points = (1e5 * difference).round() / 1e3;
+    match c.items_needed(difference) {
+        Some(needed) => format!("{shown}; for {points} points you need {}", thousands(needed)),
+        None => shown,
     }
-    let mut source = Source::open(&path)?;
-    let mut tasks: Evaluation = Vec::new();
-    while let Some((line, fields)) = source.next_object()? {
-        let text = |key: &str| fields.get(key).and_then(Value::as_str);
-        let id = fields.get("id").and_then(input::id_text);
-        let (Some(task), Some(id), Some(verdict)) = (text("task"), id, text("verdict")) else {
-            return Err(source.bad_at(line, "the row has no `task`, `id` and `verdict`"));
-        };
-        let at = tasks.iter().position(|(name, _)| name == task).unwrap_or_else(|| {
-            tasks.push((task.to_owned(), Items::default()));
-            tasks.len() - 1
-        });
-        let items = &mut tasks[at].1;
-        let item = items.by_id.entry(id.clone()).or_insert_with(|| {
-            items.order.push(id);
-            (0, 0)
-        });
-        item.0 += usize::from(verdict == "correct");
-        item.1 += 1;
+}
+
+/// `12,345`.
+fn thousands(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
     }
-    Ok(tasks)
+    text
+}
+
+/// `tasks` by name for two arms; a list of `comparisons` with the base for more.
+fn json(arms: &[Arm], rows: &[Row], difference: f64) -> Value {
+    let tasks = |place: usize| -> Map<String, Value> {
+        let of = rows.iter().filter(|row| row.arm == place);
+        of.map(|row| (row.task.clone(), row_json(row, arms, difference))).collect()
+    };
+    let arm = |arm: &Arm| {
+        let dirs: Vec<&PathBuf> = arm.seeds.iter().map(|e| &e.dir).collect();
+        json!({"label": arm.label, "evaluations": dirs})
+    };
+    let all: Vec<Value> = arms.iter().map(arm).collect();
+    if arms.len() == 2 {
+        return json!({"arms": all, "tasks": tasks(1)});
+    }
+    let comparisons: Vec<Value> = (1..arms.len())
+        .map(|place| json!({"a": arms[0].label, "b": arms[place].label, "tasks": tasks(place)}))
+        .collect();
+    json!({"arms": all, "comparisons": comparisons})
+}
+
+fn row_json(row: &Row, arms: &[Arm], difference: f64) -> Value {
+    let c = &row.paired.comparison;
+    let mut value = json!({
+        "n": c.items, "a": c.a, "b": c.b, "difference": c.difference, "ci95": [c.interval.0, c.interval.1],
+        "standard_error": c.standard_error, "p_value": c.p_value, "p_holm": row.adjusted, "test": c.test.name(),
+        "clusters": c.clusters, "seeds": [c.seeds.0, c.seeds.1], "only_a": row.paired.only.0,
+        "only_b": row.paired.only.1, "detectable_difference": c.detectable,
+        "items_needed": {"difference": difference, "n": c.items_needed(difference)},
+        "conclusion": conclusion(row, arms),
+    });
+    if let Some((k, m)) = &row.paired.majority {
+        value[format!("maj@{k}")] =
+            json!({"a": m.a, "b": m.b, "difference": m.difference, "ci95": [m.interval.0, m.interval.1]});
+    }
+    value
 }

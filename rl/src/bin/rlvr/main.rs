@@ -7,9 +7,11 @@ mod args;
 mod audit;
 mod bench;
 mod compare;
+mod comparison_args;
 mod completions;
 mod data;
 mod eval;
+mod evaluations;
 mod input;
 mod logprobs;
 mod loss;
@@ -17,12 +19,14 @@ mod output;
 mod plugin;
 mod policy;
 mod progress;
+mod report;
 mod rescore;
 mod results;
 mod sample;
 mod score;
 mod self_check;
 mod tasks;
+mod text_metrics;
 mod train;
 
 use anyhow::{Context, Result};
@@ -54,7 +58,8 @@ fn run(command: &Command) -> Result<()> {
         Command::Loss(args) => loss::run(args),
         Command::Eval(EvalCommand::Run(args)) => eval::run(args),
         Command::Eval(EvalCommand::Score(args)) => eval::score(args),
-        Command::Compare(args) => compare::run(args),
+        Command::Eval(EvalCommand::Compare(args)) | Command::Compare(args) => compare::run(args),
+        Command::Eval(EvalCommand::Report(args)) => report::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Plugin(PluginCommand::New(args)) => plugin::new(args),
         Command::Plugin(PluginCommand::Test(args)) => plugin::test(args),

@@ -101,6 +101,17 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
+/// A Markdown table.
+pub fn markdown(header: &[&str], rows: &[Vec<String>]) -> String {
+    let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+    let mut text = line(header.iter().map(|h| (*h).to_owned()).collect());
+    text.push_str(&format!("|{}\n", "---|".repeat(header.len())));
+    for row in rows {
+        text.push_str(&line(row.iter().map(|cell| cell.replace('|', "\\|")).collect()));
+    }
+    text
+}
+
 /// Text on one line without control characters, at most `limit` characters, the middle left out.
 pub fn one_line(text: &str, limit: usize) -> String {
     let shown = printable(text).replace('\n', "\\n").replace('\t', "\\t");

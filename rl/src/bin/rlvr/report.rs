@@ -1,0 +1,418 @@
+//! `rlvr eval report`: one table over many evaluations.
+
+use crate::comparison_args::{ReportArgs, ReportFormat};
+use crate::evaluations::{self, Evaluation, LEVEL, RESAMPLES, SEED, TaskItems, Wanted, named};
+use crate::input::bad;
+use crate::output::{self, say};
+use crate::text_metrics;
+use anyhow::{Result, anyhow};
+use rlvr::stats::{clustered_mean, holm, pass_at_k_over_questions, score_interval};
+use serde_json::{Map, Value, json};
+use std::collections::HashMap;
+use std::path::Path;
+
+/// A task of an evaluation.
+struct Cell {
+    /// Place of the evaluation.
+    evaluation: usize,
+    task: String,
+    items: usize,
+    completions: usize,
+    /// Samples an item, when all have the same number.
+    samples: Option<u64>,
+    accuracy: f64,
+    standard_error: f64,
+    interval: (f64, f64),
+    method: &'static str,
+    parse_rate: f64,
+    truncated_frac: f64,
+    tokens_mean: Option<f64>,
+    /// `pass@k` and `maj@k` by name, with standard errors.
+    sampled: Vec<(String, f64, f64)>,
+    /// Text metrics by name.
+    texts: Vec<(String, f64)>,
+    /// Significantly above every other evaluation of the task.
+    best: bool,
+}
+
+/// A task that an evaluation does significantly worse than the baseline, or lacks.
+struct Regression {
+    evaluation: usize,
+    task: String,
+    reason: String,
+}
+
+pub fn run(args: &ReportArgs) -> Result<()> {
+    let wanted = Wanted { cluster: args.cluster.as_deref(), texts: !args.metrics.is_empty() };
+    let read = |text: &String| {
+        let (label, dir) = named(text);
+        Evaluation::read(Path::new(dir), label, wanted)
+    };
+    let evaluations: Vec<Evaluation> = args.evaluations.iter().map(read).collect::<Result<_>>()?;
+    let references = args.references.as_deref().map(text_metrics::References::read).transpose()?;
+    let mut cells = Vec::new();
+    for name in names(&evaluations) {
+        let from = cells.len();
+        for (place, evaluation) in evaluations.iter().enumerate() {
+            if let Some(task) = evaluation.task(name) {
+                let mut cell = Cell::new(place, task);
+                cell.texts = text_metrics::of(task, &args.metrics, references.as_ref(), &evaluation.label)?;
+                cells.push(cell);
+            }
+        }
+        mark_best(&evaluations, name, &mut cells[from..], args.force)?;
+    }
+    let baseline = args.baseline.as_deref().map(|dir| Evaluation::read(dir, None, wanted)).transpose()?;
+    let regressions = match &baseline {
+        Some(baseline) => regressions(baseline, &evaluations, args)?,
+        None => Vec::new(),
+    };
+    let text = match args.format {
+        ReportFormat::Table => table(&evaluations, &cells),
+        ReportFormat::Markdown => markdown(&evaluations, &cells),
+        ReportFormat::Csv => csv(&evaluations, &cells),
+        ReportFormat::Json => format!("{:#}\n", json(&evaluations, &cells, baseline.as_ref(), &regressions)),
+    };
+    output::lines(args.out.as_deref(), text.as_bytes())?;
+    if regressions.is_empty() {
+        if let Some(baseline) = &baseline {
+            say!("no regression against {}", baseline.label);
+        }
+        return Ok(());
+    }
+    for r in &regressions {
+        say!("regression: {} of {}: {}", r.task, evaluations[r.evaluation].label, r.reason);
+    }
+    Err(anyhow!("{} against {}", output::count(regressions.len(), "regression"), args.baseline_name()))
+}
+
+impl ReportArgs {
+    fn baseline_name(&self) -> String {
+        self.baseline.as_ref().map_or_else(String::new, |dir| dir.display().to_string())
+    }
+}
+
+/// Names of all tasks, in the order in which they come.
+fn names(evaluations: &[Evaluation]) -> Vec<&str> {
+    let mut names: Vec<&str> = Vec::new();
+    for task in evaluations.iter().flat_map(|e| &e.tasks) {
+        if !names.contains(&task.name.as_str()) {
+            names.push(&task.name);
+        }
+    }
+    names
+}
+
+impl Cell {
+    fn new(evaluation: usize, task: &TaskItems) -> Self {
+        let scores: Vec<f64> = task.items.iter().map(|i| i.mean()).collect();
+        let mut numbers: HashMap<&str, usize> = HashMap::new();
+        let clusters: Vec<usize> = (task.items.iter())
+            .map(|item| {
+                let next = numbers.len();
+                *numbers.entry(&item.cluster).or_insert(next)
+            })
+            .collect();
+        let estimate = clustered_mean(&scores, &clusters);
+        let interval = score_interval(&scores, &clusters, RESAMPLES, SEED);
+        let all = || task.items.iter().flat_map(|i| &i.samples);
+        let completions = all().count();
+        let share = |n: usize| n as f64 / completions.max(1) as f64;
+        let tokens: Option<Vec<f64>> = all().map(|s| s.tokens).collect();
+        let samples = task.samples();
+        let mut sampled = Vec::new();
+        if let Some(k) = samples.filter(|k| *k > 1) {
+            let counts: Vec<(u64, u64)> = task.items.iter().map(|i| i.counts()).collect();
+            let powers = std::iter::successors(Some(1), |p| Some(2 * p)).take_while(|p| *p < k);
+            for p in powers.skip(1).chain([k]) {
+                if let Some(e) = pass_at_k_over_questions(&counts, p, Some(&clusters)) {
+                    sampled.push((format!("pass@{p}"), e.mean, e.standard_error));
+                }
+            }
+            let majority: Vec<f64> = task.items.iter().map(|i| i.majority()).collect();
+            if let Some(e) = clustered_mean(&majority, &clusters) {
+                sampled.push((format!("maj@{k}"), e.mean, e.standard_error));
+            }
+        }
+        Self {
+            evaluation,
+            task: task.name.clone(),
+            items: task.items.len(),
+            completions,
+            samples,
+            accuracy: estimate.map_or(f64::NAN, |e| e.mean),
+            standard_error: estimate.map_or(f64::NAN, |e| e.standard_error),
+            interval: interval.map_or((0.0, 1.0), |(interval, _)| interval),
+            method: interval.map_or("", |(_, method)| method.name()),
+            parse_rate: share(all().filter(|s| s.parsed).count()),
+            truncated_frac: share(all().filter(|s| s.truncated).count()),
+            tokens_mean: tokens.map(|t| t.iter().sum::<f64>() / completions.max(1) as f64),
+            sampled,
+            texts: Vec::new(),
+            best: false,
+        }
+    }
+}
+
+/// Whether two evaluations of a task may be compared; refuses, unless `force`, where they are of different things.
+fn comparable(task: &TaskItems, other: &TaskItems, what: &str, force: bool) -> Result<()> {
+    let (differences, _) = evaluations::differs(task, other);
+    if differences.is_empty() || force {
+        return Ok(());
+    }
+    Err(bad(format!(
+        "{}: {what} are of {}; --force compares them all the same",
+        task.name,
+        differences.join(" and ")
+    )))
+}
+
+/// Marks the highest accuracy when it is significantly above every other one of the task.
+fn mark_best(evaluations: &[Evaluation], name: &str, cells: &mut [Cell], force: bool) -> Result<()> {
+    if cells.len() < 2 {
+        return Ok(());
+    }
+    let mut top = 0;
+    for (i, cell) in cells.iter().enumerate() {
+        if cell.accuracy > cells[top].accuracy {
+            top = i;
+        }
+    }
+    let Some(best) = evaluations[cells[top].evaluation].task(name) else { return Ok(()) };
+    let mut p_values = Vec::new();
+    for (_, cell) in cells.iter().enumerate().filter(|(i, _)| *i != top) {
+        let Some(other) = evaluations[cell.evaluation].task(name) else { continue };
+        comparable(best, other, "the evaluations", force)?;
+        match evaluations::compare(&[other], &[best])? {
+            Some(paired) if paired.comparison.difference > 0.0 => p_values.push(paired.comparison.p_value),
+            _ => p_values.push(1.0),
+        }
+    }
+    cells[top].best = holm(&p_values).into_iter().all(|p| p < LEVEL);
+    Ok(())
+}
+
+/// Tasks of the baseline that an evaluation lacks, or does worse by more than the tolerance and significantly.
+fn regressions(
+    baseline: &Evaluation,
+    evaluations: &[Evaluation],
+    args: &ReportArgs,
+) -> Result<Vec<Regression>> {
+    let mut found = Vec::new();
+    let mut tested = Vec::new();
+    for (place, evaluation) in evaluations.iter().enumerate() {
+        for old in &baseline.tasks {
+            let pair = match evaluation.task(&old.name) {
+                Some(new) => {
+                    comparable(old, new, "the baseline and the evaluation", args.force)?;
+                    evaluations::compare(&[old], &[new])?
+                }
+                None => None,
+            };
+            match pair {
+                Some(pair) => tested.push((place, old.name.clone(), pair.comparison)),
+                None => found.push(Regression {
+                    evaluation: place,
+                    task: old.name.clone(),
+                    reason: "no item of the baseline was evaluated".to_owned(),
+                }),
+            }
+        }
+    }
+    let adjusted = holm(&tested.iter().map(|(_, _, c)| c.p_value).collect::<Vec<_>>());
+    for ((evaluation, task, c), p) in tested.into_iter().zip(adjusted) {
+        if c.difference < -args.tolerance && p < LEVEL {
+            let (low, high) = c.interval;
+            let reason = format!(
+                "{:.3}, the baseline {:.3}: {:+.3} [{low:+.3}, {high:+.3}], p (Holm) {p:.4}",
+                c.b, c.a, c.difference
+            );
+            found.push(Regression { evaluation, task, reason });
+        }
+    }
+    Ok(found)
+}
+
+/// Names that any of the cells has, in order.
+fn columns<'a>(cells: &'a [Cell], of: impl Fn(&'a Cell) -> Vec<&'a str>) -> Vec<&'a str> {
+    let mut names = Vec::new();
+    for name in cells.iter().flat_map(of) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// One row a task and evaluation.
+fn long(evaluations: &[Evaluation], cells: &[Cell]) -> (Vec<String>, Vec<Vec<String>>) {
+    let sampled = columns(cells, |c| c.sampled.iter().map(|(name, ..)| name.as_str()).collect());
+    let texts = columns(cells, |c| c.texts.iter().map(|(name, _)| name.as_str()).collect());
+    let mut header: Vec<String> = [
+        "task",
+        "evaluation",
+        "n",
+        "samples",
+        "accuracy",
+        "95 % interval",
+        "parse rate",
+        "truncated",
+        "tokens",
+    ]
+    .map(str::to_owned)
+    .into();
+    header.extend(sampled.iter().chain(&texts).map(|name| (*name).to_owned()));
+    let rows = cells.iter().map(|c| {
+        let mut row = vec![
+            c.task.clone(),
+            evaluations[c.evaluation].label.clone(),
+            c.items.to_string(),
+            c.completions.to_string(),
+            format!("{:.3}{}", c.accuracy, if c.best { "*" } else { "" }),
+            format!("[{:.3}, {:.3}]", c.interval.0, c.interval.1),
+            format!("{:.3}", c.parse_rate),
+            format!("{:.3}", c.truncated_frac),
+            c.tokens_mean.map_or_else(String::new, |t| format!("{t:.1}")),
+        ];
+        row.extend(sampled.iter().map(|name| {
+            let found = c.sampled.iter().find(|(n, ..)| n == name);
+            found.map_or_else(String::new, |(_, value, error)| format!("{value:.3} ± {error:.3}"))
+        }));
+        row.extend(texts.iter().map(|name| {
+            c.texts
+                .iter()
+                .find(|(n, _)| n == name)
+                .map_or_else(String::new, |(_, value)| format!("{value:.3}"))
+        }));
+        row
+    });
+    (header, rows.collect())
+}
+
+const LEGEND: &str =
+    "* significantly above every other evaluation of the task (paired tests, Holm, 5 %); ± standard error";
+
+fn table(evaluations: &[Evaluation], cells: &[Cell]) -> String {
+    let (header, rows) = long(evaluations, cells);
+    let header: Vec<&str> = header.iter().map(String::as_str).collect();
+    format!("{}\n{LEGEND}\n", output::table(&header, &rows))
+}
+
+/// Tasks by evaluations, then the details.
+fn markdown(evaluations: &[Evaluation], cells: &[Cell]) -> String {
+    let mut header = vec!["task", "n"];
+    header.extend(evaluations.iter().map(|e| e.label.as_str()));
+    let mut rows = Vec::new();
+    for name in names(evaluations) {
+        let of: Vec<&Cell> = cells.iter().filter(|c| c.task == name).collect();
+        let most = of.iter().map(|c| c.items).max().unwrap_or(0);
+        let mut row = vec![name.to_owned(), most.to_string()];
+        row.extend((0..evaluations.len()).map(|place| {
+            of.iter().find(|c| c.evaluation == place).map_or_else(String::new, |c| {
+                let mark = if c.best { "**" } else { "" };
+                format!("{mark}{:.3}{mark} [{:.3}, {:.3}]", c.accuracy, c.interval.0, c.interval.1)
+            })
+        }));
+        rows.push(row);
+    }
+    let (long_header, long_rows) = long(evaluations, cells);
+    let long_header: Vec<&str> = long_header.iter().map(String::as_str).collect();
+    format!(
+        "{}\nAccuracy with 95 % intervals; bold: significantly above every other evaluation of the task (paired tests, \
+         Holm, 5 %).\n\n{}\n{}\n",
+        output::markdown(&header, &rows),
+        output::markdown(&long_header, &long_rows).replace("* |", "\\* |"),
+        LEGEND.replacen('*', "\\*", 1)
+    )
+}
+
+fn csv(evaluations: &[Evaluation], cells: &[Cell]) -> String {
+    let quoted = |text: &str| {
+        if text.contains([',', '"', '\n', '\r']) {
+            format!("\"{}\"", text.replace('"', "\"\""))
+        } else {
+            text.to_owned()
+        }
+    };
+    let sampled = columns(cells, |c| c.sampled.iter().map(|(name, ..)| name.as_str()).collect());
+    let texts = columns(cells, |c| c.texts.iter().map(|(name, _)| name.as_str()).collect());
+    let mut header: Vec<String> =
+        "task,evaluation,n,completions,accuracy,standard_error,ci95_low,ci95_high,method,best,\
+                                   parse_rate,truncated_frac,tokens_mean"
+            .split(',')
+            .map(str::to_owned)
+            .collect();
+    header.extend(sampled.iter().flat_map(|name| [(*name).to_owned(), format!("{name}_standard_error")]));
+    header.extend(texts.iter().map(|name| (*name).to_owned()));
+    let mut text = header.join(",") + "\n";
+    let number = |x: f64| if x.is_nan() { String::new() } else { x.to_string() };
+    for c in cells {
+        let mut row = vec![
+            quoted(&c.task),
+            quoted(&evaluations[c.evaluation].label),
+            c.items.to_string(),
+            c.completions.to_string(),
+            number(c.accuracy),
+            number(c.standard_error),
+            number(c.interval.0),
+            number(c.interval.1),
+            c.method.to_owned(),
+            c.best.to_string(),
+            number(c.parse_rate),
+            number(c.truncated_frac),
+            c.tokens_mean.map_or_else(String::new, number),
+        ];
+        for name in &sampled {
+            let found = c.sampled.iter().find(|(n, ..)| n == name);
+            row.extend(found.map_or([String::new(), String::new()], |(_, v, e)| [number(*v), number(*e)]));
+        }
+        row.extend(texts.iter().map(|name| {
+            c.texts.iter().find(|(n, _)| n == name).map_or_else(String::new, |(_, value)| number(*value))
+        }));
+        text.push_str(&(row.join(",") + "\n"));
+    }
+    text
+}
+
+fn json(
+    evaluations: &[Evaluation],
+    cells: &[Cell],
+    baseline: Option<&Evaluation>,
+    regressions: &[Regression],
+) -> Value {
+    let all: Vec<Value> = (evaluations.iter().enumerate())
+        .map(|(place, evaluation)| {
+            let of = cells.iter().filter(|c| c.evaluation == place);
+            let tasks: Map<String, Value> = of.map(|c| (c.task.clone(), cell_json(c))).collect();
+            json!({"label": evaluation.label, "dir": evaluation.dir, "tasks": tasks})
+        })
+        .collect();
+    let mut value = json!({ "evaluations": all });
+    if let Some(baseline) = baseline {
+        let found: Vec<Value> = (regressions.iter())
+            .map(|r| json!({"task": r.task, "evaluation": evaluations[r.evaluation].label, "reason": r.reason}))
+            .collect();
+        value["baseline"] = json!(baseline.dir);
+        value["regressions"] = json!(found);
+    }
+    value
+}
+
+fn cell_json(c: &Cell) -> Value {
+    let mut value = json!({
+        "n": c.items, "completions": c.completions, "samples": c.samples, "accuracy": c.accuracy,
+        "standard_error": c.standard_error, "ci95": [c.interval.0, c.interval.1], "method": c.method, "best": c.best,
+        "parse_rate": c.parse_rate, "truncated_frac": c.truncated_frac,
+    });
+    if let Some(tokens) = c.tokens_mean {
+        value["tokens_mean"] = json!(tokens);
+    }
+    for (name, mean, error) in &c.sampled {
+        value[name] = json!({"mean": mean, "standard_error": error});
+    }
+    if !c.texts.is_empty() {
+        let texts: Map<String, Value> = c.texts.iter().map(|(name, v)| (name.clone(), json!(v))).collect();
+        value["metrics"] = Value::Object(texts);
+    }
+    value
+}
