@@ -109,6 +109,41 @@ pub fn fetch(repo: &str, options: &HubOptions) -> Result<PathBuf, PolicyError> {
     }
 }
 
+/// One file of a data set's main branch, in the cache.
+///
+/// # Errors
+/// Offline and not in the cache; a data set or a file that does not exist or is gated; an interrupted download.
+pub fn fetch_dataset_file(repo: &str, file: &str, options: &HubOptions) -> Result<PathBuf, PolicyError> {
+    let error =
+        |problem: String| PolicyError::Hub { repo: repo.into(), endpoint: options.endpoint.clone(), problem };
+    let of_repo = Repo::new(repo.into(), RepoType::Dataset);
+    if let Some(path) = Cache::new(options.cache.clone()).repo(of_repo.clone()).get(file) {
+        return Ok(path);
+    }
+    if options.offline {
+        return Err(error(format!("{file} is not in the cache, and HF_HUB_OFFLINE is set")));
+    }
+    let builder = ApiBuilder::from_cache(Cache::new(options.cache.clone()))
+        .with_endpoint(options.endpoint.clone())
+        .with_token(options.token.clone())
+        .with_progress(false)
+        .with_retries(2);
+    let api = builder.build().map_err(|e| error(format!("connect: {e}")))?;
+    let fetched = api.repo(of_repo).download_with_progress(file, LoggedProgress::default());
+    fetched.map_err(|e| error(format!("{file}: {e}{}", hint(&e.to_string()))))
+}
+
+/// What to try after a refusal of the server.
+fn hint(text: &str) -> &'static str {
+    match () {
+        () if text.contains("status code 404") => " (is the id right? private repositories need HF_TOKEN)",
+        () if text.contains("status code 401") || text.contains("status code 403") => {
+            " (private or gated: set HF_TOKEN)"
+        }
+        () => "",
+    }
+}
+
 /// The cached folder, if it is complete.
 fn cached(repo: &str, options: &HubOptions) -> Option<PathBuf> {
     let cache = Cache::new(options.cache.clone()).repo(Repo::model(repo.into()));
@@ -124,16 +159,7 @@ fn download(repo: &str, options: &HubOptions) -> Result<PathBuf, PolicyError> {
         |problem: String| PolicyError::Hub { repo: repo.into(), endpoint: options.endpoint.clone(), problem };
     let failed = |what: &str, e: &ApiError| {
         let text = e.to_string();
-        let hint = match () {
-            () if text.contains("status code 404") => {
-                " (is the id right? private repositories need HF_TOKEN)"
-            }
-            () if text.contains("status code 401") || text.contains("status code 403") => {
-                " (private or gated: set HF_TOKEN)"
-            }
-            () => "",
-        };
-        error(format!("{what}: {text}{hint}"))
+        error(format!("{what}: {text}{}", hint(&text)))
     };
     let builder = ApiBuilder::from_cache(Cache::new(options.cache.clone()))
         .with_endpoint(options.endpoint.clone())

@@ -60,7 +60,7 @@ pub(crate) fn lines(rows: &[Value]) -> String {
 
 #[test]
 fn every_help_has_an_example() {
-    let commands: [&[&str]; 16] = [
+    let commands: [&[&str]; 18] = [
         &[],
         &["train"],
         &["sample"],
@@ -71,6 +71,8 @@ fn every_help_has_an_example() {
         &["loss"],
         &["eval"],
         &["eval", "run"],
+        &["eval", "ls"],
+        &["eval", "validate"],
         &["eval", "score"],
         &["compare"],
         &["plugin"],

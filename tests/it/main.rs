@@ -5,6 +5,7 @@
 mod adamw;
 mod cli;
 mod data_and_audit;
+mod evals;
 mod golden_runs;
 mod learn;
 mod resume;

@@ -18,6 +18,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 pub use crate::data::DataConfig;
+pub(crate) use load::document;
 pub use load::{ConfigError, data_config};
 pub use stage::{GrpoConfig, OptimConfig, ReferenceFrom, RolloutsConfig, SftConfig, StageConfig};
 pub use validate::Problem;
