@@ -331,7 +331,8 @@ mod tests {
             }
         }
         requests.lock().unwrap().push(path.clone());
-        let file = path.strip_prefix("/owner/tiny/resolve/main/");
+        let of_dataset = path.strip_prefix("/datasets/owner/tiny/resolve/main/");
+        let file = path.strip_prefix("/owner/tiny/resolve/main/").or(of_dataset);
         let file = file.and_then(|name| files.iter().find(|(n, _)| n == name));
         let (status, headers, body) = if token != "Bearer abc" {
             ("401 Unauthorized", String::new(), Vec::new())
@@ -383,6 +384,23 @@ mod tests {
         assert_eq!(fetch("owner/tiny", &offline).unwrap(), folder);
         let gone = HubOptions { endpoint: "http://127.0.0.1:9".into(), ..online };
         assert_eq!(fetch("owner/tiny", &gone).unwrap(), folder, "no server: the cached copy");
+    }
+
+    #[test]
+    fn files_of_data_sets_are_fetched_once() {
+        let (server, dir) = (Server::start(), tempfile::tempdir().unwrap());
+        server.files.lock().unwrap().push(("Text/test.jsonl".into(), b"{}\n".to_vec()));
+        let (online, offline) = (server.options(dir.path(), false), server.options(dir.path(), true));
+        let fetch = |file: &str, options| fetch_dataset_file("owner/tiny", file, options);
+        assert!(fetch("Text/test.jsonl", &offline).unwrap_err().to_string().contains("HF_HUB_OFFLINE"));
+        let path = fetch("Text/test.jsonl", &online).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"{}\n");
+        assert!(path.starts_with(dir.path().join("datasets--owner--tiny")));
+        server.take_requests();
+        assert_eq!(fetch("Text/test.jsonl", &offline).unwrap(), path);
+        assert_eq!(server.take_requests(), [""; 0]);
+        let message = fetch("none.jsonl", &online).unwrap_err().to_string();
+        assert!(message.contains("none.jsonl") && message.contains("is the id right?"), "{message}");
     }
 
     #[test]

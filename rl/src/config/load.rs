@@ -124,6 +124,12 @@ impl RunConfig {
                 rollouts.path = absolute(&rollouts.path);
             }
         }
+        if let Some(eval) = self.eval.as_mut().filter(|eval| !eval.tasks.is_empty()) {
+            eval.data_dir = absolute(&eval.data_dir);
+            for task in eval.tasks.iter_mut().filter(|task| task.ends_with(".toml")) {
+                *task = absolute(Path::new(task)).display().to_string();
+            }
+        }
         if let Some(policy) = &mut self.policy.path {
             let here = absolute(Path::new(policy));
             let path = if here.exists() { here } else { std::path::absolute(&*policy).unwrap_or_default() };

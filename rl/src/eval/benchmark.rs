@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use rlvr_rewards::{Reward, Task};
 use serde_json::{Value, json};
 
+use super::builtin;
 use super::fingerprint::{file_sha256, sha256_hex};
 use super::item::Item;
 use super::rows::{Drawn, RowReader};
@@ -36,6 +37,40 @@ pub struct OpenSettings {
     pub system: Option<String>,
     /// What is scored by likelihood, instead of the definition's.
     pub likelihood_of: Option<Continuation>,
+}
+
+/// A definition with its text and how to open it.
+pub struct Definition {
+    /// What the text says.
+    pub file: TaskFile,
+    /// The text, which is part of the benchmark's hash.
+    pub text: String,
+    /// The settings, with the folder of the definition.
+    pub settings: OpenSettings,
+}
+
+impl Definition {
+    /// The built-in definition of a name, or the one in a file that ends in `.toml`; `None` for anything else.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is no definition.
+    pub fn find(name: &str, settings: &OpenSettings) -> Result<Option<Self>, Error> {
+        let (path, mut settings) = (Path::new(name), settings.clone());
+        let (file, text) = match builtin::definition(name) {
+            Some(file) => (file?, builtin::text(name).unwrap_or_default().to_owned()),
+            None if path.extension().is_some_and(|e| e == "toml") => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|e| Error::Unusable { what: format!("cannot read {name}: {e}") })?;
+                let mut file = TaskFile::parse(&text, path)?;
+                let beside = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
+                file.reward.resolve_paths(&beside);
+                settings.beside = Some(beside);
+                (file, text)
+            }
+            None => return Ok(None),
+        };
+        Ok(Some(Self { file, text, settings }))
+    }
 }
 
 /// A benchmark in memory.
@@ -81,6 +116,18 @@ pub fn locate(task: &TaskFile, file: &str, settings: &OpenSettings) -> Result<Pa
 }
 
 impl Benchmark {
+    /// Opens a built-in benchmark by its name, or a definition by its path.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; a name that is not built in; a definition that cannot be read.
+    pub fn named(name: &str, settings: &OpenSettings) -> Result<Self, Error> {
+        let found = Definition::find(name, settings)?;
+        let unknown =
+            || Error::Unusable { what: format!("{name}: no built-in benchmark and no definition (.toml)") };
+        let found = found.ok_or_else(unknown)?;
+        Self::open(&found.file, &found.text, &found.settings)
+    }
+
     /// Opens a definition whose text is `text`.
     ///
     /// # Errors
@@ -139,6 +186,15 @@ impl Benchmark {
                 item.task.prompt = parts.messages(raw);
             }
         }
+    }
+
+    /// The tasks with their prompts for a policy with a chat template, or (`raw`) without one.
+    pub fn tasks_for(&self, raw: bool) -> Vec<Task> {
+        let task = |item: &Item| match &item.prompt {
+            Some(parts) => Task { prompt: parts.messages(raw), ..item.task.clone() },
+            None => item.task.clone(),
+        };
+        self.items.iter().map(task).collect()
     }
 
     /// The tasks, in order.

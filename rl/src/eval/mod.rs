@@ -13,7 +13,7 @@ pub mod sample_log;
 mod task_file;
 pub mod validate;
 
-pub use benchmark::{Benchmark, OpenSettings, locate};
+pub use benchmark::{Benchmark, Definition, OpenSettings, locate};
 pub use item::{Choice, Item, PromptParts};
 pub use task_file::{
     Continuation, FewShot, FieldKinds, Fields, Generation, Likelihood, SourceFile, TaskFile,

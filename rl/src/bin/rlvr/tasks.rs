@@ -6,7 +6,7 @@ use crate::output::{count, say};
 use crate::sample;
 use crate::score;
 use anyhow::Result;
-use rlvr::eval::{Benchmark, Choice, Continuation, Item, OpenSettings, TaskFile, builtin, fingerprint};
+use rlvr::eval::{Benchmark, Choice, Continuation, Definition, Item, OpenSettings, builtin, fingerprint};
 use rlvr::rewards::{RewardConfig, Task};
 use serde_json::{Map, Value, json};
 use std::collections::HashSet;
@@ -48,29 +48,12 @@ pub fn open(args: &TaskArgs, likelihood_of: Option<Continuation>) -> Result<Vec<
     Ok(benchmarks)
 }
 
-/// A definition with its text and how to open it.
-pub struct Definition {
-    pub file: TaskFile,
-    pub text: String,
-    pub settings: OpenSettings,
-}
-
 /// What a name of `--tasks` means, when it is a definition; none for a JSON Lines file.
 pub fn definition(name: &str, settings: &OpenSettings) -> Result<Option<Definition>> {
-    let path = Path::new(name);
-    let (file, text, beside) = match builtin::definition(name) {
-        Some(file) => (file?, builtin::text(name).unwrap_or_default().to_owned(), None),
-        None if path.extension().is_some_and(|e| e == "toml") => {
-            let (_, text) = input::text(path)?;
-            let beside = path.parent().map(Path::to_path_buf);
-            let mut file = TaskFile::parse(&text, path)?;
-            file.reward.resolve_paths(beside.as_deref().unwrap_or(Path::new("")));
-            (file, text, beside)
-        }
-        None if path.exists() => return Ok(None),
-        None => return Err(unknown(name)),
-    };
-    Ok(Some(Definition { file, text, settings: OpenSettings { beside, ..settings.clone() } }))
+    match Definition::find(name, settings)? {
+        None if !Path::new(name).exists() => Err(unknown(name)),
+        found => Ok(found),
+    }
 }
 
 fn unknown(name: &str) -> anyhow::Error {
