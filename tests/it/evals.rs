@@ -22,7 +22,7 @@ fn data() -> Option<PathBuf> {
 fn quiz(n: usize) -> String {
     let row = |i: usize| {
         json!({
-            "id": format!("q{i}"), "question": format!("Question {i}?"), "subject": ["x", "y"][i % 2],
+            "id": format!("q{i}"), "question": format!("Question {i} of the quiz, please?"), "subject": ["x", "y"][i % 2],
             "options": ["alpha", "beta", "gamma", "delta"], "answer": ["A", "B", "C", "D"][i % 4],
         })
     };
@@ -144,7 +144,7 @@ fn validate_names_what_is_wrong_with_its_line() {
         "\"answer\":\"Q\"",
         1,
     );
-    let bad = bad.replacen("\"question\":\"Question 9?\"", "\"question\":9", 1);
+    let bad = bad.replacen("\"question\":\"Question 9 of the quiz, please?\"", "\"question\":9", 1);
     write(dir.path(), "quiz.jsonl", &bad);
     let found = rlvr(&["eval", "validate", "--tasks", &definition], "");
     let text = String::from_utf8(found.stdout).unwrap();
@@ -228,6 +228,15 @@ fn an_interrupted_evaluation_goes_on_and_other_settings_are_refused() {
     let same = run("torn", &["--baseline", &path("torn")]);
     assert!(same.status.success(), "{}", stderr(&same));
 
+    // One question stands in the training data; nothing is answered again.
+    let training =
+        write(dir.path(), "train.jsonl", &lines(&[json!({"text": "so: question 7 of the quiz, please?"})]));
+    let counted = run("torn", &["--contamination", &training]);
+    assert!(counted.status.success(), "{}", stderr(&counted));
+    let results: Value = serde_json::from_str(&read("torn", "results.json")).unwrap();
+    let found = &results["tasks"]["quiz"]["contamination"];
+    assert_eq!((&found["ids"], &found["without"]["n"]), (&json!(["q7"]), &json!(149)));
+
     // The stored samples, judged again, give the same verdicts.
     let args = ["eval", "score", "--tasks", &definition, "--completions", &path("torn/samples.jsonl")];
     let scored = rlvr(&[&args[..], &["--out", &path("scored")]].concat(), "");
@@ -296,7 +305,7 @@ fn errors_of_others_are_not_repeated() {
     let yes = || json!({"answer": "yes"});
     check("yes_no", yes(), "Yes, there is a nodule", Verdict::Correct);
     check("yes_no", json!({"answer": "no"}), "Yes, there is a nodule", Verdict::Incorrect);
-    check("yes_no", json!({"answer": "no"}), "No nodule is seen", Verdict::Correct);
+    check("yes_no", json!({"answer": "no"}), "No, there is no nodule.", Verdict::Correct);
     // A constant "not sure", an empty output and a refusal have no answer, whatever the reference.
     let options = || json!({"answer": "A", "options": ["Aspirin", "Heparin", "Warfarin", "Abciximab"]});
     for text in ["not sure", "I'm not sure.", "", "I'm sorry, but I cannot help with that request."] {
@@ -356,7 +365,7 @@ fn a_judge_never_turns_its_failures_into_wrong_answers() {
     };
     // Says CORRECT to everything from question 30 on, INCORRECT before, and fails on question 39.
     let server = Server::start(|body| {
-        let number = body.split("Question ").nth(1).and_then(|t| t.split('?').next()).unwrap_or("0");
+        let number = body.split("Question ").nth(1).and_then(|t| t.split(' ').next()).unwrap_or("0");
         match number.parse::<usize>().unwrap_or(0) {
             39 => (400, "{}".into()),
             n => (200, reply(if n >= 30 { "CORRECT" } else { "INCORRECT" })),

@@ -293,7 +293,7 @@ fn add_examples(
     for item in drawn {
         let differs = |d: &&Drawn| {
             // An id counts where both come from one file; numbers of rows of two files mean nothing.
-            d.question != item.question && (!own || d.item.task.id != item.item.task.id)
+            d.item.question != item.item.question && (!own || d.item.task.id != item.item.task.id)
         };
         let shots: Vec<&Drawn> = order.iter().map(|i| &pool[*i]).filter(differs).take(count).collect();
         if shots.len() < count {

@@ -13,6 +13,8 @@ pub struct Item {
     pub place: String,
     /// What accuracy is broken down by.
     pub group: Option<String>,
+    /// The question alone; none where the prompt is given as it is.
+    pub question: Option<String>,
     /// The options in the order shown; empty for open questions.
     pub options: Vec<Choice>,
     /// Index of the right option, where the answer names one.
@@ -21,6 +23,14 @@ pub struct Item {
     pub prompt: Option<PromptParts>,
     /// The prompt after which options are scored.
     pub likelihood: Option<PromptParts>,
+}
+
+impl Item {
+    /// The question without instructions and options, where a definition says which field it is; else the last message.
+    pub fn question(&self) -> &str {
+        let last = self.task.prompt.last().map_or("", |message| message.content.as_str());
+        self.question.as_deref().unwrap_or(last)
+    }
 }
 
 /// One option of a choice.

@@ -3,6 +3,7 @@
 
 mod benchmark;
 pub mod builtin;
+pub mod contamination;
 pub mod fingerprint;
 pub mod http;
 mod item;

@@ -27,8 +27,6 @@ pub(super) struct RowReader<'a> {
 pub(super) struct Drawn {
     /// The item, its prompts without examples.
     pub item: Item,
-    /// The question, by which an item is known when its id is not.
-    pub question: String,
     /// The solution as an example shows it.
     pub completion: String,
     /// The right option as it is scored.
@@ -126,6 +124,7 @@ impl<'a> RowReader<'a> {
             _ => format!("{}-{number}", self.task.name),
         };
         let mut question = text("fields.question", &fields.question)?;
+        let asked = question.clone();
         let mut context = match &fields.context {
             Some(source) => text("fields.context", source)?,
             None => String::new(),
@@ -205,8 +204,9 @@ impl<'a> RowReader<'a> {
         };
         let prompt = Some(parts("prompt")?);
         let task = Task { id, prompt: Vec::new(), reference: Value::Object(reference), meta: Map::new() };
-        let item = Item { task, place: String::new(), group, options, gold, prompt, likelihood };
-        Ok(Drawn { item, question, completion, continuation, note })
+        let place = String::new();
+        let item = Item { task, place, group, question: Some(asked), options, gold, prompt, likelihood };
+        Ok(Drawn { item, completion, continuation, note })
     }
 
     /// The options of a row; empty where the benchmark has none.

@@ -3,6 +3,7 @@
 use crate::eval::{interval, print_table, statistics};
 use crate::output::say;
 use anyhow::Result;
+use rlvr::eval::contamination::Contamination;
 use rlvr::eval::judge::{JudgeVerdict, Opinion, agreement};
 use rlvr::eval::{Benchmark, EvalResult, Item, Judged, solved};
 use rlvr::rewards::{Outcome, Verdict};
@@ -103,10 +104,16 @@ pub struct TaskResult {
     verdicts: Map<String, Value>,
     groups: Map<String, Value>,
     judge: Option<Value>,
+    contamination: Option<Value>,
 }
 
 impl TaskResult {
-    pub fn new(name: &str, benchmark: &Benchmark, samples: Vec<Sample>) -> Self {
+    pub fn new(
+        name: &str,
+        benchmark: &Benchmark,
+        samples: Vec<Sample>,
+        contamination: Option<&Contamination>,
+    ) -> Self {
         let items = benchmark.items.len();
         let judge = opinions(&samples);
         let judged: Vec<Judged> = samples.into_iter().map(|s| s.judged).collect();
@@ -126,6 +133,7 @@ impl TaskResult {
             completions: judged.len(),
             verdicts,
             groups: groups(benchmark, &judged),
+            contamination: contamination.map(|found| contaminated(benchmark, &judged, found)),
             judge,
         }
     }
@@ -148,6 +156,9 @@ impl TaskResult {
         }
         if let Some(judge) = &self.judge {
             out["judge"] = judge.clone();
+        }
+        if let Some(found) = &self.contamination {
+            out["contamination"] = found.clone();
         }
         out
     }
@@ -190,6 +201,26 @@ fn opinions(samples: &[Sample]) -> Option<Value> {
     }))
 }
 
+/// The items that occur in training data, and accuracy without them.
+fn contaminated(benchmark: &Benchmark, judged: &[Judged], found: &Contamination) -> Value {
+    let all = benchmark.items.len();
+    let clean: Vec<usize> = (0..all).filter(|i| !found.items.contains(i)).collect();
+    let r = of_items("clean", &clean, judged);
+    let ids: Vec<&str> = found.items.iter().map(|i| benchmark.items[*i].task.id.as_str()).collect();
+    json!({
+        "items": ids.len(), "of": all, "too_short": found.too_short, "ids": ids,
+        "without": {"n": r.n, "accuracy": r.accuracy, "ci95": [r.ci95.0, r.ci95.1]},
+    })
+}
+
+/// The statistics of some of the items.
+fn of_items(name: &str, items: &[usize], judged: &[Judged]) -> EvalResult {
+    let place: BTreeMap<usize, usize> = items.iter().enumerate().map(|(place, i)| (*i, place)).collect();
+    let mine: Vec<Judged> =
+        (judged.iter()).filter_map(|j| Some(Judged { task: *place.get(&j.task)?, ..j.clone() })).collect();
+    statistics(name, items.len(), &mine)
+}
+
 /// Accuracy by group, where a benchmark has several.
 fn groups(benchmark: &Benchmark, judged: &[Judged]) -> Map<String, Value> {
     let mut of_group: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
@@ -203,11 +234,7 @@ fn groups(benchmark: &Benchmark, judged: &[Judged]) -> Map<String, Value> {
     }
     let mut found = Map::new();
     for (group, items) in of_group {
-        let place: BTreeMap<usize, usize> = items.iter().enumerate().map(|(place, i)| (*i, place)).collect();
-        let mine: Vec<Judged> = (judged.iter())
-            .filter_map(|j| Some(Judged { task: *place.get(&j.task)?, ..j.clone() }))
-            .collect();
-        let r = statistics(group, items.len(), &mine);
+        let r = of_items(group, &items, judged);
         let row = json!({"n": r.n, "accuracy": r.accuracy, "ci95": [r.ci95.0, r.ci95.1]});
         found.insert(group.to_owned(), row);
     }
@@ -288,6 +315,17 @@ impl Results {
                 judge["unjudged"],
                 percent(&judge["accuracy"]),
                 percent(&judge["with_verifier"]["agreement"]),
+            ));
+        }
+        for task in &self.tasks {
+            let Some(found) = &task.contamination else { continue };
+            text.push_str(&format!(
+                "\n{}: {} of {} items occur in the training file ({} too short to tell); accuracy without them {:.3}\n",
+                task.name,
+                found["items"],
+                found["of"],
+                found["too_short"],
+                found["without"]["accuracy"].as_f64().unwrap_or(f64::NAN),
             ));
         }
         let text_of = |key: &str| self.settings[key].as_str().map(|v| format!("{key} `{v}`"));

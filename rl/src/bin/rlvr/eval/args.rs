@@ -141,6 +141,9 @@ pub struct EvalRunArgs {
     /// Give prompts as they are, without the chat template
     #[arg(long)]
     pub raw: bool,
+    /// JSON Lines file of training data: report the items that occur in it, and accuracy without them
+    #[arg(long, value_name = "FILE")]
+    pub contamination: Option<PathBuf>,
     #[command(flatten)]
     pub judge: JudgeArgs,
     #[command(flatten)]

@@ -11,6 +11,7 @@ use crate::results::{Results, Sample, TaskResult};
 use crate::tasks;
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
+use rlvr::eval::contamination::contamination;
 use rlvr::eval::likelihood::{OptionScores, score_options};
 use rlvr::eval::sample_log::SampleLog;
 use rlvr::eval::{Benchmark, EvalSettings, Generation, Item, evaluate, fingerprint, solved};
@@ -86,12 +87,13 @@ pub fn run(args: &EvalRunArgs) -> Result<()> {
     }
     let mut results = Results::new(settings);
     for benchmark in &benchmarks {
+        let found = args.contamination.as_ref().map(|file| contamination(benchmark, file)).transpose()?;
         for name in names(args, benchmark) {
             let of_task = rows.iter().filter(|row| row.get("task").and_then(Value::as_str) == Some(&name));
             let samples = of_task.map(|row| Sample::read(row, benchmark)).collect::<Option<Vec<_>>>();
             let samples =
                 samples.ok_or_else(|| bad(format!("{name}: the samples on disk are not readable")))?;
-            results.add(TaskResult::new(&name, benchmark, samples));
+            results.add(TaskResult::new(&name, benchmark, samples, found.as_ref()));
         }
     }
     results.write(&args.out)?;

@@ -53,7 +53,7 @@ pub fn score(args: &EvalScoreArgs) -> Result<()> {
             serde_json::to_writer(&mut lines, &sample.row(sample.judged.tokens > 0))?;
             lines.push(b'\n');
         }
-        results.add(TaskResult::new(&benchmark.name, benchmark, samples));
+        results.add(TaskResult::new(&benchmark.name, benchmark, samples, None));
     }
     if matched == 0 && !given.by_id.is_empty() {
         let example = benchmarks.first().and_then(|b| b.items.first()).map_or("", |i| i.task.id.as_str());
