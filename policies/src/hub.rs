@@ -109,6 +109,41 @@ pub fn fetch(repo: &str, options: &HubOptions) -> Result<PathBuf, PolicyError> {
     }
 }
 
+/// One file of a data set's main branch, in the cache.
+///
+/// # Errors
+/// Offline and not in the cache; a data set or a file that does not exist or is gated; an interrupted download.
+pub fn fetch_dataset_file(repo: &str, file: &str, options: &HubOptions) -> Result<PathBuf, PolicyError> {
+    let error =
+        |problem: String| PolicyError::Hub { repo: repo.into(), endpoint: options.endpoint.clone(), problem };
+    let of_repo = Repo::new(repo.into(), RepoType::Dataset);
+    if let Some(path) = Cache::new(options.cache.clone()).repo(of_repo.clone()).get(file) {
+        return Ok(path);
+    }
+    if options.offline {
+        return Err(error(format!("{file} is not in the cache, and HF_HUB_OFFLINE is set")));
+    }
+    let builder = ApiBuilder::from_cache(Cache::new(options.cache.clone()))
+        .with_endpoint(options.endpoint.clone())
+        .with_token(options.token.clone())
+        .with_progress(false)
+        .with_retries(2);
+    let api = builder.build().map_err(|e| error(format!("connect: {e}")))?;
+    let fetched = api.repo(of_repo).download_with_progress(file, LoggedProgress::default());
+    fetched.map_err(|e| error(format!("{file}: {e}{}", hint(&e.to_string()))))
+}
+
+/// What to try after a refusal of the server.
+fn hint(text: &str) -> &'static str {
+    match () {
+        () if text.contains("status code 404") => " (is the id right? private repositories need HF_TOKEN)",
+        () if text.contains("status code 401") || text.contains("status code 403") => {
+            " (private or gated: set HF_TOKEN)"
+        }
+        () => "",
+    }
+}
+
 /// The cached folder, if it is complete.
 fn cached(repo: &str, options: &HubOptions) -> Option<PathBuf> {
     let cache = Cache::new(options.cache.clone()).repo(Repo::model(repo.into()));
@@ -124,16 +159,7 @@ fn download(repo: &str, options: &HubOptions) -> Result<PathBuf, PolicyError> {
         |problem: String| PolicyError::Hub { repo: repo.into(), endpoint: options.endpoint.clone(), problem };
     let failed = |what: &str, e: &ApiError| {
         let text = e.to_string();
-        let hint = match () {
-            () if text.contains("status code 404") => {
-                " (is the id right? private repositories need HF_TOKEN)"
-            }
-            () if text.contains("status code 401") || text.contains("status code 403") => {
-                " (private or gated: set HF_TOKEN)"
-            }
-            () => "",
-        };
-        error(format!("{what}: {text}{hint}"))
+        error(format!("{what}: {text}{}", hint(&text)))
     };
     let builder = ApiBuilder::from_cache(Cache::new(options.cache.clone()))
         .with_endpoint(options.endpoint.clone())
@@ -305,7 +331,8 @@ mod tests {
             }
         }
         requests.lock().unwrap().push(path.clone());
-        let file = path.strip_prefix("/owner/tiny/resolve/main/");
+        let of_dataset = path.strip_prefix("/datasets/owner/tiny/resolve/main/");
+        let file = path.strip_prefix("/owner/tiny/resolve/main/").or(of_dataset);
         let file = file.and_then(|name| files.iter().find(|(n, _)| n == name));
         let (status, headers, body) = if token != "Bearer abc" {
             ("401 Unauthorized", String::new(), Vec::new())
@@ -357,6 +384,23 @@ mod tests {
         assert_eq!(fetch("owner/tiny", &offline).unwrap(), folder);
         let gone = HubOptions { endpoint: "http://127.0.0.1:9".into(), ..online };
         assert_eq!(fetch("owner/tiny", &gone).unwrap(), folder, "no server: the cached copy");
+    }
+
+    #[test]
+    fn files_of_data_sets_are_fetched_once() {
+        let (server, dir) = (Server::start(), tempfile::tempdir().unwrap());
+        server.files.lock().unwrap().push(("Text/test.jsonl".into(), b"{}\n".to_vec()));
+        let (online, offline) = (server.options(dir.path(), false), server.options(dir.path(), true));
+        let fetch = |file: &str, options| fetch_dataset_file("owner/tiny", file, options);
+        assert!(fetch("Text/test.jsonl", &offline).unwrap_err().to_string().contains("HF_HUB_OFFLINE"));
+        let path = fetch("Text/test.jsonl", &online).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"{}\n");
+        assert!(path.starts_with(dir.path().join("datasets--owner--tiny")));
+        server.take_requests();
+        assert_eq!(fetch("Text/test.jsonl", &offline).unwrap(), path);
+        assert_eq!(server.take_requests(), [""; 0]);
+        let message = fetch("none.jsonl", &online).unwrap_err().to_string();
+        assert!(message.contains("none.jsonl") && message.contains("is the id right?"), "{message}");
     }
 
     #[test]

@@ -57,3 +57,6 @@ pub use reward::{
 };
 pub use rows::{RowError, score_row, score_rows};
 pub use task::{Message, Response, Task};
+
+/// Version of the verifiers, as results record it.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

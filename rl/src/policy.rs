@@ -10,7 +10,7 @@ use rlvr_policies::{
 };
 use rlvr_rewards::Message;
 use rlvr_rollout::{CounterRng, DecodeModel, Draw, Prompt, RolloutError, Sampled};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A decoder with everything between text and token ids.
 #[derive(Debug)]
@@ -21,6 +21,7 @@ pub struct Policy {
     template: Option<ChatTemplate>,
     eos_token_ids: Vec<u32>,
     assets: PolicyAssets,
+    source: Option<PathBuf>,
 }
 
 const PAD: &str = "<pad>";
@@ -40,6 +41,7 @@ impl Policy {
             template: files.chat_template,
             eos_token_ids: files.eos_token_ids,
             assets: files.assets,
+            source: Some(files.source),
         })
     }
 
@@ -77,7 +79,14 @@ impl Policy {
         };
         let decoder = Decoder::random(model, device, normal);
         let assets = PolicyAssets::new(&tokenizer, &[("eos_token", EOS), ("pad_token", PAD)], None)?;
-        Ok(Self { decoder, tokenizer, template: None, eos_token_ids: eos.into_iter().collect(), assets })
+        Ok(Self {
+            decoder,
+            tokenizer,
+            template: None,
+            eos_token_ids: eos.into_iter().collect(),
+            assets,
+            source: None,
+        })
     }
 
     /// The policy that a run starts from.
@@ -116,6 +125,16 @@ impl Policy {
     pub fn raw(mut self) -> Self {
         self.template = None;
         self
+    }
+
+    /// Whether prompts are plain text, for want of a chat template or because it is switched off.
+    pub fn is_raw(&self) -> bool {
+        self.template.is_none()
+    }
+
+    /// The folder or file that the policy was opened from; none of a policy made in memory.
+    pub fn source(&self) -> Option<&Path> {
+        self.source.as_deref()
     }
 
     /// Token ids that end a completion.

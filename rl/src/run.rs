@@ -3,7 +3,7 @@ use crate::checkpoint::{Checkpoint, CheckpointStore, TrainState};
 use crate::config::{DeviceConfig, GrpoConfig, ReferenceFrom, RunConfig, SftConfig, StageConfig};
 use crate::data::TaskSource;
 use crate::error::Error;
-use crate::eval::{EvalResult, EvalSettings, evaluate, tasks_of};
+use crate::eval::{Benchmark, EvalResult, EvalSettings, OpenSettings, evaluate, tasks_of};
 use crate::events::{Event, Observer, Report};
 use crate::log::RunLog;
 use crate::metrics::{self, MetricsRow};
@@ -163,6 +163,8 @@ struct Inputs {
     sources: BTreeMap<String, TaskSource>,
     reward: Option<Box<dyn Reward>>,
     recorded: BTreeMap<usize, Vec<RecordedStep>>,
+    /// The benchmarks of `[eval]`.
+    benchmarks: Vec<Benchmark>,
 }
 
 impl Inputs {
@@ -201,7 +203,18 @@ impl Inputs {
                 }
             }
         }
-        Ok(Self { sources, reward, recorded })
+        let mut benchmarks = Vec::new();
+        if let Some(eval) = &config.eval {
+            let settings = OpenSettings {
+                data_dir: eval.data_dir.clone(),
+                limit: eval.limit,
+                ..OpenSettings::default()
+            };
+            for name in &eval.tasks {
+                benchmarks.push(Benchmark::named(name, &settings)?);
+            }
+        }
+        Ok(Self { sources, reward, recorded, benchmarks })
     }
 
     fn source(&self, name: &str) -> Result<&TaskSource, Error> {
@@ -598,7 +611,7 @@ impl Run<'_> {
         evals: &mut Evals,
         state: &mut TrainState,
     ) -> Result<(), Error> {
-        let (Some(config), Some(reward)) = (&self.config.eval, &self.inputs.reward) else { return Ok(()) };
+        let Some(config) = &self.config.eval else { return Ok(()) };
         let stage = self.config.stage.iter().rev().find_map(|s| match s {
             StageConfig::Grpo(grpo) => Some(&**grpo),
             StageConfig::Sft(_) => None,
@@ -607,9 +620,17 @@ impl Run<'_> {
         let clock = Instant::now();
         let mut results = Vec::new();
         for name in &config.data {
+            let Some(reward) = &self.inputs.reward else { break };
             let source = self.inputs.source(name)?;
             let tasks = tasks_of(source, config.limit);
             let (result, _) = evaluate(policy, name, &tasks, &**reward, &settings, None)?;
+            result.record(row);
+            results.push(result);
+        }
+        for benchmark in &self.inputs.benchmarks {
+            let tasks = benchmark.tasks_for(policy.is_raw());
+            let tasks: Vec<&Task> = tasks.iter().collect();
+            let (result, _) = evaluate(policy, &benchmark.name, &tasks, &*benchmark.reward, &settings, None)?;
             result.record(row);
             results.push(result);
         }

@@ -71,6 +71,8 @@ fn every_help_has_an_example() {
         &["loss"],
         &["eval"],
         &["eval", "run"],
+        &["eval", "ls"],
+        &["eval", "validate"],
         &["eval", "score"],
         &["eval", "compare"],
         &["eval", "report"],
@@ -391,6 +393,19 @@ fn a_run_leaves_its_files_and_a_table() {
     assert_eq!(sampled[0]["sample"], 0);
     refused(&["train", &config, "--out", run], "", &["not empty", "--resume", "--force"]);
     assert!(train(&["--force"]).status.success());
+
+    // Built-in benchmarks are measured by the same code, with their own verifiers.
+    let set =
+        ["--force", "--set", "eval.tasks=[\"reverse_text\"]", "--set", "policy.tiny.context=256", "--set"];
+    let letters: String = ('\n'..='\n').chain(' '..='~').collect();
+    let alphabet = format!("policy.tiny.alphabet={}", json!(letters));
+    let done = train(&[&set[..], &[&alphabet]].concat());
+    assert!(done.status.success(), "{}", stderr(&done));
+    let metrics = std::fs::read_to_string(out.join("metrics.jsonl")).unwrap();
+    assert!(
+        metrics.contains("eval/reverse_text/greedy") && metrics.contains("eval/sums/greedy"),
+        "{metrics}"
+    );
 }
 
 #[cfg(unix)]

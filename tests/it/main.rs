@@ -7,6 +7,7 @@ mod cli;
 mod comparison;
 mod data_and_audit;
 mod device;
+mod evals;
 mod golden_runs;
 mod learn;
 mod resume;

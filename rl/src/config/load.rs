@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 use super::locate::{self, child_mut, culprit, expected_names, nearest, quoted_after};
@@ -79,17 +80,7 @@ impl RunConfig {
     /// # Errors
     /// As [`RunConfig::load`].
     pub fn parse(text: &str, path: &Path, sets: &[String]) -> Result<Self, ConfigError> {
-        let mut table: Table = text.parse().map_err(|e: toml::de::Error| ConfigError::Syntax {
-            path: path.to_path_buf(),
-            line: text
-                .as_bytes()
-                .iter()
-                .take(e.span().map_or(0, |s| s.start))
-                .filter(|b| **b == b'\n')
-                .count()
-                + 1,
-            message: e.message().trim().to_owned(),
-        })?;
+        let mut table = syntax(text, path)?;
         let mut places = Places { path, lines: locate::lines(text), sets: Vec::new() };
         for assignment in sets {
             let at = apply(&mut table, assignment)
@@ -131,6 +122,12 @@ impl RunConfig {
                 && let Some(rollouts) = &mut grpo.rollouts
             {
                 rollouts.path = absolute(&rollouts.path);
+            }
+        }
+        if let Some(eval) = self.eval.as_mut().filter(|eval| !eval.tasks.is_empty()) {
+            eval.data_dir = absolute(&eval.data_dir);
+            for task in eval.tasks.iter_mut().filter(|task| task.ends_with(".toml")) {
+                *task = absolute(Path::new(task)).display().to_string();
             }
         }
         if let Some(policy) = &mut self.policy.path {
@@ -223,6 +220,30 @@ impl Places<'_> {
         }
         self.path.display().to_string()
     }
+}
+
+/// Reads a TOML document of any shape; `path` is for messages.
+///
+/// # Errors
+/// [`ConfigError`] with the line at fault and the nearest valid name.
+pub(crate) fn document<T: DeserializeOwned>(text: &str, path: &Path) -> Result<T, ConfigError> {
+    let table = syntax(text, path)?;
+    T::deserialize(table.clone()).map_err(|error| {
+        let places = Places { path, lines: locate::lines(text), sets: Vec::new() };
+        let parse = |table: &Table| T::deserialize(table.clone()).err();
+        field_error(&table, &error, &places, &parse)
+    })
+}
+
+fn syntax(text: &str, path: &Path) -> Result<Table, ConfigError> {
+    text.parse().map_err(|e: toml::de::Error| {
+        let before = text.as_bytes().iter().take(e.span().map_or(0, |s| s.start));
+        ConfigError::Syntax {
+            path: path.to_path_buf(),
+            line: before.filter(|b| **b == b'\n').count() + 1,
+            message: e.message().trim().to_owned(),
+        }
+    })
 }
 
 /// Reads a data source that is given by its kind and assignments `KEY=VALUE`, as `[data.NAME]` with these keys would be.

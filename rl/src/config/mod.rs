@@ -18,6 +18,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 pub use crate::data::DataConfig;
+pub(crate) use load::document;
 pub use load::{ConfigError, data_config};
 pub use stage::{GrpoConfig, OptimConfig, ReferenceFrom, RolloutsConfig, SftConfig, StageConfig};
 pub use validate::Problem;
@@ -196,9 +197,16 @@ impl Default for TinyConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EvalConfig {
-    /// The data source, or a list of them.
-    #[serde(deserialize_with = "one_or_many")]
+    /// The data source, or a list of them. Default none.
+    #[serde(default, deserialize_with = "one_or_many")]
     pub data: Vec<String>,
+    /// Benchmarks, judged by their own verifiers: built-in names (`rlvr eval ls`) or definitions, whose paths end in
+    /// `.toml` and are relative to the config file. Default none.
+    #[serde(default, deserialize_with = "one_or_many")]
+    pub tasks: Vec<String>,
+    /// Where benchmarks find their files; relative to the config file. Default `data`.
+    #[serde(default = "data_dir")]
+    pub data_dir: PathBuf,
     /// Evaluate every this many steps of a `grpo` stage; 0 means only before the first and after each stage.
     /// Default 0.
     #[serde(default)]
@@ -230,6 +238,10 @@ fn yes() -> bool {
 
 fn pass_at_1() -> Vec<usize> {
     vec![1]
+}
+
+fn data_dir() -> PathBuf {
+    PathBuf::from("data")
 }
 
 fn eval_batch() -> usize {

@@ -77,6 +77,14 @@ fn defaults_fill_what_is_absent() {
 }
 
 #[test]
+fn an_evaluation_may_name_benchmarks_alone() {
+    let only = GOOD.replace("[eval]\ndata = \"heldout\"", "[eval]\ntasks = [\"addition\", \"medqa\"]");
+    assert_eq!(load(&only, &[]).unwrap().eval.unwrap().tasks, ["addition", "medqa"]);
+    fails("data = \"heldout\"", "tasks = \"medqq\"", &[], &["eval.tasks: ", "`medqa`?"]);
+    fails("data = \"heldout\"", "", &[], &["eval.data: names no data source"]);
+}
+
+#[test]
 fn a_resolved_config_reads_back_the_same() {
     for sets in
         [&[][..], &["eval.samples=4", "eval.pass_k=[1,4]", "seed=7", "stage.grpo.optim.schedule=cosine"]]

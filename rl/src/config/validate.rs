@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::locate::nearest;
 use super::{DataConfig, Dtype, EvalConfig, GrpoConfig, OptimConfig, RunConfig, SftConfig, StageConfig};
 use crate::data::Split;
+use crate::eval::builtin;
 use crate::grpo::{AdvantageKind, GroupsWithoutSignal};
 use rlvr_rollout::{RolloutError, SamplingParams};
 
@@ -292,11 +293,20 @@ impl RunConfig {
     }
 
     fn check_eval(&self, eval: &EvalConfig, checks: &mut Checks) {
-        checks.require(!eval.data.is_empty(), "eval.data", "names no data source");
+        let nothing = eval.data.is_empty() && eval.tasks.is_empty();
+        checks.require(!nothing, "eval.data", "names no data source, and `tasks` no benchmark");
+        let names = eval.tasks.iter().filter(|task| !task.ends_with(".toml"));
+        for name in names.filter(|name| builtin::text(name).is_none()) {
+            let meant = nearest(name, builtin::names());
+            let meant = meant.map_or(String::new(), |near| format!(", did you mean `{near}`?"));
+            let message = format!("there is no built-in benchmark `{name}`{meant} (rlvr eval ls lists them)");
+            checks.require(false, "eval.tasks", message);
+        }
         for name in &eval.data {
             self.source("eval.data".to_owned(), name, checks);
         }
-        checks.require(self.rewards.is_some(), "rewards", "missing; [eval] needs a reward to judge with");
+        let judged = eval.data.is_empty() || self.rewards.is_some();
+        checks.require(judged, "rewards", "missing; [eval] needs a reward to judge with");
         checks.require(
             eval.greedy || eval.samples > 0,
             "eval.samples",

@@ -120,6 +120,24 @@ impl<'de> Deserialize<'de> for PromptTemplate {
 }
 
 impl JsonlConfig {
+    /// All rows of a file.
+    pub(crate) fn all_of(path: PathBuf) -> Self {
+        Self {
+            path,
+            prompt: PromptTemplate::default(),
+            system: None,
+            reference: None,
+            completion: None,
+            id: None,
+            meta: Vec::new(),
+            filter: None,
+            split: Split::All,
+            heldout_frac: tenth(),
+            shuffle: false,
+            limit: None,
+        }
+    }
+
     pub(super) fn check(&self, at: &str, checks: &mut Checks) {
         check_heldout(at, self.split, self.heldout_frac, checks);
         checks.require(self.limit != Some(0), format!("{at}.limit"), "must be at least 1");
@@ -174,7 +192,7 @@ impl JsonlConfig {
     }
 
     /// Calls `take` with every row and its line until it returns false.
-    fn rows(
+    pub(crate) fn rows(
         &self,
         name: &str,
         take: &mut dyn FnMut(usize, Map<String, Value>) -> Result<bool, DataError>,
@@ -303,7 +321,11 @@ impl JsonlConfig {
     }
 }
 
-fn add_reference(templates: &mut Templates, field: &str, value: &toml::Value) -> Result<(), DataError> {
+pub(crate) fn add_reference(
+    templates: &mut Templates,
+    field: &str,
+    value: &toml::Value,
+) -> Result<(), DataError> {
     match value {
         toml::Value::String(source) => templates.add(field, source),
         toml::Value::Array(items) => items
@@ -317,7 +339,7 @@ fn add_reference(templates: &mut Templates, field: &str, value: &toml::Value) ->
     }
 }
 
-fn render_reference(
+pub(crate) fn render_reference(
     templates: &Templates,
     field: &str,
     value: &toml::Value,

@@ -1,8 +1,8 @@
 //! Data sources: `[data.NAME]` tables become tasks with prompts, references and, for supervised stages, completions.
 
-mod jsonl;
+pub(crate) mod jsonl;
 pub mod procedural;
-mod template;
+pub(crate) mod template;
 
 use std::path::PathBuf;
 

@@ -6,14 +6,14 @@ use serde_json::{Map, Value};
 use super::DataError;
 
 /// The templates of one data source, compiled once.
-pub(super) struct Templates {
+pub(crate) struct Templates {
     name: String,
     env: Environment<'static>,
 }
 
 impl Templates {
     /// No templates yet, for `[data.NAME]`.
-    pub(super) fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let mut env = Environment::new();
         env.set_undefined_behavior(UndefinedBehavior::Strict);
         env.set_keep_trailing_newline(true);
@@ -22,7 +22,7 @@ impl Templates {
     }
 
     /// Compiles `source` under the name of the config field that holds it.
-    pub(super) fn add(&mut self, field: &str, source: &str) -> Result<(), DataError> {
+    pub(crate) fn add(&mut self, field: &str, source: &str) -> Result<(), DataError> {
         let error = |e: minijinja::Error| DataError::Template {
             name: self.name.clone(),
             field: field.to_owned(),
@@ -32,7 +32,7 @@ impl Templates {
     }
 
     /// The text that the template `field` makes of `row`.
-    pub(super) fn text(&self, field: &str, row: &Row) -> Result<String, String> {
+    pub(crate) fn text(&self, field: &str, row: &Row) -> Result<String, String> {
         let template = self.env.get_template(field).map_err(|e| describe(&e))?;
         template.render(&row.context).map_err(|e| {
             let mut message = format!("{field}: {}", describe(&e));
@@ -51,7 +51,7 @@ impl Templates {
 
     /// The value of the template `field`: the JSON value itself when `source` is a single field, as in
     /// `{{ options }}`, and text otherwise.
-    pub(super) fn value(&self, field: &str, source: &str, row: &Row) -> Result<Value, String> {
+    pub(crate) fn value(&self, field: &str, source: &str, row: &Row) -> Result<Value, String> {
         let Some(path) = single_field(source) else { return self.text(field, row).map(Value::String) };
         let mut names = path.split('.');
         let first = names.next().and_then(|name| row.fields.get(name));
@@ -62,7 +62,7 @@ impl Templates {
     }
 
     /// Compiles `source` as an expression and says whether it is true of `row`.
-    pub(super) fn holds(&self, field: &str, source: &str, row: &Row) -> Result<bool, String> {
+    pub(crate) fn holds(&self, field: &str, source: &str, row: &Row) -> Result<bool, String> {
         let expression =
             self.env.compile_expression(source).map_err(|e| format!("{field}: {}", describe(&e)))?;
         let value = expression.eval(&row.context).map_err(|e| format!("{field}: {}", describe(&e)))?;
@@ -74,13 +74,13 @@ impl Templates {
 }
 
 /// A row as JSON and as the context of templates.
-pub(super) struct Row {
-    pub(super) fields: Map<String, Value>,
+pub(crate) struct Row {
+    pub(crate) fields: Map<String, Value>,
     context: minijinja::Value,
 }
 
 impl Row {
-    pub(super) fn new(fields: Map<String, Value>) -> Self {
+    pub(crate) fn new(fields: Map<String, Value>) -> Self {
         let context = minijinja::Value::from_serialize(&fields);
         Self { fields, context }
     }

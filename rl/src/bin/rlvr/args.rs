@@ -1,6 +1,7 @@
 //! What is typed on the command line.
 
 use crate::comparison_args::{CompareArgs, ReportArgs};
+use crate::eval::args::{EvalLsArgs, EvalRunArgs, EvalScoreArgs, EvalValidateArgs};
 use clap::{Args, Parser, Subcommand};
 use rlvr::config::DeviceConfig;
 use std::path::PathBuf;
@@ -324,13 +325,19 @@ pub struct LossArgs {
 #[derive(Debug, Subcommand)]
 #[command(after_help = "\
 Examples:
+  rlvr eval ls --data-dir data
+  rlvr eval validate --tasks gsm8k --data-dir data
   rlvr eval run --policy runs/addition --tasks gsm8k --data-dir data --limit 100 --out evals/after
   rlvr eval score --tasks gsm8k --data-dir data --completions completions.jsonl --out evals/other
   rlvr eval report evals/after evals/other")]
 pub enum EvalCommand {
-    /// Generate completions for benchmarks and judge them
+    /// Answer benchmarks with a policy and judge the answers
     Run(EvalRunArgs),
-    /// Judge completions made elsewhere
+    /// List the built-in benchmarks
+    Ls(EvalLsArgs),
+    /// Check benchmarks and their data
+    Validate(EvalValidateArgs),
+    /// Judge completions made elsewhere, or those of an earlier evaluation again
     Score(EvalScoreArgs),
     /// Compare evaluations item by item; the same as rlvr compare
     Compare(CompareArgs),
@@ -338,77 +345,6 @@ pub enum EvalCommand {
     Report(ReportArgs),
 }
 
-/// Which benchmarks.
-#[derive(Debug, Args)]
-pub struct TaskArgs {
-    /// Benchmarks: built-in names or JSON Lines files
-    #[arg(long, value_name = "NAME|FILE", required = true, value_delimiter = ',')]
-    pub tasks: Vec<String>,
-    /// Where the built-in benchmarks find their files
-    #[arg(long, value_name = "DIR", default_value = "data")]
-    pub data_dir: PathBuf,
-    /// How files are judged [default: choice where rows have options, else math]
-    #[arg(long, value_name = "KIND")]
-    pub reward: Option<String>,
-    /// Only the first N items of each
-    #[arg(long, value_name = "N", value_parser = positive)]
-    pub limit: Option<usize>,
-    /// Directory for results.json and samples.jsonl
-    #[arg(long, value_name = "DIR")]
-    pub out: PathBuf,
-}
-
-const EVAL_ROWS: &str = "\
-Built-in: gsm8k, math500, medqa, medmcqa, pubmedqa, mmlu_medical.
-Rows of a file: {\"id\", \"prompt\" or \"question\", \"answer\" or \"reference\": {…}, \"options\"?: […]}.";
-
-#[derive(Debug, Args)]
-#[command(after_help = format!("\
-Examples:
-  rlvr eval run --policy model/ --tasks medqa,medmcqa --data-dir data --out evals/medical
-  rlvr eval run --policy model/ --tasks my.jsonl --reward exact --samples 8 --temperature 0.7 --out evals/mine
-
-{EVAL_ROWS}"))]
-pub struct EvalRunArgs {
-    #[command(flatten)]
-    pub policy: PolicyArgs,
-    #[command(flatten)]
-    pub tasks: TaskArgs,
-    /// Completions an item; above 1 gives pass@k
-    #[arg(long, value_name = "K", default_value_t = 1, value_parser = positive)]
-    pub samples: usize,
-    /// Divides the logits; 0 is greedy [default: 0 for one sample, 1 for several]
-    #[arg(long, value_name = "T", allow_negative_numbers = true)]
-    pub temperature: Option<f64>,
-    /// Longest completion in tokens
-    #[arg(long, value_name = "N", default_value_t = 512)]
-    pub max_tokens: usize,
-    /// A text that ends a completion and stays part of it. May be repeated
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
-    pub stop: Vec<String>,
-    /// Seed of the samples
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub seed: u64,
-    /// Give prompts as they are, without the chat template
-    #[arg(long)]
-    pub raw: bool,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = format!("\
-Example:
-  rlvr eval score --tasks medqa --data-dir data --completions completions.jsonl --out evals/other
-
-Rows of --completions: {{\"id\", \"completion\", \"task\"?}}, one or more an item; an item without a row counts as
-unanswered. Ids are those of the data; items without one are called gsm8k-0, gsm8k-1, … in the order of the file.
-{EVAL_ROWS}"))]
-pub struct EvalScoreArgs {
-    #[command(flatten)]
-    pub tasks: TaskArgs,
-    /// JSON Lines file, - for stdin
-    #[arg(long, value_name = "FILE")]
-    pub completions: PathBuf,
-}
 
 #[derive(Debug, Subcommand)]
 #[command(after_help = "\
@@ -489,7 +425,7 @@ pub struct CompletionsArgs {
     pub shell: clap_complete::Shell,
 }
 
-fn positive(text: &str) -> Result<usize, String> {
+pub fn positive(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("must be at least 1".into()),
         Ok(number) => Ok(number),

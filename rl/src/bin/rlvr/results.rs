@@ -1,17 +1,98 @@
-//! What an evaluation leaves: `results.json`, `samples.jsonl`, and a table.
+//! What an evaluation leaves: `results.json`, `results.md`, and a table.
 
 use crate::eval::{interval, print_table, statistics};
 use crate::output::say;
-use crate::tasks::Benchmark;
 use anyhow::Result;
-use rlvr::eval::{EvalResult, Judged, solved};
-use rlvr::rewards::Verdict;
+use rlvr::eval::contamination::Contamination;
+use rlvr::eval::judge::{JudgeVerdict, Opinion, agreement};
+use rlvr::eval::{Benchmark, EvalResult, Item, Judged, solved};
+use rlvr::rewards::{Outcome, Verdict};
 use rlvr::run_dir::write_atomic;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use std::path::Path;
 
+pub use rlvr::eval::sample_log::SAMPLES;
 pub const RESULTS: &str = "results.json";
-pub const SAMPLES: &str = "samples.jsonl";
+/// The table as Markdown.
+const MARKDOWN: &str = "results.md";
+
+/// A judged completion with its item.
+pub struct Sample {
+    task: String,
+    id: String,
+    group: Option<String>,
+    /// Number among the samples of its item.
+    pub number: usize,
+    /// The prompt, as text or messages.
+    pub prompt: Value,
+    /// What was found; `judged.task` is the item's index.
+    pub judged: Judged,
+    /// What a judge says.
+    pub opinion: Option<Opinion>,
+}
+
+impl Sample {
+    pub fn new(task: &str, item: &Item, number: usize, judged: Judged) -> Self {
+        let (id, group) = (item.task.id.clone(), item.group.clone());
+        Self { task: task.to_owned(), id, group, number, prompt: Value::Null, judged, opinion: None }
+    }
+
+    /// The row of `samples.jsonl`; `counted` says whether the length in tokens is known.
+    pub fn row(&self, counted: bool) -> Map<String, Value> {
+        let (j, o) = (&self.judged, &self.judged.outcome);
+        let mut row = Map::new();
+        let mut put = |key: &str, value: Value| row.insert(key.to_owned(), value);
+        put("task", json!(self.task));
+        put("id", json!(self.id));
+        put("sample", json!(self.number));
+        if let Some(group) = &self.group {
+            put("group", json!(group));
+        }
+        if !self.prompt.is_null() {
+            put("prompt", self.prompt.clone());
+        }
+        put("completion", json!(j.text));
+        put("extracted", json!(o.extracted));
+        put("verdict", json!(o.verdict));
+        put("score", json!(o.score));
+        put("reason", json!(o.reason));
+        put("method", json!(o.method));
+        put("gold", json!(o.gold));
+        put("prediction", json!(o.prediction));
+        put("truncated", json!(j.truncated));
+        if counted {
+            put("tokens", json!(j.tokens));
+        }
+        if let Some(opinion) = &self.opinion {
+            put("judge", json!(opinion));
+        }
+        row
+    }
+
+    /// A row read back; none when it is not one of the benchmark's.
+    pub fn read(row: &Map<String, Value>, benchmark: &Benchmark) -> Option<Self> {
+        let text = |key: &str| row.get(key).and_then(Value::as_str).map(str::to_owned);
+        let id = text("id")?;
+        let item = benchmark.items.iter().position(|item| item.task.id == id)?;
+        let verdict: Verdict = serde_json::from_value(row.get("verdict")?.clone()).ok()?;
+        let mut outcome = Outcome::of(verdict, text("method")?, text("reason")?);
+        outcome.score = row.get("score").and_then(Value::as_f64);
+        outcome.extracted = text("extracted");
+        outcome.gold = text("gold");
+        outcome.prediction = text("prediction");
+        let judged = Judged {
+            task: item,
+            text: text("completion")?,
+            tokens: row.get("tokens").and_then(Value::as_u64).unwrap_or(0) as usize,
+            truncated: row.get("truncated").and_then(Value::as_bool)?,
+            outcome,
+        };
+        let number = row.get("sample").and_then(Value::as_u64)? as usize;
+        let opinion = row.get("judge").and_then(|o| serde_json::from_value(o.clone()).ok());
+        Some(Self { opinion, ..Self::new(&text("task")?, &benchmark.items[item], number, judged) })
+    }
+}
 
 /// One benchmark's outcome.
 pub struct TaskResult {
@@ -21,16 +102,21 @@ pub struct TaskResult {
     correct: usize,
     completions: usize,
     verdicts: Map<String, Value>,
-    /// Whether lengths in tokens are known.
-    counted: bool,
-    rows: Vec<Value>,
+    groups: Map<String, Value>,
+    judge: Option<Value>,
+    contamination: Option<Value>,
 }
 
 impl TaskResult {
-    /// `prompts` are those of the benchmark's tasks, in order.
-    pub fn new(benchmark: &Benchmark, judged: Vec<Judged>, prompts: Vec<Value>, counted: bool) -> Self {
-        let items = benchmark.tasks.len();
-        let result = statistics(&benchmark.name, items, &judged);
+    pub fn new(
+        name: &str,
+        benchmark: &Benchmark,
+        samples: Vec<Sample>,
+        contamination: Option<&Contamination>,
+    ) -> Self {
+        let items = benchmark.items.len();
+        let judge = opinions(&samples);
+        let judged: Vec<Judged> = samples.into_iter().map(|s| s.judged).collect();
         let unread = |v: Verdict| matches!(v, Verdict::NoAnswer | Verdict::Ambiguous | Verdict::Error);
         let read = judged.iter().filter(|j| !unread(j.outcome.verdict)).count();
         let mut verdicts = Map::new();
@@ -39,31 +125,16 @@ impl TaskResult {
             let n = verdicts.get(&key).and_then(Value::as_u64).unwrap_or(0);
             verdicts.insert(key, json!(n + 1));
         }
-        let mut sample = vec![0usize; items];
-        let mut row = |j: &Judged| {
-            let o = &j.outcome;
-            let mut row = json!({
-                "task": benchmark.name, "id": benchmark.tasks[j.task].id, "sample": sample[j.task],
-                "prompt": prompts[j.task], "completion": j.text, "extracted": o.extracted, "verdict": o.verdict,
-                "score": o.score, "reason": o.reason, "method": o.method, "gold": o.gold,
-                "prediction": o.prediction, "truncated": j.truncated,
-            });
-            if counted {
-                row["tokens"] = json!(j.tokens);
-            }
-            sample[j.task] += 1;
-            row
-        };
-        let rows = judged.iter().map(&mut row).collect();
         Self {
-            name: benchmark.name.clone(),
+            name: name.to_owned(),
+            result: statistics(name, items, &judged),
             parse_rate: read as f64 / judged.len().max(1) as f64,
             correct: judged.iter().filter(|j| solved(&j.outcome)).count(),
             completions: judged.len(),
-            result,
             verdicts,
-            counted,
-            rows,
+            groups: groups(benchmark, &judged),
+            contamination: contamination.map(|found| contaminated(benchmark, &judged, found)),
+            judge,
         }
     }
 
@@ -74,11 +145,20 @@ impl TaskResult {
             "completions": self.completions, "correct": self.correct, "truncated_frac": r.truncated_frac,
             "reward_mean": r.reward_mean, "verdicts": self.verdicts,
         });
-        if self.counted {
+        if r.tokens_mean > 0.0 {
             out["tokens_mean"] = json!(r.tokens_mean);
         }
         for (k, value) in &r.pass_at {
             out[format!("pass@{k}")] = json!(value);
+        }
+        if !self.groups.is_empty() {
+            out["groups"] = json!(self.groups);
+        }
+        if let Some(judge) = &self.judge {
+            out["judge"] = judge.clone();
+        }
+        if let Some(found) = &self.contamination {
+            out["contamination"] = found.clone();
         }
         out
     }
@@ -100,6 +180,67 @@ impl TaskResult {
     }
 }
 
+/// What a judge says about the samples beside the verifier; none without a judge. Its accuracy is over what it judged.
+fn opinions(samples: &[Sample]) -> Option<Value> {
+    let given: Vec<(&Sample, &Opinion)> =
+        samples.iter().filter_map(|s| Some((s, s.opinion.as_ref()?))).collect();
+    if given.is_empty() {
+        return None;
+    }
+    let judged: Vec<_> = given.iter().filter(|(_, o)| o.verdict != JudgeVerdict::Unjudged).collect();
+    let correct = judged.iter().filter(|(_, o)| o.verdict == JudgeVerdict::Correct).count();
+    let pairs: Vec<(bool, bool)> = (judged.iter())
+        .filter(|(s, _)| !s.judged.outcome.verdict.is_masked())
+        .map(|(s, o)| (solved(&s.judged.outcome), o.verdict == JudgeVerdict::Correct))
+        .collect();
+    let failure = given.iter().find(|(_, o)| o.verdict == JudgeVerdict::Unjudged).map(|(_, o)| &o.reason);
+    let accuracy = (!judged.is_empty()).then(|| correct as f64 / judged.len() as f64);
+    Some(json!({
+        "judged": judged.len(), "unjudged": given.len() - judged.len(), "correct": correct, "accuracy": accuracy,
+        "with_verifier": agreement(&pairs), "first_failure": failure,
+    }))
+}
+
+/// The items that occur in training data, and accuracy without them.
+fn contaminated(benchmark: &Benchmark, judged: &[Judged], found: &Contamination) -> Value {
+    let all = benchmark.items.len();
+    let clean: Vec<usize> = (0..all).filter(|i| !found.items.contains(i)).collect();
+    let r = of_items("clean", &clean, judged);
+    let ids: Vec<&str> = found.items.iter().map(|i| benchmark.items[*i].task.id.as_str()).collect();
+    json!({
+        "items": ids.len(), "of": all, "too_short": found.too_short, "ids": ids,
+        "without": {"n": r.n, "accuracy": r.accuracy, "ci95": [r.ci95.0, r.ci95.1]},
+    })
+}
+
+/// The statistics of some of the items.
+fn of_items(name: &str, items: &[usize], judged: &[Judged]) -> EvalResult {
+    let place: BTreeMap<usize, usize> = items.iter().enumerate().map(|(place, i)| (*i, place)).collect();
+    let mine: Vec<Judged> =
+        (judged.iter()).filter_map(|j| Some(Judged { task: *place.get(&j.task)?, ..j.clone() })).collect();
+    statistics(name, items.len(), &mine)
+}
+
+/// Accuracy by group, where a benchmark has several.
+fn groups(benchmark: &Benchmark, judged: &[Judged]) -> Map<String, Value> {
+    let mut of_group: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (i, item) in benchmark.items.iter().enumerate() {
+        if let Some(group) = &item.group {
+            of_group.entry(group).or_default().push(i);
+        }
+    }
+    if of_group.len() < 2 {
+        return Map::new();
+    }
+    let mut found = Map::new();
+    for (group, items) in of_group {
+        let r = of_items(group, &items, judged);
+        let row = json!({"n": r.n, "accuracy": r.accuracy, "ci95": [r.ci95.0, r.ci95.1]});
+        found.insert(group.to_owned(), row);
+    }
+    found
+}
+
 /// All benchmarks of an evaluation.
 pub struct Results {
     settings: Value,
@@ -116,14 +257,13 @@ impl Results {
         self.tasks.push(task);
     }
 
+    /// The accuracy of a task.
+    pub fn accuracy(&self, task: &str) -> Option<f64> {
+        self.tasks.iter().find(|t| t.name == task).map(|t| t.result.accuracy)
+    }
+
     /// Writes both files and prints the table.
     pub fn write(&self, dir: &Path) -> Result<()> {
-        let mut samples = Vec::new();
-        for row in self.tasks.iter().flat_map(|t| &t.rows) {
-            serde_json::to_writer(&mut samples, row)?;
-            samples.push(b'\n');
-        }
-        write_atomic(&dir.join(SAMPLES), &samples).map_err(rlvr::Error::from)?;
         let tasks: Map<String, Value> = self.tasks.iter().map(|t| (t.name.clone(), t.json())).collect();
         let version = env!("CARGO_PKG_VERSION");
         let results = json!({"tasks": tasks, "settings": self.settings, "version": version});
@@ -135,8 +275,65 @@ impl Results {
             header.pop();
             rows.iter_mut().for_each(|row| row.truncate(header.len()));
         }
+        write_atomic(&dir.join(MARKDOWN), self.markdown(&header, &rows).as_bytes())
+            .map_err(rlvr::Error::from)?;
         print_table(&header, &rows)?;
-        say!("wrote {} and {} in {}", RESULTS, SAMPLES, dir.display());
+        say!("wrote {RESULTS}, {MARKDOWN} and {SAMPLES} in {}", dir.display());
         Ok(())
+    }
+
+    fn markdown(&self, header: &[&str], rows: &[Vec<String>]) -> String {
+        let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+        let head: Vec<String> = header.iter().map(|h| (*h).to_owned()).collect();
+        let mut text = line(&head) + &format!("|{}\n", "---|".repeat(header.len()));
+        rows.iter().for_each(|row| text.push_str(&line(row)));
+        for task in self.tasks.iter().filter(|t| !t.groups.is_empty()) {
+            text.push_str(&format!(
+                "\n{} by group:\n\n| group | n | accuracy | 95 % interval |\n|---|---|---|---|\n",
+                task.name
+            ));
+            for (group, r) in &task.groups {
+                let number = |v: &Value| v.as_f64().unwrap_or(f64::NAN);
+                let ci = (number(&r["ci95"][0]), number(&r["ci95"][1]));
+                text.push_str(&format!(
+                    "| {group} | {} | {:.3} | {} |\n",
+                    r["n"],
+                    number(&r["accuracy"]),
+                    interval(ci)
+                ));
+            }
+        }
+        for task in &self.tasks {
+            let Some(judge) = &task.judge else { continue };
+            let percent = |v: &Value| v.as_f64().map_or("-".to_owned(), |x| format!("{:.1} %", 100.0 * x));
+            let kappa =
+                judge["with_verifier"]["kappa"].as_f64().map_or("-".to_owned(), |k| format!("{k:.3}"));
+            text.push_str(&format!(
+                "\n{}: the judge judged {} ({} unjudged), accuracy {}, agreement with the verifier {}, kappa {kappa}\n",
+                task.name,
+                judge["judged"],
+                judge["unjudged"],
+                percent(&judge["accuracy"]),
+                percent(&judge["with_verifier"]["agreement"]),
+            ));
+        }
+        for task in &self.tasks {
+            let Some(found) = &task.contamination else { continue };
+            text.push_str(&format!(
+                "\n{}: {} of {} items occur in the training file ({} too short to tell); accuracy without them {:.3}\n",
+                task.name,
+                found["items"],
+                found["of"],
+                found["too_short"],
+                found["without"]["accuracy"].as_f64().unwrap_or(f64::NAN),
+            ));
+        }
+        let text_of = |key: &str| self.settings[key].as_str().map(|v| format!("{key} `{v}`"));
+        let made: Vec<String> = ["policy", "policy_hash", "template_hash", "completions"]
+            .into_iter()
+            .filter_map(text_of)
+            .collect();
+        let seed = self.settings["seed"].as_u64().map_or(String::new(), |seed| format!(", seed {seed}"));
+        text + &format!("\n{}{seed}, rlvr {}\n", made.join(", "), env!("CARGO_PKG_VERSION"))
     }
 }

@@ -1,4 +1,25 @@
-//! Accuracy on held-out tasks: greedy and sampled, with intervals and pass@k.
+//! Accuracy on held-out tasks: greedy and sampled, with intervals and pass@k; benchmarks, their checks, options scored
+//! by likelihood.
+
+mod benchmark;
+pub mod builtin;
+pub mod contamination;
+pub mod fingerprint;
+pub mod http;
+mod item;
+pub mod judge;
+pub mod likelihood;
+mod rows;
+pub mod sample_log;
+mod task_file;
+pub mod validate;
+
+pub use benchmark::{Benchmark, Definition, OpenSettings, locate};
+pub use item::{Choice, Item, PromptParts};
+pub use task_file::{
+    Continuation, FewShot, FieldKinds, Fields, Generation, Likelihood, SourceFile, TaskFile,
+};
+
 use crate::config::{EvalConfig, GrpoConfig};
 use crate::data::TaskSource;
 use crate::error::Error;

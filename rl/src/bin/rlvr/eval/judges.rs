@@ -1,0 +1,33 @@
+//! The judge of `--judge`.
+
+use super::args::JudgeArgs;
+use crate::input;
+use crate::results::Sample;
+use anyhow::Result;
+use rlvr::eval::Item;
+use rlvr::eval::judge::{Answer, Judge, JudgeConfig};
+use std::path::Path;
+
+/// File with the opinions.
+const CACHE: &str = "judge.jsonl";
+
+/// The judge, if there is one; `dir` is where its opinions are kept by default.
+pub fn open(args: &JudgeArgs, dir: &Path) -> Result<Option<Judge>> {
+    let Some(path) = &args.file else { return Ok(None) };
+    let (_, text) = input::text(path)?;
+    let config = JudgeConfig::parse(&text, path)?;
+    let cache = args.judge_cache.clone().unwrap_or_else(|| dir.join(CACHE));
+    Ok(Some(Judge::open(&config, &cache)?))
+}
+
+/// Gives samples the judge's opinions; `judged.task` of a sample is an index of `items`.
+pub fn judge(judge: Option<&mut Judge>, items: &[Item], samples: &mut [Sample]) -> Result<()> {
+    let Some(judge) = judge else { return Ok(()) };
+    let answers: Vec<Answer<'_>> =
+        (samples.iter()).map(|s| Answer { task: &items[s.judged.task].task, text: &s.judged.text }).collect();
+    let opinions = judge.judge(&answers)?;
+    for (sample, opinion) in samples.iter_mut().zip(opinions) {
+        sample.opinion = Some(opinion);
+    }
+    Ok(())
+}

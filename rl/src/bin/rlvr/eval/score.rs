@@ -1,0 +1,187 @@
+//! `rlvr eval score`: judges completions made elsewhere, or those of an earlier evaluation again.
+
+use super::args::EvalScoreArgs;
+use super::bounds;
+use super::judges;
+use crate::input::{self, Source, bad};
+use crate::output::{count, say};
+use crate::results::{Results, Sample, TaskResult};
+use crate::tasks;
+use anyhow::{Context, Result};
+use rlvr::eval::sample_log::{SAMPLES, SETTINGS};
+use rlvr::eval::{Benchmark, Judged};
+use rlvr::rewards::{Outcome, Response, Task, Verdict, score_batch};
+use rlvr::run_dir::write_atomic;
+use serde_json::{Map, Value, json};
+use std::collections::HashMap;
+use std::path::Path;
+
+pub fn score(args: &EvalScoreArgs) -> Result<()> {
+    let bounds = bounds::parse(&args.bounds)?;
+    check_arms(args)?;
+    let benchmarks = tasks::open(&args.tasks, None)?;
+    let mut source = Source::open(&args.completions)?;
+    let mut given = Completions::read(&mut source)?;
+    let mut judge = judges::open(&args.judge, &args.out)?;
+    let mut hashes = Map::new();
+    for benchmark in &benchmarks {
+        let task =
+            json!({"hash": benchmark.hash, "items": benchmark.items.len(), "verifier": benchmark.verifier()});
+        hashes.insert(benchmark.name.clone(), task);
+    }
+    let arms = &args.tasks.arms;
+    let mut results = Results::new(json!({
+        "completions": args.completions, "limit": args.tasks.limit, "shuffle_options": arms.shuffle_options,
+        "no_context": arms.no_context, "version": env!("CARGO_PKG_VERSION"), "tasks": hashes,
+        "judge": judge.as_ref().map(|judge| judge.identity()),
+    }));
+    let mut lines = Vec::new();
+    let mut matched = 0;
+    for benchmark in &benchmarks {
+        let (mut samples, answered) = given.judge(benchmark);
+        matched += answered;
+        judges::judge(judge.as_mut(), &benchmark.items, &mut samples)?;
+        if answered < benchmark.items.len() {
+            let missing = count(benchmark.items.len() - answered, "item");
+            say!(
+                "note: {}: {missing} of {} without a completion count as unanswered",
+                benchmark.name,
+                benchmark.items.len()
+            );
+        }
+        for sample in &samples {
+            serde_json::to_writer(&mut lines, &sample.row(sample.judged.tokens > 0))?;
+            lines.push(b'\n');
+        }
+        results.add(TaskResult::new(&benchmark.name, benchmark, samples, None));
+    }
+    if matched == 0 && !given.by_id.is_empty() {
+        let example = benchmarks.first().and_then(|b| b.items.first()).map_or("", |i| i.task.id.as_str());
+        let file = args.completions.display();
+        return Err(bad(format!(
+            "no id of {file} belongs to an item; ids of the items look like {example:?}"
+        )));
+    }
+    let unused = given.by_id.values().flatten().filter(|c| !c.used).count();
+    if unused > 0 {
+        say!("note: {} with an id that no item has, left out", count(unused, "completion"));
+    }
+    let dir = &args.out;
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot create the directory {}", dir.display()))?;
+    write_atomic(&dir.join(SAMPLES), &lines).map_err(rlvr::Error::from)?;
+    results.write(dir)?;
+    bounds::check(&bounds, &results)
+}
+
+/// Refuses to judge the samples of an evaluation whose options stood in another order.
+fn check_arms(args: &EvalScoreArgs) -> Result<()> {
+    let dir = args.completions.parent().unwrap_or(Path::new(""));
+    let is_samples = args.completions.file_name().is_some_and(|name| name == SAMPLES);
+    let Some(text) = std::fs::read_to_string(dir.join(SETTINGS)).ok().filter(|_| is_samples) else {
+        return Ok(());
+    };
+    let made: Value = serde_json::from_str(&text).unwrap_or_default();
+    let (made, now) = (&made["shuffle_options"], json!(args.tasks.arms.shuffle_options));
+    if *made == now {
+        return Ok(());
+    }
+    let shown = args.completions.display();
+    Err(bad(match made {
+        Value::Null => format!("{shown}: these samples were made without --shuffle-options"),
+        seed => format!("{shown}: these samples were made with --shuffle-options {seed}: give the same"),
+    }))
+}
+
+/// A completion made elsewhere.
+struct Completion {
+    task: Option<String>,
+    text: String,
+    prompt: Value,
+    tokens: usize,
+    truncated: bool,
+    used: bool,
+}
+
+struct Completions {
+    by_id: HashMap<String, Vec<Completion>>,
+}
+
+impl Completions {
+    fn read(source: &mut Source) -> Result<Self> {
+        let mut by_id: HashMap<String, Vec<Completion>> = HashMap::new();
+        while let Some((line, mut fields)) = source.next_object()? {
+            if fields.get("method").and_then(Value::as_str) == Some("likelihood") {
+                // Nothing was generated for it.
+                continue;
+            }
+            let id = fields.get("id").and_then(input::id_text);
+            let id = id.ok_or_else(|| source.bad_at(line, "the row has no `id`, a string or a number"))?;
+            let text = match fields.remove("completion") {
+                Some(Value::String(text)) => text,
+                Some(_) => return Err(source.bad_at(line, "`completion` must be text")),
+                None => return Err(source.bad_at(line, "the row has no `completion`")),
+            };
+            let task = fields.get("task").and_then(Value::as_str).map(str::to_owned);
+            let truncated = fields.get("truncated") == Some(&Value::Bool(true))
+                || fields.get("finish_reason").and_then(Value::as_str) == Some("length");
+            let tokens = fields.get("tokens").and_then(Value::as_u64).unwrap_or(0) as usize;
+            let prompt = fields.remove("prompt").unwrap_or(Value::Null);
+            let completion = Completion { task, text, prompt, tokens, truncated, used: false };
+            by_id.entry(id).or_default().push(completion);
+        }
+        Ok(Self { by_id })
+    }
+
+    /// Judges the completions of a benchmark's items; an item without one gets an outcome without an answer for each
+    /// completion that the others have. Also how many items have one.
+    fn judge(&mut self, benchmark: &Benchmark) -> (Vec<Sample>, usize) {
+        let mut found: Vec<Vec<&mut Completion>> = benchmark.items.iter().map(|_| Vec::new()).collect();
+        let places: HashMap<&str, usize> =
+            benchmark.items.iter().enumerate().map(|(i, item)| (item.task.id.as_str(), i)).collect();
+        for (id, rows) in &mut self.by_id {
+            let Some(place) = places.get(id.as_str()) else { continue };
+            for completion in rows {
+                if completion.task.as_ref().is_none_or(|t| *t == benchmark.name) {
+                    completion.used = true;
+                    found[*place].push(completion);
+                }
+            }
+        }
+        let most = found.iter().map(Vec::len).max().unwrap_or(0).max(1);
+        let answered = found.iter().filter(|rows| !rows.is_empty()).count();
+        let pairs: Vec<(usize, &Completion)> = (found.iter().enumerate())
+            .flat_map(|(item, rows)| rows.iter().map(move |c| (item, &**c)))
+            .collect();
+        let responses: Vec<(&Task, Response<'_>)> = (pairs.iter())
+            .map(|(item, c)| {
+                (&benchmark.items[*item].task, Response { text: &c.text, truncated: c.truncated })
+            })
+            .collect();
+        let outcomes = score_batch(&*benchmark.reward, &responses);
+        let mut samples: Vec<Sample> = Vec::with_capacity(pairs.len());
+        for ((task, c), outcome) in pairs.into_iter().zip(outcomes) {
+            let judged =
+                Judged { task, text: c.text.clone(), tokens: c.tokens, truncated: c.truncated, outcome };
+            let item = &benchmark.items[task];
+            let mut sample = Sample::new(&benchmark.name, item, 0, judged);
+            sample.prompt = if c.prompt.is_null() { json!(item.task.prompt) } else { c.prompt.clone() };
+            samples.push(sample);
+        }
+        for (task, _) in found.iter().enumerate().filter(|(_, rows)| rows.is_empty()) {
+            let outcome = Outcome::of(Verdict::NoAnswer, "none", "no completion was given");
+            let judged = Judged { task, text: String::new(), tokens: 0, truncated: false, outcome };
+            for _ in 0..most {
+                let mut sample = Sample::new(&benchmark.name, &benchmark.items[task], 0, judged.clone());
+                sample.prompt = json!(benchmark.items[task].task.prompt);
+                samples.push(sample);
+            }
+        }
+        samples.sort_by_key(|s| s.judged.task);
+        let mut last = (usize::MAX, 0);
+        for sample in &mut samples {
+            last = if last.0 == sample.judged.task { (last.0, last.1 + 1) } else { (sample.judged.task, 0) };
+            sample.number = last.1;
+        }
+        (samples, answered)
+    }
+}

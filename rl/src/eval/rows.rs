@@ -1,0 +1,275 @@
+//! Rows of a benchmark's file become items.
+
+use std::path::{Path, PathBuf};
+
+use rlvr_rewards::Task;
+use serde_json::{Map, Value, json};
+
+use super::benchmark::OpenSettings;
+use super::item::{Choice, Item, PromptParts, lettered, shuffle};
+use super::task_file::{Continuation, Fields, TaskFile};
+use crate::data::DataError;
+use crate::data::jsonl::{JsonlConfig, add_reference, render_reference};
+use crate::data::template::{Row, Templates};
+
+/// Broken rows that are described; the rest is left out.
+const MAX_PROBLEMS: usize = 100;
+
+/// Turns rows into items.
+pub(super) struct RowReader<'a> {
+    task: &'a TaskFile,
+    fields: &'a Fields,
+    settings: &'a OpenSettings,
+    templates: Templates,
+}
+
+/// What came of a row.
+pub(super) struct Drawn {
+    /// The item, its prompts without examples.
+    pub item: Item,
+    /// The solution as an example shows it.
+    pub completion: String,
+    /// The right option as it is scored.
+    pub continuation: String,
+    /// What one should know about the item.
+    pub note: Option<&'static str>,
+}
+
+impl<'a> RowReader<'a> {
+    pub(super) fn new(
+        task: &'a TaskFile,
+        fields: &'a Fields,
+        settings: &'a OpenSettings,
+    ) -> Result<Self, DataError> {
+        let mut templates = Templates::new(&task.name);
+        let parts = [
+            ("fields.id", &fields.id),
+            ("fields.question", &Some(fields.question.clone())),
+            ("fields.context", &fields.context),
+            ("fields.answer", &Some(fields.answer.clone())),
+            ("fields.group", &fields.group),
+            ("prompt", &task.prompt),
+            ("likelihood.prompt", &task.likelihood.as_ref().map(|l| l.prompt.clone())),
+            ("few_shot.completion", &task.few_shot.as_ref().map(|f| f.completion.clone())),
+        ];
+        for (field, source) in parts {
+            if let Some(source) = source {
+                templates.add(field, source)?;
+            }
+        }
+        if let Some(options) = &fields.options {
+            add_reference(&mut templates, "fields.options", options)?;
+        }
+        for (key, value) in &fields.reference {
+            add_reference(&mut templates, &format!("fields.reference.{key}"), value)?;
+        }
+        Ok(Self { task, fields, settings, templates })
+    }
+
+    /// The rows that pass `filter`, and what is wrong with others, each with its line.
+    pub(super) fn read(
+        &self,
+        path: &Path,
+        filter: Option<&str>,
+        example: bool,
+    ) -> Result<(Vec<Drawn>, Vec<DataError>), DataError> {
+        let (mut drawn, mut problems) = (Vec::new(), Vec::new());
+        let file = JsonlConfig::all_of(path.to_path_buf());
+        let ended = file.rows(&self.task.name, &mut |line, fields| {
+            let row = Row::new(fields);
+            let found = self.passes(filter, &row).and_then(|passes| {
+                if passes { self.draw(&row, drawn.len(), example).map(Some) } else { Ok(None) }
+            });
+            match found {
+                Ok(Some(mut found)) => {
+                    found.item.place = format!("{}:{line}", path.display());
+                    drawn.push(found);
+                }
+                Ok(None) => {}
+                Err(message) => problems.push(DataError::Row { path: PathBuf::from(path), line, message }),
+            }
+            Ok(problems.len() < MAX_PROBLEMS)
+        });
+        match ended {
+            Err(row @ DataError::Row { .. }) => problems.push(row),
+            other => other?,
+        }
+        Ok((drawn, problems))
+    }
+
+    fn passes(&self, filter: Option<&str>, row: &Row) -> Result<bool, String> {
+        filter.map_or(Ok(true), |filter| self.templates.holds("filter", filter, row))
+    }
+
+    fn draw(&self, row: &Row, number: usize, example: bool) -> Result<Drawn, String> {
+        for (field, kinds) in &self.task.schema {
+            match row.fields.get(field) {
+                None => return Err(format!("schema: the row has no `{field}`, a {kinds}")),
+                Some(value) if !kinds.hold(value) => {
+                    return Err(format!("schema: `{field}` is no {kinds} but {}", kind_of(value)));
+                }
+                Some(_) => {}
+            }
+        }
+        let text = |field: &str, source: &str| match self.templates.value(field, source, row)? {
+            Value::String(text) => Ok(text),
+            Value::Null => Err(format!("{field}: it is null")),
+            value => Ok(value.to_string()),
+        };
+        let fields = self.fields;
+        let id = match (&fields.id, row.fields.get("id")) {
+            (Some(source), _) => text("fields.id", source)?,
+            (None, Some(Value::String(id))) => id.clone(),
+            (None, Some(Value::Number(id))) => id.to_string(),
+            _ => format!("{}-{number}", self.task.name),
+        };
+        let mut question = text("fields.question", &fields.question)?;
+        let asked = question.clone();
+        let mut context = match &fields.context {
+            Some(source) => text("fields.context", source)?,
+            None => String::new(),
+        };
+        let answer = text("fields.answer", &fields.answer)?;
+        let group = fields.group.as_ref().map(|source| text("fields.group", source)).transpose()?;
+        let mut options = self.options(row)?;
+        let mut gold = gold(&options, &answer);
+        let mut reference = Map::new();
+        let mut note = None;
+        let mut label = answer.clone();
+        if let (Some(seed), false) = (self.settings.shuffle_options, options.is_empty()) {
+            let fixed = matches!(&fields.options, Some(toml::Value::Array(list))
+                if list.iter().all(|o| o.as_str().is_some_and(|t| !t.contains("{{"))));
+            let places = if fixed { None } else { shuffle(&mut options, seed, &id) };
+            match places {
+                Some(places) => {
+                    gold = gold.map(|old| places[old]);
+                    if let Some(new) = gold {
+                        options[new].label.clone_into(&mut label);
+                    }
+                }
+                None if fixed => note = Some("the options are always the same and were not shuffled"),
+                None => note = Some("an option speaks of the others, so they were not shuffled"),
+            }
+        }
+        if self.settings.no_context {
+            match (fields.context.is_some(), options.is_empty()) {
+                (true, _) => context.clear(),
+                (false, false) => question.clear(),
+                (false, true) => note = Some("there is neither a context nor are there options: not changed"),
+            }
+        }
+        reference.insert("answer".into(), json!(label));
+        if !options.is_empty() {
+            let texts: Vec<&String> = options.iter().map(|o| &o.text).collect();
+            reference.insert("options".into(), json!(texts));
+            let labels: String = options.iter().map(|o| o.label.as_str()).collect();
+            if !"ABCDEFGHIJKLMNOPQRSTUVWXYZ".starts_with(&labels) {
+                reference.insert("letters".into(), json!(labels));
+            }
+        }
+        for (key, value) in &fields.reference {
+            let value = render_reference(&self.templates, &format!("fields.reference.{key}"), value, row)?;
+            reference.insert(key.clone(), value);
+        }
+
+        let shown = gold.map_or(answer.clone(), |g| options[g].label.clone());
+        let mut values = row.fields.clone();
+        values.insert("row".into(), Value::Object(row.fields.clone()));
+        let listed: Vec<Value> = options.iter().map(|o| json!({"label": o.label, "text": o.text})).collect();
+        for (key, value) in [
+            ("question", json!(question)),
+            ("context", json!(context)),
+            ("answer", json!(answer)),
+            ("label", json!(shown)),
+            ("lettered", json!(lettered(&options))),
+            ("options", Value::Array(listed)),
+        ] {
+            values.insert(key.into(), value);
+        }
+        let values = Row::new(values);
+        let system = self.settings.system.clone().or_else(|| self.task.system.clone());
+        let parts = |field: &str| -> Result<PromptParts, String> {
+            Ok(PromptParts {
+                system: system.clone(),
+                shots: Vec::new(),
+                user: self.templates.text(field, &values)?,
+            })
+        };
+        let likelihood = self.task.likelihood.as_ref().map(|_| parts("likelihood.prompt")).transpose()?;
+        let of = self.settings.likelihood_of.or(self.task.likelihood.as_ref().map(|l| l.of));
+        let continuation = gold.map_or(String::new(), |g| continuation(&options[g], of.unwrap_or_default()));
+        let completion = match &self.task.few_shot {
+            Some(_) if example => self.templates.text("few_shot.completion", &values)?,
+            _ => String::new(),
+        };
+        let prompt = Some(parts("prompt")?);
+        let task = Task { id, prompt: Vec::new(), reference: Value::Object(reference), meta: Map::new() };
+        let place = String::new();
+        let item = Item { task, place, group, question: Some(asked), options, gold, prompt, likelihood };
+        Ok(Drawn { item, completion, continuation, note })
+    }
+
+    /// The options of a row; empty where the benchmark has none.
+    fn options(&self, row: &Row) -> Result<Vec<Choice>, String> {
+        let Some(source) = &self.fields.options else { return Ok(Vec::new()) };
+        let found = render_reference(&self.templates, "fields.options", source, row)?;
+        let text = |value: &Value| match value {
+            Value::String(text) => Some(text.trim().to_owned()).filter(|t| !t.is_empty()),
+            Value::Null => None,
+            other => Some(other.to_string()),
+        };
+        let given: Option<Vec<String>> =
+            self.fields.labels.as_ref().map(|labels| labels.chars().map(String::from).collect());
+        let options: Vec<Choice> = match found {
+            Value::Object(table) => {
+                let mut options: Vec<Choice> = (table.iter())
+                    .filter_map(|(label, value)| Some(Choice { label: label.clone(), text: text(value)? }))
+                    .collect();
+                options.sort_by(|a, b| a.label.cmp(&b.label));
+                options
+            }
+            Value::Array(list) => {
+                let labels = given.unwrap_or_else(|| ('A'..='Z').map(String::from).collect());
+                if list.len() > labels.len() {
+                    return Err(format!("there are {} options and {} labels", list.len(), labels.len()));
+                }
+                (list.iter().zip(labels))
+                    .filter_map(|(value, label)| Some(Choice { label, text: text(value)? }))
+                    .collect()
+            }
+            other => {
+                return Err(format!("fields.options: a list or table is needed, not {}", kind_of(&other)));
+            }
+        };
+        if options.len() < 2 {
+            return Err(format!("there are {} options, at least 2 are needed", options.len()));
+        }
+        Ok(options)
+    }
+}
+
+/// What is scored of an option.
+pub(super) fn continuation(option: &Choice, of: Continuation) -> String {
+    match of {
+        Continuation::Label => option.label.clone(),
+        Continuation::Text => option.text.clone(),
+    }
+}
+
+/// The option that an answer names, by label or by text.
+fn gold(options: &[Choice], answer: &str) -> Option<usize> {
+    let answer = answer.trim();
+    let by_label = options.iter().position(|o| o.label.eq_ignore_ascii_case(answer));
+    by_label.or_else(|| options.iter().position(|o| o.text == answer))
+}
+
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a bool",
+        Value::Number(_) => "a number",
+        Value::String(_) => "text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "a table",
+    }
+}

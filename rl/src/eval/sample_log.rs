@@ -1,0 +1,161 @@
+//! The samples of an evaluation on disk: written chunk by chunk, so that an interrupted one goes on where it stopped.
+//!
+//! A directory holds `settings.json`, which says everything the samples depend on, and `samples.jsonl`. A half-written
+//! last row is dropped; whether the chunk it belongs to is complete is up to the caller, who knows its rows.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use crate::error::{Error, IoError};
+use crate::run_dir::write_atomic;
+
+/// File with the settings.
+pub const SETTINGS: &str = "settings.json";
+/// File with the samples.
+pub const SAMPLES: &str = "samples.jsonl";
+
+/// The samples of an evaluation that runs.
+#[derive(Debug)]
+pub struct SampleLog {
+    path: PathBuf,
+    file: File,
+}
+
+impl SampleLog {
+    /// Starts an evaluation in `dir`, or goes on with the one that is there; also gives the rows that are done.
+    ///
+    /// # Errors
+    /// The directory holds an evaluation with other settings (the message names them) or samples without settings,
+    /// unless `force` replaces them; or it cannot be written.
+    pub fn open(dir: &Path, settings: &Value, force: bool) -> Result<(Self, Vec<Map<String, Value>>), Error> {
+        std::fs::create_dir_all(dir).map_err(IoError::at("create the directory", dir))?;
+        let (settings_path, path) = (dir.join(SETTINGS), dir.join(SAMPLES));
+        let mut rows = Vec::new();
+        if !force && path.exists() {
+            let old = std::fs::read(&settings_path).ok().and_then(|text| serde_json::from_slice(&text).ok());
+            match old {
+                Some(old) if &old == settings => rows = read(&path)?,
+                old => return Err(Error::Unusable { what: refusal(dir, old.as_ref(), settings) }),
+            }
+        }
+        let text = format!("{settings:#}\n");
+        write_atomic(&settings_path, text.as_bytes())?;
+        let log = Self { file: Self::rewrite(&path, &rows)?, path };
+        Ok((log, rows))
+    }
+
+    /// Replaces all rows.
+    fn rewrite(path: &Path, rows: &[Map<String, Value>]) -> Result<File, Error> {
+        write_atomic(path, &lines(rows))?;
+        Ok(OpenOptions::new().append(true).open(path).map_err(IoError::at("open", path))?)
+    }
+
+    /// Keeps these rows and no others: those of complete chunks.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn keep(&mut self, rows: &[Map<String, Value>]) -> Result<(), Error> {
+        self.file = Self::rewrite(&self.path, rows)?;
+        Ok(())
+    }
+
+    /// Appends the rows of a chunk.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn append(&mut self, rows: &[Map<String, Value>]) -> Result<(), Error> {
+        let mut write = || {
+            self.file.write_all(&lines(rows))?;
+            self.file.sync_data()
+        };
+        Ok(write().map_err(IoError::at("write", &self.path))?)
+    }
+}
+
+fn lines(rows: &[Map<String, Value>]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for row in rows {
+        bytes.extend_from_slice(Value::Object(row.clone()).to_string().as_bytes());
+        bytes.push(b'\n');
+    }
+    bytes
+}
+
+/// The whole rows of a file; what stands behind its last newline was being written.
+fn read(path: &Path) -> Result<Vec<Map<String, Value>>, Error> {
+    let bytes = std::fs::read(path).map_err(IoError::at("read", path))?;
+    let end = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+    let mut rows = Vec::new();
+    for (i, line) in bytes[..end].split(|b| *b == b'\n').enumerate().filter(|(_, l)| !l.is_empty()) {
+        let row = serde_json::from_slice(line).map_err(|e| Error::Unusable {
+            what: format!("{}:{}: not a row of samples: {e}; replace it with --force", path.display(), i + 1),
+        })?;
+        rows.push(row);
+    }
+    Ok(rows)
+}
+
+fn refusal(dir: &Path, old: Option<&Value>, new: &Value) -> String {
+    let shown = dir.display();
+    let way = "replace it with --force or choose another --out";
+    let Some(old) = old else { return format!("{shown} already holds {SAMPLES}: {way}") };
+    let mut changes = Vec::new();
+    differences("", old, new, &mut changes);
+    format!("{shown} holds an evaluation with other settings; {way}:\n  {}", changes.join("\n  "))
+}
+
+/// One line for each leaf that differs.
+fn differences(at: &str, old: &Value, new: &Value, found: &mut Vec<String>) {
+    match (old, new) {
+        (Value::Object(a), Value::Object(b)) => {
+            let keys = a.keys().chain(b.keys().filter(|key| !a.contains_key(*key)));
+            for key in keys {
+                let at = if at.is_empty() { key.clone() } else { format!("{at}.{key}") };
+                let none = Value::Null;
+                differences(&at, a.get(key).unwrap_or(&none), b.get(key).unwrap_or(&none), found);
+            }
+        }
+        _ if old != new => found.push(format!("{at}: {old} → {new}")),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn row(id: u64) -> Map<String, Value> {
+        json!({ "id": id }).as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn goes_on_after_a_torn_row_and_refuses_other_settings() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = json!({"seed": 1, "tasks": {"t": {"hash": "a"}}});
+        let (mut log, rows) = SampleLog::open(dir.path(), &settings, false).unwrap();
+        assert!(rows.is_empty());
+        log.append(&[row(1), row(2)]).unwrap();
+        log.file.write_all(b"{\"id\": 3, \"te").unwrap();
+        let (mut log, rows) = SampleLog::open(dir.path(), &settings, false).unwrap();
+        assert_eq!(rows, [row(1), row(2)]);
+        log.keep(&rows[..1]).unwrap();
+        log.append(&[row(4)]).unwrap();
+        let text = std::fs::read_to_string(dir.path().join(SAMPLES)).unwrap();
+        assert_eq!(text, "{\"id\":1}\n{\"id\":4}\n");
+
+        let other = json!({"seed": 2, "tasks": {"t": {"hash": "b"}}});
+        let error = SampleLog::open(dir.path(), &other, false).unwrap_err().to_string();
+        assert!(
+            error.contains("seed: 1 → 2") && error.contains("tasks.t.hash") && error.contains("--force"),
+            "{error}"
+        );
+        assert!(SampleLog::open(dir.path(), &other, true).unwrap().1.is_empty());
+        std::fs::remove_file(dir.path().join(SETTINGS)).unwrap();
+        let error = SampleLog::open(dir.path(), &other, false).unwrap_err().to_string();
+        assert!(error.contains("already holds samples.jsonl"), "{error}");
+    }
+}
