@@ -33,6 +33,7 @@ pub mod json_schema;
 pub mod language;
 pub mod length;
 pub mod math;
+pub mod noise;
 pub mod numeric;
 pub mod pattern;
 pub mod plugin;

@@ -101,7 +101,7 @@ impl Generator for LookupConfig {
             LookupQuestion::Compare => true,
             LookupQuestion::Both => dice.coin(),
         };
-        let (question, work, answer) = if compare {
+        let (question, work, answer, accepted) = if compare {
             let highest = dice.coin();
             let (most, word) =
                 if highest { (column.iter().max()?, "highest") } else { (column.iter().min()?, "lowest") };
@@ -113,11 +113,15 @@ impl Generator for LookupConfig {
                 .map(|(name, value)| format!("{name} {}", kind.number(*value)))
                 .collect();
             let question = format!("Who has the {word} {}?", kind.name);
-            (question, format!("{}: {}", kind.name, all.join(", ")), names[holder].to_owned())
+            let name = names[holder].to_owned();
+            (question, format!("{}: {}", kind.name, all.join(", ")), name.clone(), json!(name))
         } else {
             let name = names[patient];
             let question = format!("What is the {} of {name} in {}?", kind.name, kind.unit);
-            (question, format!("{name}: {}", kind.text(column[patient])), kind.number(column[patient]))
+            let number = kind.number(column[patient]);
+            // The unit may be repeated.
+            let accepted = json!([number, format!("{number} {}", kind.unit)]);
+            (question, format!("{name}: {}", kind.text(column[patient])), number, accepted)
         };
         let mut lines: Vec<String> = names
             .iter()
@@ -139,8 +143,8 @@ impl Generator for LookupConfig {
         sorted.sort_unstable();
         sorted.push(question.clone());
         let id = format!("{:016x}", random::hash_bytes(sorted.join("\n").as_bytes()));
-        let fields = json!({ "chart": lines.join("\n"), "question": question, "unit": kind.unit });
-        Some(Draw::new(id, fields, json!({ "answer": answer }), work, answer))
+        let fields = json!({ "chart": lines.join("\n"), "question": question });
+        Some(Draw::new(id, fields, json!({ "answer": accepted }), work, answer))
     }
 }
 
