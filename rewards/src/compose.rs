@@ -261,6 +261,62 @@ impl Reward for Gate {
     }
 }
 
+/// One reward for tasks whose reference has `field`, another for the others: multiple choice and open questions in one
+/// training set.
+pub struct ByReference {
+    /// Field of the reference; null counts as absent.
+    pub field: String,
+    /// Judges the tasks that have it.
+    pub present: Box<dyn Reward>,
+    /// Judges the others.
+    pub absent: Box<dyn Reward>,
+}
+
+impl ByReference {
+    fn has(&self, task: &Task) -> bool {
+        task.reference.get(&self.field).is_some_and(|value| !value.is_null())
+    }
+
+    fn of(&self, task: &Task) -> &dyn Reward {
+        if self.has(task) { &*self.present } else { &*self.absent }
+    }
+}
+
+impl Reward for ByReference {
+    fn name(&self) -> &str {
+        "by_reference"
+    }
+
+    fn score(&self, task: &Task, response: Response<'_>) -> Result<Outcome, RewardError> {
+        Ok(score_one(self.of(task), task, response))
+    }
+
+    fn score_batch(&self, items: &[(&Task, Response<'_>)]) -> Vec<Outcome> {
+        let mut sides = [(true, &self.present), (false, &self.absent)].map(|(side, reward)| {
+            let chosen: Vec<_> = items.iter().filter(|(task, _)| self.has(task) == side).copied().collect();
+            if chosen.is_empty() {
+                Vec::new().into_iter()
+            } else {
+                score_batch(&**reward, &chosen).into_iter()
+            }
+        });
+        items.iter().filter_map(|(task, _)| sides[usize::from(!self.has(task))].next()).collect()
+    }
+
+    fn prepare(&self) -> Result<(), RewardError> {
+        self.present.prepare()?;
+        self.absent.prepare()
+    }
+
+    fn gold(&self, task: &Task) -> Option<String> {
+        self.of(task).gold(task)
+    }
+
+    fn check_task(&self, task: &Task) -> Result<(), TaskError> {
+        self.of(task).check_task(task)
+    }
+}
+
 /// The same score for every response.
 pub struct Constant(pub f64);
 
@@ -358,6 +414,25 @@ mod tests {
         let both = Composite::new("x", Combine::Sum, vec![constant(1.0, 1.0), constant(1.0, 1.0)]);
         let outcome = score_one(&both, &Task::default(), Response::new(""));
         assert_eq!(outcome.parts.iter().map(|p| &*p.name).collect::<Vec<_>>(), ["c", "c_2"]);
+    }
+
+    #[test]
+    fn the_reference_picks_the_reward() {
+        let build = |kind| crate::config::RewardConfig::from_kind(kind).unwrap().build().unwrap();
+        let reward = build("by_reference");
+        let choice = Task::new("c", serde_json::json!({"answer": "B", "options": ["iron", "zinc"]}));
+        let open = Task::new("o", serde_json::json!({"answer": "zinc", "options": null}));
+        let items: Vec<_> = [(&open, "zinc"), (&choice, "B"), (&open, "B"), (&choice, "A")]
+            .map(|(task, text)| (task, Response::new(text)))
+            .into();
+        let alone: Vec<_> = items.iter().map(|(t, r)| score_one(&*reward, t, *r)).collect();
+        assert_eq!(score_batch(&*reward, &items), alone);
+        assert_eq!(alone.iter().map(|o| o.score).collect::<Vec<_>>(), [1.0, 1.0, 0.0, 0.0].map(Some));
+        assert_eq!(reward.check_task(&open), Ok(()));
+        assert!(
+            reward.check_task(&Task::new("x", serde_json::json!({"answer": "C", "options": ["a"]}))).is_err()
+        );
+        assert_eq!(reward.gold(&choice), build("choice").gold(&choice));
     }
 
     #[test]

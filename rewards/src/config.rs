@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::bleu::{Bleu, BleuConfig};
 use crate::choice::{Choice, ChoiceConfig};
 use crate::code::{Code, CodeConfig};
-use crate::compose::{AttemptCredit, Combine, Composite, Constant, Gate, WeightedTerm};
+use crate::compose::{AttemptCredit, ByReference, Combine, Composite, Constant, Gate, WeightedTerm};
 use crate::contains::{Contains, ContainsConfig};
 use crate::exact::{Exact, ExactConfig};
 use crate::format::{Format, FormatConfig};
@@ -27,6 +27,7 @@ use crate::json_schema::{JsonSchema, JsonSchemaConfig};
 use crate::language::{Language, LanguageConfig};
 use crate::length::{CosineConfig, CosineLength, Length, LengthConfig};
 use crate::math::{Math, MathConfig};
+use crate::noise::Noisy;
 use crate::numeric::{Numeric, NumericConfig};
 use crate::pattern::{Pattern, PatternConfig};
 use crate::plugin::{Plugin, PluginConfig};
@@ -127,6 +128,28 @@ pub enum RewardConfig {
         /// At least one reward.
         of: Vec<RewardConfig>,
     },
+    /// One reward for tasks whose reference has a field, another for the others.
+    ByReference {
+        /// Field of the reference; `options` when absent.
+        #[serde(default = "options")]
+        field: String,
+        /// Judges the tasks that have it; `choice` when absent.
+        #[serde(default = "choice")]
+        present: Box<RewardConfig>,
+        /// Judges the others; `any_of` when absent.
+        #[serde(default = "any_of")]
+        absent: Box<RewardConfig>,
+    },
+    /// A verifier that errs on purpose while a policy is trained; see [`crate::noise`].
+    Noisy {
+        /// Share of the correct and of the incorrect verdicts that are exchanged, in [0, 1].
+        flip_frac: f64,
+        /// The verifier.
+        reward: Box<RewardConfig>,
+        /// Chooses which; none switches the noise off.
+        #[serde(skip)]
+        seed: Option<u64>,
+    },
     /// The same score for every response.
     Constant {
         /// The score, finite.
@@ -162,6 +185,14 @@ pub enum RewardConfig {
         #[serde(default = "math")]
         answer: Box<RewardConfig>,
     },
+}
+
+fn options() -> String {
+    "options".to_string()
+}
+
+fn any_of() -> Box<RewardConfig> {
+    Box::new(RewardConfig::AnyOf(AnyOfConfig::default()))
 }
 
 fn choice() -> Box<RewardConfig> {
@@ -255,6 +286,8 @@ pub const KINDS: &[&str] = &[
     "all",
     "any",
     "product",
+    "by_reference",
+    "noisy",
     "constant",
     "lingshu_rl",
     "medvlthinker",
@@ -283,24 +316,43 @@ impl RewardConfig {
         match self {
             Self::Plugin(c) => c.resolve_paths(base),
             Self::Wasm(c) => c.resolve_paths(base),
-            Self::Sum { terms } => terms.iter_mut().for_each(|t| t.reward.resolve_paths(base)),
+            other => other.children().into_iter().for_each(|r| r.resolve_paths(base)),
+        }
+    }
+
+    /// The rewards that this one is made of.
+    fn children(&mut self) -> Vec<&mut Self> {
+        match self {
+            Self::Sum { terms } => terms.iter_mut().map(|t| &mut t.reward).collect(),
             Self::Gate { r#if, then, r#else } => {
-                [Some(r#if), Some(then), r#else.as_mut()]
-                    .into_iter()
-                    .flatten()
-                    .for_each(|r| r.resolve_paths(base));
+                [Some(r#if), Some(then), r#else.as_mut()].into_iter().flatten().map(|r| &mut **r).collect()
             }
-            Self::All { of } | Self::Any { of } | Self::Product { of } => {
-                of.iter_mut().for_each(|r| r.resolve_paths(base));
-            }
-            Self::LingshuRl { answer }
+            Self::All { of } | Self::Any { of } | Self::Product { of } => of.iter_mut().collect(),
+            Self::ByReference { present, absent, .. } => vec![present, absent],
+            Self::Noisy { reward: answer, .. }
+            | Self::LingshuRl { answer }
             | Self::Medvlthinker { answer }
             | Self::HuatuoO1 { answer }
             | Self::ThinkThenAnswer { answer }
-            | Self::AnswerOnly { answer } => answer.resolve_paths(base),
-            Self::CosineLength(c) => c.answer.resolve_paths(base),
-            _ => {}
+            | Self::AnswerOnly { answer } => vec![answer],
+            Self::CosineLength(c) => vec![&mut c.answer],
+            _ => Vec::new(),
         }
+    }
+
+    /// The same reward with the noise of every [`Noisy`](Self::Noisy) switched on, for training; none where nothing
+    /// is flipped.
+    pub fn with_noise(&self, seed: u64) -> Option<Self> {
+        fn switch_on(config: &mut RewardConfig, to: u64) -> bool {
+            let mut found = false;
+            if let RewardConfig::Noisy { seed, flip_frac, .. } = config {
+                *seed = Some(to);
+                found = *flip_frac > 0.0;
+            }
+            config.children().into_iter().fold(found, |found, child| switch_on(child, to) || found)
+        }
+        let mut noisy = self.clone();
+        switch_on(&mut noisy, seed).then_some(noisy)
     }
 
     /// Checks the configuration and makes the reward.
@@ -359,6 +411,25 @@ impl RewardConfig {
             Self::All { of } => combine("all", Combine::All, of)?,
             Self::Any { of } => combine("any", Combine::Any, of)?,
             Self::Product { of } => combine("product", Combine::Product, of)?,
+            Self::ByReference { field, present, absent } => {
+                Box::new(ByReference { field, present: present.build()?, absent: absent.build()? })
+            }
+            Self::Noisy { flip_frac, reward, seed } => {
+                if !(0.0..=1.0).contains(&flip_frac) {
+                    let reason = format!("flip_frac {flip_frac} does not lie in [0, 1]");
+                    return Err(ConfigError::Invalid { kind: "noisy", reason });
+                }
+                if matches!(*reward, Self::Sum { .. } | Self::LingshuRl { .. } | Self::Noisy { .. }) {
+                    let reason =
+                        "flips the verdicts of one verifier; put it around the answer's, inside of it";
+                    return Err(ConfigError::Invalid { kind: "noisy", reason: reason.into() });
+                }
+                let reward = reward.build()?;
+                match seed {
+                    Some(seed) => Box::new(Noisy::new(reward, flip_frac, seed)),
+                    None => reward,
+                }
+            }
             Self::Constant { value } if value.is_finite() => Box::new(Constant(value)),
             Self::Constant { value } => {
                 let reason = format!("value {value} is not finite");

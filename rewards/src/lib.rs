@@ -35,6 +35,7 @@ pub mod language;
 pub mod length;
 pub mod math;
 pub mod meteor;
+pub mod noise;
 pub mod numeric;
 pub mod pattern;
 pub mod plugin;

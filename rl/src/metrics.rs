@@ -25,6 +25,7 @@ metrics! {
     REWARD_ERROR_FRAC = "reward/error_frac", "Share of completions whose reward broke; they are masked out.";
     REWARD_UNVERIFIABLE_FRAC = "reward/unverifiable_frac", "Share of completions that cannot be judged; they are masked out.";
     REWARD_NO_ANSWER_FRAC = "reward/no_answer_frac", "Share of completions from which no answer could be extracted.";
+    REWARD_FLIPPED_FRAC = "reward/flipped_frac", "Share of completions whose verdict was flipped on purpose (`noisy`).";
     GROUP_NO_SIGNAL_FRAC = "group/no_signal_frac", "Share of groups whose rewards are all equal, so that they teach nothing.";
     GROUP_SOLVED_FRAC = "group/solved_frac", "Share of groups in which every completion has the full reward.";
     GROUP_FAILED_FRAC = "group/failed_frac", "Share of groups in which no completion has any reward.";

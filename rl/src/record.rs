@@ -4,6 +4,7 @@ use crate::log::{RolloutRow, RunLog};
 use crate::metrics::{self as m, MetricsRow, filled};
 use crate::sft::SftOutcome;
 use crate::trainer::{Group, StepOutcome};
+use rlvr_rewards::noise::was_flipped;
 use rlvr_rewards::{Part, Verdict};
 use std::collections::BTreeMap;
 
@@ -99,6 +100,11 @@ fn rewards(row: &mut MetricsRow, groups: &[Group]) {
         .iter()
         .filter(|j| j.outcome.verdict == Verdict::NoAnswer || j.outcome.parts.iter().any(unanswered));
     row.set(m::REWARD_NO_ANSWER_FRAC, none.count() as f64 / all);
+
+    let flips: Vec<bool> = judgements.iter().filter_map(|j| was_flipped(&j.outcome.parts)).collect();
+    if !flips.is_empty() {
+        row.set(m::REWARD_FLIPPED_FRAC, flips.iter().filter(|f| **f).count() as f64 / all);
+    }
 
     let count = groups.len().max(1) as f64;
     let judged = |g: &Group| g.judgements.iter().filter_map(|j| j.reward).collect::<Vec<_>>();

@@ -161,7 +161,10 @@ pub fn train(
 /// Everything that a config names, opened and checked.
 struct Inputs {
     sources: BTreeMap<String, TaskSource>,
+    /// As it is: what evaluations judge with.
     reward: Option<Box<dyn Reward>>,
+    /// The same with the noise that the config asks for, if it does.
+    noisy: Option<Box<dyn Reward>>,
     recorded: BTreeMap<usize, Vec<RecordedStep>>,
     /// The benchmarks of `[eval]`.
     benchmarks: Vec<Benchmark>,
@@ -194,9 +197,17 @@ impl Inputs {
         }
         let unusable = |e: rlvr_rewards::ConfigError| Error::Unusable { what: format!("[rewards]: {e}") };
         let reward = config.rewards.clone().map(|r| r.build()).transpose().map_err(unusable)?;
+        let noisy = config.rewards.as_ref().and_then(|r| r.with_noise(config.seed));
+        let noisy = noisy.map(|r| r.build()).transpose().map_err(unusable)?;
+        if noisy.is_some() {
+            tracing::warn!(
+                "[rewards] flips verdicts on purpose while training (`noisy`), for experiments only"
+            );
+        }
         if let Some(reward) = &reward {
             let broken = |e: rlvr_rewards::RewardError| Error::Unusable { what: format!("[rewards]: {e}") };
             reward.prepare().map_err(broken)?;
+            noisy.iter().try_for_each(|r| r.prepare()).map_err(broken)?;
             for source in judged.into_iter().filter_map(|name| sources.get(name)) {
                 for i in 0..source.len() {
                     reward.check_task(source.task(i)).map_err(|e| source.bad_task(i, e.to_string()))?;
@@ -214,7 +225,12 @@ impl Inputs {
                 benchmarks.push(Benchmark::named(name, &settings)?);
             }
         }
-        Ok(Self { sources, reward, recorded, benchmarks })
+        Ok(Self { sources, reward, noisy, recorded, benchmarks })
+    }
+
+    /// What completions are judged with while training.
+    fn training_reward(&self) -> Option<&dyn Reward> {
+        self.noisy.as_deref().or(self.reward.as_deref())
     }
 
     fn source(&self, name: &str) -> Result<&TaskSource, Error> {
@@ -244,7 +260,7 @@ fn dry_run(
             observer
                 .event(Event::Note("the pre-flight looks at the policy as it is before the earlier stages"));
         }
-        let mut trainer = Trainer::new(policy, None, grpo, inputs.reward.as_deref(), config.seed, 1);
+        let mut trainer = Trainer::new(policy, None, grpo, inputs.training_reward(), config.seed, 1);
         if let Some(report) = preflight(config, inputs, grpo, &mut trainer)? {
             observer.event(Event::Preflight(&report));
         }
@@ -426,7 +442,7 @@ impl Run<'_> {
     ) -> Result<Policy, Error> {
         self.announce(state, steps);
         let reference = self.reference(config, state.stage, &policy, resumed)?;
-        let reward = self.inputs.reward.as_deref();
+        let reward = self.inputs.training_reward();
         let mut trainer = Trainer::new(policy, reference, config, reward, self.config.seed, steps);
         trainer.version = state.policy_version;
         if let Some(checkpoint) = resumed {

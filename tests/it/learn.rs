@@ -94,3 +94,28 @@ fn reward_rises_with_seed_1() {
 fn reward_rises_with_seed_2() {
     check(2);
 }
+
+#[test]
+fn flipped_verdicts_train_and_do_not_evaluate() {
+    let run = |rewards: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let text = CONFIG.replace("kind = \"exact\"", rewards).replace("steps = 50", "steps = 1");
+        let config = RunConfig::parse(&text, Path::new("noisy.toml"), &[]).unwrap();
+        let options = RunOptions { out: Some(dir.path().join("run")), ..RunOptions::default() };
+        let report = train(&config, &options, &AtomicBool::new(false), &mut |_: Event| {}).unwrap();
+        let text = std::fs::read_to_string(dir.path().join("run/metrics.jsonl")).unwrap();
+        let last: Map<String, Value> = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+        let warm = report.evals[1].1[0].clone();
+        (warm, last)
+    };
+    let (clean, clean_row) = run("kind = \"exact\"");
+    let (noisy, noisy_row) = run("kind = \"noisy\"\nflip_frac = 1.0\nreward = { kind = \"exact\" }");
+    assert_eq!(clean, noisy, "the evaluation after the warm-up");
+    let number = |row: &Map<String, Value>, name: &str| row[name].as_f64().unwrap();
+    // The first rollouts are the same, with all of their verdicts exchanged.
+    let answered = 1.0 - number(&clean_row, "reward/no_answer_frac");
+    let (before, after) = (number(&clean_row, "reward/mean"), number(&noisy_row, "reward/mean"));
+    assert!(before > 0.05 && (before + after - answered).abs() < 1e-9, "{before} {after} {answered}");
+    assert_eq!(number(&noisy_row, "reward/flipped_frac"), answered);
+    assert!(!clean_row.contains_key("reward/flipped_frac"));
+}

@@ -16,8 +16,8 @@ use crate::error::IoError;
 use crate::random;
 use procedural::{
     AdditionConfig, ArithmeticConfig, BaseConversionConfig, CalendarConfig, CountdownConfig, EquationConfig,
-    FactsConfig, Generator, LetterCountConfig, LogicConfig, ReverseTextConfig, SortingConfig, SudokuConfig,
-    UnitConversionConfig,
+    FactsConfig, Generator, LetterCountConfig, LogicConfig, LookupConfig, ReverseTextConfig, SortingConfig,
+    SudokuConfig, UnitConversionConfig,
 };
 use rlvr_rewards::{Message, Task};
 
@@ -45,6 +45,8 @@ pub enum DataConfig {
     LetterCount(LetterCountConfig),
     /// Generated propositional formulas.
     Logic(LogicConfig),
+    /// Generated charts of laboratory values with a question about one of them.
+    Lookup(LookupConfig),
     /// Generated words to be written backwards.
     ReverseText(ReverseTextConfig),
     /// Generated lists to be sorted.
@@ -69,6 +71,7 @@ impl DataConfig {
             Self::Facts(config) => config,
             Self::LetterCount(config) => config,
             Self::Logic(config) => config,
+            Self::Lookup(config) => config,
             Self::ReverseText(config) => config,
             Self::Sorting(config) => config,
             Self::Sudoku(config) => config,

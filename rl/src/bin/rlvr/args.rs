@@ -345,7 +345,6 @@ pub enum EvalCommand {
     Report(ReportArgs),
 }
 
-
 #[derive(Debug, Subcommand)]
 #[command(after_help = "\
 Examples:

@@ -13,6 +13,7 @@ mod equation;
 mod facts;
 mod letter_count;
 mod logic;
+mod lookup;
 mod reverse_text;
 mod sorting;
 mod sudoku;
@@ -34,6 +35,7 @@ pub use equation::EquationConfig;
 pub use facts::FactsConfig;
 pub use letter_count::LetterCountConfig;
 pub use logic::{LogicConfig, LogicQuestion};
+pub use lookup::{LookupConfig, LookupQuestion};
 pub use reverse_text::ReverseTextConfig;
 pub use sorting::{SortOrder, SortingConfig};
 pub use sudoku::SudokuConfig;
@@ -334,6 +336,7 @@ pub fn kinds() -> Vec<Kind> {
         FactsConfig::describe(),
         LetterCountConfig::describe(),
         LogicConfig::describe(),
+        LookupConfig::describe(),
         ReverseTextConfig::describe(),
         SortingConfig::describe(),
         SudokuConfig::describe(),
