@@ -18,7 +18,7 @@ use crate::config::CheckpointConfig;
 use crate::error::IoError;
 use crate::random::Checksum;
 use crate::run_dir::{sync_dir, write_atomic};
-use crate::tensor_file::{self, TensorMap};
+use crate::tensor_file::{self, NamedTensor, TensorMap};
 
 const MANIFEST: &str = "manifest.json";
 const STATE: &str = "state.json";
@@ -184,7 +184,7 @@ impl CheckpointStore {
     pub fn save(
         &self,
         state: &TrainState,
-        tensors: &[(&str, &TensorMap)],
+        tensors: &[(&str, Vec<NamedTensor>)],
         policy: impl FnOnce(&Path) -> Result<(), Box<dyn StdError + Send + Sync>>,
     ) -> Result<Checkpoint, CheckpointError> {
         let name = format!("step-{:06}", state.step);
@@ -205,7 +205,7 @@ impl CheckpointStore {
         &self,
         at: &Path,
         state: &TrainState,
-        tensors: &[(&str, &TensorMap)],
+        tensors: &[(&str, Vec<NamedTensor>)],
         policy: impl FnOnce(&Path) -> Result<(), Box<dyn StdError + Send + Sync>>,
     ) -> Result<(), CheckpointError> {
         if at.exists() {
@@ -213,8 +213,8 @@ impl CheckpointStore {
         }
         fs::create_dir_all(at).map_err(IoError::at("create the directory", at))?;
         policy(at).map_err(|source| CheckpointError::Policy { path: at.to_path_buf(), source })?;
-        for (name, map) in tensors {
-            tensor_file::write(&at.join(format!("{name}.safetensors")), map)?;
+        for (name, tensors) in tensors {
+            tensor_file::write(&at.join(format!("{name}.safetensors")), tensors)?;
         }
         write_json(&at.join(STATE), state)?;
         let mut manifest = Manifest { format: FORMAT, files: BTreeMap::new() };
@@ -426,9 +426,13 @@ mod tests {
             .collect()
     }
 
+    fn named(map: TensorMap) -> Vec<NamedTensor> {
+        map.into_iter().map(|(name, t)| NamedTensor::shared(name, &t.shape, t.data.into())).collect()
+    }
+
     fn save(store: &CheckpointStore, step: u64, score: Option<f64>) -> Result<Checkpoint, CheckpointError> {
         let state = TrainState { step, score, ..TrainState::start(1) };
-        store.save(&state, &[("optimizer", &moments(step))], |dir| {
+        store.save(&state, &[("optimizer", named(moments(step)))], |dir| {
             fs::create_dir(dir.join("sub"))?;
             fs::write(dir.join("sub/notes.txt"), b"deep")?;
             Ok(fs::write(dir.join("model.safetensors"), b"weights")?)

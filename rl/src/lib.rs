@@ -28,6 +28,7 @@ pub mod stats;
 pub mod stop;
 pub mod tensor_file;
 pub mod trainer;
+mod writer;
 
 pub use error::Error;
 pub use {rlvr_policies as policies, rlvr_rewards as rewards, rlvr_rollout as rollout};

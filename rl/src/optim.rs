@@ -2,10 +2,12 @@
 //!
 //! Same arithmetic as `torch.optim.AdamW`: decoupled decay `p ← p·(1 − lr·wd)`, then
 //! `p ← p − lr/(1 − β₁ᵗ) · m / (√v/√(1 − β₂ᵗ) + ε)`. Weight decay, if any, applies to every parameter.
+use crate::tensor_file::NamedTensor;
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 use rlvr_policies::decoder::{AdamWStep, Compute, Decoder};
 use rlvr_policies::gradients::Gradients;
+use std::sync::Arc;
 
 /// Settings of [`AdamW`].
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -20,10 +22,11 @@ pub struct AdamWConfig {
     pub max_grad_norm: f64,
 }
 
-/// First and second moments, in the order of the decoder's parameters.
+/// First and second moments, in the order of the decoder's parameters. Those on the host are shared with checkpoints
+/// that are being written, and copied if they change before that is done.
 #[derive(Debug, Clone)]
 enum Moments {
-    Host(Vec<[Vec<f32>; 2]>),
+    Host(Vec<[Arc<Vec<f32>>; 2]>),
     Device(Vec<[Tensor<2>; 2]>),
 }
 
@@ -44,7 +47,7 @@ impl AdamW {
         let specs = &decoder.layout().specs;
         let moments = match decoder.compute() {
             Compute::Host => Moments::Host(
-                specs.iter().map(|s| [(); 2].map(|()| vec![0.0; s.shape[0] * s.shape[1]])).collect(),
+                specs.iter().map(|s| [(); 2].map(|()| vec![0.0; s.shape[0] * s.shape[1]].into())).collect(),
             ),
             _ => {
                 let zeros = |s: [usize; 2]| [(); 2].map(|()| Tensor::zeros(s, decoder.device()));
@@ -74,7 +77,7 @@ impl AdamW {
             (Moments::Host(moments), Gradients::Host(grads)) => {
                 let k = Coefficients::new(&c, lr, clip, correction);
                 decoder.update_on_host(|i, _, p| {
-                    let [m, v] = &mut moments[i];
+                    let [m, v] = moments[i].each_mut().map(Arc::make_mut);
                     (p.par_chunks_mut(BLOCK))
                         .zip(m.par_chunks_mut(BLOCK))
                         .zip(v.par_chunks_mut(BLOCK))
@@ -91,18 +94,21 @@ impl AdamW {
         norm
     }
 
-    /// The moments as named host tensors, `("m.<param>", …)` and `("v.<param>", …)`.
-    pub fn state(&self, decoder: &Decoder) -> Vec<(String, [usize; 2], Vec<f32>)> {
+    /// The moments as named tensors, `m.<param>` and `v.<param>`; further steps do not change them.
+    pub fn state(&self, decoder: &Decoder) -> Vec<NamedTensor> {
         let mut out = Vec::new();
         for (i, spec) in decoder.layout().specs.iter().enumerate() {
             for (j, kind) in ["m", "v"].into_iter().enumerate() {
-                let values = match &self.moments {
-                    Moments::Host(m) => m[i][j].clone(),
+                let name = format!("{kind}.{}", spec.name);
+                out.push(match &self.moments {
+                    Moments::Host(m) => NamedTensor::shared(name, &spec.shape, m[i][j].clone()),
                     Moments::Device(m) => {
-                        m[i][j].clone().into_data().convert::<f32>().try_to_vec().unwrap_or_default()
+                        let moment = m[i][j].clone();
+                        NamedTensor::read(name, &spec.shape, move || {
+                            moment.clone().into_data().convert::<f32>().try_to_vec().unwrap_or_default()
+                        })
                     }
-                };
-                out.push((format!("{kind}.{}", spec.name), spec.shape, values));
+                });
             }
         }
         out
@@ -123,7 +129,7 @@ impl AdamW {
                 let name = format!("{kind}.{}", spec.name);
                 let values = take(&name).filter(|v| v.len() == spec.shape[0] * spec.shape[1]).ok_or(name)?;
                 match &mut self.moments {
-                    Moments::Host(m) => m[i][j] = values,
+                    Moments::Host(m) => m[i][j] = values.into(),
                     Moments::Device(m) => {
                         m[i][j] = Tensor::from_data(
                             burn::tensor::TensorData::new(values, spec.shape),

@@ -11,6 +11,7 @@ use rlvr_policies::{
 use rlvr_rewards::Message;
 use rlvr_rollout::{CounterRng, DecodeModel, Draw, Prompt, RolloutError, Sampled};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A decoder with everything between text and token ids.
 #[derive(Debug)]
@@ -20,8 +21,25 @@ pub struct Policy {
     tokenizer: Tokenizer,
     template: Option<ChatTemplate>,
     eos_token_ids: Vec<u32>,
-    assets: PolicyAssets,
+    assets: Arc<PolicyAssets>,
     source: Option<PathBuf>,
+}
+
+/// A policy as it was at one moment, to be written. It shares its weights with the policy until that changes them.
+#[derive(Debug)]
+pub struct SavedPolicy {
+    decoder: Decoder,
+    assets: Arc<PolicyAssets>,
+}
+
+impl SavedPolicy {
+    /// Writes a Hugging Face folder that transformers loads.
+    ///
+    /// # Errors
+    /// An unwritable folder.
+    pub fn save(&self, dir: &Path) -> Result<(), PolicyError> {
+        save_hf(dir, self.decoder.config(), &self.decoder, SaveDtype::F32, &self.assets)
+    }
 }
 
 const PAD: &str = "<pad>";
@@ -40,7 +58,7 @@ impl Policy {
             tokenizer: files.tokenizer,
             template: files.chat_template,
             eos_token_ids: files.eos_token_ids,
-            assets: files.assets,
+            assets: files.assets.into(),
             source: Some(files.source),
         })
     }
@@ -78,7 +96,7 @@ impl Policy {
             CounterRng::new(seed, 0, param as u64, u64::MAX).normal(element as u64) as f32
         };
         let decoder = Decoder::random(model, device, normal);
-        let assets = PolicyAssets::new(&tokenizer, &[("eos_token", EOS), ("pad_token", PAD)], None)?;
+        let assets = PolicyAssets::new(&tokenizer, &[("eos_token", EOS), ("pad_token", PAD)], None)?.into();
         Ok(Self {
             decoder,
             tokenizer,
@@ -202,7 +220,12 @@ impl Policy {
     /// # Errors
     /// An unwritable folder.
     pub fn save(&self, dir: &Path) -> Result<(), PolicyError> {
-        save_hf(dir, self.decoder.config(), &self.decoder, SaveDtype::F32, &self.assets)
+        self.saved().save(dir)
+    }
+
+    /// The policy as it is now; nothing is copied.
+    pub fn saved(&self) -> SavedPolicy {
+        SavedPolicy { decoder: self.decoder.clone(), assets: self.assets.clone() }
     }
 }
 

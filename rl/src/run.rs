@@ -14,13 +14,15 @@ use crate::record;
 use crate::rollouts_file::{self, RecordedStep};
 use crate::run_dir::{Existing, RunDir, RunMeta, RunStatus};
 use crate::sft::{self, SftTrainer};
-use crate::tensor_file::{HostTensor, TensorMap};
+use crate::tensor_file::NamedTensor;
 use crate::trainer::{Source, Trainer};
+use crate::writer::{Snapshot, Writer};
 use burn::tensor::Device;
 use rlvr_policies::Decoder;
 use rlvr_rewards::{Reward, Task};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -123,7 +125,7 @@ pub fn train(
     let step = checkpoint.as_ref().map(|c| c.state.step);
     // Before anything else: a directory with a config can be resumed, one without is taken for an empty one.
     dir.write_config(config)?;
-    let mut log = match options.resume {
+    let log = match options.resume {
         true => RunLog::resume(dir.path(), &config.log, config.seed, step)?,
         false => RunLog::create(dir.path(), &config.log, config.seed)?,
     };
@@ -140,8 +142,7 @@ pub fn train(
         inputs: &inputs,
         device,
         dir: &dir,
-        store,
-        log: &mut log,
+        writer: Writer::start(log, store)?,
         observer,
         stop,
         clock,
@@ -149,6 +150,9 @@ pub fn train(
     };
     let outcome = run.stages(checkpoint, initial);
     let last = run.last_step.unwrap_or(0);
+    // What has been recorded is written whatever happened; an earlier error counts more than one of this.
+    let written = run.writer.finish();
+    let outcome = outcome.and_then(|report| written.map(|()| report));
     match &outcome {
         Ok(_) => meta.end(RunStatus::Finished, last, None),
         Err(Error::Interrupted) => meta.end(RunStatus::Interrupted, last, None),
@@ -307,8 +311,7 @@ struct Run<'a> {
     inputs: &'a Inputs,
     device: Device,
     dir: &'a RunDir,
-    store: CheckpointStore,
-    log: &'a mut RunLog,
+    writer: Writer,
     observer: &'a mut dyn Observer,
     stop: &'a AtomicBool,
     clock: Instant,
@@ -351,7 +354,7 @@ impl Run<'_> {
         if checkpoint.is_none() && config.eval.is_some() {
             let mut row = MetricsRow::new(0, "start");
             self.evaluate("before", &policy, &mut row, &mut evals, &mut state)?;
-            self.log.metrics(&row)?;
+            self.writer.metrics(&row)?;
         }
         let mut checkpoint = checkpoint;
         while state.stage < config.stage.len() {
@@ -385,9 +388,9 @@ impl Run<'_> {
                 ..state
             };
         }
+        self.settle()?;
         let target = self.dir.final_policy();
         policy.save(&target)?;
-        self.log.sync()?;
         Ok(Report {
             dir: self.dir.path().to_path_buf(),
             policy: Some(target),
@@ -467,7 +470,7 @@ impl Run<'_> {
                 Some(steps) => Source::Recorded(&steps[state.step_in_stage as usize]),
                 None => Source::Tasks(&tasks),
             };
-            let outcome = trainer.step(state.step + 1, &from, None)?;
+            let outcome = Arc::new(trainer.step(state.step + 1, &from, None)?);
             advance(state, outcome.prompts as u64, outcome.updates);
             state.policy_version = trainer.version;
             let mut row = MetricsRow::new(state.step, name);
@@ -476,7 +479,7 @@ impl Run<'_> {
                 row.set(metrics::DATA_EPOCH, state.data_position as f64 / source.len() as f64);
             }
             let broken = row.get(metrics::REWARD_ERROR_FRAC).unwrap_or(0.0);
-            record::rollouts(self.log, state.step, name, &outcome)?;
+            self.writer.rollouts(state.step, name, outcome.clone())?;
             self.example(&outcome, state.step);
             if broken > config.max_error_frac {
                 let reason = outcome.groups.iter().flat_map(|g| &g.judgements);
@@ -573,18 +576,37 @@ impl Run<'_> {
             }
         }
         row.set(metrics::MEMORY_PEAK_RSS, record::peak_rss_mb());
-        self.log.metrics(&row)?;
+        self.writer.metrics(&row)?;
         self.last_step = Some(state.step);
         self.observer.event(Event::Step { done, steps, row: &row });
         let stopping = self.stop.load(Ordering::Relaxed);
         let every = self.config.checkpoint.every;
         if last || stopping || (every > 0 && done.is_multiple_of(every)) {
-            self.log.sync()?;
             self.save(policy, optim, reference.filter(|_| state.stage > 0), state, evals)?;
         }
         // An interrupt during the very last step has nothing left to interrupt.
         let over = last && state.stage + 1 == self.config.stage.len();
-        if stopping && !over { Err(Error::Interrupted) } else { Ok(()) }
+        if stopping && !over {
+            self.settle()?;
+            return Err(Error::Interrupted);
+        }
+        let published = self.writer.published();
+        self.tell(published);
+        Ok(())
+    }
+
+    /// Waits until all is written.
+    fn settle(&mut self) -> Result<(), Error> {
+        self.writer.settle()?;
+        let published = self.writer.published();
+        self.tell(published);
+        Ok(())
+    }
+
+    fn tell(&mut self, checkpoint: Option<PathBuf>) {
+        if let Some(path) = checkpoint {
+            self.observer.event(Event::Checkpoint { path: &path });
+        }
     }
 
     fn save(
@@ -599,23 +621,17 @@ impl Run<'_> {
             state.extra.insert(EVALS.to_owned(), value);
         }
         state.extra.insert("optimizer_updates".to_owned(), optim.steps().into());
-        let moments: TensorMap = (optim.state(&policy.decoder).into_iter())
-            .map(|(name, shape, data)| (name, HostTensor { shape: shape.to_vec(), data }))
-            .collect();
-        let frozen: Option<TensorMap> = reference.map(|decoder| {
-            let specs = decoder.layout().specs.iter().enumerate();
-            specs
-                .map(|(i, s)| {
-                    (s.name.clone(), HostTensor { shape: s.shape.to_vec(), data: decoder.param_values(i) })
-                })
-                .collect()
-        });
-        let mut tensors = vec![(OPTIMIZER, &moments)];
-        if let Some(frozen) = &frozen {
-            tensors.push((REFERENCE, frozen));
+        let mut tensors = vec![(OPTIMIZER, optim.state(&policy.decoder))];
+        if let Some(decoder) = reference.cloned().map(Arc::new) {
+            let frozen = decoder.layout().specs.iter().enumerate().map(|(i, s)| {
+                let decoder = Arc::clone(&decoder);
+                NamedTensor::read(s.name.clone(), &s.shape, move || decoder.param_values(i))
+            });
+            tensors.push((REFERENCE, frozen.collect()));
         }
-        let saved = self.store.save(state, &tensors, |dir| Ok(policy.save(dir)?))?;
-        self.observer.event(Event::Checkpoint { path: &saved.path });
+        let snapshot = Snapshot { state: state.clone(), policy: policy.saved(), tensors };
+        let published = self.writer.checkpoint(snapshot)?;
+        self.tell(published);
         Ok(())
     }
 

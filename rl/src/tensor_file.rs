@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
+use std::sync::Arc;
 
 use safetensors::tensor::{Dtype, SafeTensorError, TensorInfo, View};
 
@@ -26,41 +27,63 @@ pub struct HostTensor {
 /// Tensors by name, in alphabetic order.
 pub type TensorMap = BTreeMap<String, HostTensor>;
 
-struct Borrowed<'a>(&'a HostTensor);
+/// A tensor that is to be written, with the way to its values.
+pub struct NamedTensor {
+    name: String,
+    shape: Vec<usize>,
+    values: Values,
+}
 
-impl View for Borrowed<'_> {
+enum Values {
+    Shared(Arc<Vec<f32>>),
+    Read(Box<dyn Fn() -> Vec<f32> + Send>),
+}
+
+impl NamedTensor {
+    /// A tensor whose values are there already, and shared.
+    ///
+    /// # Panics
+    /// When shape and length disagree.
+    pub fn shared(name: impl Into<String>, shape: &[usize], values: Arc<Vec<f32>>) -> Self {
+        let (name, elements) = (name.into(), shape.iter().product::<usize>());
+        assert!(elements == values.len(), "{name}: shape {shape:?}, {} elements", values.len());
+        Self { name, shape: shape.to_vec(), values: Values::Shared(values) }
+    }
+
+    /// A tensor whose values are read when it is written, as many as the product of `shape`.
+    pub fn read(
+        name: impl Into<String>,
+        shape: &[usize],
+        values: impl Fn() -> Vec<f32> + Send + 'static,
+    ) -> Self {
+        Self { name: name.into(), shape: shape.to_vec(), values: Values::Read(Box::new(values)) }
+    }
+}
+
+impl View for &NamedTensor {
     fn dtype(&self) -> Dtype {
         Dtype::F32
     }
     fn shape(&self) -> &[usize] {
-        &self.0.shape
+        &self.shape
     }
     fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(bytemuck::cast_slice(&self.0.data))
+        match &self.values {
+            Values::Shared(values) => Cow::Borrowed(bytemuck::cast_slice(values)),
+            Values::Read(values) => Cow::Owned(bytemuck::cast_slice(&values()).to_vec()),
+        }
     }
     fn data_len(&self) -> usize {
-        size_of_val(self.0.data.as_slice())
+        self.shape.iter().product::<usize>() * size_of::<f32>()
     }
 }
 
-/// Writes `tensors` to `path`; the same tensors give the same bytes.
+/// Writes `tensors` to `path`, one at a time; the same tensors give the same bytes.
 ///
 /// # Errors
 /// [`CheckpointError::Io`] and [`CheckpointError::Corrupt`].
-///
-/// # Panics
-/// When a tensor's shape and length disagree.
-pub fn write(path: &Path, tensors: &TensorMap) -> Result<(), CheckpointError> {
-    for (name, tensor) in tensors {
-        let elements: usize = tensor.shape.iter().product();
-        assert!(
-            elements == tensor.data.len(),
-            "{name}: shape {:?}, {} elements",
-            tensor.shape,
-            tensor.data.len()
-        );
-    }
-    let views = tensors.iter().map(|(name, tensor)| (name, Borrowed(tensor)));
+pub fn write(path: &Path, tensors: &[NamedTensor]) -> Result<(), CheckpointError> {
+    let views = tensors.iter().map(|tensor| (&tensor.name, tensor));
     safetensors::serialize_to_file(views, None, path).map_err(|error| match error {
         SafeTensorError::IoError(source) => IoError::at("write", path)(source).into(),
         other => CheckpointError::Corrupt { path: path.to_path_buf(), reason: other.to_string() },
@@ -110,6 +133,15 @@ pub fn read(path: &Path) -> Result<TensorMap, CheckpointError> {
 mod tests {
     use super::*;
 
+    /// The tensors in another order than they are written in, read and shared in turn.
+    fn named(map: TensorMap) -> Vec<NamedTensor> {
+        let named = |(i, (name, t)): (usize, (String, HostTensor))| match i % 2 {
+            0 => NamedTensor::shared(name, &t.shape, Arc::new(t.data)),
+            _ => NamedTensor::read(name, &t.shape.clone(), move || t.data.clone()),
+        };
+        map.into_iter().enumerate().map(named).rev().collect()
+    }
+
     fn some() -> TensorMap {
         let tensor = |shape: &[usize], from: f32| HostTensor {
             shape: shape.to_vec(),
@@ -128,8 +160,8 @@ mod tests {
     fn round_trip_and_stable_bytes() {
         let dir = tempfile::tempdir().unwrap();
         let (a, b) = (dir.path().join("a"), dir.path().join("b"));
-        write(&a, &some()).unwrap();
-        write(&b, &some()).unwrap();
+        write(&a, &named(some())).unwrap();
+        write(&b, &named(some())).unwrap();
         assert_eq!(read(&a).unwrap(), some());
         assert_eq!(std::fs::read(&a).unwrap(), std::fs::read(&b).unwrap());
         assert!(safetensors::SafeTensors::deserialize(&std::fs::read(&a).unwrap()).is_ok());
@@ -139,7 +171,7 @@ mod tests {
     fn damage_is_an_error_and_never_a_panic() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a");
-        write(&path, &some()).unwrap();
+        write(&path, &named(some())).unwrap();
         let whole = std::fs::read(&path).unwrap();
         for keep in 0..whole.len() {
             std::fs::write(&path, &whole[..keep]).unwrap();
@@ -151,7 +183,7 @@ mod tests {
             std::fs::write(&path, &changed).unwrap();
             let _ = read(&path);
         }
-        let missing = write(Path::new("no/such/directory/file"), &some()).unwrap_err();
+        let missing = write(Path::new("no/such/directory/file"), &named(some())).unwrap_err();
         assert!(missing.to_string().contains("no/such/directory/file"), "{missing}");
     }
 }

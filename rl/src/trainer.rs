@@ -139,7 +139,8 @@ pub struct Trainer<'a> {
     pub optim: AdamW,
     /// Version of the weights, counted in optimizer steps over the run.
     pub version: u64,
-    grads: Gradients,
+    /// Between the updates of a step only: generation needs as much for its packed weights.
+    grads: Option<Gradients>,
     config: &'a GrpoConfig,
     loss: LossConfig,
     reward: Option<&'a dyn Reward>,
@@ -160,7 +161,6 @@ impl<'a> Trainer<'a> {
         steps: u64,
     ) -> Self {
         let optim = AdamW::new(AdamWConfig::from(&config.optim), &policy.decoder);
-        let grads = policy.decoder.zero_gradients();
         let total_updates = steps * (config.updates_per_rollout * config.minibatches) as u64;
         let loss = config.resolved_loss();
         let judges = Judges::default();
@@ -169,7 +169,7 @@ impl<'a> Trainer<'a> {
             reference,
             optim,
             version: 0,
-            grads,
+            grads: None,
             config,
             loss,
             reward,
@@ -212,6 +212,7 @@ impl<'a> Trainer<'a> {
                 self.update(step, &prompts, &samples[range], pass == 0 && i == 0, &mut out)?;
             }
         }
+        self.grads = None;
         out.loss /= (out.updates as f64).max(1.0);
         out.phases.update_s = clock.elapsed().as_secs_f64();
         Ok(out)
@@ -500,7 +501,13 @@ impl<'a> Trainer<'a> {
         if live.is_empty() {
             return Ok(());
         }
-        self.grads.clear();
+        let mut grads = match self.grads.take() {
+            Some(mut grads) => {
+                grads.clear();
+                grads
+            }
+            None => self.policy.decoder.zero_gradients(),
+        };
         let mut loss_sum = 0.0;
         for micro in live.chunks(self.config.micro_batch) {
             let packed = batch::pack(prompts, micro);
@@ -525,7 +532,7 @@ impl<'a> Trainer<'a> {
                 }
             };
             let temperature = self.config.sampling.temperature;
-            self.policy.decoder.train(&packed, temperature, recompute, &mut loss, &mut self.grads);
+            self.policy.decoder.train(&packed, temperature, recompute, &mut loss, &mut grads);
             if let Some(error) = failure {
                 return Err(error.into());
             }
@@ -533,7 +540,8 @@ impl<'a> Trainer<'a> {
         }
         let schedule = self.config.optim.schedule_config();
         out.lr = schedule.lr_at(self.config.optim.lr, self.optim.steps(), self.total_updates);
-        out.grad_norm = self.optim.step(&mut self.policy.decoder, &self.grads, out.lr);
+        out.grad_norm = self.optim.step(&mut self.policy.decoder, &grads, out.lr);
+        self.grads = Some(grads);
         if !out.grad_norm.is_finite() {
             let what = format!(
                 "the gradient norm is {}; nothing was changed: lower the learning rate",

@@ -115,6 +115,9 @@ impl<'s> Row<'s> {
     }
 }
 
+/// Who wants to know of whole groups, by the index of their prompt.
+pub(crate) type OnGroup<'a> = Option<&'a dyn Fn(usize, &[Completion])>;
+
 /// The completions of a call, as they come in.
 pub(crate) struct Results<'a> {
     policy_version: u64,
@@ -122,16 +125,11 @@ pub(crate) struct Results<'a> {
     groups: Vec<Vec<Option<Completion>>>,
     /// Completions that a prompt still lacks.
     missing: Vec<usize>,
-    on_group: Option<&'a dyn Fn(usize, &[Completion])>,
+    on_group: OnGroup<'a>,
 }
 
 impl<'a> Results<'a> {
-    pub(crate) fn new(
-        prompts: usize,
-        group_size: usize,
-        policy_version: u64,
-        on_group: Option<&'a dyn Fn(usize, &[Completion])>,
-    ) -> Self {
+    pub(crate) fn new(prompts: usize, group_size: usize, policy_version: u64, on_group: OnGroup<'a>) -> Self {
         let (groups, missing) = (vec![vec![None; group_size]; prompts], vec![group_size; prompts]);
         Self { policy_version, groups, missing, on_group }
     }

@@ -6,7 +6,7 @@
 //! then prompts that wait are prefilled and join in their place. When a group finds room for a part of its completions
 //! only, its prompt stays in a cache of one row until the rest has begun.
 
-use crate::batch::{Call, Results, Rules, Sample, Source};
+use crate::batch::{Call, OnGroup, Results, Rules, Sample, Source};
 use crate::completion::{Completion, Prompt};
 use crate::engine::{GenerateStats, Progress, RolloutEngine, SampleKey, StopCheck, TruncatedPrompt};
 use crate::error::RolloutError;
@@ -89,7 +89,7 @@ pub struct BatchedEngine<'a, M: DecodeModel> {
     policy_version: u64,
     stop: Option<&'a dyn StopCheck>,
     on_progress: Option<&'a dyn Fn(Progress)>,
-    on_group: Option<&'a dyn Fn(usize, &[Completion])>,
+    on_group: OnGroup<'a>,
     cancel: Option<&'a AtomicBool>,
     stats: GenerateStats,
 }

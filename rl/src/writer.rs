@@ -1,0 +1,245 @@
+//! A thread that writes records and checkpoints while training goes on.
+//!
+//! What is handed over is written in that order. A checkpoint shares its tensors with training, which copies those that
+//! it changes before they are written; the records are on the disk before the checkpoint of their step counts. The first
+//! error ends all writing and comes back from the next call.
+use crate::checkpoint::{CheckpointStore, TrainState};
+use crate::error::Error;
+use crate::log::RunLog;
+use crate::metrics::MetricsRow;
+use crate::policy::SavedPolicy;
+use crate::record;
+use crate::tensor_file::NamedTensor;
+use crate::trainer::StepOutcome;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+/// Records that may wait. Only one checkpoint may wait or be written.
+const QUEUE: usize = 64;
+
+/// Everything of a checkpoint.
+pub(crate) struct Snapshot {
+    pub(crate) state: TrainState,
+    pub(crate) policy: SavedPolicy,
+    /// By the name of the file.
+    pub(crate) tensors: Vec<(&'static str, Vec<NamedTensor>)>,
+}
+
+enum Job {
+    Rollouts {
+        step: u64,
+        stage: String,
+        outcome: Arc<StepOutcome>,
+    },
+    Metrics(MetricsRow),
+    Checkpoint(Box<Snapshot>, Sender<PathBuf>),
+    /// Says when everything before it is done.
+    Report(Sender<()>),
+}
+
+/// The thread and the way to it.
+pub(crate) struct Writer {
+    jobs: Option<SyncSender<Job>>,
+    thread: Option<JoinHandle<()>>,
+    failure: Arc<Mutex<Option<Error>>>,
+    /// Where the path of the newest checkpoint will come from.
+    pending: Option<Receiver<PathBuf>>,
+}
+
+impl Writer {
+    pub(crate) fn start(log: RunLog, store: CheckpointStore) -> Result<Self, Error> {
+        let (jobs, received) = sync_channel(QUEUE);
+        let failure = Arc::new(Mutex::new(None));
+        let thread = std::thread::Builder::new().name("writer".into()).spawn({
+            let failure = Arc::clone(&failure);
+            move || write(log, &store, &received, &failure)
+        });
+        let thread = thread
+            .map_err(|e| Error::Unusable { what: format!("the thread that writes cannot start: {e}") })?;
+        Ok(Self { jobs: Some(jobs), thread: Some(thread), failure, pending: None })
+    }
+
+    /// The error that has ended the writing, once.
+    fn check(&self) -> Result<(), Error> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
+    }
+
+    fn send(&self, job: Job) -> Result<(), Error> {
+        self.check()?;
+        let sent = self.jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok());
+        if sent { Ok(()) } else { Err(gone()) }
+    }
+
+    /// Records the completions of a step.
+    pub(crate) fn rollouts(&self, step: u64, stage: &str, outcome: Arc<StepOutcome>) -> Result<(), Error> {
+        self.send(Job::Rollouts { step, stage: stage.to_owned(), outcome })
+    }
+
+    /// Records the metrics of a step.
+    pub(crate) fn metrics(&self, row: &MetricsRow) -> Result<(), Error> {
+        self.send(Job::Metrics(row.clone()))
+    }
+
+    /// Writes a checkpoint, after the one before it if that is still being written; returns the path of that one.
+    pub(crate) fn checkpoint(&mut self, snapshot: Snapshot) -> Result<Option<PathBuf>, Error> {
+        let before = self.pending.take().and_then(|pending| pending.recv().ok());
+        let (done, pending) = channel();
+        self.pending = Some(pending);
+        self.send(Job::Checkpoint(Box::new(snapshot), done))?;
+        Ok(before)
+    }
+
+    /// The path of a checkpoint that has become whole since the last call.
+    pub(crate) fn published(&mut self) -> Option<PathBuf> {
+        let path = self.pending.as_ref()?.try_recv().ok()?;
+        self.pending = None;
+        Some(path)
+    }
+
+    /// Waits until all is written.
+    pub(crate) fn settle(&mut self) -> Result<(), Error> {
+        let (done, all) = channel();
+        self.send(Job::Report(done))?;
+        let reported = all.recv().is_ok();
+        self.check()?;
+        if reported { Ok(()) } else { Err(gone()) }
+    }
+
+    /// Waits until all is written and handed to the disk.
+    pub(crate) fn finish(mut self) -> Result<(), Error> {
+        self.end();
+        self.check()
+    }
+
+    fn end(&mut self) {
+        self.jobs = None;
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+            failure.get_or_insert_with(gone);
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn gone() -> Error {
+    Error::Unusable { what: "the thread that writes has ended".into() }
+}
+
+fn write(mut log: RunLog, store: &CheckpointStore, jobs: &Receiver<Job>, failure: &Mutex<Option<Error>>) {
+    let mut failed = false;
+    let mut note = |outcome: Result<(), Error>| {
+        if let Err(error) = outcome {
+            *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            failed = true;
+        }
+        failed
+    };
+    let mut stopped = false;
+    for job in jobs {
+        if let Job::Report(done) = job {
+            // Nobody waits for it any more, at worst.
+            let _ = done.send(());
+        } else if !stopped {
+            stopped = note(perform(&mut log, store, job));
+        }
+    }
+    if !stopped {
+        note(log.sync().map_err(Error::from));
+    }
+}
+
+fn perform(log: &mut RunLog, store: &CheckpointStore, job: Job) -> Result<(), Error> {
+    match job {
+        Job::Rollouts { step, stage, outcome } => record::rollouts(log, step, &stage, &outcome)?,
+        Job::Metrics(row) => log.metrics(&row)?,
+        Job::Checkpoint(snapshot, done) => {
+            // A checkpoint without the records of its steps would be resumed into a run that lacks them.
+            log.sync()?;
+            let Snapshot { state, policy, tensors } = *snapshot;
+            let saved = store.save(&state, &tensors, |dir| Ok(policy.save(dir)?))?;
+            // First of all, so that training need not copy what nobody reads any more.
+            drop((policy, tensors));
+            let _ = done.send(saved.path);
+        }
+        Job::Report(_) => {}
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{CheckpointConfig, LogConfig, TinyConfig};
+    use crate::metrics;
+    use crate::policy::Policy;
+    use std::path::Path;
+
+    fn writer(dir: &Path) -> Writer {
+        let config = LogConfig { tensorboard: false, ..LogConfig::default() };
+        let store = CheckpointStore::new(&dir.join("checkpoints"), &CheckpointConfig::default());
+        Writer::start(RunLog::create(dir, &config, 1).unwrap(), store).unwrap()
+    }
+
+    fn row(step: u64) -> MetricsRow {
+        let mut row = MetricsRow::new(step, "grpo");
+        row.set(metrics::REWARD_MEAN, 0.5);
+        row
+    }
+
+    fn snapshot(policy: &Policy, step: u64) -> Snapshot {
+        let state = TrainState { step, ..TrainState::start(1) };
+        let tensors = vec![("optimizer", vec![NamedTensor::shared("m", &[2], Arc::new(vec![1.0, 2.0]))])];
+        Snapshot { state, policy: policy.saved(), tensors }
+    }
+
+    fn tiny() -> Policy {
+        Policy::tiny(&TinyConfig::default(), 1, &burn::tensor::Device::flex()).unwrap()
+    }
+
+    #[test]
+    fn a_checkpoint_has_the_values_of_its_step_and_the_records_are_not_older() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut policy = tiny();
+        let before = policy.decoder.param_values(0);
+        let mut writer = writer(dir.path());
+        writer.metrics(&row(1)).unwrap();
+        assert_eq!(writer.checkpoint(snapshot(&policy, 1)).unwrap(), None);
+        // Training goes on while it is being written.
+        policy.decoder.update_on_host(|_, _, values| values.iter_mut().for_each(|v| *v += 1.0));
+        writer.metrics(&row(2)).unwrap();
+        let first = writer.checkpoint(snapshot(&policy, 2)).unwrap().unwrap();
+        assert!(first.ends_with("step-000001"));
+        let open = |path: &Path| Policy::open(&path.to_string_lossy(), policy.decoder.device()).unwrap();
+        assert_eq!(open(&first).decoder.param_values(0), before);
+        writer.settle().unwrap();
+        let second = writer.published().unwrap();
+        assert_eq!(open(&second).decoder.param_values(0), policy.decoder.param_values(0));
+        assert_eq!(writer.published(), None);
+        writer.finish().unwrap();
+        let records = std::fs::read_to_string(dir.path().join("metrics.jsonl")).unwrap();
+        assert_eq!(records.lines().count(), 2);
+    }
+
+    #[test]
+    fn an_error_comes_back_once_and_ends_the_writing() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("checkpoints"), "a file").unwrap();
+        let mut writer = writer(dir.path());
+        let policy = tiny();
+        writer.metrics(&row(1)).unwrap();
+        writer.checkpoint(snapshot(&policy, 1)).unwrap();
+        let error = writer.settle().unwrap_err().to_string();
+        assert!(error.contains("checkpoints"), "{error}");
+        writer.metrics(&row(2)).unwrap();
+        writer.finish().unwrap();
+        let records = std::fs::read_to_string(dir.path().join("metrics.jsonl")).unwrap();
+        assert_eq!(records.lines().count(), 1);
+    }
+}
