@@ -21,9 +21,10 @@ fn data() -> Option<PathBuf> {
 /// A four-option benchmark of `n` items whose right answers go round.
 fn quiz(n: usize) -> String {
     let row = |i: usize| {
+        let (subject, answer) = (["x", "y"][i % 2], ["A", "B", "C", "D"][i % 4]);
         json!({
-            "id": format!("q{i}"), "question": format!("Question {i} of the quiz, please?"), "subject": ["x", "y"][i % 2],
-            "options": ["alpha", "beta", "gamma", "delta"], "answer": ["A", "B", "C", "D"][i % 4],
+            "id": format!("q{i}"), "question": format!("Question {i} of the quiz, please?"), "subject": subject,
+            "options": ["alpha", "beta", "gamma", "delta"], "answer": answer,
         })
     };
     lines(&(0..n).map(row).collect::<Vec<_>>())

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::locate::nearest;
-use super::{DataConfig, Dtype, EvalConfig, GrpoConfig, OptimConfig, RunConfig, SftConfig, StageConfig};
+use super::{
+    DataConfig, DeviceConfig, Dtype, EvalConfig, GrpoConfig, OptimConfig, RunConfig, SftConfig, StageConfig,
+};
 use crate::data::Split;
 use crate::eval::builtin;
 use crate::grpo::{AdvantageKind, GroupsWithoutSignal};

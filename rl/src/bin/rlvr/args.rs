@@ -29,6 +29,7 @@ pub struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant)] // Made once.
 pub enum Command {
     /// Run the stages of a config: supervised warm-up, GRPO, evaluation
     Train(TrainArgs),
