@@ -500,8 +500,12 @@ impl WeightSource for Decoder {
         let missing = || PolicyError::MissingTensor { path: self.path().into(), name: name.into() };
         let spec =
             self.layout.specs.iter().position(|s| s.hf_names().any(|n| n == name)).ok_or_else(missing)?;
-        let parts = self.layout.specs[spec].to_hf(&self.param_values(spec));
-        parts.into_iter().find(|(n, _)| n == name).map(|(_, t)| t).ok_or_else(missing)
+        let part = |values: &[f32]| self.layout.specs[spec].hf_tensor(name, values).ok_or_else(missing);
+        // Only what is asked for is copied.
+        match self.params[spec].clone().try_into_primitive::<Flex>() {
+            Ok(tensor) => part(tensor.storage::<f32>()),
+            Err(_) => part(&self.param_values(spec)),
+        }
     }
 }
 

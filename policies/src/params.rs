@@ -147,15 +147,16 @@ impl ParamSpec {
 
     /// The Hugging Face tensors of a value of this parameter, `[rows · cols]` row-major.
     pub fn to_hf(&self, data: &[f32]) -> Vec<(String, HostTensor)> {
+        self.hf_names().filter_map(|name| Some((name.to_owned(), self.hf_tensor(name, data)?))).collect()
+    }
+
+    /// One of these tensors; the others are not touched.
+    pub fn hf_tensor(&self, name: &str, data: &[f32]) -> Option<HostTensor> {
         let width = if self.is_vector() { 1 } else { self.shape[1] };
-        let mut rest = data;
-        (self.parts.iter())
-            .map(|(name, rows)| {
-                let (part, behind) = rest.split_at(rows * width);
-                rest = behind;
-                (name.clone(), HostTensor { shape: self.hf_shape(*rows), data: part.to_vec() })
-            })
-            .collect()
+        let at = self.parts.iter().position(|(part, _)| part == name)?;
+        let first: usize = self.parts[..at].iter().map(|(_, rows)| rows * width).sum();
+        let rows = self.parts[at].1;
+        Some(HostTensor { shape: self.hf_shape(rows), data: data[first..first + rows * width].to_vec() })
     }
 
     /// Names of the Hugging Face tensors it is made of.
