@@ -83,7 +83,7 @@ fn compare(a: &Arm, b: &Arm, place: usize, force: bool) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for name in names(a) {
         let (Some(left), Some(right)) = (tasks(a, name), tasks(b, name)) else {
-            let lacking = [a, b].iter().flat_map(|arm| &arm.seeds).filter(|e| e.task(name).is_none());
+            let lacking = a.seeds.iter().chain(&b.seeds).filter(|e| e.task(name).is_none());
             let lacking: Vec<&str> = lacking.map(|e| e.label.as_str()).collect();
             say!("note: {name} is not in {}, left out", lacking.join(", "));
             continue;
