@@ -1,5 +1,6 @@
 //! Opens a benchmark: its rows become items, checked against the definition.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use rlvr_rewards::{Reward, Task};
@@ -139,8 +140,20 @@ impl Benchmark {
             None if benchmark.items.is_empty() => {
                 Err(Error::Unusable { what: format!("{}: no items in it", task.name) })
             }
-            None => Ok(benchmark),
+            None => benchmark.with_unique_ids(),
         }
+    }
+
+    /// The benchmark, unless two items have the same id: samples are told apart by it.
+    fn with_unique_ids(self) -> Result<Self, Error> {
+        let mut seen: HashMap<&str, &str> = HashMap::new();
+        for item in &self.items {
+            if let Some(first) = seen.insert(&item.task.id, &item.place) {
+                let what = format!("{}: the id {:?} is that of {first}", item.place, item.task.id);
+                return Err(Error::Unusable { what });
+            }
+        }
+        Ok(self)
     }
 
     /// [`Self::open`] that goes on past broken rows and lists them.

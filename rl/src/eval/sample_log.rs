@@ -78,7 +78,8 @@ impl SampleLog {
 fn lines(rows: &[Map<String, Value>]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for row in rows {
-        bytes.extend_from_slice(Value::Object(row.clone()).to_string().as_bytes());
+        // A map of JSON values always has a text.
+        bytes.extend(serde_json::to_vec(row).unwrap_or_default());
         bytes.push(b'\n');
     }
     bytes

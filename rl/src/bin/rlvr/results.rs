@@ -9,7 +9,7 @@ use rlvr::eval::{Benchmark, EvalResult, Item, Judged, solved};
 use rlvr::rewards::{Outcome, Verdict};
 use rlvr::run_dir::write_atomic;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 pub use rlvr::eval::sample_log::SAMPLES;
@@ -70,11 +70,15 @@ impl Sample {
         row
     }
 
-    /// A row read back; none when it is not one of the benchmark's.
-    pub fn read(row: &Map<String, Value>, benchmark: &Benchmark) -> Option<Self> {
+    /// A row read back; none when it is not one of the benchmark's, whose items have these `places` by id.
+    pub fn read(
+        row: &Map<String, Value>,
+        benchmark: &Benchmark,
+        places: &HashMap<&str, usize>,
+    ) -> Option<Self> {
         let text = |key: &str| row.get(key).and_then(Value::as_str).map(str::to_owned);
         let id = text("id")?;
-        let item = benchmark.items.iter().position(|item| item.task.id == id)?;
+        let item = *places.get(id.as_str())?;
         let verdict: Verdict = serde_json::from_value(row.get("verdict")?.clone()).ok()?;
         let mut outcome = Outcome::of(verdict, text("method")?, text("reason")?);
         outcome.score = row.get("score").and_then(Value::as_f64);

@@ -16,7 +16,7 @@ use rlvr::eval::likelihood::{OptionScores, score_options};
 use rlvr::eval::sample_log::SampleLog;
 use rlvr::eval::{Benchmark, EvalSettings, Generation, Item, evaluate, fingerprint, solved};
 use rlvr::policy::Policy;
-use rlvr::rewards::{Outcome, Task, Verdict};
+use rlvr::rewards::{Message, Outcome, Task, Verdict};
 use rlvr::rollout::SamplingParams;
 use serde_json::{Map, Value, json};
 use std::ops::Range;
@@ -88,9 +88,11 @@ pub fn run(args: &EvalRunArgs) -> Result<()> {
     let mut results = Results::new(settings);
     for benchmark in &benchmarks {
         let found = args.contamination.as_ref().map(|file| contamination(benchmark, file)).transpose()?;
+        let places = benchmark.items.iter().enumerate().map(|(i, item)| (item.task.id.as_str(), i)).collect();
         for name in names(args, benchmark) {
             let of_task = rows.iter().filter(|row| row.get("task").and_then(Value::as_str) == Some(&name));
-            let samples = of_task.map(|row| Sample::read(row, benchmark)).collect::<Option<Vec<_>>>();
+            let samples =
+                of_task.map(|row| Sample::read(row, benchmark, &places)).collect::<Option<Vec<_>>>();
             let samples =
                 samples.ok_or_else(|| bad(format!("{name}: the samples on disk are not readable")))?;
             results.add(TaskResult::new(&name, benchmark, samples, found.as_ref()));
@@ -108,13 +110,19 @@ fn check(args: &EvalRunArgs, policy: &Policy, benchmark: &Benchmark) -> Result<(
             benchmark.name
         )));
     }
-    if args.mode == Mode::Likelihood {
-        return Ok(());
-    }
+    let room = |messages: &[Message], tokens: usize, place: &str| {
+        let prompt = policy.prompt(messages).map_err(|e| bad(format!("{place}: {e}")))?;
+        policy::check_room(policy, &prompt.token_ids, tokens, place)
+    };
     let max_tokens = generation(args, benchmark).max_tokens;
-    for item in &benchmark.items {
-        let prompt = policy.prompt(&item.task.prompt).map_err(|e| bad(format!("{}: {e}", item.place)))?;
-        policy::check_room(policy, &prompt.token_ids, max_tokens, &item.place)?;
+    for kind in kinds(args, benchmark) {
+        for item in &benchmark.items {
+            match (kind, &item.likelihood) {
+                (Kind::Generate, _) => room(&item.task.prompt, max_tokens, &item.place)?,
+                (Kind::Likelihood, Some(parts)) => room(&parts.messages(policy.is_raw()), 1, &item.place)?,
+                (Kind::Likelihood, None) => {}
+            }
+        }
     }
     Ok(())
 }
