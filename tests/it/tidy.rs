@@ -147,6 +147,9 @@ fn every_example_loads_and_is_listed() {
             let config = config.unwrap_or_else(|e| panic!("{}: {e}", path.display()));
             assert_eq!(config.name, name, "the name of the run is that of its directory");
             configs += 1;
+            for (file, _) in entries(&path).into_iter().filter(|(file, _)| file.ends_with(".toml")) {
+                RunConfig::load(&root().join(&path).join(&file), &[]).unwrap_or_else(|e| panic!("{e}"));
+            }
         }
     }
     assert!(configs > 0);
@@ -171,9 +174,14 @@ fn the_readme_keeps_its_promises() {
 
 #[test]
 fn links_between_documents_lead_somewhere() {
-    for document in
-        ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "EXPERIMENTS.md", "examples/addition/README.md"]
-    {
+    for document in [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "EXPERIMENTS.md",
+        "examples/addition/README.md",
+        "examples/medical/README.md",
+    ] {
         let (text, dir) = (read(document), Path::new(document).parent().unwrap());
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let file = link.split('#').next().unwrap_or_default();
