@@ -4,6 +4,7 @@
 
 mod adamw;
 mod cli;
+mod curation;
 mod data_and_audit;
 mod golden_runs;
 mod learn;

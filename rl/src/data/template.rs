@@ -6,14 +6,14 @@ use serde_json::{Map, Value};
 use super::DataError;
 
 /// The templates of one data source, compiled once.
-pub(super) struct Templates {
+pub(crate) struct Templates {
     name: String,
     env: Environment<'static>,
 }
 
 impl Templates {
     /// No templates yet, for `[data.NAME]`.
-    pub(super) fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let mut env = Environment::new();
         env.set_undefined_behavior(UndefinedBehavior::Strict);
         env.set_keep_trailing_newline(true);
@@ -62,7 +62,7 @@ impl Templates {
     }
 
     /// Compiles `source` as an expression and says whether it is true of `row`.
-    pub(super) fn holds(&self, field: &str, source: &str, row: &Row) -> Result<bool, String> {
+    pub(crate) fn holds(&self, field: &str, source: &str, row: &Row) -> Result<bool, String> {
         let expression =
             self.env.compile_expression(source).map_err(|e| format!("{field}: {}", describe(&e)))?;
         let value = expression.eval(&row.context).map_err(|e| format!("{field}: {}", describe(&e)))?;
@@ -74,13 +74,13 @@ impl Templates {
 }
 
 /// A row as JSON and as the context of templates.
-pub(super) struct Row {
+pub(crate) struct Row {
     pub(super) fields: Map<String, Value>,
     context: minijinja::Value,
 }
 
 impl Row {
-    pub(super) fn new(fields: Map<String, Value>) -> Self {
+    pub(crate) fn new(fields: Map<String, Value>) -> Self {
         let context = minijinja::Value::from_serialize(&fields);
         Self { fields, context }
     }
