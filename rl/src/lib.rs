@@ -5,6 +5,7 @@ pub mod bench;
 pub mod checkpoint;
 pub mod config;
 pub mod conformance;
+pub mod curate;
 pub mod data;
 pub mod error;
 pub mod eval;

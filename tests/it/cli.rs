@@ -60,7 +60,7 @@ pub(crate) fn lines(rows: &[Value]) -> String {
 
 #[test]
 fn every_help_has_an_example() {
-    let commands: [&[&str]; 20] = [
+    let commands: [&[&str]; 33] = [
         &[],
         &["train"],
         &["sample"],
@@ -68,6 +68,20 @@ fn every_help_has_an_example() {
         &["score"],
         &["data"],
         &["data", "generate"],
+        &["data", "import"],
+        &["data", "validate"],
+        &["data", "stats"],
+        &["data", "dedup"],
+        &["data", "decontaminate"],
+        &["data", "filter"],
+        &["data", "balance"],
+        &["data", "cap"],
+        &["data", "split"],
+        &["data", "choice-to-open"],
+        &["data", "pass-rate"],
+        &["data", "rejection"],
+        &["data", "manifest"],
+        &["data", "run"],
         &["loss"],
         &["eval"],
         &["eval", "run"],

@@ -5,6 +5,7 @@
 mod adamw;
 mod cli;
 mod comparison;
+mod curation;
 mod data_and_audit;
 mod device;
 mod evals;

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use jsonl::{JsonlConfig, MessageTemplate, PromptTemplate};
+pub(crate) use template::{Row, Templates};
 
 use crate::config::Problem;
 use crate::config::validate::Checks;

@@ -1,6 +1,7 @@
 //! What is typed on the command line.
 
 use crate::comparison_args::{CompareArgs, ReportArgs};
+use crate::data::args as data;
 use crate::eval::args::{EvalLsArgs, EvalRunArgs, EvalScoreArgs, EvalValidateArgs};
 use clap::{Args, Parser, Subcommand};
 use rlvr::config::DeviceConfig;
@@ -39,7 +40,7 @@ pub enum Command {
     Logprobs(LogprobsArgs),
     /// Judge completions with a reward
     Score(ScoreArgs),
-    /// Generate tasks with answers that a program can check
+    /// Generate, import and curate tasks
     #[command(subcommand)]
     Data(DataCommand),
     /// Evaluate the training loss and its gradient on given vectors
@@ -269,10 +270,42 @@ pub struct ScoreArgs {
 #[command(after_help = "\
 Examples:
   rlvr data generate --list
-  rlvr data generate countdown --set numbers=4 --count 1000 --out countdown.jsonl")]
+  rlvr data generate countdown --set numbers=4 --count 1000 --out countdown.jsonl
+  rlvr data import medmcqa.parquet --licence MIT --out tasks.jsonl
+  rlvr data dedup tasks.jsonl --out unique.jsonl
+  rlvr data decontaminate unique.jsonl --against test.jsonl --out clean.jsonl
+Steps of curation read and write JSON Lines; FILE.manifest.json beside each output has the whole history.")]
 pub enum DataCommand {
     /// Generate tasks as JSON Lines
     Generate(DataGenerateArgs),
+    /// Turn JSON Lines, JSON, CSV or parquet into tasks
+    Import(data::ImportArgs),
+    /// Check every row, its id and its reference
+    Validate(data::ValidateArgs),
+    /// Count rows, lengths, options, right answers, duplicates
+    Stats(data::StatsArgs),
+    /// Remove exact and near-duplicates
+    Dedup(data::DedupArgs),
+    /// Remove rows that occur in test sets
+    Decontaminate(data::DecontaminateArgs),
+    /// Keep rows by fields, lengths, patterns
+    Filter(data::FilterArgs),
+    /// Keep equally many rows of each value of a field
+    Balance(data::BalanceArgs),
+    /// Limit the rows of the values of a field
+    Cap(data::CapArgs),
+    /// Divide into parts, by a hash of the id or of a group
+    Split(data::SplitArgs),
+    /// Rewrite multiple-choice questions as open questions
+    ChoiceToOpen(data::ChoiceToOpenArgs),
+    /// Keep the tasks that a policy solves sometimes
+    PassRate(data::PassRateArgs),
+    /// Keep a policy's correct solutions, for supervised training
+    Rejection(data::RejectionArgs),
+    /// Run the steps of a TOML file
+    Run(data::RunArgs),
+    /// Print the history of a file
+    Manifest(data::ManifestArgs),
 }
 
 #[derive(Debug, Args)]

@@ -30,7 +30,7 @@ mod text_metrics;
 mod train;
 
 use anyhow::{Context, Result};
-use args::{Cli, Command, DataCommand, EvalCommand, PluginCommand};
+use args::{Cli, Command, EvalCommand, PluginCommand};
 use clap::Parser;
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -54,7 +54,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Sample(args) => sample::run(args),
         Command::Logprobs(args) => logprobs::run(args),
         Command::Score(args) => score::run(args),
-        Command::Data(DataCommand::Generate(args)) => data::generate(args),
+        Command::Data(command) => data::run(command),
         Command::Loss(args) => loss::run(args),
         Command::Eval(EvalCommand::Run(args)) => eval::run::run(args),
         Command::Eval(EvalCommand::Ls(args)) => eval::ls::ls(args),

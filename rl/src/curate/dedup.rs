@@ -1,0 +1,347 @@
+//! `dedup`: the first of equal and nearly equal rows stays.
+//!
+//! Exact: the [normal form](super::row::normal_form) of what is asked, by a 64-bit hash (the chance that any two of 10
+//! million different rows share one is 3e-6). Near: a row goes when an earlier row that stays has a Jaccard similarity
+//! of at least the threshold, computed on the real shingles of both; MinHash only proposes the pairs.
+//!
+//! Memory is 16 bytes a row for the exact part and about 40 for the near part; hashes of bands are kept in a temporary
+//! file beside the output (about 140 bytes a row at a threshold of 0.8), which is read band by band.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fs::File;
+use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::error::CurateError;
+use super::minhash::{self, MinHasher};
+use super::output::Output;
+use super::row::{self, Row};
+use super::scan::{Input, Watch, scan, unchanged};
+use crate::error::IoError;
+use crate::random;
+
+/// Rows of a bucket that each row is compared with, from either end. Only texts of one template fill a bucket this far.
+const BUCKET: usize = 16;
+/// Pairs that are compared at a time.
+const PAIRS: usize = 1 << 13;
+
+/// What counts as the same.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DedupSettings {
+    /// Fields that are compared; context, question and options when empty.
+    pub on: Vec<String>,
+    /// Jaccard similarity from which rows are near-duplicates, in (0, 1]; none removes exact duplicates only.
+    /// Default 0.8.
+    pub threshold: Option<f64>,
+    /// Remove only rows with the same answer as the one that stays. Default false.
+    pub same_answer: bool,
+    /// Seed of the hash functions. Default 0.
+    pub seed: u64,
+}
+
+impl Default for DedupSettings {
+    fn default() -> Self {
+        Self { on: Vec::new(), threshold: Some(0.8), same_answer: false, seed: 0 }
+    }
+}
+
+/// What is known of a row after the first pass.
+struct Seen {
+    key: u64,
+    answer: u32,
+    shape: Option<minhash::Signature>,
+}
+
+/// Rows are numbered from 0 in the order of the file; a number and the low half of a hash fit beside each other.
+#[derive(Clone, Copy)]
+struct First {
+    row: u32,
+    answer: u32,
+}
+
+/// The shingles of a row and the hash of its answer.
+type Shape = (Vec<u32>, u32);
+
+/// Why a row goes, and the row that stays for it.
+#[derive(Clone, Copy)]
+struct Drop {
+    of: u32,
+    similarity: f32,
+    same_answer: bool,
+}
+
+/// Removes duplicates; the first of each stays, in order.
+///
+/// # Errors
+/// [`CurateError`]: settings, rows or files that cannot be used.
+pub fn dedup(
+    input: &Path,
+    out: &mut Output,
+    settings: &DedupSettings,
+    watch: &dyn Watch,
+) -> Result<Input, CurateError> {
+    if let Some(t) = settings.threshold.filter(|t| !(*t > 0.0 && *t <= 1.0)) {
+        return Err(CurateError::Setting(format!("--threshold {t} must lie above 0 and at most at 1")));
+    }
+    let hasher = settings.threshold.map(|t| MinHasher::new(t, settings.seed));
+    let mut index = hasher.as_ref().map(|h| Index::new(out.path(), h)).transpose()?;
+    let mut drops: HashMap<u32, Drop> = HashMap::new();
+    let mut rows = 0_u32;
+    let mut first: HashMap<u64, First> = HashMap::new();
+    let read = |row: &Row| seen(row, settings, hasher.as_ref());
+    let before = scan(input, "exact duplicates", watch, &read, &mut |row, seen| {
+        let number = rows;
+        rows = rows.checked_add(1).ok_or_else(|| CurateError::file(input, "more than 4 billion rows"))?;
+        match first.entry(seen.key) {
+            Entry::Occupied(first) => {
+                let First { row: of, answer } = *first.get();
+                drops.insert(number, Drop { of, similarity: 1.0, same_answer: answer == seen.answer });
+            }
+            Entry::Vacant(place) => {
+                place.insert(First { row: number, answer: seen.answer });
+                if let (Some(index), Some(shape)) = (&mut index, seen.shape) {
+                    index.add(number, row.offset, &shape)?;
+                }
+            }
+        }
+        Ok(())
+    })?;
+    drop(first);
+    let near = match (index, hasher) {
+        (Some(index), Some(hasher)) => index.near(input, settings, &hasher, watch)?,
+        _ => HashMap::new(),
+    };
+    write(input, out, &drops, &near, &before, watch)?;
+    Ok(before)
+}
+
+fn seen(row: &Row, settings: &DedupSettings, hasher: Option<&MinHasher>) -> Result<Seen, String> {
+    let form = row::normal_form(&row::text_of(&row.fields, &settings.on)?);
+    let (text, answer) = (random::hash_bytes(form.as_bytes()), answer_hash(&row.fields));
+    Ok(Seen {
+        key: if settings.same_answer { random::word(&[text, u64::from(answer)]) } else { text },
+        answer,
+        shape: hasher.map(|h| h.signature(&minhash::shingles(&form))),
+    })
+}
+
+fn answer_hash(fields: &Map<String, Value>) -> u32 {
+    let answer = row::answer(fields).map(|a| row::normal_form(&a)).unwrap_or_default();
+    random::hash_bytes(answer.as_bytes()) as u32
+}
+
+/// The second pass: every row stays or goes.
+fn write(
+    input: &Path,
+    out: &mut Output,
+    exact: &HashMap<u32, Drop>,
+    near: &HashMap<u32, Drop>,
+    before: &Input,
+    watch: &dyn Watch,
+) -> Result<(), CurateError> {
+    // Names of the rows that others are duplicates of.
+    let named = exact.values().chain(near.values()).filter(|_| out.lists_dropped());
+    let mut ids: HashMap<u32, String> = named.map(|d| (d.of, String::new())).collect();
+    let mut number = 0_u32;
+    let after = scan(input, "write", watch, &|_| Ok(()), &mut |row, ()| {
+        if let Some(id) = ids.get_mut(&number) {
+            *id = row.id();
+        }
+        let (kind, found) = match (exact.get(&number), near.get(&number)) {
+            (Some(found), _) => ("exact duplicate", found),
+            (None, Some(found)) => ("near-duplicate", found),
+            (None, None) => {
+                number += 1;
+                return out.keep(&row);
+            }
+        };
+        number += 1;
+        let reason = if found.same_answer { kind.to_owned() } else { format!("{kind}, another answer") };
+        let of = ids.get(&found.of).cloned().unwrap_or_default();
+        let similarity = (f64::from(found.similarity) * 1e4).round() / 1e4;
+        out.drop(&row, &reason, json!({"of": of, "similarity": similarity}))
+    })?;
+    unchanged(input, before, &after)
+}
+
+/// The rows that may be near-duplicates: sketches and places in memory, hashes of bands in a temporary file.
+struct Index {
+    bands: Vec<BufWriter<File>>,
+    numbers: Vec<u32>,
+    offsets: Vec<u64>,
+    sketches: Vec<u128>,
+    /// Removes the files when dropped.
+    dir: TempDir,
+}
+
+/// A directory that is removed with what it holds.
+struct TempDir(std::path::PathBuf);
+
+impl std::ops::Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+impl Index {
+    fn new(out: &Path, hasher: &MinHasher) -> Result<Self, CurateError> {
+        let name = out.file_name().unwrap_or_default().to_string_lossy();
+        let dir = TempDir(out.with_file_name(format!(".tmp-{name}-bands")));
+        std::fs::create_dir_all(&dir.0).map_err(IoError::at("create the directory", &dir.0))?;
+        let band = |i: usize| {
+            let path = dir.0.join(i.to_string());
+            let open = File::options().create(true).truncate(true).read(true).write(true).open(&path);
+            open.map(|f| BufWriter::with_capacity(1 << 16, f)).map_err(IoError::at("write", &path))
+        };
+        let bands = (0..hasher.bands).map(band).collect::<Result<_, _>>()?;
+        Ok(Self { bands, numbers: Vec::new(), offsets: Vec::new(), sketches: Vec::new(), dir })
+    }
+
+    fn add(&mut self, number: u32, offset: u64, shape: &minhash::Signature) -> Result<(), CurateError> {
+        for (file, hash) in self.bands.iter_mut().zip(&shape.bands) {
+            file.write_all(&hash.to_le_bytes()).map_err(IoError::at("write", &self.dir.0))?;
+        }
+        self.numbers.push(number);
+        self.offsets.push(offset);
+        self.sketches.push(shape.sketch);
+        Ok(())
+    }
+
+    /// The near-duplicates by row number.
+    fn near(
+        mut self,
+        input: &Path,
+        settings: &DedupSettings,
+        hasher: &MinHasher,
+        watch: &dyn Watch,
+    ) -> Result<HashMap<u32, Drop>, CurateError> {
+        let threshold = settings.threshold.unwrap_or(1.0);
+        // Earlier row, later row, similarity, same answer.
+        let mut edges: HashMap<(u32, u32), (f32, bool)> = HashMap::new();
+        watch.pass("near-duplicates", self.bands.len() as u64);
+        for band in std::mem::take(&mut self.bands) {
+            let hashes = hashes(band, self.offsets.len()).map_err(IoError::at("read", &self.dir.0))?;
+            let mut order: Vec<u32> = (0..hashes.len() as u32).collect();
+            order.par_sort_unstable_by_key(|i| (hashes[*i as usize], *i));
+            let mut pairs = Vec::new();
+            for bucket in order.chunk_by(|a, b| hashes[*a as usize] == hashes[*b as usize]) {
+                for (j, later) in bucket.iter().enumerate() {
+                    let (head, tail) = (j.min(BUCKET), j.saturating_sub(BUCKET).max(j.min(BUCKET)));
+                    for earlier in bucket[..head].iter().chain(&bucket[tail..j]) {
+                        let (a, b) = (self.sketches[*earlier as usize], self.sketches[*later as usize]);
+                        if hasher.may_match(a, b) && !edges.contains_key(&(*earlier, *later)) {
+                            pairs.push((*earlier, *later));
+                        }
+                    }
+                    if pairs.len() >= PAIRS {
+                        self.verify(input, &mut pairs, settings, threshold, &mut edges)?;
+                    }
+                }
+            }
+            self.verify(input, &mut pairs, settings, threshold, &mut edges)?;
+            watch.advance(1);
+        }
+        Ok(self.resolve(edges, settings))
+    }
+
+    /// Compares the real shingles of the pairs.
+    fn verify(
+        &self,
+        input: &Path,
+        pairs: &mut Vec<(u32, u32)>,
+        settings: &DedupSettings,
+        threshold: f64,
+        edges: &mut HashMap<(u32, u32), (f32, bool)>,
+    ) -> Result<(), CurateError> {
+        let mut needed: Vec<u32> = pairs.iter().flat_map(|(a, b)| [*a, *b]).collect();
+        needed.sort_unstable();
+        needed.dedup();
+        let file = std::sync::Mutex::new(super::scan::open(input)?);
+        let load = |i: &u32| Ok((*i, self.load(input, &file, *i, settings)?));
+        let sets: Result<Vec<(u32, Shape)>, CurateError> = needed.par_iter().map(load).collect();
+        let sets: HashMap<u32, Shape> = sets?.into_iter().collect();
+        let found: Vec<_> = (pairs.par_iter())
+            .filter_map(|(a, b)| {
+                let (x, y) = (sets.get(a)?, sets.get(b)?);
+                let similarity = minhash::jaccard(&x.0, &y.0);
+                (similarity >= threshold).then_some(((*a, *b), (similarity as f32, x.1 == y.1)))
+            })
+            .collect();
+        edges.extend(found);
+        pairs.clear();
+        Ok(())
+    }
+
+    /// The shingles and the answer of a row, read again.
+    fn load(
+        &self,
+        input: &Path,
+        file: &std::sync::Mutex<File>,
+        i: u32,
+        settings: &DedupSettings,
+    ) -> Result<Shape, CurateError> {
+        let text = line_at(file, self.offsets[i as usize]).map_err(IoError::at("read", input))?;
+        let changed = || CurateError::file(input, "changed while it was read; run the command again");
+        let fields: Map<String, Value> = serde_json::from_slice(&text).map_err(|_| changed())?;
+        let form = row::normal_form(&row::text_of(&fields, &settings.on).map_err(|_| changed())?);
+        Ok((minhash::shingles(&form), answer_hash(&fields)))
+    }
+
+    /// Which rows go: those with an earlier near-duplicate that stays itself.
+    fn resolve(
+        &self,
+        edges: HashMap<(u32, u32), (f32, bool)>,
+        settings: &DedupSettings,
+    ) -> HashMap<u32, Drop> {
+        let mut edges: Vec<_> = edges.into_iter().collect();
+        edges.sort_unstable_by_key(|((earlier, later), _)| (*later, *earlier));
+        let mut drops: HashMap<u32, Drop> = HashMap::new();
+        for ((earlier, later), (similarity, same_answer)) in edges {
+            let (earlier, later) = (self.numbers[earlier as usize], self.numbers[later as usize]);
+            let stays = !drops.contains_key(&earlier);
+            if stays && !drops.contains_key(&later) && (same_answer || !settings.same_answer) {
+                drops.insert(later, Drop { of: earlier, similarity, same_answer });
+            }
+        }
+        drops
+    }
+}
+
+/// The hashes of one band.
+fn hashes(band: BufWriter<File>, n: usize) -> std::io::Result<Vec<u64>> {
+    let mut file = band.into_inner().map_err(std::io::IntoInnerError::into_error)?;
+    file.seek(SeekFrom::Start(0))?;
+    let mut reader = std::io::BufReader::with_capacity(1 << 18, file);
+    let mut hashes = Vec::with_capacity(n);
+    let mut bytes = [0; 8];
+    for _ in 0..n {
+        reader.read_exact(&mut bytes)?;
+        hashes.push(u64::from_le_bytes(bytes));
+    }
+    Ok(hashes)
+}
+
+/// The bytes of the line that begins at `offset`.
+fn line_at(file: &std::sync::Mutex<File>, offset: u64) -> std::io::Result<Vec<u8>> {
+    let mut file = file.lock().map_err(|_| std::io::Error::other("a reader failed"))?;
+    file.seek(SeekFrom::Start(offset))?;
+    let mut text = Vec::new();
+    let mut block = [0; 4096];
+    loop {
+        let read = file.read(&mut block)?;
+        match block[..read].iter().position(|b| *b == b'\n') {
+            Some(end) => {
+                text.extend_from_slice(&block[..end]);
+                return Ok(text);
+            }
+            None if read == 0 => return Ok(text),
+            None => text.extend_from_slice(&block[..read]),
+        }
+    }
+}

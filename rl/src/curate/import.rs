@@ -1,0 +1,59 @@
+//! `import`: rows of any data set as tasks.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use super::error::CurateError;
+use super::output::Output;
+use super::scan::{Input, Watch};
+use super::shapes::{self, Reading};
+use super::tables::{self, FileKind};
+use crate::random;
+
+/// Rows of files as tasks, in the order of the files. Exact repetitions are for `dedup`; the same id with another
+/// content is an error here, because nothing later could tell the two apart.
+///
+/// # Errors
+/// [`CurateError`], with file and line of a row that cannot be read.
+pub fn import(
+    inputs: &[PathBuf],
+    kind: Option<FileKind>,
+    out: &mut Output,
+    reading: &Reading,
+    watch: &dyn Watch,
+) -> Result<Vec<Input>, CurateError> {
+    let mut ids: HashMap<u64, u64> = HashMap::new();
+    let mut read = Vec::new();
+    for (i, path) in inputs.iter().enumerate() {
+        if inputs[..i].contains(path) {
+            return Err(CurateError::Setting(format!("{} is named twice", path.display())));
+        }
+        let kind = kind.or_else(|| FileKind::of(path)).ok_or_else(|| {
+            CurateError::file(
+                path,
+                "the name says no kind of file; give --kind jsonl, json, csv, tsv or parquet",
+            )
+        })?;
+        read.push(tables::read(path, kind, watch, &mut |line, fields| {
+            let task = shapes::task(&fields, reading).map_err(|e| CurateError::row(path, line, e))?;
+            let id = task["id"].as_str().unwrap_or_default();
+            let content = random::hash_bytes(format!("{}{}", task["prompt"], task["reference"]).as_bytes());
+            match ids.insert(random::hash_bytes(id.as_bytes()), content) {
+                Some(before) if before == content => {
+                    out.count("the same row again; rlvr data dedup removes it")
+                }
+                Some(_) => return Err(CurateError::row(path, line, twice(id))),
+                None => {}
+            }
+            out.write(&task)
+        })?);
+    }
+    Ok(read)
+}
+
+fn twice(id: &str) -> String {
+    format!(
+        "the id {id:?} was another row's; import the files one by one with --prefix, or name another field with --id \
+         (--id '' makes ids from the content)"
+    )
+}

@@ -1,0 +1,208 @@
+//! Completions for curation: sampled from a policy, or read from a file that an earlier run wrote.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::error::CurateError;
+use super::row;
+use super::scan::{Unwatched, open, scan};
+use crate::error::IoError;
+use crate::policy::{Policy, Sampler};
+use crate::stop::StopStrings;
+use rlvr_rewards::Task;
+use rlvr_rollout::{BatchSettings, BatchedEngine, PromptLimit, RolloutEngine, SampleKey, SamplingParams};
+
+/// Another stream than training and evaluation: the same key would give the same noise.
+const STREAM: u64 = 0x6375_7261_7465;
+/// Rows of a batch.
+const BATCH: usize = 64;
+
+/// A completion of a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its text.
+    pub text: String,
+    /// Whether it was cut off.
+    pub truncated: bool,
+}
+
+/// The completions of some tasks, or why a task has none.
+pub type Groups = Vec<Result<Vec<Candidate>, &'static str>>;
+
+/// Why a task has no completions.
+pub const TOO_LONG: &str = "prompt too long for the policy";
+
+/// Where completions come from.
+pub trait Candidates {
+    /// The completions of each task; an error text for a task that gets none. `first` is the number of the first of
+    /// them, from 0: the same tasks with the same numbers get the same completions.
+    ///
+    /// # Errors
+    /// A policy or a file that cannot be used.
+    fn of(&mut self, tasks: &[&Task], first: u64) -> Result<Groups, CurateError>;
+}
+
+/// Samples from a policy.
+pub struct Sampled<'a> {
+    /// The policy.
+    pub policy: &'a Policy,
+    /// Completions a task, at least 1.
+    pub samples: usize,
+    /// How they are drawn.
+    pub sampling: SamplingParams,
+    /// Texts that end a completion and stay part of it.
+    pub stop: Vec<String>,
+    /// Seed of the samples.
+    pub seed: u64,
+}
+
+impl Candidates for Sampled<'_> {
+    fn of(&mut self, tasks: &[&Task], first: u64) -> Result<Groups, CurateError> {
+        let context = self.policy.decoder.config().max_position_embeddings;
+        let (mut prompts, mut fits) = (Vec::new(), Vec::new());
+        for task in tasks {
+            let prompt = self.policy.prompt(&task.prompt);
+            let prompt = prompt.map_err(|e| CurateError::Policy(format!("task {}: {e}", task.id)))?;
+            let fit =
+                PromptLimit::default().fit(0, &prompt.token_ids, context, self.sampling.max_tokens).is_ok();
+            fits.push(fit);
+            prompts.extend(fit.then_some(prompt));
+        }
+        let sampler = Sampler(&self.policy.decoder);
+        let settings = BatchSettings { max_batch_rows: BATCH, ..BatchSettings::default() };
+        let stop = StopStrings::new(self.policy.tokenizer(), &self.stop);
+        let mut engine = BatchedEngine::new(&sampler, settings).eos_token_ids(self.policy.eos_token_ids());
+        if !self.stop.is_empty() {
+            engine = engine.stop(&stop);
+        }
+        let key = SampleKey { first_prompt: first, ..SampleKey::new(self.seed ^ STREAM, 0) };
+        let failed = |e: &dyn std::fmt::Display| CurateError::Policy(format!("sampling: {e}"));
+        let groups = match prompts.is_empty() {
+            true => Vec::new(),
+            false => engine.generate(&prompts, self.samples, &self.sampling, key).map_err(|e| failed(&e))?,
+        };
+        let mut groups = groups.into_iter();
+        fits.into_iter()
+            .map(|fit| {
+                let Some(group) = fit.then(|| groups.next()).flatten() else { return Ok(Err(TOO_LONG)) };
+                let texts: Result<Vec<Candidate>, CurateError> = (group.iter())
+                    .map(|c| {
+                        let text = self.policy.text(&c.token_ids).map_err(|e| failed(&e))?;
+                        Ok(Candidate { text, truncated: c.finish_reason.is_truncated() })
+                    })
+                    .collect();
+                Ok(Ok(texts?))
+            })
+            .collect()
+    }
+}
+
+/// Completions by id from a file, in memory: rows `{"id", "completion" or "text", "truncated"?}`.
+pub struct Recorded {
+    by_id: HashMap<String, Vec<Candidate>>,
+}
+
+impl Recorded {
+    /// Reads the completions.
+    ///
+    /// # Errors
+    /// A file or a row that cannot be used.
+    pub fn read(path: &Path) -> Result<Self, CurateError> {
+        let mut by_id: HashMap<String, Vec<Candidate>> = HashMap::new();
+        let read = |row: &super::row::Row| -> Result<(String, Candidate), String> {
+            let text = ["completion", "text"].iter().find_map(|name| row.fields.get(*name)?.as_str());
+            let text = text.ok_or_else(|| row::missing(&row.fields, "completion"))?;
+            let id = row::id(&row.fields).ok_or_else(|| row::missing(&row.fields, "id"))?;
+            let cut = row.fields.get("truncated").and_then(Value::as_bool);
+            let length = row.fields.get("finish_reason").and_then(Value::as_str) == Some("length");
+            Ok((id, Candidate { text: text.to_owned(), truncated: cut.unwrap_or(length) }))
+        };
+        scan(path, "completions", &Unwatched, &read, &mut |_, (id, candidate)| {
+            by_id.entry(id).or_default().push(candidate);
+            Ok(())
+        })?;
+        Ok(Self { by_id })
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+}
+
+impl Candidates for Recorded {
+    fn of(&mut self, tasks: &[&Task], _: u64) -> Result<Groups, CurateError> {
+        Ok(tasks.iter().map(|task| self.by_id.get(&task.id).cloned().ok_or("no completions")).collect())
+    }
+}
+
+/// Keeps what another source gives in a file, and takes from it what an interrupted run left there.
+pub struct Journal<C> {
+    inner: C,
+    known: Recorded,
+    path: std::path::PathBuf,
+    file: BufWriter<File>,
+}
+
+impl<C: Candidates> Journal<C> {
+    /// A journal at `path`, begun or continued. A line that an interruption cut off is removed. `settings`, which are
+    /// kept in `<path>.settings.json`, must be those that it was begun with.
+    ///
+    /// # Errors
+    /// A file that cannot be read or written, or other settings.
+    pub fn open(path: &Path, inner: C, settings: &Value) -> Result<Self, CurateError> {
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(".settings.json");
+        let beside = std::path::PathBuf::from(beside);
+        if path.exists() {
+            let before = std::fs::read_to_string(&beside).ok();
+            let before: Option<Value> = before.and_then(|text| serde_json::from_str(&text).ok());
+            if before.as_ref() != Some(settings) {
+                let message =
+                    "holds completions of other settings; take another name, or remove it to begin again";
+                return Err(CurateError::file(path, message));
+            }
+        } else {
+            crate::run_dir::write_atomic(&beside, settings.to_string().as_bytes())?;
+        }
+        let known = if path.exists() { Self::known(path)? } else { Recorded { by_id: HashMap::new() } };
+        let file =
+            File::options().create(true).append(true).open(path).map_err(IoError::at("write", path))?;
+        Ok(Self { inner, known, path: path.to_path_buf(), file: BufWriter::new(file) })
+    }
+
+    fn known(path: &Path) -> Result<Recorded, CurateError> {
+        let text = std::fs::read(path).map_err(IoError::at("read", path))?;
+        let whole = text.iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1);
+        if whole < text.len() {
+            let file = File::options().write(true).open(path).map_err(IoError::at("write", path))?;
+            file.set_len(whole as u64).map_err(IoError::at("write", path))?;
+        }
+        drop(open(path)?);
+        if whole == 0 { Ok(Recorded { by_id: HashMap::new() }) } else { Recorded::read(path) }
+    }
+}
+
+impl<C: Candidates> Candidates for Journal<C> {
+    fn of(&mut self, tasks: &[&Task], first: u64) -> Result<Groups, CurateError> {
+        // All or nothing: the same tasks are sampled together again, whatever an interruption left of them.
+        if tasks.iter().all(|task| self.known.by_id.contains_key(&task.id)) {
+            return self.known.of(tasks, first);
+        }
+        let groups = self.inner.of(tasks, first)?;
+        let mut lines = String::new();
+        for (task, group) in tasks.iter().zip(&groups) {
+            for c in group.iter().flatten().filter(|_| !self.known.by_id.contains_key(&task.id)) {
+                let line = json!({"id": task.id, "completion": c.text, "truncated": c.truncated});
+                lines.push_str(&format!("{line}\n"));
+            }
+        }
+        let written = self.file.write_all(lines.as_bytes()).and_then(|()| self.file.flush());
+        written.map_err(IoError::at("write", &self.path))?;
+        Ok(groups)
+    }
+}

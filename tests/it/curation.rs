@@ -1,0 +1,329 @@
+//! Curation on the command line, from data sets as they are published to the parts of a run.
+use super::cli::{lines, refused, rlvr, stderr, write};
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// Runs a command that must succeed.
+fn done(args: &[&str]) -> String {
+    let output = rlvr(&[&["data"], args].concat(), "");
+    assert_eq!(output.status.code(), Some(0), "{args:?}: {}", stderr(&output));
+    stderr(&output)
+}
+
+fn rows(path: &str) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn manifest(path: &str) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(format!("{path}.manifest.json")).unwrap()).unwrap()
+}
+
+/// Forty choices, each with one answer; two are the same but for punctuation, one is in the test set.
+fn choices(dir: &Path) -> (String, String) {
+    let organs = ["liver", "kidney", "spleen", "heart", "lung", "brain", "colon", "bladder"];
+    let row = |i: usize| {
+        let (a, b) = (organs[i % 8], organs[(i / 8 + i + 1) % 8]);
+        let question =
+            format!("In report number {i} of the {a} ward, the organ with a lesion of {} mm is the", 3 * i);
+        let (answer, subject) = (["A", "B"][i % 2], ["x", "y"][i % 4 / 2]);
+        json!({"id": i, "question": question, "options": [a, b, "skin"], "answer": answer, "subject": subject})
+    };
+    let mut train: Vec<Value> = (0..40).map(row).collect();
+    train[7] = train[3].clone();
+    train[7]["id"] = json!(700);
+    train[7]["question"] = json!(train[3]["question"].as_str().unwrap().to_uppercase());
+    let mut test = train[11].clone();
+    test["id"] = json!("test-1");
+    test["options"] = json!([test["options"][2], test["options"][0], test["options"][1]]);
+    (write(dir, "train.jsonl", &lines(&train)), write(dir, "test.jsonl", &lines(&[test])))
+}
+
+#[test]
+fn a_chain_from_import_to_split_is_in_one_manifest() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let (train, test) = choices(dir.path());
+    let names = ["a", "b", "c", "d", "e", "f", "g"].map(|n| path(&format!("{n}.jsonl")));
+    let [a, b, c, d, e, f, g] = &names;
+    done(&["import", &train, "--licence", "MIT", "--out", a]);
+    done(&["validate", a, "--reward", "choice"]);
+    let said = done(&["dedup", a, "--threshold", "0.95", "--out", b, "--dropped", &path("twice.jsonl")]);
+    assert!(said.contains("40 rows in, 39 out, 1 left out") && said.contains("exact duplicate"), "{said}");
+    assert_eq!(rows(&path("twice.jsonl"))[0]["detail"]["of"], "3");
+    let said = done(&["decontaminate", b, "--against", &test, "--out", c]);
+    assert!(said.contains("39 rows in, 38 out") && said.contains("same question"), "{said}");
+    done(&[
+        "filter",
+        c,
+        "--field",
+        "meta.subject=x,y",
+        "--max-words",
+        "50",
+        "--min-options",
+        "3",
+        "--out",
+        d,
+    ]);
+    done(&["balance", d, "--field", "meta.subject", "--seed", "1", "--out", e]);
+    let counts = |value: &str| rows(e).iter().filter(|r| r["meta"]["subject"] == value).count();
+    assert_eq!(counts("x"), counts("y"));
+    done(&["cap", e, "--field", "meta.subject", "--values", "x", "--max", "25%", "--out", f]);
+    done(&["choice-to-open", f, "--out", g]);
+    let open = rows(g);
+    assert!(!open.is_empty() && open.iter().all(|r| r["reference"]["options"].is_null()), "{open:?}");
+    done(&["validate", g, "--reward", "any_of"]);
+    done(&["split", g, "--parts", "train=70%,heldout=30%", "--out-dir", &path("parts")]);
+    let part = path("parts/train.jsonl");
+    let steps = manifest(&part)["steps"].as_array().unwrap().clone();
+    let commands: Vec<&str> = steps.iter().map(|s| s["command"].as_str().unwrap()).collect();
+    assert_eq!(
+        commands,
+        ["import", "dedup", "decontaminate", "filter", "balance", "cap", "choice-to-open", "split"]
+    );
+    for pair in steps.windows(2) {
+        assert_eq!(pair[0]["output"]["sha256"], pair[1]["inputs"][0]["sha256"]);
+    }
+    assert_eq!(steps[0]["inputs"][0]["licence"], "MIT");
+    let shown = rlvr(&["data", "manifest", &part], "");
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains("licences: MIT") && shown.contains("as it was written"), "{shown}");
+    // The rows are tasks of a run and of an evaluation.
+    let config = format!("kind = \"jsonl\"\npath = {f:?}\nmeta = [\"meta\"]");
+    let config: rlvr::config::DataConfig = toml::from_str(&config).unwrap();
+    let source = rlvr::data::TaskSource::open("s", &config, 1).unwrap();
+    assert_eq!(source.task(0).reference, rows(f)[0]["reference"]);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes_and_another_another_choice() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let (train, _) = choices(dir.path());
+    let (tasks, out) = (path("tasks.jsonl"), path("out.jsonl"));
+    done(&["import", &train, "--out", &tasks]);
+    let run = |seed: &str, threads: &str| {
+        done(&[
+            "balance",
+            &tasks,
+            "--field",
+            "meta.subject",
+            "--per-value",
+            "5",
+            "--seed",
+            seed,
+            "--out",
+            &out,
+            "--force",
+            "--threads",
+            threads,
+        ]);
+        (std::fs::read(&out).unwrap(), std::fs::read(format!("{out}.manifest.json")).unwrap())
+    };
+    let first = run("1", "1");
+    assert_eq!(first, run("1", "3"));
+    assert_ne!(first.0, run("2", "1").0);
+}
+
+#[test]
+fn a_file_runs_all_steps() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    choices(dir.path());
+    let text = r#"
+inputs = ["train.jsonl"]
+out_dir = "curated"
+[[step]]
+kind = "import"
+licence = "MIT"
+[[step]]
+kind = "dedup"
+threshold = 0.95
+[[step]]
+kind = "decontaminate"
+against = ["test.jsonl"]
+settings = { ngram = 8 }
+[[step]]
+kind = "cap"
+field = "meta.subject"
+rows = 10
+[[step]]
+kind = "choice_to_open"
+keep_refused = true
+[[step]]
+kind = "split"
+parts = [{ name = "train", share = 0.5 }, { name = "heldout", share = 0.5 }]
+"#;
+    let config = write(dir.path(), "curation.toml", text);
+    done(&["run", &config]);
+    assert_eq!(rows(&path("curated/04-cap.jsonl")).len(), 20);
+    assert_eq!(rows(&path("curated/02-dedup.dropped.jsonl")).len(), 1);
+    assert_eq!(manifest(&path("curated/heldout.jsonl"))["steps"].as_array().unwrap().len(), 6);
+    refused(&["data", "run", &config], "", &["01-import.jsonl exists", "--force"]);
+    let before = std::fs::read(path("curated/train.jsonl")).unwrap();
+    done(&["run", &config, "--force"]);
+    assert_eq!(std::fs::read(path("curated/train.jsonl")).unwrap(), before);
+    let typo = write(dir.path(), "typo.toml", &text.replace("threshold", "treshold"));
+    refused(&["data", "run", &typo], "", &["typo.toml:", "treshold"]);
+}
+
+#[test]
+fn completions_become_pass_rates_and_rows_to_learn() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let task = |i: usize| json!({"id": format!("t{i}"), "prompt": format!("{i}+1?"), "reference": {"answer": (i + 1).to_string()}});
+    let tasks = write(dir.path(), "tasks.jsonl", &lines(&(0..6).map(task).collect::<Vec<_>>()));
+    // Task i is solved i times of 5.
+    let completion = |i: usize, k: usize| json!({"id": format!("t{i}"), "completion": format!("work {k}: \\boxed{{{}}}", if k < i { i + 1 } else { 77 })});
+    let all: Vec<Value> = (0..6).flat_map(|i| (0..5).map(move |k| completion(i, k))).collect();
+    let completions = write(dir.path(), "completions.jsonl", &lines(&all));
+    let (kept, sft) = (path("kept.jsonl"), path("sft.jsonl"));
+    done(&["pass-rate", &tasks, "--completions", &completions, "--reward", "math", "--out", &kept]);
+    let rates: Vec<f64> =
+        rows(&kept).iter().map(|r| r["meta"]["pass_rate"]["rate"].as_f64().unwrap()).collect();
+    assert_eq!(rates, [0.2, 0.4, 0.6, 0.8]);
+    done(&[
+        "rejection",
+        &tasks,
+        "--completions",
+        &completions,
+        "--reward",
+        "math",
+        "--per-task",
+        "2",
+        "--pick",
+        "first",
+        "--out",
+        &sft,
+    ]);
+    assert_eq!(rows(&sft).len(), 1 + 2 + 2 + 2 + 2);
+    let config = format!("kind = \"jsonl\"\npath = {sft:?}\ncompletion = \"{{{{ completion }}}}\"");
+    let config: rlvr::config::DataConfig = toml::from_str(&config).unwrap();
+    let source = rlvr::data::TaskSource::open("s", &config, 1).unwrap();
+    assert_eq!(source.example(0).unwrap().completion, "work 0: \\boxed{2}");
+}
+
+#[test]
+fn a_policy_samples_and_a_journal_is_continued() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let model =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/models/tiny-llama").display().to_string();
+    let task =
+        |i: usize| json!({"id": i.to_string(), "prompt": format!("{i}+1?"), "reference": {"answer": "1"}});
+    let tasks = write(dir.path(), "tasks.jsonl", &lines(&(0..20).map(task).collect::<Vec<_>>()));
+    let rewards = write(dir.path(), "rewards.toml", "kind = \"length\"\nmax = 100\n");
+    let run = |name: &str, journal: &str, seed: &str| {
+        let out = path(name);
+        let args = [
+            "data",
+            "pass-rate",
+            &tasks,
+            "--policy",
+            &model,
+            "--config",
+            &rewards,
+            "--samples",
+            "2",
+            "--max-tokens",
+            "4",
+            "--raw",
+            "--low",
+            "0",
+            "--high",
+            "1",
+            "--journal",
+            &path(journal),
+            "--out",
+            &out,
+            "--seed",
+            seed,
+            "--force",
+        ];
+        let output = rlvr(&args, "");
+        (output.status.code(), stderr(&output), std::fs::read(&out).unwrap_or_default())
+    };
+    let (code, said, first) = run("a.jsonl", "j.jsonl", "1");
+    assert_eq!(code, Some(0), "{said}");
+    let journal = std::fs::read_to_string(path("j.jsonl")).unwrap();
+    assert_eq!(journal.lines().count(), 40);
+    // Cut off in the middle of the second chunk: the same rows come out.
+    std::fs::write(path("j.jsonl"), &journal[..journal.len() - 30]).unwrap();
+    assert_eq!(run("a.jsonl", "j.jsonl", "1").2, first);
+    let (code, said, _) = run("b.jsonl", "j.jsonl", "2");
+    assert!(code == Some(2) && said.contains("other settings"), "{said}");
+}
+
+#[test]
+fn wrong_input_is_refused_with_file_line_and_hint() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let out = path("out.jsonl");
+    let data = |args: &[&str], parts: &[&str]| {
+        refused(&[&["data"], args, &["--out", &out]].concat(), "", parts);
+        assert!(!Path::new(&out).exists());
+    };
+    let empty = write(dir.path(), "empty.jsonl", "");
+    let broken = write(dir.path(), "broken.jsonl", "{\"question\": \"x\"}\n{\"quest");
+    let strange = write(dir.path(), "strange.jsonl", "{\"q\": \"x\", \"a\": \"y\"}\n");
+    let tasks = write(
+        dir.path(),
+        "tasks.jsonl",
+        "{\"id\": 1, \"prompt\": \"x\", \"reference\": {\"answer\": \"1\"}, \"meta\": {\"topic\": \"t\"}}\n",
+    );
+    data(&["import", &empty], &["empty.jsonl: no rows in it"]);
+    data(&["import", &path("nothing.jsonl")], &["nothing.jsonl: there is no such file"]);
+    data(&["import", &broken], &["broken.jsonl:1:", "no known shape"]);
+    data(&["import", &strange], &["strange.jsonl:1:", "--question and --answer", "it has: q, a"]);
+    data(&["import", &strange, "--question", "q", "--answer", "b"], &["strange.jsonl:1:", "no field `b`"]);
+    data(&["import", &strange, "--question", "q"], &["--answer"]);
+    data(&["import", &strange, "--shape", "gms8k"], &["did you mean gsm8k?"]);
+    data(&["import", &write(dir.path(), "x.txt", "x"), "--shape", "math"], &["--kind jsonl"]);
+    for step in ["dedup", "choice-to-open"] {
+        data(&[step, &empty], &["no rows in it"]);
+        data(&[step, &broken], &["broken.jsonl:"]);
+    }
+    data(&["dedup", &tasks, "--threshold", "1.5"], &["--threshold 1.5"]);
+    data(&["dedup", &tasks, "--on", "meta.topik"], &["tasks.jsonl:1", "did you mean `meta.topic`"]);
+    data(&["decontaminate", &tasks], &["--against"]);
+    data(&["decontaminate", &tasks, "--against", &empty], &["empty.jsonl: no rows"]);
+    data(&["decontaminate", &tasks, "--against", &tasks, "--ngram", "2"], &["--ngram 2"]);
+    data(&["filter", &tasks], &["no condition"]);
+    data(&["filter", &tasks, "--field", "meta.topik=t"], &["did you mean `meta.topic`"]);
+    data(&["filter", &tasks, "--field", "meta.topic"], &["meta.subject=Anatomy"]);
+    data(&["cap", &tasks, "--field", "meta.topic", "--max", "x"], &["--max", "5%"]);
+    data(&["balance", &tasks, "--field", "topic"], &["no field `topic`"]);
+    data(&["pass-rate", &tasks, "--reward", "math"], &["--policy"]);
+    data(&["rejection", &tasks, "--completions", &empty, "--reward", "maht"], &["math"]);
+    let split =
+        |parts: &str| rlvr(&["data", "split", &tasks, "--parts", parts, "--out-dir", &path("parts")], "");
+    assert!(stderr(&split("a=0.5,b=0.6")).contains("add up to"));
+    assert!(stderr(&split("a=0.5,b=0.5")).contains("nothing falls into"));
+    assert!(!Path::new(&path("parts/a.jsonl")).exists() && !Path::new(&path("parts/b.jsonl")).exists());
+    // What is there stays.
+    std::fs::write(&out, "old\n").unwrap();
+    refused(&["data", "dedup", &tasks, "--out", &out], "", &["out.jsonl exists", "--force"]);
+    assert_eq!(std::fs::read_to_string(&out).unwrap(), "old\n");
+    let invalid = rlvr(&["data", "validate", &broken], "");
+    assert_eq!(invalid.status.code(), Some(2));
+    let problems = rlvr(&["data", "validate", &strange], "");
+    assert_eq!(problems.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&problems.stdout).contains("strange.jsonl:1: no `id`"));
+}
+
+#[test]
+fn stats_count_what_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let (train, _) = choices(dir.path());
+    let output = rlvr(&["data", "stats", &train, "--by", "subject", "--json"], "");
+    let stats: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&stats["rows"], &stats["duplicates"], &stats["contradictions"]),
+        (&json!(40), &json!(1), &json!(0))
+    );
+    assert_eq!(stats["answers"], json!({"A": 20, "B": 20}));
+    assert_eq!(stats["options"], json!({"3": 40}));
+    assert_eq!(stats["fields"]["subject"].as_array().unwrap().len(), 2);
+    let table = rlvr(&["data", "stats", &train, "--by", "subject"], "");
+    assert!(String::from_utf8_lossy(&table.stdout).contains("right label"));
+}
