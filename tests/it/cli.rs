@@ -60,7 +60,7 @@ pub(crate) fn lines(rows: &[Value]) -> String {
 
 #[test]
 fn every_help_has_an_example() {
-    let commands: [&[&str]; 33] = [
+    let commands: [&[&str]; 34] = [
         &[],
         &["train"],
         &["sample"],
