@@ -147,13 +147,12 @@ impl Benchmark {
     /// The benchmark, unless two items have the same id: samples are told apart by it.
     fn with_unique_ids(self) -> Result<Self, Error> {
         let mut seen: HashMap<&str, &str> = HashMap::new();
-        for item in &self.items {
-            if let Some(first) = seen.insert(&item.task.id, &item.place) {
-                let what = format!("{}: the id {:?} is that of {first}", item.place, item.task.id);
-                return Err(Error::Unusable { what });
-            }
-        }
-        Ok(self)
+        let twice = self.items.iter().find_map(|item| {
+            let first = seen.insert(&item.task.id, &item.place)?;
+            Some(format!("{}: the id {:?} is that of {first}", item.place, item.task.id))
+        });
+        drop(seen);
+        twice.map_or(Ok(self), |what| Err(Error::Unusable { what }))
     }
 
     /// [`Self::open`] that goes on past broken rows and lists them.

@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn scores_are_those_of_each_option_alone() {
-        let policy = Policy::tiny(&TinyConfig::default(), 3, &Default::default()).unwrap();
+        let policy = Policy::tiny(&TinyConfig::default(), 3, &burn::tensor::Device::flex()).unwrap();
         let long = "a".repeat(40);
         let items = [item("question one? ", &["yes", "no", &long]), item("q2", &["b", "aaaa", "c", "d"])];
         let refs: Vec<&Item> = items.iter().collect();

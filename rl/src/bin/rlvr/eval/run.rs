@@ -87,7 +87,8 @@ pub fn run(args: &EvalRunArgs) -> Result<()> {
     }
     let mut results = Results::new(settings);
     for benchmark in &benchmarks {
-        let found = args.contamination.as_ref().map(|file| contamination(benchmark, file)).transpose()?;
+        let found = args.contamination.as_ref().map(|file| contamination(benchmark, file));
+        let found = found.transpose().map_err(rlvr::Error::from)?;
         let places = benchmark.items.iter().enumerate().map(|(i, item)| (item.task.id.as_str(), i)).collect();
         for name in names(args, benchmark) {
             let of_task = rows.iter().filter(|row| row.get("task").and_then(Value::as_str) == Some(&name));
