@@ -206,7 +206,7 @@ mod tests {
         std::fs::write(&path, text).unwrap();
         let mut ids = Vec::new();
         let input = scan(&path, "", &Unwatched, &|row| Ok(row.id()), &mut |row, id| {
-            assert_eq!(&text.as_bytes()[row.offset as usize..][..1], row.text[..1].as_bytes());
+            assert_eq!(&text.as_bytes()[row.offset as usize..][..1], &row.text.as_bytes()[..1]);
             ids.push(id);
             Ok(())
         })?;
