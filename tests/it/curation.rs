@@ -212,7 +212,7 @@ fn a_policy_samples_and_a_journal_is_continued() {
     let task =
         |i: usize| json!({"id": i.to_string(), "prompt": format!("{i}+1?"), "reference": {"answer": "1"}});
     let tasks = write(dir.path(), "tasks.jsonl", &lines(&(0..20).map(task).collect::<Vec<_>>()));
-    let rewards = write(dir.path(), "rewards.toml", "kind = \"length\"\nmax = 100\n");
+    let rewards = write(dir.path(), "rewards.toml", "kind = \"length\"\nsoft = 50\nmax = 100\n");
     let run = |name: &str, journal: &str, seed: &str| {
         let out = path(name);
         let args = [
