@@ -157,8 +157,8 @@ fn validate_names_what_is_wrong_with_its_line() {
     ] {
         assert!(text.contains(part), "no {part:?} in {text}");
     }
-    let rows = write(dir.path(), "rows.jsonl", "");
-    let args = ["eval", "score", "--completions", &rows, "--out", "x", "--tasks", &definition];
+    let completions = write(dir.path(), "rows.jsonl", "");
+    let args = ["eval", "score", "--completions", &completions, "--out", "x", "--tasks", &definition];
     refused(&args, "", &["quiz.jsonl:10: schema: `question`"]);
     let sum = QUIZ
         .replace("file = \"quiz.jsonl\"", &format!("file = \"quiz.jsonl\"\nsha256 = \"{}\"", "0".repeat(64)));
