@@ -212,7 +212,7 @@ fn a_policy_samples_and_a_journal_is_continued() {
     let task =
         |i: usize| json!({"id": i.to_string(), "prompt": format!("{i}+1?"), "reference": {"answer": "1"}});
     let tasks = write(dir.path(), "tasks.jsonl", &lines(&(0..20).map(task).collect::<Vec<_>>()));
-    let rewards = write(dir.path(), "rewards.toml", "kind = \"length\"\nmax = 100\n");
+    let rewards = write(dir.path(), "rewards.toml", "kind = \"length\"\nsoft = 50\nmax = 100\n");
     let run = |name: &str, journal: &str, seed: &str| {
         let out = path(name);
         let args = [
@@ -277,6 +277,11 @@ fn wrong_input_is_refused_with_file_line_and_hint() {
     data(&["import", &strange], &["strange.jsonl:1:", "--question and --answer", "it has: q, a"]);
     data(&["import", &strange, "--question", "q", "--answer", "b"], &["strange.jsonl:1:", "no field `b`"]);
     data(&["import", &strange, "--question", "q"], &["--answer"]);
+    let lost = "{\"problem\": \"P\", \"answer\": null}\n{\"problem\": \"P\", \"answer\": \"1\"}\n";
+    let lost = write(dir.path(), "lost.jsonl", lost);
+    data(&["import", &lost], &["lost.jsonl:1:", "`answer`"]);
+    let said = done(&["import", &lost, "--skip", "--out", &path("found.jsonl")]);
+    assert!(said.contains("2 rows in, 1 out") && said.contains("cannot be read"), "{said}");
     data(&["import", &strange, "--shape", "gms8k"], &["did you mean gsm8k?"]);
     data(&["import", &write(dir.path(), "x.txt", "x"), "--shape", "math"], &["--kind jsonl"]);
     for step in ["dedup", "choice-to-open"] {
