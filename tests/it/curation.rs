@@ -277,6 +277,11 @@ fn wrong_input_is_refused_with_file_line_and_hint() {
     data(&["import", &strange], &["strange.jsonl:1:", "--question and --answer", "it has: q, a"]);
     data(&["import", &strange, "--question", "q", "--answer", "b"], &["strange.jsonl:1:", "no field `b`"]);
     data(&["import", &strange, "--question", "q"], &["--answer"]);
+    let lost = "{\"problem\": \"P\", \"answer\": null}\n{\"problem\": \"P\", \"answer\": \"1\"}\n";
+    let lost = write(dir.path(), "lost.jsonl", lost);
+    data(&["import", &lost], &["lost.jsonl:1:", "`answer`"]);
+    let said = done(&["import", &lost, "--skip", "--out", &path("found.jsonl")]);
+    assert!(said.contains("2 rows in, 1 out") && said.contains("cannot be read"), "{said}");
     data(&["import", &strange, "--shape", "gms8k"], &["did you mean gsm8k?"]);
     data(&["import", &write(dir.path(), "x.txt", "x"), "--shape", "math"], &["--kind jsonl"]);
     for step in ["dedup", "choice-to-open"] {

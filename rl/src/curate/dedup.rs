@@ -4,8 +4,8 @@
 //! million different rows share one is 3e-6). Near: a row goes when an earlier row that stays has a Jaccard similarity
 //! of at least the threshold, computed on the real shingles of both; MinHash only proposes the pairs.
 //!
-//! Memory is 16 bytes a row for the exact part and about 40 for the near part; hashes of bands are kept in a temporary
-//! file beside the output (about 140 bytes a row at a threshold of 0.8), which is read band by band.
+//! Memory is some 70 bytes a row (707 MiB for 10 million), whatever the rows hold; hashes of bands are kept in temporary
+//! files beside the output (136 bytes a row at a threshold of 0.8), which are read band by band.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

@@ -3,15 +3,19 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
+use serde_json::json;
+
 use super::error::CurateError;
 use super::output::Output;
+use super::row::Row;
 use super::scan::{Input, Watch};
 use super::shapes::{self, Reading};
 use super::tables::{self, FileKind};
 use crate::random;
 
 /// Rows of files as tasks, in the order of the files. Exact repetitions are for `dedup`; the same id with another
-/// content is an error here, because nothing later could tell the two apart.
+/// content is an error here, because nothing later could tell the two apart. With `skip` rows that cannot be read are left
+/// out instead of ending the import.
 ///
 /// # Errors
 /// [`CurateError`], with file and line of a row that cannot be read.
@@ -20,6 +24,7 @@ pub fn import(
     kind: Option<FileKind>,
     out: &mut Output,
     reading: &Reading,
+    skip: bool,
     watch: &dyn Watch,
 ) -> Result<Vec<Input>, CurateError> {
     let mut ids: HashMap<u64, u64> = HashMap::new();
@@ -35,7 +40,14 @@ pub fn import(
             )
         })?;
         read.push(tables::read(path, kind, watch, &mut |line, fields| {
-            let task = shapes::task(&fields, reading).map_err(|e| CurateError::row(path, line, e))?;
+            let task = match shapes::task(&fields, reading) {
+                Ok(task) => task,
+                Err(message) if skip => {
+                    let row = Row { line, offset: 0, text: String::new(), fields };
+                    return out.drop(&row, "cannot be read", json!(message));
+                }
+                Err(message) => return Err(CurateError::row(path, line, message)),
+            };
             let id = task["id"].as_str().unwrap_or_default();
             let content = random::hash_bytes(format!("{}{}", task["prompt"], task["reference"]).as_bytes());
             match ids.insert(random::hash_bytes(id.as_bytes()), content) {

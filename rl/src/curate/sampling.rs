@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::error::CurateError;
 use super::row;
-use super::scan::{Unwatched, open, scan};
+use super::scan::{Unwatched, scan};
 use crate::error::IoError;
 use crate::policy::{Policy, Sampler};
 use crate::stop::StopStrings;
@@ -149,12 +149,12 @@ pub struct Journal<C> {
 }
 
 impl<C: Candidates> Journal<C> {
-    /// A journal at `path`, begun or continued. A line that an interruption cut off is removed. `settings`, which are
-    /// kept in `<path>.settings.json`, must be those that it was begun with.
+    /// A journal at `path`, begun or continued, of `samples` completions a task. `settings`, which are kept in
+    /// `<path>.settings.json`, must be those that it was begun with.
     ///
     /// # Errors
     /// A file that cannot be read or written, or other settings.
-    pub fn open(path: &Path, inner: C, settings: &Value) -> Result<Self, CurateError> {
+    pub fn open(path: &Path, inner: C, samples: usize, settings: &Value) -> Result<Self, CurateError> {
         let mut beside = path.as_os_str().to_owned();
         beside.push(".settings.json");
         let beside = std::path::PathBuf::from(beside);
@@ -169,21 +169,31 @@ impl<C: Candidates> Journal<C> {
         } else {
             crate::run_dir::write_atomic(&beside, settings.to_string().as_bytes())?;
         }
-        let known = if path.exists() { Self::known(path)? } else { Recorded { by_id: HashMap::new() } };
+        let known =
+            if path.exists() { Self::known(path, samples)? } else { Recorded { by_id: HashMap::new() } };
         let file =
             File::options().create(true).append(true).open(path).map_err(IoError::at("write", path))?;
         Ok(Self { inner, known, path: path.to_path_buf(), file: BufWriter::new(file) })
     }
 
-    fn known(path: &Path) -> Result<Recorded, CurateError> {
-        let text = std::fs::read(path).map_err(IoError::at("read", path))?;
-        let whole = text.iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1);
-        if whole < text.len() {
-            let file = File::options().write(true).open(path).map_err(IoError::at("write", path))?;
-            file.set_len(whole as u64).map_err(IoError::at("write", path))?;
+    /// What the file holds of whole tasks; what an interruption left of others is removed from it.
+    fn known(path: &Path, samples: usize) -> Result<Recorded, CurateError> {
+        let bytes = std::fs::read(path).map_err(IoError::at("read", path))?;
+        // The last line may end in the middle of a character.
+        let text = String::from_utf8_lossy(&bytes);
+        let id = |line: &str| row::id(&serde_json::from_str(line).unwrap_or_default());
+        let lines: Vec<(&str, Option<String>)> = text.lines().map(|line| (line, id(line))).collect();
+        let mut counts: HashMap<&str, usize> = HashMap::new();
+        for (_, id) in &lines {
+            *counts.entry(id.as_deref().unwrap_or_default()).or_default() += 1;
         }
-        drop(open(path)?);
-        if whole == 0 { Ok(Recorded { by_id: HashMap::new() }) } else { Recorded::read(path) }
+        let whole = |id: &Option<String>| id.as_deref().is_some_and(|id| counts[id] == samples);
+        let kept: String =
+            lines.iter().filter(|(_, id)| whole(id)).map(|(line, _)| format!("{line}\n")).collect();
+        if kept != text {
+            crate::run_dir::write_atomic(path, kept.as_bytes())?;
+        }
+        if kept.is_empty() { Ok(Recorded { by_id: HashMap::new() }) } else { Recorded::read(path) }
     }
 }
 

@@ -59,7 +59,7 @@ impl Shape {
             Self::Medmcqa
         } else if has("final_decision") || (has("context") && !lists && decides(answer)) {
             Self::Pubmedqa
-        } else if has("problem") && (has("answer") || has("solution")) {
+        } else if has("problem") && ["answer", "solution"].iter().any(|name| fields.contains_key(*name)) {
             Self::Math
         } else if has("question") && has("choices") {
             Self::Mmlu

@@ -389,19 +389,19 @@ mod tests {
         let path = dir.path().join("journal.jsonl");
         let tasks: Vec<Task> = (0..4).map(|i| Task::new(format!("t{i}"), json!({}))).collect();
         let all: Vec<&Task> = tasks.iter().collect();
-        let mut first = Journal::open(&path, Counted(&calls), &json!({"seed": 1})).unwrap();
+        let mut first = Journal::open(&path, Counted(&calls), 1, &json!({"seed": 1})).unwrap();
         let a = first.of(&all[..2], 0).unwrap();
         drop(first);
         let mut text = std::fs::read_to_string(&path).unwrap();
         text.push_str("{\"id\": \"t2\", \"compl");
         std::fs::write(&path, text).unwrap();
-        let mut second = Journal::open(&path, Counted(&calls), &json!({"seed": 1})).unwrap();
+        let mut second = Journal::open(&path, Counted(&calls), 1, &json!({"seed": 1})).unwrap();
         assert_eq!(second.of(&all[..2], 0).unwrap(), a);
         assert_eq!(calls.get(), 1);
         second.of(&all[2..], 2).unwrap();
         assert_eq!(calls.get(), 2);
         assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 4);
-        let other = Journal::open(&path, Counted(&calls), &json!({"seed": 2})).err().unwrap().to_string();
+        let other = Journal::open(&path, Counted(&calls), 1, &json!({"seed": 2})).err().unwrap().to_string();
         assert!(other.contains("other settings"), "{other}");
     }
 }

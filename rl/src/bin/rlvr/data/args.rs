@@ -74,12 +74,11 @@ pub struct ImportArgs {
     /// Licence of the files, for the manifest
     #[arg(long, value_name = "NAME")]
     pub licence: Option<String>,
-    /// Write the tasks here; FILE.manifest.json gets the history
-    #[arg(long, value_name = "FILE")]
-    pub out: PathBuf,
-    /// Replace files that exist
+    /// Leave out rows that cannot be read instead of stopping at the first
     #[arg(long)]
-    pub force: bool,
+    pub skip: bool,
+    #[command(flatten)]
+    pub out: OutArgs,
 }
 
 #[derive(Debug, Args)]

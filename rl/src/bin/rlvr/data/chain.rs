@@ -50,6 +50,8 @@ enum Step {
 struct ImportStep {
     licence: Option<String>,
     #[serde(default)]
+    skip: bool,
+    #[serde(default)]
     reading: Reading,
 }
 
@@ -131,7 +133,7 @@ fn apply(
     let o = &mut out;
     let (settings, seed, read) = match step {
         Step::Import(s) => {
-            let read = import(inputs, None, o, &s.reading, &watch).map_err(fault)?;
+            let read = import(inputs, None, o, &s.reading, s.skip, &watch).map_err(fault)?;
             let licensed = |record: FileRecord| FileRecord { licence: s.licence.clone(), ..record };
             (json!(s.reading), None, read.iter().map(|input| licensed(FileRecord::of(input))).collect())
         }

@@ -78,7 +78,7 @@ fn source<'a>(
     Ok(match &args.journal {
         Some(path) => {
             let settings = json!({"sampling": sampling_record(args), "framing": framing});
-            Box::new(Journal::open(path, sampled, &settings).map_err(fault)?)
+            Box::new(Journal::open(path, sampled, args.samples as usize, &settings).map_err(fault)?)
         }
         None => Box::new(sampled),
     })

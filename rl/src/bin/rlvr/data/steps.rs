@@ -87,9 +87,9 @@ pub fn import(args: &ImportArgs) -> Result<()> {
         label_base: args.label_base,
         prefix: args.prefix.clone(),
     };
-    let mut out = Output::create(&args.out, None, args.force).map_err(fault)?;
-    let read =
-        curate::import::import(&args.inputs, args.kind, &mut out, &reading, &Bar::new()).map_err(fault)?;
+    let mut out = create(&args.out)?;
+    let read = curate::import::import(&args.inputs, args.kind, &mut out, &reading, args.skip, &Bar::new())
+        .map_err(fault)?;
     let licensed = |record: FileRecord| FileRecord { licence: args.licence.clone(), ..record };
     let inputs = read.iter().map(|input| licensed(FileRecord::of(input))).collect();
     finish(out, command("import", &reading, None)?, inputs)
