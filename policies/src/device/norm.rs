@@ -12,7 +12,7 @@ const BLOCK: usize = 64;
 
 /// Sum of a value over all units of a cube, the same bits in each; `units` is their number, a power of two.
 #[cube]
-pub fn cube_sum(value: f32, #[comptime] units: usize) -> f32 {
+pub(crate) fn cube_sum(value: f32, #[comptime] units: usize) -> f32 {
     let mut shared = Shared::<[f32]>::new_slice(units);
     let unit = UNIT_POS as usize;
     shared[unit] = value;

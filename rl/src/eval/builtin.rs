@@ -33,6 +33,7 @@ builtin!(
     "facts",
     "letter_count",
     "logic",
+    "lookup",
     "reverse_text",
     "sorting",
     "sudoku",
