@@ -2,7 +2,13 @@
 use crate::composed::DeviceCache;
 use crate::decoder::{Compute, Decoder};
 #[cfg(feature = "cube")]
-use crate::device::{cache::KernelCache, sample};
+use crate::device::cache::KernelCache;
+#[cfg(feature = "cube")]
+use crate::device::{
+    mat::Mat,
+    pass::DeviceModel,
+    sample::{Sampling, draw_once},
+};
 use crate::host::cache::{PromptKv, RowKv};
 use crate::host::gemm::Panels;
 use std::sync::Arc;
@@ -34,7 +40,7 @@ pub struct DrawAt {
 enum Rows {
     /// Nothing yet.
     Empty,
-    /// In device memory, the newest logits too.
+    /// In device memory.
     #[cfg(feature = "cube")]
     Kernels(KernelCache),
     /// On the host: rows of any length, the prompt shared.
@@ -81,7 +87,7 @@ impl Cache {
         assert!(self.filled + new <= self.capacity, "cache of {} slots is full", self.capacity);
         #[cfg(feature = "cube")]
         if decoder.compute() == Compute::Device {
-            return self.feed(decoder, tokens).logits.read();
+            return decoder.on_kernels(|m| self.feed(m, tokens).read()).unwrap_or_default();
         }
         let logits = match &mut self.rows {
             #[cfg(feature = "cube")]
@@ -121,48 +127,67 @@ impl Cache {
         logits
     }
 
-    /// Feeds tokens, leaving the logits on the device.
+    /// Feeds tokens and leaves the logits that follow on the device, `[rows, vocab]`.
     #[cfg(feature = "cube")]
-    fn feed(&mut self, decoder: &Decoder, tokens: &[u32]) -> &KernelCache {
+    fn feed(&mut self, model: &DeviceModel<'_>, tokens: &[u32]) -> Mat {
         let new = tokens.len() / self.rows();
-        let (starts, capacity) = (&self.starts, self.capacity);
-        let fed = decoder.on_kernels(|m| match std::mem::replace(&mut self.rows, Rows::Empty) {
-            Rows::Kernels(mut cache) => {
-                for t in 0..new {
-                    let column: Vec<u32> = tokens.chunks(new).map(|row| row[t]).collect();
-                    cache.step(m, &column);
-                }
-                cache
-            }
-            _ => {
-                let prompts: Vec<&[u32]> =
-                    tokens.chunks(new).zip(starts).map(|(row, start)| &row[*start..]).collect();
-                KernelCache::prefill(m, &prompts, capacity)
-            }
-        });
         self.filled += new;
-        self.rows = fed.map_or(Rows::Empty, Rows::Kernels);
-        match &self.rows {
-            Rows::Kernels(cache) => cache,
-            _ => unreachable!("kernels were asked for"),
-        }
+        let Rows::Kernels(cache) = &mut self.rows else {
+            let prompts: Vec<&[u32]> =
+                tokens.chunks(new).zip(&self.starts).map(|(row, start)| &row[*start..]).collect();
+            let (cache, logits) = KernelCache::prefill(model, &prompts, self.capacity);
+            self.rows = Rows::Kernels(cache);
+            return logits;
+        };
+        let column = |t: usize| tokens.chunks(new).map(|row| row[t]).collect::<Vec<u32>>();
+        (0..new - 1).for_each(|t| drop(cache.step(model, &column(t))));
+        cache.step(model, &column(new - 1))
     }
 
-    /// Feeds tokens and draws from the logits where they lie, at a temperature (0 is greedy); gives each token with its
-    /// log-probability, NaN where the logits have no softmax. `None`, and nothing done, where logits are handed out.
+    /// Feeds tokens and draws from the logits where they lie, at a temperature (0 is greedy). It does so `steps` times:
+    /// between two steps every row is fed the token drawn for it, and the first word of each counter grows by one. Gives
+    /// each step's tokens with their log-probabilities, NaN where the logits have no softmax. `None`, and nothing done,
+    /// where logits are handed out.
+    ///
+    /// With several steps, or after a first call, no row is drawn from twice.
+    ///
+    /// # Panics
+    /// If there is no room for the tokens, or there are more than 16 steps.
     pub fn decode_and_draw(
         &mut self,
         decoder: &Decoder,
         tokens: &[u32],
         draws: &[DrawAt],
+        steps: usize,
         temperature: f64,
-    ) -> Option<Vec<(u32, f32)>> {
+    ) -> Option<Vec<Vec<(u32, f32)>>> {
         #[cfg(feature = "cube")]
         if decoder.compute() == Compute::Device {
-            return Some(sample::draw(&self.feed(decoder, tokens).logits, draws, temperature));
+            let (n, sampling) = (self.rows(), Sampling::new(temperature));
+            assert!(self.filled + tokens.len() / n + steps <= self.capacity + 1, "cache is full");
+            return decoder.on_kernels(|model| match &mut self.rows {
+                Rows::Kernels(cache) if tokens.len() == n => {
+                    self.filled += steps;
+                    cache.steps(model, tokens, draws, steps, sampling)
+                }
+                _ => {
+                    assert_eq!(steps, 1, "steps after a prompt");
+                    vec![draw_once(&self.feed(model, tokens), draws, sampling)]
+                }
+            });
         }
-        let _ = (decoder, tokens, draws, temperature);
+        let _ = (decoder, tokens, draws, steps, temperature);
         None
+    }
+
+    /// Whether further steps of [`decode_and_draw`](Self::decode_and_draw) replay a recording on the device instead of
+    /// launching every kernel.
+    pub fn is_recorded(&self) -> bool {
+        match &self.rows {
+            #[cfg(feature = "cube")]
+            Rows::Kernels(cache) => cache.is_recorded(),
+            _ => false,
+        }
     }
 
     /// The cache whose row i is row `indices[i]` of this one: expands a prompt to its samples, drops finished rows.

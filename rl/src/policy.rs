@@ -258,15 +258,22 @@ impl DecodeModel for Sampler<'_> {
         _rows: usize,
         cache: &mut Cache,
         draws: &[Draw],
+        steps: usize,
         temperature: f64,
-    ) -> Option<Result<Vec<Sampled>, RolloutError>> {
+    ) -> Option<Result<Vec<Vec<Sampled>>, RolloutError>> {
         let at = |d: &Draw| {
+            // Its first word is the position, which is below 2³².
             let (counter, key) = d.rng.block(d.position);
             DrawAt { row: d.row, counter, key }
         };
         let draws: Vec<DrawAt> = draws.iter().map(at).collect();
-        let drawn = cache.decode_and_draw(self.0, tokens, &draws, temperature)?;
-        Some(Ok(drawn.into_iter().map(|(token, logprob)| Sampled { token, logprob }).collect()))
+        let drawn = cache.decode_and_draw(self.0, tokens, &draws, steps, temperature)?;
+        let sampled = |(token, logprob)| Sampled { token, logprob };
+        Some(Ok(drawn.into_iter().map(|step| step.into_iter().map(sampled).collect()).collect()))
+    }
+
+    fn steps_between_reads(&self) -> usize {
+        if matches!(self.0.compute(), Compute::Host | Compute::Composed) { 1 } else { 4 }
     }
 
     fn select_rows(&self, cache: Cache, indices: &[usize], capacity: usize) -> Cache {

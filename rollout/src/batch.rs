@@ -166,8 +166,18 @@ impl<'a> Results<'a> {
 enum Next {
     /// Logits [rows, V] to sample from.
     Logits(Vec<f32>),
-    /// A token for every unfinished row.
-    Drawn(Vec<Sampled>),
+    /// For each step, a token for every row that was unfinished at the first.
+    Drawn(Vec<Vec<Sampled>>),
+}
+
+impl Next {
+    /// Tokens that every row was fed for it.
+    fn steps(&self) -> usize {
+        match self {
+            Self::Logits(_) => 1,
+            Self::Drawn(steps) => steps.len(),
+        }
+    }
 }
 
 /// The rows that advance together.
@@ -268,10 +278,15 @@ impl<M: DecodeModel> Call<'_, M> {
         for (i, row) in rows.iter_mut().enumerate() {
             (row.logits_row, row.len) = (i, row.len + 1);
         }
-        let next = self.decode(&tokens, rows.len(), &mut running.cache, rows)?;
-        running.filled += 1;
-        self.stats.decode_steps += 1;
-        self.stats.decode_rows += rows.len();
+        let left = load(rows.iter()).left;
+        let context = rows.iter().map(|row| self.rules.context_len + 1 - row.len).min().unwrap_or(1);
+        let steps = self.model.steps_between_reads().min(left).min(context);
+        let next = self.decode(&tokens, rows.len(), steps, &mut running.cache, rows)?;
+        let steps = next.steps();
+        rows.iter_mut().for_each(|row| row.len += steps - 1);
+        running.filled += steps;
+        self.stats.decode_steps += steps;
+        self.stats.decode_rows += steps * rows.len();
         self.stats.decode_s += began.elapsed().as_secs_f64();
         self.sample(rows, next)
     }
@@ -402,7 +417,7 @@ impl<M: DecodeModel> Call<'_, M> {
         let shared = rows.len() > pieces.len();
         let mut capacity = longest + if shared || !alone { 0 } else { load(rows.iter()).left - 1 };
         let mut cache = self.model.cache(&starts, capacity);
-        let next = self.decode(&tokens, pieces.len(), &mut cache, &rows)?;
+        let next = self.decode(&tokens, pieces.len(), 1, &mut cache, &rows)?;
         self.stats.prefill_s += began.elapsed().as_secs_f64();
         self.sample(&mut rows, next)?;
 
@@ -430,6 +445,7 @@ impl<M: DecodeModel> Call<'_, M> {
         &self,
         tokens: &[u32],
         rows: usize,
+        steps: usize,
         cache: &mut M::Cache,
         completions: &[Row<'_>],
     ) -> Result<Next, RolloutError> {
@@ -445,7 +461,8 @@ impl<M: DecodeModel> Call<'_, M> {
             };
             let draws: Vec<Draw> = completions.iter().filter(|row| row.is_live()).map(draw).collect();
             let temperature = sampling.temperature;
-            if let Some(drawn) = self.model.decode_and_draw(tokens, rows, cache, &draws, temperature) {
+            let drawn = self.model.decode_and_draw(tokens, rows, cache, &draws, steps.max(1), temperature);
+            if let Some(drawn) = drawn {
                 return drawn.map(Next::Drawn);
             }
         }
@@ -462,13 +479,17 @@ impl<M: DecodeModel> Call<'_, M> {
         let began = Instant::now();
         let rules = &self.rules;
         let mut live: Vec<&mut Row<'_>> = rows.iter_mut().filter(|row| row.is_live()).collect();
+        let before: usize = live.iter().map(|row| row.token_ids.len()).sum();
         match next {
-            Next::Drawn(drawn) => {
-                for (row, sampled) in live.iter_mut().zip(drawn) {
-                    if !sampled.logprob.is_finite() {
-                        return Err(row.invalid(LogitsProblem::NoSoftmax));
+            Next::Drawn(steps) => {
+                for drawn in steps {
+                    // What was drawn for a row after its end is of no use.
+                    for (row, sampled) in live.iter_mut().zip(drawn).filter(|(row, _)| row.is_live()) {
+                        if !sampled.logprob.is_finite() {
+                            return Err(row.invalid(LogitsProblem::NoSoftmax));
+                        }
+                        row.push(sampled, rules);
                     }
-                    row.push(sampled, rules);
                 }
             }
             Next::Logits(logits) if live.len() * rules.vocab_size < PARALLEL_LOGITS => {
@@ -480,9 +501,10 @@ impl<M: DecodeModel> Call<'_, M> {
                 results.into_iter().collect::<Result<(), RolloutError>>()?;
             }
         }
-        self.progress.completion_tokens += live.len();
+        let sampled = live.iter().map(|row| row.token_ids.len()).sum::<usize>() - before;
+        self.progress.completion_tokens += sampled;
         self.progress.finished += live.iter().filter(|row| !row.is_live()).count();
-        self.stats.completion_tokens += live.len();
+        self.stats.completion_tokens += sampled;
         self.stats.sampling_s += began.elapsed().as_secs_f64();
         self.results.collect(rows);
         if let Some(report) = self.on_progress {

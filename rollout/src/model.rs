@@ -52,6 +52,10 @@ pub trait DecodeModel {
     /// uniform number. Temperature 0 takes the largest logit. As [`sample_token`](crate::sample_token) without
     /// truncations, up to rounding; a log-probability that is not finite means logits without a softmax.
     ///
+    /// It does so `steps` times, at the uniform numbers of the positions that follow: between two steps every row is fed
+    /// the token drawn for it, and any token if none was. With more than one step, no row is drawn from twice. Returns
+    /// a list of draws for each step.
+    ///
     /// `None`, and nothing done, from models that hand out their logits: all but those on other devices.
     fn decode_and_draw(
         &self,
@@ -59,9 +63,17 @@ pub trait DecodeModel {
         _rows: usize,
         _cache: &mut Self::Cache,
         _draws: &[Draw],
+        _steps: usize,
         _temperature: f64,
-    ) -> Option<Result<Vec<Sampled>, RolloutError>> {
+    ) -> Option<Result<Vec<Vec<Sampled>>, RolloutError>> {
         None
+    }
+
+    /// Steps that [`decode_and_draw`](DecodeModel::decode_and_draw) is asked for at once, where there is that much left
+    /// to generate: where tokens come from another device, the host then waits less often, and completions that end in
+    /// between are decoded on in vain. Default 1.
+    fn steps_between_reads(&self) -> usize {
+        1
     }
 
     /// A cache whose row `i` continues row `indices[i]` of the old one (start, slots and contents), with a capacity of

@@ -4,10 +4,14 @@
 //! fixed shapes.
 use super::mat::{Mat, cubes};
 use super::pass::DeviceModel;
+use super::sample::Sampling;
+use super::step::Stepper;
+use crate::cache::DrawAt;
 use crate::host::attention::Heads;
 use burn::tensor::DType;
 use cubecl::ir::ElemType;
 use cubecl::prelude::*;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The smallest bucket of slots.
 const BUCKET: usize = 128;
@@ -29,8 +33,7 @@ pub struct KernelCache {
     v: Vec<Mat>,
     lens: Vec<usize>,
     capacity: usize,
-    /// The logits after the newest token of each row, `[rows, vocab]`.
-    pub logits: Mat,
+    stepper: Option<Arc<Mutex<Stepper>>>,
 }
 
 #[cube(launch)]
@@ -86,10 +89,9 @@ fn attend_kernel<E: Float>(
     qkv: &[f32],
     k: &[E],
     v: &[E],
-    lens: &[u32],
+    slots: &[u32],
     out: &mut [f32],
     total: usize,
-    longest: usize,
     kv_heads: usize,
     capacity: usize,
     #[comptime] group: usize,
@@ -103,7 +105,7 @@ fn attend_kernel<E: Float>(
         let kv = CUBE_POS % kv_heads;
         let heads = group * kv_heads;
         let base = CUBE_POS * capacity * hd;
-        let len = lens[row] as usize;
+        let len = slots[row] as usize + 1;
         let mut q = Shared::<[f32]>::new_slice(group * hd);
         let mut scores = Shared::<[f32]>::new_slice(group * units);
         // Maximum, sum and factor for what was summed before, of each head.
@@ -121,7 +123,7 @@ fn attend_kernel<E: Float>(
         }
         sync_cube();
         let mut first = 0usize;
-        while first < longest {
+        while first < capacity {
             let slot = first + unit;
             for g in 0..group {
                 let mut s = f32::new(-1.0e30f32);
@@ -165,6 +167,9 @@ fn attend_kernel<E: Float>(
             if len > first + units {
                 end = first + units;
             }
+            if len < first {
+                end = first;
+            }
             let mut i = unit;
             while i < group * hd {
                 let g = i / hd;
@@ -187,50 +192,85 @@ fn attend_kernel<E: Float>(
     }
 }
 
+fn lock(stepper: &Mutex<Stepper>) -> MutexGuard<'_, Stepper> {
+    stepper.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl KernelCache {
-    /// Keys and values of prompts and the logits that follow each.
-    pub fn prefill(model: &DeviceModel, prompts: &[&[u32]], capacity: usize) -> Self {
+    /// Keys and values of prompts, and the logits that follow each, `[prompts, vocab]`.
+    pub fn prefill(model: &DeviceModel, prompts: &[&[u32]], capacity: usize) -> (Self, Mat) {
         let capacity = bucket(capacity.max(prompts.iter().map(|p| p.len()).max().unwrap_or(0)));
         let heads = &model.heads;
         let like = model.embedding();
         let width = heads.kv_heads * capacity * heads.head_dim;
         let make = || (0..model.layers()).map(|_| like.empty(prompts.len(), width, model.dtype)).collect();
-        let mut cache = Self {
+        let cache = Self {
             k: make(),
             v: make(),
             lens: prompts.iter().map(|p| p.len()).collect(),
             capacity,
-            logits: like.empty(1, 1, DType::F32),
+            stepper: None,
         };
         let rows: Vec<u32> = prompts.iter().enumerate().flat_map(|(b, p)| vec![b as u32; p.len()]).collect();
         let slots: Vec<u32> = prompts.iter().flat_map(|p| 0..p.len() as u32).collect();
         let (rows, slots) = (like.upload(&rows, 1, rows.len()), like.upload(&slots, 1, slots.len()));
-        cache.logits = model.prefill(prompts, |layer, qkv| cache.store(layer, heads, qkv, &rows, &slots));
-        cache
+        let logits = model.prefill(prompts, |layer, qkv| cache.store(layer, heads, qkv, &rows, &slots));
+        (cache, logits)
     }
 
-    /// Feeds one token to every row.
-    pub fn step(&mut self, model: &DeviceModel, tokens: &[u32]) {
-        assert_eq!(tokens.len(), self.lens.len(), "one token a row");
-        let heads = &model.heads;
-        let like = model.embedding();
-        let n = tokens.len();
-        let longest = self.lens.iter().max().map_or(0, |l| l + 1);
+    /// All of its memory on the device.
+    pub fn memory(&self) -> impl Iterator<Item = Mat> {
+        self.k.iter().chain(&self.v).cloned()
+    }
+
+    /// Whether further [`steps`](Self::steps) replay a recording.
+    pub fn is_recorded(&self) -> bool {
+        self.stepper.as_ref().is_some_and(|stepper| lock(stepper).is_recorded())
+    }
+
+    /// The newest slots, after making room for `more` tokens a row.
+    fn make_room(&mut self, heads: &Heads, more: usize) -> Vec<u32> {
+        let longest = self.lens.iter().max().map_or(0, |l| l + more);
         if longest > self.capacity {
-            let rows: Vec<usize> = (0..n).collect();
+            let rows: Vec<usize> = (0..self.lens.len()).collect();
             self.regroup(heads, &rows, longest);
         }
-        let places: Vec<u32> = self.lens.iter().map(|l| *l as u32).collect();
-        let all: Vec<u32> = (0..n as u32).collect();
-        let (rows, slots) = (like.upload(&all, 1, n), like.upload(&places, 1, n));
-        self.lens.iter_mut().for_each(|l| *l += 1);
-        let lens: Vec<u32> = self.lens.iter().map(|l| *l as u32).collect();
-        let lens = like.upload(&lens, 1, n);
-        let logits = model.step(tokens, &slots, |layer, qkv| {
+        let slots = self.lens.iter().map(|l| *l as u32).collect();
+        self.lens.iter_mut().for_each(|l| *l += more);
+        slots
+    }
+
+    /// Feeds one token to every row; returns the logits that follow, `[rows, vocab]`.
+    pub fn step(&mut self, model: &DeviceModel, tokens: &[u32]) -> Mat {
+        assert_eq!(tokens.len(), self.lens.len(), "one token a row");
+        let (heads, n) = (&model.heads, tokens.len());
+        let up = |values: &[u32]| model.embedding().upload(values, 1, n);
+        let slots = up(&self.make_room(heads, 1));
+        let rows = up(&(0..n as u32).collect::<Vec<_>>());
+        model.step(&up(tokens), &slots, |layer, qkv| {
             self.store(layer, heads, qkv, &rows, &slots);
-            self.attend(layer, heads, qkv, &lens, longest)
-        });
-        self.logits = logits;
+            self.attend(layer, heads, qkv, &slots)
+        })
+    }
+
+    /// Feeds one token to every row, draws, feeds what was drawn, and so on for `steps` draws a row, see [`Stepper::run`].
+    pub fn steps(
+        &mut self,
+        model: &DeviceModel,
+        tokens: &[u32],
+        draws: &[DrawAt],
+        steps: usize,
+        sampling: Sampling,
+    ) -> Vec<Vec<(u32, f32)>> {
+        assert_eq!(tokens.len(), self.lens.len(), "one token a row");
+        let slots = self.make_room(&model.heads, steps);
+        let stepper = match self.stepper.take() {
+            Some(stepper) if lock(&stepper).draws(sampling) => stepper,
+            _ => Arc::new(Mutex::new(Stepper::new(model.embedding(), tokens.len(), sampling))),
+        };
+        let drawn = lock(&stepper).run(model, self, tokens, &slots, draws, steps);
+        self.stepper = Some(stepper);
+        drawn
     }
 
     /// The cache whose row i is row `indices[i]` of this one.
@@ -246,7 +286,7 @@ impl KernelCache {
         let rows = self.lens.len() + other.lens.len();
         let all = |cache: &Self| {
             let all: Vec<u32> = (0..cache.lens.len() as u32).collect();
-            cache.logits.upload(&all, 1, all.len())
+            cache.k[0].upload(&all, 1, all.len())
         };
         let (own, more) = (all(&self), all(&other));
         let (from, old) = ((self.capacity, other.capacity), (self.k.iter_mut(), self.v.iter_mut()));
@@ -257,7 +297,7 @@ impl KernelCache {
             *x = out;
         }
         self.lens.extend(other.lens);
-        self.capacity = new;
+        (self.capacity, self.stepper) = (new, None);
         self
     }
 
@@ -265,18 +305,18 @@ impl KernelCache {
         let used = self.lens.iter().max().copied().unwrap_or(0);
         let new = bucket(capacity.max(used));
         let index: Vec<u32> = indices.iter().map(|i| *i as u32).collect();
-        let index = self.logits.upload(&index, 1, indices.len());
+        let index = self.k[0].upload(&index, 1, indices.len());
         for x in self.k.iter_mut().chain(&mut self.v) {
             let out = x.empty(indices.len(), heads.kv_heads * new * heads.head_dim, x.dtype());
             copy_rows(x, heads, &index, used, self.capacity, &out, 0, new);
             *x = out;
         }
         self.lens = indices.iter().map(|i| self.lens[*i]).collect();
-        self.capacity = new;
+        (self.capacity, self.stepper) = (new, None);
     }
 
     /// Keeps the keys and values of placed rows: row i goes to slot `slots[i]` of row `rows[i]`.
-    fn store(&self, layer: usize, heads: &Heads, qkv: &Mat, rows: &Mat, slots: &Mat) {
+    pub fn store(&self, layer: usize, heads: &Heads, qkv: &Mat, rows: &Mat, slots: &Mat) {
         let total = qkv.rows() * heads.kv_heads * heads.head_dim;
         let (count, dim) = qkv.units(total);
         store_kernel::launch(
@@ -297,7 +337,8 @@ impl KernelCache {
         );
     }
 
-    fn attend(&self, layer: usize, heads: &Heads, qkv: &Mat, lens: &Mat, longest: usize) -> Mat {
+    /// Attention of one placed row for each row of the cache, over the slots up to its own one.
+    pub fn attend(&self, layer: usize, heads: &Heads, qkv: &Mat, slots: &Mat) -> Mat {
         let out = qkv.empty(qkv.rows(), heads.out_width(), DType::F32);
         let total = qkv.rows() * heads.kv_heads;
         attend_kernel::launch(
@@ -307,10 +348,9 @@ impl KernelCache {
             qkv.arg(),
             self.k[layer].arg(),
             self.v[layer].arg(),
-            lens.arg(),
+            slots.arg(),
             out.arg(),
             total,
-            longest,
             heads.kv_heads,
             self.capacity,
             heads.group(),

@@ -8,6 +8,7 @@ use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::ops::{into_data_sync, permute};
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeBackend, CubeElement};
+use cubecl::bytes::Bytes;
 use cubecl::calculate_cube_count_elemwise;
 use cubecl::client::Client;
 use cubecl::ir::ElemType;
@@ -120,6 +121,12 @@ impl Mat {
         let handle = self.client().create_from_slice(E::as_bytes(values));
         let (client, device) = (self.0.client.clone(), self.0.device.clone());
         Self(CubeTensor::new_contiguous(client, device, Shape::new([rows, cols]), handle, E::dtype()))
+    }
+
+    /// Replaces the values, in the same memory.
+    pub fn write<E: CubeElement>(&self, values: &[E]) {
+        assert_eq!(values.len(), self.rows() * self.cols(), "values of a {:?} matrix", self.shape());
+        self.client().write(&self.0.handle, Bytes::from_bytes_vec(E::as_bytes(values).to_vec()));
     }
 
     /// The values, row-major; waits for the device.

@@ -13,3 +13,4 @@ pub mod pass;
 pub mod place;
 pub mod rows;
 pub mod sample;
+pub mod step;

@@ -58,6 +58,12 @@ impl DeviceModel<'_> {
         &self.params[self.layout.embed]
     }
 
+    /// Everything that a pass reads: parameters, their copies in the compute type, the rotary table.
+    pub fn memory(&self) -> impl Iterator<Item = Mat> {
+        let (rotation, working) = (&self.parts.rotation, self.parts.working.iter().flatten());
+        self.params.iter().chain(working).chain([&rotation.cos, &rotation.sin]).cloned()
+    }
+
     /// Number of blocks.
     pub fn layers(&self) -> usize {
         self.layout.layers.len()
@@ -244,9 +250,10 @@ impl DeviceModel<'_> {
         self.project_vocab(&rows::gather(&x, &last))
     }
 
-    /// Runs one token a row at its position; `attend` keeps a layer's placed rows and attends. Returns the logits.
-    pub fn step(&self, tokens: &[u32], positions: &Mat, attend: impl Fn(usize, &Mat) -> Mat) -> Mat {
-        let mut x = rows::gather(self.embedding(), tokens);
+    /// Runs one token a row, `[1, rows]`, at its position; `attend` keeps a layer's placed rows and attends. Returns the
+    /// logits.
+    pub fn step(&self, tokens: &Mat, positions: &Mat, attend: impl Fn(usize, &Mat) -> Mat) -> Mat {
+        let mut x = rows::gather_at(self.embedding(), tokens);
         for (i, l) in self.layout.layers.iter().enumerate() {
             let (_, placed) = self.project(l, &x, positions);
             x = self.finish(l, &x, &attend(i, &placed)).2;

@@ -12,8 +12,10 @@ const UNITS: u32 = 32;
 /// Cosines and sines of every position, `[positions, head_dim / 2]` each.
 #[derive(Clone, Debug)]
 pub struct Rotation {
-    cos: Mat,
-    sin: Mat,
+    /// Cosines, `[positions, head_dim / 2]`.
+    pub cos: Mat,
+    /// Sines.
+    pub sin: Mat,
 }
 
 impl Rotation {

@@ -90,9 +90,13 @@ pub fn add(x: &Mat, y: &Mat) {
 
 /// Row `index[i]` of `x` as row i.
 pub fn gather(x: &Mat, index: &[u32]) -> Mat {
+    gather_at(x, &x.upload(index, 1, index.len()))
+}
+
+/// Row `index[i]` of `x` as row i; the ids lie on the device, `[1, rows]`.
+pub fn gather_at(x: &Mat, index: &Mat) -> Mat {
     let cols = x.cols();
-    let out = x.empty(index.len(), cols, DType::F32);
-    let index = x.upload(index, 1, index.len());
+    let out = x.empty(index.cols(), cols, DType::F32);
     let (count, dim) = out.units(out.rows() * cols);
     gather_kernel::launch(out.client(), count, dim, x.arg(), index.arg(), out.arg(), cols);
     out

@@ -16,7 +16,7 @@ const UNITS: usize = 256;
 const BLOCK: usize = 256;
 
 /// Words that a draw takes: row, counter, key.
-const WORDS: usize = 7;
+pub const WORDS: usize = 7;
 
 /// Uniform in [0, 1): the first 53 of the 64 bits that Philox makes first.
 #[cube]
@@ -62,6 +62,8 @@ fn draw_kernel(
     logits: &[f32],
     draws: &[u32],
     out: &mut [f32],
+    next: &mut [u32],
+    step: &[u32],
     count: usize,
     vocab: usize,
     scale: f32,
@@ -186,36 +188,69 @@ fn draw_kernel(
             }
             let shifted = (logits[base + token] - max) * scale;
             // An id is exact in f32 up to 2²⁴.
-            out[CUBE_POS * 2] = f32::cast_from(token);
-            out[CUBE_POS * 2 + 1] = shifted - f32::cast_from(total).ln();
+            let to = (step[0] as usize * count + CUBE_POS) * 2;
+            out[to] = f32::cast_from(token);
+            out[to + 1] = shifted - f32::cast_from(total).ln();
+            next[draws[CUBE_POS * 7] as usize] = token as u32;
         }
     }
 }
 
-/// Token and log-probability of every draw from softmax(logits / temperature); temperature 0 takes the largest logit
-/// and reports the log-probability at temperature 1. A row of logits without a softmax gives NaN.
+/// How tokens are drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sampling {
+    greedy: bool,
+    /// Inverse of the temperature.
+    scale: f32,
+}
+
+impl Sampling {
+    /// Temperature 0 takes the largest logit and reports the log-probability at temperature 1.
+    pub fn new(temperature: f64) -> Self {
+        let greedy = temperature == 0.0;
+        Self { greedy, scale: if greedy { 1.0 } else { (1.0 / temperature) as f32 } }
+    }
+}
+
+/// What [`draw`] takes, `[draws, WORDS]`.
+pub fn words(draws: &[DrawAt]) -> Vec<u32> {
+    draws.iter().flat_map(|d| std::iter::once(d.row as u32).chain(d.counter).chain(d.key)).collect()
+}
+
+/// Draws a token for every draw from softmax(logits / temperature), and writes it to `next` at its row, and with its
+/// log-probability to row `step · draws + draw` of `out`. A row of logits without a softmax gives NaN.
 ///
 /// # Shapes
-/// logits `[rows, vocab]` with a vocabulary below 2²⁴; returns one pair a draw.
-pub fn draw(logits: &Mat, draws: &[DrawAt], temperature: f64) -> Vec<(u32, f32)> {
-    let words: Vec<u32> =
-        (draws.iter()).flat_map(|d| std::iter::once(d.row as u32).chain(d.counter).chain(d.key)).collect();
-    let n = draws.len();
-    let draws = logits.upload(&words, n, WORDS);
-    let out = logits.empty(n, 2, DType::F32);
-    let greedy = temperature == 0.0;
+/// logits `[rows, vocab]` with a vocabulary below 2²⁴; words `[draws, WORDS]`, see [`words`]; step `[1, 1]`; out
+/// `[at least (step + 1) · draws, 2]`; next `[1, rows]`.
+pub fn draw(logits: &Mat, words: &Mat, step: &Mat, sampling: Sampling, out: &Mat, next: &Mat) {
     draw_kernel::launch(
         logits.client(),
-        cubes(n),
+        cubes(words.rows()),
         CubeDim::new_1d(UNITS as u32),
         logits.arg(),
-        draws.arg(),
+        words.arg(),
         out.arg(),
-        n,
+        next.arg(),
+        step.arg(),
+        words.rows(),
         logits.cols(),
-        if greedy { 1.0 } else { (1.0 / temperature) as f32 },
-        greedy,
+        sampling.scale,
+        sampling.greedy,
         UNITS,
     );
-    out.read().chunks(2).map(|pair| (pair[0] as u32, pair[1])).collect()
+}
+
+/// The first `count` tokens of [`draw`] with their log-probabilities; waits for the device.
+pub fn pairs(out: &Mat, count: usize) -> Vec<(u32, f32)> {
+    out.read().chunks(2).take(count).map(|pair| (pair[0] as u32, pair[1])).collect()
+}
+
+/// [`draw`] once, from rows in any order and number.
+pub fn draw_once(logits: &Mat, draws: &[DrawAt], sampling: Sampling) -> Vec<(u32, f32)> {
+    let out = logits.empty(draws.len(), 2, DType::F32);
+    let next = logits.empty(1, logits.rows(), DType::U32);
+    let words = logits.upload(&words(draws), draws.len(), WORDS);
+    draw(logits, &words, &logits.upload(&[0u32], 1, 1), sampling, &out, &next);
+    pairs(&out, draws.len())
 }

@@ -1,6 +1,6 @@
 //! Causal grouped-query attention over packed rows, forward and backward, with rotary embedding and optional q/k norm
-//! inside. Scores live in per-task blocks of at most `BLOCK` queries, so no `T × T` matrix is kept.
-use super::gemm::{Mat, Write, product_serial};
+//! inside. Scores live in blocks of a few queries of all heads that share a key/value head, so no `T × T` matrix is kept.
+use super::gemm::{Mat, Panels, Write, product_serial};
 use super::norm::{norm_row, norm_row_backward};
 use super::rope::RopeTable;
 use super::simd::{LANES, dot, exp, multiversion, reduce};
@@ -8,8 +8,8 @@ use crate::packed::{PackedBatch, PackedGroup};
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Queries per block of scores.
-const BLOCK: usize = 64;
+/// Rows of a block of scores: queries times the heads that share a key/value head.
+const ROWS: usize = 192;
 
 /// Shape of one attention layer.
 #[derive(Debug, Clone, Copy)]
@@ -226,9 +226,14 @@ fn segments(group: &PackedGroup) -> impl Iterator<Item = (Range<usize>, usize)> 
     std::iter::once((group.prompt.clone(), 0)).chain(own)
 }
 
-/// Blocks of at most [`BLOCK`] queries of a segment, as offsets into it.
-fn blocks(len: usize) -> impl Iterator<Item = Range<usize>> {
-    (0..len).step_by(BLOCK).map(move |i| i..(i + BLOCK).min(len))
+/// Queries of a block, for a number of heads that share a key/value head.
+fn block_len(group: usize) -> usize {
+    (ROWS / group).clamp(16, 64)
+}
+
+/// Blocks of at most `most` queries of a segment, as offsets into it.
+fn blocks(len: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..len).step_by(most).map(move |i| i..(i + most).min(len))
 }
 
 /// Causal attention of every row to its prompt and the earlier rows of its completion.
@@ -239,55 +244,50 @@ pub fn forward(ctx: &Context, batch: &PackedBatch, qkv: &[f32], out: &mut [f32])
     let heads = ctx.heads;
     let (hd, width, ow) = (heads.head_dim, heads.qkv_width(), heads.out_width());
     let out = Columns(out.as_mut_ptr(), ow);
+    let (g, most) = (heads.group(), block_len(heads.group()));
     let tasks = batch.groups.len() * heads.kv_heads;
     (0..tasks).into_par_iter().for_each(|task| {
         let (group, kv) = (&batch.groups[task / heads.kv_heads], task % heads.kv_heads);
         let mut gathered = Gathered::new(longest(group), hd);
-        let mut q = vec![0f32; BLOCK * hd];
-        let mut scores = vec![0f32; BLOCK * longest(group)];
-        let mut o = vec![0f32; BLOCK * hd];
+        let (mut q, mut o) = (vec![0f32; most * g * hd], vec![0f32; most * g * hd]);
+        let mut scores = vec![0f32; most * g * longest(group)];
         for (rows, prefix) in segments(group) {
             gathered.prefix = prefix;
             gathered.load(ctx, qkv, batch, rows.clone(), kv);
-            for block in blocks(rows.len()) {
+            let total = prefix + rows.len();
+            let keys_t = Panels::new(total, hd, Mat::rows(&gathered.k, hd).t());
+            let values = Panels::new(hd, total, Mat::rows(&gathered.v, hd));
+            for block in blocks(rows.len(), most) {
                 let (n, keys) = (block.len(), prefix + block.end);
-                for head in kv * heads.group()..(kv + 1) * heads.group() {
-                    for (i, t) in block.clone().enumerate() {
-                        let row = rows.start + t;
-                        let x = &qkv[row * width..(row + 1) * width][heads.q(head)];
-                        ctx.query(x, batch.positions[row] as usize, &mut q[i * hd..(i + 1) * hd]);
-                    }
-                    let s = &mut scores[..n * keys];
-                    product_serial(
-                        n,
-                        keys,
-                        hd,
-                        Mat::rows(&q, hd),
-                        Mat::rows(&gathered.k, hd).t(),
-                        s,
-                        keys,
-                        Write::Set,
-                    );
+                for (i, (head, t)) in stacked(&heads, kv, &block).enumerate() {
+                    let row = rows.start + t;
+                    let x = &qkv[row * width..(row + 1) * width][heads.q(head)];
+                    ctx.query(x, batch.positions[row] as usize, &mut q[i * hd..(i + 1) * hd]);
+                }
+                let s = &mut scores[..g * n * keys];
+                keys_t.product_of_part(g * n, keys, hd, Mat::rows(&q, hd), s, Write::Set);
+                for s in s.chunks_mut(n * keys) {
                     causal_softmax(s, keys, prefix + block.start);
-                    product_serial(
-                        n,
-                        hd,
-                        keys,
-                        Mat::rows(s, keys),
-                        Mat::rows(&gathered.v, hd),
-                        &mut o,
-                        hd,
-                        Write::Set,
-                    );
-                    for (i, t) in block.clone().enumerate() {
-                        // SAFETY: this task alone writes this head's columns of these rows.
-                        let to = unsafe { out.get(rows.start + t, heads.q(head)) };
-                        to.copy_from_slice(&o[i * hd..(i + 1) * hd]);
-                    }
+                }
+                values.product_of_part(g * n, hd, keys, Mat::rows(s, keys), &mut o, Write::Set);
+                for (i, (head, t)) in stacked(&heads, kv, &block).enumerate() {
+                    // SAFETY: this task alone writes this head's columns of these rows.
+                    let to = unsafe { out.get(rows.start + t, heads.q(head)) };
+                    to.copy_from_slice(&o[i * hd..(i + 1) * hd]);
                 }
             }
         }
     });
+}
+
+/// The rows of a block of scores: the queries of one head after the other.
+fn stacked<'a>(
+    heads: &Heads,
+    kv: usize,
+    block: &'a Range<usize>,
+) -> impl Iterator<Item = (usize, usize)> + use<'a> {
+    let group = heads.group();
+    (kv * group..(kv + 1) * group).flat_map(move |head| block.clone().map(move |t| (head, t)))
 }
 
 /// Backward of [`forward`]: overwrites `d_qkv`, returns the gradients of the q and k norms (`[head_dim]` each; zeros
@@ -336,8 +336,10 @@ fn group_backward(
     let most = longest(group);
     let mut gathered = Gathered::new(most, hd);
     let (mut dk, mut dv) = (vec![0f32; most * hd], vec![0f32; most * hd]);
-    let (mut q, mut dq) = (vec![0f32; BLOCK * hd], vec![0f32; BLOCK * hd]);
-    let (mut p, mut dp) = (vec![0f32; BLOCK * most], vec![0f32; BLOCK * most]);
+    let (g, of_block) = (heads.group(), block_len(heads.group()));
+    let rows_of = || vec![0f32; of_block * g * hd];
+    let (mut q, mut dq, mut d_o) = (rows_of(), rows_of(), rows_of());
+    let (mut p, mut dp) = (vec![0f32; of_block * g * most], vec![0f32; of_block * g * most]);
     // The prompt's keys stay in front; it comes last, when all completions have added to their gradient.
     gathered.load(ctx, qkv, batch, group.prompt.clone(), kv);
     let order: Vec<_> = segments(group).collect();
@@ -349,53 +351,39 @@ fn group_backward(
             dk[own.clone()].fill(0.0);
             dv[own.clone()].fill(0.0);
         }
-        for block in blocks(rows.len()) {
+        let total = prefix + rows.len();
+        let (k, v) = (Mat::rows(&gathered.k, hd), Mat::rows(&gathered.v, hd));
+        let [keys_t, values_t] = [k, v].map(|m| Panels::new(total, hd, m.t()));
+        let keys_n = Panels::new(hd, total, k);
+        for block in blocks(rows.len(), of_block) {
             let (n, keys) = (block.len(), prefix + block.end);
-            for head in kv * heads.group()..(kv + 1) * heads.group() {
-                for (i, t) in block.clone().enumerate() {
-                    let row = rows.start + t;
-                    let x = &qkv[row * width..(row + 1) * width][heads.q(head)];
-                    ctx.query(x, batch.positions[row] as usize, &mut q[i * hd..(i + 1) * hd]);
-                }
-                let d_block =
-                    Mat::strided(&d_out[(rows.start + block.start) * ow + heads.q(head).start..], ow);
-                let (p, dp) = (&mut p[..n * keys], &mut dp[..n * keys]);
-                let (k, v) = (Mat::rows(&gathered.k, hd), Mat::rows(&gathered.v, hd));
-                product_serial(n, keys, hd, Mat::rows(&q, hd), k.t(), p, keys, Write::Set);
+            let m = g * n;
+            for (i, (head, t)) in stacked(&heads, kv, &block).enumerate() {
+                let row = rows.start + t;
+                let x = &qkv[row * width..(row + 1) * width][heads.q(head)];
+                ctx.query(x, batch.positions[row] as usize, &mut q[i * hd..(i + 1) * hd]);
+                d_o[i * hd..(i + 1) * hd].copy_from_slice(&d_out[row * ow..(row + 1) * ow][heads.q(head)]);
+            }
+            let (p, dp) = (&mut p[..m * keys], &mut dp[..m * keys]);
+            keys_t.product_of_part(m, keys, hd, Mat::rows(&q, hd), p, Write::Set);
+            for p in p.chunks_mut(n * keys) {
                 causal_softmax(p, keys, prefix + block.start);
-                product_serial(keys, hd, n, Mat::rows(p, keys).t(), d_block, &mut dv, hd, Write::Add);
-                product_serial(n, keys, hd, d_block, v.t(), dp, keys, Write::Set);
-                softmax_backward(p, dp, keys);
-                product_serial(n, hd, keys, Mat::rows(dp, keys), k, &mut dq, hd, Write::Set);
-                product_serial(
-                    keys,
-                    hd,
-                    n,
-                    Mat::rows(dp, keys).t(),
-                    Mat::rows(&q, hd),
-                    &mut dk,
-                    hd,
-                    Write::Add,
-                );
-                for (i, t) in block.clone().enumerate() {
-                    let row = rows.start + t;
-                    let x = &qkv[row * width..(row + 1) * width][heads.q(head)];
-                    // SAFETY: this task alone writes this head's columns of these rows.
-                    let dx = unsafe { d_qkv.get(row, heads.q(head)) };
-                    let grad = &mut dq[i * hd..(i + 1) * hd];
-                    let position = batch.positions[row] as usize;
-                    unplace(
-                        x,
-                        ctx.q_norm,
-                        heads.eps,
-                        ctx.rope,
-                        position,
-                        heads.scale(),
-                        grad,
-                        dx,
-                        &mut dq_norm,
-                    );
-                }
+            }
+            let by_rows = |x| Mat::rows(x, hd);
+            product_serial(keys, hd, m, Mat::rows(p, keys).t(), by_rows(&d_o), &mut dv, hd, Write::Add);
+            values_t.product_of_part(m, keys, hd, by_rows(&d_o), dp, Write::Set);
+            softmax_backward(p, dp, keys);
+            keys_n.product_of_part(m, hd, keys, Mat::rows(dp, keys), &mut dq, Write::Set);
+            product_serial(keys, hd, m, Mat::rows(dp, keys).t(), by_rows(&q), &mut dk, hd, Write::Add);
+            for (i, (head, t)) in stacked(&heads, kv, &block).enumerate() {
+                let row = rows.start + t;
+                let x = &qkv[row * width..(row + 1) * width][heads.q(head)];
+                // SAFETY: this task alone writes this head's columns of these rows.
+                let dx = unsafe { d_qkv.get(row, heads.q(head)) };
+                let grad = &mut dq[i * hd..(i + 1) * hd];
+                let position = batch.positions[row] as usize;
+                let scale = heads.scale();
+                unplace(x, ctx.q_norm, heads.eps, ctx.rope, position, scale, grad, dx, &mut dq_norm);
             }
         }
         for (i, row) in rows.enumerate() {

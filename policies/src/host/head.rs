@@ -4,11 +4,14 @@ use super::buffer::Buffer;
 use super::gemm::{Mat, Write, product};
 use super::simd::{LANES, exp, multiversion, reduce};
 use rayon::prelude::*;
+use std::collections::VecDeque;
 
 /// Elements of one chunk of logits.
 const CHUNK: usize = 1 << 22;
 /// Rows of one chunk.
 const ROWS: usize = 4096;
+/// Logits that may be kept from the forward for the backward; the others are computed again.
+const KEPT: usize = 1 << 26;
 
 /// What the head says of each target.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -98,17 +101,43 @@ fn vocab_chunk(rows: usize, vocab: usize) -> usize {
 /// # Shapes
 /// h `[targets, hidden]` (already divided by the temperature), weight `[vocab, hidden]`.
 pub fn forward(h: &[f32], weight: &[f32], hidden: usize, targets: &[u32]) -> TargetStats {
+    forward_keeping(h, weight, hidden, targets, 0).0
+}
+
+/// The first chunks of logits, in the order of [`forward`].
+#[derive(Default)]
+pub struct Logits(VecDeque<Buffer>);
+
+/// [`forward`] that keeps logits for [`backward`], as many as are allowed at once.
+pub fn forward_for_backward(
+    h: &[f32],
+    weight: &[f32],
+    hidden: usize,
+    targets: &[u32],
+) -> (TargetStats, Logits) {
+    forward_keeping(h, weight, hidden, targets, KEPT)
+}
+
+fn forward_keeping(
+    h: &[f32],
+    weight: &[f32],
+    hidden: usize,
+    targets: &[u32],
+    mut keep: usize,
+) -> (TargetStats, Logits) {
     let vocab = weight.len() / hidden;
+    let mut kept = Logits::default();
     let mut stats = TargetStats::default();
     for (h, targets) in h.chunks(ROWS * hidden).zip(targets.chunks(ROWS)) {
         let n = targets.len();
         let width = vocab_chunk(n, vocab);
         let start = Running { max: f32::NEG_INFINITY, sum: 0.0, weighted: 0.0, target: 0.0 };
         let mut states = vec![start; n];
-        let mut logits = Buffer::any(n * width);
+        let mut room = None;
         for first in (0..vocab).step_by(width) {
             let w = width.min(vocab - first);
-            let logits = &mut logits[..n * w];
+            let mut all = room.take().unwrap_or_else(|| Buffer::any(n * width));
+            let logits = &mut all[..n * w];
             let weight = &weight[first * hidden..(first + w) * hidden];
             product(n, w, hidden, Mat::rows(h, hidden), Mat::rows(weight, hidden).t(), logits, Write::Set);
             states.par_iter_mut().zip(logits.par_chunks(w)).zip(targets).with_min_len(8).for_each(
@@ -119,6 +148,13 @@ pub fn forward(h: &[f32], weight: &[f32], hidden: usize, targets: &[u32]) -> Tar
                     }
                 },
             );
+            if n * width <= keep {
+                keep -= n * width;
+                kept.0.push_back(all);
+            } else {
+                keep = 0;
+                room = Some(all);
+            }
         }
         for s in states {
             let log_sum = s.max + s.sum.ln();
@@ -127,13 +163,13 @@ pub fn forward(h: &[f32], weight: &[f32], hidden: usize, targets: &[u32]) -> Tar
             stats.log_sum.push(log_sum);
         }
     }
-    stats
+    (stats, kept)
 }
 
 /// Backward of [`forward`] for the gradient `g` of each target's log-probability: overwrites `dh`, adds to `d_weight`.
 ///
 /// # Shapes
-/// h, dh `[targets, hidden]`, weight, d_weight `[vocab, hidden]`, g `[targets]`.
+/// h, dh `[targets, hidden]`, weight, d_weight `[vocab, hidden]`, g `[targets]`; `kept` is of the same h and weight.
 #[allow(clippy::too_many_arguments)]
 pub fn backward(
     h: &[f32],
@@ -141,6 +177,7 @@ pub fn backward(
     hidden: usize,
     targets: &[u32],
     stats: &TargetStats,
+    mut kept: Logits,
     g: &[f32],
     dh: &mut [f32],
     d_weight: &mut [f32],
@@ -152,13 +189,18 @@ pub fn backward(
         let h = &h[at.start * hidden..at.end * hidden];
         let (log_sum, g) = (&stats.log_sum[at.clone()], &g[at]);
         let width = vocab_chunk(n, vocab);
-        let mut logits = Buffer::any(n * width);
+        let mut room = None;
         for first in (0..vocab).step_by(width) {
             let w = width.min(vocab - first);
-            let logits = &mut logits[..n * w];
             let span = first * hidden..(first + w) * hidden;
             let weight = Mat::rows(&weight[span.clone()], hidden);
-            product(n, w, hidden, Mat::rows(h, hidden), weight.t(), logits, Write::Set);
+            let again = kept.0.is_empty();
+            let free = || room.take().unwrap_or_else(|| Buffer::any(n * width));
+            let mut all = kept.0.pop_front().unwrap_or_else(free);
+            let logits = &mut all[..n * w];
+            if again {
+                product(n, w, hidden, Mat::rows(h, hidden), weight.t(), logits, Write::Set);
+            }
             logits.par_chunks_mut(w).zip(targets).zip(log_sum).zip(g).with_min_len(8).for_each(
                 |(((logits, target), log_sum), g)| {
                     negative_softmax(logits, *log_sum, *g);
@@ -178,6 +220,37 @@ pub fn backward(
                 &mut d_weight[span],
                 Write::Add,
             );
+            room = Some(all);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Kept, a part of them kept, and computed again: the same bits.
+    #[test]
+    fn gradients_do_not_depend_on_what_is_kept() {
+        let (hidden, vocab, n) = (8, 9_000, 700);
+        let noise = |i: usize, scale: f32| ((i * 7_919 % 1_013) as f32 / 1_013.0 - 0.5) * scale;
+        let h: Vec<f32> = (0..n * hidden).map(|i| noise(i, 2.0)).collect();
+        let weight: Vec<f32> = (0..vocab * hidden).map(|i| noise(i + 5, 1.0)).collect();
+        let targets: Vec<u32> = (0..n).map(|i| (i * 31 % vocab) as u32).collect();
+        let g: Vec<f32> = (0..n).map(|i| noise(i + 11, 1.0)).collect();
+        let chunk = n * vocab_chunk(n, vocab);
+        assert!(n * vocab > chunk, "more than one chunk");
+        let run = |keep: usize| {
+            let (stats, kept) = forward_keeping(&h, &weight, hidden, &targets, keep);
+            let count = kept.0.len();
+            let (mut dh, mut dw) = (vec![0.0; h.len()], vec![0.0; weight.len()]);
+            backward(&h, &weight, hidden, &targets, &stats, kept, &g, &mut dh, &mut dw);
+            (count, stats, dh, dw)
+        };
+        let (none, some, all) = (run(0), run(chunk), run(usize::MAX));
+        assert_eq!([none.0, some.0, all.0], [0, 1, (n * vocab).div_ceil(chunk)]);
+        assert!(none.2.iter().chain(&none.3).any(|x| *x != 0.0));
+        assert_eq!((&none.1, &none.2, &none.3), (&some.1, &some.2, &some.3));
+        assert_eq!((&none.1, &none.2, &none.3), (&all.1, &all.2, &all.3));
     }
 }

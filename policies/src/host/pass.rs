@@ -126,11 +126,21 @@ impl HostModel<'_> {
         let rows = self.gather(&x, &batch.target_rows);
         let h = self.head_input(&rows, temperature);
         let weight = self.params[self.layout.head];
-        let stats = head::forward(&h, weight, d, &batch.targets);
+        let (stats, kept) = head::forward_for_backward(&h, weight, d, &batch.targets);
         let g = loss(&stats);
         assert_eq!(g.len(), batch.targets.len(), "one gradient a target");
         let mut dh = Buffer::any(h.len());
-        head::backward(&h, weight, d, &batch.targets, &stats, &g, &mut dh, &mut grads[self.layout.head]);
+        head::backward(
+            &h,
+            weight,
+            d,
+            &batch.targets,
+            &stats,
+            kept,
+            &g,
+            &mut dh,
+            &mut grads[self.layout.head],
+        );
         let s = (1.0 / temperature) as f32;
         dh.iter_mut().for_each(|v| *v *= s);
         let mut d_rows = Buffer::zeros(h.len());

@@ -3,7 +3,8 @@
 From PubMedQA's rows with context and rationale and MedMCQA's with rationale (DATA_DIR/pubmedqa/pqal.jsonl,
 DATA_DIR/medmcqa/dev.jsonl): the conclusion of an abstract against its last sentences, and explanations against
 themselves with words dropped, doubled and exchanged. From samples of rlvr eval on PubMedQA: completions against the
-rationale of the same question. Nothing of it belongs into the repository.
+rationale of the same question. Nothing of it belongs into the repository. Only ASCII texts: rlvr's words are letters and
+digits of any script, those of rouge_score's tokenizer are ASCII.
 """
 import json, pathlib, random, re, sys
 
@@ -12,10 +13,10 @@ read = lambda path: [json.loads(line) for line in open(path, encoding="utf-8")]
 rng = random.Random(1)
 pubmed = read(data / "pubmedqa/pqal.jsonl")
 pairs = []
-for row in pubmed[:150]:
+for row in pubmed[:200]:
     sentences = re.split(r"(?<=[.!?])\s+", row["context"])
     pairs.append((" ".join(sentences[-rng.randint(1, 3):]), row["rationale"]))
-for row in [r for r in read(data / "medmcqa/dev.jsonl") if r.get("rationale")][:150]:
+for row in [r for r in read(data / "medmcqa/dev.jsonl") if r.get("rationale")][:200]:
     words = row["rationale"].split(" ")[:120]
     said = []
     for word in words:
@@ -30,5 +31,5 @@ for path in sys.argv[2:]:
         if str(row["id"]) in by_id and row["completion"].strip():
             pairs.append((row["completion"], by_id[str(row["id"])]))
 for said, wanted in pairs:
-    if said.strip() and wanted.strip():
+    if said.strip() and wanted.strip() and (said + wanted).isascii():
         print(json.dumps({"said": said, "wanted": [wanted]}))

@@ -68,10 +68,11 @@ proptest! {
         first_prompt in 0u64..3,
         first_sample in 0u64..3,
         draws: bool,
+        reads_every in 1usize..6,
         appends: bool,
         copies: bool,
     ) {
-        let toy = Toy { draws, appends, copies, ..Toy::new(VOCAB as usize, context) };
+        let toy = Toy { draws, reads_every, appends, copies, ..Toy::new(VOCAB as usize, context) };
         let key = SampleKey { first_prompt, first_sample, ..KEY };
         let (got, stats) = generate(&toy, settings.clone(), &prompts, group_size, &params, key, &eos);
         prop_assert_eq!(&got, &reference(&toy, &prompts, group_size, &params, key, &eos));

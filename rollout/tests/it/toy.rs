@@ -18,6 +18,8 @@ pub struct Toy {
     pub poison: Option<(u32, f32)>,
     /// Draws its tokens itself where no truncation is asked for.
     pub draws: bool,
+    /// Tokens a row that it draws at once.
+    pub reads_every: usize,
     /// Whether caches can be joined.
     pub appends: bool,
     /// Whether selecting rows copies them.
@@ -44,6 +46,7 @@ impl Toy {
             selections,
             poison: None,
             draws: false,
+            reads_every: 1,
             appends: true,
             copies: true,
             most_slots: Cell::new(0),
@@ -109,19 +112,36 @@ impl DecodeModel for Toy {
         rows: usize,
         cache: &mut ToyCache,
         draws: &[Draw],
+        steps: usize,
         temperature: f64,
-    ) -> Option<Result<Vec<Sampled>, RolloutError>> {
+    ) -> Option<Result<Vec<Vec<Sampled>>, RolloutError>> {
         if !self.draws {
             return None;
         }
+        assert!((1..=self.reads_every).contains(&steps));
         let params = SamplingParams { temperature, ..SamplingParams::default() };
         let draw = |logits: &[f32], d: &Draw| {
             let uniform = d.rng.uniform(d.position);
             sample_token(&logits[d.row * self.vocab..][..self.vocab], &params, uniform)
                 .unwrap_or(Sampled { token: 0, logprob: f32::NAN })
         };
-        let logits = self.decode(tokens, rows, cache);
-        Some(logits.map(|logits| draws.iter().map(|d| draw(&logits, d)).collect()))
+        let mut tokens = tokens.to_vec();
+        let mut drawn: Vec<Vec<Sampled>> = Vec::new();
+        for step in 0..steps as u64 {
+            let logits = match self.decode(&tokens, rows, cache) {
+                Ok(logits) => logits,
+                Err(e) => return Some(Err(e)),
+            };
+            tokens = vec![0; rows];
+            let later = |d: &Draw| Draw { position: d.position + step, ..*d };
+            drawn.push(draws.iter().map(|d| draw(&logits, &later(d))).collect());
+            draws.iter().zip(&drawn[step as usize]).for_each(|(d, sampled)| tokens[d.row] = sampled.token);
+        }
+        Some(Ok(drawn))
+    }
+
+    fn steps_between_reads(&self) -> usize {
+        self.reads_every
     }
 
     fn select_rows(&self, cache: ToyCache, indices: &[usize], capacity: usize) -> ToyCache {

@@ -47,9 +47,9 @@ pub enum Write {
 }
 
 /// Longest chunk of `k`: a panel of `b` and a block of `a` stay in the second-level cache.
-const CHUNK: usize = 384;
+const CHUNK: usize = 768;
 /// Rows of a block of `a`: a multiple of the rows of every tile.
-const ROWS: usize = 192;
+const ROWS: usize = 96;
 /// Fewer multiplications than this are done on the calling thread.
 const SERIAL: usize = 1 << 18;
 /// Tasks a thread, where there is enough to do.
@@ -88,7 +88,7 @@ impl Panels {
         let start = aligned(&values);
         let pack = |(p, panel): (usize, &mut [f32])| pack_columns(b, n, p * width, width, panel);
         let used = &mut values[start..start + n.next_multiple_of(width) * k];
-        if k == 0 {
+        if k == 0 || n == 0 {
         } else if n * k < SERIAL {
             used.chunks_mut(width * k).enumerate().for_each(pack);
         } else {
@@ -102,28 +102,36 @@ impl Panels {
     /// # Shapes
     /// a `[m, k]`, c `[m, n]` row-major.
     pub fn product(&self, m: usize, a: Mat, c: &mut [f32], write: Write) {
-        self.multiply(tile::best(), m, a, c, self.n, write, true);
+        self.multiply(tile::best(), [m, self.n, self.k], a, c, self.n, write, true);
+    }
+
+    /// `c = a·b` or `c += a·b` with the first `n` columns and `k` rows of `b`, on the calling thread.
+    ///
+    /// # Shapes
+    /// a `[m, k]`, c `[m, n]` row-major.
+    pub fn product_of_part(&self, m: usize, n: usize, k: usize, a: Mat, c: &mut [f32], write: Write) {
+        self.multiply(tile::best(), [m, n, k], a, c, n, write, false);
     }
 
     #[allow(clippy::too_many_arguments)]
     fn multiply(
         &self,
         kernel: Kernel,
-        m: usize,
+        [m, n, k]: [usize; 3],
         a: Mat,
         c: &mut [f32],
         c_stride: usize,
         write: Write,
         parallel: bool,
     ) {
-        let (n, k) = (self.n, self.k);
+        assert!(n <= self.n && k <= self.k, "[{k}, {n}] of [{}, {}]", self.k, self.n);
         assert!(a.data.len() >= extent(m, k, a.row_stride, a.col_stride), "lhs too small for [{m}, {k}]");
         assert!(c.len() >= extent(m, n, c_stride, 1), "output too small for [{m}, {n}]");
         assert_eq!(self.width, kernel.width, "panels are for another instruction set");
         if m == 0 || n == 0 {
             return;
         }
-        let job = Job { kernel, b: self, a, c: Out(c.as_mut_ptr()), c_stride, write };
+        let job = Job { kernel, b: self, k, a, c: Out(c.as_mut_ptr()), c_stride, write };
         let threads = rayon::current_num_threads();
         if !parallel || m * n * k < SERIAL || threads == 1 {
             return parts(0..m, ROWS).for_each(|rows| job.block(rows, 0..n));
@@ -152,6 +160,8 @@ unsafe impl Sync for Out {}
 struct Job<'a> {
     kernel: Kernel,
     b: &'a Panels,
+    /// Rows of `b` that are used.
+    k: usize,
     a: Mat<'a>,
     c: Out,
     c_stride: usize,
@@ -166,15 +176,15 @@ thread_local! {
 impl Job<'_> {
     /// Computes `rows` of the columns `columns`, which start at a panel.
     fn block(&self, rows: Range<usize>, columns: Range<usize>) {
-        let (k, width) = (self.b.k, self.b.width);
+        let width = self.b.width;
         let mut room = BLOCK.take();
-        for chunk in chunks(k) {
+        for chunk in chunks(self.k) {
             room.resize((rows.len() * chunk.len() + LINE).max(room.len()), 0.0);
             let first = aligned(&room);
             let packed = &mut room[first..];
             pack_rows(self.a, rows.clone(), chunk.clone(), self.kernel.rows, packed);
             for j in columns.clone().step_by(width) {
-                let panel = self.b.start + j * k + chunk.start * width;
+                let panel = self.b.start + j * self.b.k + chunk.start * width;
                 for i in parts(rows.clone(), self.kernel.rows) {
                     let tile = Tile {
                         k: chunk.len(),
@@ -225,7 +235,7 @@ pub fn product_serial(
     write: Write,
 ) {
     let kernel = tile::best();
-    Panels::with(kernel, n, k, b).multiply(kernel, m, a, c, c_stride, write, false);
+    Panels::with(kernel, n, k, b).multiply(kernel, [m, n, k], a, c, c_stride, write, false);
 }
 
 /// `c = a·b` or `c += a·b` on all threads of the current rayon pool.

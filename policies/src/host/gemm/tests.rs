@@ -39,7 +39,15 @@ fn agrees_with_f64() {
                 for b in [Mat::rows(&b, n), Mat::rows(&bt, k).t()] {
                     for (write, parallel) in [(Write::Set, true), (Write::Add, true), (Write::Add, false)] {
                         let mut c = old.clone();
-                        Panels::with(kernel, n, k, b).multiply(kernel, m, a, &mut c, n, write, parallel);
+                        Panels::with(kernel, n, k, b).multiply(
+                            kernel,
+                            [m, n, k],
+                            a,
+                            &mut c,
+                            n,
+                            write,
+                            parallel,
+                        );
                         for (at, c) in c.iter().enumerate() {
                             let base = if write == Write::Add { f64::from(old[at]) } else { 0.0 };
                             let error = (f64::from(*c) - base - dot(at / n, at % n)).abs();
@@ -69,6 +77,23 @@ fn columns_beside_the_output_are_not_touched() {
     assert!(
         c.chunks(stride).all(|row| row[n..].iter().all(|x| *x == 3.0) && row[..n].iter().all(|x| *x != 3.0))
     );
+}
+
+/// The first rows and columns of packed panels make the bits that they make when packed alone.
+#[test]
+fn a_part_of_packed_panels() {
+    let (m, n, k) = (50, 130, 900);
+    let (a, b) = (noise(m * k, 1), noise(k * n, 2));
+    let bt: Vec<f32> = (0..n * k).map(|i| b[(i % k) * n + i / k]).collect();
+    for whole in [Mat::rows(&b, n), Mat::rows(&bt, k).t()] {
+        let panels = Panels::new(n, k, whole);
+        for (n, k) in [(130, 900), (97, 64), (1, 800), (64, 1)] {
+            let (mut part, mut alone) = (vec![0.0; m * n], vec![0.0; m * n]);
+            panels.product_of_part(m, n, k, Mat::rows(&a, k), &mut part, Write::Set);
+            product_serial(m, n, k, Mat::rows(&a, k), whole, &mut alone, n, Write::Set);
+            assert_eq!(part, alone, "{n} columns, {k} rows");
+        }
+    }
 }
 
 /// A row computed alone, among others, on one or two threads, by packed or fresh panels: the same bits.

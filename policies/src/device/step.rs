@@ -1,0 +1,195 @@
+//! Decoding steps that the host does not wait for: what a step reads and writes lies at fixed places on the device, and
+//! each step leaves there what the next one needs.
+//!
+//! The first step of a batch runs as it is, which tunes the matrix products. The second one is recorded, and all later
+//! ones replay the recording as a whole (a CUDA graph) instead of launching some hundred kernels each. Devices that cannot
+//! record launch them.
+use super::cache::KernelCache;
+use super::mat::Mat;
+use super::pass::DeviceModel;
+use super::sample::{Sampling, WORDS, draw, pairs};
+use crate::cache::DrawAt;
+use burn::tensor::DType;
+use cubecl::client::Graph;
+use cubecl::prelude::*;
+
+/// Most steps between two looks of the host.
+pub const MOST_STEPS: usize = 16;
+
+/// Set to 0 to launch every kernel of every step.
+const SWITCH: &str = "RLVR_DEVICE_GRAPHS";
+
+/// What a step reads and writes besides keys, values and weights. A row of the batch in each column or row.
+#[derive(Debug)]
+pub struct Stepper {
+    /// The row itself, the token to feed, and the slot it goes to: `[1, rows]` each.
+    rows: Mat,
+    tokens: Mat,
+    slots: Mat,
+    /// What to draw, see [`draw`]: `[rows, WORDS]`.
+    words: Mat,
+    /// Steps since the host last looked, `[1, 1]`.
+    at: Mat,
+    /// Tokens and log-probabilities of these steps, `[MOST_STEPS · rows, 2]`.
+    drawn: Mat,
+    sampling: Sampling,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Nothing has run.
+    New,
+    /// The matrix products of these shapes are tuned.
+    Tuned,
+    /// Later steps replay this.
+    Recorded(Recording),
+    /// Later steps launch their kernels.
+    Launched,
+}
+
+/// A recorded step with the memory that it reads and writes.
+struct Recording {
+    graph: Graph,
+    _alive: Vec<Mat>,
+}
+
+impl std::fmt::Debug for Recording {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recording").finish_non_exhaustive()
+    }
+}
+
+#[cube(launch)]
+fn advance_kernel(slots: &mut [u32], words: &mut [u32], at: &mut [u32], rows: usize) {
+    if ABSOLUTE_POS < rows {
+        slots[ABSOLUTE_POS] += 1;
+        words[ABSOLUTE_POS * 7 + 1] += 1;
+        if ABSOLUTE_POS == 0 {
+            at[0] += 1;
+        }
+    }
+}
+
+impl Stepper {
+    /// Room for the steps of `n` rows.
+    pub fn new(like: &Mat, n: usize, sampling: Sampling) -> Self {
+        let all: Vec<u32> = (0..n as u32).collect();
+        let empty = |rows, cols| like.empty(rows, cols, DType::U32);
+        Self {
+            rows: like.upload(&all, 1, n),
+            tokens: empty(1, n),
+            slots: empty(1, n),
+            words: empty(n, WORDS),
+            at: empty(1, 1),
+            drawn: like.empty(MOST_STEPS * n, 2, DType::F32),
+            sampling,
+            state: State::New,
+        }
+    }
+
+    /// Whether it draws in this way.
+    pub fn draws(&self, sampling: Sampling) -> bool {
+        self.sampling == sampling
+    }
+
+    /// Whether further steps replay a recording.
+    pub fn is_recorded(&self) -> bool {
+        matches!(self.state, State::Recorded(_))
+    }
+
+    /// Feeds `tokens` to slots `slots`, and then `steps − 1` times what was drawn; gives the draws of every step. Each
+    /// draw counts its counter up by one a step.
+    ///
+    /// # Panics
+    /// If two draws are of the same row, or there are more than [`MOST_STEPS`] steps.
+    pub fn run(
+        &mut self,
+        model: &DeviceModel<'_>,
+        cache: &KernelCache,
+        tokens: &[u32],
+        slots: &[u32],
+        draws: &[DrawAt],
+        steps: usize,
+    ) -> Vec<Vec<(u32, f32)>> {
+        assert!((1..=MOST_STEPS).contains(&steps), "{steps} steps at once");
+        // A row that nothing is drawn from gets some token.
+        let mut each: Vec<DrawAt> =
+            (0..tokens.len()).map(|row| DrawAt { row, counter: [0; 4], key: [0; 2] }).collect();
+        let mut asked = vec![false; tokens.len()];
+        for d in draws {
+            assert!(!std::mem::replace(&mut asked[d.row], true), "row {} is drawn from twice", d.row);
+            each[d.row] = *d;
+        }
+        self.tokens.write(tokens);
+        self.slots.write(slots);
+        self.words.write(&super::sample::words(&each));
+        self.at.write(&[0u32]);
+        for _ in 0..steps {
+            self.step(model, cache);
+        }
+        let drawn = pairs(&self.drawn, steps * tokens.len());
+        drawn.chunks(tokens.len()).map(|step| draws.iter().map(|d| step[d.row]).collect()).collect()
+    }
+
+    /// One step: from the tokens to the next ones.
+    fn step(&mut self, model: &DeviceModel<'_>, cache: &KernelCache) {
+        match &self.state {
+            State::New => {
+                self.launch(model, cache);
+                let off = std::env::var(SWITCH).is_ok_and(|v| v == "0");
+                self.state = if off { State::Launched } else { State::Tuned };
+            }
+            State::Tuned => self.state = self.record(model, cache),
+            State::Recorded(recording) => {
+                // SAFETY: `recording` keeps the memory of weights, keys, values and of this stepper; the graph keeps that
+                // of what is in between. All of it is used from this thread only, whose stream the graph is replayed on.
+                if let Err(e) = unsafe { recording.graph.replay() } {
+                    tracing::warn!(error = ?e, "a recorded decoding step cannot be replayed; its kernels are launched");
+                    self.state = State::Launched;
+                    self.launch(model, cache);
+                }
+            }
+            State::Launched => self.launch(model, cache),
+        }
+    }
+
+    /// Runs one step and records it for later ones.
+    fn record(&self, model: &DeviceModel<'_>, cache: &KernelCache) -> State {
+        let client = self.tokens.client();
+        let prepared = client.graph_prepare();
+        self.launch(model, cache);
+        let recorded = prepared.and_then(|()| {
+            cubecl::future::block_on(client.sync())?;
+            let started = client.start_capture();
+            if started.is_ok() {
+                self.launch(model, cache);
+            }
+            // Ends what was prepared, too.
+            started.and(client.stop_capture())
+        });
+        match recorded {
+            Ok(graph) => {
+                let own = [&self.rows, &self.tokens, &self.slots, &self.words, &self.at, &self.drawn];
+                let alive = own.into_iter().cloned().chain(model.memory()).chain(cache.memory());
+                State::Recorded(Recording { graph, _alive: alive.collect() })
+            }
+            Err(e) => {
+                tracing::debug!(error = ?e, "decoding steps cannot be recorded here");
+                State::Launched
+            }
+        }
+    }
+
+    fn launch(&self, model: &DeviceModel<'_>, cache: &KernelCache) {
+        let logits = model.step(&self.tokens, &self.slots, |layer, qkv| {
+            cache.store(layer, &model.heads, qkv, &self.rows, &self.slots);
+            cache.attend(layer, &model.heads, qkv, &self.slots)
+        });
+        draw(&logits, &self.words, &self.at, self.sampling, &self.drawn, &self.tokens);
+        let n = self.rows.cols();
+        let (count, dim) = self.rows.units(n);
+        let (slots, words, at) = (self.slots.arg(), self.words.arg(), self.at.arg());
+        advance_kernel::launch(self.rows.client(), count, dim, slots, words, at, n);
+    }
+}
