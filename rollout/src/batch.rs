@@ -461,7 +461,7 @@ impl<M: DecodeModel> Call<'_, M> {
             };
             let draws: Vec<Draw> = completions.iter().filter(|row| row.is_live()).map(draw).collect();
             let temperature = sampling.temperature;
-            let drawn = self.model.decode_and_draw(tokens, rows, cache, &draws, steps.max(1), temperature);
+            let drawn = self.model.decode_and_draw(tokens, rows, cache, &draws, steps, temperature);
             if let Some(drawn) = drawn {
                 return drawn.map(Next::Drawn);
             }

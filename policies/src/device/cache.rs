@@ -11,7 +11,6 @@ use crate::host::attention::Heads;
 use burn::tensor::DType;
 use cubecl::ir::ElemType;
 use cubecl::prelude::*;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The smallest bucket of slots.
 const BUCKET: usize = 128;
@@ -33,7 +32,17 @@ pub struct KernelCache {
     v: Vec<Mat>,
     lens: Vec<usize>,
     capacity: usize,
-    stepper: Option<Arc<Mutex<Stepper>>>,
+    steps: Steps,
+}
+
+/// What the steps of a cache share; a clone begins anew.
+#[derive(Debug, Default)]
+struct Steps(Option<Box<Stepper>>);
+
+impl Clone for Steps {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
 }
 
 #[cube(launch)]
@@ -192,10 +201,6 @@ fn attend_kernel<E: Float>(
     }
 }
 
-fn lock(stepper: &Mutex<Stepper>) -> MutexGuard<'_, Stepper> {
-    stepper.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl KernelCache {
     /// Keys and values of prompts, and the logits that follow each, `[prompts, vocab]`.
     pub fn prefill(model: &DeviceModel, prompts: &[&[u32]], capacity: usize) -> (Self, Mat) {
@@ -209,7 +214,7 @@ impl KernelCache {
             v: make(),
             lens: prompts.iter().map(|p| p.len()).collect(),
             capacity,
-            stepper: None,
+            steps: Steps::default(),
         };
         let rows: Vec<u32> = prompts.iter().enumerate().flat_map(|(b, p)| vec![b as u32; p.len()]).collect();
         let slots: Vec<u32> = prompts.iter().flat_map(|p| 0..p.len() as u32).collect();
@@ -225,7 +230,7 @@ impl KernelCache {
 
     /// Whether further [`steps`](Self::steps) replay a recording.
     pub fn is_recorded(&self) -> bool {
-        self.stepper.as_ref().is_some_and(|stepper| lock(stepper).is_recorded())
+        self.steps.0.as_ref().is_some_and(|stepper| stepper.is_recorded())
     }
 
     /// The newest slots, after making room for `more` tokens a row.
@@ -264,12 +269,11 @@ impl KernelCache {
     ) -> Vec<Vec<(u32, f32)>> {
         assert_eq!(tokens.len(), self.lens.len(), "one token a row");
         let slots = self.make_room(&model.heads, steps);
-        let stepper = match self.stepper.take() {
-            Some(stepper) if lock(&stepper).draws(sampling) => stepper,
-            _ => Arc::new(Mutex::new(Stepper::new(model.embedding(), tokens.len(), sampling))),
-        };
-        let drawn = lock(&stepper).run(model, self, tokens, &slots, draws, steps);
-        self.stepper = Some(stepper);
+        let kept = self.steps.0.take().filter(|stepper| stepper.draws(sampling));
+        let mut stepper =
+            kept.unwrap_or_else(|| Box::new(Stepper::new(model.embedding(), tokens.len(), sampling)));
+        let drawn = stepper.run(model, self, tokens, &slots, draws, steps);
+        self.steps = Steps(Some(stepper));
         drawn
     }
 
@@ -297,7 +301,7 @@ impl KernelCache {
             *x = out;
         }
         self.lens.extend(other.lens);
-        (self.capacity, self.stepper) = (new, None);
+        (self.capacity, self.steps) = (new, Steps::default());
         self
     }
 
@@ -312,7 +316,7 @@ impl KernelCache {
             *x = out;
         }
         self.lens = indices.iter().map(|i| self.lens[*i]).collect();
-        (self.capacity, self.stepper) = (new, None);
+        (self.capacity, self.steps) = (new, Steps::default());
     }
 
     /// Keeps the keys and values of placed rows: row i goes to slot `slots[i]` of row `rows[i]`.

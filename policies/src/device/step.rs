@@ -12,6 +12,7 @@ use crate::cache::DrawAt;
 use burn::tensor::DType;
 use cubecl::client::Graph;
 use cubecl::prelude::*;
+use std::thread::{self, ThreadId};
 
 /// Most steps between two looks of the host.
 pub const MOST_STEPS: usize = 16;
@@ -48,9 +49,10 @@ enum State {
     Launched,
 }
 
-/// A recorded step with the memory that it reads and writes.
+/// A recorded step with the memory that it reads and writes, and the thread whose stream it is replayed on.
 struct Recording {
     graph: Graph,
+    thread: ThreadId,
     _alive: Vec<Mat>,
 }
 
@@ -141,9 +143,14 @@ impl Stepper {
                 self.state = if off { State::Launched } else { State::Tuned };
             }
             State::Tuned => self.state = self.record(model, cache),
+            State::Recorded(recording) if recording.thread != thread::current().id() => {
+                self.launch(model, cache);
+                self.state = State::Tuned;
+            }
             State::Recorded(recording) => {
                 // SAFETY: `recording` keeps the memory of weights, keys, values and of this stepper; the graph keeps that
-                // of what is in between. All of it is used from this thread only, whose stream the graph is replayed on.
+                // of what is in between. This is the thread that recorded it, so what is written before and read after lies on
+                // the same stream.
                 if let Err(e) = unsafe { recording.graph.replay() } {
                     tracing::warn!(error = ?e, "a recorded decoding step cannot be replayed; its kernels are launched");
                     self.state = State::Launched;
@@ -172,7 +179,7 @@ impl Stepper {
             Ok(graph) => {
                 let own = [&self.rows, &self.tokens, &self.slots, &self.words, &self.at, &self.drawn];
                 let alive = own.into_iter().cloned().chain(model.memory()).chain(cache.memory());
-                State::Recorded(Recording { graph, _alive: alive.collect() })
+                State::Recorded(Recording { graph, thread: thread::current().id(), _alive: alive.collect() })
             }
             Err(e) => {
                 tracing::debug!(error = ?e, "decoding steps cannot be recorded here");
