@@ -37,9 +37,10 @@ data = "sums"
 steps = 1
 prompts_per_step = 2
 group_size = 4
-groups_without_signal = "keep"
 sampling = {{ max_tokens = 4, temperature = {temperature} }}
-loss = {{ kl_coef = 0.02 }}
+loss = {{ kl_coef = 0.02, groups_without_signal = "keep" }}
+[preflight]
+refuse = false
 [checkpoint]
 every = 0
 [log]
@@ -101,7 +102,7 @@ def main():
             command = [binary, "train", config, "--out", scratch / f"run{i}"]
             done = subprocess.run(command, env=dict(env, FAKE_CUDA_PTX=str(out)), cwd=scratch)
             if done.returncode != 0:
-                sys.exit(f"the run of policy {i} failed")
+                sys.exit(f"the run of policy {i} failed ({done.returncode})")
             for file in out.glob("*.ptx"):
                 name = re.search(r"\.entry\s+(\w+)", file.read_text()).group(1)
                 kernels[re.sub(r"_[0-9a-f]{8,}.*", "", name)] += 1

@@ -9,6 +9,7 @@ use crate::device::{
     pass::DeviceModel,
     sample::{Sampling, draw_once},
 };
+use crate::error::PolicyError;
 use crate::host::cache::{PromptKv, RowKv};
 use crate::host::gemm::Panels;
 use std::sync::Arc;
@@ -151,6 +152,9 @@ impl Cache {
     ///
     /// With several steps, or after a first call, no row is drawn from twice.
     ///
+    /// # Errors
+    /// A device that fails to record or replay a step; the cache is of no use then.
+    ///
     /// # Panics
     /// If there is no room for the tokens, or there are more than 16 steps.
     pub fn decode_and_draw(
@@ -160,7 +164,7 @@ impl Cache {
         draws: &[DrawAt],
         steps: usize,
         temperature: f64,
-    ) -> Option<Vec<Vec<(u32, f32)>>> {
+    ) -> Option<Result<Vec<Vec<(u32, f32)>>, PolicyError>> {
         #[cfg(feature = "cube")]
         if decoder.compute() == Compute::Device {
             let (n, sampling) = (self.rows(), Sampling::new(temperature));
@@ -168,11 +172,12 @@ impl Cache {
             return decoder.on_kernels(|model| match &mut self.rows {
                 Rows::Kernels(cache) if tokens.len() == n => {
                     self.filled += steps;
-                    cache.steps(model, tokens, draws, steps, sampling)
+                    let drawn = cache.steps(model, tokens, draws, steps, sampling);
+                    drawn.map_err(|e| PolicyError::Device { what: e.to_string() })
                 }
                 _ => {
                     assert_eq!(steps, 1, "steps after a prompt");
-                    vec![draw_once(&self.feed(model, tokens), draws, sampling)]
+                    Ok(vec![draw_once(&self.feed(model, tokens), draws, sampling)])
                 }
             });
         }

@@ -42,6 +42,19 @@ pub enum Compute {
     Composed,
 }
 
+/// Whether the insides of a block are computed again in the backward, or kept from the forward. The result is the same
+/// bit for bit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Recompute {
+    /// When keeping them would take more than a third of the memory that is free.
+    #[default]
+    Auto,
+    /// In every training pass.
+    Always,
+    /// Never.
+    Never,
+}
+
 /// A decoder-only transformer with its weights. Cloning shares the weights until one side changes.
 #[derive(Debug, Clone)]
 pub struct Decoder {
@@ -51,6 +64,7 @@ pub struct Decoder {
     rope: Arc<RopeTable>,
     device: Device,
     compute: Compute,
+    recompute: Recompute,
     /// The matrices as generation wants them, while a cache holds them. Replaced when a weight changes.
     packed: Arc<Mutex<Weak<Vec<Option<Panels>>>>>,
     #[cfg(feature = "cube")]
@@ -123,6 +137,7 @@ impl Decoder {
             rope: Arc::new(rope),
             device,
             compute: if on_host { Compute::Host } else { Compute::Composed },
+            recompute: Recompute::Auto,
             packed: Arc::default(),
             #[cfg(feature = "cube")]
             parts: None,
@@ -163,6 +178,28 @@ impl Decoder {
         {
             None
         }
+    }
+
+    /// Type of the operands of matrix products.
+    pub fn operands(&self) -> DType {
+        #[cfg(feature = "cube")]
+        if let Some(parts) = &self.parts {
+            return parts.dtype;
+        }
+        DType::F32
+    }
+
+    /// The same weights in host memory, where nothing that happens on the device reaches them. Waits for the device; on
+    /// the host it shares them like a clone.
+    ///
+    /// # Panics
+    /// If the device fails.
+    pub fn on_host_memory(&self) -> Self {
+        if self.compute == Compute::Host {
+            return self.clone();
+        }
+        let values = (0..self.params.len()).map(|i| self.param_values(i)).collect();
+        Self::from_host((*self.config).clone(), (*self.layout).clone(), values, &Device::flex())
     }
 
     /// Makes the working copy of a parameter anew.
@@ -370,16 +407,32 @@ impl Decoder {
         rows * row * c.num_layers * size_of::<f32>()
     }
 
-    /// Whether a batch's training pass should recompute block insides: when keeping them takes more than a third of
-    /// the memory that is free. The result is the same bit for bit.
+    /// The same decoder with another rule of [`should_recompute`](Self::should_recompute).
+    #[must_use]
+    pub fn with_recompute(self, recompute: Recompute) -> Self {
+        Self { recompute, ..self }
+    }
+
+    /// Whether a batch's training pass should recompute block insides.
     pub fn should_recompute(&self, batch: &PackedBatch) -> bool {
+        match self.recompute {
+            Recompute::Always => return true,
+            Recompute::Never => return false,
+            Recompute::Auto => {}
+        }
         let bytes = self.activation_bytes(batch.rows());
         // Small passes need not ask the system.
         bytes > 256 << 20 && self.free_bytes().is_some_and(|free| bytes > free / 3)
     }
 
+    /// Bytes of keys and values a token of a cache.
+    pub fn cache_bytes(&self) -> usize {
+        let c = &self.config;
+        2 * c.num_layers * c.num_kv_heads * c.head_dim * self.operands().size()
+    }
+
     /// Memory that passes can still take, in bytes, where that is known.
-    fn free_bytes(&self) -> Option<usize> {
+    pub fn free_bytes(&self) -> Option<usize> {
         #[cfg(feature = "cube")]
         if self.compute == Compute::Device {
             let used = self.device.memory_pool_usage()?.bytes_in_use;
@@ -507,6 +560,19 @@ impl WeightSource for Decoder {
             Err(_) => part(&self.param_values(spec)),
         }
     }
+}
+
+/// Matrix product as decoders compute it on the device of the operands, which have one type; in f32 where that is a
+/// device of cubecl.
+///
+/// # Shapes
+/// a `[m, k]`, b `[k, n]`; returns `[m, n]`.
+pub fn product(a: &Tensor<2>, b: &Tensor<2>) -> Tensor<2> {
+    #[cfg(feature = "cube")]
+    if let (Some(a), Some(b)) = (Mat::of(a), Mat::of(b)) {
+        return crate::device::mat::product(&a.n(), &b.n()).tensor();
+    }
+    a.clone().matmul(b.clone())
 }
 
 /// Memory that can still be taken, in bytes, where the system tells.

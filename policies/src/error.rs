@@ -26,6 +26,12 @@ pub enum PolicyError {
         #[source]
         source: std::io::Error,
     },
+    /// A device failed.
+    #[error("the device failed: {what}")]
+    Device {
+        /// What it did not do, and what may help.
+        what: String,
+    },
     /// A file that should be JSON is not.
     #[error("{} is not valid JSON", path.display())]
     Json {

@@ -1,4 +1,6 @@
 //! Gradient accumulators of a decoder.
+#[cfg(feature = "cube")]
+use crate::device::{mat::Mat, rows};
 use crate::host::buffer::ask_for_huge_pages;
 use crate::params::{ParamLayout, ParamSpec};
 use burn::tensor::{Device, Tensor};
@@ -48,6 +50,10 @@ impl Gradients {
                 sums.iter().sum::<f64>().sqrt()
             }
             Self::Device(g) => {
+                #[cfg(feature = "cube")]
+                if let Some(all) = g.iter().map(Mat::of).collect::<Option<Vec<_>>>() {
+                    return rows::square_sum(&all).sqrt();
+                }
                 let sums: Vec<Tensor<1>> = g.iter().map(|g| g.clone().square().sum()).collect();
                 f64::from(Tensor::cat(sums, 0).sum().into_scalar::<f32>()).sqrt()
             }

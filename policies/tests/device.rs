@@ -26,9 +26,9 @@ const BF16_LOGPROB: f32 = 0.15;
 
 fn device() -> Device {
     #[cfg(feature = "cuda")]
-    return Device::cuda(0);
+    return rlvr_policies::device::open::cuda(0);
     #[cfg(not(feature = "cuda"))]
-    Device::wgpu(burn::tensor::DeviceKind::DefaultDevice)
+    rlvr_policies::device::open::wgpu()
 }
 
 fn golden() -> PathBuf {
@@ -168,7 +168,7 @@ fn greedy_decoding_with_left_padding() {
         // Several steps between two looks of the host, and one.
         while got[0].len() < new {
             let steps = [1, 3, 1, 2][got[0].len() % 4].min(new - got[0].len());
-            let drawn = cache.decode_and_draw(&d, &tokens, &draws, steps, 0.0).unwrap();
+            let drawn = cache.decode_and_draw(&d, &tokens, &draws, steps, 0.0).unwrap().unwrap();
             for step in drawn {
                 tokens = step.iter().map(|(token, _)| *token).collect();
                 got.iter_mut().zip(&tokens).for_each(|(g, t)| g.push(*t));

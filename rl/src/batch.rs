@@ -48,13 +48,30 @@ pub fn logprobs(
     temperature: f64,
     micro_batch: usize,
 ) -> Vec<Vec<f64>> {
-    samples
-        .chunks(micro_batch)
+    micro_batches(samples, micro_batch)
         .flat_map(|micro| {
             let batch = pack(prompts, micro);
             split(&batch, &decoder.logprobs(&batch, temperature))
         })
         .collect()
+}
+
+/// Cuts samples into neighbouring runs of at most `most`, between groups where that is possible: a group that is cut
+/// computes its prompt once more.
+pub fn micro_batches(samples: &[Sample], most: usize) -> impl Iterator<Item = &[Sample]> {
+    let mut left = samples;
+    std::iter::from_fn(move || {
+        let mut take = 0;
+        for run in left.chunk_by(|a, b| a.group == b.group) {
+            if take > 0 && take + run.len() > most {
+                break;
+            }
+            take += run.len();
+        }
+        let (micro, rest) = left.split_at(take.min(most));
+        left = rest;
+        (!micro.is_empty()).then_some(micro)
+    })
 }
 
 /// Cuts `len` items into `parts` neighbouring ranges whose lengths differ by at most one.
@@ -72,6 +89,22 @@ mod tests {
             let all: Vec<usize> = even_parts(len, parts).flatten().collect();
             assert_eq!(all, (0..len).collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn micro_batches_end_between_groups_where_they_can() {
+        let of = |sizes: &[usize], most: usize| -> Vec<usize> {
+            let groups = sizes.iter().enumerate().flat_map(|(group, n)| vec![group; *n]);
+            let samples: Vec<Sample> = groups.map(|group| Sample { group, ..Sample::default() }).collect();
+            micro_batches(&samples, most).map(<[Sample]>::len).collect()
+        };
+        assert_eq!(of(&[4, 4, 4, 4], 8), [8, 8]);
+        // The third group does not fit beside the first two, which filtering made smaller.
+        assert_eq!(of(&[3, 4, 4, 1], 8), [7, 5]);
+        // Groups larger than a micro-batch have to be cut; what is left of one takes the next along.
+        assert_eq!(of(&[10, 2], 4), [4, 4, 4]);
+        assert_eq!(of(&[1, 10], 4), [1, 4, 4, 2]);
+        assert_eq!(of(&[], 4), [0; 0]);
     }
 
     #[test]

@@ -14,12 +14,13 @@ use crate::optim::{AdamW, AdamWConfig};
 use crate::policy::Sampler;
 use crate::record::peak_rss_mb;
 use crate::trainer::micro_loss;
-use burn::tensor::Device;
+use burn::tensor::{DType, Device};
+use rlvr_policies::cache::{Cache, DrawAt};
 use rlvr_policies::gradients::Gradients;
 use rlvr_policies::host::head::TargetStats;
 use rlvr_policies::{Decoder, ModelConfig};
 use rlvr_rollout::{
-    BatchSettings, BatchedEngine, CounterRng, Prompt, RolloutEngine, SampleKey, SamplingParams,
+    BatchSettings, BatchedEngine, CounterRng, DecodeModel, Prompt, RolloutEngine, SampleKey, SamplingParams,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -71,6 +72,8 @@ pub struct BenchReport {
     pub parameters: usize,
     /// What was asked for.
     pub settings: BenchSettings,
+    /// Type of the operands of matrix products: `f32` or `bf16`.
+    pub dtype: &'static str,
     /// Threads of the pool.
     pub threads: usize,
     /// What the device can do.
@@ -79,6 +82,8 @@ pub struct BenchReport {
     pub phases: BTreeMap<&'static str, PhaseTime>,
     /// Largest resident memory of the process, MiB.
     pub peak_rss_mb: f64,
+    /// Memory of a device other than the CPU that the process holds at the end, MiB; it gives little back before.
+    pub device_memory_mb: Option<f64>,
 }
 
 /// The model of a name in [`SHAPES`].
@@ -118,7 +123,7 @@ pub fn bench(mut decoder: Decoder, settings: BenchSettings) -> Result<BenchRepor
     check(decoder.config(), &settings)?;
     let BenchSettings { batch, group, prompt_tokens, new_tokens, micro_batch, repeat } = settings;
     let device = decoder.device().clone();
-    let ceilings = ceiling::measure(&device);
+    let ceilings = ceiling::measure(&device, decoder.operands());
     let reference = decoder.clone();
     let optim = AdamWConfig { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0, max_grad_norm: 1.0 };
     let mut optim = AdamW::new(optim, &decoder);
@@ -142,9 +147,15 @@ pub fn bench(mut decoder: Decoder, settings: BenchSettings) -> Result<BenchRepor
     let rows: Vec<usize> = (0..batch).map(|i| i / group).collect();
     let first: Vec<u32> = samples.iter().map(|s| s.completion[0]).collect();
     let filled = || prefill(&decoder).select_rows(&decoder, &rows, prompt_tokens + new_tokens);
+    let mut failure = None;
     let time = measure((&device, repeat), filled, |mut cache| {
-        (0..new_tokens).for_each(|_| drop(decoder.decode(&first, &mut cache)));
+        if let Err(error) = decode_steps(&decoder, &first, &mut cache, new_tokens) {
+            failure = Some(error);
+        }
     });
+    if let Some(error) = failure {
+        return Err(error);
+    }
     let tokens = batch * new_tokens;
     let bytes = new_tokens as f64 * cost.decode_bytes(batch, prompt_tokens + new_tokens / 2);
     report("decode", time, tokens, cost.blocks(tokens) + cost.head(tokens), Some(bytes));
@@ -181,7 +192,8 @@ pub fn bench(mut decoder: Decoder, settings: BenchSettings) -> Result<BenchRepor
         || (),
         |()| {
             let sampler = Sampler(&decoder);
-            let mut engine = BatchedEngine::new(&sampler, BatchSettings::default());
+            let settings = BatchSettings { max_batch_rows: batch, ..sampler.batch_settings() };
+            let mut engine = BatchedEngine::new(&sampler, settings);
             match engine.generate(&asked, group, &sampling, SampleKey::new(1, 1)) {
                 Ok(groups) => {
                     for (sample, made) in samples.iter_mut().zip(groups.into_iter().flatten()) {
@@ -208,10 +220,12 @@ pub fn bench(mut decoder: Decoder, settings: BenchSettings) -> Result<BenchRepor
     Ok(BenchReport {
         parameters: decoder.num_params(),
         settings,
+        dtype: if decoder.operands() == DType::BF16 { "bf16" } else { "f32" },
         threads: rayon::current_num_threads(),
         ceilings,
         phases,
         peak_rss_mb: peak_rss_mb(),
+        device_memory_mb: device.memory_pool_usage().map(|u| u.bytes_reserved as f64 / f64::from(1 << 20)),
     })
 }
 
@@ -246,6 +260,24 @@ fn random_rollouts(vocab: usize, s: &BenchSettings) -> (Vec<Vec<u32>>, Vec<Sampl
         ..Sample::default()
     };
     (prompts, (0..s.batch).map(sample).collect())
+}
+
+/// Decodes `count` tokens a row. Where the device draws by itself, it does, as the engine lets it; on the CPU nothing is
+/// drawn, for there that is no part of decoding.
+fn decode_steps(decoder: &Decoder, first: &[u32], cache: &mut Cache, count: usize) -> Result<(), Error> {
+    let together = Sampler(decoder).steps_between_reads();
+    let draws: Vec<DrawAt> =
+        (0..first.len()).map(|row| DrawAt { row, counter: [0; 4], key: [row as u32, 1] }).collect();
+    let (mut tokens, mut left) = (first.to_vec(), count);
+    while left > 0 {
+        let steps = together.min(left);
+        match cache.decode_and_draw(decoder, &tokens, &draws, steps, 1.0).transpose()? {
+            Some(drawn) => tokens = drawn[steps - 1].iter().map(|(token, _)| *token).collect(),
+            None => drop(decoder.decode(&tokens, cache)),
+        }
+        left -= steps;
+    }
+    Ok(())
 }
 
 /// The gradient of a step: clipped surrogate with a KL penalty, in micro-batches.
@@ -288,6 +320,8 @@ struct Cost {
     head: f64,
     /// Bytes of keys and values a token.
     kv_bytes: f64,
+    /// Bytes of a weight.
+    weight_bytes: f64,
 }
 
 impl Cost {
@@ -296,8 +330,8 @@ impl Cost {
         let head = (c.vocab_size * c.hidden_size) as f64;
         let attention = c.hidden_size * c.head_dim * 2 * (c.num_heads + c.num_kv_heads);
         let blocks = c.num_layers * (attention + 3 * c.hidden_size * c.intermediate_size);
-        let kv = c.num_layers * 2 * c.num_kv_heads * c.head_dim * size_of::<f32>();
-        Self { blocks: blocks as f64, head, kv_bytes: kv as f64 }
+        let (kv_bytes, weight_bytes) = (decoder.cache_bytes() as f64, decoder.operands().size() as f64);
+        Self { blocks: blocks as f64, head, kv_bytes, weight_bytes }
     }
 
     fn blocks(&self, tokens: usize) -> f64 {
@@ -310,7 +344,7 @@ impl Cost {
 
     /// Bytes that one decoding step reads: all weights once, and the cache of every row at this length.
     fn decode_bytes(&self, rows: usize, length: usize) -> f64 {
-        (self.blocks + self.head) * size_of::<f32>() as f64 + self.kv_bytes * (rows * length) as f64
+        (self.blocks + self.head) * self.weight_bytes + self.kv_bytes * (rows * length) as f64
     }
 }
 

@@ -94,7 +94,11 @@ impl AdamW {
         norm
     }
 
-    /// The moments as named tensors, `m.<param>` and `v.<param>`; further steps do not change them.
+    /// The moments as named tensors, `m.<param>` and `v.<param>`; further steps do not change them. From a device they
+    /// are fetched.
+    ///
+    /// # Panics
+    /// If the device fails.
     pub fn state(&self, decoder: &Decoder) -> Vec<NamedTensor> {
         let mut out = Vec::new();
         for (i, spec) in decoder.layout().specs.iter().enumerate() {
@@ -103,10 +107,9 @@ impl AdamW {
                 out.push(match &self.moments {
                     Moments::Host(m) => NamedTensor::shared(name, &spec.shape, m[i][j].clone()),
                     Moments::Device(m) => {
-                        let moment = m[i][j].clone();
-                        NamedTensor::read(name, &spec.shape, move || {
-                            moment.clone().into_data().convert::<f32>().try_to_vec().unwrap_or_default()
-                        })
+                        let values = m[i][j].clone().into_data().convert::<f32>().try_to_vec();
+                        let values = values.unwrap_or_else(|e| panic!("{name} cannot be read: {e:?}"));
+                        NamedTensor::shared(name, &spec.shape, Arc::new(values))
                     }
                 });
             }

@@ -1,15 +1,17 @@
 //! A policy as the loop uses it: the decoder with its tokenizer and chat template, and where they come from.
-use crate::config::{ChatTemplate as TemplateChoice, Dtype, PolicyConfig, TinyConfig};
+use crate::config::{
+    ChatTemplate as TemplateChoice, Dtype, PolicyConfig, Recompute as RecomputeChoice, TinyConfig,
+};
 use crate::error::Error;
 use burn::tensor::{DType, Device};
 use rlvr_policies::cache::{Cache, DrawAt};
-use rlvr_policies::decoder::Compute;
+use rlvr_policies::decoder::{Compute, Recompute};
 use rlvr_policies::{
     Architecture, ChatTemplate, Decoder, ModelConfig, PolicyAssets, PolicyError, PolicyFiles, RopeScaling,
     SaveDtype, Tokenizer, save_hf,
 };
 use rlvr_rewards::Message;
-use rlvr_rollout::{CounterRng, DecodeModel, Draw, Prompt, RolloutError, Sampled};
+use rlvr_rollout::{BatchSettings, CounterRng, DecodeModel, Draw, Prompt, RolloutError, Sampled};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -112,15 +114,27 @@ impl Policy {
     /// # Errors
     /// As [`Self::open`] and [`Self::tiny`].
     pub fn from_config(config: &PolicyConfig, seed: u64, device: &Device) -> Result<Self, Error> {
-        let mut policy = match (&config.tiny, &config.path) {
+        let policy = match (&config.tiny, &config.path) {
             (Some(tiny), _) => Self::tiny(tiny, seed, device)?,
             (None, Some(path)) => Self::open(path, device)?,
             (None, None) => return Err(Error::Unusable { what: "the config names no policy".into() }),
         };
-        if config.chat_template == TemplateChoice::Raw {
-            policy.template = None;
-        }
-        policy.computing_in(config.dtype)
+        policy.configured(config)
+    }
+
+    /// The same policy with the settings of `[policy]` that do not say which one it is.
+    ///
+    /// # Errors
+    /// As [`Self::computing_in`].
+    pub fn configured(self, config: &PolicyConfig) -> Result<Self, Error> {
+        let policy = if config.chat_template == TemplateChoice::Raw { self.raw() } else { self };
+        let mut policy = policy.computing_in(config.dtype)?;
+        policy.decoder = policy.decoder.with_recompute(match config.recompute {
+            RecomputeChoice::Auto => Recompute::Auto,
+            RecomputeChoice::Always => Recompute::Always,
+            RecomputeChoice::Never => Recompute::Never,
+        });
+        Ok(policy)
     }
 
     /// The same policy with the operands of its matrix products in a type.
@@ -223,15 +237,36 @@ impl Policy {
         self.saved().save(dir)
     }
 
-    /// The policy as it is now; nothing is copied.
+    /// The policy as it is now. On the host nothing is copied; from a device the weights are fetched, so that no other
+    /// thread works with the device while it decodes.
     pub fn saved(&self) -> SavedPolicy {
-        SavedPolicy { decoder: self.decoder.clone(), assets: self.assets.clone() }
+        SavedPolicy { decoder: self.decoder.on_host_memory(), assets: self.assets.clone() }
     }
 }
 
 /// A decoder as the rollout engine sees it.
 #[derive(Debug, Clone, Copy)]
 pub struct Sampler<'a>(pub &'a Decoder);
+
+/// Completions that a device other than the CPU decodes together.
+const DEVICE_ROWS: usize = 256;
+
+impl Sampler<'_> {
+    /// How many completions are decoded together where nobody says so: more on a device than on a CPU, and as long as a
+    /// quarter of its free memory allows. What is sampled does not depend on it.
+    pub fn batch_settings(&self) -> BatchSettings {
+        let cpu = BatchSettings::default();
+        if self.0.compute() == Compute::Host {
+            return cpu;
+        }
+        let room = self.0.free_bytes().map_or(0, |free| free / 4 / self.0.cache_bytes());
+        BatchSettings {
+            max_batch_rows: DEVICE_ROWS,
+            max_batch_tokens: room.clamp(cpu.max_batch_tokens, 1 << 20),
+            ..cpu
+        }
+    }
+}
 
 impl DecodeModel for Sampler<'_> {
     type Cache = Cache;
@@ -269,7 +304,9 @@ impl DecodeModel for Sampler<'_> {
         let draws: Vec<DrawAt> = draws.iter().map(at).collect();
         let drawn = cache.decode_and_draw(self.0, tokens, &draws, steps, temperature)?;
         let sampled = |(token, logprob)| Sampled { token, logprob };
-        Some(Ok(drawn.into_iter().map(|step| step.into_iter().map(sampled).collect()).collect()))
+        let steps =
+            |steps: Vec<Vec<_>>| steps.into_iter().map(|s| s.into_iter().map(sampled).collect()).collect();
+        Some(drawn.map(steps).map_err(RolloutError::model))
     }
 
     fn steps_between_reads(&self) -> usize {

@@ -331,12 +331,7 @@ impl Run<'_> {
         let config = self.config;
         let mut policy = match (&checkpoint, initial) {
             (Some(c), _) => {
-                let mut policy = Policy::open(&c.path.to_string_lossy(), &self.device)?
-                    .computing_in(config.policy.dtype)?;
-                if config.policy.chat_template == crate::config::ChatTemplate::Raw {
-                    policy = policy.raw();
-                }
-                policy
+                Policy::open(&c.path.to_string_lossy(), &self.device)?.configured(&config.policy)?
             }
             (None, Some(policy)) => policy,
             (None, None) => Policy::from_config(&config.policy, config.seed, &self.device)?,
@@ -622,7 +617,7 @@ impl Run<'_> {
         }
         state.extra.insert("optimizer_updates".to_owned(), optim.steps().into());
         let mut tensors = vec![(OPTIMIZER, optim.state(&policy.decoder))];
-        if let Some(decoder) = reference.cloned().map(Arc::new) {
+        if let Some(decoder) = reference.map(|r| Arc::new(r.on_host_memory())) {
             let frozen = decoder.layout().specs.iter().enumerate().map(|(i, s)| {
                 let decoder = Arc::clone(&decoder);
                 NamedTensor::read(s.name.clone(), &s.shape, move || decoder.param_values(i))

@@ -198,12 +198,20 @@ impl<'a> Trainer<'a> {
         };
         let (prompts, mut samples) = self.samples(&out.groups);
 
-        // 3. Compare each completion with its group.
+        // 3. Compare each completion with its group. A penalty in the reward needs the reference before that; otherwise
+        // groups that teach nothing are spared it.
         let clock = Instant::now();
-        self.old_and_reference(&prompts, &mut samples, matches!(source, Source::Recorded(_)));
-        out.phases.reference_s = clock.elapsed().as_secs_f64();
+        self.fill_old(&prompts, &mut samples, matches!(source, Source::Recorded(_)));
+        let before = self.loss.kl_in_reward();
+        if before {
+            self.fill_reference(&prompts, &mut samples);
+        }
         self.advantages(&mut out.groups, &mut samples);
-        let samples = self.trained(&out.groups, samples);
+        let mut samples = self.trained(&out.groups, samples);
+        if !before {
+            self.fill_reference(&prompts, &mut samples);
+        }
+        out.phases.reference_s = clock.elapsed().as_secs_f64();
 
         // 4. Update.
         let clock = Instant::now();
@@ -282,10 +290,13 @@ impl<'a> Trainer<'a> {
         let policy = &self.policy;
         let stop_strings = StopStrings::new(policy.tokenizer(), &c.stop);
         let sampler = Sampler(&policy.decoder);
+        let usual = sampler.batch_settings();
         let settings = BatchSettings {
+            max_batch_rows: c.max_batch_rows.unwrap_or(usual.max_batch_rows),
+            max_batch_tokens: c.max_batch_tokens.unwrap_or(usual.max_batch_tokens),
             max_prompt_tokens: limit,
             long_prompt: c.long_prompt,
-            ..BatchSettings::default()
+            ..usual
         };
         let mut engine = BatchedEngine::new(&sampler, settings)
             .eos_token_ids(policy.eos_token_ids())
@@ -416,8 +427,8 @@ impl<'a> Trainer<'a> {
         (prompts, samples)
     }
 
-    /// Fills in log π_old, where the current pass cannot serve, and log π_ref.
-    fn old_and_reference(&self, prompts: &[Vec<u32>], samples: &mut [Sample], recorded: bool) {
+    /// Fills in log π_old, where the current pass cannot serve.
+    fn fill_old(&self, prompts: &[Vec<u32>], samples: &mut [Sample], recorded: bool) {
         let (t, micro) = (self.config.sampling.temperature, self.config.micro_batch);
         let several = self.config.updates_per_rollout * self.config.minibatches > 1;
         if several || self.loss.kl_in_reward() {
@@ -429,6 +440,11 @@ impl<'a> Trainer<'a> {
             };
             samples.iter_mut().zip(old).for_each(|(s, old)| s.old_logprobs = old);
         }
+    }
+
+    /// Fills in log π_ref.
+    fn fill_reference(&self, prompts: &[Vec<u32>], samples: &mut [Sample]) {
+        let (t, micro) = (self.config.sampling.temperature, self.config.micro_batch);
         if let Some(reference) = &self.reference {
             let logprobs = batch::logprobs(reference, prompts, samples, t, micro);
             samples.iter_mut().zip(logprobs).for_each(|(s, r)| s.ref_logprobs = r);
@@ -509,7 +525,7 @@ impl<'a> Trainer<'a> {
             None => self.policy.decoder.zero_gradients(),
         };
         let mut loss_sum = 0.0;
-        for micro in live.chunks(self.config.micro_batch) {
+        for micro in batch::micro_batches(&live, self.config.micro_batch) {
             let packed = batch::pack(prompts, micro);
             let recompute = self.policy.decoder.should_recompute(&packed);
             let mut failure = None;

@@ -90,33 +90,47 @@ micro_batch = 64
 sampling = { max_tokens = 4 }
 optim = { lr = 1e-3, warmup_steps = 3 }
 [checkpoint]
-every = 0
+every = 5
 [log]
 tensorboard = false
+rollouts_tokens = true
 "#;
 
-fn metrics(device: &str) -> Vec<Map<String, Value>> {
-    let dir = tempfile::tempdir().unwrap();
-    let device = format!("device={device:?}");
-    let config = RunConfig::parse(CONFIG, Path::new("device.toml"), &[device]).unwrap();
-    let options = RunOptions { out: Some(dir.path().join("run")), ..RunOptions::default() };
+/// Metrics of the steps of a run of `text` into `out`.
+fn metrics(text: &str, out: &Path, device: &str, more: &[&str]) -> Vec<Map<String, Value>> {
+    let mut set = vec![format!("device={device:?}")];
+    set.extend(more.iter().map(|s| (*s).to_owned()));
+    let config = RunConfig::parse(text, Path::new("device.toml"), &set).unwrap();
+    let options = RunOptions { out: Some(out.to_owned()), ..RunOptions::default() };
     train(&config, &options, &AtomicBool::new(false), &mut |_: Event| {}).unwrap();
-    let text = std::fs::read_to_string(dir.path().join("run/metrics.jsonl")).unwrap();
+    let text = std::fs::read_to_string(out.join("metrics.jsonl")).unwrap();
     text.lines().map(|l| serde_json::from_str(l).unwrap()).collect()
+}
+
+fn column(rows: &[Map<String, Value>], name: &str) -> Vec<f64> {
+    rows.iter().filter_map(|r| r.get(name)?.as_f64()).collect()
+}
+
+/// Largest difference between two columns, over the last twenty steps that have them.
+fn apart(a: &[Map<String, Value>], b: &[Map<String, Value>], name: &str) -> f64 {
+    let last = |rows| column(rows, name).into_iter().rev().take(20).collect::<Vec<_>>();
+    let (a, b) = (last(a), last(b));
+    assert_eq!((a.len(), b.len()), (20, 20), "{name}");
+    let worst = a.iter().zip(&b).map(|(x, y)| (x - y).abs()).fold(0.0, f64::max);
+    println!(
+        "{name}: off by at most {worst:.1e}, where the CPU has up to {:.1e}",
+        b.iter().fold(0.0, |m, x| x.abs().max(m))
+    );
+    worst
 }
 
 #[test]
 #[ignore = "needs a device of the feature `cuda` or `wgpu`"]
 fn twenty_training_steps_as_on_the_cpu() {
-    let [ours, theirs] = [DEVICE, "cpu"].map(metrics);
-    let column = |rows: &[Map<String, Value>], name: &str| -> Vec<f64> {
-        rows.iter().filter_map(|r| r.get(name)?.as_f64()).collect()
-    };
-    let (a, b) = (column(&ours, "sft/loss"), column(&theirs, "sft/loss"));
-    assert_eq!((a.len(), b.len()), (20, 20));
-    let worst = a.iter().zip(&b).map(|(x, y)| (x - y).abs()).fold(0.0, f64::max);
-    println!("supervised losses off by at most {worst:.1e}");
-    assert!(worst < 1e-3, "{a:?} {b:?}");
+    let dir = tempfile::tempdir().unwrap();
+    let run = |out: &str, device, more: &[&str]| metrics(CONFIG, &dir.path().join(out), device, more);
+    let (ours, theirs) = (run("ours", DEVICE, &[]), run("theirs", "cpu", &[]));
+    assert!(apart(&ours, &theirs, "sft/loss") < 1e-3);
     // From here on a token that falls the other way changes what follows, but not what is computed.
     let mismatch = column(&ours, "policy/mismatch_max").into_iter().fold(0.0, f64::max);
     let rewards = [&ours, &theirs].map(|rows| column(rows, "reward/mean"));
@@ -125,24 +139,65 @@ fn twenty_training_steps_as_on_the_cpu() {
     assert!(mismatch < 1e-3);
     let mean = |r: &[f64]| r.iter().sum::<f64>() / r.len() as f64;
     assert!((mean(&rewards[0]) - mean(&rewards[1])).abs() < 0.1);
+    // The CPU's completions, trained on by both.
+    let recorded =
+        format!("[stage.rollouts]\npath = {:?}\n[checkpoint]", dir.path().join("theirs/rollouts.jsonl"));
+    let text = CONFIG
+        .replace("\ndata = \"sums\"\nsteps = 20\nprompts", "\nprompts")
+        .replace("[checkpoint]", &recorded);
+    let replay = |out: &str, device, more: &[&str]| metrics(&text, &dir.path().join(out), device, more);
+    let theirs = replay("replayed", "cpu", &[]);
+    let ours = replay("replayed-here", DEVICE, &[]);
+    assert!(apart(&ours, &theirs, "optim/loss") < 1e-4);
+    assert!(apart(&ours, &theirs, "optim/grad_norm") < 1e-2);
+    if cfg!(feature = "cuda") {
+        let ours = replay("replayed-bf16", DEVICE, &["policy.dtype=\"bf16\""]);
+        assert!(apart(&ours, &theirs, "optim/loss") < 2e-2);
+        // What the sampler and the trainer make of the same tokens, operands rounded to bf16 in both.
+        let ours = run("bf16", DEVICE, &["policy.dtype=\"bf16\""]);
+        let mismatch = column(&ours, "policy/mismatch_kl").into_iter().fold(0.0, f64::max);
+        println!("bf16: KL between sampler and trainer at most {mismatch:.1e} nats a token");
+        assert!(mismatch < 1e-3);
+    }
+}
+
+/// Memory of the device at each step of a run: in use and reserved, bytes.
+fn memory_of_steps(steps: usize) -> Vec<(u64, u64)> {
+    let dir = tempfile::tempdir().unwrap();
+    let set = [
+        format!("device={DEVICE:?}"),
+        format!("stage.grpo.steps={steps}"),
+        "policy.tiny.layers=1".to_owned(),
+        "stage.grpo.prompts_per_step=2".to_owned(),
+        "stage.grpo.loss.kl_coef=0.01".to_owned(),
+        "stage.grpo.loss.groups_without_signal=\"keep\"".to_owned(),
+        "checkpoint.every=50".to_owned(),
+    ];
+    let config = RunConfig::parse(CONFIG, Path::new("device.toml"), &set).unwrap();
+    let options = RunOptions { out: Some(dir.path().join("run")), ..RunOptions::default() };
+    let device = rlvr::run::device(DEVICE.parse().unwrap()).unwrap();
+    let mut seen = Vec::new();
+    train(&config, &options, &AtomicBool::new(false), &mut |event: Event| {
+        if let Event::Step { .. } = event {
+            let usage = device.memory_pool_usage().unwrap();
+            seen.push((usage.bytes_in_use, usage.bytes_reserved));
+        }
+    })
+    .unwrap();
+    seen.split_off(20)
 }
 
 #[test]
 #[ignore = "needs a device of the feature `cuda` or `wgpu`"]
-fn memory_does_not_grow() {
-    let policy = policy(DEVICE);
-    let sampler = Sampler(&policy.decoder);
-    let sampling = SamplingParams { max_tokens: 40, ..SamplingParams::default() };
-    let prompts = [Prompt { token_ids: vec![1, 2, 3, 4, 5] }];
-    let used = |step: u64| {
-        let mut engine = BatchedEngine::new(&sampler, BatchSettings::default());
-        engine.generate(&prompts, 16, &sampling, SampleKey::new(1, step)).unwrap();
-        let usage = policy.decoder.device().memory_pool_usage().unwrap();
-        (usage.bytes_in_use, usage.bytes_reserved)
+fn memory_does_not_grow_over_200_steps() {
+    let seen = memory_of_steps(200);
+    assert_eq!(seen.len(), 200);
+    let most = |part: &[(u64, u64)]| {
+        (part.iter().map(|s| s.0).max().unwrap_or(0), part.iter().map(|s| s.1).max().unwrap_or(0))
     };
-    let (in_use, reserved) = (0..4).map(used).last().unwrap();
-    let (later, reserved_later) = (4..12).map(used).last().unwrap();
-    println!("in use {in_use} then {later} bytes, reserved {reserved} then {reserved_later}");
+    // The lengths of completions differ from step to step, so the first half has seen what the second half does.
+    let (first, second) = (most(&seen[..100]), most(&seen[100..]));
+    println!("at most in use and reserved, bytes: {first:?} in 100 steps, {second:?} in the next 100");
     // What is waiting to be freed differs from moment to moment.
-    assert!(later <= in_use + (1 << 20) && reserved_later <= reserved + (1 << 20));
+    assert!(second.0 <= first.0 + (1 << 20) && second.1 <= first.1 + (1 << 20));
 }

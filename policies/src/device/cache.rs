@@ -5,7 +5,7 @@
 use super::mat::{Mat, cubes};
 use super::pass::DeviceModel;
 use super::sample::Sampling;
-use super::step::Stepper;
+use super::step::{StepError, Stepper};
 use crate::cache::DrawAt;
 use crate::host::attention::Heads;
 use burn::tensor::DType;
@@ -133,6 +133,7 @@ fn attend_kernel<E: Float>(
         sync_cube();
         let mut first = 0usize;
         while first < capacity {
+            // Every unit of a cube has the same `len`; the barriers stand outside because not every compiler sees it.
             let slot = first + unit;
             for g in 0..group {
                 let mut s = f32::new(-1.0e30f32);
@@ -145,7 +146,7 @@ fn attend_kernel<E: Float>(
                 scores[g * units + unit] = s;
             }
             sync_cube();
-            if unit < group {
+            if unit < group && first < len {
                 let mut max = state[unit * 3];
                 for i in 0..units {
                     let s = scores[unit * units + i];
@@ -165,7 +166,7 @@ fn attend_kernel<E: Float>(
                 scores[g * units + unit] = p;
             }
             sync_cube();
-            if unit < group {
+            if unit < group && first < len {
                 let mut sum = state[unit * 3 + 1] * state[unit * 3 + 2];
                 for i in 0..units {
                     sum += scores[unit * units + i];
@@ -176,10 +177,10 @@ fn attend_kernel<E: Float>(
             if len > first + units {
                 end = first + units;
             }
-            if len < first {
-                end = first;
-            }
             let mut i = unit;
+            if len <= first {
+                i = group * hd;
+            }
             while i < group * hd {
                 let g = i / hd;
                 let mut sum = acc[i] * state[g * 3 + 2];
@@ -266,15 +267,15 @@ impl KernelCache {
         draws: &[DrawAt],
         steps: usize,
         sampling: Sampling,
-    ) -> Vec<Vec<(u32, f32)>> {
+    ) -> Result<Vec<Vec<(u32, f32)>>, StepError> {
         assert_eq!(tokens.len(), self.lens.len(), "one token a row");
         let slots = self.make_room(&model.heads, steps);
         let kept = self.steps.0.take().filter(|stepper| stepper.draws(sampling));
         let mut stepper =
             kept.unwrap_or_else(|| Box::new(Stepper::new(model.embedding(), tokens.len(), sampling)));
-        let drawn = stepper.run(model, self, tokens, &slots, draws, steps);
+        let drawn = stepper.run(model, self, tokens, &slots, draws, steps)?;
         self.steps = Steps(Some(stepper));
-        drawn
+        Ok(drawn)
     }
 
     /// The cache whose row i is row `indices[i]` of this one.

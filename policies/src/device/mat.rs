@@ -13,6 +13,13 @@ use cubecl::calculate_cube_count_elemwise;
 use cubecl::client::Client;
 use cubecl::ir::ElemType;
 use cubecl::prelude::*;
+use cubek::matmul::definition::{MatmulElems, MatmulGlobalElems, MatmulSetupError};
+use cubek::matmul::launch::launch_ref;
+use cubek::matmul::multi_level::Strategy;
+use cubek::matmul::multi_level::routines::TileSizeSelection;
+use cubek::matmul::multi_level::routines::batch::simple_unit::SimpleUnitSelectionArgs;
+use cubek::matmul::routine::BlueprintStrategy;
+use cubek::std::InputBinding;
 
 /// A contiguous matrix on a device. Cloning shares the memory.
 #[derive(Clone, Debug)]
@@ -163,13 +170,34 @@ pub fn cubes(count: usize) -> CubeCount {
 
 /// Matrix product in f32; the operands have one type, sums are kept in f32.
 ///
+/// Operands in f32 are multiplied in f32, by one kernel whatever the machine: what tuning would choose among rounds them
+/// to TF32 (10 bits) on NVIDIA's tensor cores. Narrower operands are multiplied by what tuning found fastest.
+///
 /// # Panics
 /// If the shapes do not fit.
 pub fn product(a: &Operand, b: &Operand) -> Mat {
     let (rows, cols) = (a.0.meta.shape()[0], b.0.meta.shape()[1]);
     let out = Mat(a.0.clone()).empty(rows, cols, DType::F32);
-    let done = matmul(a.0.clone(), b.0.clone(), Some(out.0), MatmulStrategy::default(), DType::F32);
-    Mat(done.unwrap_or_else(|e| panic!("matrix product of {rows} × {cols}: {e:?}")))
+    let done = if a.0.dtype == DType::F32 {
+        full_product(a, b, &out)
+    } else {
+        let tuned = MatmulStrategy::default();
+        matmul(a.0.clone(), b.0.clone(), Some(out.0.clone()), tuned, DType::F32).map(drop)
+    };
+    done.unwrap_or_else(|e| panic!("matrix product of {rows} × {cols}: {e:?}"));
+    out
+}
+
+/// Product in f32 without tensor cores.
+#[allow(clippy::result_large_err)]
+fn full_product(a: &Operand, b: &Operand, out: &Mat) -> Result<(), MatmulSetupError> {
+    let f32_type = dtype_to_storage_type(DType::F32);
+    let operand = |x: &Operand| InputBinding::new(x.0.clone().binding(), f32_type);
+    let types =
+        || MatmulElems::from_globals(&MatmulGlobalElems { lhs: f32_type, rhs: f32_type, out: f32_type });
+    let tile_size = TileSizeSelection::MaxTileSize;
+    let unit = Strategy::SimpleUnit(BlueprintStrategy::Inferred(SimpleUnitSelectionArgs { tile_size }));
+    launch_ref(&unit.into(), out.client(), operand(a), operand(b), out.0.clone().binding(), &mut types())
 }
 
 #[cube(launch)]

@@ -1,5 +1,6 @@
 //! Work on single elements and whole rows: SwiGLU, residual sums, picking rows and adding to them.
 use super::mat::Mat;
+use super::norm::cube_sum;
 use burn::tensor::DType;
 use cubecl::ir::ElemType;
 use cubecl::prelude::*;
@@ -60,6 +61,42 @@ fn scatter_kernel(
         }
         out[targets[segment] as usize * cols + col] += sum;
     }
+}
+
+/// Units of a cube that adds up squares, and cubes a matrix.
+const UNITS: usize = 256;
+const PARTS: usize = 64;
+
+#[cube(launch)]
+fn square_sum_kernel(
+    x: &[f32],
+    out: &mut [f32],
+    first: usize,
+    #[comptime] parts: usize,
+    #[comptime] units: usize,
+) {
+    let mut sum = 0.0f32;
+    let mut i = CUBE_POS * units + UNIT_POS as usize;
+    while i < x.len() {
+        sum += x[i] * x[i];
+        i += parts * units;
+    }
+    let all = cube_sum(sum, units);
+    if UNIT_POS == 0 {
+        out[first + CUBE_POS] = all;
+    }
+}
+
+/// The sum of the squares of all elements of all matrices; waits for the device.
+pub fn square_sum(all: &[Mat]) -> f64 {
+    let Some(like) = all.first() else { return 0.0 };
+    let out = like.empty(1, all.len() * PARTS, DType::F32);
+    for (i, x) in all.iter().enumerate() {
+        let count = CubeCount::Static(PARTS as u32, 1, 1);
+        let dim = CubeDim::new_1d(UNITS as u32);
+        square_sum_kernel::launch(x.client(), count, dim, x.arg(), out.arg(), i * PARTS, PARTS, UNITS);
+    }
+    out.read().iter().map(|v| f64::from(*v)).sum()
 }
 
 /// `silu(gate) · up` in type `dtype`: gate_up `[rows, 2·width]` to `[rows, width]`.

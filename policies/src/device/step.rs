@@ -20,6 +20,14 @@ pub const MOST_STEPS: usize = 16;
 /// Set to 0 to launch every kernel of every step.
 const SWITCH: &str = "RLVR_DEVICE_GRAPHS";
 
+/// What the device did not do. Tokens, keys and values are lost with it.
+#[derive(Debug, thiserror::Error)]
+#[error("a decoding step cannot be {what}: {reason}; RLVR_DEVICE_GRAPHS=0 goes without recorded steps")]
+pub struct StepError {
+    what: &'static str,
+    reason: String,
+}
+
 /// What a step reads and writes besides keys, values and weights. A row of the batch in each column or row.
 #[derive(Debug)]
 pub struct Stepper {
@@ -103,6 +111,9 @@ impl Stepper {
     /// Feeds `tokens` to slots `slots`, and then `steps − 1` times what was drawn; gives the draws of every step. Each
     /// draw counts its counter up by one a step.
     ///
+    /// # Errors
+    /// A device that begins to record a step and then fails, or does not replay it.
+    ///
     /// # Panics
     /// If two draws are of the same row, or there are more than [`MOST_STEPS`] steps.
     pub fn run(
@@ -113,7 +124,7 @@ impl Stepper {
         slots: &[u32],
         draws: &[DrawAt],
         steps: usize,
-    ) -> Vec<Vec<(u32, f32)>> {
+    ) -> Result<Vec<Vec<(u32, f32)>>, StepError> {
         assert!((1..=MOST_STEPS).contains(&steps), "{steps} steps at once");
         // A row that nothing is drawn from gets some token.
         let mut each: Vec<DrawAt> =
@@ -128,21 +139,21 @@ impl Stepper {
         self.words.write(&super::sample::words(&each));
         self.at.write(&[0u32]);
         for _ in 0..steps {
-            self.step(model, cache);
+            self.step(model, cache)?;
         }
         let drawn = pairs(&self.drawn, steps * tokens.len());
-        drawn.chunks(tokens.len()).map(|step| draws.iter().map(|d| step[d.row]).collect()).collect()
+        Ok(drawn.chunks(tokens.len()).map(|step| draws.iter().map(|d| step[d.row]).collect()).collect())
     }
 
     /// One step: from the tokens to the next ones.
-    fn step(&mut self, model: &DeviceModel<'_>, cache: &KernelCache) {
+    fn step(&mut self, model: &DeviceModel<'_>, cache: &KernelCache) -> Result<(), StepError> {
         match &self.state {
             State::New => {
                 self.launch(model, cache);
                 let off = std::env::var(SWITCH).is_ok_and(|v| v == "0");
                 self.state = if off { State::Launched } else { State::Tuned };
             }
-            State::Tuned => self.state = self.record(model, cache),
+            State::Tuned => self.state = self.record(model, cache)?,
             State::Recorded(recording) if recording.thread != thread::current().id() => {
                 self.launch(model, cache);
                 self.state = State::Tuned;
@@ -151,41 +162,40 @@ impl Stepper {
                 // SAFETY: `recording` keeps the memory of weights, keys, values and of this stepper; the graph keeps that
                 // of what is in between. This is the thread that recorded it, so what is written before and read after lies on
                 // the same stream.
-                if let Err(e) = unsafe { recording.graph.replay() } {
-                    tracing::warn!(error = ?e, "a recorded decoding step cannot be replayed; its kernels are launched");
-                    self.state = State::Launched;
-                    self.launch(model, cache);
-                }
+                unsafe { recording.graph.replay() }
+                    .map_err(|e| StepError { what: "replayed", reason: format!("{e:?}") })?;
             }
             State::Launched => self.launch(model, cache),
         }
+        Ok(())
     }
 
-    /// Runs one step and records it for later ones.
-    fn record(&self, model: &DeviceModel<'_>, cache: &KernelCache) -> State {
+    /// Runs one step and records it for later ones, where the device can.
+    fn record(&self, model: &DeviceModel<'_>, cache: &KernelCache) -> Result<State, StepError> {
         let client = self.tokens.client();
         let prepared = client.graph_prepare();
         self.launch(model, cache);
-        let recorded = prepared.and_then(|()| {
-            cubecl::future::block_on(client.sync())?;
-            let started = client.start_capture();
-            if started.is_ok() {
-                self.launch(model, cache);
-            }
-            // Ends what was prepared, too.
-            started.and(client.stop_capture())
-        });
-        match recorded {
-            Ok(graph) => {
-                let own = [&self.rows, &self.tokens, &self.slots, &self.words, &self.at, &self.drawn];
-                let alive = own.into_iter().cloned().chain(model.memory()).chain(cache.memory());
-                State::Recorded(Recording { graph, thread: thread::current().id(), _alive: alive.collect() })
-            }
-            Err(e) => {
-                tracing::debug!(error = ?e, "decoding steps cannot be recorded here");
-                State::Launched
-            }
+        let refused = |e: &dyn std::fmt::Debug| {
+            tracing::debug!(error = ?e, "decoding steps cannot be recorded here");
+            Ok(State::Launched)
+        };
+        if let Err(e) = prepared {
+            return refused(&e);
         }
+        let started = cubecl::future::block_on(client.sync()).and_then(|()| client.start_capture());
+        if started.is_ok() {
+            // Recorded and not run. Should the recording fail from here on, the device gives up what these launches write.
+            self.launch(model, cache);
+        }
+        // Ends what was prepared, too.
+        let stopped = client.stop_capture();
+        if let Err(e) = started {
+            return refused(&e);
+        }
+        let graph = stopped.map_err(|e| StepError { what: "recorded", reason: format!("{e:?}") })?;
+        let own = [&self.rows, &self.tokens, &self.slots, &self.words, &self.at, &self.drawn];
+        let alive = own.into_iter().cloned().chain(model.memory()).chain(cache.memory());
+        Ok(State::Recorded(Recording { graph, thread: thread::current().id(), _alive: alive.collect() }))
     }
 
     fn launch(&self, model: &DeviceModel<'_>, cache: &KernelCache) {

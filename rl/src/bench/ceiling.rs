@@ -1,15 +1,15 @@
 //! What a device can do at most, measured: large products, and reading or copying memory.
 
-use burn::tensor::{Device, Distribution, Tensor};
+use burn::tensor::{DType, Device, Distribution, Tensor};
 use rayon::prelude::*;
 use rlvr_policies::host::gemm::{Mat, Write, product};
 use serde::Serialize;
 use std::time::Instant;
 
-/// Ceilings of a device in 32-bit floats.
+/// Ceilings of a device.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Ceilings {
-    /// Large matrix products, 10⁹ operations a second.
+    /// Large matrix products with operands of the decoder's type, 10⁹ operations a second.
     pub gflops: f64,
     /// Reading (CPU) or copying (other devices) memory, 10⁹ bytes a second.
     pub gbytes_per_s: f64,
@@ -20,9 +20,9 @@ const SIDE: usize = 1536;
 /// Values of the memory test: 512 MiB.
 const VALUES: usize = 128 << 20;
 
-/// The best of several tries.
-pub fn measure(device: &Device) -> Ceilings {
-    if *device == Device::flex() { host() } else { other(device) }
+/// The best of several tries, with operands of a type.
+pub fn measure(device: &Device, operands: DType) -> Ceilings {
+    if *device == Device::flex() { host() } else { other(device, operands) }
 }
 
 fn best(tries: usize, mut work: impl FnMut()) -> f64 {
@@ -64,12 +64,12 @@ fn sum_of_streams(chunk: &[f32]) -> f32 {
     sums.iter().sum()
 }
 
-fn other(device: &Device) -> Ceilings {
+fn other(device: &Device, operands: DType) -> Ceilings {
     let wait = |tensor: Tensor<2>| drop(tensor.slice([0..1, 0..1]).into_data());
     let side = 4 * SIDE;
-    let random = || Tensor::<2>::random([side, side], Distribution::Default, device);
+    let random = || Tensor::<2>::random([side, side], Distribution::Default, device).cast(operands);
     let (a, b) = (random(), random());
-    let seconds = best(5, || wait(a.clone().matmul(b.clone())));
+    let seconds = best(5, || wait(rlvr_policies::decoder::product(&a, &b)));
     let gflops = 2.0 * (side as f64).powi(3) / seconds / 1e9;
     let values = Tensor::<2>::ones([VALUES >> 12, 1 << 12], device);
     let seconds = best(5, || wait(values.clone().add_scalar(1.0)));

@@ -130,6 +130,9 @@ pub struct PolicyConfig {
     /// Type of the operands of matrix products. Default `f32`; `bf16` on CUDA devices only. Weights, norms, softmaxes,
     /// gradients and the optimizer's state are f32 always.
     pub dtype: Dtype,
+    /// Whether training passes compute the insides of blocks again in the backward instead of keeping them. Never
+    /// changes the result. Default `auto`: when they would take more than a third of the free memory.
+    pub recompute: Recompute,
     /// How messages become a prompt. Default `auto`.
     pub chat_template: ChatTemplate,
     /// The built-in small policy, initialised from the seed.
@@ -145,6 +148,19 @@ pub enum Dtype {
     F32,
     /// bfloat16.
     Bf16,
+}
+
+/// When activations are computed again instead of kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Recompute {
+    /// When keeping them would take more than a third of the free memory.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
 }
 
 /// How the messages of a task become the text of a prompt.

@@ -94,6 +94,11 @@ pub struct GrpoConfig {
     /// Sequences per forward pass; never changes the result. Default 16.
     #[serde(default = "sixteen")]
     pub micro_batch: usize,
+    /// Most completions decoded together; never changes the result. Default 64, on a GPU 256.
+    pub max_batch_rows: Option<usize>,
+    /// Most tokens of the completions decoded together, to come included: bounds the memory of keys and values, and
+    /// never changes the result. Default 32768, on a GPU what a quarter of its free memory holds.
+    pub max_batch_tokens: Option<usize>,
     /// Which policy the KL penalty is measured to. Default `stage_start`.
     #[serde(default)]
     pub reference: ReferenceFrom,

@@ -246,6 +246,8 @@ impl RunConfig {
             ("updates_per_rollout", stage.updates_per_rollout),
             ("minibatches", stage.minibatches),
             ("micro_batch", stage.micro_batch),
+            ("max_batch_rows", stage.max_batch_rows.unwrap_or(1)),
+            ("max_batch_tokens", stage.max_batch_tokens.unwrap_or(1)),
         ] {
             checks.require(value >= 1, field(name), "must be at least 1");
         }

@@ -4,7 +4,7 @@ use crate::comparison_args::{CompareArgs, ReportArgs};
 use crate::data::args as data;
 use crate::eval::args::{EvalLsArgs, EvalRunArgs, EvalScoreArgs, EvalValidateArgs};
 use clap::{Args, Parser, Subcommand};
-use rlvr::config::DeviceConfig;
+use rlvr::config::{DeviceConfig, Dtype};
 use std::path::PathBuf;
 
 /// Reinforcement learning with verifiable rewards.
@@ -122,6 +122,9 @@ pub struct BenchArgs {
     /// auto, cpu or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceConfig,
+    /// Type of the operands of matrix products: f32, or bf16 on CUDA devices
+    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = dtype)]
+    pub dtype: Dtype,
     /// Completions of a step
     #[arg(long, value_name = "B", default_value_t = 32)]
     pub batch: usize,
@@ -463,5 +466,14 @@ pub fn positive(text: &str) -> Result<usize, String> {
         Ok(0) => Err("must be at least 1".into()),
         Ok(number) => Ok(number),
         Err(_) => Err("must be a whole number".into()),
+    }
+}
+
+/// The value of `--dtype`.
+fn dtype(text: &str) -> Result<Dtype, String> {
+    match text {
+        "f32" => Ok(Dtype::F32),
+        "bf16" => Ok(Dtype::Bf16),
+        _ => Err("one of f32, bf16".to_owned()),
     }
 }

@@ -4,7 +4,9 @@ use crate::args::BenchArgs;
 use crate::input::bad;
 use crate::output;
 use anyhow::Result;
+use burn::tensor::DType;
 use rlvr::bench::{BenchReport, BenchSettings, SHAPES, bench, random_decoder, shape};
+use rlvr::config::Dtype;
 use rlvr::policy::Policy;
 use serde_json::Value;
 use std::io::Write;
@@ -35,6 +37,13 @@ pub fn run(args: &BenchArgs) -> Result<()> {
             (args.shape.as_str(), random_decoder(config, &device))
         }
     };
+    let operands = match args.dtype {
+        Dtype::F32 => DType::F32,
+        Dtype::Bf16 => DType::BF16,
+    };
+    let decoder = decoder
+        .with_operands(operands)
+        .ok_or_else(|| bad("--dtype bf16: needs a CUDA device; the CPU computes in f32"))?;
     let report = bench(decoder, settings)?;
     let device = rlvr::run::device_name(args.device);
     let mut out = output::stdout();
@@ -53,8 +62,9 @@ fn table(out: &mut impl Write, name: &str, device: &str, report: &BenchReport) -
     let s = &report.settings;
     writeln!(
         out,
-        "{name}, {:.1} million parameters, on {device} with {} threads: {} prompts of {} tokens x {} completions of {}",
+        "{name}, {:.1} million parameters, {} on {device} with {} threads: {} prompts of {} tokens x {} completions of {}",
         report.parameters as f64 / 1e6,
+        report.dtype,
         report.threads,
         s.batch / s.group,
         s.prompt_tokens,
@@ -80,5 +90,7 @@ fn table(out: &mut impl Write, name: &str, device: &str, report: &BenchReport) -
             p.wall_s, p.tokens, p.tokens_per_s
         )?;
     }
-    writeln!(out, "\npeak memory {:.0} MiB", report.peak_rss_mb)
+    let of_device =
+        report.device_memory_mb.map(|mb| format!(", {mb:.0} MiB on the device")).unwrap_or_default();
+    writeln!(out, "\npeak memory {:.0} MiB{of_device}", report.peak_rss_mb)
 }
