@@ -1,9 +1,10 @@
 //! minijinja templates over the fields of a row.
 
-use minijinja::{Environment, ErrorKind, UndefinedBehavior};
+use minijinja::{Environment, ErrorKind, Expression, UndefinedBehavior};
 use serde_json::{Map, Value};
 
 use super::DataError;
+use crate::curate::row;
 
 /// The templates of one data source, compiled once.
 pub(crate) struct Templates {
@@ -65,12 +66,44 @@ impl Templates {
     pub(crate) fn holds(&self, field: &str, source: &str, row: &Row) -> Result<bool, String> {
         let expression =
             self.env.compile_expression(source).map_err(|e| format!("{field}: {}", describe(&e)))?;
-        let value = expression.eval(&row.context).map_err(|e| format!("{field}: {}", describe(&e)))?;
-        if value.is_undefined() {
-            return Err(format!("{field}: {source:?} is undefined{}", row.fields_present()));
+        let absent = || self.absent(&expression, source, row);
+        match expression.eval(&row.context) {
+            Ok(value) if value.is_undefined() => {
+                let unknown = || format!("{source:?} is undefined{}", row.fields_present());
+                Err(format!("{field}: {}", absent().unwrap_or_else(unknown)))
+            }
+            Ok(value) => Ok(value.is_true()),
+            Err(e) => {
+                // A method of what is absent is an unknown method.
+                let undefined = matches!(e.kind(), ErrorKind::UndefinedError | ErrorKind::UnknownMethod);
+                let named = undefined.then(absent).flatten();
+                Err(format!("{field}: {}", named.unwrap_or_else(|| describe(&e))))
+            }
         }
-        Ok(value.is_true())
     }
+
+    /// The first field of an expression that the row lacks, with the nearest one it has; none if it has all of them.
+    fn absent(&self, expression: &Expression, source: &str, row: &Row) -> Option<String> {
+        let global = |name: &str| self.env.globals().any(|(known, _)| known == name);
+        let named = expression.undeclared_variables(true);
+        let absent = named.iter().filter(|path| !global(path)).filter_map(|path| first_absent(row, path));
+        let first = absent.min_by_key(|path| (source.find(path), *path))?;
+        Some(row::missing(&row.fields, first))
+    }
+}
+
+/// The beginning of a dotted path that a row lacks, such as `a` of `a.b`; none where it has all, or where the rest follows
+/// text or a number and so is a method.
+fn first_absent<'a>(row: &Row, path: &'a str) -> Option<&'a str> {
+    let ends = path.match_indices('.').map(|(at, _)| at).chain([path.len()]);
+    for prefix in ends.map(|end| &path[..end]) {
+        match row::field(&row.fields, prefix) {
+            None => return Some(prefix),
+            Some(Value::Object(_)) => {}
+            Some(_) => return None,
+        }
+    }
+    None
 }
 
 /// A row as JSON and as the context of templates.
@@ -166,7 +199,17 @@ mod tests {
         let templates = Templates::new("d");
         assert_eq!(templates.holds("filter", "n == 3 and 'a' in options", &row()), Ok(true));
         assert_eq!(templates.holds("filter", "n > 3", &row()), Ok(false));
-        assert!(templates.holds("filter", "m > 3", &row()).is_err());
+        let refused = |source: &str, part: &str| {
+            let error = templates.holds("filter", source, &row()).unwrap_err();
+            assert!(error.starts_with("filter: ") && error.contains(part), "{source}: {error}");
+        };
+        refused("m > 3", "the row has no field `m` (it has: question, answer, options, n, deep, deep.x)");
+        refused("n == 3 and qestion == 'x'", "no field `qestion`, did you mean `question`?");
+        refused("deep.z[0] > 1 or deep.zz", "no field `deep.z`, did you mean `deep.x`?");
+        refused("quest.startswith('2')", "no field `quest`, did you mean `question`?");
+        refused("m", "no field `m`");
+        refused("answer.nope()", "nope");
+        assert_eq!(templates.holds("filter", "m is undefined", &row()), Ok(true));
         assert!(templates.holds("filter", "n >", &row()).is_err());
     }
 }
