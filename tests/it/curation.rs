@@ -148,6 +148,13 @@ kind = "cap"
 field = "meta.subject"
 rows = 10
 [[step]]
+kind = "filter"
+where = "meta.subject in ['x', 'y']"
+[[step]]
+kind = "cap"
+rows = 19
+seed = 1
+[[step]]
 kind = "choice_to_open"
 keep_refused = true
 [[step]]
@@ -158,25 +165,81 @@ parts = [{ name = "train", share = 0.5 }, { name = "heldout", share = 0.5 }]
     done(&["run", &config]);
     assert_eq!(rows(&path("curated/04-cap.jsonl")).len(), 20);
     assert_eq!(rows(&path("curated/02-dedup.dropped.jsonl")).len(), 1);
-    assert_eq!(manifest(&path("curated/heldout.jsonl"))["steps"].as_array().unwrap().len(), 6);
+    assert_eq!(rows(&path("curated/05-filter.jsonl")).len(), 20);
+    assert_eq!(rows(&path("curated/06-cap.jsonl")).len(), 19);
+    assert_eq!(manifest(&path("curated/heldout.jsonl"))["steps"].as_array().unwrap().len(), 8);
     refused(&["data", "run", &config], "", &["01-import.jsonl exists", "--force"]);
     let before = std::fs::read(path("curated/train.jsonl")).unwrap();
     done(&["run", &config, "--force"]);
     assert_eq!(std::fs::read(path("curated/train.jsonl")).unwrap(), before);
     let typo = write(dir.path(), "typo.toml", &text.replace("threshold", "treshold"));
     refused(&["data", "run", &typo], "", &["typo.toml:", "treshold"]);
+    let nowhere = write(dir.path(), "nowhere.toml", &text.replace("meta.subject in", "meta.subjekt in"));
+    let parts = ["04-cap.jsonl:1: where: the row has no field `meta.subjekt`, did you mean `meta.subject`?"];
+    refused(&["data", "run", &nowhere, "--force"], "", &parts);
+}
+
+#[test]
+fn a_file_runs_steps_that_ask_a_policy() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let (tasks, completions) = solved(dir.path());
+    let text = r#"
+inputs = ["tasks.jsonl"]
+out_dir = "curated"
+[[step]]
+kind = "pass_rate"
+completions = "completions.jsonl"
+reward = "math"
+low = 0.3
+[[step]]
+kind = "rejection"
+completions = "completions.jsonl"
+reward = "math"
+per_task = 2
+pick = "first"
+"#;
+    let config = write(dir.path(), "curation.toml", text);
+    done(&["run", &config]);
+    // Tasks 2 to 4 are solved 2 to 4 times of 5.
+    assert_eq!(rows(&path("curated/01-pass-rate.jsonl")).len(), 3);
+    assert_eq!(rows(&path("curated/01-pass-rate.dropped.jsonl")).len(), 3);
+    let steps = manifest(&path("curated/02-rejection.jsonl"))["steps"].clone();
+    assert_eq!((&steps[0]["command"], &steps[1]["command"]), (&json!("pass-rate"), &json!("rejection")));
+    assert_eq!((&steps[1]["rows_in"], &steps[1]["rows_out"]), (&json!(3), &json!(6)));
+    // The same as by hand.
+    let (kept, sft) = (path("kept.jsonl"), path("sft.jsonl"));
+    let by_hand = ["--completions", &completions, "--reward", "math", "--out"];
+    done(&[&["pass-rate", &tasks, "--low", "0.3"], &by_hand[..], &[&kept]].concat());
+    done(&[&["rejection", &kept, "--per-task", "2", "--pick", "first"], &by_hand[..], &[&sft]].concat());
+    assert_eq!(rows(&sft), rows(&path("curated/02-rejection.jsonl")));
+    // Mistakes are seen before the first step.
+    let wrong = |from: &str, to: &str, parts: &[&str]| {
+        let config = write(dir.path(), "wrong.toml", &text.replace(from, to));
+        let name = [&["wrong.toml"], parts].concat();
+        refused(&["data", "run", &config], "", &name);
+    };
+    wrong("per_task", "per_taks", &["per_taks"]);
+    wrong("low = 0.3", "samples = 0", &["--samples"]);
+    wrong("low = 0.3", "policy = \"model\"", &["--policy or --completions"]);
+    wrong("low = 0.3", "config = \"r.toml\"", &["--reward or --config"]);
+    wrong("reward = \"math\"\nlow", "reward = \"maht\"\nlow", &["math"]);
+}
+
+/// Six tasks and five completions of each; task i is solved i times.
+fn solved(dir: &Path) -> (String, String) {
+    let task = |i: usize| json!({"id": format!("t{i}"), "prompt": format!("{i}+1?"), "reference": {"answer": (i + 1).to_string()}});
+    let tasks = write(dir, "tasks.jsonl", &lines(&(0..6).map(task).collect::<Vec<_>>()));
+    let completion = |i: usize, k: usize| json!({"id": format!("t{i}"), "completion": format!("work {k}: \\boxed{{{}}}", if k < i { i + 1 } else { 77 })});
+    let all: Vec<Value> = (0..6).flat_map(|i| (0..5).map(move |k| completion(i, k))).collect();
+    (tasks, write(dir, "completions.jsonl", &lines(&all)))
 }
 
 #[test]
 fn completions_become_pass_rates_and_rows_to_learn() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name).display().to_string();
-    let task = |i: usize| json!({"id": format!("t{i}"), "prompt": format!("{i}+1?"), "reference": {"answer": (i + 1).to_string()}});
-    let tasks = write(dir.path(), "tasks.jsonl", &lines(&(0..6).map(task).collect::<Vec<_>>()));
-    // Task i is solved i times of 5.
-    let completion = |i: usize, k: usize| json!({"id": format!("t{i}"), "completion": format!("work {k}: \\boxed{{{}}}", if k < i { i + 1 } else { 77 })});
-    let all: Vec<Value> = (0..6).flat_map(|i| (0..5).map(move |k| completion(i, k))).collect();
-    let completions = write(dir.path(), "completions.jsonl", &lines(&all));
+    let (tasks, completions) = solved(dir.path());
     let (kept, sft) = (path("kept.jsonl"), path("sft.jsonl"));
     done(&["pass-rate", &tasks, "--completions", &completions, "--reward", "math", "--out", &kept]);
     let rates: Vec<f64> =
@@ -297,6 +360,39 @@ fn wrong_input_is_refused_with_file_line_and_hint() {
     data(&["filter", &tasks, "--field", "meta.topik=t"], &["did you mean `meta.topic`"]);
     data(&["filter", &tasks, "--field", "meta.topic"], &["meta.subject=Anatomy"]);
     data(&["cap", &tasks, "--field", "meta.topic", "--max", "x"], &["--max", "5%"]);
+    data(&["cap", &tasks, "--values", "t", "--max", "1"], &["--field"]);
+    let near =
+        ["tasks.jsonl:1: where: the row has no field `promt`, did you mean `prompt`? (it has: id, prompt,"];
+    data(&["filter", &tasks, "--where", "promt == 1"], &near);
+    let test = ["decontaminate", &tasks, "--against", &tasks, "--against-where", "meta.topik == 't'"];
+    data(
+        &test,
+        &["tasks.jsonl:1: --against-where: the row has no field `meta.topik`, did you mean `meta.topic`?"],
+    );
+    let packed = write(dir.path(), "rows.jsonl.gz", "");
+    std::fs::write(&packed, b"\x1f\x8b\x08\x00rest").unwrap();
+    let unpack = ["rows.jsonl.gz: is compressed (gzip)", "gunzip -k"];
+    data(&["import", &packed], &unpack);
+    data(&["import", &packed, "--kind", "jsonl"], &unpack);
+    data(&["dedup", &packed], &unpack);
+    data(&["import", "owner/name"], &["owner/name: there is no such file", "--hub-file"]);
+    data(&["import", "owner/rows.jsonl"], &["owner/rows.jsonl: there is no such file"]);
+    data(&["import", &tasks, "--hub-file", "x.jsonl"], &["owner/name"]);
+    // Nothing stays: an error with the reason, and an empty file only when that is asked for.
+    let (nothing, left_out) = (["filter", &tasks, "--where", "id == 2"], path("left-out.jsonl"));
+    data(&nothing, &["tasks.jsonl: no row stays, 1 of 1 left out because: where is false", "--allow-empty"]);
+    data(&[&nothing[..], &["--dropped", &left_out]].concat(), &["no row stays"]);
+    assert!(!Path::new(&left_out).exists());
+    let none = path("none.jsonl");
+    done(&[&nothing[..], &["--allow-empty", "--out", &none]].concat());
+    assert_eq!((rows(&none).len(), &manifest(&none)["steps"][0]["rows_out"]), (0, &json!(0)));
+    let wrong = write(dir.path(), "wrong.jsonl", "{\"id\": 1, \"completion\": \"\\\\boxed{7}\"}\n");
+    let solve = ["--completions", &wrong, "--reward", "math"];
+    data(
+        &[&["pass-rate", &tasks], &solve[..]].concat(),
+        &["1 of 1 left out because: solved less often than 0.2"],
+    );
+    data(&[&["rejection", &tasks], &solve[..]].concat(), &["because: no correct solution"]);
     data(&["balance", &tasks, "--field", "topic"], &["no field `topic`"]);
     data(&["pass-rate", &tasks, "--reward", "math"], &["--policy"]);
     data(&["rejection", &tasks, "--completions", &empty, "--reward", "maht"], &["math"]);
@@ -314,6 +410,45 @@ fn wrong_input_is_refused_with_file_line_and_hint() {
     let problems = rlvr(&["data", "validate", &strange], "");
     assert_eq!(problems.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&problems.stdout).contains("strange.jsonl:1: no `id`"));
+}
+
+#[test]
+fn a_file_of_the_hub_is_imported_from_its_cache() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = dir.path().join("hub/datasets--owner--sums");
+    std::fs::create_dir_all(cache.join("refs")).unwrap();
+    std::fs::create_dir_all(cache.join("snapshots/abc/main")).unwrap();
+    std::fs::write(cache.join("refs/main"), "abc").unwrap();
+    write(
+        &cache.join("snapshots/abc/main"),
+        "test.jsonl",
+        "{\"question\": \"1+1?\", \"answer\": \"#### 2\"}\n",
+    );
+    let out = dir.path().join("out.jsonl").display().to_string();
+    let import = |file: &str| {
+        let args = [
+            "data",
+            "import",
+            "owner/sums",
+            "--hub-file",
+            file,
+            "--licence",
+            "MIT",
+            "--out",
+            &out,
+            "--force",
+        ];
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_rlvr"));
+        command.args(args).env_remove("RUST_LOG").env("HF_HUB_OFFLINE", "1");
+        command.env("HF_HUB_CACHE", dir.path().join("hub")).output().unwrap()
+    };
+    let output = import("main/test.jsonl");
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(rows(&out)[0]["reference"]["answer"], "2");
+    let input = &manifest(&out)["steps"][0]["inputs"][0];
+    assert_eq!((&input["path"], &input["licence"]), (&json!("owner/sums/main/test.jsonl"), &json!("MIT")));
+    let absent = import("main/train.jsonl");
+    assert!(!absent.status.success() && stderr(&absent).contains("train.jsonl"), "{}", stderr(&absent));
 }
 
 #[test]

@@ -95,6 +95,7 @@ pub struct Output {
     dropped: Option<Writer>,
     reasons: BTreeMap<String, u64>,
     counts: BTreeMap<String, u64>,
+    allow_empty: bool,
 }
 
 impl Output {
@@ -112,7 +113,13 @@ impl Output {
         }
         let rows = Writer::create(path, force)?;
         let dropped = dropped.map(|path| Writer::create(path, force)).transpose()?;
-        Ok(Self { rows, dropped, reasons: BTreeMap::new(), counts: BTreeMap::new() })
+        Ok(Self { rows, dropped, reasons: BTreeMap::new(), counts: BTreeMap::new(), allow_empty: false })
+    }
+
+    /// The same output, which may end without rows if `allow`.
+    #[must_use]
+    pub fn allow_empty(self, allow: bool) -> Self {
+        Self { allow_empty: allow, ..self }
     }
 
     /// Writes a row as it was read.
@@ -180,8 +187,11 @@ impl Output {
     /// Puts the file and its manifest in place.
     ///
     /// # Errors
-    /// The file system, or a manifest of an input that cannot be read.
+    /// No row, unless that is allowed; the file system, or a manifest of an input that cannot be read.
     pub fn finish(self, command: Command, mut inputs: Vec<FileRecord>) -> Result<Manifest, CurateError> {
+        if self.rows.rows == 0 && !self.allow_empty {
+            return Err(self.nothing_left(&inputs));
+        }
         let mut steps = Manifest::history(&mut inputs)?;
         let manifest_path = Manifest::path(&self.rows.path);
         if let Some(dropped) = self.dropped {
@@ -206,5 +216,17 @@ impl Output {
         text.push('\n');
         write_atomic(&manifest_path, text.as_bytes())?;
         Ok(manifest)
+    }
+
+    /// The error of an output without rows, which names the most frequent reason.
+    fn nothing_left(&self, inputs: &[FileRecord]) -> CurateError {
+        let input = inputs.first().map_or(&*self.rows.path, |input| Path::new(&input.path));
+        let most = self.reasons.iter().max_by_key(|(_, n)| **n);
+        let why = most.map_or(String::new(), |(reason, n)| {
+            let of: u64 = self.reasons.values().sum();
+            format!(", {n} of {of} left out because: {reason}")
+        });
+        let hint = "nothing was written; --allow-empty writes the empty file, too";
+        CurateError::file(input, format!("no row stays{why} ({hint})"))
     }
 }

@@ -1,4 +1,4 @@
-//! `balance` and `cap`: at most so many rows for each value of a field.
+//! `balance` and `cap`: at most so many rows for each value of a field, or of all rows.
 //!
 //! Which rows of a value stay is decided by a hash of their ids, keyed by the seed: the same rows whatever the order of
 //! the file, and those that stay keep their order. Eight bytes a row are in memory.
@@ -20,6 +20,8 @@ const QUOTA_STREAM: u64 = 0x7175_6f74;
 const VALUES: usize = 1_000_000;
 /// The class of the rows that no limit is for.
 const OUTSIDE: &str = "\0";
+/// The class of every row where no field is named.
+const ALL: &str = "all rows";
 /// Values that an error names.
 const NAMED: usize = 12;
 
@@ -39,18 +41,18 @@ pub struct BalanceSettings {
     pub seed: u64,
 }
 
-/// A limit for the values of a field.
+/// A limit for the values of a field, or for all rows: then a random choice of them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CapSettings {
-    /// Dotted path.
-    pub field: String,
+    /// Dotted path. None: all rows are limited together.
+    pub field: Option<String>,
     /// Values that are limited, together; each value by itself when empty.
     #[serde(default)]
     pub values: Vec<String>,
     /// Rows at most.
     pub rows: Option<u64>,
-    /// Share of the output at most, in (0, 1).
+    /// Share at most, in (0, 1): of the output, and of the input where no field is named.
     pub share: Option<f64>,
     /// Seed of the choice. Default 0.
     #[serde(default)]
@@ -75,12 +77,12 @@ pub fn balance(
         Ok(counts.keys().map(|value| (value.clone(), quota)).collect())
     };
     let wanted = settings.values.clone();
-    let task =
-        Task { field: &settings.field, seed: settings.seed, class: &class, wanted, others: Others::Go };
+    let field = Some(&*settings.field);
+    let task = Task { field, seed: settings.seed, class: &class, wanted, others: Others::Go };
     limit(input, out, &task, &plan, watch)
 }
 
-/// Keeps at most so many rows, or at most a share, of the values of a field.
+/// Keeps at most so many rows, or at most a share, of the values of a field or of all rows.
 ///
 /// # Errors
 /// [`CurateError`]: settings, rows or files that cannot be used, or a share that cannot be reached.
@@ -99,6 +101,9 @@ pub fn cap(
             "the share {share} must lie between 0 and 1 (or 0 % and 100 %)"
         )));
     }
+    if settings.field.is_none() && !settings.values.is_empty() {
+        return Err(CurateError::Setting("values are of a field: name it, too".into()));
+    }
     let joined = settings.values.join(", ");
     let class = |value: String| match settings.values.is_empty() {
         true => Some(value),
@@ -110,26 +115,30 @@ pub fn cap(
             counts.iter().filter(|(value, _)| *value != OUTSIDE).map(|(v, n)| (v.clone(), *n)).collect();
         match share {
             None => Ok(named.keys().map(|v| (v.clone(), settings.rows.unwrap_or(0))).collect()),
-            Some(share) => shares(&named, others, share).ok_or_else(|| {
-                let message = format!(
-                    "no rows would be left: {} values of {} cannot each be at most {:.3} % of all",
-                    named.len(),
-                    settings.field,
-                    100.0 * share
-                );
-                CurateError::Setting(message)
-            }),
+            Some(share) => match &settings.field {
+                Some(field) => shares(&named, others, share).ok_or_else(|| {
+                    let (n, percent) = (named.len(), 100.0 * share);
+                    let why = format!("{n} values of {field} cannot each be at most {percent:.3} % of all");
+                    CurateError::Setting(format!("no rows would be left: {why}"))
+                }),
+                None => Ok(named.iter().map(|(v, n)| (v.clone(), part(*n, share))).collect()),
+            },
         }
     };
     let wanted = if settings.values.is_empty() { Vec::new() } else { vec![joined.clone()] };
-    let task =
-        Task { field: &settings.field, seed: settings.seed, class: &class, wanted, others: Others::Stay };
+    let field = settings.field.as_deref();
+    let task = Task { field, seed: settings.seed, class: &class, wanted, others: Others::Stay };
     limit(input, out, &task, &plan, watch)
+}
+
+/// At most `share` of `total`, whole; the small number keeps 0.29 of 100 from being 28.
+fn part(total: u64, share: f64) -> u64 {
+    (total as f64 * share + 1e-9).floor() as u64
 }
 
 /// The largest quotas with which no value has more than `share` of what is left.
 fn shares(counts: &BTreeMap<String, u64>, others: u64, share: f64) -> Option<BTreeMap<String, u64>> {
-    let quota = |total: u64| (total as f64 * share + 1e-9).floor() as u64;
+    let quota = |total: u64| part(total, share);
     let mut total = others + counts.values().sum::<u64>();
     loop {
         let next = others + counts.values().map(|n| (*n).min(quota(total))).sum::<u64>();
@@ -148,7 +157,8 @@ enum Others {
 }
 
 struct Task<'a> {
-    field: &'a str,
+    /// The field whose value decides the class; none: all rows are of one class.
+    field: Option<&'a str>,
     seed: u64,
     /// The class that a value belongs to; none for those outside.
     class: &'a (dyn Fn(String) -> Option<String> + Sync),
@@ -167,8 +177,12 @@ fn limit(
     plan: Plan,
     watch: &dyn Watch,
 ) -> Result<Input, CurateError> {
+    let value = |row: &Row| match task.field {
+        Some(field) => row::plain_field(&row.fields, field),
+        None => ALL.to_owned(),
+    };
     let read = |row: &Row| -> Result<(Option<String>, u64), String> {
-        let class = (task.class)(row::plain_field(&row.fields, task.field));
+        let class = (task.class)(value(row));
         let key = random::word(&[task.seed, QUOTA_STREAM, random::hash_bytes(row.id().as_bytes())]);
         Ok((class, key))
     };
@@ -176,27 +190,28 @@ fn limit(
     let (mut found, mut example, mut outside) = (0, None, 0_u64);
     let mut other_values: BTreeSet<String> = BTreeSet::new();
     let before = scan(input, "count", watch, &read, &mut |row, (class, key)| {
-        found += u64::from(row::field(&row.fields, task.field).is_some());
+        found += u64::from(task.field.is_none_or(|field| row::field(&row.fields, field).is_some()));
         example.get_or_insert_with(|| row.fields.clone());
         match class {
             Some(class) => keys.entry(class).or_default().push(key),
             None => {
                 outside += 1;
                 if other_values.len() < NAMED {
-                    other_values.insert(row::plain_field(&row.fields, task.field));
+                    other_values.insert(value(&row));
                 }
             }
         }
         if keys.len() > VALUES {
-            let message = format!("{} has more than {VALUES} different values", task.field);
+            let field = task.field.unwrap_or_default();
+            let message = format!("{field} has more than {VALUES} different values");
             return Err(CurateError::file(input, message));
         }
         Ok(())
     })?;
-    seen(input, task.field, found, &example.unwrap_or_default())?;
+    seen(input, task.field.unwrap_or_default(), found, &example.unwrap_or_default())?;
     if let Some(absent) = task.wanted.iter().find(|wanted| !keys.contains_key(*wanted)) {
         let known: Vec<&str> = keys.keys().chain(&other_values).map(String::as_str).take(NAMED).collect();
-        let (field, known) = (task.field, known.join(", "));
+        let (field, known) = (task.field.unwrap_or_default(), known.join(", "));
         let message = format!("no row has {absent:?} as {field} (there are: {known})");
         return Err(CurateError::file(input, message));
     }

@@ -2,7 +2,7 @@
 //! cores, and handed on in order.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Seek};
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -49,15 +49,46 @@ pub struct Input {
 /// Opens a file for reading, or says why not.
 ///
 /// # Errors
-/// [`CurateError::File`] where there is none.
+/// [`CurateError::File`] where there is none, or where it is compressed.
 pub fn open(path: &Path) -> Result<File, CurateError> {
     if path.is_dir() {
         return Err(CurateError::file(path, "is a directory, a file is needed"));
     }
-    File::open(path).map_err(|e| match e.kind() {
+    let mut file = File::open(path).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => CurateError::file(path, "there is no such file"),
-        _ => IoError::at("read", path)(e).into(),
-    })
+        _ => CurateError::from(IoError::at("read", path)(e)),
+    })?;
+    match compression(&mut file).map_err(IoError::at("read", path))? {
+        None => Ok(file),
+        Some((name, unpack)) => {
+            let hint = format!("unpack it first, with {unpack} {}", path.display());
+            Err(CurateError::file(
+                path,
+                format!("is compressed ({name}), rows are read from plain files: {hint}"),
+            ))
+        }
+    }
+}
+
+/// Names of compressions and what unpacks them, by the first bytes of a file.
+const COMPRESSIONS: [(&[u8], &str, &str); 5] = [
+    (b"\x1f\x8b", "gzip", "gunzip -k"),
+    (b"\x28\xb5\x2f\xfd", "zstd", "unzstd"),
+    (b"\xfd7zXZ\0", "xz", "unxz -k"),
+    (b"BZh", "bzip2", "bunzip2 -k"),
+    (b"PK\x03\x04", "zip", "unzip"),
+];
+
+/// How a file is compressed, if it is; its position stays at the beginning. Pipes are not looked at.
+fn compression(file: &mut File) -> std::io::Result<Option<(&'static str, &'static str)>> {
+    if !file.metadata()?.is_file() {
+        return Ok(None);
+    }
+    let mut start = Vec::new();
+    file.by_ref().take(8).read_to_end(&mut start)?;
+    file.rewind()?;
+    let found = COMPRESSIONS.iter().find(|(bytes, ..)| start.starts_with(bytes));
+    Ok(found.map(|(_, name, unpack)| (*name, *unpack)))
 }
 
 /// Reads every row, lets `read` make something of it on all cores, and hands both to `take`, in order.
@@ -235,6 +266,14 @@ mod tests {
         check("[1]", "the row is an array");
         check("\n\n", "no rows in it");
         check("", "no rows in it");
+        let dir = tempfile::tempdir().unwrap();
+        for (bytes, name, unpack) in COMPRESSIONS {
+            let path = dir.path().join("d.jsonl.packed");
+            std::fs::write(&path, [bytes, b"\x08\x00rest"].concat()).unwrap();
+            let error = open(&path).unwrap_err().to_string();
+            assert!(error.contains(&format!("d.jsonl.packed: is compressed ({name})")), "{error}");
+            assert!(error.contains(&format!("{unpack} ")), "{error}");
+        }
         let missing = scan(Path::new("no/such"), "", &Unwatched, &|_| Ok(()), &mut |_, ()| Ok(()));
         assert!(missing.unwrap_err().to_string().contains("no/such: there is no such file"));
     }

@@ -252,9 +252,9 @@ fn images_in_both_parts_are_found_and_a_split_by_image_has_none() {
         let question = ["Is the liver enlarged?", "Which plane is this?", "Is there a fracture?"][q as usize];
         json!({"id": format!("{image}-{q}"), "question": question, "meta": {"image": format!("img{image}")}, "answer": "yes"})
     };
-    let train: Vec<Value> = (0..300).map(|i| row(i % 100, i / 100)).collect();
-    // 20 test images, all of them in train; 14 pairs as well.
-    let test: Vec<Value> = (0..20)
+    let train: Vec<Value> = (0..900).map(|i| row(i % 300, i / 300)).collect();
+    // The numbers of VQA-RAD: 203 test images, all of them in train; 14 pairs of image and question as well.
+    let test: Vec<Value> = (0..203)
         .map(|i| {
             let mut row = row(i, i % 3);
             row["id"] = json!(format!("test-{i}"));
@@ -273,9 +273,9 @@ fn images_in_both_parts_are_found_and_a_split_by_image_has_none() {
     };
     let file = test.display().to_string();
     let (kept, found) = compare(&bench, &test, &by(&["meta.image", "question"])).unwrap();
-    assert_eq!((kept.len(), found.items[&file]), (286, 14));
+    assert_eq!((kept.len(), found.items[&file]), (900 - 14, 14));
     let (kept, found) = compare(&bench, &test, &by(&["meta.image"])).unwrap();
-    assert_eq!((kept.len(), found.items[&file]), (240, 20));
+    assert_eq!((kept.len(), found.items[&file]), (900 - 3 * 203, 203));
     let typo = compare(&bench, &test, &by(&["meta.imag"])).unwrap_err().to_string();
     assert!(typo.contains("test.jsonl:1") && typo.contains("did you mean `meta.image`"), "{typo}");
 
@@ -292,12 +292,12 @@ fn images_in_both_parts_are_found_and_a_split_by_image_has_none() {
         for out in outs {
             out.finish(Command { name: "split", settings: json!({}), seed: None }, Vec::new()).unwrap();
         }
-        assert_eq!(bench.rows("a.jsonl").len() + bench.rows("b.jsonl").len(), 300);
+        assert_eq!(bench.rows("a.jsonl").len() + bench.rows("b.jsonl").len(), 900);
         images("a.jsonl").intersection(&images("b.jsonl")).count()
     };
     assert_eq!(run(Some("meta.image".into())), 0);
-    assert!((30..90).contains(&bench.rows("b.jsonl").len()));
-    assert!(run(None) > 10);
+    assert!((120..240).contains(&bench.rows("b.jsonl").len()));
+    assert!(run(None) > 30);
 }
 
 #[test]
@@ -326,7 +326,7 @@ fn quotas_hold_and_do_not_depend_on_the_order() {
     assert_eq!(kinds(&bench), [30, 30]);
 
     let capped = CapSettings {
-        field: "meta.type".into(),
+        field: Some("meta.type".into()),
         values: vec!["yes".into()],
         rows: None,
         share: Some(0.05),
@@ -338,6 +338,20 @@ fn quotas_hold_and_do_not_depend_on_the_order() {
     bench.step(|path, out| cap(path, out, &each, &Unwatched)).unwrap();
     assert_eq!(kinds(&bench), [50, 50, 50]);
 
+    // Without a field: a random choice of all rows, another one with another seed.
+    let any = CapSettings { field: None, rows: Some(80), ..each.clone() };
+    bench.step(|path, out| cap(path, out, &any, &Unwatched)).unwrap();
+    let chosen = bench.ids("out.jsonl");
+    assert_eq!(chosen.len(), 80);
+    // 40 of the 200 rows of the first half are expected; four standard deviations are 16.
+    let half = chosen.iter().filter(|id| id.parse::<usize>().unwrap() < 200).count();
+    assert!((24..=56).contains(&half), "{half}");
+    bench.step(|path, out| cap(path, out, &CapSettings { seed: 4, ..any.clone() }, &Unwatched)).unwrap();
+    assert_ne!(bench.ids("out.jsonl"), chosen);
+    let tenth = CapSettings { rows: None, share: Some(0.1), ..any.clone() };
+    bench.step(|path, out| cap(path, out, &tenth, &Unwatched)).unwrap();
+    assert_eq!(bench.ids("out.jsonl").len(), 40);
+
     rows.reverse();
     let reversed = Bench::new(&rows);
     reversed.step(|path, out| balance(path, out, &settings, &Unwatched)).unwrap();
@@ -345,12 +359,20 @@ fn quotas_hold_and_do_not_depend_on_the_order() {
     first.sort();
     second.sort();
     assert_eq!(first, second);
+    reversed.step(|path, out| cap(path, out, &any, &Unwatched)).unwrap();
+    let mut second = reversed.ids("out.jsonl");
+    second.reverse();
+    assert_eq!(chosen, second);
 
     let fails = |settings: &CapSettings, part: &str| {
         let error = bench.step(|path, out| cap(path, out, settings, &Unwatched)).unwrap_err().to_string();
         assert!(error.contains(part), "{error}");
     };
-    fails(&CapSettings { field: "meta.typ".into(), ..each.clone() }, "did you mean `meta.type`");
+    let typo = CapSettings { field: Some("meta.typ".into()), ..each.clone() };
+    fails(&typo, "did you mean `meta.type`");
+    fails(&CapSettings { values: vec!["yes".into()], ..any.clone() }, "values are of a field");
+    fails(&CapSettings { share: Some(0.001), ..tenth }, "no row stays, 400 of 400 left out because: above");
+    fails(&CapSettings { rows: Some(0), ..any }, "no row stays");
     fails(
         &CapSettings { values: vec!["no".into()], ..capped },
         "no row has \"no\" as meta.type (there are: ",
@@ -388,7 +410,28 @@ fn filters_give_their_reasons() {
     fails("min_words = 3\nmax_words = 2", "--min-words 3 is above");
     fails("matches = [{ field = 'question', pattern = '(' }]", "unclosed group");
     fails("not_field = [{ field = 'meta.z', values = ['2'] }]", "no field `meta.z`");
-    fails("where = \"nope.x == 1\"", "in.jsonl:1: where");
+    fails("where = \"nope.x == 1\"", "in.jsonl:1: where: the row has no field `nope`");
+    fails(
+        "where = \"meta.ss == 1\"",
+        "in.jsonl:1: where: the row has no field `meta.ss`, did you mean `meta.s`?",
+    );
+}
+
+#[test]
+fn a_step_that_leaves_no_row_is_refused_unless_that_is_allowed() {
+    let bench = Bench::new(&[question("a", "x y z", "1"), question("b", "x", "2"), question("c", "y", "2")]);
+    let settings: FilterSettings =
+        toml::from_str("min_words = 2\nfield = [{ field = 'id', values = ['b', 'c'] }]").unwrap();
+    let error = bench.step(|path, out| filter(path, out, &settings, &Unwatched)).unwrap_err().to_string();
+    assert!(error.contains("in.jsonl: no row stays, 2 of 3 left out because: question too short"), "{error}");
+    assert!(error.contains("--allow-empty"), "{error}");
+    assert_eq!(bench.names(), ["in.jsonl"]);
+    let mut out = Output::create(&bench.path("out.jsonl"), None, false).unwrap().allow_empty(true);
+    let input = filter(&bench.path("in.jsonl"), &mut out, &settings, &Unwatched).unwrap();
+    let command = Command { name: "filter", settings: json!(settings), seed: None };
+    let manifest = out.finish(command, vec![FileRecord::of(&input)]).unwrap();
+    assert_eq!((manifest.steps[0].rows_in, manifest.steps[0].rows_out), (3, 0));
+    assert_eq!(std::fs::read_to_string(bench.path("out.jsonl")).unwrap(), "");
 }
 
 #[test]

@@ -24,7 +24,8 @@ pub struct RowProblem {
 }
 
 /// Checks every row: `id`, `prompt`, `reference` and `completion` have the right shape, ids occur once, and with a
-/// reward its references can be judged and its own right answer is accepted. Problems go to `found`, in order.
+/// reward its references can be judged and its own right answer is accepted. Problems go to `found`, in order. A hash of
+/// each id and its line are in memory, 20 to 60 bytes a row.
 ///
 /// # Errors
 /// A file that cannot be read, or a line that is no JSON object.

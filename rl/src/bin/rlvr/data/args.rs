@@ -7,7 +7,8 @@ use rlvr::curate::shapes::Shape;
 use rlvr::curate::solve::Pick;
 use rlvr::curate::split::PartShare;
 use rlvr::curate::tables::FileKind;
-use std::path::PathBuf;
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
 
 /// Where a step writes.
 #[derive(Debug, Args)]
@@ -21,6 +22,9 @@ pub struct OutArgs {
     /// Replace files that exist
     #[arg(long)]
     pub force: bool,
+    /// Write a file without rows when none stays, instead of failing
+    #[arg(long)]
+    pub allow_empty: bool,
 }
 
 #[derive(Debug, Args)]
@@ -29,15 +33,20 @@ Examples:
   rlvr data import gsm8k/train.jsonl --licence MIT --out gsm8k.jsonl
   rlvr data import medmcqa.parquet pubmedqa.json --out medical.jsonl
   rlvr data import trivia.csv --question q --answer a --options a1,a2,a3,a4 --label-base 1 --out trivia.jsonl
+  rlvr data import openai/gsm8k --hub-file main/train-00000-of-00001.parquet --out gsm8k.jsonl
 
 Known shapes: gsm8k, math, medqa, medmcqa, pubmedqa, mmlu (as published or with \"options\" and a letter), task; each row's
 is guessed unless --shape names it. Other fields of a row go to \"meta\". Rows without an id get a hash of their content.
 Rows out: {\"id\", \"prompt\", \"question\", \"context\"?, \"reference\": {\"answer\", \"options\"?}, \"completion\"?, \"meta\"}.
-\"prompt\" holds context, question and lettered options, and no instruction: add that in the data source's template.")]
+\"prompt\" holds context, question and lettered options, and no instruction: add that in the data source's template.
+Hashes of ids and contents are in memory, 20 to 60 bytes a row.")]
 pub struct ImportArgs {
-    /// Files: .jsonl, .json, .csv, .tsv, .parquet
+    /// Files: .jsonl, .json, .csv, .tsv, .parquet; with --hub-file one data set of the hub, owner/name
     #[arg(required = true, value_name = "FILE")]
     pub inputs: Vec<PathBuf>,
+    /// Download this file of the data set owner/name and import it
+    #[arg(long, value_name = "PATH")]
+    pub hub_file: Option<String>,
     /// What the files are, where their names do not say
     #[arg(long, value_name = "KIND", value_parser = file_kind)]
     pub kind: Option<FileKind>,
@@ -88,7 +97,8 @@ Examples:
   rlvr data validate medical.jsonl --reward choice
 
 Checks id, prompt, reference and completion of every row, that ids occur once, and with a reward that it can use every
-reference and accepts it as an answer. Problems go to stdout as FILE:LINE: what; exit code 1 if there are any.")]
+reference and accepts it as an answer. Problems go to stdout as FILE:LINE: what; exit code 1 if there are any. Hashes of the
+ids are in memory, 20 to 60 bytes a row.")]
 pub struct ValidateArgs {
     /// JSON Lines file of tasks
     pub input: PathBuf,
@@ -107,7 +117,9 @@ pub struct ValidateArgs {
 #[command(after_help = "\
 Examples:
   rlvr data stats tasks.jsonl --by meta.subject
-  rlvr data stats tasks.jsonl --json | jq .answers")]
+  rlvr data stats tasks.jsonl --json | jq .answers
+
+Hashes of ids, questions and answers are in memory, 30 to 80 bytes a row.")]
 pub struct StatsArgs {
     /// JSON Lines file
     pub input: PathBuf,
@@ -197,7 +209,7 @@ Examples:
   rlvr data filter tasks.jsonl --not-match 'question=(?i)figure|image' --max-words 300 --min-options 4 --out some.jsonl
 
 A row stays when every condition holds; the first that does not is its reason. Lengths are in words of context, question
-and options; a field that a row lacks has the value null.")]
+and options; a field that a row lacks has the value null, and is an error in --where, unless it asks \"x is defined\".")]
 pub struct FilterArgs {
     /// JSON Lines file
     pub input: PathBuf,
@@ -269,21 +281,23 @@ pub struct BalanceArgs {
 Examples:
   rlvr data cap tasks.jsonl --field meta.type --values yes_no_maybe --max 5% --out capped.jsonl
   rlvr data cap tasks.jsonl --field meta.subject --max 500 --out capped.jsonl
+  rlvr data cap tasks.jsonl --max 500 --seed 1 --out some.jsonl
 
 A share is of the rows that are left. --values limits these values together and lets all others stay; without it each
-value is limited by itself. A hash of the id decides which rows stay; they keep their order.")]
+value is limited by itself. Without --field all rows are limited together, a share being one of the rows read: a random
+choice. A hash of the id, keyed by the seed, decides which rows stay; they keep their order.")]
 pub struct CapArgs {
     /// JSON Lines file
     pub input: PathBuf,
     #[command(flatten)]
     pub out: OutArgs,
-    /// The field
+    /// The field [default: all rows are limited together]
     #[arg(long, value_name = "FIELD")]
-    pub field: String,
+    pub field: Option<String>,
     /// Values to limit, together [default: each by itself]
-    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    #[arg(long, value_name = "A,B", value_delimiter = ',', requires = "field")]
     pub values: Vec<String>,
-    /// Rows, or with % the share of the output
+    /// Rows, or with % the share of the output (without --field: of the input)
     #[arg(long, value_name = "N|P%", value_parser = limit)]
     pub max: Limit,
     /// Seed of the choice
@@ -354,8 +368,9 @@ pub struct ChoiceToOpenArgs {
     pub seed: u64,
 }
 
-/// Where completions come from, and who judges them.
-#[derive(Debug, Args)]
+/// Where completions come from, and who judges them; the same keys in a step of `data run`.
+#[derive(Debug, Args, Deserialize)]
+#[serde(default)]
 #[command(group = clap::ArgGroup::new("judge").required(true).args(["reward", "config"]))]
 #[command(group = clap::ArgGroup::new("source").required(true).args(["policy", "completions"]))]
 pub struct SolveArgs {
@@ -378,13 +393,13 @@ pub struct SolveArgs {
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Completions a task
-    #[arg(long, value_name = "K", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "K", default_value_t = SAMPLES, value_parser = clap::value_parser!(u32).range(1..))]
     pub samples: u32,
     /// Divides the logits, above 0
-    #[arg(long, value_name = "T", default_value_t = 1.0)]
+    #[arg(long, value_name = "T", default_value_t = TEMPERATURE)]
     pub temperature: f64,
     /// Longest completion in tokens
-    #[arg(long, value_name = "N", default_value_t = 512)]
+    #[arg(long, value_name = "N", default_value_t = MAX_TOKENS)]
     pub max_tokens: usize,
     /// A text that ends a completion and stays part of it. May be repeated
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
@@ -403,6 +418,49 @@ pub struct SolveArgs {
     pub seed: u64,
 }
 
+/// Completions a task without `--samples`.
+const SAMPLES: u32 = 8;
+const TEMPERATURE: f64 = 1.0;
+/// Tokens of a completion without `--max-tokens`.
+const MAX_TOKENS: usize = 512;
+
+impl Default for SolveArgs {
+    fn default() -> Self {
+        Self {
+            policy: None,
+            completions: None,
+            journal: None,
+            device: DeviceConfig::Auto,
+            reward: None,
+            config: None,
+            samples: SAMPLES,
+            temperature: TEMPERATURE,
+            max_tokens: MAX_TOKENS,
+            stop: Vec::new(),
+            system: None,
+            instruction: None,
+            raw: false,
+            seed: 0,
+        }
+    }
+}
+
+impl SolveArgs {
+    /// Resolves relative paths against the directory of the file that names them. A policy that is not there is a hub
+    /// id.
+    pub fn resolve_paths(&mut self, base: &Path) {
+        for path in [&mut self.completions, &mut self.journal, &mut self.config].into_iter().flatten() {
+            *path = base.join(&*path);
+        }
+        if let Some(policy) = &mut self.policy {
+            let beside = base.join(&*policy);
+            if beside.exists() {
+                *policy = beside.display().to_string();
+            }
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -418,13 +476,32 @@ pub struct PassRateArgs {
     #[command(flatten)]
     pub out: OutArgs,
     #[command(flatten)]
+    pub step: PassRateStep,
+}
+
+/// What `pass-rate` does, on the command line and in a file.
+#[derive(Debug, Args, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PassRateStep {
+    #[command(flatten)]
+    #[serde(flatten)]
     pub solve: SolveArgs,
     /// Lowest share of correct completions
     #[arg(long, value_name = "SHARE", default_value = "20%", value_parser = share)]
+    #[serde(default = "low")]
     pub low: f64,
     /// Highest share
     #[arg(long, value_name = "SHARE", default_value = "80%", value_parser = share)]
+    #[serde(default = "high")]
     pub high: f64,
+}
+
+fn low() -> f64 {
+    0.2
+}
+
+fn high() -> f64 {
+    0.8
 }
 
 #[derive(Debug, Args)]
@@ -441,13 +518,32 @@ pub struct RejectionArgs {
     #[command(flatten)]
     pub out: OutArgs,
     #[command(flatten)]
+    pub step: RejectionStep,
+}
+
+/// What `rejection` does, on the command line and in a file.
+#[derive(Debug, Args, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RejectionStep {
+    #[command(flatten)]
+    #[serde(flatten)]
     pub solve: SolveArgs,
     /// Solutions a task at most
     #[arg(long, value_name = "M", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    #[serde(default = "per_task")]
     pub per_task: u32,
     /// Which of them: shortest, first or random
     #[arg(long, value_name = "WHICH", default_value = "shortest", value_parser = pick)]
+    #[serde(default = "shortest")]
     pub pick: Pick,
+}
+
+fn per_task() -> u32 {
+    1
+}
+
+fn shortest() -> Pick {
+    Pick::Shortest
 }
 
 #[derive(Debug, Args)]
@@ -468,17 +564,29 @@ curation.toml, with paths relative to it:
   kind = \"decontaminate\"
   against = [\"medqa/test.jsonl\"]
   [[step]]
+  kind = \"cap\"
+  rows = 2000
+  [[step]]
+  kind = \"pass_rate\"
+  policy = \"model\"
+  reward = \"choice\"
+  journal = \"curated/samples.jsonl\"
+  [[step]]
   kind = \"split\"
   parts = [{ name = \"train\", share = 0.9 }, { name = \"heldout\", share = 0.1 }]
-Kinds: import, filter, dedup, decontaminate, balance, cap, choice_to_open, split; their keys are the options of the commands
-with underscores (decontaminate: those of the comparison in a table settings). Step 2 writes out_dir/02-filter.jsonl and
-02-filter.dropped.jsonl, and so on.")]
+Kinds: import, filter, dedup, decontaminate, balance, cap, choice_to_open, pass_rate, rejection, split; their keys are the
+options of the commands with underscores (cap: rows or share for --max; import: the fields in a table reading;
+decontaminate: those of the comparison in a table settings). Step 2 writes out_dir/02-filter.jsonl and
+02-filter.dropped.jsonl, and so on; with a journal, a step that asks a policy goes on where it was interrupted.")]
 pub struct RunArgs {
     /// The TOML file
     pub config: PathBuf,
     /// Replace files that exist
     #[arg(long)]
     pub force: bool,
+    /// Write files without rows, too
+    #[arg(long)]
+    pub allow_empty: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,7 @@
 //! `rlvr data run`: the steps of a TOML file, one after the other.
 
-use super::args::RunArgs;
+use super::args::{PassRateStep, RejectionStep, RunArgs};
+use super::solve::{self, pass_rate_step, rejection_step};
 use super::steps::{command, fault, finish};
 use super::watch::Bar;
 use crate::input::{self, bad};
@@ -42,6 +43,8 @@ enum Step {
     Balance(BalanceSettings),
     Cap(CapSettings),
     ChoiceToOpen(OpenSettings),
+    PassRate(Box<PassRateStep>),
+    Rejection(Box<RejectionStep>),
     Split(SplitSettings),
 }
 
@@ -73,6 +76,8 @@ impl Step {
             Self::Balance(_) => "balance",
             Self::Cap(_) => "cap",
             Self::ChoiceToOpen(_) => "choice-to-open",
+            Self::PassRate(_) => "pass-rate",
+            Self::Rejection(_) => "rejection",
             Self::Split(_) => "split",
         }
     }
@@ -80,7 +85,7 @@ impl Step {
 
 pub fn run(args: &RunArgs) -> Result<()> {
     let (name, text) = input::text(&args.config)?;
-    let chain: Chain = toml::from_str(&text).map_err(|e| {
+    let mut chain: Chain = toml::from_str(&text).map_err(|e| {
         let before = e.span().map_or("", |span| &text[..span.start.min(text.len())]);
         bad(format!("{name}:{}: {}", before.matches('\n').count() + 1, e.message().trim()))
     })?;
@@ -95,11 +100,22 @@ pub fn run(args: &RunArgs) -> Result<()> {
     if inputs.len() != 1 && !matches!(chain.step[0], Step::Import(_)) {
         return Err(bad(format!("{name}: without a step of kind \"import\" there must be one input")));
     }
+    for step in &mut chain.step {
+        let solve = match step {
+            Step::PassRate(step) => &mut step.solve,
+            Step::Rejection(step) => &mut step.solve,
+            _ => continue,
+        };
+        solve.resolve_paths(base);
+        // Seen before the first step, not when hours of others are done.
+        let checked = solve::check(solve).and_then(|()| solve::reward(solve));
+        checked.map_err(|e| bad(format!("{name}: {e:#}")))?;
+    }
     let mut current = inputs.first().cloned().unwrap_or_default();
     for (i, step) in chain.step.iter().enumerate() {
         let file = |ending: &str| dir.join(format!("{:02}-{}{ending}.jsonl", i + 1, step.name()));
         say!("{}", file("").display());
-        apply(step, &inputs, &current, &dir, &file, args.force, base)?;
+        apply(step, &inputs, &current, &dir, &file, args, base)?;
         current = file("");
     }
     Ok(())
@@ -111,13 +127,13 @@ fn apply(
     current: &Path,
     dir: &Path,
     file: &dyn Fn(&str) -> PathBuf,
-    force: bool,
+    args: &RunArgs,
     base: &Path,
 ) -> Result<()> {
     let watch = Bar::new();
     if let Step::Split(settings) = step {
         settings.check().map_err(fault)?;
-        let create = |part: &str| Output::create(&dir.join(format!("{part}.jsonl")), None, force);
+        let create = |part: &str| Output::create(&dir.join(format!("{part}.jsonl")), None, args.force);
         let outs: Result<Vec<Output>, _> = settings.parts.iter().map(|part| create(&part.name)).collect();
         let mut outs = outs.map_err(fault)?;
         let read = split(current, &mut outs, settings, &watch).map_err(fault)?;
@@ -129,7 +145,8 @@ fn apply(
         return Ok(());
     }
     let dropped = (!matches!(step, Step::Import(_))).then(|| file(".dropped"));
-    let mut out = Output::create(&file(""), dropped.as_deref(), force).map_err(fault)?;
+    let out = Output::create(&file(""), dropped.as_deref(), args.force).map_err(fault)?;
+    let mut out = out.allow_empty(args.allow_empty);
     let o = &mut out;
     let (settings, seed, read) = match step {
         Step::Import(s) => {
@@ -151,6 +168,8 @@ fn apply(
         Step::Balance(s) => (json!(s), Some(s.seed), one(balance(current, o, s, &watch))?),
         Step::Cap(s) => (json!(s), Some(s.seed), one(cap(current, o, s, &watch))?),
         Step::ChoiceToOpen(s) => (json!(s), Some(s.seed), one(choice_to_open(current, o, s, &watch))?),
+        Step::PassRate(s) => return pass_rate_step(current, out, s),
+        Step::Rejection(s) => return rejection_step(current, out, s),
         Step::Split(_) => return Ok(()),
     };
     finish(out, command(step.name(), &settings, seed)?, read)

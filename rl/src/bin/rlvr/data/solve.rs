@@ -1,12 +1,13 @@
 //! The steps of curation that ask a policy.
 
-use super::args::{PassRateArgs, RejectionArgs, SolveArgs};
+use super::args::{PassRateArgs, PassRateStep, RejectionArgs, RejectionStep, SolveArgs};
 use super::steps::{command, create, fault, finish};
 use super::watch::Bar;
 use crate::input::bad;
 use crate::{policy, score};
 use anyhow::Result;
 use rlvr::curate::manifest::FileRecord;
+use rlvr::curate::output::Output;
 use rlvr::curate::sampling::{Candidates, Journal, Recorded, Sampled};
 use rlvr::curate::solve::{Framing, PassRateSettings, RejectionSettings};
 use rlvr::curate::{solve, tables};
@@ -15,10 +16,24 @@ use rlvr::rewards::Reward;
 use rlvr::rollout::SamplingParams;
 use serde::Serialize;
 use serde_json::{Value, json};
+use std::path::Path;
 
-fn reward(args: &SolveArgs) -> Result<Box<dyn Reward>> {
+/// Refuses options that contradict each other; a file is not checked by the parser of the command line.
+pub fn check(args: &SolveArgs) -> Result<()> {
+    match (&args.policy, &args.completions, &args.journal) {
+        (None, None, _) => Err(bad("give --policy PATH or --completions FILE")),
+        (Some(_), Some(_), _) => Err(bad("give --policy or --completions, not both")),
+        (_, Some(_), Some(_)) => Err(bad("--journal keeps what is sampled; --completions samples nothing")),
+        _ if args.samples == 0 => Err(bad("--samples must be at least 1")),
+        _ => Ok(()),
+    }
+}
+
+/// Who judges the completions.
+pub fn reward(args: &SolveArgs) -> Result<Box<dyn Reward>> {
     let reward = match (&args.reward, &args.config) {
-        (Some(kind), _) => score::by_kind(kind)?,
+        (Some(_), Some(_)) => return Err(bad("give --reward or --config, not both")),
+        (Some(kind), None) => score::by_kind(kind)?,
         (None, Some(path)) => score::from_file(path)?,
         (None, None) => return Err(bad("give --reward KIND or --config FILE")),
     };
@@ -105,30 +120,30 @@ fn inputs(args: &SolveArgs, input: &rlvr::curate::scan::Input) -> Result<Vec<Fil
 }
 
 pub fn pass_rate(args: &PassRateArgs) -> Result<()> {
-    let (reward, framing) = (reward(&args.solve)?, framing(&args.solve));
-    let own = PassRateSettings { low: args.low, high: args.high, framing: framing.clone() };
-    let mut out = create(&args.out)?;
-    let policy = open(&args.solve)?;
-    let mut source = source(&args.solve, policy.as_ref(), &framing)?;
-    let input =
-        solve::pass_rate(&args.input, &mut out, &mut *source, &*reward, &own, &Bar::new()).map_err(fault)?;
-    let command = command("pass-rate", &settings(&args.solve, &own)?, Some(args.solve.seed))?;
-    finish(out, command, inputs(&args.solve, &input)?)
+    check(&args.step.solve)?;
+    pass_rate_step(&args.input, create(&args.out)?, &args.step)
 }
 
 pub fn rejection(args: &RejectionArgs) -> Result<()> {
-    let (reward, framing) = (reward(&args.solve)?, framing(&args.solve));
-    let own = RejectionSettings {
-        per_task: args.per_task as usize,
-        pick: args.pick,
-        seed: args.solve.seed,
-        framing: framing.clone(),
-    };
-    let mut out = create(&args.out)?;
-    let policy = open(&args.solve)?;
-    let mut source = source(&args.solve, policy.as_ref(), &framing)?;
-    let input =
-        solve::rejection(&args.input, &mut out, &mut *source, &*reward, &own, &Bar::new()).map_err(fault)?;
-    let command = command("rejection", &settings(&args.solve, &own)?, Some(args.solve.seed))?;
-    finish(out, command, inputs(&args.solve, &input)?)
+    check(&args.step.solve)?;
+    rejection_step(&args.input, create(&args.out)?, &args.step)
+}
+
+pub fn pass_rate_step(input: &Path, mut out: Output, step: &PassRateStep) -> Result<()> {
+    let (args, framing) = (&step.solve, framing(&step.solve));
+    let own = PassRateSettings { low: step.low, high: step.high, framing: framing.clone() };
+    let (reward, policy) = (reward(args)?, open(args)?);
+    let mut source = source(args, policy.as_ref(), &framing)?;
+    let read = solve::pass_rate(input, &mut out, &mut *source, &*reward, &own, &Bar::new()).map_err(fault)?;
+    finish(out, command("pass-rate", &settings(args, &own)?, Some(args.seed))?, inputs(args, &read)?)
+}
+
+pub fn rejection_step(input: &Path, mut out: Output, step: &RejectionStep) -> Result<()> {
+    let (args, framing) = (&step.solve, framing(&step.solve));
+    let (per_task, pick) = (step.per_task as usize, step.pick);
+    let own = RejectionSettings { per_task, pick, seed: args.seed, framing: framing.clone() };
+    let (reward, policy) = (reward(args)?, open(args)?);
+    let mut source = source(args, policy.as_ref(), &framing)?;
+    let read = solve::rejection(input, &mut out, &mut *source, &*reward, &own, &Bar::new()).map_err(fault)?;
+    finish(out, command("rejection", &settings(args, &own)?, Some(args.seed))?, inputs(args, &read)?)
 }

@@ -18,10 +18,13 @@ use rlvr::curate::output::{Command, Output};
 use rlvr::curate::quota::{BalanceSettings, CapSettings};
 use rlvr::curate::shapes::{Mapping, Reading};
 use rlvr::curate::split::SplitSettings;
+use rlvr::curate::tables::FileKind;
 use rlvr::curate::{self, CurateError, stats::Stats};
+use rlvr::policies::hub::{self, HubOptions};
 use serde::Serialize;
 use serde_json::json;
 use std::io::Write;
+use std::path::{Path, PathBuf};
 
 /// Exit code 2 for what the user gave, 1 for the file system.
 pub fn fault(error: CurateError) -> anyhow::Error {
@@ -32,7 +35,8 @@ pub fn fault(error: CurateError) -> anyhow::Error {
 }
 
 pub fn create(args: &OutArgs) -> Result<Output> {
-    Output::create(&args.out, args.dropped.as_deref(), args.force).map_err(fault)
+    let out = Output::create(&args.out, args.dropped.as_deref(), args.force).map_err(fault)?;
+    Ok(out.allow_empty(args.allow_empty))
 }
 
 pub fn command(name: &'static str, settings: &impl Serialize, seed: Option<u64>) -> Result<Command> {
@@ -88,11 +92,38 @@ pub fn import(args: &ImportArgs) -> Result<()> {
         prefix: args.prefix.clone(),
     };
     let mut out = create(&args.out)?;
-    let read = curate::import::import(&args.inputs, args.kind, &mut out, &reading, args.skip, &Bar::new())
+    let files = files(args)?;
+    let read = curate::import::import(&files, args.kind, &mut out, &reading, args.skip, &Bar::new())
         .map_err(fault)?;
-    let licensed = |record: FileRecord| FileRecord { licence: args.licence.clone(), ..record };
-    let inputs = read.iter().map(|input| licensed(FileRecord::of(input))).collect();
+    let mut inputs: Vec<FileRecord> = read.iter().map(FileRecord::of).collect();
+    for input in &mut inputs {
+        input.licence = args.licence.clone();
+        if let Some(file) = &args.hub_file {
+            input.path = format!("{}/{file}", args.inputs[0].display());
+        }
+    }
     finish(out, command("import", &reading, None)?, inputs)
+}
+
+/// The files to import: those that are named, or one of a data set of the hub.
+fn files(args: &ImportArgs) -> Result<Vec<PathBuf>> {
+    let dataset = |path: &Path| hub::is_repo_id(&path.to_string_lossy()) && !path.exists();
+    match &args.hub_file {
+        None => match args.inputs.iter().find(|path| dataset(path) && FileKind::of(path).is_none()) {
+            None => Ok(args.inputs.clone()),
+            Some(id) => {
+                let hint = "a data set of the hub is imported by its file, such as --hub-file train.jsonl or \
+                            --hub-file data/train-00000-of-00001.parquet";
+                Err(bad(format!("{}: there is no such file; {hint}", id.display())))
+            }
+        },
+        Some(file) => match &args.inputs[..] {
+            [id] if dataset(id) => {
+                Ok(vec![hub::fetch_dataset_file(&id.to_string_lossy(), file, &HubOptions::from_env())?])
+            }
+            _ => Err(bad("--hub-file is a file of one data set of the hub: name that as owner/name")),
+        },
+    }
 }
 
 pub fn validate(args: &ValidateArgs) -> Result<()> {
