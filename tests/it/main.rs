@@ -9,6 +9,7 @@ mod curation;
 mod data_and_audit;
 mod device;
 mod evals;
+mod examples;
 mod golden_runs;
 mod learn;
 mod resume;
