@@ -115,7 +115,7 @@ fn facts(fields: &Map<String, Value>, by: &[String]) -> Result<Facts, String> {
 }
 
 /// Counts what is in a file; `by` names fields whose values are counted. Hashes of ids, questions and answers are in
-/// memory, 30 to 80 bytes a row, and of each field the texts of the first 100,000 different values.
+/// memory, 30 to 90 bytes a row, and of each field the texts of the first 100,000 different values.
 ///
 /// # Errors
 /// Rows or files that cannot be used, and a field that no row has.

@@ -119,7 +119,7 @@ Examples:
   rlvr data stats tasks.jsonl --by meta.subject
   rlvr data stats tasks.jsonl --json | jq .answers
 
-Hashes of ids, questions and answers are in memory, 30 to 80 bytes a row.")]
+Hashes of ids, questions and answers are in memory, 30 to 90 bytes a row.")]
 pub struct StatsArgs {
     /// JSON Lines file
     pub input: PathBuf,
