@@ -403,6 +403,18 @@ fn a_run_leaves_its_files_and_a_table() {
         assert!(out.join(file).is_file(), "no {file}");
     }
     let run = out.to_str().unwrap();
+    // Two runs are compared by what they recorded.
+    let second = dir.path().join("second").display().to_string();
+    let again = rlvr(&["train", &config, "--out", &second, "--set", "seed=7"], "");
+    assert!(again.status.success(), "{}", stderr(&again));
+    let found = &rows(&rlvr(&["compare", run, &second, "--json"], ""))[0]["tasks"]["sums"];
+    assert_eq!((&found["test"], &found["interval"]), (&json!("two proportions"), &json!("newcombe")));
+    assert!(
+        found["conclusion"].is_string() && found["ci95"][0].as_f64() < found["ci95"][1].as_f64(),
+        "{found}"
+    );
+    let text = String::from_utf8(rlvr(&["compare", run, &second], "").stdout).unwrap();
+    assert!(text.contains("evaluated after grpo") && text.contains("rlvr eval run for both"), "{text}");
     let sampled = rows(&rlvr(&["sample", "--policy", run, "--prompt", "1+1=", "--json"], ""));
     assert_eq!(sampled[0]["sample"], 0);
     refused(&["train", &config, "--out", run], "", &["not empty", "--resume", "--force"]);

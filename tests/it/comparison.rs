@@ -3,25 +3,31 @@ use crate::cli::{lines, refused, rlvr, rows, stderr, write};
 use serde_json::{Value, json};
 use std::path::Path;
 
-/// An evaluation of the task `t` with 200 items; `right` says whether a sample of an item is right.
+/// An evaluation of the task `t` with 200 items, by `rlvr eval score`; `right` says whether a sample of an item is right.
 fn evaluation(dir: &Path, name: &str, samples: usize, right: impl Fn(usize, usize) -> bool) -> String {
-    let dir = dir.join(name);
-    std::fs::create_dir(&dir).unwrap();
+    let item = |i: usize| json!({"id": i, "question": "Where?", "answer": "it is here", "passage": format!("p{}", i / 4)});
+    let tasks = write(dir, "t.jsonl", &lines(&(0..200).map(item).collect::<Vec<_>>()));
     let row = |item: usize, sample: usize| {
-        let correct = right(item, sample);
-        json!({
-            "task": "t", "id": item, "sample": sample, "passage": format!("p{}", item / 4),
-            "completion": if correct { "<think>so</think>the answer is here" } else { "no idea" },
-            "gold": "the answer is here", "prediction": if correct { "A" } else { "B" },
-            "verdict": if correct { "correct" } else { "incorrect" }, "truncated": false, "tokens": 5,
-        })
+        let text = if right(item, sample) { "<think>so</think>it is here" } else { "somewhere else" };
+        json!({"id": item, "completion": text, "tokens": 5})
     };
     let all: Vec<Value> =
         (0..200).flat_map(|i| (0..samples).map(move |s| (i, s))).map(|(i, s)| row(i, s)).collect();
-    write(&dir, "samples.jsonl", &lines(&all));
-    let results = json!({"tasks": {"t": {"task_hash": "1", "verifier": {"name": "exact", "version": 1}}}});
-    write(&dir, "results.json", &results.to_string());
-    dir.display().to_string()
+    let completions = write(dir, &format!("{name}.completions.jsonl"), &lines(&all));
+    let out = dir.join(name).display().to_string();
+    stdout(&[
+        "eval",
+        "score",
+        "--tasks",
+        &tasks,
+        "--reward",
+        "exact",
+        "--completions",
+        &completions,
+        "--out",
+        &out,
+    ]);
+    out
 }
 
 fn stdout(args: &[&str]) -> String {
@@ -92,14 +98,67 @@ fn seeds_and_samples_are_averaged_and_other_versions_refused() {
     assert_eq!(rows(&rlvr(&args, ""))[0]["tasks"], found[0]["tasks"]);
     let text = stdout(&["compare", &before, &seeds.join(",")]);
     assert!(text.contains("t-test over questions and seeds") && text.contains("maj@4 A"), "{text}");
+    assert!(text.contains("for 2 points you need "), "{text}");
 
-    let other = json!({"tasks": {"t": {"task_hash": "2", "verifier": {"name": "exact", "version": 1}}}});
-    write(&dir.path().join("rl-1"), "results.json", &other.to_string());
-    refused(&["compare", &before, &seeds[0]], "", &["another task", "--force"]);
-    refused(&["eval", "report", &before, &seeds[0]], "", &["another task", "--force"]);
-    assert!(rlvr(&["compare", &before, &seeds[0], "--force"], "").status.success());
-    std::fs::remove_file(dir.path().join("rl-1/results.json")).unwrap();
+    // A typo in the data was mended, and the second arm judged against the new file.
+    let again = |out: &str| {
+        let completions = dir.path().join("before.completions.jsonl").display().to_string();
+        let tasks = dir.path().join("t.jsonl").display().to_string();
+        let args = ["eval", "score", "--tasks", &tasks, "--reward", "exact", "--completions", &completions];
+        stdout(&[&args[..], &["--out", out, "--force"]].concat());
+    };
+    let data = std::fs::read_to_string(dir.path().join("t.jsonl")).unwrap();
+    write(dir.path(), "t.jsonl", &data.replacen("Where?", "Where, please?", 1));
+    again(&seeds[0]);
+    let other = |what: &str| {
+        for command in [&["compare"][..], &["eval", "report"], &["eval", "report", "--baseline"]] {
+            refused(&[command, &[&*before, &*seeds[0]]].concat(), "", &[what, "t: ", "--force"]);
+        }
+        let forced = rlvr(&["compare", &before, &seeds[0], "--force"], "");
+        assert!(forced.status.success() && stderr(&forced).contains(what), "{}", stderr(&forced));
+    };
+    other("another task");
+
+    // Judged against the same file by another version of the verifier.
+    write(dir.path(), "t.jsonl", &data);
+    again(&seeds[0]);
+    assert!(rlvr(&["compare", &before, &seeds[0]], "").status.success());
+    let path = dir.path().join("rl-1/results.json");
+    let mut results: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    let version = &mut results["settings"]["tasks"]["t"]["verifier"]["version"];
+    *version = json!(version.as_u64().unwrap() + 1);
+    std::fs::write(&path, results.to_string()).unwrap();
+    other("another verifier");
+    std::fs::remove_file(path).unwrap();
     assert!(stderr(&rlvr(&["compare", &before, &seeds[0]], "")).contains("not recorded"));
+}
+
+/// Two arms that are right on the same items can still differ: the interval is no point.
+#[test]
+fn no_differing_item_is_no_certainty() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = lines(&[1, 2, 3].map(|i| json!({"id": i, "question": "Where?", "answer": "here"})));
+    let tasks = write(dir.path(), "three.jsonl", &data);
+    let completions =
+        write(dir.path(), "c.jsonl", &lines(&[1, 2, 3].map(|i| json!({"id": i, "completion": "here"}))));
+    let out = dir.path().join("out").display().to_string();
+    stdout(&[
+        "eval",
+        "score",
+        "--tasks",
+        &tasks,
+        "--reward",
+        "exact",
+        "--completions",
+        &completions,
+        "--out",
+        &out,
+    ]);
+    let found = rows(&rlvr(&["compare", &out, &out, "--json"], ""));
+    let t = &found[0]["tasks"]["three"];
+    assert_eq!((&t["interval"], &t["p_value"]), (&json!("tango"), &json!(1.0)));
+    assert!(t["ci95"][0].as_f64().unwrap() < -0.5 && t["ci95"][1].as_f64().unwrap() > 0.5, "{t}");
+    assert!(stdout(&["compare", &out, &out]).contains("Tango's score interval"));
 }
 
 #[test]
@@ -132,7 +191,7 @@ fn reports_mark_the_best_and_fail_on_regressions_only() {
     // Four of five say the gold after their think block.
     assert!((t["metrics"]["rougeL"].as_f64().unwrap() - 0.8).abs() < 1e-12, "{t}");
     let answers =
-        write(dir.path(), "answers.jsonl", &lines(&[json!({"id": 0, "answer": ["no idea", "none"]})]));
+        write(dir.path(), "answers.jsonl", &lines(&[json!({"id": 0, "answer": ["somewhere", "none"]})]));
     refused(
         &["eval", "report", &high, "--metrics", "bleu1", "--references", &answers],
         "",

@@ -6,7 +6,7 @@ use rlvr::rewards::{Response, RewardConfig, Task, Verdict, score_one};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
-fn model(name: &str) -> String {
+pub(crate) fn model(name: &str) -> String {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/models").join(name);
     path.display().to_string()
 }
@@ -19,7 +19,7 @@ fn data() -> Option<PathBuf> {
 }
 
 /// A four-option benchmark of `n` items whose right answers go round.
-fn quiz(n: usize) -> String {
+pub(crate) fn quiz(n: usize) -> String {
     let row = |i: usize| {
         let (subject, answer) = (["x", "y"][i % 2], ["A", "B", "C", "D"][i % 4]);
         json!({
@@ -30,7 +30,7 @@ fn quiz(n: usize) -> String {
     lines(&(0..n).map(row).collect::<Vec<_>>())
 }
 
-const QUIZ: &str = r#"name = "quiz"
+pub(crate) const QUIZ: &str = r#"name = "quiz"
 title = "A quiz"
 license = "MIT"
 prompt = "{% if question %}{{ question }}\n{% endif %}{{ lettered }}\nAnswer:"
@@ -451,18 +451,18 @@ fn a_judge_may_be_a_program() {
     assert_eq!(judge["with_verifier"]["kappa"], 1.0);
 }
 
-fn reply(word: &str) -> String {
+pub(crate) fn reply(word: &str) -> String {
     json!({"choices": [{"message": {"role": "assistant", "content": word}}]}).to_string()
 }
 
 /// A server that answers each request by a function of its body, and counts them.
-struct Server {
-    url: String,
+pub(crate) struct Server {
+    pub(crate) url: String,
     requests: std::sync::Arc<std::sync::atomic::AtomicUsize>,
 }
 
 impl Server {
-    fn start(answer: impl Fn(&str) -> (u16, String) + Send + Sync + 'static) -> Self {
+    pub(crate) fn start(answer: impl Fn(&str) -> (u16, String) + Send + Sync + 'static) -> Self {
         use std::io::{BufRead, BufReader, Read, Write};
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/v1/chat/completions", listener.local_addr().unwrap());
@@ -501,7 +501,7 @@ impl Server {
         Self { url, requests }
     }
 
-    fn requests(&self) -> usize {
+    pub(crate) fn requests(&self) -> usize {
         self.requests.load(std::sync::atomic::Ordering::SeqCst)
     }
 }

@@ -8,6 +8,7 @@ mod comparison;
 mod curation;
 mod data_and_audit;
 mod device;
+mod eval_checks;
 mod evals;
 mod examples;
 mod golden_runs;

@@ -1,6 +1,6 @@
 //! Opens a benchmark: its rows become items, checked against the definition.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use rlvr_rewards::{Reward, Task};
@@ -216,7 +216,7 @@ impl Benchmark {
 
     /// The verifier's name, version and configuration.
     pub fn verifier(&self) -> Value {
-        json!({"name": self.reward.name(), "version": rlvr_rewards::VERSION, "config": self.reward_config})
+        json!({"name": self.reward.name(), "version": rlvr_rewards::VERIFIER_VERSION, "config": self.reward_config})
     }
 }
 
@@ -241,10 +241,11 @@ fn from_file(
     check_sum(&path, source, digests)?;
     let reader = RowReader::new(task, fields, settings)?;
     let (mut drawn, problems) = reader.read(&path, task.filter.as_deref(), false)?;
+    let mut shown = None;
     if let Some(few_shot) = &task.few_shot {
         let count = settings.few_shot.unwrap_or(few_shot.count);
         if count > 0 {
-            add_examples(task, few_shot, count, &path, &reader, settings, &mut drawn, digests)?;
+            shown = add_examples(task, few_shot, count, &path, &reader, settings, &mut drawn, digests)?;
         }
     } else if settings.few_shot.is_some_and(|count| count > 0) {
         let what = format!("{}: it has no [few_shot], so examples cannot be shown", task.name);
@@ -258,7 +259,8 @@ fn from_file(
         }
     }
     let all = drawn.len();
-    let notes = notes.into_iter().map(|(note, n)| format!("{n} of {all} items: {note}")).collect();
+    let notes =
+        notes.into_iter().map(|(note, n)| format!("{n} of {all} items: {note}")).chain(shown).collect();
     Ok((drawn.into_iter().map(|d| d.item).collect(), notes, problems))
 }
 
@@ -274,7 +276,8 @@ fn check_sum(path: &Path, source: &SourceFile, digests: &mut Vec<String>) -> Res
     Ok(())
 }
 
-/// Puts the same examples before every item, except that an item is never its own example.
+/// Puts the same examples before every item, except that an item is never its own example. A note where examples are
+/// themselves evaluated.
 #[allow(clippy::too_many_arguments)] // All of it is the state of one opening.
 fn add_examples(
     task: &TaskFile,
@@ -285,7 +288,7 @@ fn add_examples(
     settings: &OpenSettings,
     drawn: &mut [Drawn],
     digests: &mut Vec<String>,
-) -> Result<(), Error> {
+) -> Result<Option<String>, Error> {
     let other = few_shot.file.as_ref().map(|file| locate(task, file, settings)).transpose()?;
     if let Some(other) = &other {
         digests.push(file_sha256(other)?);
@@ -302,6 +305,15 @@ fn add_examples(
     for i in 0..len {
         order[random::shuffled(i, len, &[few_shot.seed, FEW_SHOT_STREAM]) as usize] = i as usize;
     }
+    let asked: HashSet<Option<String>> = drawn.iter().map(|d| d.item.question.clone()).collect();
+    let tested = order.iter().take(count).any(|i| asked.contains(&pool[*i].item.question));
+    let note = tested.then(|| {
+        format!(
+            "the examples before its questions are items of {} that are evaluated too; few_shot.file or few_shot.filter \
+             names others",
+            path.display()
+        )
+    });
     for item in drawn {
         let differs = |d: &&Drawn| {
             // An id counts where both come from one file; numbers of rows of two files mean nothing.
@@ -326,5 +338,5 @@ fn add_examples(
             prompt.shots = shots.iter().filter_map(rank).collect();
         }
     }
-    Ok(())
+    Ok(note)
 }

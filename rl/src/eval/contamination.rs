@@ -34,7 +34,7 @@ pub struct Contamination {
 /// a row, whatever its field.
 ///
 /// # Errors
-/// A file that cannot be read, with the line at fault.
+/// A file that cannot be read, with its path and the line at fault.
 pub fn contamination(benchmark: &Benchmark, training: &Path) -> Result<Contamination, DataError> {
     let mut runs: HashMap<(usize, u64), Vec<usize>> = HashMap::new();
     let mut found = Contamination::default();
@@ -50,7 +50,8 @@ pub fn contamination(benchmark: &Benchmark, training: &Path) -> Result<Contamina
     }
     runs.retain(|_, items| items.len() <= COMMON);
     let lengths: BTreeSet<usize> = runs.keys().map(|(length, _)| *length).collect();
-    JsonlConfig::all_of(training.to_path_buf()).rows("training", &mut |_, row| {
+    let file = JsonlConfig::all_of(training.to_path_buf());
+    let read = file.rows("training", &mut |_, row| {
         for text in row.values() {
             each_text(text, &mut |text| {
                 let words = words(text);
@@ -62,8 +63,13 @@ pub fn contamination(benchmark: &Benchmark, training: &Path) -> Result<Contamina
             });
         }
         Ok(true)
-    })?;
-    Ok(found)
+    });
+    match read {
+        Ok(()) => Ok(found),
+        // No [data.NAME] of a config is behind the file.
+        Err(DataError::Io { source, .. }) => Err(DataError::File(source)),
+        Err(other) => Err(other),
+    }
 }
 
 fn each_text(value: &Value, take: &mut dyn FnMut(&str)) {
@@ -119,5 +125,7 @@ mod tests {
         let benchmark = Benchmark::open(&file, text, &settings).unwrap();
         let found = contamination(&benchmark, &dir.path().join("train.jsonl")).unwrap();
         assert_eq!(found, Contamination { items: BTreeSet::from([1, 4]), too_short: 1 });
+        let missing = contamination(&benchmark, &dir.path().join("nowhere.jsonl")).unwrap_err().to_string();
+        assert!(missing.contains("nowhere.jsonl") && !missing.contains("[data"), "{missing}");
     }
 }

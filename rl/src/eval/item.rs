@@ -1,6 +1,7 @@
 //! Items of a benchmark: a task with its options, and the parts that its prompt is put together from.
 
 use rlvr_rewards::{Message, Task};
+use serde_json::{Map, Value};
 
 use crate::random;
 
@@ -76,6 +77,31 @@ impl PromptParts {
     }
 }
 
+/// The option that an answer names, by label or by text.
+pub fn gold(options: &[Choice], answer: &str) -> Option<usize> {
+    let answer = answer.trim();
+    let by_label = options.iter().position(|o| o.label.eq_ignore_ascii_case(answer));
+    by_label.or_else(|| options.iter().position(|o| o.text == answer))
+}
+
+/// Longest text of a row that [`meta`] keeps, in characters.
+const META_TEXT: usize = 200;
+
+/// The short fields of a data row, for records and to group questions by: texts of up to 200 characters, numbers, true
+/// and false, also those of an object `meta` in the row. The prompt, the answer and the id stand elsewhere.
+pub fn meta(fields: &Map<String, Value>) -> Map<String, Value> {
+    let short = |value: &Value| match value {
+        Value::String(text) => text.chars().nth(META_TEXT).is_none(),
+        Value::Number(_) | Value::Bool(_) => true,
+        _ => false,
+    };
+    let own = |key: &str| matches!(key, "id" | "prompt" | "question" | "answer" | "completion");
+    let outer = fields.iter().filter(|(key, _)| !own(key));
+    let inner = fields.get("meta").and_then(Value::as_object).into_iter().flatten();
+    let kept = outer.chain(inner).filter(|(_, value)| short(value));
+    kept.map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
 /// The options on lines `A. …`.
 pub(super) fn lettered(options: &[Choice]) -> String {
     let lines: Vec<String> = options.iter().map(|o| format!("{}. {}", o.label, o.text)).collect();
@@ -139,6 +165,16 @@ mod tests {
             assert_eq!(shuffle(&mut options(&["one", "two", fixed]), 1, "x"), None, "{fixed}");
         }
         assert!(shuffle(&mut options(&["vitamin A and zinc", "two"]), 1, "x").is_some());
+    }
+
+    #[test]
+    fn short_fields_are_kept() {
+        let row = serde_json::json!({
+            "id": 1, "question": "q", "passage": "p1", "year": 2001, "text": "x".repeat(201), "list": [1],
+            "meta": {"patient": 7, "more": {}},
+        });
+        let kept = meta(row.as_object().unwrap());
+        assert_eq!(Value::Object(kept), serde_json::json!({"passage": "p1", "year": 2001, "patient": 7}));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Accuracy on held-out tasks: greedy and sampled, with intervals and pass@k; benchmarks, their checks, options scored
 //! by likelihood.
 
+mod accuracy;
 mod benchmark;
 pub mod builtin;
 pub mod contamination;
@@ -14,8 +15,9 @@ pub mod sample_log;
 mod task_file;
 pub mod validate;
 
+pub use accuracy::{Accuracy, Question, RESAMPLES, SEED};
 pub use benchmark::{Benchmark, Definition, OpenSettings, locate};
-pub use item::{Choice, Item, PromptParts};
+pub use item::{Choice, Item, PromptParts, gold, meta};
 pub use task_file::{
     Continuation, FewShot, FieldKinds, Fields, Generation, Likelihood, SourceFile, TaskFile,
 };
@@ -25,7 +27,7 @@ use crate::data::TaskSource;
 use crate::error::Error;
 use crate::metrics::{self, MetricsRow, filled};
 use crate::policy::{Policy, Sampler};
-use crate::stats::{Z95, pass_at_k, wilson};
+use crate::stats::pass_at_k;
 use crate::stop::StopStrings;
 use rlvr_rewards::{Outcome, Response, Reward, Task, Verdict, score_batch};
 use rlvr_rollout::{BatchSettings, BatchedEngine, RolloutEngine, SampleKey, SamplingParams};
@@ -44,7 +46,8 @@ pub struct EvalResult {
     pub correct: Option<usize>,
     /// Share of correct greedy completions, or mean accuracy of the samples.
     pub accuracy: f64,
-    /// 95 % Wilson interval of the greedy accuracy; over tasks of the mean of the samples otherwise.
+    /// 95 % interval of the accuracy over tasks, see [`Accuracy`]: Wilson's for one completion a task, otherwise the
+    /// bootstrap's.
     pub ci95: (f64, f64),
     /// Unbiased pass@k of the samples, by k.
     pub pass_at: Vec<(usize, f64)>,
@@ -181,7 +184,7 @@ fn complete(
 }
 
 /// Statistics of judged completions; those before `first_sample` are the greedy ones.
-pub fn summarize(
+fn summarize(
     set: &str,
     n: usize,
     judged: &[Judged],
@@ -206,14 +209,7 @@ pub fn summarize(
             each.filter(|e| !e.is_empty()).map(|e| (*k, mean(e)))
         })
         .collect();
-    let (accuracy, ci95) = match correct {
-        Some(c) => (c as f64 / n.max(1) as f64, wilson(c as u64, n as u64, Z95)),
-        None => {
-            let each: Vec<f64> = drawn.iter().map(|(s, c)| *c as f64 / *s as f64).collect();
-            let (m, se) = crate::stats::mean_and_standard_error(&each).unwrap_or((0.0, 0.0));
-            (m, ((m - Z95 * se).max(0.0), (m + Z95 * se).min(1.0)))
-        }
-    };
+    let counted = Accuracy::of_judged(n, if settings.greedy { greedy } else { sampled });
     let mut parts: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     for part in judged.iter().flat_map(|j| &j.outcome.parts) {
         parts.entry(&part.name).or_default().extend(part.score);
@@ -225,8 +221,8 @@ pub fn summarize(
         set: set.to_owned(),
         n,
         correct,
-        accuracy,
-        ci95,
+        accuracy: counted.mean,
+        ci95: counted.interval,
         pass_at,
         reward_mean: mean(judged.iter().filter_map(|j| j.outcome.score).collect()),
         parts: parts.into_iter().map(|(name, scores)| (name.to_owned(), mean(scores))).collect(),

@@ -6,7 +6,7 @@ use rlvr_rewards::Task;
 use serde_json::{Map, Value, json};
 
 use super::benchmark::OpenSettings;
-use super::item::{Choice, Item, PromptParts, lettered, shuffle};
+use super::item::{Choice, Item, PromptParts, gold, lettered, meta, shuffle};
 use super::task_file::{Continuation, Fields, TaskFile};
 use crate::data::DataError;
 use crate::data::jsonl::{JsonlConfig, add_reference, render_reference};
@@ -203,7 +203,8 @@ impl<'a> RowReader<'a> {
             _ => String::new(),
         };
         let prompt = Some(parts("prompt")?);
-        let task = Task { id, prompt: Vec::new(), reference: Value::Object(reference), meta: Map::new() };
+        let task =
+            Task { id, prompt: Vec::new(), reference: Value::Object(reference), meta: meta(&row.fields) };
         let place = String::new();
         let item = Item { task, place, group, question: Some(asked), options, gold, prompt, likelihood };
         Ok(Drawn { item, completion, continuation, note })
@@ -254,13 +255,6 @@ pub(super) fn continuation(option: &Choice, of: Continuation) -> String {
         Continuation::Label => option.label.clone(),
         Continuation::Text => option.text.clone(),
     }
-}
-
-/// The option that an answer names, by label or by text.
-fn gold(options: &[Choice], answer: &str) -> Option<usize> {
-    let answer = answer.trim();
-    let by_label = options.iter().position(|o| o.label.eq_ignore_ascii_case(answer));
-    by_label.or_else(|| options.iter().position(|o| o.text == answer))
 }
 
 fn kind_of(value: &Value) -> &'static str {

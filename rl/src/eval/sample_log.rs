@@ -99,7 +99,8 @@ fn read(path: &Path) -> Result<Vec<Map<String, Value>>, Error> {
     Ok(rows)
 }
 
-fn refusal(dir: &Path, old: Option<&Value>, new: &Value) -> String {
+/// Why settings may not replace the evaluation that lies in `dir`, with what differs; `old` are its settings.
+pub fn refusal(dir: &Path, old: Option<&Value>, new: &Value) -> String {
     let shown = dir.display();
     let way = "replace it with --force or choose another --out";
     let Some(old) = old else { return format!("{shown} already holds {SAMPLES}: {way}") };

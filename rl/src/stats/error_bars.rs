@@ -69,6 +69,12 @@ pub enum Method {
     Wilson,
     /// Bootstrap over clusters, expanded percentile.
     ClusteredBootstrap,
+    /// Tango's score interval of a difference of paired proportions.
+    Tango,
+    /// Newcombe's interval of a difference of independent proportions.
+    Newcombe,
+    /// Student's t.
+    StudentT,
 }
 
 impl Method {
@@ -77,6 +83,9 @@ impl Method {
         match self {
             Self::Wilson => "wilson",
             Self::ClusteredBootstrap => "clustered bootstrap",
+            Self::Tango => "tango",
+            Self::Newcombe => "newcombe",
+            Self::StudentT => "t",
         }
     }
 }

@@ -15,16 +15,18 @@ mod proportion;
 mod sampled;
 #[cfg(test)]
 mod tests;
+mod unpaired;
 
 pub use bootstrap::{Bootstrap, clustered_bootstrap, paired_bootstrap};
 pub use comparison::{Comparison, ComparisonError, Pairs, Test};
 pub use distribution::{normal_cdf, normal_quantile, student_t_cdf, student_t_quantile};
 pub use error_bars::{Estimate, Method, clustered_mean, mean_and_standard_error, score_interval};
 pub use multiple::holm;
-pub use paired::mcnemar_exact;
+pub use paired::{mcnemar_exact, tango};
 pub use power::{
     detectable_difference, items_needed, paired_detectable, paired_items_needed, unpaired_detectable,
     unpaired_items_needed,
 };
-pub use proportion::{Z95, wilson};
+pub use proportion::{Z95, newcombe, two_proportions, wilson};
 pub use sampled::{majority_vote, pass_at_k, pass_at_k_over_questions};
+pub use unpaired::{Recorded, unpaired};

@@ -20,9 +20,69 @@ pub fn mcnemar_exact(only_a: u64, only_b: u64) -> f64 {
     (2.0 * tail).min(1.0)
 }
 
+/// Score interval of the difference in accuracy B − A on the same `items` (Tango, Statistics in Medicine 17, 1998), from
+/// the numbers of items that only A and only B got right: the differences Δ with
+/// `|b − c − nΔ| ≤ z·√(n(2q + Δ(1 − Δ)))`, where b is `only_b`, c `only_a`, n `items` and q the likeliest share of c
+/// under Δ. Within [−1, 1], and never a point: without any item that differs it is `±z²/(n + z²)`. (−1, 1) without items.
+///
+/// `z` is the two-sided normal quantile, [`super::Z95`] for 95 %. The items must be independent.
+///
+/// # Panics
+/// When more items differ than there are.
+pub fn tango(only_a: u64, only_b: u64, items: u64, z: f64) -> (f64, f64) {
+    assert!(only_a + only_b <= items, "{only_a} and {only_b} of {items} items");
+    if items == 0 {
+        return (-1.0, 1.0);
+    }
+    let (b, c, n) = (only_b as f64, only_a as f64, items as f64);
+    let observed = (b - c) / n;
+    let statistic = |delta: f64| {
+        let linear = (2.0 * n - b + c) * delta - b - c;
+        let q =
+            ((linear * linear + 8.0 * n * c * delta * (1.0 - delta)).max(0.0).sqrt() - linear) / (4.0 * n);
+        let variance = n * (2.0 * q + delta * (1.0 - delta));
+        let distance = b - c - n * delta;
+        if variance > 0.0 { distance / variance.sqrt() } else { distance * f64::INFINITY }
+    };
+    // The statistic falls with Δ and is 0 at the observed difference.
+    let end = |mut inside: f64, mut outside: f64| {
+        if statistic(outside).abs() <= z {
+            return outside;
+        }
+        for _ in 0..100 {
+            let middle = 0.5 * (inside + outside);
+            if statistic(middle).abs() <= z { inside = middle } else { outside = middle }
+        }
+        inside
+    };
+    let edge = |outside: f64| if observed == outside { outside } else { end(observed, outside) };
+    (edge(-1.0), edge(1.0))
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::Z95;
     use super::*;
+
+    #[test]
+    fn tango_known_values() {
+        // Found by maximising the likelihood under each difference numerically.
+        for (only_a, only_b, items, low, high) in [
+            (5, 12, 50, -0.023_181_15, 0.299_979_46),
+            (0, 1, 44, -0.059_393_23, 0.118_077_10),
+            (30, 2, 200, -0.197_621_06, -0.092_139_89),
+            (0, 5, 8, 0.097_837_71, 0.863_155_71),
+            (0, 3, 3, -0.122_994_06, 1.0),
+            (0, 0, 3, -0.561_497_03, 0.561_497_03),
+        ] {
+            let found = tango(only_a, only_b, items, Z95);
+            let close = (found.0 - low).abs() < 1e-7 && (found.1 - high).abs() < 1e-7;
+            assert!(close, "{only_a} {only_b} {items}: {found:?}");
+            let back = tango(only_b, only_a, items, Z95);
+            assert!((back.0 + found.1).abs() < 1e-9 && (back.1 + found.0).abs() < 1e-9, "{back:?}");
+        }
+        assert_eq!(tango(0, 0, 0, Z95), (-1.0, 1.0));
+    }
 
     #[test]
     fn mcnemar_known_values() {

@@ -4,8 +4,9 @@ use crate::comparison_args::{CompareArgs, CompareFormat};
 use crate::evaluations::{self, Evaluation, LEVEL, Paired, TaskItems, Wanted, named};
 use crate::input::bad;
 use crate::output::{self, say};
+use crate::run_results::{RunResults, is_run, recorded};
 use anyhow::Result;
-use rlvr::stats::{Comparison, Test, holm};
+use rlvr::stats::{Comparison, Method, Test, holm, unpaired};
 use serde_json::{Map, Value, json};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,8 @@ use std::path::{Path, PathBuf};
 struct Arm {
     label: String,
     seeds: Vec<Evaluation>,
+    /// What a training run recorded, whose evaluation has no items then.
+    run: Option<RunResults>,
 }
 
 /// A row of the table: a task of A and of another arm.
@@ -30,7 +33,11 @@ pub fn run(args: &CompareArgs) -> Result<()> {
     let arms = arms(args, wanted)?;
     let mut rows = Vec::new();
     for (place, other) in arms.iter().enumerate().skip(1) {
-        rows.extend(compare(&arms[0], other, place, args.force)?);
+        let (a, force) = (&arms[0], args.force);
+        rows.extend(match (&a.run, &other.run) {
+            (Some(left), Some(right)) => compare_runs(a, left, other, right, place, force)?,
+            _ => compare(a, other, place, force)?,
+        });
     }
     if rows.is_empty() {
         return Err(bad("the evaluations share no item, so there is nothing to compare"));
@@ -54,13 +61,30 @@ pub fn run(args: &CompareArgs) -> Result<()> {
 }
 
 fn arms(args: &CompareArgs, wanted: Wanted<'_>) -> Result<Vec<Arm>> {
-    let read = |label: Option<String>, dirs: Vec<PathBuf>| -> Result<Arm> {
+    let dirs = directories(args);
+    // Runs keep means only: where there is any other arm, the message says how to evaluate them.
+    let runs = dirs.iter().all(|(_, dirs)| matches!(&dirs[..], [dir] if is_run(dir)));
+    if runs && args.cluster.is_some() {
+        return Err(bad("--cluster: training runs keep no answers of single items to group"));
+    }
+    let read = |(label, dirs): (Option<String>, Vec<PathBuf>)| -> Result<Arm> {
         let shown = dirs.iter().map(|d| d.display().to_string()).collect::<Vec<_>>().join(",");
+        let label = label.unwrap_or(shown);
+        if runs {
+            let run = RunResults::read(&dirs[0])?;
+            let evaluation = Evaluation { dir: dirs[0].clone(), label: label.clone(), tasks: Vec::new() };
+            return Ok(Arm { label, seeds: vec![evaluation], run: Some(run) });
+        }
         let seeds = dirs.iter().map(|dir| Evaluation::read(dir, None, wanted)).collect::<Result<_>>()?;
-        Ok(Arm { label: label.unwrap_or(shown), seeds })
+        Ok(Arm { label, seeds, run: None })
     };
+    dirs.into_iter().map(read).collect()
+}
+
+/// The name, if one was given, and the directories of each arm.
+fn directories(args: &CompareArgs) -> Vec<(Option<String>, Vec<PathBuf>)> {
     if !args.a.is_empty() {
-        return Ok(vec![read(None, args.a.clone())?, read(None, args.b.clone())?]);
+        return vec![(None, args.a.clone()), (None, args.b.clone())];
     }
     let dirs = |text: &str| -> Vec<PathBuf> {
         if Path::new(text).exists() {
@@ -73,9 +97,40 @@ fn arms(args: &CompareArgs, wanted: Wanted<'_>) -> Result<Vec<Arm>> {
         .iter()
         .map(|text| {
             let (label, rest) = named(text);
-            read(label, dirs(rest))
+            (label, dirs(rest))
         })
         .collect()
+}
+
+/// The sets that two runs evaluated last.
+fn compare_runs(
+    a: &Arm,
+    left: &RunResults,
+    b: &Arm,
+    right: &RunResults,
+    place: usize,
+    force: bool,
+) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for set in &left.sets {
+        let Some(other) = right.sets.iter().find(|other| other.set == set.set) else {
+            say!("note: {} is in {} only", set.set, a.label);
+            continue;
+        };
+        let identity = right.identity(&set.set);
+        evaluations::check_same(&set.set, &left.identity(&set.set), std::iter::once(&identity), force)?;
+        if set.n != other.n {
+            say!("note: {}: {} items in {}, {} in {}", set.set, set.n, a.label, other.n, b.label);
+        }
+        if let Some(comparison) = unpaired(recorded(set), recorded(other)) {
+            let paired = Paired { comparison, majority: None, only: (0, 0) };
+            rows.push(Row { arm: place, task: set.set.clone(), paired, adjusted: 1.0 });
+        }
+    }
+    for set in right.sets.iter().filter(|set| !left.sets.iter().any(|l| l.set == set.set)) {
+        say!("note: {} is in {} only", set.set, b.label);
+    }
+    Ok(rows)
 }
 
 /// The tasks that all seeds of both arms have.
@@ -88,7 +143,8 @@ fn compare(a: &Arm, b: &Arm, place: usize, force: bool) -> Result<Vec<Row>> {
             say!("note: {name} is not in {}, left out", lacking.join(", "));
             continue;
         };
-        check_same(name, &left, &right, force)?;
+        let others = left.iter().skip(1).chain(&right).map(|task| &task.identity);
+        evaluations::check_same(name, &left[0].identity, others, force)?;
         let Some(paired) = evaluations::compare(&left, &right)? else {
             say!("note: {name}: no item is in both {} and {}", a.label, b.label);
             continue;
@@ -124,29 +180,6 @@ fn names(arm: &Arm) -> Vec<&str> {
 /// A task in each seed of an arm.
 fn tasks<'a>(arm: &'a Arm, name: &str) -> Option<Vec<&'a TaskItems>> {
     arm.seeds.iter().map(|e| e.task(name)).collect()
-}
-
-/// Refuses evaluations of different tasks or verifiers under one name.
-fn check_same(name: &str, a: &[&TaskItems], b: &[&TaskItems], force: bool) -> Result<()> {
-    let mut unknown = false;
-    for other in a.iter().skip(1).chain(b) {
-        let (differences, untold) = evaluations::differs(a[0], other);
-        unknown |= untold;
-        if !differences.is_empty() && !force {
-            let all = differences.join(" and ");
-            return Err(bad(format!(
-                "{name}: the evaluations are of {all}; evaluate again (rlvr eval score judges completions that are \
-                 there), or compare all the same with --force"
-            )));
-        }
-        differences.iter().for_each(|d| say!("note: {name}: the evaluations are of {d}"));
-    }
-    if unknown {
-        say!(
-            "note: {name}: task hash or verifier is not recorded, so whether both are the same is not known"
-        );
-    }
-    Ok(())
 }
 
 fn conclusion(row: &Row, arms: &[Arm]) -> String {
@@ -203,6 +236,10 @@ fn notes(arms: &[Arm], rows: &[Row], difference: f64, bullet: &str) -> String {
     for (place, arm) in arms.iter().enumerate() {
         let name = if place == 0 { "A" } else { "B" };
         match arm.seeds.len() {
+            1 if arm.run.is_some() => {
+                let when = arm.run.as_ref().map_or("", |run| run.label.as_str());
+                line(format!("{name} = {}, evaluated {when}", arm.label));
+            }
             1 => line(format!("{name} = {}", arm.label)),
             n => line(format!("{name} = {}, {n} seeds", arm.label)),
         }
@@ -229,7 +266,11 @@ fn notes(arms: &[Arm], rows: &[Row], difference: f64, bullet: &str) -> String {
 
 fn tested(c: &Comparison) -> String {
     match c.test {
-        Test::Mcnemar => "McNemar's exact test".to_owned(),
+        Test::Mcnemar => "McNemar's exact test, Tango's score interval".to_owned(),
+        _ if c.method == Method::Tango => "all items differ alike: Tango's score interval".to_owned(),
+        Test::Proportions => "runs keep no answers of single items, so this is the unpaired test of two proportions, \
+                              Newcombe's interval; rlvr eval run for both policies gives pairs, which show more"
+            .to_owned(),
         Test::Bootstrap => "bootstrap over questions".to_owned(),
         Test::ClusteredBootstrap => format!("bootstrap over {} clusters of questions", c.clusters),
         Test::QuestionsAndSeeds => {
@@ -253,8 +294,11 @@ fn power(c: &Comparison, difference: f64) -> String {
     // Without the digits that 100 · 0.07 leaves behind.
     let points = (1e5 * difference).round() / 1e3;
     match c.items_needed(difference) {
+        Some(needed) if c.seeds_error > 0.0 => {
+            format!("{shown}; for {points} points you need {} with these seeds", thousands(needed))
+        }
         Some(needed) => format!("{shown}; for {points} points you need {}", thousands(needed)),
-        None => shown,
+        None => format!("{shown}; for {points} points you need more seeds: they spread too much for any n"),
     }
 }
 
@@ -295,7 +339,7 @@ fn row_json(row: &Row, arms: &[Arm], difference: f64) -> Value {
     let c = &row.paired.comparison;
     let mut value = json!({
         "n": c.items, "a": c.a, "b": c.b, "difference": c.difference, "ci95": [c.interval.0, c.interval.1],
-        "standard_error": c.standard_error, "p_value": c.p_value, "p_holm": row.adjusted, "test": c.test.name(),
+        "interval": c.method.name(), "standard_error": c.standard_error, "p_value": c.p_value, "p_holm": row.adjusted, "test": c.test.name(),
         "clusters": c.clusters, "seeds": [c.seeds.0, c.seeds.1], "only_a": row.paired.only.0,
         "only_b": row.paired.only.1, "detectable_difference": c.detectable,
         "items_needed": {"difference": difference, "n": c.items_needed(difference)},

@@ -10,14 +10,21 @@ Examples:
   rlvr compare evals/before warmup=evals/warmup-1,evals/warmup-2 rl=evals/rl-1,evals/rl-2      seeds behind commas
   rlvr compare --a evals/before-* --b evals/after-*                                            seeds by the shell
   rlvr eval compare evals/before evals/after --format markdown                                 the same command
+  rlvr compare runs/a runs/b                                                                   training runs
 
 Arms are directories that rlvr eval wrote, or several of them that differ in the seed only; the first arm is the base A,
 every other one is compared with it over the items that both have.
 
-The difference is B - A. With one seed an arm its interval is a bootstrap over questions (over the values of --cluster,
-if given), and p is McNemar's exact test for one completion an item, the bootstrap's otherwise. With several seeds the
-means over seeds are compared in pairs of questions, and the spread of the seeds enters interval and p (t-test, variance
-over questions and seeds); an arm with one seed counts as fixed. With one seed an arm nothing is said about other seeds.
+The difference is B - A. For one completion an item and one seed an arm its interval is Tango's score interval and p is
+McNemar's exact test; for several completions or with --cluster both are a bootstrap over questions or clusters. With
+several seeds the means over seeds are compared in pairs of questions, and the spread of the seeds enters interval and p
+(t-test, variance over questions and seeds); an arm with one seed counts as fixed. Where all items differ alike, often by
+nothing, the interval is Tango's. With one seed an arm nothing is said about other seeds.
+
+Training runs are compared by the last evaluation that each recorded. They keep no answers of single items, so the test is
+the unpaired one of two proportions, with Newcombe's interval, which shows less than pairs: rlvr eval run for both policies
+gives those.
+
 p (Holm) is corrected for all rows of the table; the conclusion is \"no significant difference\" unless it is below 0.05.
 Evaluations of different versions of a task or of a verifier are refused.")]
 #[command(group = clap::ArgGroup::new("which").required(true).multiple(true).args(["arms", "a", "b"]))]
@@ -31,7 +38,7 @@ pub struct CompareArgs {
     /// The seeds of the other arm
     #[arg(long, value_name = "DIR", num_args = 1.., requires = "a")]
     pub b: Vec<PathBuf>,
-    /// Field of the samples whose values group questions that depend on each other, such as a passage
+    /// Field of the samples, or of their `meta`, whose values group questions that depend on each other, such as a passage
     #[arg(long, value_name = "FIELD")]
     pub cluster: Option<String>,
     /// Difference in accuracy for which the number of items needed is told
@@ -91,7 +98,7 @@ pub struct ReportArgs {
     /// Loss in accuracy that is no regression
     #[arg(long, value_name = "X", default_value_t = 0.0, value_parser = share_or_zero, requires = "baseline")]
     pub tolerance: f64,
-    /// Field of the samples whose values group questions that depend on each other, such as a passage
+    /// Field of the samples, or of their `meta`, whose values group questions that depend on each other, such as a passage
     #[arg(long, value_name = "FIELD")]
     pub cluster: Option<String>,
     /// Compare different versions of a task or verifier all the same
@@ -160,6 +167,7 @@ fn share(text: &str) -> Result<f64, String> {
     }
 }
 
-fn share_or_zero(text: &str) -> Result<f64, String> {
+/// A number from 0 to 1.
+pub fn share_or_zero(text: &str) -> Result<f64, String> {
     if text.parse() == Ok(0.0) { Ok(0.0) } else { share(text) }
 }

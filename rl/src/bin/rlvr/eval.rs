@@ -5,41 +5,38 @@ pub mod bounds;
 pub mod download;
 pub mod judges;
 pub mod ls;
+mod rank;
 pub mod run;
 pub mod score;
 pub mod validate;
 
+use crate::input::bad;
 use crate::output;
 use anyhow::Result;
-use rlvr::eval::{EvalResult, EvalSettings, Judged, summarize};
-use rlvr::rollout::SamplingParams;
+use std::path::Path;
 
 /// Completions decoded together.
 const BATCH: usize = 64;
 
-/// The statistics of a benchmark: Wilson's interval for one completion an item, over items and pass@k for several.
-pub fn statistics(name: &str, items: usize, judged: &[Judged]) -> EvalResult {
-    let mut counts = vec![0usize; items];
-    judged.iter().for_each(|j| counts[j.task] += 1);
-    let least = counts.iter().copied().min().unwrap_or(0);
-    let single = judged.len() == items && least == 1;
-    let powers = std::iter::successors(Some(1usize), |k| k.checked_mul(2)).take_while(|k| *k < least);
-    let pass_k = if single { Vec::new() } else { powers.chain([least]).filter(|k| *k > 0).collect() };
-    let settings = EvalSettings {
-        greedy: single,
-        samples: least,
-        pass_k,
-        sampling: SamplingParams::default(),
-        stop: Vec::new(),
-        batch: BATCH,
-        seed: 0,
-    };
-    summarize(name, items, judged, if single { judged.len() } else { 0 }, &settings)
+/// Refuses a file where a directory for results is meant.
+pub fn check_out(out: &Path) -> Result<()> {
+    let shown = out.display();
+    match out.exists() && !out.is_dir() {
+        true => {
+            Err(bad(format!("--out {shown} is a file: name a directory for the results, such as evals/new")))
+        }
+        false => Ok(()),
+    }
 }
 
 /// An interval for people.
 pub fn interval((low, high): (f64, f64)) -> String {
     format!("[{low:.3}, {high:.3}]")
+}
+
+/// A mean with its standard error, where there is one.
+pub fn with_error(mean: f64, error: f64) -> String {
+    if error.is_nan() { format!("{mean:.3}") } else { format!("{mean:.3} ± {error:.3}") }
 }
 
 /// Prints a table on stdout.

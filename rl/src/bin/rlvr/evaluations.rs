@@ -1,17 +1,18 @@
 //! Evaluations as they lie in a directory, read for comparisons and reports.
 
 use crate::input::{self, Source, bad};
+use crate::output::say;
 use anyhow::Result;
+use rlvr::eval::{Benchmark, Question, RESAMPLES, SEED};
 use rlvr::stats::{Comparison, Pairs, majority_vote};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 const RESULTS: &str = "results.json";
 const SAMPLES: &str = "samples.jsonl";
-/// Resamples of every bootstrap, and their seed.
-pub const RESAMPLES: u32 = 10_000;
-pub const SEED: u64 = 0;
+/// Ending of a task's name for options ranked by likelihood, and by likelihood per character.
+pub const RANKED: [&str; 2] = ["/likelihood", "/likelihood_norm"];
 /// Level of every test.
 pub const LEVEL: f64 = 0.05;
 
@@ -38,8 +39,37 @@ pub struct TaskItems {
     /// In the order of the file.
     pub items: Vec<Item>,
     by_id: HashMap<String, usize>,
-    /// What results.json says about the task.
-    pub result: Map<String, Value>,
+    pub identity: Identity,
+}
+
+/// What evaluations of a task must share to be compared, as results.json has it; none where it does not say.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Identity {
+    /// SHA-256 over definition and data.
+    hash: Option<Value>,
+    /// The verifier's name, version and configuration; ranked options have none.
+    verifier: Option<Value>,
+}
+
+impl Identity {
+    pub fn new(hash: Option<Value>, verifier: Option<Value>) -> Self {
+        Self { hash, verifier }
+    }
+
+    /// That of the task `name`, from the settings of an evaluation.
+    fn read(settings: &Value, name: &str) -> Self {
+        let ranked = RANKED.iter().find_map(|ending| name.strip_suffix(ending));
+        let task = &settings["tasks"][ranked.unwrap_or(name)];
+        let given = |key: &str| task.get(key).filter(|value| !value.is_null()).cloned();
+        let verifier = if ranked.is_some() { Some(Value::Null) } else { given("verifier") };
+        Self { hash: given("hash"), verifier }
+    }
+
+    /// That of a benchmark's results under a name.
+    pub fn of(benchmark: &Benchmark, name: &str) -> Self {
+        let task = json!({"hash": benchmark.hash, "verifier": benchmark.verifier()});
+        Self::read(&json!({"tasks": {&*benchmark.name: task}}), name)
+    }
 }
 
 /// A question with its completions.
@@ -99,7 +129,8 @@ impl Evaluation {
             let cluster = match wanted.cluster {
                 None => id.clone(),
                 Some(field) => cluster(&fields, field).ok_or_else(|| {
-                    let known: Vec<&str> = fields.keys().map(String::as_str).collect();
+                    let meta = fields.get("meta").and_then(Value::as_object).into_iter().flatten();
+                    let known: Vec<&str> = fields.iter().chain(meta).map(|(key, _)| key.as_str()).collect();
                     source.bad_at(
                         line,
                         format!("the row has no field {field:?} for --cluster; it has {}", known.join(", ")),
@@ -115,7 +146,10 @@ impl Evaluation {
         if tasks.is_empty() {
             return Err(bad(format!("{} has no rows", path.display())));
         }
-        add_results(&dir.join(RESULTS), &mut tasks)?;
+        let settings = settings(dir)?;
+        for task in &mut tasks {
+            task.identity = Identity::read(&settings, &task.name);
+        }
         Ok(Self { dir: dir.to_owned(), label: label.unwrap_or(shown), tasks })
     }
 
@@ -130,19 +164,16 @@ fn cluster(fields: &Map<String, Value>, field: &str) -> Option<String> {
     input::id_text(value)
 }
 
-fn add_results(path: &Path, tasks: &mut [TaskItems]) -> Result<()> {
+/// The settings in a directory's results.json; null without it.
+pub fn settings(dir: &Path) -> Result<Value> {
+    let path = dir.join(RESULTS);
     if !path.is_file() {
-        return Ok(());
+        return Ok(Value::Null);
     }
-    let (name, text) = input::text(path)?;
+    let (name, text) = input::text(&path)?;
     let mut results: Value =
         serde_json::from_str(&text).map_err(|e| bad(format!("{name}: not valid JSON: {e}")))?;
-    for task in tasks {
-        if let Value::Object(result) = results["tasks"][&*task.name].take() {
-            task.result = result;
-        }
-    }
-    Ok(())
+    Ok(results["settings"].take())
 }
 
 impl Sample {
@@ -180,15 +211,21 @@ impl Item {
         majority_vote(self.samples.iter().map(|s| (s.answer.as_deref(), s.score())))
     }
 
-    /// Samples, and how many of them are right.
-    pub fn counts(&self) -> (u64, u64) {
-        (self.samples.len() as u64, self.samples.iter().filter(|s| s.correct).count() as u64)
+    /// For its accuracy, as one of a cluster.
+    pub fn question(&self, cluster: usize) -> Question<'_> {
+        let samples = self.samples.iter().map(|s| (s.answer.as_deref(), s.correct)).collect();
+        Question { cluster, samples }
     }
 }
 
 impl TaskItems {
     fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), items: Vec::new(), by_id: HashMap::new(), result: Map::new() }
+        Self {
+            name: name.to_owned(),
+            items: Vec::new(),
+            by_id: HashMap::new(),
+            identity: Identity::default(),
+        }
     }
 
     fn add(&mut self, id: String, cluster: String, sample: Sample) {
@@ -203,25 +240,53 @@ impl TaskItems {
         self.by_id.get(id).map(|at| &self.items[*at])
     }
 
-    /// The samples of each item when all have the same number.
-    pub fn samples(&self) -> Option<u64> {
-        let first = self.items.first()?.samples.len();
-        self.items.iter().all(|i| i.samples.len() == first).then_some(first as u64)
+    /// Its items, with the numbers of their clusters.
+    pub fn questions(&self) -> Vec<Question<'_>> {
+        let mut numbers: HashMap<&str, usize> = HashMap::new();
+        let mut questions = Vec::with_capacity(self.items.len());
+        for item in &self.items {
+            let next = numbers.len();
+            questions.push(item.question(*numbers.entry(&item.cluster).or_insert(next)));
+        }
+        questions
     }
 }
 
-/// Why two evaluations of a task are not of the same thing, if they are not; and whether that could not be told.
-pub fn differs(a: &TaskItems, b: &TaskItems) -> (Vec<String>, bool) {
-    let mut found = Vec::new();
+/// Refuses evaluations of different versions of a task or verifier under one name, unless `force`; says where that could
+/// not be told.
+pub fn check_same<'a>(
+    name: &str,
+    first: &Identity,
+    others: impl Iterator<Item = &'a Identity>,
+    force: bool,
+) -> Result<()> {
     let mut unknown = false;
-    for (field, what) in [("task_hash", "task"), ("verifier", "verifier")] {
-        match (a.result.get(field), b.result.get(field)) {
-            (Some(x), Some(y)) if x == y => {}
-            (Some(x), Some(y)) => found.push(format!("another {what} ({x} and {y})")),
-            _ => unknown = true,
+    for other in others {
+        let mut found = Vec::new();
+        for (what, a, b) in
+            [("task", &first.hash, &other.hash), ("verifier", &first.verifier, &other.verifier)]
+        {
+            match (a, b) {
+                (Some(a), Some(b)) if a != b => found.push(format!("another {what} ({a} and {b})")),
+                (Some(_), Some(_)) => {}
+                _ => unknown = true,
+            }
         }
+        if !found.is_empty() && !force {
+            return Err(bad(format!(
+                "{name}: the evaluations are of {}; evaluate again (rlvr eval score judges completions that are there), \
+                 or compare all the same with --force of rlvr compare and rlvr eval report",
+                found.join(" and ")
+            )));
+        }
+        found.iter().for_each(|d| say!("note: {name}: the evaluations are of {d}"));
     }
-    (found, unknown)
+    if unknown {
+        say!(
+            "note: {name}: task hash or verifier is not recorded, so whether both are the same is not known"
+        );
+    }
+    Ok(())
 }
 
 /// A task of two arms, whose seeds are evaluations.

@@ -5,6 +5,7 @@
 
 mod args;
 mod audit;
+mod baseline;
 mod bench;
 mod compare;
 mod comparison_args;
@@ -22,9 +23,11 @@ mod progress;
 mod report;
 mod rescore;
 mod results;
+mod run_results;
 mod sample;
 mod score;
 mod self_check;
+mod signals;
 mod tasks;
 mod text_metrics;
 mod train;

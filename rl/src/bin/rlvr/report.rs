@@ -1,14 +1,15 @@
 //! `rlvr eval report`: one table over many evaluations.
 
+use crate::baseline::{Regression, regressions};
 use crate::comparison_args::{ReportArgs, ReportFormat};
-use crate::evaluations::{self, Evaluation, LEVEL, RESAMPLES, SEED, TaskItems, Wanted, named};
-use crate::input::bad;
+use crate::eval::with_error;
+use crate::evaluations::{self, Evaluation, LEVEL, TaskItems, Wanted, named};
 use crate::output::{self, say};
 use crate::text_metrics;
 use anyhow::{Result, anyhow};
-use rlvr::stats::{clustered_mean, holm, pass_at_k_over_questions, score_interval};
+use rlvr::eval::Accuracy;
+use rlvr::stats::holm;
 use serde_json::{Map, Value, json};
-use std::collections::HashMap;
 use std::path::Path;
 
 /// A task of an evaluation.
@@ -35,13 +36,6 @@ struct Cell {
     best: bool,
 }
 
-/// A task that an evaluation does significantly worse than the baseline, or lacks.
-struct Regression {
-    evaluation: usize,
-    task: String,
-    reason: String,
-}
-
 pub fn run(args: &ReportArgs) -> Result<()> {
     let wanted = Wanted { cluster: args.cluster.as_deref(), texts: !args.metrics.is_empty() };
     let read = |text: &String| {
@@ -53,6 +47,10 @@ pub fn run(args: &ReportArgs) -> Result<()> {
     let mut cells = Vec::new();
     for name in names(&evaluations) {
         let from = cells.len();
+        let mut identities = evaluations.iter().filter_map(|e| e.task(name)).map(|task| &task.identity);
+        if let Some(first) = identities.next() {
+            evaluations::check_same(name, first, identities, args.force)?;
+        }
         for (place, evaluation) in evaluations.iter().enumerate() {
             if let Some(task) = evaluation.task(name) {
                 let mut cell = Cell::new(place, task);
@@ -60,11 +58,11 @@ pub fn run(args: &ReportArgs) -> Result<()> {
                 cells.push(cell);
             }
         }
-        mark_best(&evaluations, name, &mut cells[from..], args.force)?;
+        mark_best(&evaluations, name, &mut cells[from..])?;
     }
     let baseline = args.baseline.as_deref().map(|dir| Evaluation::read(dir, None, wanted)).transpose()?;
     let regressions = match &baseline {
-        Some(baseline) => regressions(baseline, &evaluations, args)?,
+        Some(baseline) => regressions(baseline, &evaluations, args.tolerance, args.force)?,
         None => Vec::new(),
     };
     let text = match args.format {
@@ -105,45 +103,25 @@ fn names(evaluations: &[Evaluation]) -> Vec<&str> {
 
 impl Cell {
     fn new(evaluation: usize, task: &TaskItems) -> Self {
-        let scores: Vec<f64> = task.items.iter().map(|i| i.mean()).collect();
-        let mut numbers: HashMap<&str, usize> = HashMap::new();
-        let clusters: Vec<usize> = (task.items.iter())
-            .map(|item| {
-                let next = numbers.len();
-                *numbers.entry(&item.cluster).or_insert(next)
-            })
-            .collect();
-        let estimate = clustered_mean(&scores, &clusters);
-        let interval = score_interval(&scores, &clusters, RESAMPLES, SEED);
+        let accuracy = Accuracy::of(&task.questions());
         let all = || task.items.iter().flat_map(|i| &i.samples);
         let completions = all().count();
         let share = |n: usize| n as f64 / completions.max(1) as f64;
         let tokens: Option<Vec<f64>> = all().map(|s| s.tokens).collect();
-        let samples = task.samples();
-        let mut sampled = Vec::new();
-        if let Some(k) = samples.filter(|k| *k > 1) {
-            let counts: Vec<(u64, u64)> = task.items.iter().map(|i| i.counts()).collect();
-            let powers = std::iter::successors(Some(1), |p| Some(2 * p)).take_while(|p| *p < k);
-            for p in powers.skip(1).chain([k]) {
-                if let Some(e) = pass_at_k_over_questions(&counts, p, Some(&clusters)) {
-                    sampled.push((format!("pass@{p}"), e.mean, e.standard_error));
-                }
-            }
-            let majority: Vec<f64> = task.items.iter().map(|i| i.majority()).collect();
-            if let Some(e) = clustered_mean(&majority, &clusters) {
-                sampled.push((format!("maj@{k}"), e.mean, e.standard_error));
-            }
-        }
+        let (pass, vote) = (accuracy.pass_at.iter().filter(|(k, _)| *k > 1), accuracy.majority.iter());
+        let named =
+            pass.map(|(k, e)| (format!("pass@{k}"), e)).chain(vote.map(|(k, e)| (format!("maj@{k}"), e)));
+        let sampled = named.map(|(name, e)| (name, e.mean, e.standard_error)).collect();
         Self {
             evaluation,
             task: task.name.clone(),
             items: task.items.len(),
             completions,
-            samples,
-            accuracy: estimate.map_or(f64::NAN, |e| e.mean),
-            standard_error: estimate.map_or(f64::NAN, |e| e.standard_error),
-            interval: interval.map_or((0.0, 1.0), |(interval, _)| interval),
-            method: interval.map_or("", |(_, method)| method.name()),
+            samples: accuracy.samples,
+            accuracy: accuracy.mean,
+            standard_error: accuracy.standard_error,
+            interval: accuracy.interval,
+            method: accuracy.method.name(),
             parse_rate: share(all().filter(|s| s.parsed).count()),
             truncated_frac: share(all().filter(|s| s.truncated).count()),
             tokens_mean: tokens.map(|t| t.iter().sum::<f64>() / completions.max(1) as f64),
@@ -154,21 +132,8 @@ impl Cell {
     }
 }
 
-/// Whether two evaluations of a task may be compared; refuses, unless `force`, where they are of different things.
-fn comparable(task: &TaskItems, other: &TaskItems, what: &str, force: bool) -> Result<()> {
-    let (differences, _) = evaluations::differs(task, other);
-    if differences.is_empty() || force {
-        return Ok(());
-    }
-    Err(bad(format!(
-        "{}: {what} are of {}; --force compares them all the same",
-        task.name,
-        differences.join(" and ")
-    )))
-}
-
 /// Marks the highest accuracy when it is significantly above every other one of the task.
-fn mark_best(evaluations: &[Evaluation], name: &str, cells: &mut [Cell], force: bool) -> Result<()> {
+fn mark_best(evaluations: &[Evaluation], name: &str, cells: &mut [Cell]) -> Result<()> {
     if cells.len() < 2 {
         return Ok(());
     }
@@ -182,7 +147,6 @@ fn mark_best(evaluations: &[Evaluation], name: &str, cells: &mut [Cell], force: 
     let mut p_values = Vec::new();
     for (_, cell) in cells.iter().enumerate().filter(|(i, _)| *i != top) {
         let Some(other) = evaluations[cell.evaluation].task(name) else { continue };
-        comparable(best, other, "the evaluations", force)?;
         match evaluations::compare(&[other], &[best])? {
             Some(paired) if paired.comparison.difference > 0.0 => p_values.push(paired.comparison.p_value),
             _ => p_values.push(1.0),
@@ -190,47 +154,6 @@ fn mark_best(evaluations: &[Evaluation], name: &str, cells: &mut [Cell], force: 
     }
     cells[top].best = holm(&p_values).into_iter().all(|p| p < LEVEL);
     Ok(())
-}
-
-/// Tasks of the baseline that an evaluation lacks, or does worse by more than the tolerance and significantly.
-fn regressions(
-    baseline: &Evaluation,
-    evaluations: &[Evaluation],
-    args: &ReportArgs,
-) -> Result<Vec<Regression>> {
-    let mut found = Vec::new();
-    let mut tested = Vec::new();
-    for (place, evaluation) in evaluations.iter().enumerate() {
-        for old in &baseline.tasks {
-            let pair = match evaluation.task(&old.name) {
-                Some(new) => {
-                    comparable(old, new, "the baseline and the evaluation", args.force)?;
-                    evaluations::compare(&[old], &[new])?
-                }
-                None => None,
-            };
-            match pair {
-                Some(pair) => tested.push((place, old.name.clone(), pair.comparison)),
-                None => found.push(Regression {
-                    evaluation: place,
-                    task: old.name.clone(),
-                    reason: "no item of the baseline was evaluated".to_owned(),
-                }),
-            }
-        }
-    }
-    let adjusted = holm(&tested.iter().map(|(_, _, c)| c.p_value).collect::<Vec<_>>());
-    for ((evaluation, task, c), p) in tested.into_iter().zip(adjusted) {
-        if c.difference < -args.tolerance && p < LEVEL {
-            let (low, high) = c.interval;
-            let reason = format!(
-                "{:.3}, the baseline {:.3}: {:+.3} [{low:+.3}, {high:+.3}], p (Holm) {p:.4}",
-                c.b, c.a, c.difference
-            );
-            found.push(Regression { evaluation, task, reason });
-        }
-    }
-    Ok(found)
 }
 
 /// Names that any of the cells has, in order.
@@ -276,7 +199,7 @@ fn long(evaluations: &[Evaluation], cells: &[Cell]) -> (Vec<String>, Vec<Vec<Str
         ];
         row.extend(sampled.iter().map(|name| {
             let found = c.sampled.iter().find(|(n, ..)| n == name);
-            found.map_or_else(String::new, |(_, value, error)| format!("{value:.3} ± {error:.3}"))
+            found.map_or_else(String::new, |(_, value, error)| with_error(*value, *error))
         }));
         row.extend(texts.iter().map(|name| {
             c.texts

@@ -1,13 +1,14 @@
 //! What an evaluation leaves: `results.json`, `results.md`, and a table.
 
-use crate::eval::{interval, print_table, statistics};
+use crate::eval::{interval, print_table, with_error};
 use crate::output::say;
 use anyhow::Result;
 use rlvr::eval::contamination::Contamination;
 use rlvr::eval::judge::{JudgeVerdict, Opinion, agreement};
-use rlvr::eval::{Benchmark, EvalResult, Item, Judged, solved};
+use rlvr::eval::{Accuracy, Benchmark, Item, Judged, solved};
 use rlvr::rewards::{Outcome, Verdict};
 use rlvr::run_dir::write_atomic;
+use rlvr::stats::Estimate;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -17,11 +18,21 @@ pub const RESULTS: &str = "results.json";
 /// The table as Markdown.
 const MARKDOWN: &str = "results.md";
 
+/// Removes the results of an evaluation that begins anew.
+pub fn clear(dir: &Path) {
+    for file in [RESULTS, MARKDOWN] {
+        // Mostly there is none.
+        let _ = std::fs::remove_file(dir.join(file));
+    }
+}
+
 /// A judged completion with its item.
 pub struct Sample {
     task: String,
     id: String,
     group: Option<String>,
+    /// Short fields of the data row.
+    meta: Map<String, Value>,
     /// Number among the samples of its item.
     pub number: usize,
     /// The prompt, as text or messages.
@@ -34,8 +45,8 @@ pub struct Sample {
 
 impl Sample {
     pub fn new(task: &str, item: &Item, number: usize, judged: Judged) -> Self {
-        let (id, group) = (item.task.id.clone(), item.group.clone());
-        Self { task: task.to_owned(), id, group, number, prompt: Value::Null, judged, opinion: None }
+        let (id, group, meta) = (item.task.id.clone(), item.group.clone(), item.task.meta.clone());
+        Self { task: task.to_owned(), id, group, meta, number, prompt: Value::Null, judged, opinion: None }
     }
 
     /// The row of `samples.jsonl`; `counted` says whether the length in tokens is known.
@@ -48,6 +59,9 @@ impl Sample {
         put("sample", json!(self.number));
         if let Some(group) = &self.group {
             put("group", json!(group));
+        }
+        if !self.meta.is_empty() {
+            put("meta", json!(self.meta));
         }
         if !self.prompt.is_null() {
             put("prompt", self.prompt.clone());
@@ -101,8 +115,13 @@ impl Sample {
 /// One benchmark's outcome.
 pub struct TaskResult {
     name: String,
-    result: EvalResult,
+    items: usize,
+    accuracy: Accuracy,
     parse_rate: f64,
+    truncated_frac: f64,
+    /// Mean score of what could be judged.
+    reward_mean: f64,
+    tokens_mean: f64,
     correct: usize,
     completions: usize,
     verdicts: Map<String, Value>,
@@ -122,7 +141,9 @@ impl TaskResult {
         let judge = opinions(&samples);
         let judged: Vec<Judged> = samples.into_iter().map(|s| s.judged).collect();
         let unread = |v: Verdict| matches!(v, Verdict::NoAnswer | Verdict::Ambiguous | Verdict::Error);
-        let read = judged.iter().filter(|j| !unread(j.outcome.verdict)).count();
+        let all = judged.len().max(1) as f64;
+        let share = |f: &dyn Fn(&Judged) -> bool| judged.iter().filter(|j| f(j)).count() as f64 / all;
+        let scores: Vec<f64> = judged.iter().filter_map(|j| j.outcome.score).collect();
         let mut verdicts = Map::new();
         for j in &judged {
             let key = json!(j.outcome.verdict).as_str().unwrap_or_default().to_owned();
@@ -131,8 +152,12 @@ impl TaskResult {
         }
         Self {
             name: name.to_owned(),
-            result: statistics(name, items, &judged),
-            parse_rate: read as f64 / judged.len().max(1) as f64,
+            items,
+            accuracy: Accuracy::of_judged(items, &judged),
+            parse_rate: share(&|j| !unread(j.outcome.verdict)),
+            truncated_frac: share(&|j| j.truncated),
+            reward_mean: scores.iter().sum::<f64>() / scores.len().max(1) as f64,
+            tokens_mean: judged.iter().map(|j| j.tokens as f64).sum::<f64>() / all,
             correct: judged.iter().filter(|j| solved(&j.outcome)).count(),
             completions: judged.len(),
             verdicts,
@@ -143,17 +168,19 @@ impl TaskResult {
     }
 
     fn json(&self) -> Value {
-        let r = &self.result;
+        let a = &self.accuracy;
         let mut out = json!({
-            "n": r.n, "accuracy": r.accuracy, "parse_rate": self.parse_rate, "ci95": [r.ci95.0, r.ci95.1],
-            "completions": self.completions, "correct": self.correct, "truncated_frac": r.truncated_frac,
-            "reward_mean": r.reward_mean, "verdicts": self.verdicts,
+            "n": self.items, "accuracy": a.mean, "parse_rate": self.parse_rate, "ci95": [a.interval.0, a.interval.1],
+            "interval": a.method.name(), "standard_error": a.standard_error, "samples": a.samples,
+            "completions": self.completions, "correct": self.correct, "truncated_frac": self.truncated_frac,
+            "reward_mean": self.reward_mean, "verdicts": self.verdicts,
         });
-        if r.tokens_mean > 0.0 {
-            out["tokens_mean"] = json!(r.tokens_mean);
+        if self.tokens_mean > 0.0 {
+            out["tokens_mean"] = json!(self.tokens_mean);
         }
-        for (k, value) in &r.pass_at {
-            out[format!("pass@{k}")] = json!(value);
+        for (name, estimate) in self.sampled() {
+            out[name.as_str()] = json!(estimate.mean);
+            out[format!("{name}_standard_error")] = json!(estimate.standard_error);
         }
         if !self.groups.is_empty() {
             out["groups"] = json!(self.groups);
@@ -167,19 +194,23 @@ impl TaskResult {
         out
     }
 
+    /// pass@k and maj@k by name, of several samples.
+    fn sampled(&self) -> impl Iterator<Item = (String, Estimate)> {
+        let pass = self.accuracy.pass_at.iter().map(|(k, e)| (format!("pass@{k}"), *e));
+        pass.chain(self.accuracy.majority.iter().map(|(k, e)| (format!("maj@{k}"), *e)))
+    }
+
     fn cells(&self) -> Vec<String> {
-        let r = &self.result;
-        let mut pass: Vec<String> = r.pass_at.iter().map(|(k, v)| format!("pass@{k} {v:.3}")).collect();
-        if pass.is_empty() {
-            pass.push(String::new());
-        }
+        let shown =
+            |(name, e): (String, Estimate)| format!("{name} {}", with_error(e.mean, e.standard_error));
+        let sampled: Vec<String> = self.sampled().map(shown).collect();
         vec![
             self.name.clone(),
-            r.n.to_string(),
-            format!("{:.3}", r.accuracy),
-            interval(r.ci95),
+            self.items.to_string(),
+            format!("{:.3}", self.accuracy.mean),
+            interval(self.accuracy.interval),
             format!("{:.3}", self.parse_rate),
-            pass.join(", "),
+            sampled.join(", "),
         ]
     }
 }
@@ -209,20 +240,21 @@ fn opinions(samples: &[Sample]) -> Option<Value> {
 fn contaminated(benchmark: &Benchmark, judged: &[Judged], found: &Contamination) -> Value {
     let all = benchmark.items.len();
     let clean: Vec<usize> = (0..all).filter(|i| !found.items.contains(i)).collect();
-    let r = of_items("clean", &clean, judged);
+    let without = of_items(&clean, judged);
     let ids: Vec<&str> = found.items.iter().map(|i| benchmark.items[*i].task.id.as_str()).collect();
     json!({
         "items": ids.len(), "of": all, "too_short": found.too_short, "ids": ids,
-        "without": {"n": r.n, "accuracy": r.accuracy, "ci95": [r.ci95.0, r.ci95.1]},
+        "without": without,
     })
 }
 
-/// The statistics of some of the items.
-fn of_items(name: &str, items: &[usize], judged: &[Judged]) -> EvalResult {
+/// Accuracy over some of the items.
+fn of_items(items: &[usize], judged: &[Judged]) -> Value {
     let place: BTreeMap<usize, usize> = items.iter().enumerate().map(|(place, i)| (*i, place)).collect();
     let mine: Vec<Judged> =
         (judged.iter()).filter_map(|j| Some(Judged { task: *place.get(&j.task)?, ..j.clone() })).collect();
-    statistics(name, items.len(), &mine)
+    let found = Accuracy::of_judged(items.len(), &mine);
+    json!({"n": items.len(), "accuracy": found.mean, "ci95": [found.interval.0, found.interval.1]})
 }
 
 /// Accuracy by group, where a benchmark has several.
@@ -238,9 +270,7 @@ fn groups(benchmark: &Benchmark, judged: &[Judged]) -> Map<String, Value> {
     }
     let mut found = Map::new();
     for (group, items) in of_group {
-        let r = of_items(group, &items, judged);
-        let row = json!({"n": r.n, "accuracy": r.accuracy, "ci95": [r.ci95.0, r.ci95.1]});
-        found.insert(group.to_owned(), row);
+        found.insert(group.to_owned(), of_items(&items, judged));
     }
     found
 }
@@ -263,7 +293,7 @@ impl Results {
 
     /// The accuracy of a task.
     pub fn accuracy(&self, task: &str) -> Option<f64> {
-        self.tasks.iter().find(|t| t.name == task).map(|t| t.result.accuracy)
+        self.tasks.iter().find(|t| t.name == task).map(|t| t.accuracy.mean)
     }
 
     /// Writes both files and prints the table.
@@ -273,9 +303,9 @@ impl Results {
         let results = json!({"tasks": tasks, "settings": self.settings, "version": version});
         let text = format!("{}\n", serde_json::to_string_pretty(&results)?);
         write_atomic(&dir.join(RESULTS), text.as_bytes()).map_err(rlvr::Error::from)?;
-        let mut header = vec!["task", "n", "accuracy", "95 % interval", "parse rate", "pass@k"];
+        let mut header = vec!["task", "n", "accuracy", "95 % interval", "parse rate", "pass@k, maj@k"];
         let mut rows: Vec<Vec<String>> = self.tasks.iter().map(TaskResult::cells).collect();
-        if self.tasks.iter().all(|t| t.result.pass_at.is_empty()) {
+        if self.tasks.iter().all(|t| t.accuracy.pass_at.is_empty()) {
             header.pop();
             rows.iter_mut().for_each(|row| row.truncate(header.len()));
         }

@@ -6,18 +6,23 @@ use crate::output::{count, say};
 use crate::sample;
 use crate::score;
 use anyhow::Result;
-use rlvr::eval::{Benchmark, Choice, Continuation, Definition, Item, OpenSettings, builtin, fingerprint};
+use rlvr::eval::{
+    Benchmark, Choice, Continuation, Definition, Item, OpenSettings, builtin, fingerprint, gold, meta,
+};
 use rlvr::rewards::{RewardConfig, Task};
 use serde_json::{Map, Value, json};
 use std::collections::HashSet;
 use std::path::Path;
 
 const BOXED: &str = "Reason step by step, and put the final answer in \\boxed{}.";
+/// References that cannot be used and are named, of one benchmark.
+const SHOWN: usize = 5;
 const LETTER: &str = "End with \"The answer is X\", where X is the letter of the correct option.";
 
 /// The benchmarks of `--tasks`.
 pub fn open(args: &TaskArgs, likelihood_of: Option<Continuation>) -> Result<Vec<Benchmark>> {
     let settings = args.settings(likelihood_of);
+    check_reward(args, &settings)?;
     let mut benchmarks: Vec<Benchmark> = Vec::new();
     for name in &args.tasks {
         let benchmark = match definition(name, &settings)? {
@@ -35,9 +40,17 @@ pub fn open(args: &TaskArgs, likelihood_of: Option<Continuation>) -> Result<Vec<
         if benchmark.items.is_empty() {
             return Err(bad(format!("{name}: no items in it")));
         }
-        let unusable = benchmark.tasks().iter().filter(|t| benchmark.reward.check_task(t).is_err()).count();
-        if unusable > 0 {
-            let items = count(unusable, "item");
+        if args.arms.shuffle_options.is_some() && benchmark.items.iter().all(|item| item.options.is_empty()) {
+            return Err(bad(format!("{name}: --shuffle-options: its items have no options")));
+        }
+        let unusable: Vec<String> = (benchmark.items.iter())
+            .filter_map(|i| Some(format!("{}: {}", i.place, benchmark.reward.check_task(&i.task).err()?)))
+            .collect();
+        for problem in unusable.iter().take(SHOWN) {
+            say!("note: {}: {problem}", benchmark.name);
+        }
+        if !unusable.is_empty() {
+            let items = count(unusable.len(), "item");
             say!("note: {}: the reference of {items} cannot be used; they count as wrong", benchmark.name);
         }
         for note in &benchmark.notes {
@@ -46,6 +59,20 @@ pub fn open(args: &TaskArgs, likelihood_of: Option<Continuation>) -> Result<Vec<
         benchmarks.push(benchmark);
     }
     Ok(benchmarks)
+}
+
+/// Refuses a reward that would judge nothing: definitions have their own.
+pub fn check_reward(args: &TaskArgs, settings: &OpenSettings) -> Result<()> {
+    let Some(reward) = &args.reward else { return Ok(()) };
+    for name in &args.tasks {
+        if definition(name, settings)?.is_none() {
+            return Ok(());
+        }
+    }
+    Err(bad(format!(
+        "--reward {reward} is for JSON Lines files: {} says itself how it is judged ([reward] in a definition of your own)",
+        args.tasks.join(", ")
+    )))
 }
 
 /// What a name of `--tasks` means, when it is a definition; none for a JSON Lines file.
@@ -75,6 +102,23 @@ fn with_options(question: &str, options: &[Value]) -> String {
 
 /// The items of a JSON Lines file.
 fn from_file(path: &Path, args: &TaskArgs) -> Result<Benchmark> {
+    let (benchmark, problems) = inspect_file(path, args)?;
+    if let Some(problem) = problems.into_iter().next() {
+        return Err(bad(problem));
+    }
+    let mut ids = HashSet::new();
+    for Item { task, place, .. } in &benchmark.items {
+        if !ids.insert(&task.id) {
+            return Err(bad(format!("{place}: the id {:?} occurs twice", task.id)));
+        }
+        benchmark.reward.check_task(task).map_err(|e| bad(format!("{place}: {e}")))?;
+    }
+    Ok(benchmark)
+}
+
+/// The items of a JSON Lines file, and what is wrong with other rows, each with its line. References and ids are not
+/// checked.
+pub fn inspect_file(path: &Path, args: &TaskArgs) -> Result<(Benchmark, Vec<String>)> {
     let arms = &args.arms;
     if arms.shuffle_options.is_some() || arms.no_context || arms.few_shot.is_some() || arms.system.is_some() {
         let shown = path.display();
@@ -89,38 +133,34 @@ fn from_file(path: &Path, args: &TaskArgs) -> Result<Benchmark> {
     let kind = args.reward.as_deref().unwrap_or(if has_options { "choice" } else { "math" });
     let config = RewardConfig::from_kind(kind)?;
     let reward_config = json!(config);
-    let reward = config.build()?;
     let mut items = Vec::with_capacity(rows.len());
-    let mut ids = HashSet::new();
+    let mut problems = Vec::new();
     for (line, fields) in rows {
         let group = fields.get("group").or(fields.get("subject")).and_then(Value::as_str).map(str::to_owned);
-        let task = file_task((line, fields), kind).map_err(|e| source.bad_at(line, e))?;
-        if !ids.insert(task.id.clone()) {
-            return Err(source.bad_at(line, format!("the id {:?} occurs twice", task.id)));
+        let place = source.place(line);
+        match file_task((line, fields), kind) {
+            Ok(task) => {
+                let options = choices(&task);
+                let gold = task.answers().first().and_then(|answer| gold(&options, answer));
+                items.push(Item { options, gold, task, place, group, ..Item::default() });
+            }
+            Err(problem) => problems.push(format!("{place}: {problem}")),
         }
-        reward.check_task(&task).map_err(|e| source.bad_at(line, e))?;
-        items.push(Item {
-            options: choices(&task),
-            task,
-            place: source.place(line),
-            group,
-            ..Item::default()
-        });
     }
     items.truncate(args.limit.unwrap_or(usize::MAX));
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let data = if path == Path::new("-") { String::new() } else { fingerprint::file_sha256(path)? };
-    let hash = fingerprint::sha256_hex(format!("{kind}\n{data}").as_bytes());
-    Ok(Benchmark {
+    let benchmark = Benchmark {
         name,
         items,
-        reward,
+        reward: config.build()?,
         reward_config,
         generation: None,
         likelihood: None,
-        hash,
+        hash: fingerprint::sha256_hex(format!("{kind}\n{data}").as_bytes()),
         notes: Vec::new(),
-    })
+    };
+    Ok((benchmark, problems))
 }
 
 fn choices(task: &Task) -> Vec<Choice> {
@@ -151,7 +191,7 @@ fn file_task((line, fields): Row, kind: &str) -> Result<Task, String> {
         message.content = format!("{question}\n\n{instruction}");
     }
     let reference = reference(&fields)?;
-    Ok(Task { id, prompt, reference, meta: Map::new() })
+    Ok(Task { id, prompt, reference, meta: meta(&fields) })
 }
 
 /// What a row gives a reward to compare with: `reference`, or `answer` with the `options` where there are some.

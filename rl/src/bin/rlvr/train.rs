@@ -5,18 +5,15 @@ use crate::eval::interval;
 use crate::input::bad;
 use crate::output::{self, duration, say};
 use crate::progress::Progress;
-use anyhow::{Context, Result};
+use crate::signals;
+use anyhow::Result;
 use rlvr::Error;
 use rlvr::config::RunConfig;
 use rlvr::events::Report;
 use rlvr::run::RunOptions;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 pub fn run(args: &TrainArgs) -> Result<()> {
     if args.config.is_dir() {
@@ -37,45 +34,21 @@ pub fn run(args: &TrainArgs) -> Result<()> {
         dry_run: args.dry_run,
         command: std::env::args().collect(),
     };
-    let stop = stop_on_signal()?;
+    let stop = signals::stop_on_signal("this step")?;
     let mut progress = Progress::new();
     let outcome = rlvr::run::train(&config, &options, &stop, &mut progress);
     progress.finish();
     match outcome {
         Ok(report) => print_report(&report, args.dry_run.then(|| progress.problems())),
         Err(Error::Interrupted) => {
-            say!("interrupted after a checkpoint; go on with: {}", resume_command());
+            say!(
+                "interrupted after a checkpoint; go on with: {}",
+                signals::command_to_go_on(Some("--resume"))
+            );
             Err(Error::Interrupted.into())
         }
         Err(error) => Err(error.into()),
     }
-}
-
-/// The command that continues this one.
-fn resume_command() -> String {
-    let plain = |c: char| c.is_alphanumeric() || "-_./=:,+@".contains(c);
-    let quoted = |arg: String| match arg.chars().all(plain) && !arg.is_empty() {
-        true => arg,
-        false => format!("'{}'", arg.replace('\'', "'\\''")),
-    };
-    let args = std::env::args().filter(|arg| arg != "--force" && arg != "--resume");
-    args.chain(["--resume".to_owned()]).map(quoted).collect::<Vec<_>>().join(" ")
-}
-
-/// A flag that the first SIGINT or SIGTERM sets; the second ends the process.
-fn stop_on_signal() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let mut signals = Signals::new([SIGINT, SIGTERM]).context("catching signals")?;
-    let flag = Arc::clone(&stop);
-    std::thread::spawn(move || {
-        for _ in signals.forever() {
-            if flag.swap(true, Ordering::SeqCst) {
-                std::process::exit(130);
-            }
-            say!("\nstopping after this step; press Ctrl-C again to stop at once and lose it");
-        }
-    });
-    Ok(stop)
 }
 
 /// `problems` is how many a dry run has shown; none after a training run.

@@ -56,6 +56,11 @@ impl JudgeConfig {
         }
         Ok(config)
     }
+
+    /// SHA-256 of the settings, in hexadecimal.
+    pub fn identity(&self) -> String {
+        sha256_hex(json!(self).to_string().as_bytes())
+    }
 }
 
 /// What a judge says about an answer.
@@ -119,8 +124,7 @@ impl Judge {
             }
             JudgeConfig::Endpoint(endpoint) => Asked::Endpoint(Endpoint::new(endpoint).map_err(unusable)?),
         };
-        let identity = sha256_hex(json!(config).to_string().as_bytes());
-        Ok(Self { asked, identity, cache: Cache::open(cache)? })
+        Ok(Self { asked, identity: config.identity(), cache: Cache::open(cache)? })
     }
 
     /// SHA-256 of the judge's settings, in hexadecimal.

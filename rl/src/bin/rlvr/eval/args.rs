@@ -1,6 +1,7 @@
 //! What is typed after `rlvr eval`.
 
 use crate::args::{PolicyArgs, positive};
+use crate::comparison_args::share_or_zero;
 use clap::{Args, ValueEnum};
 use rlvr::eval::{Continuation, OpenSettings};
 use std::path::PathBuf;
@@ -17,7 +18,7 @@ pub struct TaskArgs {
     /// Fetch files that are not there, where the definition says from where
     #[arg(long)]
     pub download: bool,
-    /// How JSON Lines files are judged [default: choice where rows have options, else math]
+    /// How JSON Lines files are judged, not definitions [default: choice where rows have options, else math]
     #[arg(long, value_name = "KIND")]
     pub reward: Option<String>,
     /// Only the first N items of each
@@ -102,9 +103,10 @@ Examples:
   rlvr eval run --policy model/ --tasks pubmedqa --no-context --data-dir data --out evals/without-abstract
   rlvr eval run --policy model/ --tasks gsm8k --data-dir data --fail-under gsm8k=0.3 --out evals/check
 
-Writes results.json, results.md and samples.jsonl. The same command again goes on where an interrupted one stopped; with
-other settings it is refused. Likelihood gives NAME/likelihood and NAME/likelihood_norm beside NAME. Exit code 1 when a
-bound of --fail-under or --baseline is missed.
+Writes results.json, results.md and samples.jsonl. The first Ctrl-C or SIGTERM finishes the items at work (up to 64) and
+exits with 130; the same command again goes on there, also after a crash, and asks --judge again for what it failed on.
+Other settings are refused. Likelihood gives NAME/likelihood and NAME/likelihood_norm beside NAME. Exit code 1 when a bound
+of --fail-under or --baseline is missed.
 {ROWS}"))]
 pub struct EvalRunArgs {
     #[command(flatten)]
@@ -167,12 +169,13 @@ pub struct BoundArgs {
     /// Exit with 1 when the accuracy of a task is below this. May be repeated
     #[arg(long, value_name = "TASK=X", value_delimiter = ',')]
     pub fail_under: Vec<String>,
-    /// Exit with 1 when the accuracy of a task is below that of this earlier evaluation
+    /// Exit with 1 when a task is significantly worse than in this earlier evaluation, or missing: the rule of rlvr eval
+    /// report --baseline
     #[arg(long, value_name = "DIR|FILE")]
     pub baseline: Option<PathBuf>,
-    /// How far below it may be
-    #[arg(long, value_name = "X", default_value_t = 0.0, requires = "baseline")]
-    pub max_drop: f64,
+    /// Loss in accuracy that is no regression
+    #[arg(long, alias = "max-drop", value_name = "X", default_value_t = 0.0, value_parser = share_or_zero, requires = "baseline")]
+    pub tolerance: f64,
 }
 
 #[derive(Debug, Args)]
@@ -182,7 +185,9 @@ Examples:
   rlvr eval score --tasks medqa --data-dir data --completions evals/medical/samples.jsonl --out evals/rescored
 
 Rows of --completions: {{\"id\", \"completion\", \"task\"?}}, one or more an item; an item without a row counts as
-unanswered. Ids are those of the data; items without one are called gsm8k-0, gsm8k-1, … in the order of the file.
+unanswered. Ids are those of the data; items without one are called gsm8k-0, gsm8k-1, … in the order of the file. The same
+completions may be judged again into the same directory; another evaluation there is replaced with --force only. Samples
+of an evaluation keep its policy, template and seed in the settings of results.json.
 {ROWS}"))]
 pub struct EvalScoreArgs {
     #[command(flatten)]
@@ -190,6 +195,9 @@ pub struct EvalScoreArgs {
     /// Directory for results and samples
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
+    /// Replace another evaluation in that directory
+    #[arg(long)]
+    pub force: bool,
     /// JSON Lines file, such as the samples.jsonl of an evaluation; - for stdin
     #[arg(long, value_name = "FILE")]
     pub completions: PathBuf,
@@ -218,6 +226,7 @@ pub struct EvalLsArgs {
 Examples:
   rlvr eval validate --tasks medqa,medmcqa,pubmedqa --data-dir data
   rlvr eval validate --tasks my.toml
+  rlvr eval validate --tasks questions.jsonl --reward math
 
 Checks rows against the schema, ids, references (the verifier must accept its own), and that an empty answer, a refusal
 and \"not sure\" score 0; says what answering the same to every item scores. Exit code 1 when a check fails.")]

@@ -11,11 +11,16 @@ use std::path::Path;
 /// File with the opinions.
 const CACHE: &str = "judge.jsonl";
 
-/// The judge, if there is one; `dir` is where its opinions are kept by default.
-pub fn open(args: &JudgeArgs, dir: &Path) -> Result<Option<Judge>> {
+/// What the judge's file says, if there is one.
+pub fn config(args: &JudgeArgs) -> Result<Option<JudgeConfig>> {
     let Some(path) = &args.file else { return Ok(None) };
     let (_, text) = input::text(path)?;
-    let config = JudgeConfig::parse(&text, path)?;
+    Ok(Some(JudgeConfig::parse(&text, path)?))
+}
+
+/// The judge, if there is one; `dir` is where its opinions are kept by default.
+pub fn open(args: &JudgeArgs, dir: &Path) -> Result<Option<Judge>> {
+    let Some(config) = config(args)? else { return Ok(None) };
     let cache = args.judge_cache.clone().unwrap_or_else(|| dir.join(CACHE));
     Ok(Some(Judge::open(&config, &cache)?))
 }

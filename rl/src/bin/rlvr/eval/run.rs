@@ -2,24 +2,28 @@
 
 use super::BATCH;
 use super::args::{EvalRunArgs, Mode};
-use super::bounds;
+use super::bounds::Bounds;
 use super::judges;
+use super::rank::rank;
+use crate::evaluations::RANKED;
 use crate::input::bad;
-use crate::output::say;
+use crate::output::{count, say};
 use crate::policy;
-use crate::results::{Results, Sample, TaskResult};
+use crate::results::{self, Results, Sample, TaskResult};
+use crate::signals;
 use crate::tasks;
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
-use rlvr::eval::contamination::contamination;
-use rlvr::eval::likelihood::{OptionScores, score_options};
+use rlvr::eval::contamination::{Contamination, contamination};
+use rlvr::eval::judge::{Answer, Judge, JudgeVerdict};
 use rlvr::eval::sample_log::SampleLog;
-use rlvr::eval::{Benchmark, EvalSettings, Generation, Item, evaluate, fingerprint, solved};
+use rlvr::eval::{Benchmark, EvalSettings, Generation, Item, evaluate, fingerprint};
 use rlvr::policy::Policy;
-use rlvr::rewards::{Message, Outcome, Task, Verdict};
+use rlvr::rewards::{Message, Task};
 use rlvr::rollout::SamplingParams;
 use serde_json::{Map, Value, json};
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 
 /// Items that are answered at a time; part of what a sample depends on.
 const CHUNK: usize = 64;
@@ -40,9 +44,6 @@ enum Kind {
     Likelihood,
 }
 
-/// Ending of a task's name for options ranked by likelihood, and by likelihood per character.
-const RANKED: [&str; 2] = ["/likelihood", "/likelihood_norm"];
-
 pub fn run(args: &EvalRunArgs) -> Result<()> {
     let temperature = args.temperature.unwrap_or(if args.samples == 1 { 0.0 } else { 1.0 });
     if temperature == 0.0 && args.samples > 1 {
@@ -50,8 +51,11 @@ pub fn run(args: &EvalRunArgs) -> Result<()> {
     }
     policy::sampling(SamplingParams { temperature, ..SamplingParams::default() })?;
     policy::check_stop(&args.stop)?;
-    let bounds = bounds::parse(&args.bounds)?;
+    super::check_out(&args.out)?;
     let mut benchmarks = tasks::open(&args.tasks, args.likelihood_of.map(Into::into))?;
+    let named: Vec<_> = benchmarks.iter().map(|b| (b, names(args, b))).collect();
+    let bounds = Bounds::open(&args.bounds, &named)?;
+    let found = contaminations(args, &benchmarks)?;
     let policy = policy::open(&args.policy, args.raw)?;
     for benchmark in &mut benchmarks {
         benchmark.set_raw(policy.is_raw());
@@ -62,6 +66,9 @@ pub fn run(args: &EvalRunArgs) -> Result<()> {
     let mut settings = settings(args, temperature, &policy, &benchmarks)?;
     settings["judge"] = json!(judge.as_ref().map(|judge| judge.identity()));
     let (mut log, mut rows) = SampleLog::open(&args.out, &settings, args.force)?;
+    if rows.is_empty() {
+        results::clear(&args.out);
+    }
     let done = done(args, &works, &rows);
     let complete: usize = works[..done].iter().map(|w| w.keys(args.samples).count()).sum();
     if complete < rows.len() {
@@ -71,7 +78,17 @@ pub fn run(args: &EvalRunArgs) -> Result<()> {
     if done > 0 {
         say!("going on after {done} of {} chunks", works.len());
     }
+    if let Some(judge) = &mut judge
+        && ask_again(judge, args, &works[..done], &mut rows)?
+    {
+        log.keep(&rows)?;
+    }
+    let stop = signals::stop_on_signal("the items at work (up to 64)")?;
     for (position, work) in works.iter().enumerate().skip(done) {
+        if stop.load(Ordering::Relaxed) {
+            say!("interrupted, whole items are written; go on with: {}", signals::command_to_go_on(None));
+            return Err(rlvr::Error::Interrupted.into());
+        }
         let bar = progress(&works, position)?;
         let new = match work.kind {
             Kind::Generate => {
@@ -79,16 +96,14 @@ pub fn run(args: &EvalRunArgs) -> Result<()> {
                 judges::judge(judge.as_mut(), work.items(), &mut samples)?;
                 samples.iter().map(|sample| sample.row(true)).collect()
             }
-            Kind::Likelihood => rank(&policy, work)?,
+            Kind::Likelihood => rank(&policy, work.benchmark, work.items())?,
         };
         log.append(&new)?;
         rows.extend(new);
         bar.finish_and_clear();
     }
     let mut results = Results::new(settings);
-    for benchmark in &benchmarks {
-        let found = args.contamination.as_ref().map(|file| contamination(benchmark, file));
-        let found = found.transpose().map_err(rlvr::Error::from)?;
+    for (benchmark, found) in benchmarks.iter().zip(&found) {
         let places = benchmark.items.iter().enumerate().map(|(i, item)| (item.task.id.as_str(), i)).collect();
         for name in names(args, benchmark) {
             let of_task = rows.iter().filter(|row| row.get("task").and_then(Value::as_str) == Some(&name));
@@ -100,7 +115,49 @@ pub fn run(args: &EvalRunArgs) -> Result<()> {
         }
     }
     results.write(&args.out)?;
-    bounds::check(&bounds, &results)
+    bounds.check(&results, &args.out)
+}
+
+/// The items of each benchmark that occur in training data: known before anything is answered.
+fn contaminations(args: &EvalRunArgs, benchmarks: &[Benchmark]) -> Result<Vec<Option<Contamination>>> {
+    let found = |benchmark: &Benchmark| {
+        let found = args.contamination.as_ref().map(|file| contamination(benchmark, file));
+        found.transpose().map_err(|e| rlvr::Error::from(e).into())
+    };
+    benchmarks.iter().map(found).collect()
+}
+
+/// Asks a judge about the completions of complete chunks that it has not judged; whether there were any.
+fn ask_again(
+    judge: &mut Judge,
+    args: &EvalRunArgs,
+    works: &[Work<'_>],
+    rows: &mut [Map<String, Value>],
+) -> Result<bool> {
+    let samples = args.samples;
+    let items = works.iter().flat_map(|work| {
+        let each = if work.kind == Kind::Generate { samples } else { RANKED.len() };
+        work.items().iter().flat_map(move |item| std::iter::repeat_n((work.kind, item), each))
+    });
+    let unjudged = |row: &Map<String, Value>| {
+        row.get("judge").is_none_or(|opinion| opinion["verdict"] == json!(JudgeVerdict::Unjudged))
+    };
+    let open: Vec<(usize, &Item)> = (items.enumerate())
+        .filter(|(i, (kind, _))| *kind == Kind::Generate && unjudged(&rows[*i]))
+        .map(|(i, (_, item))| (i, item))
+        .collect();
+    if open.is_empty() {
+        return Ok(false);
+    }
+    say!("asking the judge again about {}", count(open.len(), "completion"));
+    let text = |i: usize| rows[i].get("completion").and_then(Value::as_str).unwrap_or_default();
+    let answers: Vec<Answer<'_>> =
+        open.iter().map(|(i, item)| Answer { task: &item.task, text: text(*i) }).collect();
+    let opinions = judge.judge(&answers)?;
+    for ((i, _), opinion) in open.iter().zip(opinions) {
+        rows[*i].insert("judge".to_owned(), json!(opinion));
+    }
+    Ok(true)
 }
 
 /// Whether every item of a benchmark can be answered by the policy.
@@ -113,17 +170,33 @@ fn check(args: &EvalRunArgs, policy: &Policy, benchmark: &Benchmark) -> Result<(
     }
     let room = |messages: &[Message], tokens: usize, place: &str| {
         let prompt = policy.prompt(messages).map_err(|e| bad(format!("{place}: {e}")))?;
-        policy::check_room(policy, &prompt.token_ids, tokens, place)
+        policy::check_room(policy, &prompt.token_ids, tokens, place)?;
+        anyhow::Ok(prompt.token_ids.len())
     };
     let max_tokens = generation(args, benchmark).max_tokens;
+    let context = policy.decoder.config().max_position_embeddings;
+    let mut cut = 0;
     for kind in kinds(args, benchmark) {
         for item in &benchmark.items {
             match (kind, &item.likelihood) {
-                (Kind::Generate, _) => room(&item.task.prompt, max_tokens, &item.place)?,
-                (Kind::Likelihood, Some(parts)) => room(&parts.messages(policy.is_raw()), 1, &item.place)?,
+                (Kind::Generate, _) => {
+                    let prompt = room(&item.task.prompt, max_tokens, &item.place)?;
+                    cut += usize::from(prompt.saturating_add(max_tokens) > context);
+                }
+                (Kind::Likelihood, Some(parts)) => {
+                    room(&parts.messages(policy.is_raw()), 1, &item.place)?;
+                }
                 (Kind::Likelihood, None) => {}
             }
         }
+    }
+    if cut > 0 {
+        say!(
+            "note: {}: {cut} of {} prompts and {max_tokens} tokens exceed the policy's context of {context}; completions \
+             are cut there",
+            benchmark.name,
+            benchmark.items.len()
+        );
     }
     Ok(())
 }
@@ -271,50 +344,4 @@ fn generate(args: &EvalRunArgs, policy: &Policy, work: &Work<'_>, temperature: f
         samples.push(sample);
     }
     Ok(samples)
-}
-
-/// The options of a chunk by likelihood: two rows an item, plain and per character.
-fn rank(policy: &Policy, work: &Work<'_>) -> Result<Vec<Map<String, Value>>> {
-    let items: Vec<&Item> = work.items().iter().collect();
-    let of = work.benchmark.likelihood.unwrap_or_default();
-    let mut rows = Vec::with_capacity(2 * items.len());
-    for (item, scores) in items.iter().zip(score_options(policy, &items, of)?) {
-        for (ending, index) in RANKED.iter().zip([scores.plain(), scores.normalised()]) {
-            let name = format!("{}{ending}", work.benchmark.name);
-            let mut row = ranked(&name, item, index);
-            if *ending == RANKED[0] {
-                let parts = item.likelihood.as_ref().map(|p| p.messages(policy.is_raw())).unwrap_or_default();
-                row.insert("prompt".into(), json!(policy.prompt_text(&parts)?));
-                row.insert("options".into(), options(item, &scores));
-            }
-            rows.push(row);
-        }
-    }
-    Ok(rows)
-}
-
-fn options(item: &Item, scores: &OptionScores) -> Value {
-    let option = |i: usize| {
-        json!({
-            "label": item.options[i].label, "logprob": scores.logprobs[i], "characters": scores.characters[i],
-            "tokens": scores.tokens[i],
-        })
-    };
-    (0..item.options.len()).map(option).collect()
-}
-
-fn ranked(name: &str, item: &Item, chosen: usize) -> Map<String, Value> {
-    let label = item.options[chosen].label.clone();
-    let gold = item.gold.map(|g| item.options[g].label.clone());
-    let (verdict, reason) = match item.gold {
-        Some(gold) if gold == chosen => (Verdict::Correct, "the most likely option is right"),
-        Some(_) => (Verdict::Incorrect, "another option is more likely"),
-        None => (Verdict::Unverifiable, "the reference names no option"),
-    };
-    let mut outcome = Outcome::of(verdict, "likelihood", reason).with_extracted(label.clone());
-    outcome.prediction = Some(label.clone());
-    outcome.gold = gold;
-    let judged = rlvr::eval::Judged { task: 0, text: label, tokens: 0, truncated: false, outcome };
-    debug_assert!(!solved(&judged.outcome) || item.gold == Some(chosen));
-    Sample::new(name, item, 0, judged).row(false)
 }

@@ -1,40 +1,56 @@
 //! `rlvr eval score`: judges completions made elsewhere, or those of an earlier evaluation again.
 
 use super::args::EvalScoreArgs;
-use super::bounds;
+use super::bounds::Bounds;
 use super::judges;
+use crate::evaluations;
 use crate::input::{self, Source, bad};
 use crate::output::{count, say};
-use crate::results::{Results, Sample, TaskResult};
+use crate::results::{RESULTS, Results, Sample, TaskResult};
 use crate::tasks;
 use anyhow::{Context, Result};
-use rlvr::eval::sample_log::{SAMPLES, SETTINGS};
-use rlvr::eval::{Benchmark, Judged};
+use rlvr::eval::judge::JudgeConfig;
+use rlvr::eval::sample_log::{SAMPLES, SETTINGS, refusal};
+use rlvr::eval::{Benchmark, Judged, fingerprint};
 use rlvr::rewards::{Outcome, Response, Task, Verdict, score_batch};
 use rlvr::run_dir::write_atomic;
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::path::Path;
 
+/// What a re-scored evaluation keeps of the settings of the one that generated.
+const KEPT: [&str; 10] = [
+    "policy",
+    "policy_hash",
+    "template_hash",
+    "raw",
+    "samples",
+    "temperature",
+    "seed",
+    "few_shot",
+    "system",
+    "no_context",
+];
+
 pub fn score(args: &EvalScoreArgs) -> Result<()> {
-    let bounds = bounds::parse(&args.bounds)?;
-    check_arms(args)?;
-    let benchmarks = tasks::open(&args.tasks, None)?;
-    let mut source = Source::open(&args.completions)?;
-    let mut given = Completions::read(&mut source)?;
-    let mut judge = judges::open(&args.judge, &args.out)?;
-    let mut hashes = Map::new();
-    for benchmark in &benchmarks {
-        let task =
-            json!({"hash": benchmark.hash, "items": benchmark.items.len(), "verifier": benchmark.verifier()});
-        hashes.insert(benchmark.name.clone(), task);
+    super::check_out(&args.out)?;
+    let made = made(args)?;
+    if !made.is_null() {
+        check_arms(args, &made)?;
     }
-    let arms = &args.tasks.arms;
-    let mut results = Results::new(json!({
-        "completions": args.completions, "limit": args.tasks.limit, "shuffle_options": arms.shuffle_options,
-        "no_context": arms.no_context, "version": env!("CARGO_PKG_VERSION"), "tasks": hashes,
-        "judge": judge.as_ref().map(|judge| judge.identity()),
-    }));
+    let benchmarks = tasks::open(&args.tasks, None)?;
+    let named: Vec<_> = benchmarks.iter().map(|b| (b, vec![b.name.clone()])).collect();
+    let bounds = Bounds::open(&args.bounds, &named)?;
+    let mut source = Source::open(&args.completions)?;
+    // A pipe can be read once.
+    let file = args.completions.is_file();
+    let hash = file.then(|| fingerprint::file_sha256(&args.completions)).transpose()?;
+    let mut given = Completions::read(&mut source)?;
+    let config = judges::config(&args.judge)?;
+    let settings = settings(args, &benchmarks, &made, hash, config.as_ref());
+    check_replaced(args, &settings)?;
+    let mut judge = judges::open(&args.judge, &args.out)?;
+    let mut results = Results::new(settings);
     let mut lines = Vec::new();
     let mut matched = 0;
     for benchmark in &benchmarks {
@@ -68,19 +84,69 @@ pub fn score(args: &EvalScoreArgs) -> Result<()> {
     }
     let dir = &args.out;
     std::fs::create_dir_all(dir).with_context(|| format!("cannot create the directory {}", dir.display()))?;
+    // Those of an evaluation that is replaced would let eval run go on with these samples.
+    let _ = std::fs::remove_file(dir.join(SETTINGS));
     write_atomic(&dir.join(SAMPLES), &lines).map_err(rlvr::Error::from)?;
     results.write(dir)?;
-    bounds::check(&bounds, &results)
+    bounds.check(&results, dir)
+}
+
+/// The settings of the evaluation that the completions are the samples of; null for others.
+fn made(args: &EvalScoreArgs) -> Result<Value> {
+    if args.completions.file_name().is_none_or(|name| name != SAMPLES) {
+        return Ok(Value::Null);
+    }
+    let dir = args.completions.parent().unwrap_or(Path::new(""));
+    match std::fs::read_to_string(dir.join(SETTINGS)) {
+        Ok(text) => Ok(serde_json::from_str(&text).unwrap_or_default()),
+        Err(_) => evaluations::settings(dir),
+    }
+}
+
+/// Everything the results depend on, with where the completions come from.
+fn settings(
+    args: &EvalScoreArgs,
+    benchmarks: &[Benchmark],
+    made: &Value,
+    hash: Option<String>,
+    judge: Option<&JudgeConfig>,
+) -> Value {
+    let mut tasks = Map::new();
+    for benchmark in benchmarks {
+        let task =
+            json!({"hash": benchmark.hash, "items": benchmark.items.len(), "verifier": benchmark.verifier()});
+        tasks.insert(benchmark.name.clone(), task);
+    }
+    let arms = &args.tasks.arms;
+    let mut settings = json!({
+        "completions": args.completions, "completions_hash": hash, "limit": args.tasks.limit,
+        "shuffle_options": arms.shuffle_options, "no_context": arms.no_context,
+        "version": env!("CARGO_PKG_VERSION"), "tasks": tasks, "judge": judge.map(JudgeConfig::identity),
+    });
+    for key in KEPT {
+        if let Some(value) = made.get(key) {
+            settings[key] = value.clone();
+        }
+    }
+    settings
+}
+
+/// Refuses to replace another evaluation; judging the same completions again in the same way loses nothing.
+fn check_replaced(args: &EvalScoreArgs, settings: &Value) -> Result<()> {
+    let dir = &args.out;
+    if args.force || !(dir.join(SAMPLES).exists() || dir.join(RESULTS).exists()) {
+        return Ok(());
+    }
+    let old = Some(evaluations::settings(dir)?).filter(|old| !old.is_null());
+    // What came over stdin may be anything.
+    if old.as_ref() == Some(settings) && !settings["completions_hash"].is_null() {
+        return Ok(());
+    }
+    Err(bad(refusal(dir, old.as_ref(), settings)))
 }
 
 /// Refuses to judge the samples of an evaluation whose options stood in another order.
-fn check_arms(args: &EvalScoreArgs) -> Result<()> {
-    let dir = args.completions.parent().unwrap_or(Path::new(""));
-    let is_samples = args.completions.file_name().is_some_and(|name| name == SAMPLES);
-    let Some(text) = std::fs::read_to_string(dir.join(SETTINGS)).ok().filter(|_| is_samples) else {
-        return Ok(());
-    };
-    let made: Value = serde_json::from_str(&text).unwrap_or_default();
+fn check_arms(args: &EvalScoreArgs, made: &Value) -> Result<()> {
     let (made, now) = (&made["shuffle_options"], json!(args.tasks.arms.shuffle_options));
     if *made == now {
         return Ok(());

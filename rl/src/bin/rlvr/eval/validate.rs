@@ -5,18 +5,22 @@ use crate::input::bad;
 use crate::output;
 use crate::tasks;
 use anyhow::{Result, anyhow};
-use rlvr::eval::validate::{Validation, validate};
+use rlvr::eval::validate::{Validation, validate, validate_benchmark};
 use std::io::Write;
+use std::path::Path;
 
 pub fn run(args: &EvalValidateArgs) -> Result<()> {
     let settings = args.tasks.settings(None);
     let mut found = Vec::new();
+    tasks::check_reward(&args.tasks, &settings)?;
     for name in &args.tasks.tasks {
         let Some(definition) = tasks::definition(name, &settings)? else {
-            return Err(bad(format!(
-                "{name}: JSON Lines files are checked by rlvr score --self-check; validate takes names and definitions \
-                 (.toml)"
-            )));
+            let (benchmark, rows) = tasks::inspect_file(Path::new(name), &args.tasks)?;
+            if benchmark.items.is_empty() && rows.is_empty() {
+                return Err(bad(format!("{name}: no items in it")));
+            }
+            found.push(validate_benchmark(benchmark, rows.into_iter(), None));
+            continue;
         };
         if args.tasks.download {
             super::download::ensure(&definition.file, &definition.settings)?;

@@ -1,0 +1,36 @@
+//! SIGINT and SIGTERM, and the command that goes on afterwards.
+
+use crate::output::say;
+use anyhow::{Context, Result};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A flag that the first SIGINT or SIGTERM sets; the second ends the process. `unit` is what is still finished: "this
+/// step".
+pub fn stop_on_signal(unit: &'static str) -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut signals = Signals::new([SIGINT, SIGTERM]).context("catching signals")?;
+    let flag = Arc::clone(&stop);
+    std::thread::spawn(move || {
+        for _ in signals.forever() {
+            if flag.swap(true, Ordering::SeqCst) {
+                std::process::exit(130);
+            }
+            say!("\nstopping after {unit}; press Ctrl-C again to stop at once and lose it");
+        }
+    });
+    Ok(stop)
+}
+
+/// The command that continues this one: without --force, which would start over, and with `more` at its end.
+pub fn command_to_go_on(more: Option<&str>) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./=:,+@".contains(c);
+    let quoted = |arg: String| match arg.chars().all(plain) && !arg.is_empty() {
+        true => arg,
+        false => format!("'{}'", arg.replace('\'', "'\\''")),
+    };
+    let args = std::env::args().filter(|arg| arg != "--force" && Some(arg.as_str()) != more);
+    args.chain(more.map(str::to_owned)).map(quoted).collect::<Vec<_>>().join(" ")
+}
