@@ -336,7 +336,7 @@ fn a_signal_leaves_whole_items_and_the_command_to_go_on() {
         "{said}"
     );
     let rows = std::fs::read_to_string(&samples).unwrap().lines().count();
-    assert!(rows % 64 == 0 && (64..640).contains(&rows), "{rows} rows");
+    assert!(rows.is_multiple_of(64) && (64..640).contains(&rows), "{rows} rows");
     assert!(!Path::new(&out).join("results.json").exists());
     assert!(quiz.run("out", &[]).status.success());
     assert_eq!(std::fs::read(samples).unwrap(), std::fs::read(quiz.path("whole/samples.jsonl")).unwrap());

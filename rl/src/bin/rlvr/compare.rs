@@ -267,7 +267,7 @@ fn notes(arms: &[Arm], rows: &[Row], difference: f64, bullet: &str) -> String {
 fn tested(c: &Comparison) -> String {
     match c.test {
         Test::Mcnemar => "McNemar's exact test, Tango's score interval".to_owned(),
-        _ if c.method == Method::Tango => "all items differ alike: Tango's score interval".to_owned(),
+        _ if c.method == Method::Tango => "McNemar's test and Tango's score interval over what is independent".to_owned(),
         Test::Proportions => "runs keep no answers of single items, so this is the unpaired test of two proportions, \
                               Newcombe's interval; rlvr eval run for both policies gives pairs, which show more"
             .to_owned(),

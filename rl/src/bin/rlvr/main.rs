@@ -1,7 +1,7 @@
 //! `rlvr`: reinforcement learning with verifiable rewards, from the command line.
 //!
 //! Data goes to stdout, logs and progress to stderr. Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted after
-//! a checkpoint.
+//! a checkpoint, or after whole items of an evaluation.
 
 mod args;
 mod audit;

@@ -133,6 +133,12 @@ pub fn inspect_file(path: &Path, args: &TaskArgs) -> Result<(Benchmark, Vec<Stri
     let kind = args.reward.as_deref().unwrap_or(if has_options { "choice" } else { "math" });
     let config = RewardConfig::from_kind(kind)?;
     let reward_config = json!(config);
+    let data = if path == Path::new("-") {
+        let text: String = rows.iter().map(|(_, fields)| format!("{}\n", json!(fields))).collect();
+        fingerprint::sha256_hex(text.as_bytes())
+    } else {
+        fingerprint::file_sha256(path)?
+    };
     let mut items = Vec::with_capacity(rows.len());
     let mut problems = Vec::new();
     for (line, fields) in rows {
@@ -149,7 +155,6 @@ pub fn inspect_file(path: &Path, args: &TaskArgs) -> Result<(Benchmark, Vec<Stri
     }
     items.truncate(args.limit.unwrap_or(usize::MAX));
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let data = if path == Path::new("-") { String::new() } else { fingerprint::file_sha256(path)? };
     let benchmark = Benchmark {
         name,
         items,
