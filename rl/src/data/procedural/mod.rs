@@ -1,4 +1,4 @@
-//! Generated tasks: one file a kind, each a [`Generator`] with its difficulty parameters.
+//! Generated tasks: one file a kind, each a `Generator` with its difficulty parameters.
 //!
 //! A draw depends on the seed and its number alone, so the same seed gives the same tasks. All tasks of a source are
 //! different. A hash of the task itself decides on which side of the split it falls, whatever the seed and the
