@@ -26,6 +26,9 @@ pub struct Cache {
     panels: Arc<Vec<Option<Panels>>>,
 }
 
+/// Tokens with their log-probabilities, `[step][draw]`.
+pub type DrawnSteps = Vec<Vec<(u32, f32)>>;
+
 /// One token to draw from the logits of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DrawAt {
@@ -164,7 +167,7 @@ impl Cache {
         draws: &[DrawAt],
         steps: usize,
         temperature: f64,
-    ) -> Option<Result<Vec<Vec<(u32, f32)>>, PolicyError>> {
+    ) -> Option<Result<DrawnSteps, PolicyError>> {
         #[cfg(feature = "cube")]
         if decoder.compute() == Compute::Device {
             let (n, sampling) = (self.rows(), Sampling::new(temperature));

@@ -6,7 +6,7 @@ use super::mat::{Mat, cubes};
 use super::pass::DeviceModel;
 use super::sample::Sampling;
 use super::step::{StepError, Stepper};
-use crate::cache::DrawAt;
+use crate::cache::{DrawAt, DrawnSteps};
 use crate::host::attention::Heads;
 use burn::tensor::DType;
 use cubecl::ir::ElemType;
@@ -267,7 +267,7 @@ impl KernelCache {
         draws: &[DrawAt],
         steps: usize,
         sampling: Sampling,
-    ) -> Result<Vec<Vec<(u32, f32)>>, StepError> {
+    ) -> Result<DrawnSteps, StepError> {
         assert_eq!(tokens.len(), self.lens.len(), "one token a row");
         let slots = self.make_room(&model.heads, steps);
         let kept = self.steps.0.take().filter(|stepper| stepper.draws(sampling));

@@ -20,6 +20,7 @@ use cubek::matmul::multi_level::routines::TileSizeSelection;
 use cubek::matmul::multi_level::routines::batch::simple_unit::SimpleUnitSelectionArgs;
 use cubek::matmul::routine::BlueprintStrategy;
 use cubek::std::InputBinding;
+use std::sync::LazyLock;
 
 /// A contiguous matrix on a device. Cloning shares the memory.
 #[derive(Clone, Debug)]
@@ -27,6 +28,9 @@ pub struct Mat(CubeTensor);
 
 /// An operand of [`product`].
 pub struct Operand(CubeTensor);
+
+/// Whether the fastest product is looked for.
+static TUNING: LazyLock<bool> = LazyLock::new(|| std::env::var("RLVR_DEVICE_TUNING").as_deref() != Ok("0"));
 
 /// Most cubes in one dimension of a grid, on any device.
 const MOST_CUBES: usize = 65_535;
@@ -171,7 +175,9 @@ pub fn cubes(count: usize) -> CubeCount {
 /// Matrix product in f32; the operands have one type, sums are kept in f32.
 ///
 /// Operands in f32 are multiplied in f32, by one kernel whatever the machine: what tuning would choose among rounds them
-/// to TF32 (10 bits) on NVIDIA's tensor cores. Narrower operands are multiplied by what tuning found fastest.
+/// to TF32 (10 bits) on NVIDIA's tensor cores. Narrower operands are multiplied by what tuning found fastest, or with
+/// `RLVR_DEVICE_TUNING=0` by burn's first choice for the shape, which needs no minutes of compiling at first and is the
+/// same in every process.
 ///
 /// # Panics
 /// If the shapes do not fit.
@@ -181,8 +187,8 @@ pub fn product(a: &Operand, b: &Operand) -> Mat {
     let done = if a.0.dtype == DType::F32 {
         full_product(a, b, &out)
     } else {
-        let tuned = MatmulStrategy::default();
-        matmul(a.0.clone(), b.0.clone(), Some(out.0.clone()), tuned, DType::F32).map(drop)
+        let strategy = if *TUNING { MatmulStrategy::Autotune } else { MatmulStrategy::Cube };
+        matmul(a.0.clone(), b.0.clone(), Some(out.0.clone()), strategy, DType::F32).map(drop)
     };
     done.unwrap_or_else(|e| panic!("matrix product of {rows} × {cols}: {e:?}"));
     out

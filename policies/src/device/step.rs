@@ -8,7 +8,7 @@ use super::cache::KernelCache;
 use super::mat::Mat;
 use super::pass::DeviceModel;
 use super::sample::{Sampling, WORDS, draw, pairs};
-use crate::cache::DrawAt;
+use crate::cache::{DrawAt, DrawnSteps};
 use burn::tensor::DType;
 use cubecl::client::Graph;
 use cubecl::prelude::*;
@@ -124,7 +124,7 @@ impl Stepper {
         slots: &[u32],
         draws: &[DrawAt],
         steps: usize,
-    ) -> Result<Vec<Vec<(u32, f32)>>, StepError> {
+    ) -> Result<DrawnSteps, StepError> {
         assert!((1..=MOST_STEPS).contains(&steps), "{steps} steps at once");
         // A row that nothing is drawn from gets some token.
         let mut each: Vec<DrawAt> =
