@@ -1,6 +1,8 @@
 """The work of `decoder.rs` with PyTorch in float32: greedy decoding and a training step of a SmolLM2-135M-shaped decoder.
 
-usage: python rl/benches/peer_torch.py [threads]   (needs torch)
+usage: python rl/benches/peer_torch.py [threads] [steps N]   (needs torch)
+
+With `steps N` it trains N steps and prints a line after each, for in_turn.py.
 """
 import resource, statistics, sys, time
 import torch, torch.nn as nn, torch.nn.functional as F
@@ -86,7 +88,8 @@ def decode(b, new=32):
         ids.tolist()
 
 
-for b in (1, 8, 32, 64):
+steps = int(sys.argv[3]) if sys.argv[2:3] == ["steps"] else 0
+for b in () if steps else (1, 8, 32, 64):
     timed(f"decode {b}", b * 32, lambda: decode(b))
 print(f"peak memory after decoding: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
@@ -101,5 +104,10 @@ def train(b=8, t=256):
     optimizer.zero_grad(set_to_none=True)
 
 
+for _ in range(steps):
+    train()
+    print("step", flush=True)
+if steps:
+    sys.exit()
 timed("train 8x256", 8 * 256, train)
 print(f"peak memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
