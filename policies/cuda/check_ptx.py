@@ -103,9 +103,12 @@ def main():
             config = scratch / f"{i}.toml"
             config.write_text(CONFIG.format(policy=policy, temperature=0.8))
             command = [binary, "train", config, "--out", scratch / f"run{i}"]
-            done = subprocess.run(command, env=dict(env, FAKE_CUDA_PTX=str(out)), cwd=scratch)
-            if done.returncode != 0:
-                sys.exit(f"the run of policy {i} failed ({done.returncode})")
+            done = subprocess.run(
+                command, env=dict(env, FAKE_CUDA_PTX=str(out)), cwd=scratch, capture_output=True, text=True
+            )
+            # Nothing was computed, so the norm of the gradients is whatever lay in memory.
+            if done.returncode != 0 and "the gradient norm is" not in done.stderr:
+                sys.exit(f"{done.stderr}\nthe run of policy {i} failed ({done.returncode})")
             for file in out.glob("*.ptx"):
                 name = re.search(r"\.entry\s+(\w+)", file.read_text()).group(1)
                 kernels[re.sub(r"_[0-9a-f]{8,}.*", "", name)] += 1
