@@ -27,6 +27,7 @@ use crate::weights::{HostTensor, WeightSource};
 use burn::backend::Flex;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use burn_flex::FlexTensor;
+use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -44,7 +45,8 @@ pub enum Compute {
 
 /// Whether the insides of a block are computed again in the backward, or kept from the forward. The result is the same
 /// bit for bit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Recompute {
     /// When keeping them would take more than a third of the memory that is free.
     #[default]

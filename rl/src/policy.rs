@@ -1,11 +1,9 @@
 //! A policy as the loop uses it: the decoder with its tokenizer and chat template, and where they come from.
-use crate::config::{
-    ChatTemplate as TemplateChoice, Dtype, PolicyConfig, Recompute as RecomputeChoice, TinyConfig,
-};
+use crate::config::{ChatTemplate as TemplateChoice, Dtype, PolicyConfig, TinyConfig};
 use crate::error::Error;
-use burn::tensor::{DType, Device};
+use burn::tensor::Device;
 use rlvr_policies::cache::{Cache, DrawAt};
-use rlvr_policies::decoder::{Compute, Recompute};
+use rlvr_policies::decoder::Compute;
 use rlvr_policies::{
     Architecture, ChatTemplate, Decoder, ModelConfig, PolicyAssets, PolicyError, PolicyFiles, RopeScaling,
     SaveDtype, Tokenizer, save_hf,
@@ -129,11 +127,7 @@ impl Policy {
     pub fn configured(self, config: &PolicyConfig) -> Result<Self, Error> {
         let policy = if config.chat_template == TemplateChoice::Raw { self.raw() } else { self };
         let mut policy = policy.computing_in(config.dtype)?;
-        policy.decoder = policy.decoder.with_recompute(match config.recompute {
-            RecomputeChoice::Auto => Recompute::Auto,
-            RecomputeChoice::Always => Recompute::Always,
-            RecomputeChoice::Never => Recompute::Never,
-        });
+        policy.decoder = policy.decoder.with_recompute(config.recompute);
         Ok(policy)
     }
 
@@ -142,11 +136,7 @@ impl Policy {
     /// # Errors
     /// bf16 where only f32 is computed: on the CPU.
     pub fn computing_in(self, dtype: Dtype) -> Result<Self, Error> {
-        let operands = match dtype {
-            Dtype::F32 => DType::F32,
-            Dtype::Bf16 => DType::BF16,
-        };
-        let decoder = self.decoder.with_operands(operands).ok_or_else(|| Error::Unusable {
+        let decoder = self.decoder.with_operands(dtype.into()).ok_or_else(|| Error::Unusable {
             what: "policy.dtype: bf16 needs a CUDA device; the CPU computes in f32".into(),
         })?;
         Ok(Self { decoder, ..self })

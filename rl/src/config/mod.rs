@@ -15,6 +15,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use burn::tensor::DType;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 pub use crate::data::DataConfig;
@@ -23,6 +24,7 @@ pub use load::{ConfigError, data_config};
 pub use stage::{GrpoConfig, OptimConfig, ReferenceFrom, RolloutsConfig, SftConfig, StageConfig};
 pub use validate::Problem;
 
+use rlvr_policies::decoder::Recompute;
 use rlvr_rewards::RewardConfig;
 use rlvr_rollout::SamplingParams;
 
@@ -150,17 +152,13 @@ pub enum Dtype {
     Bf16,
 }
 
-/// When activations are computed again instead of kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Recompute {
-    /// When keeping them would take more than a third of the free memory.
-    #[default]
-    Auto,
-    /// Always.
-    Always,
-    /// Never.
-    Never,
+impl From<Dtype> for DType {
+    fn from(dtype: Dtype) -> Self {
+        match dtype {
+            Dtype::F32 => Self::F32,
+            Dtype::Bf16 => Self::BF16,
+        }
+    }
 }
 
 /// How the messages of a task become the text of a prompt.

@@ -4,9 +4,7 @@ use crate::args::BenchArgs;
 use crate::input::bad;
 use crate::output;
 use anyhow::Result;
-use burn::tensor::DType;
 use rlvr::bench::{BenchReport, BenchSettings, SHAPES, bench, random_decoder, shape};
-use rlvr::config::Dtype;
 use rlvr::policy::Policy;
 use serde_json::Value;
 use std::io::Write;
@@ -37,12 +35,8 @@ pub fn run(args: &BenchArgs) -> Result<()> {
             (args.shape.as_str(), random_decoder(config, &device))
         }
     };
-    let operands = match args.dtype {
-        Dtype::F32 => DType::F32,
-        Dtype::Bf16 => DType::BF16,
-    };
     let decoder = decoder
-        .with_operands(operands)
+        .with_operands(args.dtype.into())
         .ok_or_else(|| bad("--dtype bf16: needs a CUDA device; the CPU computes in f32"))?;
     let report = bench(decoder, settings)?;
     let device = rlvr::run::device_name(args.device);
