@@ -146,6 +146,28 @@ fn gradients_of_kernels_and_of_autodiff() {
 
 #[test]
 #[ignore = "needs a device of the feature `cuda` or `wgpu`"]
+fn heads_of_any_width() {
+    for (head_dim, heads, kv_heads) in [(6, 2, 1), (40, 3, 3), (128, 4, 2)] {
+        let dir = golden().join("models/tiny-qwen3");
+        let config = ModelConfig {
+            head_dim,
+            num_heads: heads,
+            num_kv_heads: kv_heads,
+            ..ModelConfig::from_hf_file(&dir.join("config.json")).unwrap()
+        };
+        // Any numbers with a spread near 1.
+        let normal = |i: usize, j: usize| ((i * 7919 + j * 104_729) % 2003) as f32 / 577.0 - 1.73;
+        let [d, host] = [device(), Device::flex()].map(|d| Decoder::random(config.clone(), &d, normal));
+        let batch = shared_batch();
+        let (lp, want) = gradients(&host, &batch, false);
+        let (got_lp, got) = gradients(&d, &batch, false);
+        near(&format!("heads of {head_dim}: log-probabilities"), &got_lp, &lp, CLOSE);
+        compare_gradients(&format!("heads of {head_dim}"), &d, &got, &want, GRADIENT);
+    }
+}
+
+#[test]
+#[ignore = "needs a device of the feature `cuda` or `wgpu`"]
 fn greedy_decoding_with_left_padding() {
     for name in MODELS {
         let [d, _] = both(name);

@@ -1,136 +1,86 @@
-//! Causal grouped-query attention over packed rows, forward and backward, without a `T × T` matrix: a unit goes over the
-//! keys of one query (or the queries of one key) with a running softmax.
-//!
-//! The units of a cube are neighbouring rows of one head and read mostly the same keys at the same time, in vectors of
-//! up to four numbers. Inside the kernels, `hd` counts such vectors.
+//! Causal grouped-query attention over packed rows, forward and backward, without a `T × T` matrix: squares of 32 queries
+//! by 32 keys, of which only those are visited in which a query sees a key ([`super::attention_tiles`] has the kernels).
+use super::attention_tiles::{TILE, UNITS, forward_kernel, key_kernel, query_kernel};
 use super::mat::Mat;
 use crate::host::attention::Heads;
 use crate::packed::PackedBatch;
 use burn::tensor::DType;
 use cubecl::prelude::*;
+use std::ops::Range;
 
-/// Units of a cube.
-const UNITS: u32 = 64;
-
-/// What each row attends to, on the device: `[1, rows]` of u32 each.
+/// What each row attends to, on the device.
 #[derive(Debug)]
 pub struct Segments {
-    /// Position in the sequence.
+    /// Position in the sequence, `[1, rows]` of u32 like the three below.
     pub positions: Mat,
     /// First row and number of rows of the prompt before the row's own segment.
     prefix: (Mat, Mat),
     /// First row of its own segment.
     own: Mat,
-    /// One past the last row that attends to it.
-    end: Mat,
+    /// Of every tile of queries, the tiles of keys that it visits.
+    keys: Lists,
+    /// Of every tile of keys, the tiles of queries that visit it.
+    queries: Lists,
+}
+
+/// Lists of tiles: those of tile `i` are `tiles[starts[i]..starts[i + 1]]`, ascending.
+#[derive(Debug)]
+struct Lists {
+    starts: Mat,
+    tiles: Mat,
+}
+
+impl Lists {
+    /// From pairs in ascending order, `count` lists.
+    fn new(pairs: &[(usize, usize)], count: usize, like: &Mat) -> Self {
+        let starts: Vec<u32> = (0..=count).map(|i| pairs.partition_point(|&(of, _)| of < i) as u32).collect();
+        let tiles: Vec<u32> = pairs.iter().map(|&(_, tile)| tile as u32).collect();
+        Self { starts: like.upload(&starts, 1, count + 1), tiles: like.upload(&tiles, 1, tiles.len()) }
+    }
+}
+
+/// Pairs of a tile of queries and a tile of keys of which a query sees a key, ascending.
+fn visits(batch: &PackedBatch) -> Vec<(usize, usize)> {
+    let tiles = |rows: &Range<usize>| rows.start / TILE..rows.end.div_ceil(TILE);
+    let mut pairs = vec![];
+    for group in &batch.groups {
+        let own = std::iter::once(&group.prompt).chain(&group.completions).filter(|rows| !rows.is_empty());
+        for rows in own.clone() {
+            pairs.extend(tiles(rows).flat_map(|q| (rows.start / TILE..=q).map(move |k| (q, k))));
+        }
+        for rows in own.skip(1) {
+            pairs.extend(tiles(rows).flat_map(|q| tiles(&group.prompt).map(move |k| (q, k))));
+        }
+    }
+    pairs.sort_unstable();
+    pairs.dedup();
+    pairs
 }
 
 impl Segments {
     /// The rows of a batch, on the device of `like`.
     pub fn new(batch: &PackedBatch, like: &Mat) -> Self {
         let n = batch.rows();
-        let mut columns = [(); 4].map(|()| vec![0u32; n]);
+        let mut columns = [(); 3].map(|()| vec![0u32; n]);
         for group in &batch.groups {
-            let end = group.completions.last().map_or(group.prompt.end, |c| c.end.max(group.prompt.end));
-            let mut fill = |rows: std::ops::Range<usize>, prefix: usize, end: usize| {
+            let mut fill = |rows: &Range<usize>, prefix: usize| {
                 for row in rows.clone() {
-                    let values = [group.prompt.start, prefix, rows.start, end];
+                    let values = [group.prompt.start, prefix, rows.start];
                     columns.iter_mut().zip(values).for_each(|(c, v)| c[row] = v as u32);
                 }
             };
-            fill(group.prompt.clone(), 0, end);
-            for rows in &group.completions {
-                fill(rows.clone(), group.prompt.len(), rows.end);
-            }
+            fill(&group.prompt, 0);
+            group.completions.iter().for_each(|rows| fill(rows, group.prompt.len()));
         }
-        let [first, prefix, own, end] = columns.map(|c| like.upload(&c, 1, n));
+        let [first, prefix, own] = columns.map(|c| like.upload(&c, 1, n));
         let positions = like.upload(&batch.positions, 1, n);
-        Self { positions, prefix: (first, prefix), own, end }
-    }
-}
-
-/// Row of key `j` of a query: the prompt's rows first, then those of its own segment.
-#[cube]
-fn key_row(j: usize, first: usize, prefix: usize, own: usize) -> usize {
-    let mut row = own + j - prefix;
-    if j < prefix {
-        row = first + j;
-    }
-    row
-}
-
-/// Sum of the lanes of a vector.
-#[cube]
-fn lane_sum<N: Size>(v: Vector<f32, N>, #[comptime] lanes: usize) -> f32 {
-    let mut sum = 0.0f32;
-    #[unroll]
-    for i in 0..lanes {
-        sum += v.extract(i);
-    }
-    sum
-}
-
-#[cube(launch)]
-fn forward_kernel<N: Size>(
-    qkv: &[Vector<f32, N>],
-    firsts: &[u32],
-    prefixes: &[u32],
-    owns: &[u32],
-    out: &mut [Vector<f32, N>],
-    log_sum: &mut [f32],
-    rows: usize,
-    heads: usize,
-    kv_heads: usize,
-    #[comptime] hd: usize,
-    #[comptime] lanes: usize,
-) {
-    let row = CUBE_POS_X as usize * CUBE_DIM as usize + UNIT_POS as usize;
-    let head = CUBE_POS_Y as usize;
-    if row < rows {
-        let width = (heads + 2 * kv_heads) * hd;
-        let kv = head / (heads / kv_heads);
-        let first = firsts[row] as usize;
-        let prefix = prefixes[row] as usize;
-        let own = owns[row] as usize;
-        let mut q = Array::<Vector<f32, N>>::new(hd);
-        let mut acc = Array::<Vector<f32, N>>::new(hd);
-        #[unroll]
-        for d in 0..hd {
-            q[d] = qkv[row * width + head * hd + d];
-            acc[d] = Vector::new(0.0f32);
-        }
-        let mut max = f32::new(-1.0e30f32);
-        let mut sum = 0.0f32;
-        for j in 0..prefix + row - own + 1 {
-            let k = key_row(j, first, prefix, own) * width + (heads + kv) * hd;
-            let v = k + kv_heads * hd;
-            let mut products = Vector::<f32, N>::new(0.0f32);
-            #[unroll]
-            for d in 0..hd {
-                products += q[d] * qkv[k + d];
-            }
-            let s = lane_sum::<N>(products, lanes);
-            if s > max {
-                let shrink = (max - s).exp();
-                sum *= shrink;
-                #[unroll]
-                for d in 0..hd {
-                    acc[d] *= Vector::new(shrink);
-                }
-                max = s;
-            }
-            let p = (s - max).exp();
-            sum += p;
-            #[unroll]
-            for d in 0..hd {
-                acc[d] += Vector::new(p) * qkv[v + d];
-            }
-        }
-        #[unroll]
-        for d in 0..hd {
-            out[(row * heads + head) * hd + d] = acc[d] / Vector::new(sum);
-        }
-        log_sum[row * heads + head] = max + sum.ln();
+        let mut pairs = visits(batch);
+        let count = n.div_ceil(TILE);
+        let keys = Lists::new(&pairs, count, like);
+        pairs.iter_mut().for_each(|pair| *pair = (pair.1, pair.0));
+        pairs.sort_unstable();
+        let queries = Lists::new(&pairs, count, like);
+        Self { positions, prefix: (first, prefix), own, keys, queries }
     }
 }
 
@@ -142,123 +92,6 @@ fn delta_kernel(out: &[f32], d_out: &[f32], delta: &mut [f32], hd: usize) {
             sum += out[ABSOLUTE_POS * hd + d] * d_out[ABSOLUTE_POS * hd + d];
         }
         delta[ABSOLUTE_POS] = sum;
-    }
-}
-
-#[cube(launch)]
-fn query_kernel<N: Size>(
-    qkv: &[Vector<f32, N>],
-    firsts: &[u32],
-    prefixes: &[u32],
-    owns: &[u32],
-    d_out: &[Vector<f32, N>],
-    log_sum: &[f32],
-    delta: &[f32],
-    grad: &mut [Vector<f32, N>],
-    rows: usize,
-    heads: usize,
-    kv_heads: usize,
-    #[comptime] hd: usize,
-    #[comptime] lanes: usize,
-) {
-    let row = CUBE_POS_X as usize * CUBE_DIM as usize + UNIT_POS as usize;
-    let head = CUBE_POS_Y as usize;
-    if row < rows {
-        let width = (heads + 2 * kv_heads) * hd;
-        let kv = head / (heads / kv_heads);
-        let first = firsts[row] as usize;
-        let prefix = prefixes[row] as usize;
-        let own = owns[row] as usize;
-        let at = row * heads + head;
-        let mut q = Array::<Vector<f32, N>>::new(hd);
-        let mut g = Array::<Vector<f32, N>>::new(hd);
-        let mut dq = Array::<Vector<f32, N>>::new(hd);
-        #[unroll]
-        for d in 0..hd {
-            q[d] = qkv[row * width + head * hd + d];
-            g[d] = d_out[at * hd + d];
-            dq[d] = Vector::new(0.0f32);
-        }
-        for j in 0..prefix + row - own + 1 {
-            let k = key_row(j, first, prefix, own) * width + (heads + kv) * hd;
-            let v = k + kv_heads * hd;
-            let mut scores = Vector::<f32, N>::new(0.0f32);
-            let mut grads = Vector::<f32, N>::new(0.0f32);
-            #[unroll]
-            for d in 0..hd {
-                scores += q[d] * qkv[k + d];
-                grads += g[d] * qkv[v + d];
-            }
-            let p = (lane_sum::<N>(scores, lanes) - log_sum[at]).exp();
-            let ds = p * (lane_sum::<N>(grads, lanes) - delta[at]);
-            #[unroll]
-            for d in 0..hd {
-                dq[d] += Vector::new(ds) * qkv[k + d];
-            }
-        }
-        #[unroll]
-        for d in 0..hd {
-            grad[row * width + head * hd + d] = dq[d];
-        }
-    }
-}
-
-#[cube(launch)]
-fn key_kernel<N: Size>(
-    qkv: &[Vector<f32, N>],
-    ends: &[u32],
-    d_out: &[Vector<f32, N>],
-    log_sum: &[f32],
-    delta: &[f32],
-    parts: &mut [Vector<f32, N>],
-    rows: usize,
-    heads: usize,
-    kv_heads: usize,
-    #[comptime] hd: usize,
-    #[comptime] lanes: usize,
-) {
-    let row = CUBE_POS_X as usize * CUBE_DIM as usize + UNIT_POS as usize;
-    let head = CUBE_POS_Y as usize;
-    if row < rows {
-        let width = (heads + 2 * kv_heads) * hd;
-        let kv = head / (heads / kv_heads);
-        let key = row * width + (heads + kv) * hd;
-        let mut k = Array::<Vector<f32, N>>::new(hd);
-        let mut v = Array::<Vector<f32, N>>::new(hd);
-        let mut dk = Array::<Vector<f32, N>>::new(hd);
-        let mut dv = Array::<Vector<f32, N>>::new(hd);
-        #[unroll]
-        for d in 0..hd {
-            k[d] = qkv[key + d];
-            v[d] = qkv[key + kv_heads * hd + d];
-            dk[d] = Vector::new(0.0f32);
-            dv[d] = Vector::new(0.0f32);
-        }
-        // Those who see a row of a prompt come behind it, up to the end of its group; likewise in a completion.
-        for i in row..ends[row] as usize {
-            let q = i * width + head * hd;
-            let at = i * heads + head;
-            let mut scores = Vector::<f32, N>::new(0.0f32);
-            let mut grads = Vector::<f32, N>::new(0.0f32);
-            #[unroll]
-            for d in 0..hd {
-                scores += k[d] * qkv[q + d];
-                grads += v[d] * d_out[at * hd + d];
-            }
-            let p = (lane_sum::<N>(scores, lanes) - log_sum[at]).exp();
-            let ds = p * (lane_sum::<N>(grads, lanes) - delta[at]);
-            #[unroll]
-            for d in 0..hd {
-                dk[d] += Vector::new(ds) * qkv[q + d];
-                dv[d] += Vector::new(p) * d_out[at * hd + d];
-            }
-        }
-        let part = (row * heads + head) * 2 * hd;
-        #[unroll]
-        for d in 0..hd {
-            parts[part + d] = dk[d];
-            parts[part + hd + d] = dv[d];
-        }
     }
 }
 
@@ -289,8 +122,8 @@ fn lanes(heads: &Heads) -> usize {
 }
 
 fn grid(rows: usize, heads: &Heads) -> (CubeCount, CubeDim) {
-    let cubes = rows.div_ceil(UNITS as usize) as u32;
-    (CubeCount::Static(cubes, heads.heads as u32, 1), CubeDim::new_1d(UNITS))
+    let cubes = rows.div_ceil(TILE) as u32;
+    (CubeCount::Static(cubes, heads.heads as u32, 1), CubeDim::new_1d(UNITS as u32))
 }
 
 /// Attention of every row to its prompt and the earlier rows of its segment, and the logarithms of the sums of the
@@ -313,6 +146,8 @@ pub fn forward(qkv: &Mat, segments: &Segments, heads: &Heads) -> (Mat, Mat) {
         segments.prefix.0.arg(),
         segments.prefix.1.arg(),
         segments.own.arg(),
+        segments.keys.starts.arg(),
+        segments.keys.tiles.arg(),
         out.arg(),
         log_sum.arg(),
         rows,
@@ -348,6 +183,8 @@ pub fn backward(
         segments.prefix.0.arg(),
         segments.prefix.1.arg(),
         segments.own.arg(),
+        segments.keys.starts.arg(),
+        segments.keys.tiles.arg(),
         d_out.arg(),
         log_sum.arg(),
         delta.arg(),
@@ -366,7 +203,11 @@ pub fn backward(
         dim,
         n,
         qkv.arg(),
-        segments.end.arg(),
+        segments.prefix.0.arg(),
+        segments.prefix.1.arg(),
+        segments.own.arg(),
+        segments.queries.starts.arg(),
+        segments.queries.tiles.arg(),
         d_out.arg(),
         log_sum.arg(),
         delta.arg(),
@@ -381,4 +222,34 @@ pub fn backward(
     let (count, dim) = grad.units(total);
     fold_kernel::launch(qkv.client(), count, dim, parts.arg(), grad.arg(), total, h, kv, hd);
     grad
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packed::PromptGroup;
+
+    #[test]
+    fn every_pair_that_sees_each_other_is_visited_and_no_tile_in_vain() {
+        let ids = |n: usize| vec![3u32; n];
+        let lengths =
+            [(40, vec![100, 1, 0, 31]), (3, vec![70]), (64, vec![]), (1, vec![1, 1]), (33, vec![0, 200])];
+        let groups: Vec<_> =
+            lengths.iter().map(|(p, c)| (ids(*p), c.iter().map(|n| ids(*n)).collect::<Vec<_>>())).collect();
+        let refs = groups
+            .iter()
+            .map(|(p, c)| PromptGroup { prompt: p, completions: c.iter().map(Vec::as_slice).collect() });
+        let batch = PackedBatch::new(&refs.collect::<Vec<_>>());
+        let mut seen = std::collections::BTreeSet::new();
+        for group in &batch.groups {
+            for rows in std::iter::once(&group.prompt).chain(&group.completions) {
+                for row in rows.clone() {
+                    for key in group.prompt.clone().chain(rows.clone()).filter(|key| *key <= row) {
+                        seen.insert((row / TILE, key / TILE));
+                    }
+                }
+            }
+        }
+        assert_eq!(visits(&batch), seen.into_iter().collect::<Vec<_>>());
+    }
 }

@@ -4,6 +4,7 @@
 //! Only compiled with one of the features `cuda` and `wgpu`.
 pub mod adamw;
 pub mod attention;
+mod attention_tiles;
 pub mod cache;
 pub mod head;
 pub mod mat;
