@@ -36,7 +36,7 @@ impl Verdict {
 }
 
 /// The judgement of one response.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// Finite, or none when masked. In [0, 1] for every verifier; `length` lies in [-1, 0]; a weighted sum lies
     /// wherever its weights put it.
@@ -60,7 +60,7 @@ pub struct Outcome {
 }
 
 /// One term of a composition.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Part {
     /// Name of the term; unique within its composition.
     pub name: String,
@@ -77,7 +77,7 @@ pub struct Part {
     /// One sentence for people.
     pub reason: String,
     /// Parts of this term where it is a composition itself.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Part>,
 }
 

@@ -23,6 +23,7 @@ pub mod record;
 pub mod rollouts_file;
 pub mod run;
 pub mod run_dir;
+pub mod run_report;
 pub mod schedule;
 pub mod sft;
 pub mod stats;

@@ -63,7 +63,6 @@ impl PreflightReport {
     }
 
     fn judge(&mut self, all: &[&Judgement], max_tokens: usize, kl_in_loss: bool) {
-        let percent = |x: f64| format!("{:.0} %", 100.0 * x);
         if all.is_empty() {
             return;
         }
@@ -72,20 +71,16 @@ impl PreflightReport {
             self.blockers.push(format!(
                 "no completion could be judged ({reason}): check the reward and the tasks' `reference`"
             ));
-        } else if self.masked_frac > 0.0 {
-            self.warnings
-                .push(format!("{} of the completions could not be judged", percent(self.masked_frac)));
+        } else {
+            self.warnings.extend(warnings::unjudged(self.masked_frac));
         }
         if !self.eos_seen {
             self.blockers.push(format!(
                 "no completion ended within {max_tokens} tokens, so none can be answered in full: raise \
                  sampling.max_tokens, or check that the policy knows its end token (warm it up with an sft stage)"
             ));
-        } else if self.truncated_frac > 0.5 {
-            self.warnings.push(format!(
-                "{} of the completions are cut off at {max_tokens} tokens: raise sampling.max_tokens",
-                percent(self.truncated_frac)
-            ));
+        } else {
+            self.warnings.extend(warnings::truncated(self.truncated_frac, max_tokens));
         }
         if self.no_signal_frac >= 1.0 && self.masked_frac < 1.0 {
             let (what, fix) = if self.reward_mean > 0.0 {
@@ -105,19 +100,10 @@ impl PreflightReport {
             } else {
                 text
             });
-        } else if self.no_signal_frac > 0.5 {
-            self.warnings.push(format!(
-                "{} of the groups have the same reward for all completions and teach nothing",
-                percent(self.no_signal_frac)
-            ));
+        } else {
+            self.warnings.extend(warnings::no_signal(self.no_signal_frac));
         }
-        if self.no_answer_frac > 0.5 {
-            self.warnings.push(format!(
-                "no answer can be extracted from {} of the completions: say in the prompt how to answer, or warm up \
-                 with an sft stage",
-                percent(self.no_answer_frac)
-            ));
-        }
+        self.warnings.extend(warnings::no_answer(self.no_answer_frac));
         if let Some(free) = self.available_mb
             && self.memory_mb > 0.9 * free
         {
@@ -141,6 +127,43 @@ impl PreflightReport {
             self.blockers.join("\npre-flight: ")
         );
         Err(Error::Unusable { what })
+    }
+}
+
+/// What deserves a warning, here and in the report of a run. Shares lie in [0, 1].
+pub(crate) mod warnings {
+    /// The share of completions or groups above which something is wrong.
+    const MOST: f64 = 0.5;
+
+    fn percent(share: f64) -> String {
+        if share < 0.005 { "less than 1 %".to_owned() } else { format!("{:.0} %", 100.0 * share) }
+    }
+
+    /// Of completions that got no verdict, any share.
+    pub(crate) fn unjudged(share: f64) -> Option<String> {
+        (share > 0.0).then(|| format!("{} of the completions could not be judged", percent(share)))
+    }
+
+    /// Of completions cut off at `max_tokens`.
+    pub(crate) fn truncated(share: f64, max_tokens: usize) -> Option<String> {
+        let hint = "raise sampling.max_tokens";
+        let text =
+            || format!("{} of the completions are cut off at {max_tokens} tokens: {hint}", percent(share));
+        (share > MOST).then(text)
+    }
+
+    /// Of groups whose rewards are all equal.
+    pub(crate) fn no_signal(share: f64) -> Option<String> {
+        let what = "have the same reward for all completions and teach nothing";
+        (share > MOST).then(|| format!("{} of the groups {what}", percent(share)))
+    }
+
+    /// Of completions from which no answer could be extracted.
+    pub(crate) fn no_answer(share: f64) -> Option<String> {
+        let hint = "say in the prompt how to answer, or warm up with an sft stage";
+        let text =
+            || format!("no answer can be extracted from {} of the completions: {hint}", percent(share));
+        (share > MOST).then(text)
     }
 }
 

@@ -16,6 +16,8 @@ use crate::log::{EVENTS_PREFIX, METRICS_FILE, ROLLOUTS_FILE};
 pub const CONFIG_FILE: &str = "config.toml";
 /// Name of the facts about the run.
 pub const META_FILE: &str = "meta.json";
+/// Name of the page that `rlvr report` makes of the run.
+pub const REPORT_FILE: &str = "report.html";
 const LOCK_FILE: &str = ".lock";
 const CHECKPOINTS: &str = "checkpoints";
 const FINAL: &str = "final";
@@ -155,13 +157,14 @@ impl RunDir {
 
     /// Reads the facts about the run; none when they are missing or from another version.
     pub fn read_meta(&self) -> Option<RunMeta> {
-        serde_json::from_slice(&fs::read(self.path.join(META_FILE)).ok()?).ok()
+        RunMeta::read(&self.path)
     }
 
     fn remove_run(&self) -> Result<(), IoError> {
         for entry in names(&self.path)? {
             let path = self.path.join(&entry);
-            let known = [CONFIG_FILE, META_FILE, METRICS_FILE, ROLLOUTS_FILE].contains(&entry.as_str());
+            let known =
+                [CONFIG_FILE, META_FILE, METRICS_FILE, ROLLOUTS_FILE, REPORT_FILE].contains(&entry.as_str());
             if known || entry.starts_with(EVENTS_PREFIX) || is_temporary(&entry) {
                 remove(&path)?;
             }
@@ -325,6 +328,11 @@ impl Hardware {
 }
 
 impl RunMeta {
+    /// Reads the facts about the run in `dir`; none when they are missing or from another version.
+    pub fn read(dir: &Path) -> Option<Self> {
+        serde_json::from_slice(&fs::read(dir.join(META_FILE)).ok()?).ok()
+    }
+
     /// The facts at the start of a run.
     pub fn start(config: &RunConfig, command: Vec<String>, device: impl Into<String>) -> Self {
         Self {
@@ -427,6 +435,7 @@ mod tests {
             "meta.json",
             "metrics.jsonl",
             "rollouts.jsonl",
+            "report.html",
             "events.out.tfevents.1.h.1.0",
             ".tmp-meta.json",
             "checkpoints/step-000001/state.json",

@@ -60,7 +60,7 @@ pub(crate) fn lines(rows: &[Value]) -> String {
 
 #[test]
 fn every_help_has_an_example() {
-    let commands: [&[&str]; 34] = [
+    let commands: [&[&str]; 35] = [
         &[],
         &["train"],
         &["sample"],
@@ -91,6 +91,7 @@ fn every_help_has_an_example() {
         &["eval", "compare"],
         &["eval", "report"],
         &["compare"],
+        &["report"],
         &["plugin"],
         &["plugin", "new"],
         &["plugin", "test"],

@@ -14,5 +14,6 @@ mod examples;
 mod golden_runs;
 mod learn;
 mod resume;
+mod run_report;
 mod tidy;
 mod trainer;

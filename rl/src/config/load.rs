@@ -235,7 +235,11 @@ pub(crate) fn document<T: DeserializeOwned>(text: &str, path: &Path) -> Result<T
     })
 }
 
-fn syntax(text: &str, path: &Path) -> Result<Table, ConfigError> {
+/// Reads a TOML document as it is; `path` is for messages.
+///
+/// # Errors
+/// [`ConfigError::Syntax`] with the line at fault.
+pub(crate) fn syntax(text: &str, path: &Path) -> Result<Table, ConfigError> {
     text.parse().map_err(|e: toml::de::Error| {
         let before = text.as_bytes().iter().take(e.span().map_or(0, |s| s.start));
         ConfigError::Syntax {

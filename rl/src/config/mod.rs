@@ -19,8 +19,8 @@ use burn::tensor::DType;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 pub use crate::data::DataConfig;
-pub(crate) use load::document;
 pub use load::{ConfigError, data_config};
+pub(crate) use load::{document, syntax};
 pub use stage::{GrpoConfig, OptimConfig, ReferenceFrom, RolloutsConfig, SftConfig, StageConfig};
 pub use validate::Problem;
 

@@ -50,6 +50,8 @@ pub enum Command {
     Eval(EvalCommand),
     /// Compare evaluations item by item
     Compare(CompareArgs),
+    /// One HTML page of a run: curves, sample completions with their verdicts, config
+    Report(RunReportArgs),
     /// Time every phase of a step on this machine
     Bench(BenchArgs),
     /// Write and check rewards of your own, in any language
@@ -392,6 +394,31 @@ pub enum PluginCommand {
     New(PluginNewArgs),
     /// Check a reward: the protocol, and how easily it is gamed
     Test(PluginTestArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  rlvr report runs/addition                        writes runs/addition/report.html
+  rlvr report runs/addition --samples 100 --seed 2 --out addition.html
+  rlvr report runs/addition --out - > page.html
+
+The page needs no network and runs no scripts: curves of the metrics, held-out evaluations, counts of the verdicts, the
+resolved config, and completions from the first, middle and last tenth of the steps, right, wrong and unjudged ones in
+turn. A run may be reported while it is under way or after it was interrupted; a row that is being written is left out.
+For a table over evaluations: rlvr eval report.")]
+pub struct RunReportArgs {
+    /// A run directory
+    pub run: PathBuf,
+    /// Write here instead, - for stdout [default: report.html in the run directory]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Completions to show
+    #[arg(long, value_name = "N", default_value_t = 24)]
+    pub samples: usize,
+    /// Seed of their choice
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
 }
 
 #[derive(Debug, Args)]

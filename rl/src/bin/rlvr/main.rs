@@ -23,6 +23,7 @@ mod progress;
 mod report;
 mod rescore;
 mod results;
+mod run_report;
 mod run_results;
 mod sample;
 mod score;
@@ -65,6 +66,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Eval(EvalCommand::Score(args)) => eval::score::score(args),
         Command::Eval(EvalCommand::Compare(args)) | Command::Compare(args) => compare::run(args),
         Command::Eval(EvalCommand::Report(args)) => report::run(args),
+        Command::Report(args) => run_report::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Plugin(PluginCommand::New(args)) => plugin::new(args),
         Command::Plugin(PluginCommand::Test(args)) => plugin::test(args),

@@ -1,0 +1,67 @@
+//! A run as one HTML page: how it went, curves, sample completions with their verdicts, its config.
+//!
+//! The page needs nothing but itself: no scripts, no links, styles and drawings inline, and a content security policy
+//! that forbids the rest. All text of the run is hostile input, escaped where the page is rendered (`page.rs`) and
+//! nowhere else. The same files, options and version give the same bytes.
+
+mod chart;
+mod history;
+mod page;
+mod panels;
+mod rows;
+mod samples;
+mod summary;
+
+use std::fs;
+use std::path::Path;
+
+use crate::config::syntax;
+use crate::error::{Error, IoError};
+use crate::log::{METRICS_FILE, ROLLOUTS_FILE};
+use crate::run_dir::{CONFIG_FILE, RunMeta};
+use history::History;
+use samples::{Samples, Span};
+
+/// What the page shows beside the whole run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReportOptions {
+    /// Completions, at most.
+    pub samples: usize,
+    /// Which ones: the same seed chooses the same.
+    pub seed: u64,
+}
+
+/// The page of the run in `dir`, which may still be under way: what was not yet written to its end is left out.
+///
+/// Reads `rollouts.jsonl` once, in memory that does not grow with it.
+///
+/// # Errors
+/// [`Error::Unusable`] when `dir` holds no run, [`Error::Data`] and [`Error::Config`] with file and line of what is
+/// damaged, [`Error::Io`].
+pub fn html(dir: &Path, options: &ReportOptions) -> Result<String, Error> {
+    check(dir)?;
+    let config_path = dir.join(CONFIG_FILE);
+    let text = fs::read_to_string(&config_path).map_err(IoError::at("read", &config_path))?;
+    let config = syntax(&text, &config_path)?;
+    let history = History::read(&dir.join(METRICS_FILE))?;
+    let span = Span::of(&history);
+    let samples = Samples::read(&dir.join(ROLLOUTS_FILE), span, options)?;
+    let meta = RunMeta::read(dir);
+    Ok(page::render(&page::Page::new(dir, &config, text, meta.as_ref(), &history, samples)))
+}
+
+fn check(dir: &Path) -> Result<(), Error> {
+    let shown = dir.display();
+    let problem = match [CONFIG_FILE, METRICS_FILE].into_iter().find(|file| !dir.join(file).is_file()) {
+        _ if !dir.exists() => "there is no such directory".to_owned(),
+        _ if !dir.is_dir() => "is a file, a run directory is needed".to_owned(),
+        None => return Ok(()),
+        Some(missing) => format!("is no run directory: it has no {missing}"),
+    };
+    let hint = "rlvr train leaves run directories (runs/<name> unless --out says otherwise)";
+    let hint = match dir.join("results.json").exists() {
+        true => "for what rlvr eval wrote there is rlvr eval report",
+        false => hint,
+    };
+    Err(Error::Unusable { what: format!("{shown}: {problem}; {hint}") })
+}
