@@ -364,6 +364,7 @@ fn a_judge_never_turns_its_failures_into_wrong_answers() {
         let args = ["eval", "score", "--tasks", &definition, "--completions", &completions, "--judge", judge];
         let done = rlvr(&[&args[..], &["--out", &out]].concat(), "");
         assert!(done.status.success(), "{}", stderr(&done));
+        assert!(stderr(&done).contains("quiz: the judge judged "), "{}", stderr(&done));
         let text = std::fs::read_to_string(Path::new(&out).join("results.json")).unwrap();
         serde_json::from_str::<Value>(&text).unwrap()["tasks"]["quiz"].clone()
     };

@@ -126,9 +126,10 @@ fn the_table_of_the_controls_has_the_right_numbers() {
     // Student's quantile of 2 degrees of freedom is 4.303, the standard deviation over seeds 0.1 or 0.01.
     for part in [
         "flip 0.4        2  0.5000    [0.4000, 0.6000]",
-        "flip 0           3  0.8000  [0.5516, 1.0484]  1.000",
-        "flip 0.4         3  0.5000  [0.2516, 0.7484]  0.250",
+        "flip 0           3  0.8000  [0.5516, 1.0000]  1.000",
+        "flip 0.4         3  0.5000  [0.2516, 0.7484]  0.250              -0.3000  [",
         "warm-up          3  0.4000  [0.1516, 0.6484]  0.000",
+        "random           3  0.7000  [0.4516, 0.9484]  0.750              -0.1000  [",
         "filtered - random, paired by seed: +0.0100  [-0.0148, +0.0348]",
     ] {
         assert!(table.contains(part), "no {part:?} in {table}");

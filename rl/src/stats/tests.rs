@@ -46,27 +46,30 @@ struct Null {
     /// Questions of a cluster.
     size: u64,
     samples: u64,
-    seeds: u64,
+    /// Of each arm; an arm with one does not shift by it.
+    seeds: [u64; 2],
     /// Largest shift of an arm's chance on a cluster, and of a seed's on everything.
     cluster_shift: f64,
     seed_shift: f64,
 }
 
 const PLAIN: Null =
-    Null { clusters: 300, size: 1, samples: 1, seeds: 1, cluster_shift: 0.0, seed_shift: 0.0 };
+    Null { clusters: 300, size: 1, samples: 1, seeds: [1, 1], cluster_shift: 0.0, seed_shift: 0.0 };
 
 impl Null {
     fn pairs(&self, draws: Draws) -> Pairs {
-        let mut pairs = Pairs { single: self.samples == 1 && self.seeds == 1, ..Pairs::default() };
+        let mut pairs = Pairs { single: self.samples == 1 && self.seeds == [1, 1], ..Pairs::default() };
         for cluster in 0..self.clusters {
             for question in 0..self.size {
                 let place = cluster * self.size + question;
                 let chance = draws.unit(&[1, place]);
                 let arm = |arm: u64| -> Vec<f64> {
                     let of_cluster = self.cluster_shift * (2.0 * draws.unit(&[2, arm, cluster]) - 1.0);
-                    (0..self.seeds)
+                    let seeds = self.seeds[arm as usize];
+                    let seed_shift = if seeds > 1 { self.seed_shift } else { 0.0 };
+                    (0..seeds)
                         .map(|seed| {
-                            let of_seed = self.seed_shift * (2.0 * draws.unit(&[3, arm, seed]) - 1.0);
+                            let of_seed = seed_shift * (2.0 * draws.unit(&[3, arm, seed]) - 1.0);
                             let p = chance + of_cluster + of_seed;
                             draws.share(p, self.samples, &[4, arm, place, seed])
                         })
@@ -124,7 +127,7 @@ fn errors_of_the_first_kind(size: Size) -> Vec<Figure> {
     let sampled = Null { samples: 4, clusters: 200, ..PLAIN };
     let clustered = Null { clusters: 60, size: 5, samples: 2, cluster_shift: 0.3, ..PLAIN };
     let few = Null { clusters: 10, ..clustered };
-    let seeds = Null { clusters: 200, seeds: 3, seed_shift: 0.1, ..PLAIN };
+    let seeds = Null { clusters: 200, seeds: [3, 3], seed_shift: 0.1, ..PLAIN };
     let equal_seeds = Null { seed_shift: 0.0, ..seeds };
     let means = |pairs: &mut Pairs| {
         for question in pairs.a.iter_mut().chain(&mut pairs.b) {
@@ -188,9 +191,22 @@ fn errors_of_the_first_kind(size: Size) -> Vec<Figure> {
         ),
         figure(
             "2 seeds an arm that differ, 200 questions",
-            Null { seeds: 2, ..seeds }.rejected(7, size, Test::QuestionsAndSeeds, keep),
+            Null { seeds: [2, 2], ..seeds }.rejected(7, size, Test::QuestionsAndSeeds, keep),
             0.035,
             0.09,
+        ),
+        figure(
+            "one policy against 3 seeds that differ",
+            Null { seeds: [1, 3], ..seeds }.rejected(8, size, Test::QuestionsAndSeeds, keep),
+            0.035,
+            0.065,
+        ),
+        figure(
+            "one policy against 3 seeds that do not differ",
+            Null { seeds: [1, 3], ..equal_seeds }.rejected(9, size, Test::QuestionsAndSeeds, keep),
+            // Counts the noise of completions twice.
+            0.005,
+            0.065,
         ),
         figure("bootstrap that ignores the seeds", seeds.rejected(5, size, Test::Bootstrap, means), 0.1, 0.6),
         figure("Holm over 8 tasks, any rejected", family, 0.035, 0.065),

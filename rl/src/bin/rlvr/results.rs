@@ -200,6 +200,23 @@ impl TaskResult {
         pass.chain(self.accuracy.majority.iter().map(|(k, e)| (format!("maj@{k}"), *e)))
     }
 
+    /// What the judge said, and why it first said nothing.
+    fn judge_line(&self) -> Option<String> {
+        let judge = self.judge.as_ref()?;
+        let percent = |v: &Value| v.as_f64().map_or("-".to_owned(), |x| format!("{:.1} %", 100.0 * x));
+        let kappa = judge["with_verifier"]["kappa"].as_f64().map_or("-".to_owned(), |k| format!("{k:.3}"));
+        let failure =
+            judge["first_failure"].as_str().map_or(String::new(), |why| format!("; first failure: {why}"));
+        Some(format!(
+            "{}: the judge judged {} ({} unjudged), accuracy {}, agreement with the verifier {}, kappa {kappa}{failure}",
+            self.name,
+            judge["judged"],
+            judge["unjudged"],
+            percent(&judge["accuracy"]),
+            percent(&judge["with_verifier"]["agreement"]),
+        ))
+    }
+
     fn cells(&self) -> Vec<String> {
         let shown =
             |(name, e): (String, Estimate)| format!("{name} {}", with_error(e.mean, e.standard_error));
@@ -312,6 +329,7 @@ impl Results {
         write_atomic(&dir.join(MARKDOWN), self.markdown(&header, &rows).as_bytes())
             .map_err(rlvr::Error::from)?;
         print_table(&header, &rows)?;
+        self.tasks.iter().filter_map(TaskResult::judge_line).for_each(|line| say!("{line}"));
         say!("wrote {RESULTS}, {MARKDOWN} and {SAMPLES} in {}", dir.display());
         Ok(())
     }
@@ -337,19 +355,8 @@ impl Results {
                 ));
             }
         }
-        for task in &self.tasks {
-            let Some(judge) = &task.judge else { continue };
-            let percent = |v: &Value| v.as_f64().map_or("-".to_owned(), |x| format!("{:.1} %", 100.0 * x));
-            let kappa =
-                judge["with_verifier"]["kappa"].as_f64().map_or("-".to_owned(), |k| format!("{k:.3}"));
-            text.push_str(&format!(
-                "\n{}: the judge judged {} ({} unjudged), accuracy {}, agreement with the verifier {}, kappa {kappa}\n",
-                task.name,
-                judge["judged"],
-                judge["unjudged"],
-                percent(&judge["accuracy"]),
-                percent(&judge["with_verifier"]["agreement"]),
-            ));
+        for line in self.tasks.iter().filter_map(TaskResult::judge_line) {
+            text.push_str(&format!("\n{line}\n"));
         }
         for task in &self.tasks {
             let Some(found) = &task.contamination else { continue };
