@@ -102,3 +102,50 @@ fn judge(
     };
     Ok(texts.into_iter().zip(outcomes).map(judgement).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rlvr_rewards::group_reward_fn;
+    use rlvr_rollout::FinishReason;
+    use std::sync::{Mutex, mpsc};
+    use std::time::Duration;
+
+    #[test]
+    fn groups_are_judged_while_others_are_generated() {
+        let tokenizer = Tokenizer::characters("01", &["<eos>"]).unwrap();
+        let id = tokenizer.token_to_id("1").unwrap();
+        let completion = Completion {
+            token_ids: vec![id; 3],
+            logprobs: vec![0.0; 3],
+            finish_reason: FinishReason::Length,
+            policy_version: 0,
+        };
+        let tasks: Vec<Task> = (0..3).map(|i| Task { id: i.to_string(), ..Task::default() }).collect();
+        let (begun, seen) = mpsc::channel();
+        let begun = Mutex::new(begun);
+        let reward = group_reward_fn("told", |task: &Task, group: &[Response<'_>]| {
+            begun.lock().unwrap().send((task.id.clone(), group.len())).unwrap();
+            group.iter().map(|r| r.text.len() as f64 / 4.0).collect()
+        });
+        let judged = Judges::default()
+            .while_generating(&reward, &tokenizer, &tasks.iter().collect::<Vec<_>>(), |report| {
+                // The next group is not reported before the judging of this one has begun.
+                for index in [2, 0] {
+                    report(index, &vec![completion.clone(); index + 2]);
+                    let told = seen.recv_timeout(Duration::from_secs(300)).expect("a judgement that begins");
+                    assert_eq!(told, (index.to_string(), index + 2));
+                }
+                Ok(7)
+            })
+            .unwrap();
+        assert_eq!(judged.generated, 7);
+        let rewards = |index: usize| {
+            judged.judgements[index].as_ref().map(|all| all.iter().map(|j| j.reward).collect::<Vec<_>>())
+        };
+        assert_eq!(
+            [rewards(0), rewards(1), rewards(2)],
+            [Some(vec![Some(0.75); 2]), None, Some(vec![Some(0.75); 4])]
+        );
+    }
+}
