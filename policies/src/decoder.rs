@@ -17,7 +17,7 @@ use crate::error::PolicyError;
 use crate::gradients::Gradients;
 use crate::host::attention::Heads;
 use crate::host::block::WeightPanels;
-use crate::host::gemm::Panels;
+use crate::host::gemm::{Operands, Panels};
 use crate::host::head::TargetStats;
 use crate::host::pass::HostModel;
 use crate::host::rope::RopeTable;
@@ -67,6 +67,8 @@ pub struct Decoder {
     device: Device,
     compute: Compute,
     recompute: Recompute,
+    /// Operands on the host.
+    operands: Operands,
     /// The matrices as generation wants them, while a cache holds them. Replaced when a weight changes.
     packed: Arc<Mutex<Weak<Vec<Option<Panels>>>>>,
     #[cfg(feature = "cube")]
@@ -140,6 +142,7 @@ impl Decoder {
             device,
             compute: if on_host { Compute::Host } else { Compute::Composed },
             recompute: Recompute::Auto,
+            operands: Operands::F32,
             packed: Arc::default(),
             #[cfg(feature = "cube")]
             parts: None,
@@ -160,26 +163,21 @@ impl Decoder {
         self
     }
 
-    /// The same decoder with the operands of its matrix products in another type; parameters, norms, softmaxes, logits
-    /// and gradients stay f32. `None` where only f32 is computed.
-    pub fn with_operands(self, dtype: DType) -> Option<Self> {
-        if dtype == DType::F32 {
+    /// The same decoder with the operands of its matrix products in another type, f32 or bf16; parameters, norms,
+    /// softmaxes, logits and gradients stay f32, and so does attention on the host. `None` where that type is not
+    /// computed.
+    pub fn with_operands(mut self, dtype: DType) -> Option<Self> {
+        if self.compute == Compute::Host {
+            self.operands = Operands::of(dtype)?;
+            self.packed = Arc::default();
             return Some(self);
         }
         #[cfg(feature = "cube")]
-        {
-            let mut decoder = self;
-            if !Mat::of(&decoder.params[0])?.can_compute(dtype) {
-                return None;
-            }
-            decoder.parts.as_mut()?.dtype = dtype;
-            (0..decoder.params.len()).for_each(|i| decoder.refresh(i));
-            Some(decoder)
+        if dtype != self.operands() && Mat::of(&self.params[0])?.can_compute(dtype) {
+            self.parts.as_mut()?.dtype = dtype;
+            (0..self.params.len()).for_each(|i| self.refresh(i));
         }
-        #[cfg(not(feature = "cube"))]
-        {
-            None
-        }
+        (dtype == self.operands()).then_some(self)
     }
 
     /// Type of the operands of matrix products.
@@ -188,7 +186,7 @@ impl Decoder {
         if let Some(parts) = &self.parts {
             return parts.dtype;
         }
-        DType::F32
+        self.operands.dtype()
     }
 
     /// The same weights in host memory, where nothing that happens on the device reaches them. Waits for the device; on
@@ -307,7 +305,7 @@ impl Decoder {
         let params = tensors.iter().map(|t| t.storage::<f32>()).collect();
         let hidden = self.config.hidden_size;
         let (layout, heads, rope) = (&*self.layout, self.heads(), &*self.rope);
-        Some(f(&HostModel { layout, params, panels, heads, rope, hidden }))
+        Some(f(&HostModel { layout, params, panels, operands: self.operands, heads, rope, hidden }))
     }
 
     /// The matrices packed for generation, once for all caches that live at the same time; empty off the host path.
@@ -430,7 +428,8 @@ impl Decoder {
     /// Bytes of keys and values a token of a cache.
     pub fn cache_bytes(&self) -> usize {
         let c = &self.config;
-        2 * c.num_layers * c.num_kv_heads * c.head_dim * self.operands().size()
+        let element = if self.compute == Compute::Host { size_of::<f32>() } else { self.operands().size() };
+        2 * c.num_layers * c.num_kv_heads * c.head_dim * element
     }
 
     /// Memory that passes can still take, in bytes, where that is known.

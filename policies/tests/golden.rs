@@ -1,7 +1,7 @@
 //! The decoder against values from PyTorch and transformers (float64, rounded to float32), both ways of computing.
 #![allow(clippy::unwrap_used)] // Helpers of tests fail tests.
 #![allow(clippy::print_stdout)] // Figures, shown with `-- --nocapture`.
-use burn::tensor::Device;
+use burn::tensor::{DType, Device};
 use rlvr_policies::config::ModelConfig;
 use rlvr_policies::decoder::{Compute, Decoder};
 use rlvr_policies::packed::{PackedBatch, PromptGroup};
@@ -111,6 +111,43 @@ fn gradients() {
     }
 }
 
+/// Operands rounded to bf16: off by what eight bits of precision make, and by something.
+#[test]
+fn operands_in_bf16() {
+    for name in MODELS {
+        let g = Golden::open(name);
+        let (ids, width) = g.ids("input_ids");
+        let decoder = decoder(name, Compute::Host).with_operands(DType::BF16).unwrap();
+        assert_eq!(decoder.operands(), DType::BF16);
+        let batch = rows_as_batch(&ids, width);
+        let n = batch.targets.len() as f32;
+        let off = worst(&decoder.logprobs(&batch, 1.0).logprobs, &g.f32s("logps"));
+        println!("{name} bf16: log-probabilities off by at most {off:.1e}");
+        assert!((1e-4..1e-1).contains(&off), "{name} {off}");
+        let mut grads = decoder.zero_gradients();
+        let mut mean = |s: &rlvr_policies::host::head::TargetStats| vec![-1.0 / n; s.logprobs.len()];
+        decoder.train(&batch, 1.0, false, &mut mean, &mut grads);
+        // The direction of all gradients together.
+        let (mut dot, mut ours, mut theirs) = (0.0, 0.0, 0.0);
+        for (i, spec) in decoder.layout().specs.iter().enumerate() {
+            for (hf, tensor) in spec.to_hf(&grads.values(i)) {
+                for (x, y) in tensor.data.iter().zip(g.f32s(&format!("grad.{hf}"))) {
+                    let (x, y) = (f64::from(*x), f64::from(y));
+                    (dot, ours, theirs) = (dot + x * y, ours + x * x, theirs + y * y);
+                }
+            }
+        }
+        let cosine: f64 = dot / (ours * theirs).sqrt();
+        println!(
+            "{name} bf16: 1 - cosine of the gradients {:.1e}, norms {:.5}",
+            1.0 - cosine,
+            (ours / theirs).sqrt()
+        );
+        assert!(1.0 - cosine < 1e-3, "{name} {cosine}");
+        assert!(((ours / theirs).sqrt() - 1.0).abs() < 1e-2, "{name} {ours} {theirs}");
+    }
+}
+
 #[test]
 fn greedy_decoding_with_left_padding() {
     for name in MODELS {
@@ -186,8 +223,10 @@ fn a_group_sharing_its_prompt_equals_separate_sequences() {
 
 #[test]
 fn decoding_agrees_with_the_full_pass_and_does_not_depend_on_the_batch() {
-    for name in MODELS {
-        let decoder = decoder(name, Compute::Host);
+    for (name, dtype, limit) in
+        MODELS.into_iter().flat_map(|m| [(m, DType::F32, 5e-5), (m, DType::BF16, 2e-2)])
+    {
+        let decoder = decoder(name, Compute::Host).with_operands(dtype).unwrap();
         let prompt: Vec<u32> = (10..45).collect();
         let next: Vec<u32> = (100..120).collect();
         let vocab = decoder.config().vocab_size;
@@ -202,9 +241,11 @@ fn decoding_agrees_with_the_full_pass_and_does_not_depend_on_the_batch() {
             all
         };
         let one = run(1);
-        assert!(worst(&one, &full[(prompt.len() - 1) * vocab..]) < 5e-5, "{name}");
+        let off = worst(&one, &full[(prompt.len() - 1) * vocab..]);
+        println!("{name} {dtype:?}: decoding and the full pass differ by at most {off:.1e}");
+        assert!(off < limit, "{name} {dtype:?} {off}");
         for copies in [2, 3, 8, 17, 33] {
-            assert_eq!(worst(&one, &run(copies)), 0.0, "{name} {copies}");
+            assert_eq!(worst(&one, &run(copies)), 0.0, "{name} {dtype:?} {copies}");
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Decoding and training of a SmolLM2-135M-shaped decoder with random weights: `cargo bench --bench decoder`.
 //! `rl/benches/peer_torch.py` does the same work with PyTorch. With `-- steps N` it trains N steps and prints a line after
-//! each, for `rl/benches/in_turn.py`.
+//! each, for `rl/benches/in_turn.py`. With `DTYPE=bf16` in the environment the operands of products are bf16.
 #![allow(missing_docs, clippy::print_stdout)]
-use burn::tensor::Device;
+use burn::tensor::{DType, Device};
 use divan::counter::ItemsCount;
 use rlvr::bench::processor_s;
 use rlvr::record::peak_rss_mb;
@@ -37,9 +37,11 @@ fn smollm2() -> &'static Decoder {
     DECODER.get_or_init(|| {
         let config = rlvr::bench::shape("smollm2-135m").expect("a known shape");
         let rng = rlvr_rollout::CounterRng::new(1, 0, 0, 0);
-        Decoder::random(config, &Device::flex(), |param, i| {
+        let decoder = Decoder::random(config, &Device::flex(), |param, i| {
             rng.normal(((param as u64) << 32) | i as u64) as f32
-        })
+        });
+        let bf16 = std::env::var("DTYPE").is_ok_and(|d| d == "bf16");
+        decoder.with_operands(if bf16 { DType::BF16 } else { DType::F32 }).expect("the CPU computes in both")
     })
 }
 

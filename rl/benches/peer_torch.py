@@ -1,14 +1,17 @@
-"""The work of `decoder.rs` with PyTorch in float32: greedy decoding and a training step of a SmolLM2-135M-shaped decoder.
+"""The work of `decoder.rs` with PyTorch: greedy decoding and a training step of a SmolLM2-135M-shaped decoder.
 
 usage: python rl/benches/peer_torch.py [threads] [steps N]   (needs torch)
 
-With `steps N` it trains N steps and prints a line after each, for in_turn.py.
+With `steps N` it trains N steps and prints a line after each, for in_turn.py. With DTYPE=bf16 in the environment weights,
+activations, gradients and moments are bf16.
 """
-import resource, statistics, sys, time
+import os, resource, statistics, sys, time
 import torch, torch.nn as nn, torch.nn.functional as F
 
 torch.set_num_threads(int(sys.argv[1]) if len(sys.argv) > 1 else 2)
 torch.manual_seed(0)
+if os.environ.get("DTYPE") == "bf16":
+    torch.set_default_dtype(torch.bfloat16)
 LAYERS, D, HEADS, KV, FF, VOCAB, THETA = 30, 576, 9, 3, 1536, 49152, 1e5
 HD = D // HEADS
 

@@ -134,10 +134,10 @@ impl Policy {
     /// The same policy with the operands of its matrix products in a type.
     ///
     /// # Errors
-    /// bf16 where only f32 is computed: on the CPU.
+    /// A type that the device does not compute in.
     pub fn computing_in(self, dtype: Dtype) -> Result<Self, Error> {
         let decoder = self.decoder.with_operands(dtype.into()).ok_or_else(|| Error::Unusable {
-            what: "policy.dtype: bf16 needs a CUDA device; the CPU computes in f32".into(),
+            what: format!("policy.dtype: this device does not compute in {dtype:?}"),
         })?;
         Ok(Self { decoder, ..self })
     }

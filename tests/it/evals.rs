@@ -347,6 +347,12 @@ fn empty_predictions_do_not_end_the_scoring() {
     let quiz = &results["tasks"]["quiz"];
     assert_eq!((&quiz["accuracy"], &quiz["parse_rate"]), (&json!(0.0), &json!(0.5)));
     assert_eq!(quiz["verdicts"], json!({"no_answer": 20, "incorrect": 20}));
+    assert_eq!(quiz["commonest_answer"], json!({"answer": "A", "share": 1.0, "reference_share": 0.0}));
+    let table = std::fs::read_to_string(dir.path().join("out/results.md")).unwrap();
+    assert!(
+        table.contains("quiz: 100 % of the answers are `A`, which is right for 0 % of the tasks"),
+        "{table}"
+    );
 }
 
 /// Judges that are right, that fail, and that talk nonsense: failures are unjudged and asked again, opinions are kept.

@@ -55,12 +55,14 @@ tensorboard = false
 /// Rises seen over three seeds: at least 0.33 in the mean reward, 0.32 in the greedy accuracy.
 const LEAST_RISE: f64 = 0.2;
 
-/// Sampler and trainer compute the same numbers with different kernels, in f32.
-const MOST_MISMATCH: f64 = 1e-4;
+/// Sampler and trainer compute the same numbers with different kernels of attention, in f32, and where they differ in the
+/// last bit, a product may round its operand to the bf16 beside it.
+const MOST_MISMATCH: [(&str, f64); 2] = [("f32", 1e-4), ("bf16", 2e-2)];
 
-fn check(seed: u64) {
+fn check(seed: u64, (dtype, most_mismatch): (&str, f64)) {
     let dir = tempfile::tempdir().unwrap();
-    let config = RunConfig::parse(CONFIG, Path::new("learn.toml"), &[format!("seed={seed}")]).unwrap();
+    let set = [format!("seed={seed}"), format!("policy.dtype={dtype:?}")];
+    let config = RunConfig::parse(CONFIG, Path::new("learn.toml"), &set).unwrap();
     let options = RunOptions { out: Some(dir.path().join("run")), ..RunOptions::default() };
     let report = train(&config, &options, &AtomicBool::new(false), &mut |_: Event| {}).unwrap();
 
@@ -73,13 +75,13 @@ fn check(seed: u64) {
     assert_eq!(reward.len(), 50);
     let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
     let (first, last) = (mean(&reward[..5]), mean(&reward[45..]));
+    let mismatch = column("policy/mismatch_max").into_iter().fold(0.0, f64::max);
+    println!("seed {seed}, {dtype}: mean reward {first:.3} to {last:.3}, mismatch at most {mismatch:.1e}");
     assert!(last > first + LEAST_RISE, "seed {seed}: mean reward {first:.3} to {last:.3}");
     let accuracy: Vec<f64> = report.evals.iter().map(|(_, sets)| sets[0].accuracy).collect();
     let [_, warm, end] = accuracy[..] else { panic!("{accuracy:?}") };
     assert!(end > warm + LEAST_RISE, "seed {seed}: accuracy {warm:.3} to {end:.3}");
-    for (i, mismatch) in column("policy/mismatch_max").into_iter().enumerate() {
-        assert!(mismatch < MOST_MISMATCH, "seed {seed}, step {i}: {mismatch}");
-    }
+    assert!(mismatch < most_mismatch, "seed {seed}: {mismatch}");
     // The penalty holds the policy near where it started; single steps may stray further.
     let kl = mean(&column("policy/ref_kl")[45..]);
     assert!((0.01..1.0).contains(&kl), "seed {seed}: KL {kl}");
@@ -87,12 +89,17 @@ fn check(seed: u64) {
 
 #[test]
 fn reward_rises_with_seed_1() {
-    check(1);
+    check(1, MOST_MISMATCH[0]);
 }
 
 #[test]
 fn reward_rises_with_seed_2() {
-    check(2);
+    check(2, MOST_MISMATCH[0]);
+}
+
+#[test]
+fn reward_rises_with_operands_in_bf16() {
+    check(1, MOST_MISMATCH[1]);
 }
 
 #[test]

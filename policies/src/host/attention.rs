@@ -1,6 +1,6 @@
 //! Causal grouped-query attention over packed rows, forward and backward, with rotary embedding and optional q/k norm
 //! inside. Scores live in blocks of a few queries of all heads that share a key/value head, so no `T × T` matrix is kept.
-use super::gemm::{Mat, Panels, Write, product_serial};
+use super::gemm::{Mat, Operands, Panels, Write, product_serial};
 use super::norm::{norm_row, norm_row_backward};
 use super::rope::RopeTable;
 use super::simd::{LANES, dot, exp, multiversion, reduce};
@@ -255,8 +255,8 @@ pub fn forward(ctx: &Context, batch: &PackedBatch, qkv: &[f32], out: &mut [f32])
             gathered.prefix = prefix;
             gathered.load(ctx, qkv, batch, rows.clone(), kv);
             let total = prefix + rows.len();
-            let keys_t = Panels::new(total, hd, Mat::rows(&gathered.k, hd).t());
-            let values = Panels::new(hd, total, Mat::rows(&gathered.v, hd));
+            let keys_t = Panels::new(Operands::F32, total, hd, Mat::rows(&gathered.k, hd).t());
+            let values = Panels::new(Operands::F32, hd, total, Mat::rows(&gathered.v, hd));
             for block in blocks(rows.len(), most) {
                 let (n, keys) = (block.len(), prefix + block.end);
                 for (i, (head, t)) in stacked(&heads, kv, &block).enumerate() {
@@ -353,8 +353,8 @@ fn group_backward(
         }
         let total = prefix + rows.len();
         let (k, v) = (Mat::rows(&gathered.k, hd), Mat::rows(&gathered.v, hd));
-        let [keys_t, values_t] = [k, v].map(|m| Panels::new(total, hd, m.t()));
-        let keys_n = Panels::new(hd, total, k);
+        let [keys_t, values_t] = [k, v].map(|m| Panels::new(Operands::F32, total, hd, m.t()));
+        let keys_n = Panels::new(Operands::F32, hd, total, k);
         for block in blocks(rows.len(), of_block) {
             let (n, keys) = (block.len(), prefix + block.end);
             let m = g * n;

@@ -1,7 +1,7 @@
 //! One decoder block on packed rows, forward and backward.
 use super::attention::{self, Context, Heads};
 use super::buffer::Buffer;
-use super::gemm::{Mat, Panels, Write, product};
+use super::gemm::{Mat, Operands, Panels, Write, product};
 use super::norm::{rms_norm, rms_norm_backward};
 use super::rope::RopeTable;
 use super::swiglu::{swiglu, swiglu_backward};
@@ -15,6 +15,8 @@ pub struct Weight<'a> {
     pub values: &'a [f32],
     /// Its transpose, as the right side of products.
     pub panels: Option<&'a Panels>,
+    /// What its products are computed in.
+    pub operands: Operands,
 }
 
 impl Weight<'_> {
@@ -27,7 +29,10 @@ impl Weight<'_> {
         let x = Mat::rows(x, inside);
         match self.panels {
             Some(panels) => panels.product(rows, x, y, write),
-            None => product(rows, out, inside, x, Mat::rows(self.values, inside).t(), y, write),
+            None => {
+                let weight = Mat::rows(self.values, inside).t();
+                product(self.operands, [rows, out, inside], x, weight, y, write);
+            }
         }
     }
 }
@@ -53,9 +58,15 @@ pub struct Layer<'a> {
 
 impl<'a> Layer<'a> {
     /// Picks a layer's parameters from the list of all.
-    pub fn new(params: &[&'a [f32]], panels: Option<&'a WeightPanels>, index: &LayerIndex) -> Self {
+    pub fn new(
+        params: &[&'a [f32]],
+        panels: Option<&'a WeightPanels>,
+        operands: Operands,
+        index: &LayerIndex,
+    ) -> Self {
         let at = |i: usize| params[i];
-        let weight = |i: usize| Weight { values: params[i], panels: panels.and_then(|p| p[i].as_ref()) };
+        let panels = |i: usize| panels.and_then(|p| p[i].as_ref());
+        let weight = |i: usize| Weight { values: params[i], panels: panels(i), operands };
         Self {
             input_norm: at(index.input_norm),
             qkv: weight(index.qkv),
@@ -174,23 +185,52 @@ pub fn backward(
     let width = layer.down.values.len() / d;
     let ow = heads.out_width();
     let eps = heads.eps;
+    let operands = layer.down.operands;
     let Saved { input, qkv, attended, middle, gate_up } = saved;
 
     // MLP
     let mut act = Buffer::any(n * width);
     swiglu(&gate_up, width, &mut act);
-    product(d, width, n, Mat::rows(dx, d).t(), Mat::rows(&act, width), &mut grads[index.down], Write::Add);
+    product(
+        operands,
+        [d, width, n],
+        Mat::rows(dx, d).t(),
+        Mat::rows(&act, width),
+        &mut grads[index.down],
+        Write::Add,
+    );
     let d_act = &mut act;
-    product(n, width, d, Mat::rows(dx, d), Mat::rows(layer.down.values, width), d_act, Write::Set);
+    product(
+        operands,
+        [n, width, d],
+        Mat::rows(dx, d),
+        Mat::rows(layer.down.values, width),
+        d_act,
+        Write::Set,
+    );
     let mut d_gate_up = Buffer::any(n * 2 * width);
     swiglu_backward(&gate_up, width, d_act, &mut d_gate_up);
     drop(gate_up);
     let mut h = Buffer::any(n * d);
     rms_norm(&middle, layer.post_norm, eps, &mut h);
     let w2 = 2 * width;
-    product(w2, d, n, Mat::rows(&d_gate_up, w2).t(), Mat::rows(&h, d), &mut grads[index.gate_up], Write::Add);
+    product(
+        operands,
+        [w2, d, n],
+        Mat::rows(&d_gate_up, w2).t(),
+        Mat::rows(&h, d),
+        &mut grads[index.gate_up],
+        Write::Add,
+    );
     let dh = &mut h;
-    product(n, d, w2, Mat::rows(&d_gate_up, w2), Mat::rows(layer.gate_up.values, d), dh, Write::Set);
+    product(
+        operands,
+        [n, d, w2],
+        Mat::rows(&d_gate_up, w2),
+        Mat::rows(layer.gate_up.values, d),
+        dh,
+        Write::Set,
+    );
     rms_norm_backward(&middle, layer.post_norm, eps, dh, dx, &mut grads[index.post_norm]);
     drop((d_gate_up, middle));
 
@@ -198,9 +238,23 @@ pub fn backward(
     if let Some(bias) = index.o_bias {
         sum_rows(dx, &mut grads[bias]);
     }
-    product(d, ow, n, Mat::rows(dx, d).t(), Mat::rows(&attended, ow), &mut grads[index.o], Write::Add);
+    product(
+        operands,
+        [d, ow, n],
+        Mat::rows(dx, d).t(),
+        Mat::rows(&attended, ow),
+        &mut grads[index.o],
+        Write::Add,
+    );
     let mut d_attended = attended;
-    product(n, ow, d, Mat::rows(dx, d), Mat::rows(layer.o.values, ow), &mut d_attended, Write::Set);
+    product(
+        operands,
+        [n, ow, d],
+        Mat::rows(dx, d),
+        Mat::rows(layer.o.values, ow),
+        &mut d_attended,
+        Write::Set,
+    );
     let qw = heads.qkv_width();
     let mut d_qkv = Buffer::any(n * qw);
     let (dq_norm, dk_norm) =
@@ -215,7 +269,14 @@ pub fn backward(
     }
     let h = dh;
     rms_norm(&input, layer.input_norm, eps, h);
-    product(qw, d, n, Mat::rows(&d_qkv, qw).t(), Mat::rows(h, d), &mut grads[index.qkv], Write::Add);
-    product(n, d, qw, Mat::rows(&d_qkv, qw), Mat::rows(layer.qkv.values, d), h, Write::Set);
+    product(
+        operands,
+        [qw, d, n],
+        Mat::rows(&d_qkv, qw).t(),
+        Mat::rows(h, d),
+        &mut grads[index.qkv],
+        Write::Add,
+    );
+    product(operands, [n, d, qw], Mat::rows(&d_qkv, qw), Mat::rows(layer.qkv.values, d), h, Write::Set);
     rms_norm_backward(&input, layer.input_norm, eps, h, dx, &mut grads[index.input_norm]);
 }

@@ -1,7 +1,7 @@
 //! The language-model head with the selective log-softmax: chunks over rows and vocabulary, so that `[rows, vocab]`
 //! never exists.
 use super::buffer::Buffer;
-use super::gemm::{Mat, Write, product};
+use super::gemm::{Mat, Operands, Write, product};
 use super::simd::{LANES, exp, multiversion, reduce};
 use rayon::prelude::*;
 use std::collections::VecDeque;
@@ -96,131 +96,127 @@ fn vocab_chunk(rows: usize, vocab: usize) -> usize {
     (CHUNK / rows.max(1)).max(256).min(vocab)
 }
 
-/// Log-probability and entropy of `targets` under softmax(h · Wᵀ).
-///
-/// # Shapes
-/// h `[targets, hidden]` (already divided by the temperature), weight `[vocab, hidden]`.
-pub fn forward(h: &[f32], weight: &[f32], hidden: usize, targets: &[u32]) -> TargetStats {
-    forward_keeping(h, weight, hidden, targets, 0).0
-}
-
-/// The first chunks of logits, in the order of [`forward`].
+/// The first chunks of logits, in the order of [`Head::forward`].
 #[derive(Default)]
 pub struct Logits(VecDeque<Buffer>);
 
-/// [`forward`] that keeps logits for [`backward`], as many as are allowed at once.
-pub fn forward_for_backward(
-    h: &[f32],
-    weight: &[f32],
-    hidden: usize,
-    targets: &[u32],
-) -> (TargetStats, Logits) {
-    forward_keeping(h, weight, hidden, targets, KEPT)
+/// The matrix that turns the residual stream into logits.
+#[derive(Clone, Copy)]
+pub struct Head<'a> {
+    /// `[vocab, hidden]`
+    pub weight: &'a [f32],
+    /// Width of the residual stream.
+    pub hidden: usize,
+    /// What its products are computed in.
+    pub operands: Operands,
 }
 
-fn forward_keeping(
-    h: &[f32],
-    weight: &[f32],
-    hidden: usize,
-    targets: &[u32],
-    mut keep: usize,
-) -> (TargetStats, Logits) {
-    let vocab = weight.len() / hidden;
-    let mut kept = Logits::default();
-    let mut stats = TargetStats::default();
-    for (h, targets) in h.chunks(ROWS * hidden).zip(targets.chunks(ROWS)) {
-        let n = targets.len();
-        let width = vocab_chunk(n, vocab);
-        let start = Running { max: f32::NEG_INFINITY, sum: 0.0, weighted: 0.0, target: 0.0 };
-        let mut states = vec![start; n];
-        let mut room = None;
-        for first in (0..vocab).step_by(width) {
-            let w = width.min(vocab - first);
-            let mut all = room.take().unwrap_or_else(|| Buffer::any(n * width));
-            let logits = &mut all[..n * w];
-            let weight = &weight[first * hidden..(first + w) * hidden];
-            product(n, w, hidden, Mat::rows(h, hidden), Mat::rows(weight, hidden).t(), logits, Write::Set);
-            states.par_iter_mut().zip(logits.par_chunks(w)).zip(targets).with_min_len(8).for_each(
-                |((state, logits), target)| {
-                    absorb(state, logits);
-                    if let Some(i) = (*target as usize).checked_sub(first).filter(|i| *i < w) {
-                        state.target = logits[i];
-                    }
-                },
-            );
-            if n * width <= keep {
-                keep -= n * width;
-                kept.0.push_back(all);
-            } else {
-                keep = 0;
+impl Head<'_> {
+    /// Log-probability and entropy of `targets` under softmax(h · Wᵀ).
+    ///
+    /// # Shapes
+    /// h `[targets, hidden]`, already divided by the temperature.
+    pub fn forward(&self, h: &[f32], targets: &[u32]) -> TargetStats {
+        self.forward_keeping(h, targets, 0).0
+    }
+
+    /// [`Self::forward`] that keeps logits for [`Self::backward`], as many as are allowed at once.
+    pub fn forward_for_backward(&self, h: &[f32], targets: &[u32]) -> (TargetStats, Logits) {
+        self.forward_keeping(h, targets, KEPT)
+    }
+
+    fn forward_keeping(&self, h: &[f32], targets: &[u32], mut keep: usize) -> (TargetStats, Logits) {
+        let Self { weight, hidden, operands } = *self;
+        let vocab = weight.len() / hidden;
+        let mut kept = Logits::default();
+        let mut stats = TargetStats::default();
+        for (h, targets) in h.chunks(ROWS * hidden).zip(targets.chunks(ROWS)) {
+            let n = targets.len();
+            let width = vocab_chunk(n, vocab);
+            let start = Running { max: f32::NEG_INFINITY, sum: 0.0, weighted: 0.0, target: 0.0 };
+            let mut states = vec![start; n];
+            let mut room = None;
+            for first in (0..vocab).step_by(width) {
+                let w = width.min(vocab - first);
+                let mut all = room.take().unwrap_or_else(|| Buffer::any(n * width));
+                let logits = &mut all[..n * w];
+                let weight = Mat::rows(&weight[first * hidden..(first + w) * hidden], hidden);
+                product(operands, [n, w, hidden], Mat::rows(h, hidden), weight.t(), logits, Write::Set);
+                states.par_iter_mut().zip(logits.par_chunks(w)).zip(targets).with_min_len(8).for_each(
+                    |((state, logits), target)| {
+                        absorb(state, logits);
+                        if let Some(i) = (*target as usize).checked_sub(first).filter(|i| *i < w) {
+                            state.target = logits[i];
+                        }
+                    },
+                );
+                if n * width <= keep {
+                    keep -= n * width;
+                    kept.0.push_back(all);
+                } else {
+                    keep = 0;
+                    room = Some(all);
+                }
+            }
+            for s in states {
+                let log_sum = s.max + s.sum.ln();
+                stats.logprobs.push(s.target - log_sum);
+                stats.entropy.push(s.sum.ln() - s.weighted / s.sum);
+                stats.log_sum.push(log_sum);
+            }
+        }
+        (stats, kept)
+    }
+
+    /// Backward of [`Self::forward`] for the gradient `g` of each target's log-probability: overwrites `dh`, adds to `d_weight`.
+    ///
+    /// # Shapes
+    /// h, dh `[targets, hidden]`, d_weight `[vocab, hidden]`, g `[targets]`; `kept` is of the same h.
+    #[allow(clippy::too_many_arguments)]
+    pub fn backward(
+        &self,
+        h: &[f32],
+        targets: &[u32],
+        stats: &TargetStats,
+        mut kept: Logits,
+        g: &[f32],
+        dh: &mut [f32],
+        d_weight: &mut [f32],
+    ) {
+        let Self { weight, hidden, operands } = *self;
+        let vocab = weight.len() / hidden;
+        for (i, (targets, dh)) in targets.chunks(ROWS).zip(dh.chunks_mut(ROWS * hidden)).enumerate() {
+            let n = targets.len();
+            let at = i * ROWS..i * ROWS + n;
+            let h = &h[at.start * hidden..at.end * hidden];
+            let (log_sum, g) = (&stats.log_sum[at.clone()], &g[at]);
+            let width = vocab_chunk(n, vocab);
+            let mut room = None;
+            for first in (0..vocab).step_by(width) {
+                let w = width.min(vocab - first);
+                let span = first * hidden..(first + w) * hidden;
+                let weight = Mat::rows(&weight[span.clone()], hidden);
+                let again = kept.0.is_empty();
+                let free = || room.take().unwrap_or_else(|| Buffer::any(n * width));
+                let mut all = kept.0.pop_front().unwrap_or_else(free);
+                let logits = &mut all[..n * w];
+                if again {
+                    product(operands, [n, w, hidden], Mat::rows(h, hidden), weight.t(), logits, Write::Set);
+                }
+                logits.par_chunks_mut(w).zip(targets).zip(log_sum).zip(g).with_min_len(8).for_each(
+                    |(((logits, target), log_sum), g)| {
+                        negative_softmax(logits, *log_sum, *g);
+                        if let Some(i) = (*target as usize).checked_sub(first).filter(|i| *i < w) {
+                            logits[i] += g;
+                        }
+                    },
+                );
+                let write = if first == 0 { Write::Set } else { Write::Add };
+                product(operands, [n, hidden, w], Mat::rows(logits, w), weight, dh, write);
+                let (logits, h) = (Mat::rows(logits, w).t(), Mat::rows(h, hidden));
+                product(operands, [w, hidden, n], logits, h, &mut d_weight[span], Write::Add);
                 room = Some(all);
             }
-        }
-        for s in states {
-            let log_sum = s.max + s.sum.ln();
-            stats.logprobs.push(s.target - log_sum);
-            stats.entropy.push(s.sum.ln() - s.weighted / s.sum);
-            stats.log_sum.push(log_sum);
-        }
-    }
-    (stats, kept)
-}
-
-/// Backward of [`forward`] for the gradient `g` of each target's log-probability: overwrites `dh`, adds to `d_weight`.
-///
-/// # Shapes
-/// h, dh `[targets, hidden]`, weight, d_weight `[vocab, hidden]`, g `[targets]`; `kept` is of the same h and weight.
-#[allow(clippy::too_many_arguments)]
-pub fn backward(
-    h: &[f32],
-    weight: &[f32],
-    hidden: usize,
-    targets: &[u32],
-    stats: &TargetStats,
-    mut kept: Logits,
-    g: &[f32],
-    dh: &mut [f32],
-    d_weight: &mut [f32],
-) {
-    let vocab = weight.len() / hidden;
-    for (i, (targets, dh)) in targets.chunks(ROWS).zip(dh.chunks_mut(ROWS * hidden)).enumerate() {
-        let n = targets.len();
-        let at = i * ROWS..i * ROWS + n;
-        let h = &h[at.start * hidden..at.end * hidden];
-        let (log_sum, g) = (&stats.log_sum[at.clone()], &g[at]);
-        let width = vocab_chunk(n, vocab);
-        let mut room = None;
-        for first in (0..vocab).step_by(width) {
-            let w = width.min(vocab - first);
-            let span = first * hidden..(first + w) * hidden;
-            let weight = Mat::rows(&weight[span.clone()], hidden);
-            let again = kept.0.is_empty();
-            let free = || room.take().unwrap_or_else(|| Buffer::any(n * width));
-            let mut all = kept.0.pop_front().unwrap_or_else(free);
-            let logits = &mut all[..n * w];
-            if again {
-                product(n, w, hidden, Mat::rows(h, hidden), weight.t(), logits, Write::Set);
-            }
-            logits.par_chunks_mut(w).zip(targets).zip(log_sum).zip(g).with_min_len(8).for_each(
-                |(((logits, target), log_sum), g)| {
-                    negative_softmax(logits, *log_sum, *g);
-                    if let Some(i) = (*target as usize).checked_sub(first).filter(|i| *i < w) {
-                        logits[i] += g;
-                    }
-                },
-            );
-            let write = if first == 0 { Write::Set } else { Write::Add };
-            product(n, hidden, w, Mat::rows(logits, w), weight, dh, write);
-            product(
-                w,
-                hidden,
-                n,
-                Mat::rows(logits, w).t(),
-                Mat::rows(h, hidden),
-                &mut d_weight[span],
-                Write::Add,
-            );
-            room = Some(all);
         }
     }
 }
@@ -240,11 +236,12 @@ mod tests {
         let g: Vec<f32> = (0..n).map(|i| noise(i + 11, 1.0)).collect();
         let chunk = n * vocab_chunk(n, vocab);
         assert!(n * vocab > chunk, "more than one chunk");
+        let head = Head { weight: &weight, hidden, operands: Operands::F32 };
         let run = |keep: usize| {
-            let (stats, kept) = forward_keeping(&h, &weight, hidden, &targets, keep);
+            let (stats, kept) = head.forward_keeping(&h, &targets, keep);
             let count = kept.0.len();
             let (mut dh, mut dw) = (vec![0.0; h.len()], vec![0.0; weight.len()]);
-            backward(&h, &weight, hidden, &targets, &stats, kept, &g, &mut dh, &mut dw);
+            head.backward(&h, &targets, &stats, kept, &g, &mut dh, &mut dw);
             (count, stats, dh, dw)
         };
         let (none, some, all) = (run(0), run(chunk), run(usize::MAX));

@@ -3,8 +3,8 @@ use super::attention::{self, Heads};
 use super::block::{self, Layer, Saved, Weight, WeightPanels};
 use super::buffer::Buffer;
 use super::cache::{PromptKv, RowKv, attend_row};
-use super::gemm::{Mat, Panels, Write};
-use super::head::{self, TargetStats};
+use super::gemm::{Mat, Operands, Panels, Write};
+use super::head::{Head, TargetStats};
 use super::norm::{rms_norm, rms_norm_backward};
 use super::rope::RopeTable;
 use crate::packed::{PackedBatch, PromptGroup};
@@ -20,6 +20,8 @@ pub struct HostModel<'a> {
     pub params: Vec<&'a [f32]>,
     /// Matrices that are packed already, by parameter.
     pub panels: Option<&'a WeightPanels>,
+    /// What linear layers and the head are computed in.
+    pub operands: Operands,
     /// Attention shape.
     pub heads: Heads,
     /// Rotary table; covers every position that is asked for.
@@ -30,7 +32,7 @@ pub struct HostModel<'a> {
 
 impl HostModel<'_> {
     fn layers(&self) -> impl DoubleEndedIterator<Item = (usize, Layer<'_>)> + ExactSizeIterator {
-        self.layout.layers.iter().map(|l| Layer::new(&self.params, self.panels, l)).enumerate()
+        self.layout.layers.iter().map(|l| Layer::new(&self.params, self.panels, self.operands, l)).enumerate()
     }
 
     /// Packs every matrix that generation multiplies with.
@@ -39,7 +41,7 @@ impl HostModel<'_> {
         let mut panels: Vec<Option<Panels>> = self.params.iter().map(|_| None).collect();
         for i in layers.chain([self.layout.head]) {
             let [out, inside] = self.layout.specs[i].shape;
-            panels[i] = Some(Panels::new(out, inside, Mat::rows(self.params[i], inside).t()));
+            panels[i] = Some(Panels::new(self.operands, out, inside, Mat::rows(self.params[i], inside).t()));
         }
         panels
     }
@@ -83,7 +85,7 @@ impl HostModel<'_> {
     pub fn logprobs(&self, batch: &PackedBatch, temperature: f64) -> TargetStats {
         let x = self.residual(batch);
         let h = self.head_input(&self.gather(&x, &batch.target_rows), temperature);
-        head::forward(&h, self.params[self.layout.head], self.hidden, &batch.targets)
+        self.head().forward(&h, &batch.targets)
     }
 
     /// Logits of every row, `[rows, vocab]`: for small inputs and tests.
@@ -92,12 +94,17 @@ impl HostModel<'_> {
         self.project_vocab(&x)
     }
 
+    fn head(&self) -> Head<'_> {
+        Head { weight: self.params[self.layout.head], hidden: self.hidden, operands: self.operands }
+    }
+
     fn project_vocab(&self, x: &[f32]) -> Vec<f32> {
         let h = self.head_input(x, 1.0);
         let head = self.layout.head;
         let rows = h.len() / self.hidden;
         let mut logits = vec![0f32; rows * self.layout.specs[head].shape[0]];
-        let weight = Weight { values: self.params[head], panels: self.panels.and_then(|p| p[head].as_ref()) };
+        let panels = self.panels.and_then(|p| p[head].as_ref());
+        let weight = Weight { values: self.params[head], panels, operands: self.operands };
         weight.apply(rows, &h, &mut logits, Write::Set);
         logits
     }
@@ -125,22 +132,13 @@ impl HostModel<'_> {
         }
         let rows = self.gather(&x, &batch.target_rows);
         let h = self.head_input(&rows, temperature);
-        let weight = self.params[self.layout.head];
-        let (stats, kept) = head::forward_for_backward(&h, weight, d, &batch.targets);
+        let head = self.head();
+        let (stats, kept) = head.forward_for_backward(&h, &batch.targets);
         let g = loss(&stats);
         assert_eq!(g.len(), batch.targets.len(), "one gradient a target");
         let mut dh = Buffer::any(h.len());
-        head::backward(
-            &h,
-            weight,
-            d,
-            &batch.targets,
-            &stats,
-            kept,
-            &g,
-            &mut dh,
-            &mut grads[self.layout.head],
-        );
+        let d_weight = &mut grads[self.layout.head];
+        head.backward(&h, &batch.targets, &stats, kept, &g, &mut dh, d_weight);
         let s = (1.0 / temperature) as f32;
         dh.iter_mut().for_each(|v| *v *= s);
         let mut d_rows = Buffer::zeros(h.len());

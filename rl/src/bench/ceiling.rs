@@ -2,7 +2,7 @@
 
 use burn::tensor::{DType, Device, Distribution, Tensor};
 use rayon::prelude::*;
-use rlvr_policies::host::gemm::{Mat, Write, product};
+use rlvr_policies::host::gemm::{Mat, Operands, Write, product};
 use serde::Serialize;
 use std::time::Instant;
 
@@ -22,7 +22,10 @@ const VALUES: usize = 128 << 20;
 
 /// The best of several tries, with operands of a type.
 pub fn measure(device: &Device, operands: DType) -> Ceilings {
-    if *device == Device::flex() { host() } else { other(device, operands) }
+    match Operands::of(operands).filter(|_| *device == Device::flex()) {
+        Some(operands) => host(operands),
+        None => other(device, operands),
+    }
 }
 
 fn best(tries: usize, mut work: impl FnMut()) -> f64 {
@@ -34,11 +37,12 @@ fn best(tries: usize, mut work: impl FnMut()) -> f64 {
     (0..tries).map(time).fold(f64::INFINITY, f64::min)
 }
 
-fn host() -> Ceilings {
+fn host(operands: Operands) -> Ceilings {
     let (a, b) = (vec![0.5f32; SIDE * SIDE], vec![0.25f32; SIDE * SIDE]);
     let mut c = vec![0.0f32; SIDE * SIDE];
-    let seconds =
-        best(5, || product(SIDE, SIDE, SIDE, Mat::rows(&a, SIDE), Mat::rows(&b, SIDE), &mut c, Write::Set));
+    let seconds = best(5, || {
+        product(operands, [SIDE; 3], Mat::rows(&a, SIDE), Mat::rows(&b, SIDE), &mut c, Write::Set);
+    });
     let gflops = 2.0 * (SIDE as f64).powi(3) / seconds / 1e9;
     let values = vec![1.0f32; VALUES];
     let seconds = best(5, || {

@@ -129,8 +129,8 @@ pub struct PolicyConfig {
     /// Hugging Face folder, `.gguf` file, run directory or hub id `owner/name`. A relative path is looked up from the
     /// config file's folder, then from the working directory.
     pub path: Option<String>,
-    /// Type of the operands of matrix products. Default `f32`; `bf16` on CUDA devices only. Weights, norms, softmaxes,
-    /// gradients and the optimizer's state are f32 always.
+    /// Type of the operands of matrix products. Default `f32`. Weights, norms, softmaxes, gradients and the optimizer's
+    /// state are f32 always, and on the CPU so is attention.
     pub dtype: Dtype,
     /// Whether training passes compute the insides of blocks again in the backward instead of keeping them. Never
     /// changes the result. Default `auto`: when they would take more than a third of the free memory.

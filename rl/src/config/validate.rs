@@ -3,9 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::locate::nearest;
-use super::{
-    DataConfig, DeviceConfig, Dtype, EvalConfig, GrpoConfig, OptimConfig, RunConfig, SftConfig, StageConfig,
-};
+use super::{DataConfig, EvalConfig, GrpoConfig, OptimConfig, RunConfig, SftConfig, StageConfig};
 use crate::data::Split;
 use crate::eval::builtin;
 use crate::grpo::{AdvantageKind, GroupsWithoutSignal};
@@ -101,11 +99,6 @@ impl RunConfig {
             policy.path.is_some() != policy.tiny.is_some(),
             "policy",
             "give either `path` or a [policy.tiny] table, not both and not neither",
-        );
-        checks.require(
-            policy.dtype == Dtype::F32 || self.device != DeviceConfig::Cpu,
-            "policy.dtype",
-            "bf16 needs a CUDA device; the CPU computes in f32",
         );
         let Some(tiny) = &policy.tiny else { return };
         let at = |field: &str| format!("policy.tiny.{field}");

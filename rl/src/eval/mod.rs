@@ -4,6 +4,7 @@
 mod accuracy;
 mod benchmark;
 pub mod builtin;
+mod commonest;
 pub mod contamination;
 pub mod fingerprint;
 pub mod http;
@@ -17,6 +18,7 @@ pub mod validate;
 
 pub use accuracy::{Accuracy, Question, RESAMPLES, SEED};
 pub use benchmark::{Benchmark, Definition, OpenSettings, locate};
+pub use commonest::Commonest;
 pub use item::{Choice, Item, PromptParts, gold, meta};
 pub use task_file::{
     Continuation, FewShot, FieldKinds, Fields, Generation, Likelihood, SourceFile, TaskFile,

@@ -1,4 +1,4 @@
-//! Matrix products on the host.
+//! Matrix products on the host, of operands in f32 or rounded to bf16, summed in f32.
 //!
 //! An element of the result is a sum over `k` in a fixed order: chunks whose length depends on `k` only, one chain of
 //! fused multiply-adds in each ([`tile`]). Its bits therefore depend on its row of `a` and its column of `b` only: not on
@@ -8,11 +8,40 @@ mod pack;
 mod tile;
 
 use super::buffer::Buffer;
-use pack::{pack_columns, pack_rows, parts};
+use burn::tensor::DType;
+use pack::{Packing, pack_columns, pack_rows, parts};
 use rayon::prelude::*;
 use std::cell::Cell;
 use std::ops::Range;
 use tile::{Kernel, Tile};
+
+/// What the operands of a product are rounded to before they meet. Sums are f32.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Operands {
+    /// Nothing is rounded.
+    F32,
+    /// To the nearest bf16, ties to even. Two steps at once by AVX-512 BF16, elsewhere as fast as f32.
+    Bf16,
+}
+
+impl Operands {
+    /// By burn's name, if it is one of the two.
+    pub fn of(dtype: DType) -> Option<Self> {
+        match dtype {
+            DType::F32 => Some(Self::F32),
+            DType::BF16 => Some(Self::Bf16),
+            _ => None,
+        }
+    }
+
+    /// Burn's name of the type.
+    pub fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::Bf16 => DType::BF16,
+        }
+    }
+}
 
 /// A read-only strided matrix.
 #[derive(Clone, Copy)]
@@ -46,7 +75,7 @@ pub enum Write {
     Add,
 }
 
-/// Longest chunk of `k`: a panel of `b` and a block of `a` stay in the second-level cache.
+/// Longest chunk, in steps: a panel of `b` and a block of `a` stay in the second-level cache.
 const CHUNK: usize = 768;
 /// Rows of a block of `a`: a multiple of the rows of every tile.
 const ROWS: usize = 96;
@@ -55,18 +84,18 @@ const SERIAL: usize = 1 << 18;
 /// Tasks a thread, where there is enough to do.
 const TASKS: usize = 4;
 
-/// The chunks of `k`, of almost equal length; an empty one for `k = 0`.
-fn chunks(k: usize) -> impl Iterator<Item = Range<usize>> + Clone {
-    let count = k.div_ceil(CHUNK).max(1);
-    (0..count).map(move |c| k * c / count..k * (c + 1) / count)
+/// The chunks of the steps over `k`, of almost equal length; an empty one for no steps.
+fn chunks(steps: usize) -> impl Iterator<Item = Range<usize>> + Clone {
+    let count = steps.div_ceil(CHUNK).max(1);
+    (0..count).map(move |c| steps * c / count..steps * (c + 1) / count)
 }
 
 /// The right side of products, packed once for many of them.
 #[derive(Debug)]
 pub struct Panels {
+    kernel: Kernel,
     n: usize,
     k: usize,
-    width: usize,
     values: Buffer,
     /// Where the first aligned element lies.
     start: usize,
@@ -77,24 +106,24 @@ impl Panels {
     ///
     /// # Shapes
     /// b `[k, n]`.
-    pub fn new(n: usize, k: usize, b: Mat) -> Self {
-        Self::with(tile::best(), n, k, b)
+    pub fn new(operands: Operands, n: usize, k: usize, b: Mat) -> Self {
+        Self::with(tile::best(operands), n, k, b)
     }
 
     fn with(kernel: Kernel, n: usize, k: usize, b: Mat) -> Self {
         assert!(b.data.len() >= extent(k, n, b.row_stride, b.col_stride), "rhs too small for [{k}, {n}]");
-        let width = kernel.width;
-        let mut values = Buffer::any(n.next_multiple_of(width) * k + LINE);
+        let (width, steps) = (kernel.width, kernel.packing.steps(k));
+        let mut values = Buffer::any(n.next_multiple_of(width) * steps + LINE);
         let start = aligned(&values);
-        let pack = |(p, panel): (usize, &mut [f32])| pack_columns(b, n, p * width, width, panel);
-        let used = &mut values[start..start + n.next_multiple_of(width) * k];
+        let pack = |(p, panel): (usize, &mut [f32])| pack_columns(kernel, b, [n, k], p * width, panel);
+        let used = &mut values[start..start + n.next_multiple_of(width) * steps];
         if k == 0 || n == 0 {
         } else if n * k < SERIAL {
-            used.chunks_mut(width * k).enumerate().for_each(pack);
+            used.chunks_mut(width * steps).enumerate().for_each(pack);
         } else {
-            used.par_chunks_mut(width * k).enumerate().for_each(pack);
+            used.par_chunks_mut(width * steps).enumerate().for_each(pack);
         }
-        Self { n, k, width, values, start }
+        Self { kernel, n, k, values, start }
     }
 
     /// `c = a·b` or `c += a·b`.
@@ -102,21 +131,20 @@ impl Panels {
     /// # Shapes
     /// a `[m, k]`, c `[m, n]` row-major.
     pub fn product(&self, m: usize, a: Mat, c: &mut [f32], write: Write) {
-        self.multiply(tile::best(), [m, self.n, self.k], a, c, self.n, write, true);
+        self.multiply([m, self.n, self.k], a, c, self.n, write, true);
     }
 
-    /// `c = a·b` or `c += a·b` with the first `n` columns and `k` rows of `b`, on the calling thread.
+    /// `c = a·b` or `c += a·b` with the first `n` columns and `k` rows of `b`, on the calling thread. For operands in f32.
     ///
     /// # Shapes
     /// a `[m, k]`, c `[m, n]` row-major.
     pub fn product_of_part(&self, m: usize, n: usize, k: usize, a: Mat, c: &mut [f32], write: Write) {
-        self.multiply(tile::best(), [m, n, k], a, c, n, write, false);
+        assert_eq!(self.kernel.packing, Packing::Plain, "a pair of steps cannot be cut");
+        self.multiply([m, n, k], a, c, n, write, false);
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn multiply(
         &self,
-        kernel: Kernel,
         [m, n, k]: [usize; 3],
         a: Mat,
         c: &mut [f32],
@@ -127,20 +155,20 @@ impl Panels {
         assert!(n <= self.n && k <= self.k, "[{k}, {n}] of [{}, {}]", self.k, self.n);
         assert!(a.data.len() >= extent(m, k, a.row_stride, a.col_stride), "lhs too small for [{m}, {k}]");
         assert!(c.len() >= extent(m, n, c_stride, 1), "output too small for [{m}, {n}]");
-        assert_eq!(self.width, kernel.width, "panels are for another instruction set");
         if m == 0 || n == 0 {
             return;
         }
-        let job = Job { kernel, b: self, k, a, c: Out(c.as_mut_ptr()), c_stride, write };
+        let job = Job { b: self, k, a, c: Out(c.as_mut_ptr()), c_stride, write };
         let threads = rayon::current_num_threads();
         if !parallel || m * n * k < SERIAL || threads == 1 {
             return parts(0..m, ROWS).for_each(|rows| job.block(rows, 0..n));
         }
         let blocks: Vec<Range<usize>> = parts(0..m, ROWS).collect();
-        let cuts = (TASKS * threads).div_ceil(blocks.len()).min(n.div_ceil(self.width));
+        let cuts = (TASKS * threads).div_ceil(blocks.len()).min(n.div_ceil(self.kernel.width));
         let columns = |part: usize| {
-            let count = n.div_ceil(self.width);
-            self.width * (count * part / cuts)..n.min(self.width * (count * (part + 1) / cuts))
+            let width = self.kernel.width;
+            let count = n.div_ceil(width);
+            width * (count * part / cuts)..n.min(width * (count * (part + 1) / cuts))
         };
         (0..blocks.len() * cuts)
             .into_par_iter()
@@ -158,7 +186,6 @@ unsafe impl Sync for Out {}
 
 /// One product whose sizes were checked.
 struct Job<'a> {
-    kernel: Kernel,
     b: &'a Panels,
     /// Rows of `b` that are used.
     k: usize,
@@ -176,18 +203,19 @@ thread_local! {
 impl Job<'_> {
     /// Computes `rows` of the columns `columns`, which start at a panel.
     fn block(&self, rows: Range<usize>, columns: Range<usize>) {
-        let width = self.b.width;
+        let kernel = self.b.kernel;
+        let (width, all_steps) = (kernel.width, kernel.packing.steps(self.b.k));
         let mut room = BLOCK.take();
-        for chunk in chunks(self.k) {
+        for chunk in chunks(kernel.packing.steps(self.k)) {
             room.resize((rows.len() * chunk.len() + LINE).max(room.len()), 0.0);
             let first = aligned(&room);
             let packed = &mut room[first..];
-            pack_rows(self.a, rows.clone(), chunk.clone(), self.kernel.rows, packed);
+            pack_rows(kernel, self.a, self.k, rows.clone(), chunk.clone(), packed);
             for j in columns.clone().step_by(width) {
-                let panel = self.b.start + j * self.b.k + chunk.start * width;
-                for i in parts(rows.clone(), self.kernel.rows) {
+                let panel = self.b.start + j * all_steps + chunk.start * width;
+                for i in parts(rows.clone(), kernel.rows) {
                     let tile = Tile {
-                        k: chunk.len(),
+                        steps: chunk.len(),
                         a: packed[(i.start - rows.start) * chunk.len()..].as_ptr(),
                         b: self.b.values[panel..].as_ptr(),
                         c: self.c.0.wrapping_add(i.start * self.c_stride + j),
@@ -198,7 +226,7 @@ impl Job<'_> {
                     // SAFETY: the kernel is one that this machine has; `packed` holds `i.len()` rows of the chunk, the
                     // panel its `width` columns, and `c` was checked to have these rows and columns, which no other
                     // task writes.
-                    unsafe { (self.kernel.run)(i.len(), tile) };
+                    unsafe { (kernel.run)(i.len(), tile) };
                 }
             }
         }
@@ -219,7 +247,7 @@ fn extent(m: usize, n: usize, row_stride: usize, col_stride: usize) -> usize {
     if m == 0 || n == 0 { 0 } else { (m - 1) * row_stride + (n - 1) * col_stride + 1 }
 }
 
-/// `c = a·b` or `c += a·b` on the calling thread.
+/// `c = a·b` or `c += a·b` in f32 on the calling thread.
 ///
 /// # Shapes
 /// a `[m, k]`, b `[k, n]`, c `[m, n]` with row stride `c_stride`.
@@ -234,16 +262,15 @@ pub fn product_serial(
     c_stride: usize,
     write: Write,
 ) {
-    let kernel = tile::best();
-    Panels::with(kernel, n, k, b).multiply(kernel, [m, n, k], a, c, c_stride, write, false);
+    Panels::new(Operands::F32, n, k, b).multiply([m, n, k], a, c, c_stride, write, false);
 }
 
 /// `c = a·b` or `c += a·b` on all threads of the current rayon pool.
 ///
 /// # Shapes
 /// a `[m, k]`, b `[k, n]`, c `[m, n]` row-major.
-pub fn product(m: usize, n: usize, k: usize, a: Mat, b: Mat, c: &mut [f32], write: Write) {
-    Panels::new(n, k, b).product(m, a, c, write);
+pub fn product(operands: Operands, [m, n, k]: [usize; 3], a: Mat, b: Mat, c: &mut [f32], write: Write) {
+    Panels::new(operands, n, k, b).product(m, a, c, write);
 }
 
 #[cfg(test)]

@@ -1,15 +1,57 @@
 //! Operands copied into the order in which the register tile reads them.
 use super::Mat;
+use super::tile::{Kernel, WIDEST};
+use crate::host::simd::multiversion;
 use std::ops::Range;
 
-/// Copies rows `i` and steps `k` of `a` into panels of `height` rows (the last one of what is left), `[panel][k][row]`.
-pub(super) fn pack_rows(a: Mat, i: Range<usize>, k: Range<usize>, height: usize, out: &mut [f32]) {
+/// How a packed operand holds the values along `k`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Packing {
+    /// One a step.
+    Plain,
+    /// One a step, rounded to bf16.
+    Rounded,
+    /// Two a step, both bf16 in the place of one f32, the earlier one in its lower half; a missing last one is zero.
+    Pairs,
+}
+
+impl Packing {
+    /// Steps that `k` values take.
+    pub(super) fn steps(self, k: usize) -> usize {
+        match self {
+            Self::Plain | Self::Rounded => k,
+            Self::Pairs => k.div_ceil(2),
+        }
+    }
+
+    /// Values of the first `steps`, of `k` in all.
+    fn values(self, steps: usize, k: usize) -> usize {
+        match self {
+            Self::Plain | Self::Rounded => steps,
+            Self::Pairs => k.min(2 * steps),
+        }
+    }
+}
+
+/// Copies rows `i` and `steps` of `a`, which is `k` wide, into panels of the kernel's height (the last one of what is
+/// left), `[panel][step][row]`.
+pub(super) fn pack_rows(
+    kernel: Kernel,
+    a: Mat,
+    k: usize,
+    i: Range<usize>,
+    steps: Range<usize>,
+    out: &mut [f32],
+) {
+    let k = kernel.packing.values(steps.start, k)..kernel.packing.values(steps.end, k);
     let mut rest = out;
-    for rows in parts(i, height) {
-        let (panel, behind) = rest.split_at_mut(rows.len() * k.len());
+    for rows in parts(i, kernel.rows) {
+        let (panel, behind) = rest.split_at_mut(rows.len() * steps.len());
         rest = behind;
         let source = &a.data[rows.start * a.row_stride + k.start * a.col_stride..];
-        pack(source, a.row_stride, a.col_stride, rows.len(), rows.len(), panel);
+        let lanes =
+            Lanes { source, lane: a.row_stride, step: a.col_stride, width: rows.len(), lanes: rows.len() };
+        lanes.pack(kernel.packing, k.len(), panel);
     }
 }
 
@@ -19,14 +61,90 @@ pub(super) fn parts(range: Range<usize>, size: usize) -> impl Iterator<Item = Ra
     range.step_by(size).map(move |start| start..end.min(start + size))
 }
 
-/// Copies the columns from `first` of `b` `[k, n]` into one panel `[k][width]`; columns that do not exist are zero.
-pub(super) fn pack_columns(b: Mat, n: usize, first: usize, width: usize, panel: &mut [f32]) {
+/// Copies the columns from `first` of `b` `[k, n]` into one panel `[step][width]`; columns that do not exist are zero.
+pub(super) fn pack_columns(kernel: Kernel, b: Mat, [n, k]: [usize; 2], first: usize, panel: &mut [f32]) {
     let source = &b.data[first * b.col_stride..];
-    pack(source, b.col_stride, b.row_stride, width, width.min(n - first), panel);
+    let width = kernel.width;
+    let lanes = Lanes { source, lane: b.col_stride, step: b.row_stride, width, lanes: width.min(n - first) };
+    lanes.pack(kernel.packing, k, panel);
+}
+
+/// Where the lanes of a panel come from.
+#[derive(Clone, Copy)]
+struct Lanes<'a> {
+    source: &'a [f32],
+    /// From one lane to the next in the source.
+    lane: usize,
+    /// From one value along `k` to the next.
+    step: usize,
+    /// Lanes of the panel, and those of them that the source has.
+    width: usize,
+    lanes: usize,
+}
+
+/// Values along `k` that are copied before they are joined.
+const STRIP: usize = 32;
+
+impl Lanes<'_> {
+    /// Packs `k` values of every lane into a panel of as many steps as they take.
+    fn pack(self, packing: Packing, k: usize, panel: &mut [f32]) {
+        let Self { source, lane, step, width, lanes } = self;
+        match packing {
+            Packing::Plain => copy(source, lane, step, width, lanes, panel),
+            Packing::Rounded => {
+                copy(source, lane, step, width, lanes, panel);
+                round_all(panel);
+            }
+            Packing::Pairs => {
+                let mut room = [0f32; STRIP * WIDEST];
+                for (s, out) in panel.chunks_mut(STRIP / 2 * width).enumerate() {
+                    let first = s * STRIP;
+                    let strip = &mut room[..STRIP.min(k - first) * width];
+                    copy(&source[first * step..], lane, step, width, lanes, strip);
+                    join(strip, width, out);
+                }
+            }
+        }
+    }
+}
+
+/// The nearest bf16, ties to even, in the upper half of the bits.
+#[inline(always)]
+pub(super) fn rounded(x: f32) -> u32 {
+    let bits = x.to_bits();
+    let nearest = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
+    (if x.is_nan() { bits | 0x40_0000 } else { nearest }) & 0xffff_0000
+}
+
+multiversion! {
+    fn round_all(values: &mut [f32]) {
+        for x in values {
+            *x = f32::from_bits(rounded(*x));
+        }
+    }
+}
+
+multiversion! {
+    /// Joins rows two by two: the first of a pair becomes the lower half.
+    fn join(rows: &[f32], width: usize, out: &mut [f32]) {
+        let pairs = rows.chunks_exact(2 * width);
+        let last = pairs.remainder();
+        let whole = rows.len() / (2 * width) * width;
+        let (joined, odd) = out.split_at_mut(whole);
+        for (pair, out) in pairs.zip(joined.chunks_exact_mut(width)) {
+            let (low, high) = pair.split_at(width);
+            for ((out, low), high) in out.iter_mut().zip(low).zip(high) {
+                *out = f32::from_bits(rounded(*high) | rounded(*low) >> 16);
+            }
+        }
+        for (out, low) in odd.iter_mut().zip(last) {
+            *out = f32::from_bits(rounded(*low) >> 16);
+        }
+    }
 }
 
 /// Element (lane, step) of the source, for the `lanes` that exist, goes to `[step][lane]` of the panel.
-fn pack(source: &[f32], lane: usize, step: usize, width: usize, lanes: usize, panel: &mut [f32]) {
+fn copy(source: &[f32], lane: usize, step: usize, width: usize, lanes: usize, panel: &mut [f32]) {
     if lane == 1 {
         match (width, lanes) {
             (32, 32) => pack_runs::<32>(source, step, panel),
@@ -48,7 +166,7 @@ fn pack(source: &[f32], lane: usize, step: usize, width: usize, lanes: usize, pa
     }
 }
 
-/// [`pack`] where lanes lie side by side.
+/// [`copy`] where lanes lie side by side.
 fn pack_runs<const W: usize>(source: &[f32], step: usize, panel: &mut [f32]) {
     for (p, out) in panel.as_chunks_mut::<W>().0.iter_mut().enumerate() {
         if let Some(run) = source[p * step..].first_chunk::<W>() {
@@ -57,7 +175,7 @@ fn pack_runs<const W: usize>(source: &[f32], step: usize, panel: &mut [f32]) {
     }
 }
 
-/// [`pack`] of some lanes, one element at a time.
+/// [`copy`] of some lanes, one element at a time.
 fn pack_single(
     source: &[f32],
     lane: usize,
@@ -73,7 +191,7 @@ fn pack_single(
     }
 }
 
-/// [`pack`] of the first `lanes`, a multiple of four, where steps lie side by side: squares of four by four.
+/// [`copy`] of the first `lanes`, a multiple of four, where steps lie side by side: squares of four by four.
 fn pack_squares(source: &[f32], lane: usize, width: usize, lanes: usize, panel: &mut [f32]) {
     if lanes == 0 {
         return;

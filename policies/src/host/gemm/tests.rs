@@ -24,39 +24,56 @@ const SHAPES: [(usize, usize, usize); 9] = [
     (5, 1, 1),
 ];
 
-/// Every kernel, every orientation of both sides, set and add, against sums in f64.
+/// Every kernel, every orientation of both sides, set and add, against sums in f64 of the rounded operands.
 #[test]
 fn agrees_with_f64() {
-    for kernel in tile::kernels() {
+    let both = [Operands::F32, Operands::Bf16].map(|o| tile::kernels(o).map(move |kernel| (o, kernel)));
+    for (operands, kernel) in both.into_iter().flatten() {
+        let noise = |len: usize, seed: u64| -> (Vec<f32>, Vec<f64>) {
+            let values = noise(len, seed);
+            let round = |x: &f32| match operands {
+                Operands::F32 => f64::from(*x),
+                Operands::Bf16 => half::bf16::from_f32(*x).to_f64(),
+            };
+            let seen = values.iter().map(round).collect();
+            (values, seen)
+        };
         for (m, n, k) in SHAPES {
-            let (a, b, old) = (noise(m * k, 1), noise(k * n, 2), noise(m * n, 3));
+            let ((a, a_seen), (b, b_seen)) = (noise(m * k, 1), noise(k * n, 2));
+            let old = noise(m * n, 3).0;
             let at: Vec<f32> = (0..k * m).map(|i| a[(i % m) * k + i / m]).collect();
             let bt: Vec<f32> = (0..n * k).map(|i| b[(i % k.max(1)) * n + i / k.max(1)]).collect();
-            let dot = |i: usize, j: usize| -> f64 {
-                (0..k).map(|p| f64::from(a[i * k + p]) * f64::from(b[p * n + j])).sum()
-            };
+            let dot =
+                |i: usize, j: usize| -> f64 { (0..k).map(|p| a_seen[i * k + p] * b_seen[p * n + j]).sum() };
             for a in [Mat::rows(&a, k), Mat::rows(&at, m).t()] {
                 for b in [Mat::rows(&b, n), Mat::rows(&bt, k).t()] {
                     for (write, parallel) in [(Write::Set, true), (Write::Add, true), (Write::Add, false)] {
                         let mut c = old.clone();
-                        Panels::with(kernel, n, k, b).multiply(
-                            kernel,
-                            [m, n, k],
-                            a,
-                            &mut c,
-                            n,
-                            write,
-                            parallel,
-                        );
+                        Panels::with(kernel, n, k, b).multiply([m, n, k], a, &mut c, n, write, parallel);
                         for (at, c) in c.iter().enumerate() {
                             let base = if write == Write::Add { f64::from(old[at]) } else { 0.0 };
                             let error = (f64::from(*c) - base - dot(at / n, at % n)).abs();
-                            assert!(error < 1e-6 * (k + 1) as f64, "{m} {n} {k} {write:?} at {at}: {error}");
+                            let most = 1e-6 * (k + 1) as f64;
+                            assert!(error < most, "{kernel:?} {m} {n} {k} {write:?} at {at}: {error}");
                         }
                     }
                 }
             }
         }
+    }
+}
+
+/// Ties go to even, what is too large becomes infinite, and a NaN stays one.
+#[test]
+fn rounds_like_half() {
+    let special = [0.0, -0.0, f32::MAX, f32::MIN, f32::INFINITY, f32::MIN_POSITIVE, 1e-40, 3.0e38];
+    let ties = [0x3f80_8000, 0x3f81_8000, 0x3f80_7fff, 0x3f80_8001, 0xbf81_8000].map(f32::from_bits);
+    for x in special.into_iter().chain(ties).chain(noise(10_000, 9)) {
+        let nearest = half::bf16::from_f32(x).to_f32();
+        assert_eq!(f32::from_bits(pack::rounded(x)).to_bits(), nearest.to_bits(), "{x:e}");
+    }
+    for nan in [f32::NAN, f32::from_bits(0x7fff_ffff), f32::from_bits(0xff80_0001)] {
+        assert!(f32::from_bits(pack::rounded(nan)).is_nan(), "{:x}", nan.to_bits());
     }
 }
 
@@ -86,7 +103,7 @@ fn a_part_of_packed_panels() {
     let (a, b) = (noise(m * k, 1), noise(k * n, 2));
     let bt: Vec<f32> = (0..n * k).map(|i| b[(i % k) * n + i / k]).collect();
     for whole in [Mat::rows(&b, n), Mat::rows(&bt, k).t()] {
-        let panels = Panels::new(n, k, whole);
+        let panels = Panels::new(Operands::F32, n, k, whole);
         for (n, k) in [(130, 900), (97, 64), (1, 800), (64, 1)] {
             let (mut part, mut alone) = (vec![0.0; m * n], vec![0.0; m * n]);
             panels.product_of_part(m, n, k, Mat::rows(&a, k), &mut part, Write::Set);
@@ -100,13 +117,15 @@ fn a_part_of_packed_panels() {
 #[test]
 fn bits_do_not_depend_on_the_batch_or_the_threads() {
     const M: usize = 400;
-    for (n, k) in [(197, 100), (333, 579), (70, 2061)] {
+    let shapes = [(197, 100), (333, 579), (70, 2061)];
+    for (operands, (n, k)) in [Operands::F32, Operands::Bf16].into_iter().flat_map(|o| shapes.map(|s| (o, s)))
+    {
         let (a, w, old) = (noise(M * k, 4), noise(n * k, 5), noise(M * n, 6));
         let b = Mat::rows(&w, k).t();
-        let panels = Panels::new(n, k, b);
+        let panels = Panels::new(operands, n, k, b);
         let mut alone = old.clone();
         for (a, c) in a.chunks(k).zip(alone.chunks_mut(n)) {
-            product(1, n, k, Mat::rows(a, k), b, c, Write::Add);
+            product(operands, [1, n, k], Mat::rows(a, k), b, c, Write::Add);
         }
         for threads in [1, 2] {
             within(threads, || {
@@ -114,7 +133,7 @@ fn bits_do_not_depend_on_the_batch_or_the_threads() {
                     let mut c = old[..m * n].to_vec();
                     panels.product(m, Mat::rows(&a, k), &mut c, Write::Add);
                     let same = c.iter().zip(&alone).all(|(x, y)| x.to_bits() == y.to_bits());
-                    assert!(same, "{m} {n} {k} by {threads}");
+                    assert!(same, "{operands:?} {m} {n} {k} by {threads}");
                 }
             });
         }

@@ -5,6 +5,9 @@
 //! one chain of fused multiply-adds in the order of `k`, so its bits do not depend on the tile it falls in, on the number
 //! of rows or columns beside it, or on the width of the vectors (where they have fused multiply-adds).
 
+use super::Operands;
+use super::pack::Packing;
+
 /// The vector operations of one instruction set.
 ///
 /// # Safety
@@ -29,13 +32,13 @@ trait Simd {
 
 /// How far ahead of its use a line of `b` is asked for, in vectors.
 const AHEAD: usize = 16;
-/// Most elements of a row of a tile.
-const WIDEST: usize = 32;
+/// Most elements of a row of a tile, and more than it has rows.
+pub(super) const WIDEST: usize = 32;
 
-/// One tile: panels of `a` (`[k][rows]`) and `b` (`[k][2 · LANES]`), and where it goes in `c`.
+/// One tile: panels of `a` (`[step][rows]`) and `b` (`[step][2 · LANES]`), and where it goes in `c`.
 #[derive(Clone, Copy)]
 pub(super) struct Tile {
-    pub k: usize,
+    pub steps: usize,
     pub a: *const f32,
     pub b: *const f32,
     pub c: *mut f32,
@@ -49,7 +52,7 @@ pub(super) struct Tile {
 /// Computes a tile of `R` rows.
 ///
 /// # Safety
-/// As for [`Simd`]; `a` holds `k · R` elements, `b` `k · 2 · LANES`, and `R` rows of `cols` columns of `c` exist.
+/// As for [`Simd`]; `a` holds `steps · R` elements, `b` `steps · 2 · LANES`, and `R` rows of `cols` columns of `c` exist.
 #[inline(always)]
 unsafe fn tile<S: Simd, const R: usize>(t: Tile) {
     // SAFETY: passed on to the caller.
@@ -61,7 +64,7 @@ unsafe fn tile<S: Simd, const R: usize>(t: Tile) {
             S::prefetch(row);
             S::prefetch(row.wrapping_add(S::LANES));
         }
-        for _ in 0..t.k {
+        for _ in 0..t.steps {
             let (b0, b1) = (S::load(b), S::load(b.add(S::LANES)));
             S::prefetch(b.wrapping_add(AHEAD * S::LANES));
             S::prefetch(b.wrapping_add((AHEAD + 1) * S::LANES));
@@ -164,6 +167,18 @@ mod x86 {
         store(p, v) _mm512_storeu_ps(p, v), add(x, y) _mm512_add_ps(x, y), fma(x, y, z) _mm512_fmadd_ps(x, y, z),
         prefetch(p) _mm_prefetch::<_MM_HINT_T0>(p.cast()));
 
+    /// The same bits as pairs of bf16.
+    #[inline(always)]
+    unsafe fn pairs(x: __m512) -> __m512bh {
+        // SAFETY: both are 64 bytes without invalid values.
+        unsafe { std::mem::transmute(x) }
+    }
+
+    // Two steps at once: an element is a pair of bf16. The later product is added first; denormal values count as zero.
+    simd!(Avx512Bf16, __m512, 16, 12, _mm512_setzero_ps(), splat(p) _mm512_set1_ps(*p), load(p) _mm512_loadu_ps(p),
+        store(p, v) _mm512_storeu_ps(p, v), add(x, y) _mm512_add_ps(x, y),
+        fma(x, y, z) _mm512_dpbf16_ps(z, pairs(x), pairs(y)), prefetch(p) _mm_prefetch::<_MM_HINT_T0>(p.cast()));
+
     simd!(Avx2, __m256, 8, 6, _mm256_setzero_ps(), splat(p) _mm256_set1_ps(*p), load(p) _mm256_loadu_ps(p),
         store(p, v) _mm256_storeu_ps(p, v), add(x, y) _mm256_add_ps(x, y), fma(x, y, z) _mm256_fmadd_ps(x, y, z),
         prefetch(p) _mm_prefetch::<_MM_HINT_T0>(p.cast()));
@@ -175,6 +190,13 @@ mod x86 {
         unsafe { rows::<Avx512>(count, t) }
     }
 
+    /// [`rows`] of pairs by AVX-512 BF16, under its conditions.
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    pub(super) unsafe fn avx512_bf16(count: usize, t: Tile) {
+        // SAFETY: passed on to the caller; this function is compiled for the instruction set.
+        unsafe { rows::<Avx512Bf16>(count, t) }
+    }
+
     /// [`rows`] by AVX2 and FMA, under its conditions.
     #[target_feature(enable = "avx2,fma")]
     pub(super) unsafe fn avx2(count: usize, t: Tile) {
@@ -184,8 +206,10 @@ mod x86 {
 }
 
 /// The register tile of one instruction set.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Kernel {
+    /// How both operands are packed.
+    pub packing: Packing,
     /// Most rows of a tile.
     pub rows: usize,
     /// Columns of a tile and of a panel of `b`.
@@ -194,26 +218,37 @@ pub(super) struct Kernel {
     pub run: unsafe fn(usize, Tile),
 }
 
+impl Kernel {
+    fn of<S: Simd>(packing: Packing, run: unsafe fn(usize, Tile)) -> Self {
+        Self { packing, rows: S::ROWS, width: 2 * S::LANES, run }
+    }
+}
+
 /// The kernels that this machine has, best first.
-pub(super) fn kernels() -> impl Iterator<Item = Kernel> {
-    let mut found = [None; 3];
+pub(super) fn kernels(operands: Operands) -> impl Iterator<Item = Kernel> {
+    let mut found = [None; 4];
+    let plain = match operands {
+        Operands::F32 => Packing::Plain,
+        Operands::Bf16 => Packing::Rounded,
+    };
     #[cfg(target_arch = "x86_64")]
     {
-        if is_x86_feature_detected!("avx512f") {
-            found[0] =
-                Some(Kernel { rows: x86::Avx512::ROWS, width: 2 * x86::Avx512::LANES, run: x86::avx512 });
+        let avx512 = is_x86_feature_detected!("avx512f");
+        if operands == Operands::Bf16 && avx512 && is_x86_feature_detected!("avx512bf16") {
+            found[0] = Some(Kernel::of::<x86::Avx512Bf16>(Packing::Pairs, x86::avx512_bf16));
+        }
+        if avx512 {
+            found[1] = Some(Kernel::of::<x86::Avx512>(plain, x86::avx512));
         }
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            found[1] = Some(Kernel { rows: x86::Avx2::ROWS, width: 2 * x86::Avx2::LANES, run: x86::avx2 });
+            found[2] = Some(Kernel::of::<x86::Avx2>(plain, x86::avx2));
         }
     }
-    let portable = rows::<portable::Portable>;
-    found[2] =
-        Some(Kernel { rows: portable::Portable::ROWS, width: 2 * portable::Portable::LANES, run: portable });
+    found[3] = Some(Kernel::of::<portable::Portable>(plain, rows::<portable::Portable>));
     found.into_iter().flatten()
 }
 
 /// The fastest kernel of this machine.
-pub(super) fn best() -> Kernel {
-    kernels().next().unwrap_or_else(|| unreachable!("the portable kernel runs everywhere"))
+pub(super) fn best(operands: Operands) -> Kernel {
+    kernels(operands).next().unwrap_or_else(|| unreachable!("the portable kernel runs everywhere"))
 }

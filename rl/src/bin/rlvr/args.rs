@@ -124,7 +124,7 @@ pub struct BenchArgs {
     /// auto, cpu or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceConfig,
-    /// Type of the operands of matrix products: f32, or bf16 on CUDA devices
+    /// Type of the operands of matrix products: f32 or bf16
     #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = dtype)]
     pub dtype: Dtype,
     /// Completions of a step

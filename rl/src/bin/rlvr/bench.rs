@@ -37,7 +37,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     };
     let decoder = decoder
         .with_operands(args.dtype.into())
-        .ok_or_else(|| bad("--dtype bf16: needs a CUDA device; the CPU computes in f32"))?;
+        .ok_or_else(|| bad("--dtype bf16: this device does not compute in it"))?;
     let report = bench(decoder, settings)?;
     let device = rlvr::run::device_name(args.device);
     let mut out = output::stdout();

@@ -5,7 +5,7 @@ use crate::output::say;
 use anyhow::Result;
 use rlvr::eval::contamination::Contamination;
 use rlvr::eval::judge::{JudgeVerdict, Opinion, agreement};
-use rlvr::eval::{Accuracy, Benchmark, Item, Judged, solved};
+use rlvr::eval::{Accuracy, Benchmark, Commonest, Item, Judged, solved};
 use rlvr::rewards::{Outcome, Verdict};
 use rlvr::run_dir::write_atomic;
 use rlvr::stats::Estimate;
@@ -126,6 +126,7 @@ pub struct TaskResult {
     completions: usize,
     verdicts: Map<String, Value>,
     groups: Map<String, Value>,
+    commonest: Option<Commonest>,
     judge: Option<Value>,
     contamination: Option<Value>,
 }
@@ -162,6 +163,7 @@ impl TaskResult {
             completions: judged.len(),
             verdicts,
             groups: groups(benchmark, &judged),
+            commonest: Commonest::of(&judged),
             contamination: contamination.map(|found| contaminated(benchmark, &judged, found)),
             judge,
         }
@@ -185,6 +187,9 @@ impl TaskResult {
         if !self.groups.is_empty() {
             out["groups"] = json!(self.groups);
         }
+        if let Some(commonest) = &self.commonest {
+            out["commonest_answer"] = json!(commonest);
+        }
         if let Some(judge) = &self.judge {
             out["judge"] = judge.clone();
         }
@@ -198,6 +203,19 @@ impl TaskResult {
     fn sampled(&self) -> impl Iterator<Item = (String, Estimate)> {
         let pass = self.accuracy.pass_at.iter().map(|(k, e)| (format!("pass@{k}"), *e));
         pass.chain(self.accuracy.majority.iter().map(|(k, e)| (format!("maj@{k}"), *e)))
+    }
+
+    /// A policy that nearly always says the same.
+    fn commonest_line(&self) -> Option<String> {
+        let c = self.commonest.as_ref().filter(|c| c.is_suspicious())?;
+        let percent = |x: f64| 100.0 * x;
+        Some(format!(
+            "{}: {:.0} % of the answers are `{}`, which is right for {:.0} % of the tasks",
+            self.name,
+            percent(c.share),
+            c.answer,
+            percent(c.reference_share)
+        ))
     }
 
     /// What the judge said, and why it first said nothing.
@@ -329,9 +347,14 @@ impl Results {
         write_atomic(&dir.join(MARKDOWN), self.markdown(&header, &rows).as_bytes())
             .map_err(rlvr::Error::from)?;
         print_table(&header, &rows)?;
-        self.tasks.iter().filter_map(TaskResult::judge_line).for_each(|line| say!("{line}"));
+        self.lines().for_each(|line| say!("{line}"));
         say!("wrote {RESULTS}, {MARKDOWN} and {SAMPLES} in {}", dir.display());
         Ok(())
+    }
+
+    /// Sentences about single tasks.
+    fn lines(&self) -> impl Iterator<Item = String> {
+        self.tasks.iter().flat_map(|task| [task.commonest_line(), task.judge_line()]).flatten()
     }
 
     fn markdown(&self, header: &[&str], rows: &[Vec<String>]) -> String {
@@ -355,7 +378,7 @@ impl Results {
                 ));
             }
         }
-        for line in self.tasks.iter().filter_map(TaskResult::judge_line) {
+        for line in self.lines() {
             text.push_str(&format!("\n{line}\n"));
         }
         for task in &self.tasks {
