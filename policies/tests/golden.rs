@@ -123,7 +123,7 @@ fn operands_in_bf16() {
         let n = batch.targets.len() as f32;
         let off = worst(&decoder.logprobs(&batch, 1.0).logprobs, &g.f32s("logps"));
         println!("{name} bf16: log-probabilities off by at most {off:.1e}");
-        assert!((1e-4..1e-1).contains(&off), "{name} {off}");
+        assert!((1e-4..0.3).contains(&off), "{name} {off}");
         let mut grads = decoder.zero_gradients();
         let mut mean = |s: &rlvr_policies::host::head::TargetStats| vec![-1.0 / n; s.logprobs.len()];
         decoder.train(&batch, 1.0, false, &mut mean, &mut grads);
