@@ -1,9 +1,11 @@
 //! Decoding and training of a SmolLM2-135M-shaped decoder with random weights: `cargo bench --bench decoder`.
-//! `rl/benches/peer_torch.py` does the same work with PyTorch. With `-- steps N` it trains N steps and prints a line after
-//! each, for `rl/benches/in_turn.py`. With `DTYPE=bf16` in the environment the operands of products are bf16.
+//! `rl/benches/peer_torch.py` does the same work with PyTorch. With `-- steps N` it trains N steps, with `-- decodes N ROWS`
+//! it decodes N times, and prints a line after each, for `rl/benches/in_turn.py`. With `DTYPE=bf16` in the environment the
+//! operands of products are bf16.
 #![allow(missing_docs, clippy::print_stdout)]
 use burn::tensor::{DType, Device};
 use divan::counter::ItemsCount;
+use rayon::prelude::*;
 use rlvr::bench::processor_s;
 use rlvr::record::peak_rss_mb;
 use rlvr_policies::Decoder;
@@ -14,14 +16,22 @@ use std::sync::OnceLock;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
-    let mut args = std::env::args().skip_while(|a| a != "steps").skip(1);
-    if let Some(steps) = args.next().and_then(|n| n.parse().ok()) {
-        return rayon::scope(|_| {
-            let mut step = training();
-            (0..steps).for_each(|_| {
-                step();
-                println!("step");
-            });
+    let args: Vec<String> = std::env::args().collect();
+    let number = |i: usize| args.get(i).and_then(|n| n.parse::<usize>().ok());
+    let begin = args.iter().position(|a| a == "steps" || a == "decodes").unwrap_or(args.len());
+    if let Some(count) = number(begin + 1) {
+        return rayon::scope(|_| match number(begin + 2) {
+            Some(rows) => (0..count).for_each(|_| {
+                greedy(rows);
+                println!("decoded");
+            }),
+            None => {
+                let mut step = training();
+                (0..count).for_each(|_| {
+                    step();
+                    println!("step");
+                });
+            }
         });
     }
     if std::env::args().all(|a| a != "--list") {
@@ -67,7 +77,7 @@ fn greedy(rows: usize) -> Vec<u32> {
     for _ in 0..NEW {
         let logits = decoder.decode(&tokens, &mut cache);
         let best = |row: &[f32]| (0..vocab).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap_or(0) as u32;
-        tokens = logits.chunks(vocab).map(best).collect();
+        tokens = logits.par_chunks(vocab).map(best).collect();
     }
     tokens
 }

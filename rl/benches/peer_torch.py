@@ -1,9 +1,9 @@
 """The work of `decoder.rs` with PyTorch: greedy decoding and a training step of a SmolLM2-135M-shaped decoder.
 
-usage: python rl/benches/peer_torch.py [threads] [steps N]   (needs torch)
+usage: python rl/benches/peer_torch.py [threads] [steps N | decodes N ROWS]   (needs torch)
 
-With `steps N` it trains N steps and prints a line after each, for in_turn.py. With DTYPE=bf16 in the environment weights,
-activations, gradients and moments are bf16.
+With `steps N` it trains N steps, with `decodes N ROWS` it decodes N times, and prints a line after each, for in_turn.py.
+With DTYPE=bf16 in the environment weights, activations, gradients and moments are bf16.
 """
 import os, resource, statistics, sys, time
 import torch, torch.nn as nn, torch.nn.functional as F
@@ -91,6 +91,11 @@ def decode(b, new=32):
         ids.tolist()
 
 
+if sys.argv[2:3] == ["decodes"]:
+    for _ in range(int(sys.argv[3])):
+        decode(int(sys.argv[4]))
+        print("decoded", flush=True)
+    sys.exit()
 steps = int(sys.argv[3]) if sys.argv[2:3] == ["steps"] else 0
 for b in () if steps else (1, 8, 32, 64):
     timed(f"decode {b}", b * 32, lambda: decode(b))

@@ -127,26 +127,25 @@ multiversion! {
             sum += *s;
         }
         let r = 1.0 / sum;
-        for first in (0..hd).step_by(LANES) {
-            let n = LANES.min(hd - first);
+        let (blocks, rest) = out.as_chunks_mut::<LANES>();
+        for (i, out) in blocks.iter_mut().enumerate() {
             let mut acc = [0f32; LANES];
             let mut s = scores.iter();
             for run in v {
                 for (v, s) in run.chunks_exact(hd).zip(&mut s) {
-                    if n == LANES {
+                    if let Some(v) = v[i * LANES..].first_chunk::<LANES>() {
                         for l in 0..LANES {
-                            acc[l] += *s * v[first + l];
-                        }
-                    } else {
-                        for l in 0..n {
-                            acc[l] += *s * v[first + l];
+                            acc[l] += *s * v[l];
                         }
                     }
                 }
             }
-            for l in 0..n {
-                out[first + l] = acc[l] * r;
-            }
+            *out = acc.map(|x| x * r);
+        }
+        let first = hd - rest.len();
+        for (l, out) in rest.iter_mut().enumerate() {
+            let values = v[0].chunks_exact(hd).chain(v[1].chunks_exact(hd));
+            *out = r * scores.iter().zip(values).fold(0.0, |sum, (s, v)| sum + *s * v[first + l]);
         }
     }
 }

@@ -161,7 +161,7 @@ impl Panels {
         let job = Job { b: self, k, a, c: Out(c.as_mut_ptr()), c_stride, write };
         let threads = rayon::current_num_threads();
         if !parallel || m * n * k < SERIAL || threads == 1 {
-            return parts(0..m, ROWS).for_each(|rows| job.block(rows, 0..n));
+            return parts(0..m, ROWS).for_each(|rows| job.block(rows, 0..n, None));
         }
         let blocks: Vec<Range<usize>> = parts(0..m, ROWS).collect();
         let cuts = (TASKS * threads).div_ceil(blocks.len()).min(n.div_ceil(self.kernel.width));
@@ -170,9 +170,11 @@ impl Panels {
             let count = n.div_ceil(width);
             width * (count * part / cuts)..n.min(width * (count * (part + 1) / cuts))
         };
-        (0..blocks.len() * cuts)
-            .into_par_iter()
-            .for_each(|task| job.block(blocks[task / cuts].clone(), columns(task % cuts)));
+        // Rows that several tasks multiply with are packed once for all of them.
+        let packed = (cuts > 1).then(|| job.pack(&blocks, m));
+        (0..blocks.len() * cuts).into_par_iter().for_each(|task| {
+            job.block(blocks[task / cuts].clone(), columns(task % cuts), packed.as_deref());
+        });
     }
 }
 
@@ -201,16 +203,36 @@ thread_local! {
 }
 
 impl Job<'_> {
-    /// Computes `rows` of the columns `columns`, which start at a panel.
-    fn block(&self, rows: Range<usize>, columns: Range<usize>) {
+    /// Packs all `m` rows of `a`, cut into `blocks`: of each block all chunks, one behind the other.
+    fn pack(&self, blocks: &[Range<usize>], m: usize) -> Buffer {
+        let steps = self.b.kernel.packing.steps(self.k);
+        let mut packed = Buffer::any(m * steps);
+        packed.par_chunks_mut((ROWS * steps).max(1)).zip(blocks).for_each(|(mut room, rows)| {
+            for chunk in chunks(steps) {
+                let (now, behind) = room.split_at_mut(rows.len() * chunk.len());
+                pack_rows(self.b.kernel, self.a, self.k, rows.clone(), chunk, now);
+                room = behind;
+            }
+        });
+        packed
+    }
+
+    /// Computes `rows` of the columns `columns`, which start at a panel, from what [`Self::pack`] made, or packs itself.
+    fn block(&self, rows: Range<usize>, columns: Range<usize>, whole: Option<&[f32]>) {
         let kernel = self.b.kernel;
         let (width, all_steps) = (kernel.width, kernel.packing.steps(self.b.k));
+        let steps = kernel.packing.steps(self.k);
         let mut room = BLOCK.take();
-        for chunk in chunks(kernel.packing.steps(self.k)) {
-            room.resize((rows.len() * chunk.len() + LINE).max(room.len()), 0.0);
-            let first = aligned(&room);
-            let packed = &mut room[first..];
-            pack_rows(kernel, self.a, self.k, rows.clone(), chunk.clone(), packed);
+        for chunk in chunks(steps) {
+            let packed = match whole {
+                Some(whole) => &whole[rows.start * steps + rows.len() * chunk.start..],
+                None => {
+                    room.resize((rows.len() * chunk.len() + LINE).max(room.len()), 0.0);
+                    let first = aligned(&room);
+                    pack_rows(kernel, self.a, self.k, rows.clone(), chunk.clone(), &mut room[first..]);
+                    &room[first..]
+                }
+            };
             for j in columns.clone().step_by(width) {
                 let panel = self.b.start + j * all_steps + chunk.start * width;
                 for i in parts(rows.clone(), kernel.rows) {
