@@ -33,6 +33,16 @@ bench:
 check-cuda:
     cargo check --release --features cuda
 
+# The unsafe code of the CPU's kernels under AddressSanitizer, tests that need files or processes left out. Builds the
+# dependencies once more, in a directory of its own.
+sanitize:
+    RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address CARGO_TARGET_DIR=target/sanitize \
+        cargo test --release --target x86_64-unknown-linux-gnu -p rlvr-policies --lib host::
+
+# Seeded fuzzing, INPUTS a target; the head of tests/fuzz/targets/seeded.rs says how to be guided by coverage.
+fuzz INPUTS='100000':
+    FUZZ_INPUTS={{INPUTS}} cargo test --release -p rlvr-rewards -p rlvr-policies --test fuzz_targets
+
 # Licences, advisories, sources. Needs `cargo install cargo-deny`.
 deny:
     cargo deny check

@@ -58,10 +58,10 @@ mod process;
 #[cfg(not(unix))]
 #[path = "no_process.rs"]
 mod process;
-pub(crate) mod protocol;
 mod worker;
 
 pub mod check;
+pub mod protocol;
 
 use std::path::{Path, PathBuf};
 

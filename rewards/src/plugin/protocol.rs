@@ -52,7 +52,10 @@ pub(super) fn hello(config: &PluginConfig) -> String {
 }
 
 /// Reads the plugin's first line.
-pub(super) fn greeting(line: &[u8]) -> Result<Greeting, String> {
+///
+/// # Errors
+/// What is wrong with it; the sentence names what the plugin did.
+pub fn greeting(line: &[u8]) -> Result<Greeting, String> {
     #[derive(Deserialize)]
     struct Hello {
         r#type: String,
@@ -120,7 +123,7 @@ pub(super) fn score<'a>(batch: u64, items: impl Iterator<Item = (usize, &'a str)
 ///
 /// # Errors
 /// What the plugin did wrong; then nothing in the line counts.
-pub(super) fn results(line: &[u8], batch: u64, n: usize) -> Result<Vec<Outcome>, String> {
+pub fn results(line: &[u8], batch: u64, n: usize) -> Result<Vec<Outcome>, String> {
     #[derive(Deserialize)]
     struct Results {
         r#type: String,

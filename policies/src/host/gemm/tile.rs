@@ -131,21 +131,46 @@ macro_rules! simd {
      store($sp:ident, $sv:ident) $store:expr, add($ax:ident, $ay:ident) $add:expr,
      fma($x:ident, $y:ident, $z:ident) $fma:expr, prefetch($f:ident) $prefetch:expr) => {
         pub(super) struct $name;
-        // SAFETY (of every block below): the caller vouches for the instruction set and for the elements at the pointer;
-        // a prefetch never faults.
-#[allow(unused_unsafe)]
-        #[rustfmt::skip]
+        #[allow(unused_unsafe)]
         impl Simd for $name {
             type V = $v;
             const LANES: usize = $lanes;
             const ROWS: usize = $rows;
-            #[inline(always)] unsafe fn zero() -> $v { unsafe { $zero } }
-            #[inline(always)] unsafe fn splat($q: *const f32) -> $v { unsafe { $splat } }
-            #[inline(always)] unsafe fn load($p: *const f32) -> $v { unsafe { $load } }
-            #[inline(always)] unsafe fn store($sp: *mut f32, $sv: $v) { unsafe { $store } }
-            #[inline(always)] unsafe fn add($ax: $v, $ay: $v) -> $v { unsafe { $add } }
-            #[inline(always)] unsafe fn fma($x: $v, $y: $v, $z: $v) -> $v { unsafe { $fma } }
-            #[inline(always)] unsafe fn prefetch($f: *const f32) { unsafe { $prefetch } }
+            #[inline(always)]
+            unsafe fn zero() -> $v {
+                // SAFETY: the caller vouches for the instruction set.
+                unsafe { $zero }
+            }
+            #[inline(always)]
+            unsafe fn splat($q: *const f32) -> $v {
+                // SAFETY: the caller vouches for the instruction set and one element at the pointer.
+                unsafe { $splat }
+            }
+            #[inline(always)]
+            unsafe fn load($p: *const f32) -> $v {
+                // SAFETY: the caller vouches for the instruction set and a vector of elements at the pointer.
+                unsafe { $load }
+            }
+            #[inline(always)]
+            unsafe fn store($sp: *mut f32, $sv: $v) {
+                // SAFETY: the caller vouches for the instruction set and room for a vector at the pointer.
+                unsafe { $store }
+            }
+            #[inline(always)]
+            unsafe fn add($ax: $v, $ay: $v) -> $v {
+                // SAFETY: the caller vouches for the instruction set.
+                unsafe { $add }
+            }
+            #[inline(always)]
+            unsafe fn fma($x: $v, $y: $v, $z: $v) -> $v {
+                // SAFETY: the caller vouches for the instruction set.
+                unsafe { $fma }
+            }
+            #[inline(always)]
+            unsafe fn prefetch($f: *const f32) {
+                // SAFETY: the caller vouches for the instruction set; a prefetch never faults.
+                unsafe { $prefetch }
+            }
         }
     };
 }
