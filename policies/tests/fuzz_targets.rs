@@ -42,7 +42,8 @@ fn tokenizer() {
 #[test]
 fn chat_template() {
     let nested = "{% for a in range(99) %}{% for b in range(9) %}{{ messages[0].content ~ a }}{% endfor %}{% endfor %}";
-    let macros = "{% macro m(x) %}{{ x | tojson }}{% if x %}{{ m(x[1:]) }}{% endif %}{% endmacro %}{{ m('abc') }}";
+    let macros =
+        "{% macro m(x) %}{{ x | tojson }}{% if x %}{{ m(x[1:]) }}{% endif %}{% endmacro %}{{ m('abc') }}";
     let seeds = [golden("models/tiny-llama/chat_template.jinja"), nested.into(), macros.into()];
     seeded::run("chat_template", &seeds, targets::chat_template);
 }

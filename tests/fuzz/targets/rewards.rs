@@ -43,7 +43,11 @@ pub fn extraction(data: &[u8]) {
 /// Four options, one of them from the input.
 pub fn choice(data: &[u8]) {
     let (option, completion) = two_texts(data);
-    score("choice", json!({"answer": "B", "options": ["4", option, "the answer", "none of these"]}), &completion);
+    score(
+        "choice",
+        json!({"answer": "B", "options": ["4", option, "the answer", "none of these"]}),
+        &completion,
+    );
 }
 
 /// A recursive schema with alternatives, and a schema from the input.
