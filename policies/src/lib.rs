@@ -11,6 +11,7 @@ pub mod error;
 mod gguf_tokenizer;
 pub mod gradients;
 pub mod host;
+pub mod http;
 pub mod hub;
 pub mod packed;
 pub mod params;

@@ -310,7 +310,13 @@ pub(crate) mod tests {
     }
 
     fn offline(cache: &Path) -> HubOptions {
-        HubOptions { endpoint: "http://127.0.0.1:9".into(), cache: cache.into(), token: None, offline: true }
+        HubOptions {
+            endpoint: "http://127.0.0.1:9".into(),
+            cache: cache.into(),
+            token: None,
+            offline: true,
+            limits: crate::http::Limits::default(),
+        }
     }
 
     fn open(spec: &Path) -> Result<PolicyFiles, PolicyError> {

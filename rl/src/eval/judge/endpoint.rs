@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use minijinja::Environment;
+use rlvr_policies::http::{Client, Fault, HttpError, Limits};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -12,6 +13,8 @@ use super::{Answer, JudgeVerdict, Opinion, shown};
 
 /// Tries of a request that the server could not take.
 const TRIES: u32 = 3;
+/// Longest reply that is read, in bytes.
+const REPLY_BYTES: u64 = 16 << 20;
 
 const PROMPT: &str = "\
 A question, its reference answer and a response follow. Decide whether the response gives the reference answer.
@@ -73,7 +76,8 @@ pub(super) struct Endpoint {
     config: EndpointConfig,
     key: Option<String>,
     templates: Environment<'static>,
-    agent: ureq::Agent,
+    client: Client,
+    timeout: Duration,
 }
 
 impl Endpoint {
@@ -96,8 +100,17 @@ impl Endpoint {
         let added = templates.add_template_owned("prompt", config.prompt.clone());
         added.map_err(|e| format!("prompt: {e}"))?;
         let timeout = Duration::from_secs_f64(config.timeout_s);
-        let agent = ureq::AgentBuilder::new().timeout(timeout).build();
-        Ok(Self { config: config.clone(), key, templates, agent })
+        // One bound for all of it: a model may think long before its first byte.
+        let limits = Limits {
+            answer: timeout,
+            silence: timeout,
+            window: timeout,
+            whole: timeout,
+            tries: TRIES,
+            pause: Duration::from_millis(400),
+            ..Limits::default()
+        };
+        Ok(Self { config: config.clone(), key, templates, client: Client::new(limits), timeout })
     }
 
     /// Opinions in order, several requests at a time.
@@ -144,33 +157,34 @@ impl Endpoint {
             "messages": [{"role": "user", "content": content}],
         })
         .to_string();
-        let mut problem = String::new();
-        for attempt in 0..TRIES {
-            if attempt > 0 {
-                std::thread::sleep(Duration::from_millis(200 << attempt));
-            }
-            let mut request = self.agent.post(&self.config.url).set("Content-Type", "application/json");
-            if let Some(key) = &self.key {
-                request = request.set("Authorization", &format!("Bearer {key}"));
-            }
-            match request.send_string(&body) {
-                Ok(response) => return content_of(response),
-                Err(ureq::Error::Status(status, _)) => {
-                    problem = format!("the server answers with status {status}");
-                    if status != 429 && status < 500 {
-                        break;
-                    }
+        let mut failures = 0;
+        loop {
+            match self.post(&body) {
+                Ok(reply) => return content_of(&reply),
+                Err(e) => {
+                    failures += 1;
+                    self.client.rest(failures, e).map_err(|e| e.to_string())?;
                 }
-                Err(ureq::Error::Transport(error)) => problem = format!("no connection: {}", error.kind()),
             }
         }
-        Err(problem)
+    }
+
+    /// One request. It is not redirected: the question and the key are for the server of the config.
+    fn post(&self, body: &str) -> Result<Vec<u8>, HttpError> {
+        let answer = self.client.post_json(&self.config.url, self.key.as_deref(), body, self.timeout)?;
+        if (300..400).contains(&answer.status) {
+            let location: String =
+                answer.header("location").unwrap_or("elsewhere").chars().take(200).collect();
+            let problem =
+                format!("it redirects to {location}; if that is right, make it the url of the judge");
+            return Err(answer.error(Fault::Final, problem));
+        }
+        answer.expect(&[200])?.read(REPLY_BYTES)
     }
 }
 
-fn content_of(response: ureq::Response) -> Result<String, String> {
-    let text = response.into_string().map_err(|e| format!("the reply cannot be read: {e}"))?;
-    let reply: Value = serde_json::from_str(&text).map_err(|e| format!("the reply is no JSON: {e}"))?;
+fn content_of(reply: &[u8]) -> Result<String, String> {
+    let reply: Value = serde_json::from_slice(reply).map_err(|e| format!("the reply is no JSON: {e}"))?;
     let content = reply["choices"][0]["message"]["content"].as_str();
     content.map(str::to_owned).ok_or_else(|| "the reply has no choices[0].message.content".into())
 }
