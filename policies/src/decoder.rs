@@ -14,7 +14,7 @@ use crate::device::{
     pass::{self, DeviceModel, DeviceParts},
 };
 use crate::error::PolicyError;
-use crate::gradients::Gradients;
+use crate::gradients::{Gradients, square_sum};
 use crate::host::attention::Heads;
 use crate::host::block::WeightPanels;
 use crate::host::gemm::{Operands, Panels};
@@ -23,7 +23,7 @@ use crate::host::pass::HostModel;
 use crate::host::rope::RopeTable;
 use crate::packed::PackedBatch;
 use crate::params::{ParamLayout, ParamSpec};
-use crate::weights::{HostTensor, WeightSource};
+use crate::weights::{HostTensor, WeightSource, check_shapes, first_not_finite};
 use burn::backend::Flex;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use burn_flex::FlexTensor;
@@ -96,13 +96,20 @@ impl Decoder {
     /// Reads the weights of a model.
     ///
     /// # Errors
-    /// A missing tensor or a shape mismatch, naming the tensor.
+    /// A missing tensor, a shape mismatch or a value that is NaN or infinite, naming the tensor; weights that do not fit
+    /// into memory.
     pub fn load(
         config: ModelConfig,
         weights: &dyn WeightSource,
         device: &Device,
     ) -> Result<Self, PolicyError> {
+        // Before memory is taken for what a config only claims.
+        check_shapes(weights, &config)?;
         let layout = ParamLayout::new(&config);
+        let needed = layout.num_params().saturating_mul(size_of::<f32>());
+        if let Some(free) = available_bytes().filter(|free| needed > *free) {
+            return Err(PolicyError::Memory { path: weights.path().into(), needed, free });
+        }
         let params = layout.specs.iter().map(|s| s.load(weights)).collect::<Result<Vec<_>, _>>()?;
         Ok(Self::from_host(config, layout, params, device))
     }
@@ -133,7 +140,8 @@ impl Decoder {
             .map(|(s, v)| Tensor::from_data(TensorData::new(v, s.shape), &device))
             .collect();
         let on_host = params[0].clone().try_into_primitive::<Flex>().is_ok();
-        let rope = RopeTable::new(&config.rope_inv_freq(), config.max_position_embeddings);
+        let factor = config.rope_attention_factor();
+        let rope = RopeTable::new(&config.rope_inv_freq(), config.max_position_embeddings, factor);
         let decoder = Self {
             config: Arc::new(config),
             layout: Arc::new(layout),
@@ -504,6 +512,21 @@ impl Decoder {
             }
             self.params[i] = composed::adamw(p, moments, g, k);
         }
+    }
+
+    /// Name of the first parameter that holds NaN or an infinity; off the host also of one whose squares add up to more
+    /// than f32 holds. Waits for the device.
+    pub fn first_not_finite(&self) -> Option<&str> {
+        let broken = |i: &usize| match self.params[*i].clone().try_into_primitive::<Flex>() {
+            Ok(values) => first_not_finite(values.storage::<f32>()).is_some(),
+            Err(_) => !square_sum(&self.params[*i..=*i]).is_finite(),
+        };
+        // One look at all of them where each look waits for the device.
+        if self.compute != Compute::Host && square_sum(&self.params).is_finite() {
+            return None;
+        }
+        let index = (0..self.params.len()).find(broken)?;
+        Some(&self.layout.specs[index].name)
     }
 
     /// Values of one parameter, row-major.

@@ -41,6 +41,14 @@ pub enum PolicyError {
         #[source]
         source: serde_json::Error,
     },
+    /// A file is longer than any real one of its kind.
+    #[error("{} has more than {most} bytes, the most that is read of such a file", path.display())]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// The most that is read.
+        most: u64,
+    },
     /// A key of a model config is absent, or its value makes no sense.
     #[error("{}: `{key}` {problem}", path.display())]
     ConfigKey {
@@ -102,6 +110,28 @@ pub enum PolicyError {
         dtype: String,
         /// The formats that can be read.
         supported: &'static str,
+    },
+    /// A weight is NaN or infinite.
+    #[error("{}: tensor `{name}` holds {value} at element {index}: these weights are broken", path.display())]
+    NotFinite {
+        /// The weight file or folder.
+        path: PathBuf,
+        /// Hugging Face name of the tensor.
+        name: String,
+        /// The first such element, row-major.
+        index: usize,
+        /// Its value.
+        value: f32,
+    },
+    /// The weights do not fit into memory.
+    #[error("{}: the weights take {:.1} GiB as f32, {:.1} GiB are free", path.display(), gib(*needed), gib(*free))]
+    Memory {
+        /// The weight file or folder.
+        path: PathBuf,
+        /// Bytes of all parameters.
+        needed: usize,
+        /// Bytes that can still be taken.
+        free: usize,
     },
     /// A weight does not fit the number format that it should be saved in.
     #[error("tensor `{name}` holds {value}, which f16 cannot hold: save as bf16 or f32")]
@@ -175,6 +205,10 @@ pub enum PolicyError {
         /// What is wrong.
         problem: String,
     },
+}
+
+fn gib(bytes: usize) -> f64 {
+    bytes as f64 / (1u64 << 30) as f64
 }
 
 impl PolicyError {

@@ -21,7 +21,7 @@ use tokenizers::{AddedToken, SplitDelimiterBehavior};
 
 use crate::error::PolicyError;
 use crate::tokenizer::Tokenizer;
-use crate::weights::{GgufFile, GgufValue};
+use crate::weights::{GgufArray, GgufFile, GgufValue};
 
 /// Words of Llama 3: contractions, letters with one leading sign, up to three digits, signs, line ends, spaces.
 const LLAMA3: &str = concat!(
@@ -119,7 +119,9 @@ impl<'a> Pieces<'a> {
         pieces.kinds = match file.metadata().get("tokenizer.ggml.token_type").and_then(GgufValue::as_array) {
             None => vec![NORMAL; count],
             Some(kinds) if kinds.len() == count => {
-                kinds.iter().map(|k| if let GgufValue::Int(n) = k { *n } else { NORMAL }).collect()
+                let kind = |k| if let GgufValue::Int(n) = k { n } else { NORMAL };
+                let kinds = kinds.scalars().ok_or("`tokenizer.ggml.token_type` holds something else than numbers")?;
+                kinds.map(kind).collect()
             }
             Some(kinds) => return Err(format!("{count} tokens but {} token types", kinds.len())),
         };
@@ -132,14 +134,14 @@ impl<'a> Pieces<'a> {
         Ok(pieces)
     }
 
-    fn list(&self, key: &str) -> Result<&'a [GgufValue], String> {
+    fn list(&self, key: &str) -> Result<&'a GgufArray, String> {
         let value = self.file.metadata().get(key).and_then(GgufValue::as_array);
         value.ok_or_else(|| format!("`{key}` is missing or not a list"))
     }
 
     fn strings(&self, key: &str) -> Result<Vec<&'a str>, String> {
-        let strings: Option<_> = self.list(key)?.iter().map(GgufValue::as_str).collect();
-        strings.ok_or_else(|| format!("`{key}` holds something else than strings"))
+        let strings = self.list(key)?.strings();
+        Ok(strings.ok_or_else(|| format!("`{key}` holds something else than strings"))?.collect())
     }
 
     fn flag(&self, key: &str) -> Option<bool> {
@@ -204,9 +206,11 @@ impl<'a> Pieces<'a> {
         if scores.len() != self.tokens.len() {
             return Err(format!("{} tokens but {} scores", self.tokens.len(), scores.len()));
         }
+        let not_numbers = "`tokenizer.ggml.scores` holds something else than numbers";
+        let scores = scores.scalars().ok_or(not_numbers)?;
         let mut ranked = Vec::new();
         for ((token, kind), score) in self.tokens.iter().zip(&self.kinds).zip(scores) {
-            let score = score.as_f64().ok_or("`tokenizer.ggml.scores` holds something else than numbers")?;
+            let score = score.as_f64().ok_or(not_numbers)?;
             if *kind != NORMAL {
                 continue;
             }

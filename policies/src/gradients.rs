@@ -46,17 +46,10 @@ impl Gradients {
         match self {
             Self::Host(g) => {
                 let blocks: Vec<&[f32]> = g.iter().flat_map(|g| g.chunks(BLOCK)).collect();
-                let sums: Vec<f64> = blocks.par_iter().map(|b| square_sum(b)).collect();
+                let sums: Vec<f64> = blocks.par_iter().map(|b| squares_of(b)).collect();
                 sums.iter().sum::<f64>().sqrt()
             }
-            Self::Device(g) => {
-                #[cfg(feature = "cube")]
-                if let Some(all) = g.iter().map(Mat::of).collect::<Option<Vec<_>>>() {
-                    return rows::square_sum(&all).sqrt();
-                }
-                let sums: Vec<Tensor<1>> = g.iter().map(|g| g.clone().square().sum()).collect();
-                f64::from(Tensor::cat(sums, 0).sum().into_scalar::<f32>()).sqrt()
-            }
+            Self::Device(g) => square_sum(g).sqrt(),
         }
     }
 
@@ -73,7 +66,17 @@ impl Gradients {
     }
 }
 
-fn square_sum(x: &[f32]) -> f64 {
+/// The sum of the squares of all elements of tensors on a device; waits for the device.
+pub(crate) fn square_sum(tensors: &[Tensor<2>]) -> f64 {
+    #[cfg(feature = "cube")]
+    if let Some(all) = tensors.iter().map(Mat::of).collect::<Option<Vec<_>>>() {
+        return rows::square_sum(&all);
+    }
+    let sums: Vec<Tensor<1>> = tensors.iter().map(|t| t.clone().square().sum()).collect();
+    f64::from(Tensor::cat(sums, 0).sum().into_scalar::<f32>())
+}
+
+fn squares_of(x: &[f32]) -> f64 {
     let mut acc = [0f64; 8];
     let (chunks, rest) = x.as_chunks::<8>();
     for c in chunks {

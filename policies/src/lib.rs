@@ -8,6 +8,7 @@ pub mod decoder;
 #[cfg(feature = "cube")]
 pub mod device;
 pub mod error;
+mod file;
 mod gguf_tokenizer;
 pub mod gradients;
 pub mod host;
@@ -21,7 +22,7 @@ pub mod tokenizer;
 pub mod weights;
 
 pub use chat_template::ChatTemplate;
-pub use config::{Architecture, ModelConfig, RopeScaling};
+pub use config::{Architecture, ModelConfig, RopeScaling, Yarn};
 pub use decoder::Decoder;
 pub use error::PolicyError;
 pub use save::{PolicyAssets, SaveDtype, save_hf};

@@ -4,7 +4,7 @@
 //! fused one above the other, embedding and head `[vocab, hidden]`, vectors `[1, n]`.
 use crate::config::ModelConfig;
 use crate::error::PolicyError;
-use crate::weights::{HostTensor, WeightSource};
+use crate::weights::{HostTensor, WeightSource, first_not_finite};
 
 /// One parameter.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,7 +118,7 @@ impl ParamSpec {
     /// Reads the parameter from Hugging Face tensors.
     ///
     /// # Errors
-    /// If a tensor is missing or has another shape.
+    /// If a tensor is missing, has another shape, or holds NaN or an infinity.
     pub fn load(&self, source: &dyn WeightSource) -> Result<Vec<f32>, PolicyError> {
         let mut out = Vec::with_capacity(self.shape[0] * self.shape[1]);
         for (name, rows) in &self.parts {
@@ -132,6 +132,10 @@ impl ParamSpec {
                     expected,
                     found: tensor.shape,
                 });
+            }
+            if let Some(index) = first_not_finite(&tensor.data) {
+                let (path, value) = (source.path().to_path_buf(), tensor.data[index]);
+                return Err(PolicyError::NotFinite { path, name: name.clone(), index, value });
             }
             out.extend_from_slice(&tensor.data);
         }

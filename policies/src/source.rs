@@ -10,11 +10,14 @@ use serde_json::{Map, Value, json};
 use crate::chat_template::ChatTemplate;
 use crate::config::{ModelConfig, token_ids};
 use crate::error::PolicyError;
+use crate::file;
 use crate::gguf_tokenizer::tokenizer_from_gguf;
 use crate::hub::{self, HubOptions};
 use crate::save::PolicyAssets;
 use crate::tokenizer::Tokenizer;
-use crate::weights::{GgufFile, GgufSource, GgufValue, SafetensorsSource, WeightSource, check_weights};
+use crate::weights::{
+    GgufFile, GgufSource, GgufValue, SafetensorsSource, WeightSource, check_weights, untie_if_different,
+};
 
 /// The files of a policy: config, weights, tokenizer, chat template. Opening reads no weights yet but has checked that
 /// all are there with the right shapes.
@@ -87,8 +90,9 @@ impl PolicyFiles {
     /// # Errors
     /// A file that is missing, damaged or unsupported.
     pub fn open_folder(folder: &Path) -> Result<Self, PolicyError> {
-        let config = ModelConfig::from_hf_file(&folder.join("config.json"))?;
+        let mut config = ModelConfig::from_hf_file(&folder.join("config.json"))?;
         let weights = SafetensorsSource::open_folder(folder)?;
+        untie_if_different(&mut config, &weights)?;
         check_weights(&weights, &config)?;
 
         let tokenizer_path = folder.join("tokenizer.json");
@@ -117,7 +121,6 @@ impl PolicyFiles {
     pub fn open_gguf(path: &Path) -> Result<Self, PolicyError> {
         let file = Arc::new(GgufFile::open(path)?);
         let (weights, config) = GgufSource::new(Arc::clone(&file))?;
-        check_weights(&weights, &config)?;
         let tokenizer = tokenizer_from_gguf(&file)?;
         let template = file.metadata().get("tokenizer.chat_template").and_then(GgufValue::as_str);
         let token = |id: Option<u32>| id.and_then(|id| tokenizer.id_to_token(id));
@@ -142,9 +145,15 @@ impl PolicyFiles {
     ) -> Result<Self, PolicyError> {
         let special = special_tokens(&assets.tokenizer_config);
         let id = |name: &str| special.get(name).and_then(|token| tokenizer.token_to_id(token));
-        let generation = |key: &str| token_ids(&assets.generation_config, key).unwrap_or_default();
+        let generation = |key: &str| {
+            token_ids(&assets.generation_config, key).ok_or_else(|| PolicyError::ConfigKey {
+                path: source.join("generation_config.json"),
+                key: key.into(),
+                problem: "is not a token id or a list of them".into(),
+            })
+        };
         let mut eos = std::mem::take(&mut config.eos_token_ids);
-        eos.extend(generation("eos_token_id"));
+        eos.extend(generation("eos_token_id")?);
         eos.extend(id("eos_token"));
         for token in eos {
             // An id that the model cannot produce ends nothing.
@@ -152,11 +161,10 @@ impl PolicyFiles {
                 config.eos_token_ids.push(token);
             }
         }
-        let first = |key: &str| generation(key).first().copied();
-        config.bos_token_id =
-            config.bos_token_id.or_else(|| first("bos_token_id")).or_else(|| id("bos_token"));
-        config.pad_token_id =
-            config.pad_token_id.or_else(|| first("pad_token_id")).or_else(|| id("pad_token"));
+        let first = |key: &str| generation(key).map(|ids| ids.first().copied());
+        let (bos, pad) = (first("bos_token_id")?, first("pad_token_id")?);
+        config.bos_token_id = config.bos_token_id.or(bos).or_else(|| id("bos_token"));
+        config.pad_token_id = config.pad_token_id.or(pad).or_else(|| id("pad_token"));
         if config.eos_token_ids.is_empty() {
             tracing::warn!(
                 "{}: no end-of-sequence token; completions end at max_tokens only",
@@ -244,12 +252,17 @@ fn gguf_hint(dir: &Path) -> Option<String> {
     (!files.is_empty()).then(|| format!("it holds {}: give the file itself", files.join(", ")))
 }
 
+/// Longest JSON file that is read as an object, in bytes: `tokenizer_config.json` may list thousands of tokens.
+const MAX_OBJECT: u64 = 1 << 24;
+
 /// A JSON object, empty if there is no such file.
 fn read_object(path: &Path) -> Result<Map<String, Value>, PolicyError> {
-    match fs::read(path) {
+    match file::read(path, MAX_OBJECT) {
         Ok(text) => serde_json::from_slice(&text).map_err(PolicyError::json(path)),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Map::new()),
-        Err(e) => Err(PolicyError::read(path)(e)),
+        Err(PolicyError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            Ok(Map::new())
+        }
+        Err(e) => Err(e),
     }
 }
 
@@ -444,6 +457,9 @@ pub(crate) mod tests {
         assert_eq!((policy.bos_token_id, policy.pad_token_id), (Some(0), Some(0)));
         assert_eq!(policy.chat_template.unwrap().render::<Value>(&[], false).unwrap(), "<|endoftext|>!");
         assert_eq!(policy.assets.generation_config["top_p"], 0.9);
+        write("generation_config.json", json!({"eos_token_id": "</s>"}));
+        let message = open(dir.path()).unwrap_err().to_string();
+        assert!(message.contains("generation_config.json: `eos_token_id` is not a token id"), "{message}");
     }
 
     /// Compares a real GGUF file with the bf16 folder made from it, on real text. `RLVR_TEST_MODELS` is a directory with

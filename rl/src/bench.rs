@@ -179,7 +179,13 @@ pub fn bench(mut decoder: Decoder, settings: BenchSettings) -> Result<BenchRepor
     let time = measure((&device, repeat), || (), |()| backward(&decoder, &mut grads, &samples));
     report("backward", time, computed, 3.0 * forward, None);
 
-    let time = measure((&device, repeat), || (), |()| optim.step(&mut decoder, &grads, 1e-6));
+    let mut broken = None;
+    let mut update = |decoder: &mut Decoder, grads: &Gradients| {
+        if let Err(error) = optim.step(decoder, grads, 1e-6) {
+            broken = Some(error);
+        }
+    };
+    let time = measure((&device, repeat), || (), |()| update(&mut decoder, &grads));
     // Weights, gradients and two moments are read, all but the gradients written.
     let bytes = 7.0 * size_of::<f32>() as f64 * decoder.num_params() as f64;
     report("optimizer", time, tokens, 0.0, Some(bytes));
@@ -206,11 +212,14 @@ pub fn bench(mut decoder: Decoder, settings: BenchSettings) -> Result<BenchRepor
             let scored = score(&samples);
             samples.iter_mut().zip(scored).for_each(|(s, r)| s.ref_logprobs = r);
             backward(&decoder, &mut grads, &samples);
-            optim.step(&mut decoder, &grads, 1e-6);
+            update(&mut decoder, &grads);
         },
     );
     let generated = cost.blocks(flat.len() + tokens) + cost.head(prompts.len() + tokens);
     report("step", time, tokens, generated + 4.0 * forward, None);
+    if let Some(error) = broken {
+        return Err(Error::Unusable { what: error.to_string() });
+    }
     if let Some(error) = unusable {
         return Err(error.into());
     }

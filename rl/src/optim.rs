@@ -38,6 +38,23 @@ pub struct AdamW {
     moments: Moments,
 }
 
+/// Numbers of an update that are NaN or infinite: training cannot go on.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum NotFinite {
+    /// Gradients; nothing has changed.
+    #[error("the gradient norm is {norm}; nothing was changed: lower the learning rate")]
+    Gradients {
+        /// Global norm before clipping.
+        norm: f64,
+    },
+    /// Weights after the update.
+    #[error("the update made parameter {name} NaN or infinite; nothing of it is saved: lower the learning rate")]
+    Weights {
+        /// The first such parameter.
+        name: String,
+    },
+}
+
 /// Elements that one task updates.
 const BLOCK: usize = 1 << 14;
 
@@ -62,15 +79,20 @@ impl AdamW {
         self.steps
     }
 
-    /// One update at learning rate `lr`. Returns the global gradient norm before clipping; if it is not finite, nothing
-    /// is changed.
-    pub fn step(&mut self, decoder: &mut Decoder, grads: &Gradients, lr: f64) -> f64 {
+    /// One update at learning rate `lr`. Returns the global gradient norm before clipping.
+    ///
+    /// # Errors
+    /// Gradients that are not finite, or whose squares are not: nothing has changed. Weights that are not finite after
+    /// the update: they are lost.
+    pub fn step(&mut self, decoder: &mut Decoder, grads: &Gradients, lr: f64) -> Result<f64, NotFinite> {
         let norm = grads.global_norm();
-        if !norm.is_finite() {
-            return norm;
-        }
         let c = self.config;
         let clip = if c.max_grad_norm > 0.0 { (c.max_grad_norm / (norm + 1e-6)).min(1.0) } else { 1.0 };
+        // The second moment holds squares, and would stay infinite.
+        let finite = norm.is_finite() && (norm * clip).powi(2) <= f64::from(f32::MAX);
+        if !finite {
+            return Err(NotFinite::Gradients { norm });
+        }
         self.steps += 1;
         let correction = c.betas.map(|b| 1.0 - b.powf(self.steps as f64));
         match (&mut self.moments, grads) {
@@ -91,7 +113,10 @@ impl AdamW {
             }
             _ => unreachable!("gradients and moments come from the same decoder"),
         }
-        norm
+        match decoder.first_not_finite() {
+            Some(name) => Err(NotFinite::Weights { name: name.to_owned() }),
+            None => Ok(norm),
+        }
     }
 
     /// The moments as named tensors, `m.<param>` and `v.<param>`; further steps do not change them. From a device they

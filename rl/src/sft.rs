@@ -81,12 +81,12 @@ impl<'a> SftTrainer<'a> {
         }
         let lr =
             self.config.optim.schedule_config().lr_at(self.config.optim.lr, self.optim.steps(), self.steps);
-        let grad_norm = self.optim.step(&mut self.policy.decoder, &self.grads, lr);
-        if !grad_norm.is_finite() {
-            let what =
-                format!("the gradient norm is {grad_norm}; nothing was changed: lower the learning rate");
+        if !loss.is_finite() {
+            let what = "the loss is NaN or infinite; nothing was changed: lower the learning rate".to_owned();
             return Err(Error::Training { step, what });
         }
+        let updated = self.optim.step(&mut self.policy.decoder, &self.grads, lr);
+        let grad_norm = updated.map_err(|e| Error::Training { step, what: e.to_string() })?;
         Ok(SftOutcome { loss: loss / tokens as f64, tokens, grad_norm, lr })
     }
 }

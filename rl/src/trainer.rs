@@ -556,15 +556,9 @@ impl<'a> Trainer<'a> {
         }
         let schedule = self.config.optim.schedule_config();
         out.lr = schedule.lr_at(self.config.optim.lr, self.optim.steps(), self.total_updates);
-        out.grad_norm = self.optim.step(&mut self.policy.decoder, &grads, out.lr);
+        let updated = self.optim.step(&mut self.policy.decoder, &grads, out.lr);
+        out.grad_norm = updated.map_err(|e| Error::Training { step, what: e.to_string() })?;
         self.grads = Some(grads);
-        if !out.grad_norm.is_finite() {
-            let what = format!(
-                "the gradient norm is {}; nothing was changed: lower the learning rate",
-                out.grad_norm
-            );
-            return Err(Error::Training { step, what });
-        }
         out.loss += loss_sum;
         out.updates += 1;
         self.version += 1;

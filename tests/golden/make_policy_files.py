@@ -5,6 +5,8 @@ blocks.gguf / blocks.safetensors   random blocks of every quantised format, and 
 tiny-llama.gguf, tiny-qwen2.gguf   the first layer of the tiny models as llama.cpp's converter writes it (q and k rows of
                                    llama permuted), with their tokenizers and templates in the metadata
 rope.json                          rotary frequencies by transformers for each kind of scaling
+settings.json                      log-probabilities and greedy tokens of the tiny models under changed configs, by
+                                   transformers in float64
 spm.gguf, spm.json                 a small SentencePiece model as GGUF metadata, and what sentencepiece encodes
 chat.json                          a template that uses what real templates use, rendered by transformers
 """
@@ -106,13 +108,70 @@ def rope():
                     {"rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
                      "original_max_position_embeddings": 8192},
                     {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.5, "high_freq_factor": 5.0,
-                     "original_max_position_embeddings": 256}]:
+                     "original_max_position_embeddings": 256},
+                    {"rope_type": "dynamic", "factor": 4.0},
+                    {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768},
+                    {"rope_type": "yarn", "factor": 40.0, "original_max_position_embeddings": 4096, "mscale": 0.707,
+                     "mscale_all_dim": 1.0, "beta_fast": 16, "beta_slow": 2},
+                    {"rope_type": "yarn", "factor": 8.0, "original_max_position_embeddings": 1024,
+                     "attention_factor": 1.5, "truncate": False},
+                    {"rope_type": "yarn", "factor": None, "original_max_position_embeddings": 16},
+                    {"rope_type": "yarn", "factor": 0.5, "original_max_position_embeddings": 8192}]:
         c = dict(model_type="llama", vocab_size=32, hidden_size=256, intermediate_size=64, num_hidden_layers=1,
                  num_attention_heads=4, num_key_value_heads=4, head_dim=64, max_position_embeddings=131072,
                  rope_parameters={"rope_theta": 500000.0, "rope_type": "default", **(scaling or {})})
-        inv = LlamaRotaryEmbedding(LlamaConfig(**{k: v for k, v in c.items() if k != "model_type"})).inv_freq
-        cases.append({"config": c, "inv_freq": inv.double().tolist()})
+        rope = LlamaRotaryEmbedding(LlamaConfig(**{k: v for k, v in c.items() if k != "model_type"}))
+        cases.append({"config": c, "inv_freq": rope.inv_freq.double().tolist(), "attention_factor": rope.attention_scaling})
     (out / "rope.json").write_text(json.dumps(cases, indent=1) + "\n")
+
+
+def settings():
+    """Family and setting: the weights of a tiny model beside a config.json with changes."""
+    import tempfile, torch
+    from transformers import AutoModelForCausalLM
+    yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}
+    shared = {
+        "default": {},
+        "linear": {"rope_parameters": {"rope_type": "linear", "factor": 4.0}},
+        "dynamic": {"rope_parameters": {"rope_type": "dynamic", "factor": 4.0}},
+        "llama3": {"rope_parameters": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+                                       "high_freq_factor": 4.0, "original_max_position_embeddings": 64}},
+        "yarn": {"rope_parameters": yarn},
+        "yarn, betas and mscale": {"rope_parameters": {**yarn, "beta_fast": 16, "beta_slow": 2, "mscale": 1.3,
+                                                       "mscale_all_dim": 0.5}},
+        "yarn, attention_factor, not truncated": {"rope_parameters": {**yarn, "attention_factor": 1.4, "truncate": False}},
+        "yarn in the old layout": {"rope_parameters": None, "rope_theta": 5e4, "rope_scaling": {**yarn, "type": "yarn"}},
+        "yarn, original context beside it": {"rope_parameters": yarn, "original_max_position_embeddings": 16},
+        "rope_scaling beside rope_parameters": {"rope_scaling": {"rope_type": "linear", "factor": 4.0}, "rope_theta": 1e6},
+    }
+    window = {"use_sliding_window": True, "sliding_window": 24, "max_window_layers": 1}
+    mistral = {"model_type": "mistral", "architectures": ["MistralForCausalLM"]}
+    own = {
+        "llama": ("tiny-llama", {"tied beside another head": {"tie_word_embeddings": True}}),
+        "mistral": ("tiny-llama", {"window": {"sliding_window": 24}, "no window": {"sliding_window": None}}),
+        "qwen2": ("tiny-qwen2", {"window": window}),
+        "qwen3": ("tiny-qwen3", {"window": window}),
+    }
+    ids = [(7 * i * i + 13 * i + 5) % 380 + 4 for i in range(100)]
+    cases = []
+    for family, (model, more) in own.items():
+        folder = here / "models" / model
+        config = json.loads((folder / "config.json").read_text())
+        for setting, changes in {**shared, **more}.items():
+            changes = {**(mistral if family == "mistral" else {}), **changes}
+            with tempfile.TemporaryDirectory() as dir:
+                dir = pathlib.Path(dir)
+                (dir / "config.json").write_text(json.dumps({**config, **changes}))
+                (dir / "model.safetensors").symlink_to((folder / "model.safetensors").resolve())
+                m = AutoModelForCausalLM.from_pretrained(dir, dtype=torch.float64, attn_implementation="eager").eval()
+            with torch.no_grad():
+                lp = m(torch.tensor([ids])).logits.log_softmax(-1)[0]
+                greedy = m.generate(torch.tensor([ids[:40]]), max_new_tokens=12, do_sample=False, eos_token_id=None)
+            cases.append({"family": family, "setting": setting, "model": model, "changes": changes,
+                          "logprobs": [round(lp[i, t].item(), 9) for i, t in enumerate(ids[1:])],
+                          "greedy": greedy[0, 40:].tolist()})
+    head = json.dumps({"ids": ids, "cases": []})[:-2]
+    (out / "settings.json").write_text(head + "\n" + ",\n".join(json.dumps(c) for c in cases) + "\n]}\n")
 
 
 TEMPLATE = """{#- what templates of real models do -#}
@@ -212,4 +271,5 @@ spm()
 model("tiny-llama", "llama", "llama-bpe")
 model("tiny-qwen2", "qwen2", "qwen2")
 rope()
+settings()
 chat()

@@ -13,6 +13,7 @@ mod evals;
 mod examples;
 mod golden_runs;
 mod learn;
+mod not_finite;
 mod resume;
 mod run_report;
 mod tidy;

@@ -1,46 +1,75 @@
 //! Rotary position embedding (arXiv:2104.09864), half-split as in Hugging Face files: dimension `i` is paired with
 //! `i + head_dim / 2`.
 
-/// Cosines and sines of every position.
+use std::sync::OnceLock;
+
+/// Cosines and sines of every position, computed when a position near it is first asked for: a context of a million
+/// tokens costs only what is used of it.
 #[derive(Debug, Clone)]
 pub struct RopeTable {
     half: usize,
+    positions: usize,
+    inverse_frequencies: Vec<f32>,
+    factor: f32,
+    blocks: Vec<OnceLock<Box<Block>>>,
+}
+
+/// Cosines and sines of [`BLOCK`] positions, `[BLOCK, head_dim / 2]` each.
+#[derive(Debug, Clone)]
+struct Block {
     cos: Vec<f32>,
     sin: Vec<f32>,
 }
 
+/// Positions computed together.
+const BLOCK: usize = 2048;
+
 impl RopeTable {
-    /// Table of `positions` rows for the given inverse frequencies (radians a token; `head_dim / 2` of them).
-    pub fn new(inverse_frequencies: &[f32], positions: usize) -> Self {
+    /// Table of `positions` rows for the given inverse frequencies (radians a token; `head_dim / 2` of them), cosines
+    /// and sines times `factor`.
+    pub fn new(inverse_frequencies: &[f32], positions: usize, factor: f32) -> Self {
+        let blocks = std::iter::repeat_with(OnceLock::new).take(positions.div_ceil(BLOCK)).collect();
         let half = inverse_frequencies.len();
-        let mut cos = Vec::with_capacity(positions * half);
-        let mut sin = Vec::with_capacity(positions * half);
-        for p in 0..positions {
-            for f in inverse_frequencies {
-                // The angle is rounded to f32 first, as the reference implementations do.
-                let angle = f64::from(p as f32 * *f);
-                cos.push(angle.cos() as f32);
-                sin.push(angle.sin() as f32);
-            }
-        }
-        Self { half, cos, sin }
+        Self { half, positions, inverse_frequencies: inverse_frequencies.to_vec(), factor, blocks }
     }
 
     /// Number of positions in the table.
     pub fn positions(&self) -> usize {
-        self.cos.len().checked_div(self.half).unwrap_or(0)
+        self.positions
+    }
+
+    #[inline(always)]
+    fn block(&self, position: usize) -> &Block {
+        self.blocks[position / BLOCK].get_or_init(|| Box::new(self.compute(position / BLOCK * BLOCK)))
+    }
+
+    #[cold]
+    fn compute(&self, first: usize) -> Block {
+        let count = BLOCK.min(self.positions - first) * self.half;
+        let (mut cos, mut sin) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        for p in first..self.positions.min(first + BLOCK) {
+            for f in &self.inverse_frequencies {
+                // The angle is rounded to f32 first, as the reference implementations do.
+                let angle = f64::from(p as f32 * *f);
+                cos.push(angle.cos() as f32 * self.factor);
+                sin.push(angle.sin() as f32 * self.factor);
+            }
+        }
+        Block { cos, sin }
     }
 
     /// Cosines of one position, `[head_dim / 2]`.
     #[inline(always)]
     pub fn cos(&self, position: usize) -> &[f32] {
-        &self.cos[position * self.half..(position + 1) * self.half]
+        let at = position % BLOCK * self.half;
+        &self.block(position).cos[at..at + self.half]
     }
 
     /// Sines of one position, `[head_dim / 2]`.
     #[inline(always)]
     pub fn sin(&self, position: usize) -> &[f32] {
-        &self.sin[position * self.half..(position + 1) * self.half]
+        let at = position % BLOCK * self.half;
+        &self.block(position).sin[at..at + self.half]
     }
 
     /// Rotates one head in place and multiplies it by `scale`.
@@ -53,7 +82,7 @@ impl RopeTable {
         }
     }
 
-    /// The inverse rotation, which is also the backward of [`Self::rotate`] (same `scale`).
+    /// The backward of [`Self::rotate`] (same `scale`): the inverse rotation, times the factors once more.
     #[inline(always)]
     pub fn rotate_back(&self, x: &mut [f32], position: usize, scale: f32) {
         let (cos, sin) = (self.cos(position), self.sin(position));
@@ -70,7 +99,7 @@ mod tests {
 
     #[test]
     fn rotating_back_restores() {
-        let table = RopeTable::new(&[1.0, 0.1], 16);
+        let table = RopeTable::new(&[1.0, 0.1], 16, 1.0);
         let x = [1.0f32, -2.0, 0.5, 3.0];
         let mut y = x;
         table.rotate(&mut y, 7, 1.0);
@@ -79,5 +108,22 @@ mod tests {
         for (a, b) in x.iter().zip(y) {
             assert!((a - b).abs() < 1e-6);
         }
+        // A factor of cosines and sines is that of the rotation, and so of its backward.
+        let (mut once, mut stretched) = (x, x);
+        table.rotate(&mut once, 7, 1.5);
+        RopeTable::new(&[1.0, 0.1], 16, 1.5).rotate(&mut stretched, 7, 1.0);
+        assert!(once.iter().zip(stretched).all(|(a, b)| (a - b).abs() < 1e-6));
+    }
+
+    #[test]
+    fn a_long_table_costs_what_is_used_of_it() {
+        // 512 GiB if all of it were computed.
+        let table = RopeTable::new(&[0.5; 64], 1 << 30, 1.0);
+        assert_eq!(table.positions(), 1 << 30);
+        for p in [0, BLOCK - 1, BLOCK, 12_345_678, (1 << 30) - 1] {
+            assert_eq!(table.cos(p)[63], f64::from(p as f32 * 0.5).cos() as f32);
+            assert_eq!(table.sin(p).len(), 64);
+        }
+        assert!(std::panic::catch_unwind(|| table.cos(1 << 30).len()).is_err());
     }
 }

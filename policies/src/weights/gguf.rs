@@ -2,21 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::Read;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use half::{bf16, f16};
-use memmap2::Mmap;
-use rayon::prelude::*;
 
-use super::safetensors::convert;
-use super::{dequant, element_count, map_file, missing};
+use super::safetensors::each;
+use super::{dequant, element_count, expand, missing};
 use crate::error::PolicyError;
+use crate::file::WeightFile;
 
 /// Longest metadata array that is read; the largest vocabularies have a few hundred thousand tokens.
-const MAX_ARRAY: u64 = 1 << 24;
+const MAX_ARRAY: u64 = 1 << 22;
 /// Most metadata keys or tensors that are read.
-const MAX_ENTRIES: u64 = 1 << 20;
+const MAX_ENTRIES: u64 = 1 << 17;
+/// Most bytes of metadata and tensor table that are read; real files have up to some twenty million.
+const MAX_HEADER: u64 = 1 << 28;
 
 /// A metadata value.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,7 +32,82 @@ pub enum GgufValue {
     /// A string, UTF-8.
     String(String),
     /// Values of one type.
-    Array(Vec<GgufValue>),
+    Array(GgufArray),
+}
+
+/// A metadata array, in the bytes that it has in the file: vocabularies take no more memory than there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GgufArray {
+    kind: u32,
+    len: usize,
+    bytes: Vec<u8>,
+}
+
+impl GgufArray {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The strings, if its elements are strings.
+    pub fn strings(&self) -> Option<impl Iterator<Item = &str>> {
+        let mut rest = &self.bytes[..];
+        let next = move || {
+            let (len, after) = rest.split_first_chunk::<8>()?;
+            let (text, after) = after.split_at_checked(usize::try_from(u64::from_le_bytes(*len)).ok()?)?;
+            rest = after;
+            std::str::from_utf8(text).ok()
+        };
+        (self.kind == STRING).then(|| std::iter::from_fn(next))
+    }
+
+    /// The numbers or booleans, if its elements are such.
+    pub fn scalars(&self) -> Option<impl Iterator<Item = GgufValue>> {
+        let size = scalar_size(self.kind)?;
+        Some(self.bytes.chunks_exact(size).filter_map(|bytes| scalar(self.kind, bytes)))
+    }
+}
+
+/// Type number of strings.
+const STRING: u32 = 8;
+/// Type number of arrays.
+const ARRAY: u32 = 9;
+
+/// Bytes of a number or boolean, by its type number.
+fn scalar_size(kind: u32) -> Option<usize> {
+    Some(match kind {
+        0 | 1 | 7 => 1,
+        2 | 3 => 2,
+        4..=6 => 4,
+        10..=12 => 8,
+        _ => return None,
+    })
+}
+
+/// A number or boolean from as many bytes as its type has.
+fn scalar(kind: u32, bytes: &[u8]) -> Option<GgufValue> {
+    fn of<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
+        bytes.try_into().ok()
+    }
+    Some(match kind {
+        0 => GgufValue::Int(u8::from_le_bytes(of(bytes)?).into()),
+        1 => GgufValue::Int(i8::from_le_bytes(of(bytes)?).into()),
+        2 => GgufValue::Int(u16::from_le_bytes(of(bytes)?).into()),
+        3 => GgufValue::Int(i16::from_le_bytes(of(bytes)?).into()),
+        4 => GgufValue::Int(u32::from_le_bytes(of(bytes)?).into()),
+        5 => GgufValue::Int(i32::from_le_bytes(of(bytes)?).into()),
+        6 => GgufValue::Float(f32::from_le_bytes(of(bytes)?).into()),
+        7 => GgufValue::Bool(bytes != [0]),
+        10 => GgufValue::Int(u64::from_le_bytes(of(bytes)?).into()),
+        11 => GgufValue::Int(i64::from_le_bytes(of(bytes)?).into()),
+        12 => GgufValue::Float(f64::from_le_bytes(of(bytes)?)),
+        _ => return None,
+    })
 }
 
 impl GgufValue {
@@ -40,7 +117,7 @@ impl GgufValue {
     }
 
     /// The elements, if it is an array.
-    pub fn as_array(&self) -> Option<&[GgufValue]> {
+    pub fn as_array(&self) -> Option<&GgufArray> {
         if let Self::Array(a) = self { Some(a) } else { None }
     }
 
@@ -152,11 +229,10 @@ pub struct GgufTensor {
     range: Range<usize>,
 }
 
-/// A memory-mapped GGUF file with its metadata and tensor table parsed.
+/// A GGUF file with its metadata and tensor table parsed.
 #[derive(Debug)]
 pub struct GgufFile {
-    path: PathBuf,
-    map: Mmap,
+    file: WeightFile,
     metadata: BTreeMap<String, GgufValue>,
     tensors: BTreeMap<String, GgufTensor>,
 }
@@ -167,14 +243,15 @@ impl GgufFile {
     /// # Errors
     /// An unreadable, truncated or malformed file, version 1, or big-endian.
     pub fn open(path: &Path) -> Result<Self, PolicyError> {
-        let map = map_file(path)?;
-        let (metadata, tensors) = parse(&map).map_err(|problem| PolicyError::corrupt(path, problem))?;
-        Ok(Self { path: path.into(), map, metadata, tensors })
+        let file = WeightFile::open(path)?;
+        let (metadata, tensors) =
+            parse(file.reader(), file.len()).map_err(|problem| PolicyError::corrupt(path, problem))?;
+        Ok(Self { file, metadata, tensors })
     }
 
     /// The file.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
     }
 
     /// All metadata.
@@ -192,29 +269,19 @@ impl GgufFile {
     /// # Errors
     /// No such tensor, or a number format that is not read.
     pub fn load(&self, name: &str) -> Result<Vec<f32>, PolicyError> {
-        let tensor = self.tensors.get(name).ok_or_else(|| missing(&self.path, name))?;
+        let tensor = self.tensors.get(name).ok_or_else(|| missing(self.path(), name))?;
         let unsupported = || PolicyError::TensorDtype {
-            path: self.path.clone(),
+            path: self.path().into(),
             name: name.into(),
             dtype: tensor.dtype.to_string(),
             supported: "supported: F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K, Q6_K",
         };
         let (block, block_bytes) = tensor.dtype.block().ok_or_else(unsupported)?;
-        let bytes = &self.map[tensor.range.clone()];
-        let mut out = vec![0f32; bytes.len() / block_bytes * block];
-        let expand: fn(&[u8], &mut [f32]) = match tensor.dtype {
-            GgufType::F32 => {
-                convert(bytes, &mut out, f32::from_le_bytes);
-                return Ok(out);
-            }
-            GgufType::F16 => {
-                convert(bytes, &mut out, |b| f16::from_le_bytes(b).to_f32());
-                return Ok(out);
-            }
-            GgufType::BF16 => {
-                convert(bytes, &mut out, |b| bf16::from_le_bytes(b).to_f32());
-                return Ok(out);
-            }
+        let mut out = vec![0f32; tensor.range.len() / block_bytes * block];
+        let convert: fn(&[u8], &mut [f32]) = match tensor.dtype {
+            GgufType::F32 => |b, out| each(b, out, f32::from_le_bytes),
+            GgufType::F16 => |b, out| each(b, out, |b| f16::from_le_bytes(b).to_f32()),
+            GgufType::BF16 => |b, out| each(b, out, |b| bf16::from_le_bytes(b).to_f32()),
             GgufType::Q4_0 => dequant::q4_0,
             GgufType::Q4_1 => dequant::q4_1,
             GgufType::Q5_0 => dequant::q5_0,
@@ -225,23 +292,23 @@ impl GgufFile {
             GgufType::Q6K => dequant::q6_k,
             GgufType::Other(_) => return Err(unsupported()),
         };
-        const BLOCKS: usize = 256;
-        out.par_chunks_mut(block * BLOCKS).zip(bytes.par_chunks(block_bytes * BLOCKS)).for_each(
-            |(out, bytes)| {
-                out.chunks_exact_mut(block)
-                    .zip(bytes.chunks_exact(block_bytes))
-                    .for_each(|(o, b)| expand(b, o));
-            },
-        );
+        let offset = tensor.range.start as u64;
+        expand(&self.file, offset, block, block_bytes, &mut out, |bytes, out| {
+            if block == 1 {
+                return convert(bytes, out);
+            }
+            out.chunks_exact_mut(block).zip(bytes.chunks_exact(block_bytes)).for_each(|(o, b)| convert(b, o));
+        })?;
         Ok(out)
     }
 }
 
 type Parsed = (BTreeMap<String, GgufValue>, BTreeMap<String, GgufTensor>);
 
-fn parse(bytes: &[u8]) -> Result<Parsed, String> {
-    let mut reader = Reader { bytes, at: 0 };
-    if reader.take(4, "the magic number")? != b"GGUF" {
+/// Parses what comes before the tensors' elements of a file of `len` bytes.
+fn parse(file: impl Read, len: u64) -> Result<Parsed, String> {
+    let mut reader = Reader { file, at: 0, len };
+    if reader.array("the magic number")? != *b"GGUF" {
         return Err("it does not begin with GGUF".into());
     }
     match reader.u32("the version")? {
@@ -256,7 +323,7 @@ fn parse(bytes: &[u8]) -> Result<Parsed, String> {
     for i in 0..key_count {
         let key = reader.string(&format!("metadata key {i}"))?;
         let kind = reader.u32(&key)?;
-        let value = reader.value(kind, &key, 0)?;
+        let value = reader.value(kind, &key)?;
         if metadata.insert(key.clone(), value).is_some() {
             return Err(format!("metadata key `{key}` occurs twice"));
         }
@@ -285,14 +352,21 @@ fn parse(bytes: &[u8]) -> Result<Parsed, String> {
         table.push((name.clone(), GgufType::from_id(reader.u32(&name)?), shape, reader.u64(&name)?));
     }
 
-    let data = reader.at.next_multiple_of(alignment);
+    let data = (reader.at as usize).next_multiple_of(alignment);
+    let len = usize::try_from(len).map_err(|_| format!("it has {len} bytes, too many for this machine"))?;
     let mut tensors = BTreeMap::new();
     for (name, dtype, shape, offset) in table {
-        let range = byte_range(dtype, &shape, data, offset, bytes.len())
-            .map_err(|e| format!("tensor `{name}` {e}"))?;
+        let range =
+            byte_range(dtype, &shape, data, offset, len).map_err(|e| format!("tensor `{name}` {e}"))?;
         if tensors.insert(name.clone(), GgufTensor { dtype, shape, range }).is_some() {
             return Err(format!("tensor `{name}` occurs twice"));
         }
+    }
+    // Bytes that are several tensors at once would take more memory than the file.
+    let mut in_order: Vec<_> = tensors.iter().filter(|(_, t)| !t.range.is_empty()).collect();
+    in_order.sort_by_key(|(_, t)| t.range.start);
+    if let Some(pair) = in_order.windows(2).find(|pair| pair[0].1.range.end > pair[1].1.range.start) {
+        return Err(format!("tensors `{}` and `{}` overlap", pair[0].0, pair[1].0));
     }
     Ok((metadata, tensors))
 }
@@ -321,22 +395,32 @@ fn byte_range(
 }
 
 /// A cursor that never reads past the end nor allocates more than the file can fill.
-struct Reader<'a> {
-    bytes: &'a [u8],
-    at: usize,
+struct Reader<R> {
+    file: R,
+    at: u64,
+    len: u64,
 }
 
-impl<'a> Reader<'a> {
-    fn take(&mut self, n: usize, what: &str) -> Result<&'a [u8], String> {
-        let rest = &self.bytes[self.at..];
-        let taken = rest.get(..n).ok_or_else(|| format!("it ends within {what} (truncated?)"))?;
+impl<R: Read> Reader<R> {
+    fn take(&mut self, n: u64, what: &str, out: &mut Vec<u8>) -> Result<(), String> {
+        let truncated = || format!("it ends within {what} (truncated?)");
+        if n > self.len - self.at {
+            return Err(truncated());
+        }
         self.at += n;
-        Ok(taken)
+        if self.at > MAX_HEADER {
+            return Err(format!("{what} lies beyond the first {MAX_HEADER} bytes, the most that metadata may take"));
+        }
+        let begin = out.len();
+        out.resize(begin + n as usize, 0);
+        self.file.read_exact(&mut out[begin..]).map_err(|_| truncated())
     }
 
     fn array<const N: usize>(&mut self, what: &str) -> Result<[u8; N], String> {
+        let mut bytes = Vec::with_capacity(N);
+        self.take(N as u64, what, &mut bytes)?;
         let mut out = [0; N];
-        out.copy_from_slice(self.take(N, what)?);
+        out.copy_from_slice(&bytes);
         Ok(out)
     }
 
@@ -355,36 +439,43 @@ impl<'a> Reader<'a> {
 
     fn string(&mut self, what: &str) -> Result<String, String> {
         let n = self.u64(what)?;
-        let n = usize::try_from(n).map_err(|_| format!("{what} claims a string of {n} bytes"))?;
-        let bytes = self.take(n, what)?;
-        String::from_utf8(bytes.to_vec()).map_err(|_| format!("{what} is not UTF-8"))
+        let mut bytes = Vec::new();
+        self.take(n, what, &mut bytes)?;
+        String::from_utf8(bytes).map_err(|_| format!("{what} is not UTF-8"))
     }
 
-    fn value(&mut self, kind: u32, key: &str, depth: usize) -> Result<GgufValue, String> {
+    fn value(&mut self, kind: u32, key: &str) -> Result<GgufValue, String> {
+        if let Some(size) = scalar_size(kind) {
+            let mut bytes = Vec::new();
+            self.take(size as u64, key, &mut bytes)?;
+            return scalar(kind, &bytes).ok_or_else(|| format!("metadata key `{key}` is damaged"));
+        }
         Ok(match kind {
-            0 => GgufValue::Int(u8::from_le_bytes(self.array(key)?).into()),
-            1 => GgufValue::Int(i8::from_le_bytes(self.array(key)?).into()),
-            2 => GgufValue::Int(u16::from_le_bytes(self.array(key)?).into()),
-            3 => GgufValue::Int(i16::from_le_bytes(self.array(key)?).into()),
-            4 => GgufValue::Int(self.u32(key)?.into()),
-            5 => GgufValue::Int(i32::from_le_bytes(self.array(key)?).into()),
-            6 => GgufValue::Float(f32::from_le_bytes(self.array(key)?).into()),
-            7 => GgufValue::Bool(self.array::<1>(key)? != [0]),
-            8 => GgufValue::String(self.string(key)?),
-            9 if depth < 4 => {
-                let element = self.u32(key)?;
-                let n = self.count(key, MAX_ARRAY)?;
-                let mut values = Vec::new();
-                for _ in 0..n {
-                    values.push(self.value(element, key, depth + 1)?);
-                }
-                GgufValue::Array(values)
-            }
-            10 => GgufValue::Int(self.u64(key)?.into()),
-            11 => GgufValue::Int(i64::from_le_bytes(self.array(key)?).into()),
-            12 => GgufValue::Float(f64::from_le_bytes(self.array(key)?)),
+            STRING => GgufValue::String(self.string(key)?),
+            ARRAY => GgufValue::Array(self.values(key)?),
             _ => return Err(format!("metadata key `{key}` has the unknown type {kind}")),
         })
+    }
+
+    fn values(&mut self, key: &str) -> Result<GgufArray, String> {
+        let kind = self.u32(key)?;
+        let len = self.count(key, MAX_ARRAY)?;
+        let mut bytes = Vec::new();
+        match scalar_size(kind) {
+            Some(size) => self.take(len * size as u64, key, &mut bytes)?,
+            None if kind == STRING => {
+                for _ in 0..len {
+                    let n = self.u64(key)?;
+                    bytes.extend(n.to_le_bytes());
+                    let begin = bytes.len();
+                    self.take(n, key, &mut bytes)?;
+                    std::str::from_utf8(&bytes[begin..]).map_err(|_| format!("{key} is not UTF-8"))?;
+                }
+            }
+            None => return Err(format!("metadata key `{key}` is an array of the unknown type {kind}")),
+        }
+        bytes.shrink_to_fit();
+        Ok(GgufArray { kind, len: len as usize, bytes })
     }
 }
 
@@ -419,12 +510,13 @@ mod tests {
         assert_eq!(get("llama.embedding_length").as_u64(), Some(64));
         assert_eq!(get("llama.rope.freq_base").as_f64(), Some(1e4));
         assert_eq!(get("tokenizer.ggml.add_bos_token").as_bool(), Some(true));
-        assert_eq!(get("tokenizer.ggml.tokens").as_array().map(<[_]>::len), Some(384));
+        assert_eq!(get("tokenizer.ggml.tokens").as_array().map(GgufArray::len), Some(384));
     }
 
     #[test]
     fn damaged_files_are_errors_and_never_panic() {
         let good = std::fs::read(golden("policy/tiny-llama.gguf")).unwrap();
+        let parse = |bytes: &[u8]| super::parse(bytes, bytes.len() as u64);
         parse(&good).unwrap();
         // Up to where the tensors begin, every length; beyond, now and then.
         for n in (0..good.len()).filter(|n| *n < 600 || n % 97 == 0) {
@@ -450,7 +542,8 @@ mod tests {
             (header(3u32.swap_bytes(), 0, 0), "big-endian"),
             (header(3, u64::MAX, 0), "the number of tensors"),
             (header(3, 0, u64::MAX), "the number of metadata keys"),
-            (header(3, 0, 1 << 20), "ends within metadata key 0"),
+            (header(3, 0, 1 << 16), "ends within metadata key 0"),
+            (header(3, 0, 1 << 20), "the number of metadata keys"),
             ([header(3, 0, 1), u64::MAX.to_le_bytes().to_vec()].concat(), "metadata key 0"),
         ] {
             let message = parse(&bytes).unwrap_err();

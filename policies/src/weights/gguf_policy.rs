@@ -1,14 +1,12 @@
-//! A GGUF file seen as a Hugging Face model: config, tensor names, row order.
+//! A GGUF file seen as a Hugging Face model: tensor names, row order; its config by [`super::gguf_config`].
 
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{GgufFile, GgufValue, HostTensor, WeightSource, missing};
-use crate::config::{Architecture, ModelConfig, RopeScaling};
+use super::gguf_config::{self, ROPE_FREQS};
+use super::{GgufFile, HostTensor, WeightSource, check_shapes, first_few, missing, unused_tensors};
+use crate::config::{Architecture, ModelConfig};
 use crate::error::PolicyError;
-
-/// Tensor that holds the divisors of the rotary frequencies of Llama 3.1 and later.
-const ROPE_FREQS: &str = "rope_freqs.weight";
 
 /// Tensors of a GGUF file under Hugging Face names and in Hugging Face's row order.
 #[derive(Debug)]
@@ -22,13 +20,27 @@ impl GgufSource {
     /// Reads the config out of the metadata and prepares the tensors.
     ///
     /// # Errors
-    /// An architecture other than llama, qwen2 and qwen3, a missing or senseless key, or rotary divisors that no
-    /// [`RopeScaling`] describes.
+    /// An architecture other than llama, qwen2 and qwen3, a missing or senseless key, what the decoder does not compute,
+    /// rotary divisors that no [`RopeScaling`](crate::RopeScaling) describes, and tensors that are missing, have
+    /// another shape, or that no layer has: llama.cpp would compute with them.
     pub fn new(file: Arc<GgufFile>) -> Result<(Self, ModelConfig), PolicyError> {
-        let config = read_config(&file)?;
+        let config = gguf_config::read(&file)?;
         let interleaved =
             (config.architecture == Architecture::Llama).then_some((config.num_heads, config.num_kv_heads));
-        Ok((Self { file, interleaved }, config))
+        let source = Self { file, interleaved };
+        check_shapes(&source, &config)?;
+        let mut foreign = unused_tensors(&source, &config);
+        // Frequencies that old converters wrote, and that follow from the metadata.
+        foreign.retain(|name| !name.ends_with(".attn_rot_embd.weight"));
+        if !foreign.is_empty() {
+            return Err(PolicyError::Unsupported {
+                path: source.path().into(),
+                key: "tensors".into(),
+                value: first_few(&foreign),
+                supported: format!("a {} model has none of this name", config.architecture.model_type()),
+            });
+        }
+        Ok((source, config))
     }
 }
 
@@ -138,151 +150,6 @@ fn from_hf(name: &str) -> Option<String> {
     Some(format!("blk.{layer}.{gguf}.{suffix}"))
 }
 
-/// f32 metadata as the decimal that was meant: `9.99999974737875e-6` → `1e-5`.
-fn shortest(f: f64) -> f64 {
-    let narrow = f as f32;
-    if f64::from(narrow) == f { narrow.to_string().parse().unwrap_or(f) } else { f }
-}
-
-fn read_config(file: &GgufFile) -> Result<ModelConfig, PolicyError> {
-    let metadata = file.metadata();
-    let wrong = |key: &str, problem: &str| PolicyError::ConfigKey {
-        path: file.path().into(),
-        key: key.into(),
-        problem: problem.into(),
-    };
-    let name = metadata.get("general.architecture").and_then(GgufValue::as_str);
-    let name = name.ok_or_else(|| wrong("general.architecture", "is missing"))?;
-    let architecture = match name {
-        "llama" => Architecture::Llama,
-        "qwen2" => Architecture::Qwen2,
-        "qwen3" => Architecture::Qwen3,
-        other => {
-            return Err(PolicyError::Unsupported {
-                path: file.path().into(),
-                key: "general.architecture".into(),
-                value: other.into(),
-                supported: "supported in GGUF: llama, qwen2, qwen3".into(),
-            });
-        }
-    };
-    let get = |key: &str| {
-        let key = format!("{name}.{key}");
-        (metadata.get(&key), key)
-    };
-    let optional_size = |key: &str| match get(key) {
-        (None, _) => Ok(None),
-        (Some(v), key) => match v.as_u64() {
-            Some(n) if (1..=1 << 30).contains(&n) => Ok(Some(n as usize)),
-            _ => Err(wrong(&key, "is not a positive whole number")),
-        },
-    };
-    let size = |key: &str| optional_size(key)?.ok_or_else(|| wrong(&get(key).1, "is missing"));
-    let positive = |key: &str| match get(key) {
-        (None, _) => Ok(None),
-        (Some(v), key) => match v.as_f64() {
-            Some(f) if f.is_finite() && f > 0.0 => Ok(Some(shortest(f))),
-            _ => Err(wrong(&key, "is not a positive number")),
-        },
-    };
-    if get("expert_count").0.and_then(GgufValue::as_u64).is_some_and(|n| n > 0) {
-        return Err(wrong(&get("expert_count").1, "is not 0: mixtures of experts are not supported"));
-    }
-
-    let num_heads = size("attention.head_count")?;
-    let hidden_size = size("embedding_length")?;
-    let head_dim = match optional_size("attention.key_length")? {
-        Some(n) => n,
-        None if hidden_size % num_heads == 0 => hidden_size / num_heads,
-        None => return Err(wrong(&get("attention.head_count").1, "does not divide the embedding length")),
-    };
-    if optional_size("rope.dimension_count")?.is_some_and(|n| n != head_dim) {
-        return Err(wrong(&get("rope.dimension_count").1, "differs from the head width: partial rotation"));
-    }
-    let num_kv_heads = optional_size("attention.head_count_kv")?.unwrap_or(num_heads);
-    if num_heads % num_kv_heads != 0 || head_dim % 2 != 0 {
-        return Err(wrong(
-            &get("attention.head_count_kv").1,
-            "does not divide the heads, or heads have an odd width",
-        ));
-    }
-    let vocab_size = match file.tensors().get("token_embd.weight") {
-        Some(t) if t.shape.len() == 2 => t.shape[0],
-        _ => return Err(missing(file.path(), "token_embd.weight")),
-    };
-    let max_position_embeddings = size("context_length")?;
-    let rope_theta = positive("rope.freq_base")?.unwrap_or(1e4);
-    let factor = positive("rope.scaling.factor")?;
-    let rope_scaling = match get("rope.scaling.type").0.and_then(GgufValue::as_str) {
-        None | Some("none") if file.tensors().contains_key(ROPE_FREQS) => {
-            let divisors = file.load(ROPE_FREQS)?;
-            llama3_scaling(&divisors, rope_theta, head_dim).ok_or_else(|| {
-                wrong(ROPE_FREQS, "does not follow the llama3 scaling: use the Hugging Face folder")
-            })?
-        }
-        None | Some("none") => RopeScaling::None,
-        Some("linear") => factor.map_or(RopeScaling::None, |factor| RopeScaling::Linear { factor }),
-        Some(other) => {
-            return Err(PolicyError::Unsupported {
-                path: file.path().into(),
-                key: get("rope.scaling.type").1,
-                value: other.into(),
-                supported: "supported in GGUF: none, linear, and llama3 as rope_freqs.weight".into(),
-            });
-        }
-    };
-    let token = |key: &str| {
-        let id = metadata.get(key).and_then(GgufValue::as_u64).filter(|id| *id < vocab_size as u64);
-        id.map(|id| id as u32)
-    };
-    let mut eos_token_ids: Vec<u32> = Vec::new();
-    for key in ["tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"] {
-        eos_token_ids.extend(token(key).filter(|id| !eos_token_ids.contains(id)));
-    }
-    let tensors = file.tensors();
-    Ok(ModelConfig {
-        architecture,
-        vocab_size,
-        hidden_size,
-        intermediate_size: size("feed_forward_length")?,
-        num_layers: size("block_count")?,
-        num_heads,
-        num_kv_heads,
-        head_dim,
-        rms_norm_eps: positive("attention.layer_norm_rms_epsilon")?.unwrap_or(1e-6),
-        rope_theta,
-        rope_scaling,
-        max_position_embeddings,
-        attention_bias: tensors.contains_key("blk.0.attn_q.bias"),
-        attention_output_bias: tensors.contains_key("blk.0.attn_output.bias"),
-        qk_norm: architecture == Architecture::Qwen3,
-        tie_word_embeddings: !tensors.contains_key("output.weight"),
-        bos_token_id: token("tokenizer.ggml.bos_token_id"),
-        eos_token_ids,
-        pad_token_id: token("tokenizer.ggml.padding_token_id"),
-    })
-}
-
-/// The llama3 scaling that these divisors of the frequencies come from. The files do not say its parameters; all Llama
-/// 3.1 and 3.2 models use low 1, high 4 and 8192 positions and differ in the factor, which is the largest divisor.
-fn llama3_scaling(divisors: &[f32], rope_theta: f64, head_dim: usize) -> Option<RopeScaling> {
-    let factor = divisors.iter().copied().fold(0f32, f32::max);
-    if divisors.len() != head_dim / 2 || !(1.0..1e6).contains(&factor) {
-        return None;
-    }
-    let scaling = RopeScaling::Llama3 {
-        factor: f64::from(factor),
-        low_freq_factor: 1.0,
-        high_freq_factor: 4.0,
-        original_max_position_embeddings: 8192,
-    };
-    let scaled = scaling.inv_freq(rope_theta, head_dim);
-    let plain = RopeScaling::None.inv_freq(rope_theta, head_dim);
-    let close =
-        |((scaled, plain), divisor): ((&f32, &f32), &f32)| (plain / scaled / divisor - 1.0).abs() < 1e-4;
-    scaled.iter().zip(&plain).zip(divisors).all(close).then_some(scaling)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -314,25 +181,6 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn rotary_divisors_are_recognised_as_llama3() {
-        let scaling = |factor| RopeScaling::Llama3 {
-            factor,
-            low_freq_factor: 1.0,
-            high_freq_factor: 4.0,
-            original_max_position_embeddings: 8192,
-        };
-        for (factor, head_dim) in [(8.0, 128), (32.0, 64)] {
-            let plain = RopeScaling::None.inv_freq(5e5, head_dim);
-            let scaled = scaling(factor).inv_freq(5e5, head_dim);
-            let mut divisors: Vec<_> = plain.iter().zip(&scaled).map(|(p, s)| p / s).collect();
-            assert_eq!(llama3_scaling(&divisors, 5e5, head_dim), Some(scaling(factor)));
-            divisors[head_dim / 4] += 0.5;
-            assert_eq!(llama3_scaling(&divisors, 5e5, head_dim), None);
-        }
-        assert_eq!(llama3_scaling(&[], 5e5, 64), None);
     }
 
     #[test]

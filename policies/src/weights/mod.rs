@@ -4,19 +4,23 @@
 
 mod dequant;
 mod gguf;
+mod gguf_config;
 mod gguf_policy;
 mod safetensors;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-pub use gguf::{GgufFile, GgufTensor, GgufType, GgufValue};
+pub use gguf::{GgufArray, GgufFile, GgufTensor, GgufType, GgufValue};
 pub use gguf_policy::GgufSource;
 pub use safetensors::SafetensorsSource;
 pub(crate) use safetensors::read_index;
 
+use rayon::prelude::*;
+
 use crate::config::ModelConfig;
 use crate::error::PolicyError;
+use crate::file::WeightFile;
 
 /// A tensor in main memory.
 #[derive(Debug, Clone, PartialEq)]
@@ -104,38 +108,49 @@ fn missing(path: &Path, name: &str) -> PolicyError {
 /// size, `q_norm` and `k_norm` `[E]`, `gate_proj` and `up_proj` `[F, D]`, `down_proj` `[D, F]`, norms `[D]`.
 /// A tied head is not listed.
 pub fn expected_tensors(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
+    each_tensor(config).collect()
+}
+
+/// [`expected_tensors`] one after the other: a config may claim millions of layers.
+fn each_tensor(config: &ModelConfig) -> impl Iterator<Item = (String, Vec<usize>)> + '_ {
+    let table = || vec![config.vocab_size, config.hidden_size];
+    let head = (!config.tie_word_embeddings).then(|| (HEAD.to_owned(), table()));
+    std::iter::once((EMBEDDING.to_owned(), table()))
+        .chain((0..config.num_layers).flat_map(|layer| layer_tensors(config, layer)))
+        .chain([("model.norm.weight".to_owned(), vec![config.hidden_size])])
+        .chain(head)
+}
+
+const EMBEDDING: &str = "model.embed_tokens.weight";
+const HEAD: &str = "lm_head.weight";
+
+fn layer_tensors(config: &ModelConfig, layer: usize) -> Vec<(String, Vec<usize>)> {
     let (hidden, mlp) = (config.hidden_size, config.intermediate_size);
     let queries = config.num_heads * config.head_dim;
     let keys = config.num_kv_heads * config.head_dim;
-    let mut tensors = vec![("model.embed_tokens.weight".to_owned(), vec![config.vocab_size, hidden])];
-    for layer in 0..config.num_layers {
-        let mut add = |part: &str, shape: &[usize]| {
-            tensors.push((format!("model.layers.{layer}.{part}"), shape.to_vec()));
-        };
-        add("input_layernorm.weight", &[hidden]);
-        for (part, rows) in [("q_proj", queries), ("k_proj", keys), ("v_proj", keys)] {
-            add(&format!("self_attn.{part}.weight"), &[rows, hidden]);
-            if config.attention_bias {
-                add(&format!("self_attn.{part}.bias"), &[rows]);
-            }
+    let mut tensors = Vec::new();
+    let mut add = |part: &str, shape: &[usize]| {
+        tensors.push((format!("model.layers.{layer}.{part}"), shape.to_vec()));
+    };
+    add("input_layernorm.weight", &[hidden]);
+    for (part, rows) in [("q_proj", queries), ("k_proj", keys), ("v_proj", keys)] {
+        add(&format!("self_attn.{part}.weight"), &[rows, hidden]);
+        if config.attention_bias {
+            add(&format!("self_attn.{part}.bias"), &[rows]);
         }
-        if config.qk_norm {
-            add("self_attn.q_norm.weight", &[config.head_dim]);
-            add("self_attn.k_norm.weight", &[config.head_dim]);
-        }
-        add("self_attn.o_proj.weight", &[hidden, queries]);
-        if config.attention_output_bias {
-            add("self_attn.o_proj.bias", &[hidden]);
-        }
-        add("post_attention_layernorm.weight", &[hidden]);
-        add("mlp.gate_proj.weight", &[mlp, hidden]);
-        add("mlp.up_proj.weight", &[mlp, hidden]);
-        add("mlp.down_proj.weight", &[hidden, mlp]);
     }
-    tensors.push(("model.norm.weight".to_owned(), vec![hidden]));
-    if !config.tie_word_embeddings {
-        tensors.push(("lm_head.weight".to_owned(), vec![config.vocab_size, hidden]));
+    if config.qk_norm {
+        add("self_attn.q_norm.weight", &[config.head_dim]);
+        add("self_attn.k_norm.weight", &[config.head_dim]);
     }
+    add("self_attn.o_proj.weight", &[hidden, queries]);
+    if config.attention_output_bias {
+        add("self_attn.o_proj.bias", &[hidden]);
+    }
+    add("post_attention_layernorm.weight", &[hidden]);
+    add("mlp.gate_proj.weight", &[mlp, hidden]);
+    add("mlp.up_proj.weight", &[mlp, hidden]);
+    add("mlp.down_proj.weight", &[hidden, mlp]);
     tensors
 }
 
@@ -145,45 +160,99 @@ pub fn expected_tensors(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
 /// # Errors
 /// The first missing tensor, or the first of another shape.
 pub fn check_weights(source: &dyn WeightSource, config: &ModelConfig) -> Result<(), PolicyError> {
-    let mut unused: BTreeSet<String> = source.names().into_iter().collect();
-    for (name, expected) in expected_tensors(config) {
-        let found = source.shape(&name).ok_or_else(|| missing(source.path(), &name))?;
-        if found != expected {
-            return Err(PolicyError::TensorShape { path: source.path().into(), name, expected, found });
-        }
-        unused.remove(&name);
-    }
-    // Redundant copies that some exporters write: the tied head, and frequencies that follow from the config.
-    unused.retain(|name| {
-        !(name.ends_with(".rotary_emb.inv_freq") || config.tie_word_embeddings && name == "lm_head.weight")
-    });
+    check_shapes(source, config)?;
+    let unused = unused_tensors(source, config);
     if !unused.is_empty() {
-        let shown: Vec<_> = unused.iter().take(5).map(String::as_str).collect();
         tracing::warn!(
-            "{}: {} tensors are not part of a {} model and are ignored: {}{}",
+            "{}: {} tensors are not part of a {} model and are ignored: {}",
             source.path().display(),
             unused.len(),
             config.architecture.model_type(),
-            shown.join(", "),
-            if unused.len() > shown.len() { ", …" } else { "" }
+            first_few(&unused)
         );
     }
     Ok(())
 }
 
-/// Maps a file into memory.
-fn map_file(path: &Path) -> Result<memmap2::Mmap, PolicyError> {
-    let file = std::fs::File::open(path).map_err(PolicyError::read(path))?;
-    let metadata = file.metadata().map_err(PolicyError::read(path))?;
-    if !metadata.is_file() {
-        return Err(PolicyError::corrupt(path, "it is not a regular file"));
+/// The first missing or misshapen tensor; takes no memory for those that a config only claims.
+pub(crate) fn check_shapes(source: &dyn WeightSource, config: &ModelConfig) -> Result<(), PolicyError> {
+    for (name, expected) in each_tensor(config) {
+        let found = source.shape(&name).ok_or_else(|| missing(source.path(), &name))?;
+        if found != expected {
+            return Err(PolicyError::TensorShape { path: source.path().into(), name, expected, found });
+        }
     }
-    if metadata.len() == 0 {
-        return Err(PolicyError::corrupt(path, "it is empty"));
+    Ok(())
+}
+
+/// Names of the tensors of a source that no layer uses; `config` has passed [`check_shapes`].
+fn unused_tensors(source: &dyn WeightSource, config: &ModelConfig) -> Vec<String> {
+    let mut unused: BTreeSet<String> = source.names().into_iter().collect();
+    for (name, _) in each_tensor(config) {
+        unused.remove(&name);
     }
-    // SAFETY: the map is only read. Weight files are replaced by renaming, never written in place, so the bytes do not
-    // change under it unless another program truncates the file, which every reader of mapped weights has to exclude.
-    unsafe { memmap2::Mmap::map(&file) }.map_err(PolicyError::read(path))
+    // Redundant copies that some exporters write: the tied head, and frequencies that follow from the config.
+    let redundant = |name: &str| {
+        name.ends_with(".rotary_emb.inv_freq") || config.tie_word_embeddings && name == HEAD
+    };
+    unused.into_iter().filter(|name| !redundant(name)).collect()
+}
+
+/// Names for a message.
+fn first_few(names: &[String]) -> String {
+    let shown = names.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if names.len() > 5 { shown + ", …" } else { shown }
+}
+
+/// A config that ties the head to the embedding, beside weights that have a head of their own with other values, is
+/// wrong: the head is used, as transformers does.
+///
+/// # Errors
+/// A tensor that cannot be read.
+pub(crate) fn untie_if_different(
+    config: &mut ModelConfig,
+    source: &dyn WeightSource,
+) -> Result<(), PolicyError> {
+    let (Some(embedding), Some(head)) = (source.shape(EMBEDDING), source.shape(HEAD)) else { return Ok(()) };
+    if !config.tie_word_embeddings {
+        return Ok(());
+    }
+    if embedding != head || source.load(EMBEDDING)?.data != source.load(HEAD)?.data {
+        tracing::warn!(
+            "{}: `tie_word_embeddings` is true, but `{HEAD}` differs from `{EMBEDDING}`: they are not tied",
+            source.path().display()
+        );
+        config.tie_word_embeddings = false;
+    }
+    Ok(())
+}
+
+/// Elements that are read and converted together.
+const CHUNK: usize = 1 << 16;
+
+/// Reads blocks of `block` elements in `block_bytes` bytes each and lets `f` expand runs of them, in parallel.
+fn expand(
+    file: &WeightFile,
+    offset: u64,
+    block: usize,
+    block_bytes: usize,
+    out: &mut [f32],
+    f: impl Fn(&[u8], &mut [f32]) + Sync,
+) -> Result<(), PolicyError> {
+    out.par_chunks_mut(CHUNK).enumerate().try_for_each_init(Vec::new, |buffer, (i, out)| {
+        buffer.resize(out.len() / block * block_bytes, 0);
+        file.read_at(offset + (i * CHUNK / block * block_bytes) as u64, buffer)?;
+        f(buffer, out);
+        Ok(())
+    })
+}
+
+/// Index of the first value that is NaN or infinite.
+pub(crate) fn first_not_finite(values: &[f32]) -> Option<usize> {
+    let broken = |chunk: &[f32]| chunk.iter().any(|v| !v.is_finite());
+    let chunk = values.par_chunks(CHUNK).position_first(broken)?;
+    let within = values[chunk * CHUNK..].iter().position(|v| !v.is_finite())?;
+    Some(chunk * CHUNK + within)
 }
 
 /// Elements of a shape, or `None` if that overflows.
@@ -200,6 +269,7 @@ fn inside(folder: &Path, file: &str) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decoder::Decoder;
     use crate::golden;
 
     fn tiny(name: &str) -> (ModelConfig, MemorySource) {
@@ -237,5 +307,125 @@ mod tests {
         assert!(message.contains("no tensor `model.layers.2.self_attn.v_proj.weight`"), "{message}");
         config.num_layers = 2;
         check_weights(&source, &config).expect("tensors that no layer uses are only warned about");
+    }
+
+    #[test]
+    fn layers_that_a_config_only_claims_take_no_memory() {
+        // Names and shapes of a billion layers would take a terabyte.
+        let (mut config, source) = tiny("tiny-llama");
+        config.num_layers = 1 << 30;
+        let message = check_weights(&source, &config).unwrap_err().to_string();
+        assert!(message.contains("no tensor `model.layers.3.input_layernorm.weight`"), "{message}");
+        let load = Decoder::load(config, &source, &burn::tensor::Device::flex());
+        assert!(load.unwrap_err().to_string().contains("no tensor `model.layers.3"));
+    }
+
+    /// A source that has every tensor of a config, and no memory for them.
+    struct Claims(BTreeMap<String, Vec<usize>>);
+
+    impl WeightSource for Claims {
+        fn path(&self) -> &Path {
+            Path::new("claims")
+        }
+        fn names(&self) -> Vec<String> {
+            self.0.keys().cloned().collect()
+        }
+        fn shape(&self, name: &str) -> Option<Vec<usize>> {
+            self.0.get(name).cloned()
+        }
+        fn load(&self, name: &str) -> Result<HostTensor, PolicyError> {
+            panic!("{name} was read")
+        }
+    }
+
+    #[test]
+    fn weights_that_do_not_fit_are_refused_before_they_are_read() {
+        let (mut config, _) = tiny("tiny-llama");
+        (config.hidden_size, config.vocab_size, config.intermediate_size) = (1 << 22, 1 << 26, 1 << 28);
+        let source = Claims(expected_tensors(&config).into_iter().collect());
+        check_weights(&source, &config).unwrap();
+        if crate::decoder::available_bytes().is_some() {
+            let load = Decoder::load(config, &source, &burn::tensor::Device::flex());
+            let message = load.unwrap_err().to_string();
+            assert!(message.starts_with("claims: the weights take") && message.contains("are free"), "{message}");
+        }
+    }
+
+    #[test]
+    fn broken_weights_are_named() {
+        let (config, mut source) = tiny("tiny-llama");
+        for value in [f32::NAN, f32::INFINITY] {
+            let mut tensor = source.load("model.layers.1.mlp.down_proj.weight").unwrap();
+            tensor.data[77] = value;
+            source.insert("model.layers.1.mlp.down_proj.weight", tensor);
+            let load = Decoder::load(config.clone(), &source, &burn::tensor::Device::flex());
+            let message = load.unwrap_err().to_string();
+            let expected = format!("`model.layers.1.mlp.down_proj.weight` holds {value} at element 77");
+            assert!(message.contains(&expected), "{message}");
+        }
+        let mut long = vec![0f32; 3 * CHUNK + 5];
+        assert_eq!(first_not_finite(&long), None);
+        (long[2 * CHUNK + 1], long[3 * CHUNK]) = (f32::NAN, f32::NAN);
+        assert_eq!(first_not_finite(&long), Some(2 * CHUNK + 1));
+    }
+
+    #[test]
+    fn an_update_that_breaks_a_parameter_is_found_on_every_path() {
+        use crate::decoder::Compute;
+        let (config, source) = tiny("tiny-llama");
+        for way in [Compute::Host, Compute::Composed] {
+            let mut decoder = Decoder::load(config.clone(), &source, &burn::tensor::Device::flex()).unwrap();
+            decoder = decoder.with_compute(way);
+            assert_eq!(decoder.first_not_finite(), None);
+            let mut values = decoder.param_values(4);
+            values[3] = f32::NEG_INFINITY;
+            decoder.set_param(4, values);
+            let name = decoder.layout().specs[4].name.clone();
+            assert_eq!(decoder.first_not_finite(), Some(name.as_str()), "{way:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_shrinks_after_it_was_opened_is_an_error() {
+        for gguf in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let (from, name) = match gguf {
+                true => ("policy/tiny-llama.gguf", "model.gguf"),
+                false => ("models/tiny-llama/model.safetensors", "model.safetensors"),
+            };
+            let path = dir.path().join(name);
+            std::fs::copy(golden(from), &path).unwrap();
+            let source: Box<dyn WeightSource> = match gguf {
+                true => {
+                    let file = GgufFile::open(&path).unwrap();
+                    Box::new(GgufSource::new(std::sync::Arc::new(file)).unwrap().0)
+                }
+                false => Box::new(SafetensorsSource::open_file(&path).unwrap()),
+            };
+            source.names().iter().for_each(|name| drop(source.load(name).unwrap()));
+            let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+            file.set_len(5000).unwrap();
+            let failed = source.names().iter().filter_map(|name| source.load(name).err()).last();
+            let message = failed.unwrap().to_string();
+            assert!(message.contains(name) && message.contains("truncated while it was read"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_head_that_differs_is_not_tied() {
+        let (mut config, mut source) = tiny("tiny-qwen2");
+        assert!(config.tie_word_embeddings);
+        // No head of its own, or the same values: tied.
+        untie_if_different(&mut config, &source).unwrap();
+        let embedding = source.load(EMBEDDING).unwrap();
+        source.insert(HEAD, embedding.clone());
+        untie_if_different(&mut config, &source).unwrap();
+        assert!(config.tie_word_embeddings);
+        let mut other = embedding;
+        other.data[5] += 1.0;
+        source.insert(HEAD, other);
+        untie_if_different(&mut config, &source).unwrap();
+        assert!(!config.tie_word_embeddings);
+        check_weights(&source, &config).unwrap();
     }
 }

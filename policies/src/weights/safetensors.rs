@@ -1,29 +1,30 @@
 //! Safetensors: one file, or shards listed in `model.safetensors.index.json`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
-use memmap2::Mmap;
-use rayon::prelude::*;
-use safetensors::{Dtype, SafeTensors};
-use serde_json::Value;
+use safetensors::Dtype;
+use serde::Deserialize;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
 
-use super::{HostTensor, WeightSource, element_count, inside, map_file, missing};
+use super::{HostTensor, WeightSource, element_count, expand, inside, missing};
 use crate::error::PolicyError;
+use crate::file::{self, WeightFile};
 
 /// Name of the single weight file of a Hugging Face folder.
 const SINGLE: &str = "model.safetensors";
 /// Name of the file that lists the shards.
 const INDEX: &str = "model.safetensors.index.json";
-/// Elements converted by one rayon task.
-const CHUNK: usize = 1 << 16;
+/// Longest header of a weight file and longest index, in bytes: a hundred bytes a tensor.
+const MAX_HEADER: u64 = 1 << 24;
 
-/// Memory-mapped safetensors, single or sharded; bf16, f16 and f32.
+/// Safetensors files, single or sharded; bf16, f16 and f32.
 #[derive(Debug)]
 pub struct SafetensorsSource {
     path: PathBuf,
-    files: Vec<(PathBuf, Mmap)>,
+    files: Vec<WeightFile>,
     tensors: BTreeMap<String, Entry>,
 }
 
@@ -32,8 +33,10 @@ struct Entry {
     file: usize,
     dtype: Dtype,
     shape: Vec<usize>,
-    /// Byte range within the file.
-    range: std::ops::Range<usize>,
+    /// Where its first byte is in the file.
+    offset: u64,
+    /// Elements.
+    elements: usize,
 }
 
 impl SafetensorsSource {
@@ -80,58 +83,121 @@ impl SafetensorsSource {
 
     fn open_files(path: &Path, files: &[PathBuf]) -> Result<Self, PolicyError> {
         let mut source = Self { path: path.into(), files: Vec::new(), tensors: BTreeMap::new() };
-        for file in files {
-            let map = map_file(file)?;
-            // Checks the header against the file: ranges, overlaps, sizes against shapes, no bytes left over.
-            let (header, metadata) =
-                SafeTensors::read_metadata(&map).map_err(|e| PolicyError::corrupt(file, describe(&e)))?;
-            let data = header + 8;
-            if map.len() - data != metadata.data_len() {
-                let problem = format!(
-                    "the header describes {} bytes of data, {} follow",
-                    metadata.data_len(),
-                    map.len() - data
-                );
-                return Err(PolicyError::corrupt(file, problem));
-            }
-            for (name, info) in metadata.tensors() {
-                let entry = Entry {
-                    file: source.files.len(),
-                    dtype: info.dtype,
-                    shape: info.shape.clone(),
-                    range: data + info.data_offsets.0..data + info.data_offsets.1,
-                };
+        for path in files {
+            let file = WeightFile::open(path)?;
+            let (header, data) = read_header(&file)?;
+            check_ranges(&header.0, file.len() - data).map_err(|p| PolicyError::corrupt(path, p))?;
+            for (name, Stored { dtype, shape, data_offsets: (from, _) }) in header.0 {
+                // No overflow: that has been checked.
+                let elements = shape.iter().product();
+                let entry = Entry { file: source.files.len(), dtype, shape, offset: data + from, elements };
                 if source.tensors.insert(name.clone(), entry).is_some() {
-                    return Err(PolicyError::corrupt(file, format!("tensor `{name}` is in two shards")));
+                    return Err(PolicyError::corrupt(path, format!("tensor `{name}` is in two shards")));
                 }
             }
-            source.files.push((file.clone(), map));
+            source.files.push(file);
         }
         Ok(source)
     }
 }
 
-/// Files that the index of a sharded folder lists, by tensor name.
-pub(crate) fn read_index(index: &Path) -> Result<BTreeMap<String, String>, PolicyError> {
-    let text = std::fs::read(index).map_err(PolicyError::read(index))?;
-    let value: Value = serde_json::from_slice(&text).map_err(PolicyError::json(index))?;
-    let map = value.get("weight_map").and_then(Value::as_object);
-    map.and_then(|map| map.iter().map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect())
-        .ok_or_else(|| PolicyError::ConfigKey {
-            path: index.into(),
-            key: "weight_map".into(),
-            problem: "is not an object of file names".into(),
-        })
+/// A tensor as the header has it.
+#[derive(Deserialize)]
+struct Stored {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    /// First byte and the one behind the last, counted from the end of the header.
+    data_offsets: (u64, u64),
 }
 
-/// What a safetensors error means to the owner of the file.
-fn describe(error: &safetensors::SafeTensorError) -> String {
-    use safetensors::SafeTensorError as E;
-    match error {
-        E::HeaderTooSmall | E::InvalidHeaderLength => "it ends before its header does (truncated?)".into(),
-        E::HeaderTooLarge => "its header claims to be larger than 100 MB (not a safetensors file?)".into(),
-        E::MetadataIncompleteBuffer => "its data ends before or after the header says (truncated?)".into(),
-        other => other.to_string(),
+/// The header of a file without its free text.
+struct Header(BTreeMap<String, Stored>);
+
+impl<'de> Deserialize<'de> for Header {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Tensors;
+        impl<'de> Visitor<'de> for Tensors {
+            type Value = Header;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of tensors")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
+                let mut tensors = BTreeMap::new();
+                while let Some(name) = map.next_key::<String>()? {
+                    if name == "__metadata__" {
+                        map.next_value::<IgnoredAny>()?;
+                    } else if tensors.insert(name.clone(), map.next_value()?).is_some() {
+                        return Err(serde::de::Error::custom(format!("tensor `{name}` occurs twice")));
+                    }
+                }
+                Ok(Header(tensors))
+            }
+        }
+        deserializer.deserialize_map(Tensors)
+    }
+}
+
+/// The header of a file and where its data begin.
+fn read_header(file: &WeightFile) -> Result<(Header, u64), PolicyError> {
+    let corrupt = |problem: &str| PolicyError::corrupt(file.path(), problem);
+    let truncated = || corrupt("it ends before its header does (truncated?)");
+    let mut len = [0; 8];
+    if file.len() < 8 {
+        return Err(truncated());
+    }
+    file.read_at(0, &mut len)?;
+    let len = u64::from_le_bytes(len);
+    if len > MAX_HEADER {
+        return Err(corrupt("its header claims to be larger than 16 MiB (not a safetensors file?)"));
+    }
+    if len + 8 > file.len() {
+        return Err(truncated());
+    }
+    let mut header = vec![0; len as usize];
+    file.read_at(8, &mut header)?;
+    let header = serde_json::from_slice(&header)
+        .map_err(|e| PolicyError::corrupt(file.path(), format!("its header is damaged: {e}")))?;
+    Ok((header, len + 8))
+}
+
+/// Whether the tensors, one behind the other, are the data of the file.
+fn check_ranges(tensors: &BTreeMap<String, Stored>, data: u64) -> Result<(), String> {
+    let mut in_order: Vec<_> = tensors.iter().collect();
+    in_order.sort_by_key(|(_, t)| t.data_offsets);
+    let mut end = 0;
+    for (name, t) in in_order {
+        if t.data_offsets.0 != end {
+            return Err(format!("tensor `{name}` does not begin where the one before it ends"));
+        }
+        let bits = element_count(&t.shape).and_then(|n| n.checked_mul(t.dtype.bitsize()));
+        if t.data_offsets.1.checked_sub(end).and_then(|n| n.checked_mul(8)) != bits.map(|n| n as u64) {
+            return Err(format!("size of tensor `{name}` does not match its shape"));
+        }
+        end = t.data_offsets.1;
+    }
+    if end != data {
+        return Err(format!("its header describes {end} bytes of data, {data} follow (truncated?)"));
+    }
+    Ok(())
+}
+
+/// The index of a sharded folder.
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+/// Files that the index of a sharded folder lists, by tensor name.
+pub(crate) fn read_index(index: &Path) -> Result<BTreeMap<String, String>, PolicyError> {
+    let text = file::read(index, MAX_HEADER)?;
+    match serde_json::from_slice::<Index>(&text) {
+        Ok(index) => Ok(index.weight_map),
+        Err(e) if e.is_data() => Err(PolicyError::ConfigKey {
+            path: index.into(),
+            key: "weight_map".into(),
+            problem: format!("is not an object of file names: {e}"),
+        }),
+        Err(e) => Err(PolicyError::json(index)(e)),
     }
 }
 
@@ -150,39 +216,31 @@ impl WeightSource for SafetensorsSource {
 
     fn load(&self, name: &str) -> Result<HostTensor, PolicyError> {
         let entry = self.tensors.get(name).ok_or_else(|| missing(&self.path, name))?;
-        let (path, map) = &self.files[entry.file];
-        let bytes = &map[entry.range.clone()];
-        let elements = element_count(&entry.shape)
-            .filter(|n| n.checked_mul(entry.dtype.bitsize()) == Some(bytes.len() * 8))
-            .ok_or_else(|| {
-                PolicyError::corrupt(path, format!("size of tensor `{name}` does not match its shape"))
-            })?;
-        let mut data = vec![0f32; elements];
-        match entry.dtype {
-            Dtype::F32 => convert(bytes, &mut data, f32::from_le_bytes),
-            Dtype::F16 => convert(bytes, &mut data, |b| f16::from_le_bytes(b).to_f32()),
-            Dtype::BF16 => convert(bytes, &mut data, |b| bf16::from_le_bytes(b).to_f32()),
+        let file = &self.files[entry.file];
+        let (bytes, convert): (usize, fn(&[u8], &mut [f32])) = match entry.dtype {
+            Dtype::F32 => (4, |b, out| each(b, out, f32::from_le_bytes)),
+            Dtype::F16 => (2, |b, out| each(b, out, |b| f16::from_le_bytes(b).to_f32())),
+            Dtype::BF16 => (2, |b, out| each(b, out, |b| bf16::from_le_bytes(b).to_f32())),
             other => {
                 return Err(PolicyError::TensorDtype {
-                    path: path.clone(),
+                    path: file.path().into(),
                     name: name.into(),
                     dtype: format!("{other:?}"),
                     supported: "supported: F32, F16, BF16",
                 });
             }
-        }
+        };
+        let mut data = vec![0f32; entry.elements];
+        expand(file, entry.offset, 1, bytes, &mut data, convert)?;
         Ok(HostTensor { shape: entry.shape.clone(), data })
     }
 }
 
-/// Little-endian elements of N bytes to f32, in parallel.
-pub(super) fn convert<const N: usize>(bytes: &[u8], out: &mut [f32], f: impl Fn([u8; N]) -> f32 + Sync) {
-    let work = |(out, bytes): (&mut [f32], &[u8])| {
-        for (value, element) in out.iter_mut().zip(bytes.as_chunks::<N>().0) {
-            *value = f(*element);
-        }
-    };
-    out.par_chunks_mut(CHUNK).zip(bytes.par_chunks(CHUNK * N)).for_each(work);
+/// Little-endian elements of N bytes to f32.
+pub(super) fn each<const N: usize>(bytes: &[u8], out: &mut [f32], f: impl Fn([u8; N]) -> f32) {
+    for (value, element) in out.iter_mut().zip(bytes.as_chunks::<N>().0) {
+        *value = f(*element);
+    }
 }
 
 #[cfg(test)]
@@ -281,7 +339,7 @@ mod tests {
         }
         let mut huge = u64::MAX.to_le_bytes().to_vec();
         huge.extend(b"{}");
-        assert!(check(&huge).unwrap_err().to_string().contains("100 MB"));
+        assert!(check(&huge).unwrap_err().to_string().contains("16 MiB"));
         let header = br#"{"a":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,4]}}"#;
         let mut huge = (header.len() as u64).to_le_bytes().to_vec();
         huge.extend(header);

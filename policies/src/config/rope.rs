@@ -1,0 +1,345 @@
+//! Rotary settings: how frequencies are stretched beyond the context that a model was pre-trained with.
+
+use std::f64::consts::PI;
+
+use serde_json::{Map, Value, json};
+
+use super::keys::Keys;
+use crate::error::PolicyError;
+
+/// How rotary frequencies are stretched beyond the context that the model was pre-trained with.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum RopeScaling {
+    /// Not at all.
+    None,
+    /// All frequencies divided by `factor` (arXiv:2306.15595).
+    Linear {
+        /// Positive; at least 1 is a stretch.
+        factor: f64,
+    },
+    /// A larger base for sequences beyond `max_position_embeddings`. Contexts end there, so nothing is stretched; the
+    /// factor is kept for others.
+    Dynamic {
+        /// Positive.
+        factor: f64,
+    },
+    /// Low frequencies divided by `factor`, high ones kept, those between blended (Llama 3.1).
+    Llama3 {
+        /// Divisor of the low frequencies.
+        factor: f64,
+        /// Wavelengths above `original_max_position_embeddings / low_freq_factor` count as low frequency.
+        low_freq_factor: f64,
+        /// Wavelengths below `original_max_position_embeddings / high_freq_factor` count as high frequency.
+        high_freq_factor: f64,
+        /// Context before the stretch, in tokens.
+        original_max_position_embeddings: usize,
+    },
+    /// As [`Yarn`] says.
+    Yarn(Yarn),
+}
+
+/// Frequencies below `beta_slow` turns over the original context divided by `factor`, those above `beta_fast` kept, a
+/// ramp over the dimensions between; cosines and sines times a factor (arXiv:2309.00071, section 3).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Yarn {
+    /// Divisor of the low frequencies.
+    pub factor: f64,
+    /// Context before the stretch, in tokens.
+    pub original_max_position_embeddings: usize,
+    /// Turns over the original context from which on a frequency is kept.
+    pub beta_fast: f64,
+    /// Turns over the original context up to which a frequency is divided by `factor`.
+    pub beta_slow: f64,
+    /// Factor of cosines and sines, where the file says it.
+    pub attention_factor: Option<f64>,
+    /// Without `attention_factor` and together with `mscale_all_dim`: weight of ln `factor` in its numerator.
+    pub mscale: Option<f64>,
+    /// The same in its denominator.
+    pub mscale_all_dim: Option<f64>,
+    /// Whether the ramp begins and ends at whole dimensions.
+    pub truncate: bool,
+}
+
+impl Yarn {
+    /// What a file means that says no more than these two.
+    pub fn new(factor: f64, original_max_position_embeddings: usize) -> Self {
+        Self {
+            factor,
+            original_max_position_embeddings,
+            beta_fast: 32.0,
+            beta_slow: 1.0,
+            attention_factor: None,
+            mscale: None,
+            mscale_all_dim: None,
+            truncate: true,
+        }
+    }
+
+    /// Factor of cosines and sines.
+    fn attention_factor(&self) -> f64 {
+        let of = |weight: f64| if self.factor <= 1.0 { 1.0 } else { 0.1 * weight * self.factor.ln() + 1.0 };
+        match (self.attention_factor, self.mscale, self.mscale_all_dim) {
+            (Some(factor), ..) => factor,
+            (None, Some(above), Some(below)) => of(above) / of(below),
+            _ => of(1.0),
+        }
+    }
+
+    /// First and last dimension of the ramp, as transformers finds them.
+    fn ramp(&self, theta: f64, head_dim: usize) -> (f64, f64) {
+        let dim = |turns: f64| {
+            let context = self.original_max_position_embeddings as f64;
+            head_dim as f64 * (context / (turns * 2.0 * PI)).ln() / (2.0 * theta.ln())
+        };
+        let (mut low, mut high) = (dim(self.beta_fast), dim(self.beta_slow));
+        if self.truncate {
+            (low, high) = (low.floor(), high.ceil());
+        }
+        (low.max(0.0), high.min(head_dim as f64 - 1.0))
+    }
+
+    fn to_json(self) -> Value {
+        let mut value = json!({
+            "rope_type": "yarn",
+            "factor": self.factor,
+            "original_max_position_embeddings": self.original_max_position_embeddings,
+        });
+        let plain = Self::new(self.factor, self.original_max_position_embeddings);
+        for (key, number, usual) in [
+            ("beta_fast", Some(self.beta_fast), Some(plain.beta_fast)),
+            ("beta_slow", Some(self.beta_slow), Some(plain.beta_slow)),
+            ("attention_factor", self.attention_factor, None),
+            ("mscale", self.mscale, None),
+            ("mscale_all_dim", self.mscale_all_dim, None),
+        ] {
+            if number != usual {
+                value[key] = json!(number);
+            }
+        }
+        if !self.truncate {
+            value["truncate"] = json!(false);
+        }
+        value
+    }
+}
+
+impl RopeScaling {
+    /// Rotary frequencies in radians a position for heads of width `head_dim`.
+    /// In f32, operation by operation as transformers computes them: an angle is a frequency times the position, so a
+    /// last digit that differs would grow with the context.
+    pub(crate) fn inv_freq(&self, theta: f64, head_dim: usize) -> Vec<f32> {
+        let powers = (0..head_dim / 2).map(|i| theta.powf(2.0 * i as f64 / head_dim as f64) as f32);
+        let plain = powers.clone().map(|p| 1.0 / p);
+        match *self {
+            Self::None | Self::Dynamic { .. } => plain.collect(),
+            Self::Linear { factor } => plain.map(|f| f / factor as f32).collect(),
+            Self::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } => {
+                let context = original_max_position_embeddings as f64;
+                let scale = |f: f32| {
+                    // A number divided by a tensor is the tensor's reciprocal times the number there.
+                    let wavelength = (1.0 / f) * (2.0 * PI) as f32;
+                    if wavelength > (context / low_freq_factor) as f32 {
+                        return f / factor as f32;
+                    }
+                    if wavelength < (context / high_freq_factor) as f32 {
+                        return f;
+                    }
+                    let turns = (1.0 / wavelength) * context as f32;
+                    let keep = (turns - low_freq_factor as f32) / (high_freq_factor - low_freq_factor) as f32;
+                    (1.0 - keep) * f / factor as f32 + keep * f
+                };
+                plain.map(scale).collect()
+            }
+            Self::Yarn(yarn) => {
+                let (low, high) = yarn.ramp(theta, head_dim);
+                let width = if low == high { high + 0.001 - low } else { high - low };
+                let scale = |(i, power): (usize, f32)| {
+                    let ramp = ((i as f32 - low as f32) / width as f32).clamp(0.0, 1.0);
+                    let keep = 1.0 - ramp;
+                    let (kept, divided) = (1.0 / power, 1.0 / (yarn.factor as f32 * power));
+                    divided * (1.0 - keep) + kept * keep
+                };
+                powers.enumerate().map(scale).collect()
+            }
+        }
+    }
+
+    /// Factor of cosines and sines: queries and keys grow by it.
+    pub(crate) fn attention_factor(&self) -> f64 {
+        match self {
+            Self::Yarn(yarn) => yarn.attention_factor(),
+            Self::None | Self::Linear { .. } | Self::Dynamic { .. } | Self::Llama3 { .. } => 1.0,
+        }
+    }
+
+    /// As `rope_scaling` says it, null for none.
+    pub(super) fn to_json(self) -> Value {
+        match self {
+            Self::None => Value::Null,
+            Self::Linear { factor } => json!({"rope_type": "linear", "factor": factor}),
+            Self::Dynamic { factor } => json!({"rope_type": "dynamic", "factor": factor}),
+            Self::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } => {
+                json!({
+                    "rope_type": "llama3",
+                    "factor": factor,
+                    "low_freq_factor": low_freq_factor,
+                    "high_freq_factor": high_freq_factor,
+                    "original_max_position_embeddings": original_max_position_embeddings,
+                })
+            }
+            Self::Yarn(yarn) => yarn.to_json(),
+        }
+    }
+}
+
+/// θ and scaling as transformers 5 reads them: `rope_scaling` replaces `rope_parameters` where both are given, with the
+/// `rope_theta` beside them or 10,000.
+pub(super) fn rope_settings(
+    keys: &Keys<'_>,
+    max_positions: usize,
+) -> Result<(f64, RopeScaling), PolicyError> {
+    let scaling = section(keys, "rope_scaling")?;
+    let parameters = section(keys, "rope_parameters")?;
+    let read = |prefix: &'static str, map| one_section(keys, Keys { map, prefix, path: keys.path }, max_positions);
+    match (scaling, parameters) {
+        (None, None) => Ok((keys.positive("rope_theta")?.unwrap_or(1e4), RopeScaling::None)),
+        (None, Some(map)) => read("rope_parameters", map),
+        (Some(map), None) => read("rope_scaling", map),
+        (Some(map), Some(other)) => {
+            let used = read("rope_scaling", map)?;
+            if read("rope_parameters", other).ok() != Some(used) {
+                tracing::warn!(
+                    "{}: `rope_scaling` says something else than `rope_parameters` and is used, as transformers does",
+                    keys.path.display()
+                );
+            }
+            Ok(used)
+        }
+    }
+}
+
+/// The object of a key; an empty one counts as absent.
+fn section<'a>(keys: &Keys<'a>, name: &str) -> Result<Option<&'a Map<String, Value>>, PolicyError> {
+    match keys.get(name) {
+        None => Ok(None),
+        Some(Value::Object(map)) if map.is_empty() => Ok(None),
+        Some(Value::Object(map)) if map.values().any(Value::is_object) => {
+            Err(keys.unsupported(name, "supported: one set of parameters for all layers"))
+        }
+        Some(Value::Object(map)) => Ok(Some(map)),
+        Some(_) => Err(keys.wrong(name, "is not an object")),
+    }
+}
+
+/// What every kind of scaling may say.
+const COMMON: [&str; 5] = ["rope_type", "type", "rope_theta", "partial_rotary_factor", "factor"];
+const LLAMA3: [&str; 3] = ["low_freq_factor", "high_freq_factor", ORIGINAL];
+const YARN: [&str; 7] =
+    [ORIGINAL, "attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "truncate"];
+const ORIGINAL: &str = "original_max_position_embeddings";
+
+fn one_section(
+    keys: &Keys<'_>,
+    rope: Keys<'_>,
+    max_positions: usize,
+) -> Result<(f64, RopeScaling), PolicyError> {
+    if rope.positive("partial_rotary_factor")?.is_some_and(|f| f != 1.0) {
+        return Err(rope.unsupported("partial_rotary_factor", "supported: 1.0"));
+    }
+    let theta = match rope.positive("rope_theta")? {
+        Some(theta) => theta,
+        None => keys.positive("rope_theta")?.unwrap_or(1e4),
+    };
+    let required = |key: &str| rope.positive(key)?.ok_or_else(|| rope.wrong(key, "is missing"));
+    // The key beside the section wins, as it does in transformers.
+    let original = || {
+        let beside = keys.optional_size(ORIGINAL)?;
+        Ok::<usize, PolicyError>(beside.or(rope.optional_size(ORIGINAL)?).unwrap_or(max_positions))
+    };
+    let type_key = if rope.map.contains_key("rope_type") { "rope_type" } else { "type" };
+    let (scaling, known): (_, &[&str]) = match rope.str(type_key)? {
+        None | Some("default") => (RopeScaling::None, &[]),
+        Some("linear") => (RopeScaling::Linear { factor: required("factor")? }, &[]),
+        Some("dynamic") => {
+            tracing::warn!(
+                "{}: dynamic scaling begins beyond max_position_embeddings = {max_positions}, where the context ends",
+                rope.path.display()
+            );
+            (RopeScaling::Dynamic { factor: required("factor")? }, &[ORIGINAL])
+        }
+        Some("llama3") => {
+            let (low, high) = (required("low_freq_factor")?, required("high_freq_factor")?);
+            if high <= low {
+                return Err(rope.wrong("high_freq_factor", "is not above low_freq_factor"));
+            }
+            let scaling = RopeScaling::Llama3 {
+                factor: required("factor")?,
+                low_freq_factor: low,
+                high_freq_factor: high,
+                original_max_position_embeddings: original()?,
+            };
+            (scaling, &LLAMA3)
+        }
+        Some("yarn") => (RopeScaling::Yarn(yarn(&rope, theta, original()?, max_positions)?), &YARN),
+        Some(_) => {
+            return Err(rope.unsupported(type_key, "supported: default, linear, dynamic, llama3, yarn"));
+        }
+    };
+    let unused = |key: &&String| !COMMON.contains(&key.as_str()) && !known.contains(&key.as_str());
+    let unused: Vec<_> = rope.map.keys().filter(unused).map(String::as_str).collect();
+    if !unused.is_empty() {
+        tracing::warn!(
+            "{}: in `{}` these say nothing to a rope of this type: {}",
+            rope.path.display(),
+            rope.prefix,
+            unused.join(", ")
+        );
+    }
+    Ok((theta, scaling))
+}
+
+fn yarn(
+    rope: &Keys<'_>,
+    theta: f64,
+    original: usize,
+    max_positions: usize,
+) -> Result<Yarn, PolicyError> {
+    if theta <= 1.0 {
+        return Err(rope.wrong("rope_theta", &format!("= {theta} is not above 1, which yarn needs")));
+    }
+    let factor = match rope.map.get("factor") {
+        // Null, unlike an absent key, is the ratio of the contexts in transformers.
+        Some(Value::Null) => max_positions as f64 / original as f64,
+        _ => rope.positive("factor")?.ok_or_else(|| rope.wrong("factor", "is missing"))?,
+    };
+    let plain = Yarn::new(factor, original);
+    let yarn = Yarn {
+        beta_fast: rope.positive("beta_fast")?.unwrap_or(plain.beta_fast),
+        beta_slow: rope.positive("beta_slow")?.unwrap_or(plain.beta_slow),
+        attention_factor: rope.positive("attention_factor")?,
+        mscale: rope.positive("mscale")?,
+        mscale_all_dim: rope.positive("mscale_all_dim")?,
+        // Null is false in transformers.
+        truncate: !rope.map.contains_key("truncate") || rope.bool("truncate")?.unwrap_or(false),
+        ..plain
+    };
+    if yarn.beta_fast < yarn.beta_slow {
+        return Err(rope.wrong("beta_fast", "is below beta_slow"));
+    }
+    yarn.warn_of_short_context(rope.path, max_positions);
+    Ok(yarn)
+}
+
+impl Yarn {
+    /// Says so when the context stays shorter than what the stretch was made for.
+    pub(crate) fn warn_of_short_context(&self, path: &std::path::Path, max_positions: usize) {
+        let stretched = self.original_max_position_embeddings as f64 * self.factor;
+        if stretched > max_positions as f64 {
+            tracing::warn!(
+                "{}: yarn stretches the context to {stretched:.0} tokens, max_position_embeddings is {max_positions} and \
+                 limits it: raise that to use more",
+                path.display()
+            );
+        }
+    }
+}

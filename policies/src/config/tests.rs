@@ -1,0 +1,278 @@
+use super::*;
+use crate::golden_json;
+
+fn parse(value: &Value) -> Result<ModelConfig, PolicyError> {
+    ModelConfig::from_hf_json(value, Path::new("config.json"))
+}
+
+fn base() -> Value {
+    json!({
+        "model_type": "llama", "vocab_size": 32, "hidden_size": 64, "intermediate_size": 96,
+        "num_hidden_layers": 2, "num_attention_heads": 4,
+    })
+}
+
+fn with(changes: Value) -> Value {
+    let mut value = base();
+    for (key, v) in changes.as_object().unwrap() {
+        value[key] = v.clone();
+    }
+    value
+}
+
+#[test]
+fn golden_configs_parse_and_survive_writing() {
+    for (name, architecture, bias, qk_norm, tied, head_dim) in [
+        ("tiny-llama", Architecture::Llama, false, false, false, 16),
+        ("tiny-qwen2", Architecture::Qwen2, true, false, true, 16),
+        ("tiny-qwen3", Architecture::Qwen3, false, true, false, 32),
+    ] {
+        let config = parse(&golden_json(&format!("models/{name}/config.json"))).unwrap();
+        assert_eq!(config.architecture, architecture);
+        assert_eq!((config.attention_bias, config.qk_norm), (bias, qk_norm), "{name}");
+        assert_eq!((config.tie_word_embeddings, config.head_dim), (tied, head_dim), "{name}");
+        assert_eq!((config.num_layers, config.num_heads, config.num_groups()), (3, 4, 2));
+        assert_eq!(config.eos_token_ids, [2]);
+        assert_eq!(parse(&config.to_hf_json()).unwrap(), config);
+    }
+}
+
+#[test]
+fn defaults_are_those_of_transformers() {
+    let config = parse(&base()).unwrap();
+    assert_eq!((config.num_kv_heads, config.head_dim, config.max_position_embeddings), (4, 16, 2048));
+    assert_eq!((config.rms_norm_eps, config.rope_theta), (1e-6, 1e4));
+    assert_eq!((config.bos_token_id, config.eos_token_ids.len(), config.pad_token_id), (None, 0, None));
+    let heads = |changes| {
+        let config = parse(&with(changes)).unwrap();
+        (config.num_kv_heads, config.head_dim)
+    };
+    assert_eq!(heads(json!({"model_type": "qwen3", "num_attention_heads": 64})), (32, 128));
+    assert_eq!(heads(json!({"model_type": "qwen2", "num_attention_heads": 32})), (32, 2));
+    assert_eq!(heads(json!({"model_type": "mistral", "num_attention_heads": 16})), (8, 4));
+    // Null is not absent.
+    assert_eq!(heads(json!({"model_type": "mistral", "num_key_value_heads": null})), (4, 16));
+    let ids = parse(&with(json!({"eos_token_id": [3, 4], "head_dim": null}))).unwrap();
+    assert_eq!((ids.eos_token_ids.as_slice(), ids.head_dim), (&[3u32, 4][..], 16));
+    let ids =
+        parse(&with(json!({"eos_token_id": [3, 32], "bos_token_id": 31, "pad_token_id": -1}))).unwrap();
+    assert_eq!((ids.bos_token_id, ids.eos_token_ids, ids.pad_token_id), (Some(31), vec![3], None));
+}
+
+#[test]
+fn both_layouts_of_rope_settings_mean_the_same() {
+    let llama3 = json!({
+        "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192,
+    });
+    let mut old = llama3.clone();
+    old["type"] = json!("llama3");
+    let mut new = llama3;
+    new["rope_type"] = json!("llama3");
+    new["rope_theta"] = json!(500_000.0);
+    let old = parse(&with(json!({"rope_scaling": old, "rope_theta": 500_000.0}))).unwrap();
+    let new = parse(&with(json!({"rope_parameters": new, "rope_theta": 1.0}))).unwrap();
+    assert_eq!(old, new);
+    assert!(matches!(old.rope_scaling, RopeScaling::Llama3 { factor: 8.0, .. }));
+    assert_eq!(parse(&old.to_hf_json()).unwrap(), old);
+}
+
+#[test]
+fn frequencies_equal_those_of_transformers() {
+    for case in golden_json("policy/rope.json").as_array().unwrap() {
+        let config = parse(&case["config"]).unwrap();
+        let expected: Vec<f32> = serde_json::from_value(case["inv_freq"].clone()).unwrap();
+        assert_eq!(config.rope_inv_freq(), expected, "{:?}", config.rope_scaling);
+        let factor = case["attention_factor"].as_f64().unwrap();
+        assert_eq!(config.rope_attention_factor(), factor as f32, "{:?}", config.rope_scaling);
+    }
+}
+
+#[test]
+fn where_both_layouts_stand_rope_scaling_wins() {
+    // As transformers 5: the whole section is replaced, θ included.
+    let both = |scaling: Value, theta: Value| {
+        let parameters = json!({"rope_type": "default", "rope_theta": 1e6});
+        parse(&with(json!({"rope_scaling": scaling, "rope_parameters": parameters, "rope_theta": theta}))).unwrap()
+    };
+    let linear = json!({"rope_type": "linear", "factor": 4.0});
+    let config = both(linear.clone(), json!(1e6));
+    assert_eq!((config.rope_scaling, config.rope_theta), (RopeScaling::Linear { factor: 4.0 }, 1e6));
+    assert_eq!(both(linear, json!(null)).rope_theta, 1e4);
+    for absent in [json!(null), json!({})] {
+        let config = both(absent, json!(5e5));
+        assert_eq!((config.rope_scaling, config.rope_theta), (RopeScaling::None, 1e6));
+    }
+}
+
+#[test]
+fn the_original_context_beside_the_section_wins() {
+    let scaling = json!({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64});
+    let original = |changes: Value| match parse(&with(changes)).unwrap().rope_scaling {
+        RopeScaling::Yarn(yarn) => yarn.original_max_position_embeddings,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(original(json!({"rope_scaling": scaling})), 64);
+    assert_eq!(original(json!({"rope_scaling": scaling, "original_max_position_embeddings": 128})), 128);
+    let without = json!({"rope_type": "yarn", "factor": 4.0});
+    assert_eq!(original(json!({"rope_scaling": without, "max_position_embeddings": 512})), 512);
+}
+
+#[test]
+fn every_scaling_survives_writing() {
+    let original = ("original_max_position_embeddings", json!(64));
+    for (kind, more) in [
+        ("default", vec![]),
+        ("linear", vec![("factor", json!(2.5))]),
+        ("dynamic", vec![("factor", json!(2.0))]),
+        ("yarn", vec![("factor", json!(4.0)), original.clone()]),
+        ("yarn", vec![("factor", Value::Null), original.clone(), ("truncate", json!(false))]),
+        (
+            "yarn",
+            vec![
+                ("factor", json!(4.0)),
+                original.clone(),
+                ("beta_fast", json!(16)),
+                ("beta_slow", json!(2.5)),
+                ("mscale", json!(1.5)),
+                ("mscale_all_dim", json!(0.7)),
+            ],
+        ),
+        ("yarn", vec![("factor", json!(4.0)), original, ("attention_factor", json!(1.25))]),
+    ] {
+        let mut section = json!({"rope_type": kind, "rope_theta": 1e5});
+        more.into_iter().for_each(|(key, value)| section[key] = value);
+        let config = parse(&with(json!({"rope_parameters": section}))).unwrap();
+        let written = config.to_hf_json();
+        assert_eq!(parse(&written).unwrap(), config, "{section}");
+        // Nothing is written that the file did not say: other programs read an `attention_factor` differently.
+        let said = |key: &str| written["rope_scaling"].get(key).is_some();
+        assert_eq!(said("attention_factor"), section.get("attention_factor").is_some(), "{section}");
+        assert_eq!(said("truncate"), section.get("truncate").is_some(), "{section}");
+    }
+}
+
+#[test]
+fn the_context_is_limited_to_sliding_windows() {
+    let context = |model: &str, mut changes: Value| {
+        changes["model_type"] = json!(model);
+        changes["num_key_value_heads"] = json!(4);
+        changes["max_position_embeddings"] = json!(8192);
+        parse(&with(changes)).unwrap().max_position_embeddings
+    };
+    let types = |second: &str| json!(["full_attention", second]);
+    for (model, changes, expected) in [
+        ("mistral", json!({}), 4096),
+        ("mistral", json!({"sliding_window": null}), 8192),
+        ("mistral", json!({"sliding_window": 16384}), 8192),
+        ("mistral", json!({"sliding_window": 128}), 128),
+        ("mistral", json!({"sliding_window": 128, "layer_types": types("full_attention")}), 8192),
+        ("mistral", json!({"sliding_window": 128, "layer_types": types("sliding_attention")}), 128),
+        ("qwen2", json!({}), 8192),
+        ("qwen2", json!({"use_sliding_window": false, "sliding_window": 128, "max_window_layers": 0}), 8192),
+        // Both layers are below the first one that slides.
+        ("qwen2", json!({"use_sliding_window": true, "sliding_window": 128}), 8192),
+        ("qwen2", json!({"use_sliding_window": true, "sliding_window": 128, "max_window_layers": 1}), 128),
+        ("qwen3", json!({"use_sliding_window": true, "max_window_layers": 0}), 4096),
+        ("qwen3", json!({"use_sliding_window": true, "layer_types": types("full_attention")}), 8192),
+        (
+            "qwen3",
+            json!({"use_sliding_window": true, "sliding_window": 64, "layer_types": types("sliding_attention")}),
+            64,
+        ),
+        ("llama", json!({"sliding_window": 128}), 8192),
+    ] {
+        assert_eq!(context(model, changes.clone()), expected, "{model} {changes}");
+    }
+}
+
+#[test]
+fn errors_name_the_key() {
+    for (changes, expected) in [
+        (json!({"model_type": "gpt2"}), "`model_type` = \"gpt2\" is not supported"),
+        (json!({"model_type": "mixtral"}), "`model_type`"),
+        (json!({"model_type": null}), "`model_type` is missing"),
+        (json!({"hidden_size": null}), "`hidden_size` is missing"),
+        (json!({"hidden_size": 0}), "`hidden_size` = 0"),
+        (json!({"hidden_size": "64"}), "`hidden_size` = \"64\""),
+        (json!({"hidden_size": u64::MAX}), "`hidden_size`"),
+        (json!({"hidden_size": 66}), "`head_dim`"),
+        (json!({"head_dim": 15}), "`head_dim` = 15 is odd"),
+        (json!({"num_key_value_heads": 3}), "`num_key_value_heads` = 3"),
+        (json!({"mlp_bias": true}), "`mlp_bias`"),
+        (json!({"hidden_act": "gelu"}), "`hidden_act` = \"gelu\""),
+        (json!({"layer_types": ["full_attention", "sliding_attention"]}), "`layer_types`"),
+        (json!({"layer_types": ["full_attention", "linear_attention"]}), "`layer_types`"),
+        (json!({"layer_types": ["full_attention"]}), "`layer_types` lists 1 layers, num_hidden_layers is 2"),
+        (
+            json!({"model_type": "qwen2", "num_key_value_heads": 4, "layer_types": ["full_attention", "sliding_attention"]}),
+            "`layer_types` has sliding windows",
+        ),
+        (json!({"num_experts": 8}), "`num_experts`"),
+        (json!({"quantization_config": {"bits": 4}}), "`quantization_config`"),
+        (json!({"rms_norm_eps": -1.0}), "`rms_norm_eps`"),
+        (json!({"rope_scaling": {"type": "longrope", "factor": 2.0}}), "`rope_scaling.type` = \"longrope\""),
+        (json!({"rope_scaling": {"type": "mrope"}}), "`rope_scaling.type`"),
+        (json!({"rope_scaling": {"rope_type": "dynamic"}}), "`rope_scaling.factor` is missing"),
+        (json!({"rope_parameters": {"rope_type": "yarn"}}), "`rope_parameters.factor` is missing"),
+        (
+            json!({"rope_parameters": {"rope_type": "yarn", "factor": 2.0, "beta_fast": 1, "beta_slow": 32}}),
+            "`rope_parameters.beta_fast` is below beta_slow",
+        ),
+        (
+            json!({"rope_parameters": {"rope_type": "yarn", "factor": 2.0, "rope_theta": 1.0}}),
+            "`rope_parameters.rope_theta` = 1 is not above 1",
+        ),
+        (json!({"rope_scaling": "linear"}), "`rope_scaling` is not an object"),
+        (json!({"rope_parameters": {}, "rope_scaling": {"a": {}}}), "`rope_scaling`"),
+        (json!({"rope_parameters": {"full_attention": {"rope_type": "default"}}}), "`rope_parameters`"),
+        (json!({"rope_scaling": {"type": "linear"}}), "`rope_scaling.factor` is missing"),
+        (json!({"partial_rotary_factor": 0.5}), "`partial_rotary_factor`"),
+        (json!({"attention_multiplier": 0.01}), "`attention_multiplier`"),
+        (json!({"logits_scaling": 8}), "`logits_scaling` = 8 is not supported (supported: 1.0)"),
+        (json!({"no_rope_layers": [1, 1, 0]}), "`no_rope_layers`"),
+        (json!({"final_logit_softcapping": 30.0}), "`final_logit_softcapping`"),
+        (json!({"query_pre_attn_scalar": 256}), "`query_pre_attn_scalar`"),
+        (json!({"is_encoder_decoder": true}), "`is_encoder_decoder`"),
+        (json!({"vision_config": {"depth": 3}}), "`vision_config`"),
+        (json!({"model_type": "mistral", "attention_bias": true}), "`attention_bias`"),
+        (json!({"eos_token_id": "</s>"}), "`eos_token_id`"),
+    ] {
+        let message = parse(&with(changes.clone())).unwrap_err().to_string();
+        assert!(
+            message.starts_with("config.json: ") && message.contains(expected),
+            "{changes}: {message}"
+        );
+    }
+    assert!(parse(&json!([])).is_err());
+}
+
+#[test]
+fn keys_at_neutral_values_change_nothing() {
+    let plain = parse(&base()).unwrap();
+    let neutral = with(json!({
+        "attention_bias": false, "mlp_bias": false, "attention_dropout": 0.1, "pretraining_tp": 2, "num_experts": 0,
+        "partial_rotary_factor": 1, "no_rope_layers": [1, 1], "logits_scaling": 1.0, "attention_multiplier": null,
+        "query_pre_attn_scalar": null, "quantization_config": null, "rope_interleaved": false, "unheard_of": [1],
+        "is_encoder_decoder": false, "layer_types": ["full_attention", "full_attention"], "temperature": 0.7,
+    }));
+    assert_eq!(parse(&neutral).unwrap(), plain);
+}
+
+#[test]
+fn other_families_are_refused_by_name() {
+    for (model, expected) in [
+        ("smollm3", "SmolLM3 needs what is not computed here: layers without rotation"),
+        ("granite", "Granite needs"),
+        ("gemma2", "Gemma 2 needs"),
+        ("gemma3_text", "Gemma 3 needs"),
+        ("phi3", "Phi-3 and Phi-4 needs"),
+        ("olmo2", "OLMo 2 needs"),
+        ("qwen3_moe", "Qwen3-MoE needs what is not computed here: experts"),
+        ("mixtral", "Mixtral needs"),
+        ("never_heard", "supported: llama, mistral, qwen2, qwen3"),
+    ] {
+        let message = parse(&with(json!({"model_type": model}))).unwrap_err().to_string();
+        assert!(message.contains(expected) && message.contains(model), "{message}");
+        assert!(message.contains("supported: llama, mistral, qwen2, qwen3"), "{message}");
+    }
+}

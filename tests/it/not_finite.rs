@@ -1,0 +1,89 @@
+//! Weights that are NaN or infinite end a run, and are never saved.
+use rlvr::Error;
+use rlvr::config::{DeviceConfig, RunConfig, TinyConfig};
+use rlvr::events::{Event, Report};
+use rlvr::policy::Policy;
+use rlvr::run::{RunOptions, train};
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+const CONFIG: &str = r#"
+name = "broken"
+device = "cpu"
+[data.sums]
+kind = "addition"
+max_digits = 1
+tasks = 20
+split = "all"
+[rewards]
+kind = "length"
+max = 2
+unit = "chars"
+soft = 2
+[preflight]
+prompts = 0
+[checkpoint]
+every = 1
+[log]
+tensorboard = false
+"#;
+const TINY: &str = "[policy.tiny]\nlayers = 1\nhidden = 16\nheads = 2\nkv_heads = 2\nintermediate = 16\ncontext = 16\n";
+const SFT: &str = "[[stage]]\nkind = \"sft\"\ndata = \"sums\"\nsteps = 1\nbatch = 4\n";
+const GRPO: &str = "[[stage]]\nkind = \"grpo\"\ndata = \"sums\"\nsteps = 1\nprompts_per_step = 4\ngroup_size = 8\n\
+                    sampling = { max_tokens = 4 }\n";
+
+fn run(out: &Path, policy: &str, stage: &str) -> Result<Report, Error> {
+    let config = RunConfig::parse(&format!("{CONFIG}{policy}{stage}"), Path::new("broken.toml"), &[]).unwrap();
+    let options = RunOptions { out: Some(out.into()), ..RunOptions::default() };
+    train(&config, &options, &AtomicBool::new(false), &mut |_: Event| {})
+}
+
+/// Folders of weights that a run has left.
+fn saved(run: &Path) -> Vec<String> {
+    let mut found: Vec<String> = vec![];
+    for name in ["final", "checkpoints"] {
+        let Ok(entries) = std::fs::read_dir(run.join(name)) else { continue };
+        found.extend(entries.map(|e| e.unwrap().file_name().into_string().unwrap()));
+    }
+    found
+}
+
+#[test]
+fn an_update_that_breaks_the_weights_ends_the_run_unsaved() {
+    for stage in [SFT, GRPO] {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("run");
+        // A step of 1e39 is infinite in f32; the gradient itself is not.
+        let stage = format!("{stage}optim = {{ lr = 1e38 }}\n");
+        let message = run(&out, TINY, &stage).unwrap_err().to_string();
+        assert!(message.starts_with("step 1: the update made parameter"), "{message}");
+        assert!(message.contains("lower the learning rate"), "{message}");
+        assert_eq!(saved(&out), [""; 0], "{stage}");
+        let meta = std::fs::read_to_string(out.join("meta.json")).unwrap();
+        assert!(meta.contains("\"failed\""), "{meta}");
+    }
+}
+
+#[test]
+fn a_broken_policy_is_refused_by_tensor() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("policy");
+    let tiny = TinyConfig { layers: 1, hidden: 16, intermediate: 16, context: 16, ..TinyConfig::default() };
+    let policy = Policy::tiny(&tiny, 3, &rlvr::run::device(DeviceConfig::Cpu).unwrap()).unwrap();
+    policy.save(&folder).unwrap();
+    let path = format!("[policy]\npath = {:?}\n", folder.to_str().unwrap());
+    let weights = folder.join("model.safetensors");
+    let good = std::fs::read(&weights).unwrap();
+    for (value, expected) in [(f32::NAN, "holds NaN"), (f32::NEG_INFINITY, "holds -inf")] {
+        // The last element of the file: of the final norm.
+        let mut bytes = good.clone();
+        let end = bytes.len();
+        bytes[end - 4..].copy_from_slice(&value.to_le_bytes());
+        std::fs::write(&weights, bytes).unwrap();
+        let out = dir.path().join("run");
+        let message = run(&out, &path, GRPO).unwrap_err().to_string();
+        assert!(message.contains(expected) && message.contains("model.norm.weight"), "{message}");
+        assert!(message.contains("element 15"), "{message}");
+        assert!(!out.exists(), "nothing was begun");
+    }
+}
