@@ -47,6 +47,7 @@ pub mod rows;
 pub mod sandbox;
 pub mod task;
 pub mod text;
+pub mod threads;
 pub mod token_f1;
 pub mod wasm;
 pub mod yes_no;

@@ -32,7 +32,7 @@ pub enum RowError {
 pub struct Row {
     /// The id as written, string or number.
     pub id: Value,
-    /// The task, with every further field of the row in `meta`.
+    /// The task, with the rest of the row in `meta`.
     pub task: Task,
     /// The completion.
     pub completion: String,
@@ -70,7 +70,8 @@ impl Row {
         };
         let truncated = fields.get("truncated") == Some(&Value::Bool(true))
             || fields.get("finish_reason").and_then(Value::as_str) == Some("length");
-        Ok(Self { id, task: Task { id: id_text, prompt, reference, meta: fields }, completion, truncated })
+        let task = Task { id: id_text, prompt, reference, meta: fields };
+        Ok(Self { id, task, completion, truncated })
     }
 
     /// The completion as a response.

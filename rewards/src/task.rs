@@ -24,7 +24,7 @@ pub struct Task {
     /// The reference: `{"answer": …}`, for a choice also `options` and `letters`.
     #[serde(default)]
     pub reference: Value,
-    /// Whatever else the data row holds.
+    /// The data row as it stands, but for what the task has of it already; see [`Task::with_row`].
     #[serde(default)]
     pub meta: Map<String, Value>,
 }
@@ -33,6 +33,36 @@ impl Task {
     /// A task without a prompt.
     pub fn new(id: impl Into<String>, reference: Value) -> Self {
         Self { id: id.into(), reference, ..Self::default() }
+    }
+
+    /// The same task with its data row as `meta`: every field but `id`, `prompt` and `reference` where they are the task's
+    /// own. A prompt or a reference that was made from a field leaves the field in.
+    #[must_use]
+    pub fn with_row(mut self, mut row: Map<String, Value>) -> Self {
+        let same_id = match row.get("id") {
+            Some(Value::String(id)) => *id == self.id,
+            Some(Value::Number(id)) => id.to_string() == self.id,
+            _ => false,
+        };
+        let same_prompt = match row.get("prompt") {
+            Some(Value::String(text)) => matches!(&self.prompt[..], [only] if only.content == *text),
+            Some(Value::Array(list)) => {
+                let same = |(value, message): (&Value, &Message)| {
+                    value.get("role").and_then(Value::as_str) == Some(&message.role)
+                        && value.get("content").and_then(Value::as_str) == Some(&message.content)
+                };
+                list.len() == self.prompt.len() && list.iter().zip(&self.prompt).all(same)
+            }
+            _ => false,
+        };
+        let same_reference = row.get("reference") == Some(&self.reference);
+        for (name, same) in [("id", same_id), ("prompt", same_prompt), ("reference", same_reference)] {
+            if same {
+                row.shift_remove(name);
+            }
+        }
+        self.meta = row;
+        self
     }
 
     /// The field `answer` of the reference as alternatives: a string, number or boolean gives one, an array of them
@@ -75,6 +105,25 @@ impl<'a> Response<'a> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn meta_is_the_row_without_what_the_task_has() {
+        let fields = |value: Value| value.as_object().cloned().unwrap();
+        let row = fields(json!({
+            "id": 7, "prompt": "2+2?", "reference": {"answer": "4"}, "answer": "4", "meta": {"subject": "sums"},
+        }));
+        let message = |content: &str| vec![Message { role: "user".into(), content: content.into() }];
+        let task = Task { prompt: message("2+2?"), ..Task::new("7", json!({"answer": "4"})) };
+        let meta = task.with_row(row.clone()).meta;
+        assert_eq!(Value::Object(meta), json!({"answer": "4", "meta": {"subject": "sums"}}));
+        // What was changed on the way is there as it was.
+        let task = Task { prompt: message("What is 2+2?"), ..Task::new("sums-7", json!({"answer": 4})) };
+        assert_eq!(task.with_row(row.clone()).meta, row);
+        let conversation = json!([{"role": "user", "content": "2+2?"}]);
+        let row = fields(json!({"prompt": conversation, "x": null}));
+        let task = Task { prompt: message("2+2?"), ..Task::default() };
+        assert_eq!(Value::Object(task.with_row(row).meta), json!({"x": null}));
+    }
 
     #[test]
     fn answers_come_from_every_shape() {

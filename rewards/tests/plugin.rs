@@ -44,6 +44,7 @@ for line in sys.stdin:
     if bad:
         if mode == "nan": out[-1]["score"] = float("nan")
         if mode == "high": out[0]["score"] = 1.5
+        if mode == "contradiction": out[0].update(score=0, verdict="correct")
         if mode == "missing": out.pop()
         if mode == "twice": out[-1] = out[0]
         if mode == "unknown": out[-1]["i"] = n
@@ -179,6 +180,7 @@ fn a_violation_is_an_error_for_its_batch_and_for_no_other() {
     for (mode, reason) in [
         ("nan", "JSON has no NaN"),
         ("high", "score 1.5, outside of [0, 1]"),
+        ("contradiction", "item 0 is called correct with the score 0"),
         ("missing", "did not answer item 2 of 3"),
         ("twice", "answered item 0 twice"),
         ("unknown", "answered item 3 of 3"),
@@ -219,6 +221,44 @@ fn one_item_that_kills_the_plugin_is_found_and_quarantined() {
         assert!(start.elapsed() < Duration::from_secs(10));
         all_broken(&again, 200, reason);
     }
+}
+
+/// A log that panics, as one that writes to a closed stderr may.
+struct BrokenLog;
+
+impl tracing::Subscriber for BrokenLog {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, _: &tracing::Event<'_>) {
+        panic!("the log cannot be written");
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn a_panic_while_judging_does_not_keep_the_worker() {
+    if !has_python() {
+        return;
+    }
+    let (done, seen) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let setup = Setup::python(json!({}));
+        let plugin = Plugin::new(setup.config.clone()).unwrap();
+        assert_eq!(scores(&judge(&plugin, &["1"])), [Some(0.1)]);
+        let broken = tracing::subscriber::with_default(BrokenLog, || judge(&plugin, &["die", "22"]));
+        all_broken(&broken, 2, "the log cannot be written");
+        // The only worker judges again.
+        done.send(scores(&judge(&plugin, &["333"]))).unwrap();
+    });
+    let scores = seen.recv_timeout(Duration::from_secs(300)).expect("a worker that comes back");
+    assert_eq!(scores, [Some(0.3)]);
 }
 
 #[test]

@@ -15,14 +15,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::config::CheckpointConfig;
+use crate::destination::{TEMPORARY, sync_dir, write_atomic};
 use crate::error::IoError;
 use crate::random::Checksum;
-use crate::run_dir::{sync_dir, write_atomic};
 use crate::tensor_file::{self, NamedTensor, TensorMap};
 
 const MANIFEST: &str = "manifest.json";
 const STATE: &str = "state.json";
-const TEMPORARY: &str = ".tmp-";
 const DAMAGED: &str = "damaged-";
 
 /// Version of the layout that this code writes and reads.
@@ -157,21 +156,33 @@ impl CheckpointStore {
     /// # Errors
     /// When the directory cannot be read.
     pub fn list(&self) -> Result<Vec<(u64, PathBuf)>, CheckpointError> {
-        let mut found: Vec<(u64, PathBuf)> = self
-            .entries()?
-            .into_iter()
-            .filter_map(|path| Some((path.file_name()?.to_str()?.strip_prefix("step-")?.parse().ok()?, path)))
-            .collect();
+        let step =
+            |path: PathBuf| Some((path.file_name()?.to_str()?.strip_prefix("step-")?.parse().ok()?, path));
+        let mut found: Vec<(u64, PathBuf)> = self.entries()?.0.into_iter().filter_map(step).collect();
         found.sort();
         Ok(found)
     }
 
-    fn entries(&self) -> Result<Vec<PathBuf>, CheckpointError> {
+    /// The directories with a name of ours, and what has such a name and is no directory. Anything else that lies here
+    /// is somebody else's, and neither read nor removed.
+    fn entries(&self) -> Result<(Vec<PathBuf>, Vec<PathBuf>), CheckpointError> {
+        let mut found = (Vec::new(), Vec::new());
         if !self.dir.exists() {
-            return Ok(Vec::new());
+            return Ok(found);
         }
-        let entries = fs::read_dir(&self.dir).map_err(IoError::at("read", &self.dir))?;
-        entries.map(|e| Ok(e.map_err(IoError::at("read", &self.dir))?.path())).collect()
+        for entry in fs::read_dir(&self.dir).map_err(IoError::at("read", &self.dir))? {
+            let entry = entry.map_err(IoError::at("read", &self.dir))?;
+            if !entry.file_name().to_str().is_some_and(is_ours) {
+                continue;
+            }
+            match entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                true => found.0.push(entry.path()),
+                false => found.1.push(entry.path()),
+            }
+        }
+        found.0.sort();
+        found.1.sort();
+        Ok(found)
     }
 
     /// Writes a checkpoint, publishes it, and prunes.
@@ -208,9 +219,7 @@ impl CheckpointStore {
         tensors: &[(&str, Vec<NamedTensor>)],
         policy: impl FnOnce(&Path) -> Result<(), Box<dyn StdError + Send + Sync>>,
     ) -> Result<(), CheckpointError> {
-        if at.exists() {
-            fs::remove_dir_all(at).map_err(IoError::at("remove", at))?;
-        }
+        clear(at)?;
         fs::create_dir_all(at).map_err(IoError::at("create the directory", at))?;
         policy(at).map_err(|source| CheckpointError::Policy { path: at.to_path_buf(), source })?;
         for (name, tensors) in tensors {
@@ -224,9 +233,7 @@ impl CheckpointStore {
     }
 
     fn publish(&self, temporary: &Path, path: &Path) -> Result<(), CheckpointError> {
-        if path.exists() {
-            fs::remove_dir_all(path).map_err(IoError::at("replace", path))?;
-        }
+        clear(path)?;
         fs::rename(temporary, path).map_err(IoError::at("publish", path))?;
         Ok(sync_dir(&self.dir)?)
     }
@@ -239,14 +246,17 @@ impl CheckpointStore {
     /// # Errors
     /// [`CheckpointError::NoneUsable`] when all are damaged; they keep their names then.
     pub fn latest(&self) -> Result<(Option<Checkpoint>, Vec<String>), CheckpointError> {
-        let mut notes = Vec::new();
-        for path in self.entries()? {
+        let (entries, others) = self.entries()?;
+        let mut notes: Vec<String> = (others.iter())
+            .map(|path| format!("{} is no directory, so no checkpoint, and is left alone", path.display()))
+            .collect();
+        for path in entries {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             if !name.starts_with(TEMPORARY) {
                 continue;
             }
             let published = self.dir.join(name.trim_start_matches(TEMPORARY));
-            if is_ours(&name) && !name.contains("old-") && !published.exists() && verify(&path).is_ok() {
+            if !name.contains("old-") && !published.exists() && verify(&path).is_ok() {
                 // It was whole; only its name was missing.
                 notes.push(format!("{} was written but not published, which is done now", path.display()));
                 self.publish(&path, &published)?;
@@ -281,24 +291,24 @@ impl CheckpointStore {
     fn set_aside(&self, path: &Path) -> Result<(), CheckpointError> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let aside = self.dir.join(format!("{DAMAGED}{name}"));
-        if aside.exists() {
-            fs::remove_dir_all(&aside).map_err(IoError::at("remove", &aside))?;
-        }
+        clear(&aside)?;
         Ok(fs::rename(path, &aside).map_err(IoError::at("rename", path))?)
     }
 
-    /// Removes what neither `keep_last` nor `keep_best` keeps; `newest` always stays.
+    /// Removes what neither `keep_last` nor `keep_best` keeps; `newest` always stays, and so does a directory that never
+    /// was a checkpoint.
     fn prune(&self, newest: u64) -> Result<(), CheckpointError> {
         let all = self.list()?;
         let best = self.best(&all);
         let first_kept = all.len().saturating_sub(self.config.keep_last.max(1));
         for (step, path) in &all[..first_kept] {
-            if Some(*step) == best || *step == newest {
+            if Some(*step) == best || *step == newest || !path.join(MANIFEST).exists() {
                 continue;
             }
             // Under its temporary name a half-removed checkpoint is never taken for a whole one.
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             let going = self.dir.join(format!("{TEMPORARY}old-{name}"));
+            clear(&going)?;
             fs::rename(path, &going).map_err(IoError::at("remove", path))?;
             fs::remove_dir_all(&going).map_err(IoError::at("remove", &going))?;
         }
@@ -331,6 +341,19 @@ impl CheckpointStore {
         let state = verify(&path)?;
         Ok(Some(Checkpoint { path, state }))
     }
+}
+
+/// Makes room for a directory: removes one of the same name, and gives anything else, which cannot be ours, another name.
+fn clear(path: &Path) -> Result<(), IoError> {
+    let Ok(there) = fs::symlink_metadata(path) else { return Ok(()) };
+    if there.is_dir() {
+        return fs::remove_dir_all(path).map_err(IoError::at("remove", path));
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let free = |n: u32| path.with_file_name(format!("{name}.other-{n}"));
+    let Some(to) = (1..).map(free).find(|to| fs::symlink_metadata(to).is_err()) else { return Ok(()) };
+    tracing::warn!("{} was in the way of a checkpoint and is {} now", path.display(), to.display());
+    fs::rename(path, to).map_err(IoError::at("rename", path))
 }
 
 /// Whether `name` is one that this module gives to an entry of `checkpoints/`.
@@ -485,6 +508,38 @@ mod tests {
         assert_eq!(latest.unwrap().state.step, 1);
         assert!(notes[0].contains(".tmp-step-000002") && notes[0].contains("removed"), "{notes:?}");
         assert!(!dir.path().join(".tmp-step-000002").exists());
+    }
+
+    #[test]
+    fn what_others_keep_among_the_checkpoints_stays_and_is_in_nobodys_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path(), 2, false);
+        let directories =
+            [".tmp-notes/mine", "best/state.json", "step-000002-copy/state.json", "step-000000/mine"];
+        let files = ["notes.txt", ".tmp-step-000003", "damaged-step-000002"];
+        let in_the_way = ["step-000009", "damaged-step-000009", ".tmp-old-step-000001"];
+        for file in directories.iter().chain(&files).chain(&in_the_way) {
+            fs::create_dir_all(dir.path().join(file).parent().unwrap()).unwrap();
+            fs::write(dir.path().join(file), "x").unwrap();
+        }
+        #[cfg(unix)]
+        std::os::unix::fs::symlink(dir.path().join("best"), dir.path().join("step-000008")).unwrap();
+        for step in [1, 2, 4] {
+            save(&store, step, None).unwrap();
+        }
+        let (latest, notes) = store.latest().unwrap();
+        assert_eq!(latest.unwrap().state.step, 4);
+        assert!(notes.len() >= 4 && notes.iter().all(|note| note.contains("is no directory")), "{notes:?}");
+        assert_eq!(steps(&store), [0, 2, 4]);
+        // What stands where a checkpoint must go gets another name.
+        let newest = save(&store, 9, None).unwrap().path;
+        fs::remove_file(newest.join(STATE)).unwrap();
+        assert_eq!(store.latest().unwrap().0.unwrap().state.step, 4);
+        assert!(dir.path().join("damaged-step-000009").is_dir());
+        let moved = in_the_way.map(|file| format!("{file}.other-1"));
+        for file in directories.into_iter().chain(files).chain(moved.iter().map(String::as_str)) {
+            assert!(dir.path().join(file).exists(), "{file}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 pub use crate::checkpoint::CheckpointError;
 pub use crate::config::ConfigError;
 pub use crate::data::DataError;
+pub use crate::destination::OutputError;
 
 /// An error of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +23,9 @@ pub enum Error {
     /// The file system refused.
     #[error(transparent)]
     Io(#[from] IoError),
+    /// An output that cannot be written where it was named.
+    #[error(transparent)]
+    Output(#[from] OutputError),
     /// The policy's files cannot be used.
     #[error(transparent)]
     Policy(#[from] rlvr_policies::PolicyError),
@@ -56,10 +60,10 @@ pub enum Error {
         /// The run directory.
         path: PathBuf,
     },
-    /// Another process trains into the run directory.
+    /// Another process writes into the directory of a run or an evaluation.
     #[error("{} is in use by another process", path.display())]
-    RunDirLocked {
-        /// The run directory.
+    DirLocked {
+        /// The directory.
         path: PathBuf,
     },
     /// `--resume` of a directory without a run.
@@ -86,17 +90,20 @@ pub enum Error {
 impl Error {
     /// The exit code the command line gives for this error: 2 for bad input, 1 for a failure while running.
     pub fn exit_code(&self) -> u8 {
+        let no_file = |e: &IoError| e.source.kind() == io::ErrorKind::IsADirectory;
         match self {
+            Self::Io(e) | Self::Output(OutputError::Io(e)) if !no_file(e) => 1,
             Self::Config(_)
             | Self::Data(_)
+            | Self::Io(_)
+            | Self::Output(_)
             | Self::RunDirNotEmpty { .. }
             | Self::NothingToResume { .. }
             | Self::ResumeConfigDiffers { .. }
             | Self::Policy(_)
             | Self::Unusable { .. } => 2,
             Self::Checkpoint(_)
-            | Self::Io(_)
-            | Self::RunDirLocked { .. }
+            | Self::DirLocked { .. }
             | Self::Rollout(_)
             | Self::Loss(_)
             | Self::Training { .. } => 1,
@@ -132,6 +139,8 @@ fn hint(source: &io::Error) -> &'static str {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             ": it is not writable or readable for this user"
         }
+        io::ErrorKind::IsADirectory => ": it is a directory, a file name is needed",
+        io::ErrorKind::ResourceBusy => ": another process is writing it",
         _ => "",
     }
 }
@@ -145,6 +154,12 @@ mod tests {
         let full = IoError::at("write", Path::new("a/b"))(io::Error::from(io::ErrorKind::StorageFull));
         assert_eq!(full.to_string(), "cannot write a/b: the disk is full");
         assert_eq!(Error::from(full).exit_code(), 1);
+        let directory = || IoError::at("write", Path::new("a"))(io::ErrorKind::IsADirectory.into());
+        assert_eq!(directory().to_string(), "cannot write a: it is a directory, a file name is needed");
+        assert_eq!(
+            (Error::from(directory()).exit_code(), Error::from(OutputError::from(directory())).exit_code()),
+            (2, 2)
+        );
         let empty = Error::RunDirNotEmpty { path: "runs/x".into() };
         assert_eq!(empty.exit_code(), 2);
         assert!(empty.to_string().contains("--resume"));

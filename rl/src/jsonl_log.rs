@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::destination::{Destination, Pending, is_at};
 use crate::error::IoError;
 
 /// A file of rows that each have a `step`, in ascending order.
@@ -13,6 +14,8 @@ use crate::error::IoError;
 pub struct JsonlLog {
     path: PathBuf,
     file: BufWriter<File>,
+    /// Whether it can be seen that the file goes: not where files have other numbers each time they are looked at.
+    watched: bool,
 }
 
 /// What [`JsonlLog::resume`] found.
@@ -32,8 +35,7 @@ impl JsonlLog {
     /// # Errors
     /// When the file cannot be created.
     pub fn create(path: &Path) -> Result<Self, IoError> {
-        let file = File::create(path).map_err(IoError::at("create", path))?;
-        Ok(Self { path: path.to_path_buf(), file: BufWriter::new(file) })
+        Ok(Self::of(path, open(path, true).map_err(IoError::at("create", path))?))
     }
 
     /// Cuts off every row after `step`, and a row that was not written to its end, then appends.
@@ -43,14 +45,7 @@ impl JsonlLog {
     /// # Errors
     /// When the file cannot be read or cut.
     pub fn resume(path: &Path, step: u64) -> Result<(Self, Cut), IoError> {
-        let mut options = OpenOptions::new();
-        let mut file = options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(IoError::at("open", path))?;
+        let mut file = open(path, false).map_err(IoError::at("open", path))?;
         let (keep, mut cut) = scan(&file, step).map_err(IoError::at("read", path))?;
         let size = file.metadata().map_err(IoError::at("read", path))?.len();
         cut.removed_bytes = size - keep;
@@ -59,7 +54,12 @@ impl JsonlLog {
             tracing::info!(path = %path.display(), step, bytes = cut.removed_bytes, "cut off rows after the checkpoint");
         }
         file.seek(SeekFrom::End(0)).map_err(IoError::at("open", path))?;
-        Ok((Self { path: path.to_path_buf(), file: BufWriter::new(file) }, cut))
+        Ok((Self::of(path, file), cut))
+    }
+
+    fn of(path: &Path, file: File) -> Self {
+        let watched = is_at(&file, path).unwrap_or(false);
+        Self { path: path.to_path_buf(), file: BufWriter::new(file), watched }
     }
 
     /// Appends one row; it reaches the operating system with the next [`JsonlLog::flush`].
@@ -72,12 +72,32 @@ impl JsonlLog {
         self.file.write_all(&line).map_err(IoError::at("write", &self.path))
     }
 
-    /// Hands everything to the operating system, where it survives the end of the process.
+    /// Hands everything to the operating system, where it survives the end of the process. A file that somebody removed
+    /// or replaced in the meantime is written again, with all its rows.
     ///
     /// # Errors
     /// When the disk refuses.
     pub fn flush(&mut self) -> Result<(), IoError> {
-        self.file.flush().map_err(IoError::at("write", &self.path))
+        self.file.flush().map_err(IoError::at("write", &self.path))?;
+        let here = || is_at(self.file.get_ref(), &self.path).map_err(IoError::at("look at", &self.path));
+        if !self.watched || here()? {
+            return Ok(());
+        }
+        tracing::warn!("{} was removed or replaced by somebody; it is written again", self.path.display());
+        self.restore()
+    }
+
+    /// Writes the rows of the open file, which has no name any more, under its name.
+    fn restore(&mut self) -> Result<(), IoError> {
+        let mut again = Pending::create(Destination::of(&self.path)?)?;
+        let mut old = self.file.get_ref();
+        let copied = old.rewind().and_then(|()| io::copy(&mut old, &mut again));
+        copied.map_err(IoError::at("write", &self.path))?;
+        again.finish()?;
+        let mut file = open(&self.path, false).map_err(IoError::at("open", &self.path))?;
+        file.seek(SeekFrom::End(0)).map_err(IoError::at("open", &self.path))?;
+        *self = Self::of(&self.path, file);
+        Ok(())
     }
 
     /// Hands everything to the disk, where it survives the end of the machine's power.
@@ -88,6 +108,10 @@ impl JsonlLog {
         self.flush()?;
         self.file.get_ref().sync_data().map_err(IoError::at("sync", &self.path))
     }
+}
+
+fn open(path: &Path, empty: bool) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(empty).open(path)
 }
 
 /// The number of bytes that hold whole rows up to `step`.
@@ -145,6 +169,33 @@ mod tests {
             drop(log);
             assert_eq!(std::fs::read(&path).unwrap(), whole, "{length}");
         }
+    }
+
+    #[test]
+    fn a_file_that_somebody_removes_or_replaces_is_written_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m.jsonl");
+        let mut log = JsonlLog::create(&path).unwrap();
+        let mut write = |step: u64| {
+            log.write(&json!({ "step": step })).unwrap();
+            log.flush().unwrap();
+        };
+        write(1);
+        std::fs::remove_file(&path).unwrap();
+        write(2);
+        std::fs::rename(&path, dir.path().join("moved")).unwrap();
+        std::fs::write(&path, "edited by hand\n").unwrap();
+        write(3);
+        write(4);
+        let rows: String = (1..=4).map(|step| format!("{{\"step\":{step}}}\n")).collect();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), rows);
+        let (_, cut) = JsonlLog::resume(&path, 4).unwrap();
+        assert_eq!((cut.kept, cut.removed_bytes), (4, 0));
+        // Without its directory it cannot be.
+        let mut log = JsonlLog::create(&path).unwrap();
+        std::fs::remove_dir_all(dir.path()).unwrap();
+        log.write(&json!({ "step": 5 })).unwrap();
+        assert!(log.flush().unwrap_err().to_string().contains("m.jsonl"));
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! Judging the groups of a rollout while others are still being generated.
 use crate::error::Error;
 use crate::trainer::Judgement;
+use crate::{guard, threads};
 use rayon::ThreadPool;
 use rlvr_policies::Tokenizer;
 use rlvr_rewards::{Response, Reward, Task, score_batch};
 use rlvr_rollout::Completion;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -15,8 +17,8 @@ const THREADS_EACH: usize = 4;
 /// Threads that judge. They are not those that generate: a reward that waits would hold these up.
 #[derive(Debug, Default)]
 pub(crate) struct Judges {
-    /// Started for the first group.
-    pool: OnceLock<ThreadPool>,
+    /// Started for the first group; none where the system gives no thread.
+    pool: OnceLock<Option<ThreadPool>>,
 }
 
 /// What has become of a rollout.
@@ -30,24 +32,17 @@ pub(crate) struct Judged<T> {
 }
 
 impl Judges {
-    fn pool(&self) -> Result<&ThreadPool, Error> {
-        if let Some(pool) = self.pool.get() {
-            return Ok(pool);
-        }
-        let threads = THREADS_EACH * rayon::current_num_threads();
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("judge-{i}"));
-        let pool = pool
-            .build()
-            .map_err(|e| Error::Unusable { what: format!("judging threads cannot start: {e}") })?;
-        Ok(self.pool.get_or_init(|| pool))
+    fn pool(&self) -> Option<&ThreadPool> {
+        self.pool.get_or_init(|| threads::pool("judge", THREADS_EACH * rayon::current_num_threads())).as_ref()
     }
 
     /// Runs `generate`, which reports each group of completions when it is whole, by the index of its task. The reward
     /// gets one group at a time, all its completions together, as soon as it is reported; several groups are judged at
-    /// once. What it says of a group depends on neither.
+    /// once. What it says of a group depends on neither. Without threads for it, generation waits for each judgement.
     ///
     /// # Errors
-    /// What `generate` returns, after the judging that has begun; completions without a text.
+    /// What `generate` returns, after the judging that has begun; completions without a text; a panic while judging that
+    /// is not the reward's.
     pub(crate) fn while_generating<T>(
         &self,
         reward: &dyn Reward,
@@ -59,21 +54,33 @@ impl Judges {
             tasks.iter().map(|_| OnceLock::new()).collect();
         let given_up = AtomicBool::new(false);
         let mut over = Instant::now();
-        let generated = self.pool()?.in_place_scope(|scope| {
-            let (slots, given_up) = (&slots, &given_up);
-            let generated = generate(&|index, completions| {
-                let (completions, task) = (completions.to_vec(), tasks[index]);
-                scope.spawn(move |_| {
-                    if !given_up.load(Ordering::Relaxed) {
-                        // Each group is reported once.
-                        let _ = slots[index].set(judge(reward, tokenizer, task, &completions));
-                    }
+        let judge_group = |index: usize, completions: &[Completion]| {
+            if !given_up.load(Ordering::Relaxed) {
+                let task = tasks[index];
+                let judged = catch_unwind(AssertUnwindSafe(|| judge(reward, tokenizer, task, completions)));
+                let judged = judged.unwrap_or_else(|panic| {
+                    let what = format!("judging the task {} panicked: {}", task.id, guard::message(&*panic));
+                    Err(Error::Unusable { what })
                 });
-            });
+                // Each group is reported once.
+                let _ = slots[index].set(judged);
+            }
+        };
+        let mut finish = |generated: Result<T, Error>| {
             given_up.store(generated.is_err(), Ordering::Relaxed);
             over = Instant::now();
             generated
-        })?;
+        };
+        let generated = match self.pool() {
+            None => finish(generate(&judge_group)),
+            Some(pool) => pool.in_place_scope(|scope| {
+                let judge_group = &judge_group;
+                finish(generate(&|index, completions| {
+                    let completions = completions.to_vec();
+                    scope.spawn(move |_| judge_group(index, &completions));
+                }))
+            }),
+        }?;
         let waited_s = over.elapsed().as_secs_f64();
         let judgements =
             slots.into_iter().map(|slot| slot.into_inner().transpose()).collect::<Result<_, _>>()?;

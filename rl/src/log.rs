@@ -1,7 +1,6 @@
 //! The records of a run: `metrics.jsonl`, `rollouts.jsonl` and TensorBoard events.
 
 use std::fs;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -11,6 +10,7 @@ use tensorboard_rs::summary_writer::SummaryWriter;
 
 use crate::config::LogConfig;
 use crate::error::IoError;
+use crate::guard::caught;
 use crate::jsonl_log::JsonlLog;
 use crate::metrics::MetricsRow;
 use crate::random;
@@ -42,7 +42,7 @@ pub struct RolloutRow<'a> {
     /// What the reward compared with, so that the row can be judged again; absent for rollouts made elsewhere.
     #[serde(skip_serializing_if = "Value::is_null")]
     pub reference: &'a Value,
-    /// Whatever else the task carries.
+    /// The fields of the data row that `meta` of the source names.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub meta: &'a Map<String, Value>,
     /// The prompt as the policy saw it.
@@ -106,8 +106,16 @@ impl RunLog {
     /// When a file cannot be read, cut or opened.
     pub fn resume(dir: &Path, config: &LogConfig, seed: u64, step: Option<u64>) -> Result<Self, IoError> {
         let Some(step) = step else { return Self::create(dir, config, seed) };
+        let missing = |file: &&str| !dir.join(file).exists();
+        let missing: Vec<&str> = [METRICS_FILE, ROLLOUTS_FILE].into_iter().filter(missing).collect();
+        for file in &missing {
+            tracing::warn!(
+                step,
+                "{file} is missing: the rows up to the checkpoint are lost, it begins after it"
+            );
+        }
         let (metrics, cut) = JsonlLog::resume(&dir.join(METRICS_FILE), step)?;
-        if step > 0 && cut.last_step != Some(step) {
+        if step > 0 && !missing.contains(&METRICS_FILE) && cut.last_step != Some(step) {
             tracing::warn!(
                 step,
                 last = cut.last_step,
@@ -227,10 +235,12 @@ impl Board {
             return None;
         }
         wait_for_a_new_name(dir);
-        match catch_unwind(|| SummaryWriter::new(dir)) {
+        match caught(|| SummaryWriter::new(dir)) {
             Ok(writer) => Some(Self { writer: Some(writer) }),
-            Err(_) => {
-                tracing::warn!("cannot write TensorBoard events; {METRICS_FILE} has the same numbers");
+            Err(why) => {
+                tracing::warn!(
+                    "cannot write TensorBoard events ({why}); {METRICS_FILE} has the same numbers"
+                );
                 None
             }
         }
@@ -238,8 +248,8 @@ impl Board {
 
     fn with(board: &mut Option<Self>, action: impl FnOnce(&mut SummaryWriter)) {
         let Some(writer) = board.as_mut().and_then(|b| b.writer.as_mut()) else { return };
-        if catch_unwind(AssertUnwindSafe(|| action(writer))).is_err() {
-            tracing::warn!("TensorBoard events end here; {METRICS_FILE} has the same numbers");
+        if let Err(why) = caught(|| action(writer)) {
+            tracing::warn!("TensorBoard events end here ({why}); {METRICS_FILE} has the same numbers");
             *board = None;
         }
     }
@@ -248,8 +258,8 @@ impl Board {
 impl Drop for Board {
     fn drop(&mut self) {
         let writer = self.writer.take();
-        if catch_unwind(AssertUnwindSafe(move || drop(writer))).is_err() {
-            tracing::debug!("the events writer did not end well");
+        if let Err(why) = caught(move || drop(writer)) {
+            tracing::debug!("the events writer did not end well: {why}");
         }
     }
 }

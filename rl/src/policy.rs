@@ -187,7 +187,7 @@ impl Policy {
     pub fn prompt(&self, messages: &[Message]) -> Result<Prompt, Error> {
         let text = self.prompt_text(messages)?;
         // A chat template writes the special tokens itself.
-        let token_ids = self.tokenizer.encode(&text, self.template.is_none())?;
+        let token_ids = self.encode(&text, self.template.is_none())?;
         if token_ids.is_empty() {
             return Err(Error::Unusable { what: format!("prompt {text:?} has no tokens") });
         }
@@ -199,9 +199,30 @@ impl Policy {
     /// # Errors
     /// A character that the tiny policy does not know.
     pub fn completion(&self, text: &str) -> Result<Vec<u32>, Error> {
-        let mut ids = self.tokenizer.encode(text, false)?;
+        let mut ids = self.encode(text, false)?;
         ids.extend(self.end_token());
         Ok(ids)
+    }
+
+    /// The token ids of a text, with the tokens that a sequence begins with or without them.
+    ///
+    /// # Errors
+    /// A character that the tiny policy does not know; a token that the policy has no embedding of.
+    pub fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>, Error> {
+        let ids = self.tokenizer.encode(text, special)?;
+        let vocabulary = self.decoder.config().vocab_size;
+        match ids.iter().find(|id| **id as usize >= vocabulary) {
+            None => Ok(ids),
+            Some(id) => {
+                let token = self.tokenizer.decode(&[*id], false).unwrap_or_default();
+                let what = format!(
+                    "the tokenizer gives {token:?} the id {id}, the policy's vocabulary ends at {}: tokenizer and weights \
+                     do not belong together",
+                    vocabulary.saturating_sub(1)
+                );
+                Err(Error::Unusable { what })
+            }
+        }
     }
 
     /// The end token that completions are taught with: the tokenizer's, or the first of the model's.

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use crate::curate::row::names;
 use crate::data::DataError;
 use crate::error::IoError;
 
@@ -117,8 +118,7 @@ fn row(text: &str, line: usize) -> Result<(u64, String, RecordedRollout), String
 
 fn field<'a>(row: &'a Map<String, Value>, name: &str) -> Result<&'a Value, String> {
     row.get(name).ok_or_else(|| {
-        let present: Vec<&str> = row.keys().map(String::as_str).collect();
-        format!("`{name}` is missing (the row has: {})", present.join(", "))
+        format!("`{name}` is missing (the row has: {})", names(row.keys().map(String::as_str)))
     })
 }
 

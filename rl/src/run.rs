@@ -1,10 +1,11 @@
 //! A run from start to end: stages, evaluation, records, checkpoints, resuming.
 use crate::checkpoint::{Checkpoint, CheckpointStore, TrainState};
-use crate::config::{DeviceConfig, GrpoConfig, ReferenceFrom, RunConfig, SftConfig, StageConfig};
+use crate::config::{DataConfig, DeviceConfig, GrpoConfig, ReferenceFrom, RunConfig, SftConfig, StageConfig};
 use crate::data::TaskSource;
 use crate::error::Error;
 use crate::eval::{Benchmark, EvalResult, EvalSettings, OpenSettings, evaluate, tasks_of};
 use crate::events::{Event, Observer, Report};
+use crate::guard;
 use crate::log::RunLog;
 use crate::metrics::{self, MetricsRow};
 use crate::optim::AdamW;
@@ -21,6 +22,7 @@ use burn::tensor::Device;
 use rlvr_policies::Decoder;
 use rlvr_rewards::{Reward, Task};
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -148,8 +150,13 @@ pub fn train(
         clock,
         last_step: step,
     };
-    let outcome = run.stages(checkpoint, initial);
+    // A mistake of ours ends the run as an error does: with everything written that was recorded.
+    let outcome = catch_unwind(AssertUnwindSafe(|| run.stages(checkpoint, initial)));
     let last = run.last_step.unwrap_or(0);
+    let outcome = outcome.unwrap_or_else(|panic| {
+        let what = format!("a mistake in rlvr itself: {}", guard::message(&*panic));
+        Err(Error::Training { step: last, what })
+    });
     // What has been recorded is written whatever happened; an earlier error counts more than one of this.
     let written = run.writer.finish();
     let outcome = outcome.and_then(|report| written.map(|()| report));
@@ -443,6 +450,7 @@ impl Run<'_> {
         let reward = self.inputs.training_reward();
         let mut trainer = Trainer::new(policy, reference, config, reward, self.config.seed, steps);
         trainer.version = state.policy_version;
+        trainer.recorded = data_of(self.config, config).map_or(&[], DataConfig::recorded);
         if let Some(checkpoint) = resumed {
             restore(&mut trainer.optim, &trainer.policy.decoder, checkpoint)?;
         } else if let Some(report) = preflight(self.config, self.inputs, config, &mut trainer)? {
@@ -669,6 +677,11 @@ impl Run<'_> {
         evals.push((label.to_owned(), results));
         Ok(())
     }
+}
+
+/// Where the tasks of a stage come from.
+fn data_of<'a>(config: &'a RunConfig, stage: &GrpoConfig) -> Option<&'a DataConfig> {
+    config.data.get(stage.data.as_ref()?)
 }
 
 fn advance(state: &mut TrainState, consumed: u64, updates: u64) {

@@ -1,7 +1,6 @@
 //! The directory of a run: who may write there, what it holds, and how files get there.
 
-use std::fs::{self, File, TryLockError};
-use std::io::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -9,6 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint;
 use crate::config::RunConfig;
+use crate::destination::TEMPORARY;
+pub use crate::destination::{sync_dir, write_atomic};
+use crate::dir_lock::{DirLock, LOCK_FILE};
 use crate::error::{Error, IoError};
 use crate::log::{EVENTS_PREFIX, METRICS_FILE, ROLLOUTS_FILE};
 
@@ -18,7 +20,6 @@ pub const CONFIG_FILE: &str = "config.toml";
 pub const META_FILE: &str = "meta.json";
 /// Name of the page that `rlvr report` makes of the run.
 pub const REPORT_FILE: &str = "report.html";
-const LOCK_FILE: &str = ".lock";
 const CHECKPOINTS: &str = "checkpoints";
 const FINAL: &str = "final";
 
@@ -49,18 +50,24 @@ pub enum Existing {
     Replace,
 }
 
+/// Whether a directory holds a run, finished or not: a config with a record of it, whichever was not removed.
+pub fn is_run(dir: &Path) -> bool {
+    let file = |name: &str| dir.join(name).is_file();
+    file(CONFIG_FILE) && [METRICS_FILE, META_FILE, ROLLOUTS_FILE].into_iter().any(file)
+}
+
 /// The directory of a run, held by this process until dropped.
 #[derive(Debug)]
 pub struct RunDir {
     path: PathBuf,
-    _lock: File,
+    _lock: DirLock,
 }
 
 impl RunDir {
     /// Opens or creates `path` and locks it against other processes.
     ///
     /// # Errors
-    /// [`Error::RunDirNotEmpty`], [`Error::NothingToResume`], [`Error::RunDirLocked`], [`Error::Io`].
+    /// [`Error::RunDirNotEmpty`], [`Error::NothingToResume`], [`Error::DirLocked`], [`Error::Io`].
     pub fn open(path: &Path, existing: Existing) -> Result<Self, Error> {
         let held = Self::holds_something(path)?;
         if existing == Existing::Refuse && held {
@@ -70,17 +77,7 @@ impl RunDir {
             return Err(Error::NothingToResume { path: path.to_path_buf(), missing: CONFIG_FILE });
         }
         fs::create_dir_all(path).map_err(IoError::at("create the directory", path))?;
-        let lock_path = path.join(LOCK_FILE);
-        let lock = File::create(&lock_path).map_err(IoError::at("write into the directory", path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(Error::RunDirLocked { path: path.to_path_buf() }),
-            // Some network file systems have no locks.
-            Err(TryLockError::Error(source)) => {
-                tracing::warn!(path = %lock_path.display(), %source, "cannot lock")
-            }
-        }
-        let dir = Self { path: path.to_path_buf(), _lock: lock };
+        let dir = Self { path: path.to_path_buf(), _lock: DirLock::take(path)? };
         if existing == Existing::Replace && held {
             dir.remove_run()?;
         }
@@ -205,40 +202,8 @@ fn remove(path: &Path) -> Result<(), IoError> {
     outcome.map_err(IoError::at("remove", path))
 }
 
-const TEMPORARY: &str = ".tmp-";
-
 fn is_temporary(name: &str) -> bool {
     name.starts_with(TEMPORARY)
-}
-
-/// Writes `bytes` to `path` so that the file is the old one or the new one at any moment, also after a power cut: a
-/// temporary name in the same directory, synced, renamed, and the directory synced.
-///
-/// # Errors
-/// [`IoError`]; the old file is untouched then.
-pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = path.with_file_name(format!("{TEMPORARY}{name}"));
-    let written = File::create(&temporary).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    if let Err(source) = written.and_then(|()| fs::rename(&temporary, path)) {
-        let _ = fs::remove_file(&temporary);
-        return Err(IoError::at("write", path)(source));
-    }
-    sync_dir(path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))
-}
-
-/// Makes the names in a directory durable.
-///
-/// # Errors
-/// [`IoError`].
-pub fn sync_dir(dir: &Path) -> Result<(), IoError> {
-    if cfg!(unix) {
-        File::open(dir).and_then(|d| d.sync_all()).map_err(IoError::at("sync", dir))?;
-    }
-    Ok(())
 }
 
 /// How a run ended, or that it has not.
@@ -397,7 +362,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("runs/a");
         let dir = RunDir::open(&path, Existing::Refuse).unwrap();
-        assert!(matches!(RunDir::open(&path, Existing::Refuse), Err(Error::RunDirLocked { .. })));
+        assert!(matches!(RunDir::open(&path, Existing::Refuse), Err(Error::DirLocked { .. })));
         drop(dir);
         // A run that failed before it wrote anything leaves no trace that matters.
         let dir = RunDir::open(&path, Existing::Refuse).unwrap();
@@ -464,18 +429,6 @@ mod tests {
             RunDir::open(&path, Existing::Replace).unwrap();
             assert!(outside.join("step-000001").exists() && !path.join("checkpoints").exists());
         }
-    }
-
-    #[test]
-    fn atomic_writes_replace_or_leave_alone() {
-        let root = tempfile::tempdir().unwrap();
-        let path = root.path().join("f");
-        write_atomic(&path, b"one").unwrap();
-        write_atomic(&path, b"two").unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"two");
-        assert_eq!(names(root.path()).unwrap(), ["f"]);
-        let error = write_atomic(&root.path().join("no/f"), b"x").unwrap_err();
-        assert!(error.to_string().contains("no/f"));
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub struct Group {
     pub id: String,
     /// What the reward compared with; null for rollouts made elsewhere.
     pub reference: Value,
-    /// Whatever else the task carries.
+    /// What the records keep of the data row, see [`Trainer::recorded`].
     pub meta: Map<String, Value>,
     /// The prompt as the policy saw it.
     pub prompt_text: String,
@@ -139,6 +139,8 @@ pub struct Trainer<'a> {
     pub optim: AdamW,
     /// Version of the weights, counted in optimizer steps over the run.
     pub version: u64,
+    /// Names of fields of the data rows that go into the records. At first none.
+    pub recorded: &'a [String],
     /// Between the updates of a step only: generation needs as much for its packed weights.
     grads: Option<Gradients>,
     config: &'a GrpoConfig,
@@ -169,6 +171,7 @@ impl<'a> Trainer<'a> {
             reference,
             optim,
             version: 0,
+            recorded: &[],
             grads: None,
             config,
             loss,
@@ -331,7 +334,11 @@ impl<'a> Trainer<'a> {
             groups.push(Group {
                 id: task.id.clone(),
                 reference: task.reference.clone(),
-                meta: task.meta.clone(),
+                meta: self
+                    .recorded
+                    .iter()
+                    .filter_map(|f| Some((f.clone(), task.meta.get(f)?.clone())))
+                    .collect(),
                 prompt_text: policy.tokenizer().decode(ids, false)?,
                 prompt: ids.to_vec(),
                 completions,

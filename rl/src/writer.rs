@@ -5,12 +5,14 @@
 //! error ends all writing and comes back from the next call.
 use crate::checkpoint::{CheckpointStore, TrainState};
 use crate::error::Error;
+use crate::guard;
 use crate::log::RunLog;
 use crate::metrics::MetricsRow;
 use crate::policy::SavedPolicy;
 use crate::record;
 use crate::tensor_file::NamedTensor;
 use crate::trainer::StepOutcome;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -147,12 +149,19 @@ fn write(mut log: RunLog, store: &CheckpointStore, jobs: &Receiver<Job>, failure
             // Nobody waits for it any more, at worst.
             let _ = done.send(());
         } else if !stopped {
-            stopped = note(perform(&mut log, store, job));
+            stopped = note(heard(|| perform(&mut log, store, job)));
         }
     }
     if !stopped {
-        note(log.sync().map_err(Error::from));
+        note(heard(|| log.sync().map_err(Error::from)));
     }
+}
+
+/// The same, with a panic as an error: nobody looks at this thread.
+fn heard(work: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        Err(Error::Unusable { what: format!("the thread that writes panicked: {}", guard::message(&*panic)) })
+    })
 }
 
 fn perform(log: &mut RunLog, store: &CheckpointStore, job: Job) -> Result<(), Error> {
@@ -225,6 +234,19 @@ mod tests {
         writer.finish().unwrap();
         let records = std::fs::read_to_string(dir.path().join("metrics.jsonl")).unwrap();
         assert_eq!(records.lines().count(), 2);
+    }
+
+    #[test]
+    fn a_panic_of_the_thread_is_an_error_of_the_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = writer(dir.path());
+        let policy = tiny();
+        let mut snapshot = snapshot(&policy, 1);
+        snapshot.tensors.push(("broken", vec![NamedTensor::read("b".into(), &[2], || panic!("on purpose"))]));
+        writer.checkpoint(snapshot).unwrap();
+        let error = writer.settle().unwrap_err().to_string();
+        assert_eq!(error, "the thread that writes panicked: on purpose");
+        assert!(!dir.path().join("checkpoints/step-000001").exists());
     }
 
     #[test]

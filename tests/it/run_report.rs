@@ -184,6 +184,21 @@ fn runs_that_go_on_or_lack_records_have_pages() {
 }
 
 #[test]
+fn a_run_whose_metrics_vanished_shows_what_is_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let rollouts: Vec<Value> = (1..=30).map(|step| rollout(step, &format!("text {step}"))).collect();
+    let run = run_dir(dir.path(), "", Some(&lines(&rollouts)));
+    fs::remove_file(run.join("metrics.jsonl")).unwrap();
+    let html = page(&run, &[]);
+    assert!(html.contains("metrics.jsonl is missing") && html.contains("30 recorded completions"), "{html}");
+    assert!(html.contains("Last tenth") && html.contains("text 30"));
+    // What was measured is asked of the checkpoints, which have none here.
+    let shown = run.to_str().unwrap();
+    refused(&["compare", shown, shown], "", &["recorded no evaluation in a checkpoint", "rlvr eval run"]);
+    refused(&["eval", "report", shown], "", &["is a run: evaluate its policy first"]);
+}
+
+#[test]
 fn damage_and_other_directories_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("page.html").display().to_string();

@@ -22,14 +22,17 @@
 //! Then batches, each answered by one line, within `timeout_s`:
 //!
 //! ```json
-//! {"type":"score","batch":1,"items":[{"i":0,"group":0,"id":"7","prompt":[{"role":"user","content":"2+2?"}],"completion":"4","truncated":false,"reference":{"answer":"4"},"meta":{}}]}
+//! {"type":"score","batch":1,"items":[{"i":0,"group":0,"id":"7","prompt":[{"role":"user","content":"2+2?"}],"completion":"4","truncated":false,"reference":{"answer":"4"},"meta":{"subject":"sums"}}]}
 //! {"type":"result","batch":1,"items":[{"i":0,"score":0.5,"verdict":"partial","reason":"no box","extracted":"4"}]}
 //! ```
 //!
 //! and at the end `{"type":"bye"}`. Unknown fields are ignored on both sides.
 //!
+//! - `meta` is the rest of the data row, in training, in evaluations and in `rlvr score` alike: every field as it stands,
+//!   but for `id`, `prompt` and `reference` where they are those of the item (and `completion` in `rlvr score`).
 //! - Every `i` exactly once, in any order. A score is a number in [0, 1]. `verdict`, `reason` and `extracted` may be
-//!   left out; the verdicts `unverifiable` and `error` have no score.
+//!   left out; the verdicts `unverifiable` and `error` have no score, `correct` has one above 0, and `incorrect`,
+//!   `no_answer` and `ambiguous` have one below 1.
 //! - Capabilities: `batch`: several items a message, otherwise one; `group`: the completions of a task come in one
 //!   message with the same `group` (ranks and comparisons), whatever `batch` says; `deterministic`: the same item gets
 //!   the same score.
@@ -39,7 +42,7 @@
 //!
 //! Whatever a plugin does, an item gets a score that the plugin gave to this item, or the verdict `error` with a
 //! reason; a broken line never moves a score to another item. Anything that breaks the protocol (a missing, repeated
-//! or unknown `i`, NaN, a score out of range, another batch's number, no JSON, two lines, a line that is too long)
+//! or unknown `i`, NaN, a score out of range or at odds with its verdict, another batch's number, no JSON, two lines, a line that is too long)
 //! makes all items of the batch errors, and a new process takes over. When a process ends or is late, the batch is
 //! halved until the item is alone that does it: the others are judged, and this one is an error now and whenever the
 //! same bytes come again. If both halves fail, it is not the item: the batch is an error.

@@ -16,6 +16,7 @@ use super::worker::{Failure, Worker};
 use crate::group::groups;
 use crate::reward::{Outcome, Verdict};
 use crate::task::{Response, Task};
+use crate::threads::on_threads;
 
 /// How long a plugin that does not start is left alone; doubled each time, up to a minute.
 const FIRST_REST: Duration = Duration::from_secs(1);
@@ -52,6 +53,24 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A worker that comes back when it is dropped, also by a panic: others may wait for it.
+struct Lent<'a> {
+    pool: &'a Pool,
+    worker: Worker,
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        let mut worker = std::mem::take(&mut self.worker);
+        if std::thread::panicking() {
+            // Nobody knows what its process was told.
+            worker = Worker::default();
+        }
+        lock(&self.pool.state).idle.push(worker);
+        self.pool.free.notify_one();
+    }
+}
+
 impl Pool {
     pub fn new(config: PluginConfig) -> Self {
         let idle = (0..config.workers).map(|_| Worker::default()).collect();
@@ -77,17 +96,15 @@ impl Pool {
     /// Lends a worker; waits until one is free.
     fn with_worker<T>(&self, work: impl FnOnce(&mut Worker) -> T) -> T {
         let mut state = lock(&self.state);
-        let mut worker = loop {
+        let worker = loop {
             match state.idle.pop() {
                 Some(worker) => break worker,
                 None => state = self.free.wait(state).unwrap_or_else(PoisonError::into_inner),
             }
         };
         drop(state);
-        let result = work(&mut worker);
-        lock(&self.state).idle.push(worker);
-        self.free.notify_one();
-        result
+        let mut lent = Lent { pool: self, worker };
+        work(&mut lent.worker)
     }
 
     fn start(&self, worker: &mut Worker) -> Result<(), Failure> {
@@ -145,15 +162,7 @@ impl Pool {
             }
             found
         };
-        let found: Vec<Vec<_>> = if batches.len() <= 1 || self.config.workers == 1 {
-            vec![work()]
-        } else {
-            let threads = self.config.workers.min(batches.len());
-            std::thread::scope(|scope| {
-                let handles: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-                handles.into_iter().filter_map(|handle| handle.join().ok()).collect()
-            })
-        };
+        let found = on_threads(self.config.workers.min(batches.len()), work);
         for (i, outcome) in found.into_iter().flatten() {
             outcomes[i] = Some(outcome);
         }
@@ -323,12 +332,16 @@ impl Pool {
     /// Ends the idle workers; how many did so by themselves, of how many.
     pub fn finish(&self) -> (usize, usize) {
         let idle = std::mem::take(&mut lock(&self.state).idle);
-        let ended: Vec<Option<bool>> = std::thread::scope(|scope| {
-            let end = |mut worker: Worker| scope.spawn(move || worker.finish());
-            let handles: Vec<_> = idle.into_iter().map(end).collect();
-            handles.into_iter().map(|handle| handle.join().ok().flatten()).collect()
-        });
-        let ended: Vec<bool> = ended.into_iter().flatten().collect();
+        let (threads, idle) = (idle.len(), Mutex::new(idle));
+        let next = || lock(&idle).pop();
+        let end = || {
+            let mut ended = Vec::new();
+            while let Some(mut worker) = next() {
+                ended.extend(worker.finish());
+            }
+            ended
+        };
+        let ended: Vec<bool> = on_threads(threads, end).into_iter().flatten().collect();
         lock(&self.state).idle = (0..self.config.workers).map(|_| Worker::default()).collect();
         (ended.iter().filter(|e| **e).count(), ended.len())
     }

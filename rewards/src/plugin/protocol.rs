@@ -189,6 +189,11 @@ pub(crate) fn claimed(
         (_, Some(score)) if !(0.0..=1.0).contains(&score) => {
             return Err(format!("has the score {score}, outside of [0, 1]"));
         }
+        // Rewards follow the score and accuracies the verdict: the two must not say the opposite.
+        (Some(Verdict::Correct), Some(0.0)) => return Err("is called correct with the score 0".into()),
+        (Some(Verdict::Incorrect | Verdict::NoAnswer | Verdict::Ambiguous), Some(1.0)) => {
+            return Err("has the full score beside a verdict that is not correct".into());
+        }
         (verdict, Some(score)) => {
             let graded = Outcome::graded(score + 0.0, method, reason);
             Outcome { verdict: verdict.unwrap_or(graded.verdict), ..graded }
@@ -245,6 +250,22 @@ mod tests {
         refuse(&line(r#"{"i":0,"score":1},{"i":1,"score":1},{"i":2,"score":1}"#), "item 2 of 2");
         refuse(&line(r#"{"i":0,"score":1},{"i":-1,"score":1}"#), "invalid value");
         refuse(&line(r#"{"i":0,"score":1},{"i":0.5,"score":1}"#), "invalid type");
+        refuse(
+            &line(r#"{"i":0,"score":1},{"i":1,"score":0,"verdict":"correct"}"#),
+            "item 1 is called correct with",
+        );
+        refuse(
+            &line(r#"{"i":0,"score":1},{"i":1,"score":-0.0,"verdict":"correct"}"#),
+            "is called correct with",
+        );
+        refuse(
+            &line(r#"{"i":0,"score":1,"verdict":"incorrect"},{"i":1,"score":1}"#),
+            "has the full score beside",
+        );
+        refuse(
+            &line(r#"{"i":0,"score":1},{"i":1,"score":1,"verdict":"no_answer"}"#),
+            "has the full score beside",
+        );
         refuse(&line(r#"{"i":0,"score":1},{"i":1,"score":NaN}"#), "no NaN");
         refuse(&line(r#"{"i":0,"score":1},{"i":1,"score":1e999}"#), "out of range");
         refuse(&line(r#"{"i":0,"score":1},{"i":1,"score":1.0001}"#), "outside of [0, 1]");

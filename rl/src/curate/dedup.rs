@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fs::File;
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -90,7 +90,7 @@ pub fn dedup(
         return Err(CurateError::Setting(format!("--threshold {t} must lie above 0 and at most at 1")));
     }
     let hasher = settings.threshold.map(|t| MinHasher::new(t, settings.seed));
-    let mut index = hasher.as_ref().map(|h| Index::new(out.path(), h)).transpose()?;
+    let mut index = hasher.as_ref().map(|h| Index::new(out.scratch(), h)).transpose()?;
     let mut drops: HashMap<u32, Drop> = HashMap::new();
     let mut rows = 0_u32;
     let mut first: HashMap<u64, First> = HashMap::new();
@@ -170,42 +170,28 @@ fn write(
     unchanged(input, before, &after)
 }
 
-/// The rows that may be near-duplicates: sketches and places in memory, hashes of bands in a temporary file.
+/// The rows that may be near-duplicates: sketches and places in memory, hashes of bands in temporary files.
 struct Index {
     bands: Vec<BufWriter<File>>,
     numbers: Vec<u32>,
     offsets: Vec<u64>,
     sketches: Vec<u128>,
-    /// Removes the files when dropped.
-    dir: TempDir,
-}
-
-/// A directory that is removed with what it holds.
-struct TempDir(std::path::PathBuf);
-
-impl std::ops::Drop for TempDir {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+    /// Where these are.
+    dir: PathBuf,
 }
 
 impl Index {
-    fn new(out: &Path, hasher: &MinHasher) -> Result<Self, CurateError> {
-        let name = out.file_name().unwrap_or_default().to_string_lossy();
-        let dir = TempDir(out.with_file_name(format!(".tmp-{name}-bands")));
-        std::fs::create_dir_all(&dir.0).map_err(IoError::at("create the directory", &dir.0))?;
-        let band = |i: usize| {
-            let path = dir.0.join(i.to_string());
-            let open = File::options().create(true).truncate(true).read(true).write(true).open(&path);
-            open.map(|f| BufWriter::with_capacity(1 << 16, f)).map_err(IoError::at("write", &path))
-        };
-        let bands = (0..hasher.bands).map(band).collect::<Result<_, _>>()?;
+    fn new(dir: PathBuf, hasher: &MinHasher) -> Result<Self, CurateError> {
+        // Without a name: whatever happens, nothing is left of them.
+        let band = |_| tempfile::tempfile_in(&dir).map(|file| BufWriter::with_capacity(1 << 16, file));
+        let bands = (0..hasher.bands).map(band).collect::<std::io::Result<_>>();
+        let bands = bands.map_err(IoError::at("write into", &dir))?;
         Ok(Self { bands, numbers: Vec::new(), offsets: Vec::new(), sketches: Vec::new(), dir })
     }
 
     fn add(&mut self, number: u32, offset: u64, shape: &minhash::Signature) -> Result<(), CurateError> {
         for (file, hash) in self.bands.iter_mut().zip(&shape.bands) {
-            file.write_all(&hash.to_le_bytes()).map_err(IoError::at("write", &self.dir.0))?;
+            file.write_all(&hash.to_le_bytes()).map_err(IoError::at("write", &self.dir))?;
         }
         self.numbers.push(number);
         self.offsets.push(offset);
@@ -226,7 +212,7 @@ impl Index {
         let mut edges: HashMap<(u32, u32), (f32, bool)> = HashMap::new();
         watch.pass("near-duplicates", self.bands.len() as u64);
         for band in std::mem::take(&mut self.bands) {
-            let hashes = hashes(band, self.offsets.len()).map_err(IoError::at("read", &self.dir.0))?;
+            let hashes = hashes(band, self.offsets.len()).map_err(IoError::at("read", &self.dir))?;
             let mut order: Vec<u32> = (0..hashes.len() as u32).collect();
             order.par_sort_unstable_by_key(|i| (hashes[*i as usize], *i));
             let mut pairs = Vec::new();

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::destination::OutputError;
 use crate::error::IoError;
 
 /// Why a curation step ended without output.
@@ -31,12 +32,9 @@ pub enum CurateError {
     /// A setting makes no sense.
     #[error("{0}")]
     Setting(String),
-    /// The output is there already.
-    #[error("{} exists: replace it with --force, or choose another name", path.display())]
-    Exists {
-        /// The output.
-        path: PathBuf,
-    },
+    /// The output cannot be written where it was named.
+    #[error(transparent)]
+    Output(#[from] OutputError),
     /// The policy cannot be used.
     #[error("{0}")]
     Policy(String),

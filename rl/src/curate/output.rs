@@ -1,7 +1,6 @@
 //! What a step writes: rows under a temporary name, counts, and at the end the file and its manifest at once.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -12,67 +11,40 @@ use super::error::CurateError;
 use super::manifest::{FileRecord, Manifest, StepRecord};
 use super::row::Row;
 use super::scan::{Input, hex};
+use crate::destination::{Destination, OutputError, Pending, write_atomic};
 use crate::error::IoError;
-use crate::run_dir::{sync_dir, write_atomic};
 
-/// A file that is written under a temporary name and appears when it is finished.
+/// Rows that appear when they are finished.
 struct Writer {
     path: PathBuf,
-    temporary: PathBuf,
-    file: Option<BufWriter<File>>,
+    to: Destination,
+    rows_file: BufWriter<Pending>,
     hash: Sha256,
     rows: u64,
 }
 
 impl Writer {
     fn create(path: &Path, force: bool) -> Result<Self, CurateError> {
-        if path.file_name().is_none() || path.is_dir() {
-            return Err(CurateError::file(path, "is a directory, a file name is needed"));
-        }
-        if !force && path.exists() {
-            return Err(CurateError::Exists { path: path.to_path_buf() });
-        }
-        if let Some(dir) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
-            fs::create_dir_all(dir).map_err(IoError::at("create the directory", dir))?;
-        }
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let temporary = path.with_file_name(format!(".tmp-{name}"));
-        let file = File::create(&temporary).map_err(IoError::at("write", path))?;
-        let file = Some(BufWriter::with_capacity(1 << 18, file));
-        Ok(Self { path: path.to_path_buf(), temporary, file, hash: Sha256::new(), rows: 0 })
+        let to = Destination::free(path, force)?;
+        let rows_file = BufWriter::with_capacity(1 << 18, Pending::create(to.clone())?);
+        Ok(Self { path: path.to_path_buf(), to, rows_file, hash: Sha256::new(), rows: 0 })
     }
 
     fn line(&mut self, text: &str) -> Result<(), CurateError> {
         self.hash.update(text.as_bytes());
         self.hash.update(b"\n");
         self.rows += 1;
-        let Some(file) = &mut self.file else { return Ok(()) };
+        let file = &mut self.rows_file;
         let written = file.write_all(text.as_bytes()).and_then(|()| file.write_all(b"\n"));
         Ok(written.map_err(IoError::at("write", &self.path))?)
     }
 
-    fn finish(mut self) -> Result<FileRecord, CurateError> {
-        if let Some(file) = self.file.take() {
-            let file = file.into_inner().map_err(std::io::IntoInnerError::into_error);
-            let synced = file.and_then(|file| file.sync_all());
-            let renamed = synced.and_then(|()| fs::rename(&self.temporary, &self.path));
-            if let Err(e) = renamed {
-                let _ = fs::remove_file(&self.temporary);
-                return Err(IoError::at("write", &self.path)(e).into());
-            }
-        }
-        sync_dir(self.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
-        let sha256 = hex(&self.hash.clone().finalize());
+    fn finish(self) -> Result<FileRecord, CurateError> {
+        let file = self.rows_file.into_inner().map_err(std::io::IntoInnerError::into_error);
+        file.map_err(IoError::at("write", &self.path))?.finish()?;
+        let sha256 = hex(&self.hash.finalize());
         let input = Input { path: self.path.display().to_string(), sha256, rows: self.rows };
         Ok(FileRecord::of(&input))
-    }
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        if self.file.take().is_some() {
-            let _ = fs::remove_file(&self.temporary);
-        }
     }
 }
 
@@ -89,7 +61,7 @@ pub struct Command {
 
 /// The output of a step: kept rows, optionally the dropped ones with their reasons, counts of both.
 ///
-/// Nothing appears under its name before [`Self::finish`].
+/// Nothing appears under its name before [`Self::finish`]. What goes to stdout or another stream has no manifest.
 pub struct Output {
     rows: Writer,
     dropped: Option<Writer>,
@@ -104,11 +76,14 @@ impl Output {
     /// # Errors
     /// A file that exists, unless `force`, or that cannot be written.
     pub fn create(path: &Path, dropped: Option<&Path>, force: bool) -> Result<Self, CurateError> {
+        let to = Destination::free(path, force)?;
         let manifest = Manifest::path(path);
-        if !force && !path.exists() && manifest.exists() {
-            return Err(CurateError::Exists { path: manifest });
+        if !force && matches!(to, Destination::File(_)) && manifest.exists() {
+            return Err(OutputError::Exists { path: manifest }.into());
         }
-        if dropped == Some(path) {
+        if let Some(dropped) = dropped
+            && Destination::free(dropped, force)? == to
+        {
             return Err(CurateError::Setting("--dropped and --out name the same file".into()));
         }
         let rows = Writer::create(path, force)?;
@@ -169,9 +144,13 @@ impl Output {
         }
     }
 
-    /// The name that the file will have.
-    pub fn path(&self) -> &Path {
-        &self.rows.path
+    /// Where the step may keep files while it works: beside the output, if that is a file.
+    pub(crate) fn scratch(&self) -> PathBuf {
+        let beside = match &self.rows.to {
+            Destination::File(file) => file.parent(),
+            Destination::Stdout | Destination::Stream(_) => return std::env::temp_dir(),
+        };
+        beside.filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_path_buf()
     }
 
     /// Whether the rows that are left out are written somewhere.
@@ -193,6 +172,7 @@ impl Output {
             return Err(self.nothing_left(&inputs));
         }
         let mut steps = Manifest::history(&mut inputs)?;
+        let file = matches!(self.rows.to, Destination::File(_));
         let manifest_path = Manifest::path(&self.rows.path);
         if let Some(dropped) = self.dropped {
             dropped.finish()?;
@@ -214,7 +194,9 @@ impl Output {
         let mut text =
             serde_json::to_string_pretty(&manifest).map_err(|e| CurateError::Setting(e.to_string()))?;
         text.push('\n');
-        write_atomic(&manifest_path, text.as_bytes())?;
+        if file {
+            write_atomic(&manifest_path, text.as_bytes())?;
+        }
         Ok(manifest)
     }
 

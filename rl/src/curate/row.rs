@@ -2,6 +2,9 @@
 
 use serde_json::{Map, Value};
 
+/// Names of fields that a message shows.
+const NAMES: usize = 100;
+
 /// A row of a JSON Lines file.
 #[derive(Debug, Clone)]
 pub struct Row {
@@ -101,8 +104,8 @@ pub fn prompt(fields: &Map<String, Value>) -> Option<String> {
 pub fn content(fields: &Map<String, Value>) -> Result<String, String> {
     let Some(question) = question(fields) else {
         return prompt(fields).ok_or_else(|| {
-            let names: Vec<&str> = fields.keys().map(String::as_str).collect();
-            format!("the row has no `question` and no `prompt` (it has: {})", names.join(", "))
+            let names = names(fields.keys().map(String::as_str));
+            format!("the row has no `question` and no `prompt` (it has: {names})")
         });
     };
     let context = fields.get("context").and_then(Value::as_str);
@@ -155,7 +158,16 @@ pub fn missing(fields: &Map<String, Value>, path: &str) -> String {
     let scored = all.iter().map(|known| (strsim::jaro_winkler(path, known), known));
     let near = scored.filter(|(likeness, _)| *likeness > 0.75).max_by(|a, b| a.0.total_cmp(&b.0));
     let near = near.map_or(String::new(), |(_, name)| format!(", did you mean `{name}`?"));
-    format!("the row has no field `{path}`{near} (it has: {})", all.join(", "))
+    format!("the row has no field `{path}`{near} (it has: {})", names(all.iter().map(String::as_str)))
+}
+
+/// Names that a message shows; of very many the first ones.
+pub fn names<'a>(mut all: impl Iterator<Item = &'a str>) -> String {
+    let shown: Vec<&str> = all.by_ref().take(NAMES).collect();
+    match all.count() {
+        0 => shown.join(", "),
+        more => format!("{}, and {more} more", shown.join(", ")),
+    }
 }
 
 /// The form in which texts are compared: lower case, single spaces, plain quotes and dashes, words without the

@@ -129,7 +129,7 @@ pub fn task(fields: &Map<String, Value>, reading: &Reading) -> Result<Value, Str
     let (shape, parts) = if reading.mapping.question.is_some() {
         ("row", mapped(fields, reading)?)
     } else {
-        let names = || fields.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let names = || row::names(fields.keys().map(String::as_str));
         let shape = reading.shape.or_else(|| Shape::guess(fields)).ok_or_else(|| {
             format!(
                 "the row is of no known shape; say which fields are --question and --answer (it has: {})",

@@ -90,12 +90,8 @@ fn solve(
 ) -> Result<Input, CurateError> {
     let read = |row: &Row| -> Result<Task, String> {
         let prompt = framing.apply(validate::messages(&row.fields)?);
-        let task = Task {
-            id: row.id(),
-            prompt,
-            reference: validate::reference(&row.fields)?,
-            meta: validate::meta(&row.fields),
-        };
+        let reference = validate::reference(&row.fields)?;
+        let task = Task { id: row.id(), prompt, reference, meta: Map::new() }.with_row(row.fields.clone());
         reward.check_task(&task).map_err(|e| e.to_string())?;
         Ok(task)
     };
@@ -221,7 +217,7 @@ pub fn rejection(
             fields.insert("prompt".into(), prompt(&task.prompt));
             fields.insert("completion".into(), json!(text));
             fields.insert("reference".into(), task.reference.clone());
-            fields.insert("meta".into(), Value::Object(task.meta.clone()));
+            fields.insert("meta".into(), Value::Object(validate::meta(&row.fields)));
             set_meta(&mut fields, "task", json!(task.id));
             set_meta(&mut fields, "solved", record.clone());
             out.write(&Value::Object(fields))?;

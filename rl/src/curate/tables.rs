@@ -1,21 +1,25 @@
 //! Rows of JSON Lines, JSON, CSV and parquet files, one at a time.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 use std::rc::Rc;
 
-use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::error::CurateError;
+use super::parquet_rows::Rows;
 use super::scan::{self, Input, Watch, hex};
 use crate::error::IoError;
+
+/// Columns of a table.
+const COLUMNS: usize = 10_000;
 
 /// How a file holds its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -233,8 +237,13 @@ fn csv(path: &Path, file: File, delimiter: u8, watch: &dyn Watch, take: Take) ->
         CurateError::row(path, line, message)
     };
     let header = reader.headers().map_err(fail)?.clone();
-    if let Some(i) = (0..header.len()).find(|i| header.iter().take(*i).any(|name| name == &header[*i])) {
-        return Err(CurateError::row(path, 1, format!("the header names {:?} twice", &header[i])));
+    if header.len() > COLUMNS {
+        let message = format!("the header names {} columns, at most {COLUMNS} are read", header.len());
+        return Err(CurateError::row(path, 1, message));
+    }
+    let mut names = HashSet::new();
+    if let Some(name) = header.iter().find(|name| !names.insert(*name)) {
+        return Err(CurateError::row(path, 1, format!("the header names {name:?} twice")));
     }
     let mut record = ::csv::StringRecord::new();
     while reader.read_record(&mut record).map_err(fail)? {
@@ -249,13 +258,15 @@ fn csv(path: &Path, file: File, delimiter: u8, watch: &dyn Watch, take: Take) ->
 
 fn parquet(path: &Path, file: File, watch: &dyn Watch, take: Take) -> Result<Input, CurateError> {
     let sha256 = whole_hash(path)?;
-    let fail = |e: parquet::errors::ParquetError| CurateError::file(path, format!("no usable parquet: {e}"));
-    let reader = SerializedFileReader::new(file).map_err(fail)?;
-    watch.pass("read", reader.metadata().file_metadata().num_rows().max(0) as u64);
-    for (i, row) in reader.get_row_iter(None).map_err(fail)?.enumerate() {
-        if let Value::Object(fields) = row.map_err(fail)?.to_json_value() {
-            take(i + 1, fields)?;
-        }
+    let mut rows =
+        Rows::open(file).map_err(|why| CurateError::file(path, format!("no usable parquet: {why}")))?;
+    watch.pass("read", rows.count());
+    for number in 1.. {
+        let row = rows.next();
+        let row =
+            row.map_err(|why| CurateError::file(path, format!("no usable parquet: row {number}: {why}")))?;
+        let Some(fields) = row else { break };
+        take(number, fields)?;
         watch.advance(1);
     }
     Ok(Input { path: path.display().to_string(), sha256, rows: 0 })
@@ -351,6 +362,9 @@ mod tests {
         check("d.csv", "a,b\n1\n", "d.csv:2: 1 fields, the header has 2");
         check("d.csv", "a,a\n1,2\n", "d.csv:1: the header names \"a\" twice");
         check("d.csv", "a,b\n", "no rows");
+        let wide: Vec<String> = (0..100_000).map(|i| format!("column{i}")).collect();
+        check("d.csv", &format!("{}\n1\n", wide.join(",")), "d.csv:1: the header names 100000 columns");
+        check("d.csv", &format!("{}\n1\n", wide[..9_000].join(",")), "d.csv:2: 1 fields");
         check("d.json", "[{\"a\": 1},\n 3]", "d.json:2: an element of the file is no object");
         check("d.json", "[{\"a\": 1},\n{", "d.json:2: not valid JSON");
         check("d.json", "{\"a\": 1}\n", "an element of the file is no object");

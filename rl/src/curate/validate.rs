@@ -87,8 +87,8 @@ fn problems(row: &Row, reward: Option<&dyn Reward>) -> Vec<String> {
             found.extend(choice_problem(fields));
             if let Some(reward) = reward {
                 let prompt = prompt.unwrap_or_default();
-                let task = Task { id: row.id(), prompt, reference: reference.clone(), meta: meta(fields) };
-                found.extend(judged(reward, &task));
+                let task = Task { id: row.id(), prompt, reference: reference.clone(), meta: Map::new() };
+                found.extend(judged(reward, &task.with_row(fields.clone())));
             }
         }
     }
@@ -127,7 +127,7 @@ pub fn reference(fields: &Map<String, Value>) -> Result<Value, String> {
     }
 }
 
-/// What a plugin gets beside prompt and reference.
+/// What a row of curated data carries along.
 pub fn meta(fields: &Map<String, Value>) -> Map<String, Value> {
     fields.get("meta").and_then(Value::as_object).cloned().unwrap_or_default()
 }

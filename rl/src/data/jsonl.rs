@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use super::template::{Row, Templates};
 use super::{DataError, Entry, SHUFFLE_STREAM, Split, check_heldout, messages};
 use crate::config::validate::Checks;
+use crate::curate::row::missing;
 use crate::error::IoError;
 use crate::random;
 use rlvr_rewards::{Message, Task};
@@ -36,7 +37,7 @@ pub struct JsonlConfig {
     pub completion: Option<String>,
     /// Template of the task's id. Default: the row's `id`, or `<name>-<line>`.
     pub id: Option<String>,
-    /// Fields of the row that a task carries along for plugins and records. Default none.
+    /// Fields of the row that the records of a run keep; rewards get the whole row. Default none.
     #[serde(default)]
     pub meta: Vec<String>,
     /// Expression that a row must satisfy, such as `split == 'test'`. Default none.
@@ -150,12 +151,22 @@ impl JsonlConfig {
         let templates = self.templates(name)?;
         let mut entries = Vec::new();
         let enough = if self.shuffle { None } else { self.limit };
+        let mut unseen: Vec<&String> = self.meta.iter().collect();
+        let mut first = None;
         self.rows(name, &mut |line, fields| {
+            unseen.retain(|field| !fields.contains_key(*field));
+            if first.is_none() && !unseen.is_empty() {
+                first = Some((line, fields.clone()));
+            }
             if let Some(entry) = self.entry(name, &templates, line, fields)? {
                 entries.push(entry);
             }
             Ok(enough.is_none_or(|limit| entries.len() < limit))
         })?;
+        if let (Some(field), Some((line, fields))) = (unseen.first(), first) {
+            let message = format!("meta, in all rows: {}", missing(&fields, field));
+            return Err(self.row_error(line, message));
+        }
         if self.shuffle {
             let len = entries.len() as u64;
             let mut shuffled: Vec<Option<Entry>> = vec![None; entries.len()];
@@ -311,13 +322,13 @@ impl JsonlConfig {
             (None, Some(Value::Number(id))) => id.to_string(),
             _ => format!("{name}-{line}"),
         };
-        let mut meta = Map::new();
-        for field in &self.meta {
-            let value = row.fields.get(field).cloned().unwrap_or(Value::Null);
-            meta.insert(field.clone(), value);
-        }
         let completion = self.completion.as_ref().map(|_| templates.text("completion", row)).transpose()?;
-        Ok(Some(Entry { task: Task { id, prompt, reference, meta }, completion, line }))
+        let mut task = Task { id, prompt, reference, meta: Map::new() }.with_row(row.fields.clone());
+        for field in &self.meta {
+            let value = || row.fields.get(field).cloned().unwrap_or(Value::Null);
+            task.meta.entry(field.clone()).or_insert_with(value);
+        }
+        Ok(Some(Entry { task, completion, line }))
     }
 }
 
@@ -430,10 +441,24 @@ meta = ["question"]
         assert_eq!(task.id, "d-3");
         assert_eq!(task.reference, json!({"answer": "7"}));
         assert_eq!((task.prompt[0].role.as_str(), task.prompt[1].content.as_str()), ("system", "3+4?"));
-        assert_eq!(task.meta["question"], json!("3+4?"));
+        // A reward sees the whole row, a prompt and a reference of one's own or not.
+        assert_eq!(json!(task.meta), json!({"question": "3+4?", "answer": "hence\n#### 7"}));
         assert_eq!(source.example(0).unwrap().completion, "so\n#### 4");
         assert!(source.origin(1).ends_with("d.jsonl:3"));
         assert!(source.bad_task(1, "x").to_string().ends_with("d.jsonl:3: x"));
+    }
+
+    #[test]
+    fn names_in_meta_are_those_of_fields() {
+        let rows = "{\"id\": 1, \"prompt\": \"p\", \"level\": 2}\n{\"prompt\": \"q\", \"topic\": \"sums\"}\n";
+        let source = open("d.jsonl", rows, "meta = ['topic', 'id', 'prompt']").unwrap();
+        let metas: Vec<Value> = (0..2).map(|i| json!(source.task(i).meta)).collect();
+        assert_eq!(metas[0], json!({"level": 2, "topic": null, "id": 1, "prompt": "p"}));
+        assert_eq!(metas[1], json!({"topic": "sums", "id": null, "prompt": "q"}));
+        let error = open("d.jsonl", rows, "meta = ['topc']").unwrap_err().to_string();
+        assert!(error.contains("d.jsonl:1: meta, in all rows: the row has no field `topc`"), "{error}");
+        let error = open("d.jsonl", rows, "meta = ['levl']").unwrap_err().to_string();
+        assert!(error.contains("did you mean `level`?"), "{error}");
     }
 
     #[test]

@@ -80,6 +80,14 @@ impl DataConfig {
         })
     }
 
+    /// The fields of a row that the records of a run keep.
+    pub fn recorded(&self) -> &[String] {
+        match self {
+            Self::Jsonl(config) => &config.meta,
+            _ => &[],
+        }
+    }
+
     /// Whether the tasks have completions to learn from.
     pub fn has_completions(&self) -> bool {
         match self {

@@ -119,8 +119,7 @@ impl Row {
     }
 
     fn fields_present(&self) -> String {
-        let names: Vec<&str> = self.fields.keys().map(String::as_str).collect();
-        format!(" (it has: {})", names.join(", "))
+        format!(" (it has: {})", row::names(self.fields.keys().map(String::as_str)))
     }
 }
 

@@ -84,12 +84,12 @@ pub fn gold(options: &[Choice], answer: &str) -> Option<usize> {
     by_label.or_else(|| options.iter().position(|o| o.text == answer))
 }
 
-/// Longest text of a row that [`meta`] keeps, in characters.
+/// Longest text of a row that [`short_fields`] keeps, in characters.
 const META_TEXT: usize = 200;
 
-/// The short fields of a data row, for records and to group questions by: texts of up to 200 characters, numbers, true
+/// The short fields of a data row, for samples on disk and to group questions by: texts of up to 200 characters, numbers, true
 /// and false, also those of an object `meta` in the row. The prompt, the answer and the id stand elsewhere.
-pub fn meta(fields: &Map<String, Value>) -> Map<String, Value> {
+pub fn short_fields(fields: &Map<String, Value>) -> Map<String, Value> {
     let short = |value: &Value| match value {
         Value::String(text) => text.chars().nth(META_TEXT).is_none(),
         Value::Number(_) | Value::Bool(_) => true,
@@ -173,7 +173,7 @@ mod tests {
             "id": 1, "question": "q", "passage": "p1", "year": 2001, "text": "x".repeat(201), "list": [1],
             "meta": {"patient": 7, "more": {}},
         });
-        let kept = meta(row.as_object().unwrap());
+        let kept = short_fields(row.as_object().unwrap());
         assert_eq!(Value::Object(kept), serde_json::json!({"passage": "p1", "year": 2001, "patient": 7}));
     }
 

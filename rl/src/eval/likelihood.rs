@@ -117,14 +117,14 @@ fn encode(policy: &Policy, item: &Item, of: Continuation) -> Result<Encoded, Err
     let parts = parts.ok_or_else(|| unusable("there are no options to score by likelihood".into()))?;
     let raw = policy.is_raw();
     let text = policy.prompt_text(&parts.messages(raw))?;
-    let prompt = policy.tokenizer().encode(&text, raw)?;
+    let prompt = policy.encode(&text, raw)?;
     // After a chat template the answer begins at once, after plain text with a space.
     let space = if raw { " " } else { "" };
     let mut encoded = Encoded { prompts: Vec::new(), options: Vec::new(), characters: Vec::new() };
     let mut shared = true;
     for option in &item.options {
         let option = continuation(option, of);
-        let mut whole = policy.tokenizer().encode(&format!("{text}{space}{option}"), raw)?;
+        let mut whole = policy.encode(&format!("{text}{space}{option}"), raw)?;
         if whole.len() <= prompt.len() {
             return Err(unusable(format!("option {option:?} adds no token to the prompt")));
         }

@@ -19,7 +19,7 @@ pub mod validate;
 pub use accuracy::{Accuracy, Question, RESAMPLES, SEED};
 pub use benchmark::{Benchmark, Definition, OpenSettings, locate};
 pub use commonest::Commonest;
-pub use item::{Choice, Item, PromptParts, gold, meta};
+pub use item::{Choice, Item, PromptParts, gold, short_fields};
 pub use task_file::{
     Continuation, FewShot, FieldKinds, Fields, Generation, Likelihood, SourceFile, TaskFile,
 };

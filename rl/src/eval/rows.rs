@@ -6,7 +6,7 @@ use rlvr_rewards::Task;
 use serde_json::{Map, Value, json};
 
 use super::benchmark::OpenSettings;
-use super::item::{Choice, Item, PromptParts, gold, lettered, meta, shuffle};
+use super::item::{Choice, Item, PromptParts, gold, lettered, shuffle};
 use super::task_file::{Continuation, Fields, TaskFile};
 use crate::data::DataError;
 use crate::data::jsonl::{JsonlConfig, add_reference, render_reference};
@@ -203,8 +203,7 @@ impl<'a> RowReader<'a> {
             _ => String::new(),
         };
         let prompt = Some(parts("prompt")?);
-        let task =
-            Task { id, prompt: Vec::new(), reference: Value::Object(reference), meta: meta(&row.fields) };
+        let task = Task::new(id, Value::Object(reference)).with_row(row.fields.clone());
         let place = String::new();
         let item = Item { task, place, group, question: Some(asked), options, gold, prompt, likelihood };
         Ok(Drawn { item, completion, continuation, note })

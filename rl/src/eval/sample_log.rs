@@ -9,19 +9,21 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+use crate::destination::write_atomic;
+use crate::dir_lock::DirLock;
 use crate::error::{Error, IoError};
-use crate::run_dir::write_atomic;
 
 /// File with the settings.
 pub const SETTINGS: &str = "settings.json";
 /// File with the samples.
 pub const SAMPLES: &str = "samples.jsonl";
 
-/// The samples of an evaluation that runs.
+/// The samples of an evaluation that runs. Its directory is held against other processes.
 #[derive(Debug)]
 pub struct SampleLog {
     path: PathBuf,
     file: File,
+    _lock: DirLock,
 }
 
 impl SampleLog {
@@ -29,9 +31,10 @@ impl SampleLog {
     ///
     /// # Errors
     /// The directory holds an evaluation with other settings (the message names them) or samples without settings,
-    /// unless `force` replaces them; or it cannot be written.
+    /// unless `force` replaces them; another process writes into it; or it cannot be written.
     pub fn open(dir: &Path, settings: &Value, force: bool) -> Result<(Self, Vec<Map<String, Value>>), Error> {
         std::fs::create_dir_all(dir).map_err(IoError::at("create the directory", dir))?;
+        let lock = DirLock::take(dir)?;
         let (settings_path, path) = (dir.join(SETTINGS), dir.join(SAMPLES));
         let mut rows = Vec::new();
         if !force && path.exists() {
@@ -43,7 +46,7 @@ impl SampleLog {
         }
         let text = format!("{settings:#}\n");
         write_atomic(&settings_path, text.as_bytes())?;
-        let log = Self { file: Self::rewrite(&path, &rows)?, path };
+        let log = Self { file: Self::rewrite(&path, &rows)?, path, _lock: lock };
         Ok((log, rows))
     }
 
@@ -142,12 +145,16 @@ mod tests {
         assert!(rows.is_empty());
         log.append(&[row(1), row(2)]).unwrap();
         log.file.write_all(b"{\"id\": 3, \"te").unwrap();
+        let busy = SampleLog::open(dir.path(), &settings, false).unwrap_err();
+        assert!(matches!(busy, Error::DirLocked { .. }), "{busy}");
+        drop(log);
         let (mut log, rows) = SampleLog::open(dir.path(), &settings, false).unwrap();
         assert_eq!(rows, [row(1), row(2)]);
         log.keep(&rows[..1]).unwrap();
         log.append(&[row(4)]).unwrap();
         let text = std::fs::read_to_string(dir.path().join(SAMPLES)).unwrap();
         assert_eq!(text, "{\"id\":1}\n{\"id\":4}\n");
+        drop(log);
 
         let other = json!({"seed": 2, "tasks": {"t": {"hash": "b"}}});
         let error = SampleLog::open(dir.path(), &other, false).unwrap_err().to_string();

@@ -56,15 +56,15 @@ struct Row {
 }
 
 impl History {
-    /// Reads `metrics.jsonl`; null is left out. In supervised stages `optim/loss` repeats `sft/loss`, on another scale
-    /// than the loss of GRPO, and is left out too.
-    pub(super) fn read(path: &Path) -> Result<Self, Error> {
+    /// Reads `metrics.jsonl`, none where there is no such file; null is left out. In supervised stages `optim/loss`
+    /// repeats `sft/loss`, on another scale than the loss of GRPO, and is left out too.
+    pub(super) fn read(path: &Path) -> Result<Option<Self>, Error> {
         let mut history = Self::default();
-        rows::each(path, &mut |line| {
+        let found = rows::each(path, &mut |line| {
             history.add(rows::parse(line)?);
             Ok(())
         })?;
-        Ok(history)
+        Ok(found.then_some(history))
     }
 
     fn add(&mut self, row: Row) {

@@ -18,7 +18,7 @@ use std::path::Path;
 use crate::config::syntax;
 use crate::error::{Error, IoError};
 use crate::log::{METRICS_FILE, ROLLOUTS_FILE};
-use crate::run_dir::{CONFIG_FILE, RunMeta};
+use crate::run_dir::{CONFIG_FILE, RunMeta, is_run};
 use history::History;
 use samples::{Samples, Span};
 
@@ -31,7 +31,8 @@ pub struct ReportOptions {
     pub seed: u64,
 }
 
-/// The page of the run in `dir`, which may still be under way: what was not yet written to its end is left out.
+/// The page of the run in `dir`, which may still be under way: what was not yet written to its end is left out. Records
+/// that have vanished are named, and the rest is shown.
 ///
 /// Reads `rollouts.jsonl` once, in memory that does not grow with it.
 ///
@@ -43,20 +44,25 @@ pub fn html(dir: &Path, options: &ReportOptions) -> Result<String, Error> {
     let config_path = dir.join(CONFIG_FILE);
     let text = fs::read_to_string(&config_path).map_err(IoError::at("read", &config_path))?;
     let config = syntax(&text, &config_path)?;
+    let rollouts = dir.join(ROLLOUTS_FILE);
     let history = History::read(&dir.join(METRICS_FILE))?;
-    let span = Span::of(&history);
-    let samples = Samples::read(&dir.join(ROLLOUTS_FILE), span, options)?;
+    let span = match &history {
+        Some(history) => Span::of(history),
+        None => Span::of_rows(&rollouts)?,
+    };
+    let samples = Samples::read(&rollouts, span, options)?;
     let meta = RunMeta::read(dir);
-    Ok(page::render(&page::Page::new(dir, &config, text, meta.as_ref(), &history, samples)))
+    Ok(page::render(&page::Page::new(dir, &config, text, meta.as_ref(), history.as_ref(), samples)))
 }
 
 fn check(dir: &Path) -> Result<(), Error> {
     let shown = dir.display();
-    let problem = match [CONFIG_FILE, METRICS_FILE].into_iter().find(|file| !dir.join(file).is_file()) {
-        _ if !dir.exists() => "there is no such directory".to_owned(),
-        _ if !dir.is_dir() => "is a file, a run directory is needed".to_owned(),
-        None => return Ok(()),
-        Some(missing) => format!("is no run directory: it has no {missing}"),
+    let problem = match () {
+        () if is_run(dir) => return Ok(()),
+        () if !dir.exists() => "there is no such directory".to_owned(),
+        () if !dir.is_dir() => "is a file, a run directory is needed".to_owned(),
+        () if !dir.join(CONFIG_FILE).is_file() => format!("is no run directory: it has no {CONFIG_FILE}"),
+        () => format!("is no run directory: it has no {METRICS_FILE}"),
     };
     let hint = "rlvr train leaves run directories (runs/<name> unless --out says otherwise)";
     let hint = match dir.join("results.json").exists() {

@@ -11,6 +11,7 @@ use super::history::History;
 use super::panels;
 use super::samples::Samples;
 use super::summary::{self, EvaluationRow};
+use crate::log::METRICS_FILE;
 use crate::run_dir::RunMeta;
 
 const TEMPLATE: &str = include_str!("page.html");
@@ -35,15 +36,22 @@ impl Page {
         config: &Table,
         text: String,
         meta: Option<&RunMeta>,
-        history: &History,
+        history: Option<&History>,
         samples: Samples,
     ) -> Self {
+        let gone = history.is_none().then(|| {
+            format!(
+                "{METRICS_FILE} is missing: what the run measured, curves and evaluations, cannot be shown."
+            )
+        });
+        let none = History::default();
+        let history = history.unwrap_or(&none);
         let folder = || dir.file_name().map(|name| name.to_string_lossy().into_owned());
         let name = config.get("name").and_then(|name| name.as_str());
         Self {
             name: name.map(str::to_owned).or_else(folder).unwrap_or_default(),
             facts: summary::facts(config, meta, history),
-            problems: summary::problems(history),
+            problems: gone.into_iter().chain(summary::problems(history)).collect(),
             evaluations: summary::evaluations(meta, history),
             charts: panels::charts(history),
             frame: FRAME,
@@ -106,7 +114,8 @@ mod tests {
         let hostile = "</script></pre></title><img src=x onerror=alert(1)>\" onload=\"x' {{ name }} {% if %} \0\u{202e}";
         let config = format!("name = {}", serde_json::to_string(hostile).unwrap());
         let table: Table = config.parse().unwrap();
-        let page = Page::new(Path::new("r"), &table, config, None, &History::default(), Samples::default());
+        let history = History::default();
+        let page = Page::new(Path::new("r"), &table, config, None, Some(&history), Samples::default());
         let html = render(&page);
         assert!(
             !html.contains("<img") && !html.contains("</script") && !html.contains("onload=\""),

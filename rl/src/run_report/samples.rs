@@ -63,6 +63,19 @@ impl Span {
         Some(Self(sampled.first()?.0, sampled.last()?.0))
     }
 
+    /// The same from the rollouts themselves, for a run without metrics.
+    pub(super) fn of_rows(path: &Path) -> Result<Option<Self>, Error> {
+        let mut span: Option<Self> = None;
+        rows::each(path, &mut |line| {
+            let step = rows::parse::<Head>(line)?.step;
+            span = Some(
+                span.map_or(Self(step, step), |Self(first, last)| Self(first.min(step), last.max(step))),
+            );
+            Ok(())
+        })?;
+        Ok(span)
+    }
+
     /// Where a step lies: 0 at the first, 1 at the last. Rollouts may be one step ahead of the metrics.
     fn place(self, step: u64) -> f64 {
         (step as f64 - self.0 as f64) / (self.1.saturating_sub(self.0)).max(1) as f64

@@ -269,6 +269,9 @@ pub struct ScoreArgs {
     /// Write here instead of stdout
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// Replace files that exist
+    #[arg(long)]
+    pub force: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -346,6 +349,9 @@ pub struct DataGenerateArgs {
     /// Write here instead of stdout
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// Replace files that exist
+    #[arg(long)]
+    pub force: bool,
 }
 
 #[derive(Debug, Args)]
@@ -410,9 +416,12 @@ For a table over evaluations: rlvr eval report.")]
 pub struct RunReportArgs {
     /// A run directory
     pub run: PathBuf,
-    /// Write here instead, - for stdout [default: report.html in the run directory]
+    /// Write here instead, - for stdout [default: report.html in the run directory, made anew]
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// Replace a file named by --out that exists
+    #[arg(long)]
+    pub force: bool,
     /// Completions to show
     #[arg(long, value_name = "N", default_value_t = 24)]
     pub samples: usize,
@@ -427,14 +436,17 @@ Examples:
   rlvr plugin new --lang python my_reward
   rlvr plugin new --lang rust my_reward && cargo build --release --manifest-path my_reward/Cargo.toml
 
-The folder gets a file with a function score, a runtime that speaks the protocol, and a README.md. Files that exist are
-never replaced.")]
+The folder gets a file with a function score, a runtime that speaks the protocol, and a README.md. Files that exist stay
+without --force.")]
 pub struct PluginNewArgs {
     /// The language
     #[arg(long, value_name = "LANG", value_enum)]
     pub lang: Language,
     /// The folder; made when it does not exist
     pub dir: PathBuf,
+    /// Replace files that exist
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// A language that `rlvr plugin new` writes.

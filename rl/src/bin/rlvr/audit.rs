@@ -5,6 +5,7 @@ use crate::input::{self, Source, bad};
 use crate::output::{self, count, say};
 use crate::score;
 use anyhow::Result;
+use rlvr::destination::Destination;
 use rlvr::random;
 use rlvr::rewards::rows::Row;
 use rlvr::rewards::{Reward, Verdict, score_one};
@@ -13,7 +14,17 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-pub fn run(args: &ScoreArgs, input: &Path, reward: &dyn Reward, against: &str) -> Result<()> {
+pub fn run(
+    args: &ScoreArgs,
+    input: &Path,
+    reward: &dyn Reward,
+    against: &str,
+    to: &Destination,
+) -> Result<()> {
+    let report = args.report.as_ref().map(|path| output::to(Some(path), args.force)).transpose()?;
+    if report.as_ref() == Some(to) && matches!(to, Destination::File(_)) {
+        return Err(bad("--out and --report name the same file"));
+    }
     let truth = truth(against)?;
     let mut source = Source::open(input)?;
     let mut audit = Audit::default();
@@ -41,10 +52,9 @@ pub fn run(args: &ScoreArgs, input: &Path, reward: &dyn Reward, against: &str) -
         lines.extend_from_slice(row.to_string().as_bytes());
         lines.push(b'\n');
     }
-    output::lines(args.out.as_deref(), &lines)?;
-    if let Some(path) = &args.report {
-        let report = format!("{:#}\n", audit.json());
-        rlvr::run_dir::write_atomic(path, report.as_bytes()).map_err(rlvr::Error::from)?;
+    output::write(to, &lines)?;
+    if let Some(report) = &report {
+        output::write(report, format!("{:#}\n", audit.json()).as_bytes())?;
     }
     say!("{}", audit.text(reward.name(), against));
     Ok(())

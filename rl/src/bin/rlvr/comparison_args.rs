@@ -101,7 +101,7 @@ pub struct ReportArgs {
     /// Field of the samples, or of their `meta`, whose values group questions that depend on each other, such as a passage
     #[arg(long, value_name = "FIELD")]
     pub cluster: Option<String>,
-    /// Compare different versions of a task or verifier all the same
+    /// Compare different versions of a task or verifier all the same, and replace a file that exists
     #[arg(long)]
     pub force: bool,
     /// How to print

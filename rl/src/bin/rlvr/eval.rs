@@ -42,7 +42,7 @@ pub fn with_error(mean: f64, error: f64) -> String {
 /// Prints a table on stdout.
 pub fn print_table(header: &[&str], rows: &[Vec<String>]) -> Result<()> {
     use std::io::Write;
-    let mut out = output::stdout();
+    let mut out = output::report();
     out.write_all(output::table(header, rows).as_bytes())?;
     Ok(out.flush()?)
 }

@@ -91,7 +91,7 @@ fn item(policy: &Policy, (line, mut fields): Row) -> Result<Item, String> {
             ids("completion_tokens", completion, config.vocab_size)?,
         ),
         Form::Text(prompt, completion) => {
-            let encode = |text, special| policy.tokenizer().encode(text, special).map_err(|e| e.to_string());
+            let encode = |text, special| policy.encode(text, special).map_err(|e| e.to_string());
             (encode(prompt, true)?, encode(completion, false)?)
         }
     };

@@ -36,7 +36,7 @@ mod train;
 use anyhow::{Context, Result};
 use args::{Cli, Command, EvalCommand, PluginCommand};
 use clap::Parser;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     log_to_stderr();
     // On a thread of the pool: from outside it, each of the many small parallel loops would wait for a wake-up.
-    match set_threads(cli.threads).and_then(|()| rayon::scope(|_| run(&cli.command))) {
+    match start_threads(cli.threads).and_then(|()| rayon::scope(|_| run(&cli.command))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => output::fail(&error),
     }
@@ -74,10 +74,21 @@ fn run(command: &Command) -> Result<()> {
     }
 }
 
-fn set_threads(threads: Option<u16>) -> Result<()> {
-    let Some(threads) = threads else { return Ok(()) };
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into());
-    pool.build_global().with_context(|| format!("starting {threads} threads"))
+fn start_threads(threads: Option<u16>) -> Result<()> {
+    rlvr::threads::start(threads.map(usize::from)).context("starting threads")
+}
+
+/// Stderr whose errors are nobody's concern: a log that cannot be written must not end what it tells of.
+struct Log;
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let _ = std::io::stderr().write_all(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 fn log_to_stderr() {
@@ -85,7 +96,7 @@ fn log_to_stderr() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| Log)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .without_time()

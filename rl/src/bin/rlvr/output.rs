@@ -2,8 +2,9 @@
 
 use crate::input::BadInput;
 use rlvr::conformance::ConformanceError;
+use rlvr::destination::{Destination, ReaderGone};
 use std::fmt::Write as _;
-use std::io::{self, BufWriter, ErrorKind, StdoutLock, Write as _};
+use std::io::{self, BufWriter, ErrorKind, StdoutLock, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -17,27 +18,58 @@ macro_rules! say {
 }
 pub(crate) use say;
 
-/// Buffered stdout; flush it, so that errors are seen.
-pub fn stdout() -> BufWriter<StdoutLock<'static>> {
-    BufWriter::with_capacity(1 << 16, io::stdout().lock())
+/// Stdout, whose reader may go before the end, as `head` does.
+pub struct Stdout {
+    lock: StdoutLock<'static>,
+    /// Whether that is an error, so that nothing more is computed for nobody.
+    ends: bool,
 }
 
-/// Writes finished lines into a file, all or nothing, or to stdout.
-pub fn lines(path: Option<&Path>, lines: &[u8]) -> anyhow::Result<()> {
-    match path {
-        Some(path) => Ok(rlvr::run_dir::write_atomic(path, lines).map_err(rlvr::Error::from)?),
-        None => {
-            let mut out = stdout();
-            out.write_all(lines)?;
-            Ok(out.flush()?)
+impl Stdout {
+    fn heard<T>(&self, outcome: io::Result<T>, nobody: T) -> io::Result<T> {
+        match outcome {
+            Err(e) if e.kind() == ErrorKind::BrokenPipe && !self.ends => Ok(nobody),
+            outcome => outcome.map_err(ReaderGone::mark),
         }
     }
 }
 
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.lock.write(bytes);
+        self.heard(written, bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        let flushed = self.lock.flush();
+        self.heard(flushed, ())
+    }
+}
+
+/// Buffered stdout for data; flush it, so that errors are seen. When its reader has gone, the command ends quietly.
+pub fn stdout() -> BufWriter<Stdout> {
+    BufWriter::with_capacity(1 << 16, Stdout { lock: io::stdout().lock(), ends: true })
+}
+
+/// The same for what people read beside the exit code, which is found out whether they read to the end or not.
+pub fn report() -> BufWriter<Stdout> {
+    BufWriter::with_capacity(1 << 16, Stdout { lock: io::stdout().lock(), ends: false })
+}
+
+/// Where `--out` goes, stdout without one; refuses a file that exists, unless `force`. To be called before anything is
+/// computed.
+pub fn to(path: Option<&Path>, force: bool) -> anyhow::Result<Destination> {
+    let free = path.map(|path| Destination::free(path, force)).transpose();
+    Ok(free.map_err(rlvr::Error::from)?.unwrap_or(Destination::Stdout))
+}
+
+/// Writes finished output, all or nothing.
+pub fn write(to: &Destination, bytes: &[u8]) -> anyhow::Result<()> {
+    Ok(to.write(bytes).map_err(rlvr::Error::from)?)
+}
+
 /// Prints an error with its causes and gives the exit code.
 pub fn fail(error: &anyhow::Error) -> ExitCode {
-    let is_pipe = |e: &io::Error| e.kind() == ErrorKind::BrokenPipe;
-    if error.chain().any(|e| e.downcast_ref().is_some_and(is_pipe)) {
+    if error.chain().any(|e| e.downcast_ref().is_some_and(ReaderGone::is)) {
         // Whoever reads us has seen enough.
         return ExitCode::SUCCESS;
     }

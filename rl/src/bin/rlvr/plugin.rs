@@ -4,13 +4,12 @@ use crate::args::{Language, PluginNewArgs, PluginTestArgs};
 use crate::input::{self, Source, bad};
 use crate::output::{self, count, one_line, say};
 use crate::sample;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use rlvr::rewards::plugin::check::{Check, conformance, gameability, robustness, sample_tasks};
 use rlvr::rewards::plugin::{Plugin, PluginConfig};
 use rlvr::rewards::wasm::{Wasm, WasmConfig};
 use rlvr::rewards::{Reward, Task};
 use serde_json::{Map, Value, json};
-use std::fs;
 use std::io::Write;
 use std::path::Path;
 
@@ -82,16 +81,11 @@ pub fn new(args: &PluginNewArgs) -> Result<()> {
         .replace("{TOML}", &shown(template.command));
     let files: Vec<(&str, &str)> =
         template.files.iter().copied().chain([("README.md", readme.as_str())]).collect();
-    if let Some((name, _)) = files.iter().find(|(name, _)| args.dir.join(name).exists()) {
-        let path = args.dir.join(name);
-        return Err(bad(format!("{} exists; give another folder", path.display())));
-    }
-    for (name, text) in &files {
-        let path = args.dir.join(name);
-        let failed = || format!("writing {}", path.display());
-        fs::create_dir_all(path.parent().unwrap_or(&args.dir)).with_context(failed)?;
-        let mut file = fs::File::create_new(&path).with_context(failed)?;
-        file.write_all(text.as_bytes()).with_context(failed)?;
+    // All or none of them.
+    let to: Result<Vec<_>> =
+        files.iter().map(|(name, _)| output::to(Some(&args.dir.join(name)), args.force)).collect();
+    for (to, (_, text)) in to?.iter().zip(&files) {
+        output::write(to, text.as_bytes())?;
     }
     let written: Vec<String> =
         files.iter().map(|(name, _)| args.dir.join(name).display().to_string()).collect();
@@ -146,7 +140,7 @@ fn report(what: &str, checks: &[Check], reward: Option<&dyn Reward>, tasks: &[Ta
     let rows: Vec<Vec<String>> = (checks.iter())
         .map(|c| vec![c.name.to_owned(), word(c.passed).to_owned(), one_line(&c.seen, 300)])
         .collect();
-    let mut out = output::stdout();
+    let mut out = output::report();
     write!(out, "{}", output::table(&[what, "", "seen"], &rows))?;
     if let Some(reward) = reward {
         let rows: Vec<Vec<String>> = (gameability(reward, tasks).into_iter())
@@ -172,7 +166,7 @@ fn report(what: &str, checks: &[Check], reward: Option<&dyn Reward>, tasks: &[Ta
 fn tasks(path: &Path) -> Result<Vec<Task>> {
     let mut source = Source::open(path)?;
     let mut tasks = Vec::new();
-    while let Some((line, mut fields)) = source.next_object()? {
+    while let Some((line, fields)) = source.next_object()? {
         let prompt = match fields.contains_key("prompt") || fields.contains_key("question") {
             true => sample::messages(&fields).map_err(|e| source.bad_at(line, e))?,
             false => Vec::new(),
@@ -181,12 +175,11 @@ fn tasks(path: &Path) -> Result<Vec<Task>> {
             Some(options) => json!({"answer": answer, "options": options}),
             None => json!({ "answer": answer }),
         });
-        let reference = fields.shift_remove("reference").or(answer);
+        let reference = fields.get("reference").cloned().or(answer);
         let reference =
             reference.ok_or_else(|| source.bad_at(line, "the row has no `reference` and no `answer`"))?;
         let id = fields.get("id").and_then(input::id_text).unwrap_or_else(|| line.to_string());
-        let meta: Map<String, Value> = fields;
-        tasks.push(Task { id, prompt, reference, meta });
+        tasks.push(Task { id, prompt, reference, meta: Map::new() }.with_row(fields));
     }
     if tasks.is_empty() {
         return Err(bad(format!("{}: no rows in it", path.display())));

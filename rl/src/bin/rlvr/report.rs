@@ -37,6 +37,7 @@ struct Cell {
 }
 
 pub fn run(args: &ReportArgs) -> Result<()> {
+    let to = output::to(args.out.as_deref(), args.force)?;
     let wanted = Wanted { cluster: args.cluster.as_deref(), texts: !args.metrics.is_empty() };
     let read = |text: &String| {
         let (label, dir) = named(text);
@@ -71,7 +72,7 @@ pub fn run(args: &ReportArgs) -> Result<()> {
         ReportFormat::Csv => csv(&evaluations, &cells),
         ReportFormat::Json => format!("{:#}\n", json(&evaluations, &cells, baseline.as_ref(), &regressions)),
     };
-    output::lines(args.out.as_deref(), text.as_bytes())?;
+    output::write(&to, text.as_bytes())?;
     if regressions.is_empty() {
         if let Some(baseline) = &baseline {
             say!("no regression against {}", baseline.label);

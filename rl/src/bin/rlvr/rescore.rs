@@ -1,10 +1,10 @@
 //! `rlvr score --rescore`: the recorded rollouts of a run under another reward.
 
-use crate::args::ScoreArgs;
 use crate::input::{self, Source, bad};
 use crate::output::{self, count, say};
 use crate::score;
 use anyhow::Result;
+use rlvr::destination::Destination;
 use rlvr::log::ROLLOUTS_FILE;
 use rlvr::rewards::rows::Row;
 use rlvr::rewards::{Reward, score_one};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-pub fn run(args: &ScoreArgs, run: &Path, reward: &dyn Reward) -> Result<()> {
+pub fn run(run: &Path, reward: &dyn Reward, to: &Destination) -> Result<()> {
     let path = if run.is_dir() { run.join(ROLLOUTS_FILE) } else { run.to_path_buf() };
     let mut source = Source::open(&path)?;
     let mut lines = Vec::new();
@@ -25,7 +25,7 @@ pub fn run(args: &ScoreArgs, run: &Path, reward: &dyn Reward) -> Result<()> {
     if changes.rows == 0 {
         return Err(bad(format!("{}: no rollouts in it", path.display())));
     }
-    output::lines(args.out.as_deref(), &lines)?;
+    output::write(to, &lines)?;
     say!("{}", changes.text());
     Ok(())
 }

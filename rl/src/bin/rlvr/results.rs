@@ -3,9 +3,10 @@
 use crate::eval::{interval, print_table, with_error};
 use crate::output::say;
 use anyhow::Result;
+use rlvr::destination::Destination;
 use rlvr::eval::contamination::Contamination;
 use rlvr::eval::judge::{JudgeVerdict, Opinion, agreement};
-use rlvr::eval::{Accuracy, Benchmark, Commonest, Item, Judged, solved};
+use rlvr::eval::{Accuracy, Benchmark, Commonest, Item, Judged, short_fields, solved};
 use rlvr::rewards::{Outcome, Verdict};
 use rlvr::run_dir::write_atomic;
 use rlvr::stats::Estimate;
@@ -17,6 +18,16 @@ pub use rlvr::eval::sample_log::SAMPLES;
 pub const RESULTS: &str = "results.json";
 /// The table as Markdown.
 const MARKDOWN: &str = "results.md";
+
+/// Refuses to replace results that no samples belong to: they are somebody else's.
+pub fn check_foreign(dir: &Path, force: bool) -> Result<()> {
+    if !dir.join(SAMPLES).exists() {
+        for file in [RESULTS, MARKDOWN].map(|file| dir.join(file)).iter().filter(|file| file.exists()) {
+            Destination::free(file, force).map_err(rlvr::Error::from)?;
+        }
+    }
+    Ok(())
+}
 
 /// Removes the results of an evaluation that begins anew.
 pub fn clear(dir: &Path) {
@@ -45,7 +56,7 @@ pub struct Sample {
 
 impl Sample {
     pub fn new(task: &str, item: &Item, number: usize, judged: Judged) -> Self {
-        let (id, group, meta) = (item.task.id.clone(), item.group.clone(), item.task.meta.clone());
+        let (id, group, meta) = (item.task.id.clone(), item.group.clone(), short_fields(&item.task.meta));
         Self { task: task.to_owned(), id, group, meta, number, prompt: Value::Null, judged, opinion: None }
     }
 

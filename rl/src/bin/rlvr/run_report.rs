@@ -3,17 +3,19 @@
 use crate::args::RunReportArgs;
 use crate::output::{self, say};
 use anyhow::Result;
+use rlvr::destination::Destination;
 use rlvr::run_dir::REPORT_FILE;
 use rlvr::run_report::{ReportOptions, html};
-use std::path::Path;
 
 pub fn run(args: &RunReportArgs) -> Result<()> {
     let page = html(&args.run, &ReportOptions { samples: args.samples, seed: args.seed })?;
-    let path = args.out.clone().unwrap_or_else(|| args.run.join(REPORT_FILE));
-    if path == Path::new("-") {
-        return output::lines(None, page.as_bytes());
+    let own = args.run.join(REPORT_FILE);
+    let path = args.out.as_deref().unwrap_or(&own);
+    // The page in the run directory is this command's own, and made anew.
+    let to = output::to(Some(path), args.force || args.out.is_none())?;
+    output::write(&to, page.as_bytes())?;
+    if to != Destination::Stdout {
+        say!("report   {}", path.display());
     }
-    output::lines(Some(&path), page.as_bytes())?;
-    say!("report   {}", path.display());
     Ok(())
 }

@@ -3,12 +3,13 @@
 use crate::evaluations::Identity;
 use crate::input::{self, bad};
 use anyhow::Result;
-use rlvr::checkpoint::TrainState;
+use rlvr::checkpoint::{CheckpointStore, TrainState};
+use rlvr::config::CheckpointConfig;
 use rlvr::eval::EvalResult;
-use rlvr::run_dir::CONFIG_FILE;
+use rlvr::run_dir::{self, CONFIG_FILE};
 use rlvr::stats::Recorded;
 use serde_json::Value;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What a run says about its policy.
 pub struct RunResults {
@@ -20,7 +21,7 @@ pub struct RunResults {
 
 /// Whether a directory holds a run and no output of `rlvr eval`.
 pub fn is_run(dir: &Path) -> bool {
-    dir.join("metrics.jsonl").is_file() && !dir.join("samples.jsonl").exists()
+    run_dir::is_run(dir) && !dir.join("samples.jsonl").exists()
 }
 
 impl RunResults {
@@ -62,10 +63,9 @@ pub fn recorded(result: &EvalResult) -> Recorded {
 
 /// The states of a run's checkpoints.
 fn states(checkpoints: &Path) -> Vec<TrainState> {
-    let Ok(entries) = std::fs::read_dir(checkpoints) else { return Vec::new() };
-    let state = |entry: std::io::Result<std::fs::DirEntry>| {
-        let text = std::fs::read_to_string(entry.ok()?.path().join("state.json")).ok()?;
-        serde_json::from_str(&text).ok()
+    let found = CheckpointStore::new(checkpoints, &CheckpointConfig::default()).list().unwrap_or_default();
+    let state = |(_, path): (u64, PathBuf)| {
+        serde_json::from_slice(&std::fs::read(path.join("state.json")).ok()?).ok()
     };
-    entries.filter_map(state).collect()
+    found.into_iter().filter_map(state).collect()
 }

@@ -23,15 +23,16 @@ pub fn run(args: &ScoreArgs) -> Result<()> {
         (None, None) => return Err(bad("give --reward KIND or --config FILE")),
     };
     reward.prepare()?;
+    let to = output::to(args.out.as_deref(), args.force)?;
     if let Some(dir) = &args.rescore {
-        return rescore::run(args, dir, &*reward);
+        return rescore::run(dir, &*reward, &to);
     }
     let input = args.input.as_deref().ok_or_else(|| bad("give a JSON Lines file, or - for stdin"))?;
     if args.self_check {
         return self_check::run(input, &*reward);
     }
     if let Some(against) = &args.against {
-        return audit::run(args, input, &*reward, against);
+        return audit::run(args, input, &*reward, against, &to);
     }
     // Nothing may be written before the last row is known to be good.
     let mut lines = Vec::new();
@@ -52,7 +53,7 @@ pub fn run(args: &ScoreArgs) -> Result<()> {
             lines.push(b'\n');
         }
     })?;
-    output::lines(args.out.as_deref(), &lines)?;
+    output::write(&to, &lines)?;
     say!("{}", summary.text());
     Ok(())
 }

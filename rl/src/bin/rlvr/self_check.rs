@@ -5,7 +5,6 @@ use crate::output::{self, count, say};
 use crate::{score, tasks};
 use anyhow::{Result, anyhow};
 use rlvr::rewards::{Response, Reward, Task, Verdict, score_one};
-use serde_json::{Map, Value};
 use std::io::Write;
 use std::path::Path;
 
@@ -22,7 +21,7 @@ pub fn run(path: &Path, reward: &dyn Reward) -> Result<()> {
     if rows == 0 {
         return Err(bad(format!("{}: no rows in it", path.display())));
     }
-    let mut out = output::stdout();
+    let mut out = output::report();
     for (line, problem) in &refused {
         writeln!(out, "{}: {problem}", source.place(*line))?;
     }
@@ -43,17 +42,10 @@ pub fn run(path: &Path, reward: &dyn Reward) -> Result<()> {
 fn check(reward: &dyn Reward, text: &str) -> Result<Option<String>, String> {
     let fields = input::object(text)?;
     let id = fields.get("id").and_then(input::id_text).unwrap_or_default();
-    let task = Task { id, prompt: Vec::new(), reference: tasks::reference(&fields)?, meta: meta(fields) };
+    let task = Task::new(id, tasks::reference(&fields)?).with_row(fields);
     let shown =
         if task.id.is_empty() { String::new() } else { format!("{}: ", output::one_line(&task.id, SHOWN)) };
     Ok(problem(reward, &task).map(|why| format!("{shown}{why}")))
-}
-
-fn meta(mut fields: Map<String, Value>) -> Map<String, Value> {
-    for used in ["id", "prompt", "reference", "completion"] {
-        fields.shift_remove(used);
-    }
-    fields
 }
 
 fn problem(reward: &dyn Reward, task: &Task) -> Option<String> {

@@ -3,6 +3,7 @@
 use crate::output::say;
 use anyhow::{Context, Result};
 use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 use signal_hook::iterator::Signals;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,15 +13,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub fn stop_on_signal(unit: &'static str) -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let mut signals = Signals::new([SIGINT, SIGTERM]).context("catching signals")?;
-    let flag = Arc::clone(&stop);
-    std::thread::spawn(move || {
+    let handle = signals.handle();
+    let stopping = Arc::clone(&stop);
+    let wait = move || {
         for _ in signals.forever() {
-            if flag.swap(true, Ordering::SeqCst) {
+            if stopping.swap(true, Ordering::SeqCst) {
                 std::process::exit(130);
             }
             say!("\nstopping after {unit}; press Ctrl-C again to stop at once and lose it");
         }
-    });
+    };
+    if std::thread::Builder::new().name("signals".into()).spawn(wait).is_err() {
+        // Where no thread can be started, the same without the sentence.
+        handle.close();
+        for signal in [SIGINT, SIGTERM] {
+            let second = flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop));
+            second.and_then(|_| flag::register(signal, Arc::clone(&stop))).context("catching signals")?;
+        }
+    }
     Ok(stop)
 }
 

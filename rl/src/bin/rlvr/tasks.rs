@@ -7,7 +7,7 @@ use crate::sample;
 use crate::score;
 use anyhow::Result;
 use rlvr::eval::{
-    Benchmark, Choice, Continuation, Definition, Item, OpenSettings, builtin, fingerprint, gold, meta,
+    Benchmark, Choice, Continuation, Definition, Item, OpenSettings, builtin, fingerprint, gold,
 };
 use rlvr::rewards::{RewardConfig, Task};
 use serde_json::{Map, Value, json};
@@ -196,7 +196,7 @@ fn file_task((line, fields): Row, kind: &str) -> Result<Task, String> {
         message.content = format!("{question}\n\n{instruction}");
     }
     let reference = reference(&fields)?;
-    Ok(Task { id, prompt, reference, meta: meta(&fields) })
+    Ok(Task { id, prompt, reference, meta: Map::new() }.with_row(fields))
 }
 
 /// What a row gives a reward to compare with: `reference`, or `answer` with the `options` where there are some.

@@ -53,7 +53,7 @@ pub fn run(args: &TrainArgs) -> Result<()> {
 
 /// `problems` is how many a dry run has shown; none after a training run.
 fn print_report(report: &Report, problems: Option<usize>) -> Result<()> {
-    let mut out = output::stdout();
+    let mut out = output::report();
     if !report.evals.is_empty() {
         write!(out, "{}", table(report))?;
         writeln!(out)?;

@@ -24,21 +24,28 @@ struct Row {
 }
 
 impl Cache {
-    /// Opens the file, or makes it. Rows that cannot be read are passed over: they are asked again.
+    /// Opens the file, or makes it. Rows that cannot be read are passed over: they are asked again. A file in which no
+    /// row is an opinion is somebody else's.
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
         if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
             std::fs::create_dir_all(dir).map_err(IoError::at("create the directory", dir))?;
         }
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             Err(e) => return Err(IoError::at("read", path)(e).into()),
         };
-        let rows = text.lines().filter_map(|line| serde_json::from_str::<Row>(line).ok());
-        let known = rows.map(|row| (row.key, row.opinion)).collect();
+        // Line by line: a row that was being written may end inside a character.
+        let rows = bytes.split(|b| *b == b'\n').filter_map(|line| serde_json::from_slice::<Row>(line).ok());
+        let known: HashMap<String, Opinion> = rows.map(|row| (row.key, row.opinion)).collect();
+        let whole = &bytes[..bytes.iter().rposition(|b| *b == b'\n').unwrap_or(0)];
+        if known.is_empty() && !whole.trim_ascii().is_empty() {
+            let what = format!("{}: no opinions of a judge in it; name another file", path.display());
+            return Err(Error::Unusable { what });
+        }
         let open = OpenOptions::new().create(true).append(true).open(path);
         let mut file = open.map_err(IoError::at("open", path))?;
-        if !text.is_empty() && !text.ends_with('\n') {
+        if bytes.last().is_some_and(|last| *last != b'\n') {
             // A row that was being written when the program ended.
             file.write_all(b"\n").map_err(IoError::at("write", path))?;
         }
@@ -56,5 +63,45 @@ impl Cache {
         self.file.write_all(&line).map_err(IoError::at("write", &self.path))?;
         self.known.insert(row.key, row.opinion);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::JudgeVerdict;
+    use super::*;
+
+    fn opinion(reason: &str) -> Opinion {
+        Opinion { verdict: JudgeVerdict::Correct, reason: reason.into() }
+    }
+
+    #[test]
+    fn a_row_torn_anywhere_is_asked_again_and_the_others_are_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("judge.jsonl");
+        let mut cache = Cache::open(&path).unwrap();
+        for (key, reason) in [("a", "as it should be"), ("b", "né à Zürich 你好")] {
+            cache.put(key, &opinion(reason)).unwrap();
+        }
+        let whole = std::fs::read(&path).unwrap();
+        let first = whole.iter().position(|b| *b == b'\n').unwrap() + 1;
+        for length in first..whole.len() - 1 {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            let mut cache = Cache::open(&path).unwrap_or_else(|e| panic!("{length}: {e}"));
+            assert_eq!(
+                (cache.get("a"), cache.get("b")),
+                (Some(&opinion("as it should be")), None),
+                "{length}"
+            );
+            cache.put("b", &opinion("again")).unwrap();
+            assert_eq!(Cache::open(&path).unwrap().get("b"), Some(&opinion("again")), "{length}");
+        }
+        // Also the first one.
+        std::fs::write(&path, &whole[..9]).unwrap();
+        assert_eq!(Cache::open(&path).unwrap().get("a"), None);
+        std::fs::write(&path, "my notes\nmore\n").unwrap();
+        let error = Cache::open(&path).err().unwrap().to_string();
+        assert!(error.contains("judge.jsonl: no opinions of a judge in it"), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), b"my notes\nmore\n");
     }
 }

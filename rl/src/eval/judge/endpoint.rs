@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use minijinja::Environment;
 use rlvr_policies::http::{Client, Fault, HttpError, Limits};
+use rlvr_rewards::threads::on_threads;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -124,11 +125,7 @@ impl Endpoint {
                 *found[i].lock().unwrap_or_else(PoisonError::into_inner) = Some(self.one(answer));
             }
         };
-        std::thread::scope(|scope| {
-            (0..self.config.workers.min(answers.len())).for_each(|_| {
-                scope.spawn(work);
-            });
-        });
+        on_threads(self.config.workers.min(answers.len()), work);
         let taken = |slot: Mutex<Option<Opinion>>| slot.into_inner().unwrap_or_else(PoisonError::into_inner);
         let missing = || Opinion::unjudged("the request did not end");
         found.into_iter().map(|slot| taken(slot).unwrap_or_else(missing)).collect()

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// Where a step writes.
 #[derive(Debug, Args)]
 pub struct OutArgs {
-    /// Write the rows here; FILE.manifest.json gets the history
+    /// Write the rows here, - for stdout; FILE.manifest.json gets the history
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
     /// Write the rows that are left out here, with the reason for each

@@ -30,6 +30,7 @@ pub fn generate(args: &DataGenerateArgs) -> Result<()> {
     sets.extend(args.count.map(|count| format!("tasks={count}")));
     sets.extend(args.split.as_ref().map(|split| format!("split={split}")));
     let config = data_config(kind, &sets)?;
+    let to = output::to(args.out.as_deref(), args.force)?;
     let source = TaskSource::open(kind, &config, args.seed).map_err(rlvr::Error::from)?;
     let mut lines = Vec::new();
     for i in 0..source.len() {
@@ -40,7 +41,7 @@ pub fn generate(args: &DataGenerateArgs) -> Result<()> {
         });
         writeln!(lines, "{row}")?;
     }
-    output::lines(args.out.as_deref(), &lines)
+    output::write(&to, &lines)
 }
 
 /// A single message of the user as text, a conversation as it is.

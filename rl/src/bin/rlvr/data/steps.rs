@@ -30,6 +30,7 @@ use std::path::{Path, PathBuf};
 pub fn fault(error: CurateError) -> anyhow::Error {
     match error {
         CurateError::Io(error) => rlvr::Error::Io(error).into(),
+        CurateError::Output(error) => rlvr::Error::Output(error).into(),
         other => bad(other.to_string()),
     }
 }
@@ -144,7 +145,7 @@ pub fn validate(args: &ValidateArgs) -> Result<()> {
         }
     })
     .map_err(fault)?;
-    let mut out = output::stdout();
+    let mut out = output::report();
     for line in &shown {
         writeln!(out, "{}", output::printable(line))?;
     }

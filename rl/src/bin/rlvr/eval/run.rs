@@ -52,6 +52,7 @@ pub fn run(args: &EvalRunArgs) -> Result<()> {
     policy::sampling(SamplingParams { temperature, ..SamplingParams::default() })?;
     policy::check_stop(&args.stop)?;
     super::check_out(&args.out)?;
+    results::check_foreign(&args.out, args.force)?;
     let mut benchmarks = tasks::open(&args.tasks, args.likelihood_of.map(Into::into))?;
     let named: Vec<_> = benchmarks.iter().map(|b| (b, names(args, b))).collect();
     let bounds = Bounds::open(&args.bounds, &named)?;

@@ -6,9 +6,10 @@ use super::judges;
 use crate::evaluations;
 use crate::input::{self, Source, bad};
 use crate::output::{count, say};
-use crate::results::{RESULTS, Results, Sample, TaskResult};
+use crate::results::{self, RESULTS, Results, Sample, TaskResult};
 use crate::tasks;
 use anyhow::{Context, Result};
+use rlvr::dir_lock::DirLock;
 use rlvr::eval::judge::JudgeConfig;
 use rlvr::eval::sample_log::{SAMPLES, SETTINGS, refusal};
 use rlvr::eval::{Benchmark, Judged, fingerprint};
@@ -84,6 +85,7 @@ pub fn score(args: &EvalScoreArgs) -> Result<()> {
     }
     let dir = &args.out;
     std::fs::create_dir_all(dir).with_context(|| format!("cannot create the directory {}", dir.display()))?;
+    let _lock = DirLock::take(dir)?;
     // Those of an evaluation that is replaced would let eval run go on with these samples.
     let _ = std::fs::remove_file(dir.join(SETTINGS));
     write_atomic(&dir.join(SAMPLES), &lines).map_err(rlvr::Error::from)?;
@@ -134,6 +136,7 @@ fn settings(
 /// Refuses to replace another evaluation; judging the same completions again in the same way loses nothing.
 fn check_replaced(args: &EvalScoreArgs, settings: &Value) -> Result<()> {
     let dir = &args.out;
+    results::check_foreign(dir, args.force)?;
     if args.force || !(dir.join(SAMPLES).exists() || dir.join(RESULTS).exists()) {
         return Ok(());
     }

@@ -27,7 +27,7 @@ pub fn run(args: &EvalValidateArgs) -> Result<()> {
         }
         found.push(validate(&definition.file, &definition.text, &definition.settings)?);
     }
-    let mut out = output::stdout();
+    let mut out = output::report();
     for validation in &found {
         match args.json {
             true => writeln!(out, "{}", serde_json::to_string(validation)?)?,
