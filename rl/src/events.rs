@@ -89,6 +89,8 @@ pub struct Report {
     pub dir: PathBuf,
     /// The saved policy; none after a dry run.
     pub policy: Option<PathBuf>,
+    /// What was measured, a definition of a benchmark for each data source of `[eval]`; none after a dry run.
+    pub task_files: Vec<PathBuf>,
     /// Evaluations in order, with their labels.
     pub evals: Vec<(String, Vec<EvalResult>)>,
     /// Steps done over all stages.

@@ -1,7 +1,10 @@
 //! A look at a few rollouts before the first step: can anything be learned here?
+use crate::config::{RunConfig, StageConfig};
 use crate::error::Error;
-use crate::trainer::Judgement;
-use rlvr_rewards::Verdict;
+use crate::inputs::Inputs;
+use crate::texts::Texts;
+use crate::trainer::{Judgement, Trainer};
+use rlvr_rewards::{Task, Verdict};
 
 /// What the pre-flight saw.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,8 +21,8 @@ pub struct PreflightReport {
     pub no_answer_frac: f64,
     /// Share of completions that the reward could not judge or broke on.
     pub masked_frac: f64,
-    /// Mean reward of the judged ones.
-    pub reward_mean: f64,
+    /// Mean reward of the judged ones, if any.
+    pub reward_mean: Option<f64>,
     /// Whether any completion ended by an end token or stop string.
     pub eos_seen: bool,
     /// Estimated peak memory of a training step, in MiB.
@@ -51,7 +54,7 @@ impl PreflightReport {
             no_signal_frac: silent.count() as f64 / groups.len().max(1) as f64,
             no_answer_frac: share(&|j| j.outcome.verdict == Verdict::NoAnswer || part_without_answer(j)),
             masked_frac: share(&|j| j.reward.is_none()),
-            reward_mean: rewards.iter().sum::<f64>() / rewards.len().max(1) as f64,
+            reward_mean: (!rewards.is_empty()).then(|| rewards.iter().sum::<f64>() / rewards.len() as f64),
             eos_seen: all.iter().any(|j| !j.truncated),
             memory_mb,
             available_mb: rlvr_policies::decoder::available_bytes().map(|b| b as f64 / f64::from(1 << 20)),
@@ -83,7 +86,7 @@ impl PreflightReport {
             self.warnings.extend(warnings::truncated(self.truncated_frac, max_tokens));
         }
         if self.no_signal_frac >= 1.0 && self.masked_frac < 1.0 {
-            let (what, fix) = if self.reward_mean > 0.0 {
+            let (what, fix) = if self.reward_mean.is_some_and(|mean| mean > 0.0) {
                 ("the same reward", "use harder tasks, a higher temperature or a graded reward")
             } else {
                 (
@@ -128,6 +131,35 @@ impl PreflightReport {
         );
         Err(Error::Unusable { what })
     }
+}
+
+/// Samples a few prompts of a stage, by its index, and says whether it can learn; none for stages that do not sample.
+pub(crate) fn look(
+    config: &RunConfig,
+    inputs: &Inputs,
+    texts: &Texts,
+    stage: usize,
+    trainer: &mut Trainer,
+) -> Result<Option<PreflightReport>, Error> {
+    let StageConfig::Grpo(grpo) = &config.stage[stage] else { return Ok(None) };
+    let Some(name) = grpo.data.as_ref().filter(|_| config.preflight.prompts > 0) else { return Ok(None) };
+    let source = inputs.source(name)?;
+    let drawn = (0..source.len()).map(|i| source.index_at(i as u64)).filter(|i| !texts.skips(stage, *i));
+    let tasks: Vec<&Task> = drawn.take(config.preflight.prompts).map(|i| source.task(i)).collect();
+    let groups = trainer.look(&tasks, None)?;
+    let decoder = &trainer.policy.decoder;
+    let prompts = tasks
+        .iter()
+        .map(|t| Ok(trainer.policy.prompt(&t.prompt)?.token_ids.len()))
+        .collect::<Result<Vec<_>, Error>>()?;
+    let longest = prompts.into_iter().max().unwrap_or(0) + grpo.sampling.max_tokens;
+    let activations = decoder.activation_bytes(grpo.micro_batch.min(grpo.completions_per_step()) * longest);
+    // Weights, gradients and two moments; a frozen copy with a KL term.
+    let copies = if grpo.loss.kl_coef > 0.0 { 5 } else { 4 };
+    let bytes = activations + copies * decoder.num_params() * size_of::<f32>();
+    let kl_in_loss = grpo.resolved_loss().kl_in_loss();
+    let memory_mb = bytes as f64 / f64::from(1 << 20);
+    Ok(Some(PreflightReport::new(&groups, grpo.sampling.max_tokens, memory_mb, kl_in_loss)))
 }
 
 /// What deserves a warning, here and in the report of a run. Shares lie in [0, 1].

@@ -8,13 +8,21 @@ use rlvr_rewards::noise::was_flipped;
 use rlvr_rewards::{Part, Verdict};
 use std::collections::BTreeMap;
 
-fn mean(values: &[f64]) -> f64 {
-    if values.is_empty() { 0.0 } else { values.iter().sum::<f64>() / values.len() as f64 }
+/// None of nothing: a mean of no rewards is no reward of 0.
+fn mean(values: &[f64]) -> Option<f64> {
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
-fn std(values: &[f64]) -> f64 {
-    let mu = mean(values);
-    mean(&values.iter().map(|v| (v - mu) * (v - mu)).collect::<Vec<_>>()).sqrt()
+fn std(values: &[f64]) -> Option<f64> {
+    let mu = mean(values)?;
+    mean(&values.iter().map(|v| (v - mu) * (v - mu)).collect::<Vec<_>>()).map(f64::sqrt)
+}
+
+/// Sets a metric that there is.
+fn set(row: &mut MetricsRow, name: impl Into<String>, value: Option<f64>) {
+    if let Some(value) = value {
+        row.set(name, value);
+    }
 }
 
 /// Largest resident memory of this process so far, MiB; 0 where the system does not tell.
@@ -41,7 +49,7 @@ pub fn grpo(row: &mut MetricsRow, out: &StepOutcome, seconds: f64) {
     completions(row, &out.groups);
     row.set(m::PROMPT_SKIPPED, out.generation.skipped_prompts.len() as f64);
     let advantages: Vec<f64> = out.groups.iter().flat_map(|g| &g.advantages).map(|a| a.abs()).collect();
-    row.set(m::ADVANTAGE_ABS_MEAN, mean(&advantages));
+    set(row, m::ADVANTAGE_ABS_MEAN, mean(&advantages));
 
     let (first, stats) = (&out.first, &out.stats);
     if first.tokens > 0.0 {
@@ -58,9 +66,11 @@ pub fn grpo(row: &mut MetricsRow, out: &StepOutcome, seconds: f64) {
         row.set(m::POLICY_CLIP_LOW_FRAC, stats.per_token(stats.clip_low_tokens));
         row.set(m::POLICY_CLIP_HIGH_FRAC, stats.per_token(stats.clip_high_tokens));
     }
-    row.set(m::OPTIM_LOSS, out.loss);
-    row.set(m::OPTIM_GRAD_NORM, out.grad_norm);
-    row.set(m::OPTIM_LR, out.lr);
+    if out.updates > 0 {
+        row.set(m::OPTIM_LOSS, out.loss);
+        row.set(m::OPTIM_GRAD_NORM, out.grad_norm);
+        row.set(m::OPTIM_LR, out.lr);
+    }
     row.set(m::OPTIM_STEPS, out.updates as f64);
 
     let p = &out.phases;
@@ -81,53 +91,63 @@ pub fn grpo(row: &mut MetricsRow, out: &StepOutcome, seconds: f64) {
 fn rewards(row: &mut MetricsRow, groups: &[Group]) {
     let judgements: Vec<_> = groups.iter().flat_map(|g| &g.judgements).collect();
     let rewards: Vec<f64> = judgements.iter().filter_map(|j| j.reward).collect();
-    row.set(m::REWARD_MEAN, mean(&rewards));
-    row.set(m::REWARD_STD, std(&rewards));
+    set(row, m::REWARD_MEAN, mean(&rewards));
+    set(row, m::REWARD_STD, std(&rewards));
     let mut parts: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     for part in judgements.iter().flat_map(|j| &j.outcome.parts) {
         let Part { name, score, .. } = part;
         parts.entry(name).or_default().extend(score);
     }
     for (name, scores) in parts {
-        row.set(filled(m::REWARD_PART_MEAN, name), mean(&scores));
+        set(row, filled(m::REWARD_PART_MEAN, name), mean(&scores));
     }
-    let all = judgements.len().max(1) as f64;
-    let share = |v: Verdict| judgements.iter().filter(|j| j.outcome.verdict == v).count() as f64 / all;
-    row.set(m::REWARD_ERROR_FRAC, share(Verdict::Error));
-    row.set(m::REWARD_UNVERIFIABLE_FRAC, share(Verdict::Unverifiable));
-    let unanswered = |p: &Part| p.verdict == Verdict::NoAnswer;
-    let none = judgements
-        .iter()
-        .filter(|j| j.outcome.verdict == Verdict::NoAnswer || j.outcome.parts.iter().any(unanswered));
-    row.set(m::REWARD_NO_ANSWER_FRAC, none.count() as f64 / all);
-
-    let flips: Vec<bool> = judgements.iter().filter_map(|j| was_flipped(&j.outcome.parts)).collect();
-    if !flips.is_empty() {
-        row.set(m::REWARD_FLIPPED_FRAC, flips.iter().filter(|f| **f).count() as f64 / all);
+    if !judgements.is_empty() {
+        let all = judgements.len() as f64;
+        let share = |v: Verdict| judgements.iter().filter(|j| j.outcome.verdict == v).count() as f64 / all;
+        row.set(m::REWARD_ERROR_FRAC, share(Verdict::Error));
+        row.set(m::REWARD_UNVERIFIABLE_FRAC, share(Verdict::Unverifiable));
+        let unanswered = |p: &Part| p.verdict == Verdict::NoAnswer;
+        let none = judgements
+            .iter()
+            .filter(|j| j.outcome.verdict == Verdict::NoAnswer || j.outcome.parts.iter().any(unanswered));
+        row.set(m::REWARD_NO_ANSWER_FRAC, none.count() as f64 / all);
+        let flips: Vec<bool> = judgements.iter().filter_map(|j| was_flipped(&j.outcome.parts)).collect();
+        if !flips.is_empty() {
+            row.set(m::REWARD_FLIPPED_FRAC, flips.iter().filter(|f| **f).count() as f64 / all);
+        }
     }
 
-    let count = groups.len().max(1) as f64;
+    if groups.is_empty() {
+        return;
+    }
     let judged = |g: &Group| g.judgements.iter().filter_map(|j| j.reward).collect::<Vec<_>>();
-    let share = |f: &dyn Fn(&Group) -> bool| groups.iter().filter(|g| f(g)).count() as f64 / count;
+    let share =
+        |f: &dyn Fn(&Group) -> bool| groups.iter().filter(|g| f(g)).count() as f64 / groups.len() as f64;
     row.set(m::GROUP_NO_SIGNAL_FRAC, share(&|g| !g.has_signal()));
     row.set(
         m::GROUP_SOLVED_FRAC,
         share(&|g| g.judgements.iter().all(|j| j.outcome.verdict == Verdict::Correct)),
     );
-    row.set(m::GROUP_FAILED_FRAC, share(&|g| judged(g).iter().all(|r| *r <= 0.0)));
-    let spreads: Vec<f64> = groups.iter().map(|g| std(&judged(g))).collect();
-    row.set(m::GROUP_REWARD_STD, mean(&spreads));
+    // A group in which nothing was judged has not failed.
+    let failed = |g: &Group| {
+        let rewards = judged(g);
+        !rewards.is_empty() && rewards.iter().all(|r| *r <= 0.0)
+    };
+    row.set(m::GROUP_FAILED_FRAC, share(&failed));
+    let spreads: Vec<f64> = groups.iter().filter_map(|g| std(&judged(g))).collect();
+    set(row, m::GROUP_REWARD_STD, mean(&spreads));
 }
 
 fn completions(row: &mut MetricsRow, groups: &[Group]) {
     let lengths: Vec<f64> =
         groups.iter().flat_map(|g| &g.completions).map(|c| c.token_ids.len() as f64).collect();
-    row.set(m::COMPLETION_TOKENS_MEAN, mean(&lengths));
-    row.set(m::COMPLETION_TOKENS_MAX, lengths.iter().copied().fold(0.0, f64::max));
+    set(row, m::COMPLETION_TOKENS_MEAN, mean(&lengths));
+    set(row, m::COMPLETION_TOKENS_MAX, lengths.iter().copied().reduce(f64::max));
     let cut: Vec<f64> =
         groups.iter().flat_map(|g| &g.judgements).map(|j| f64::from(u8::from(j.truncated))).collect();
-    row.set(m::COMPLETION_TRUNCATED_FRAC, mean(&cut));
-    row.set(m::PROMPT_TOKENS_MEAN, mean(&groups.iter().map(|g| g.prompt.len() as f64).collect::<Vec<_>>()));
+    set(row, m::COMPLETION_TRUNCATED_FRAC, mean(&cut));
+    let prompts: Vec<f64> = groups.iter().map(|g| g.prompt.len() as f64).collect();
+    set(row, m::PROMPT_TOKENS_MEAN, mean(&prompts));
 }
 
 /// Writes the judged completions of a step and, when due, its histograms.
@@ -171,4 +191,52 @@ pub fn rollouts(log: &mut RunLog, step: u64, stage: &str, out: &StepOutcome) -> 
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trainer::Judgement;
+    use rlvr_rewards::Outcome;
+
+    #[test]
+    fn a_step_in_which_nothing_was_judged_has_no_mean() {
+        let judgement = |reward: Option<f64>| Judgement {
+            text: String::new(),
+            truncated: false,
+            reward,
+            outcome: match reward {
+                Some(score) => Outcome::graded(score, "", ""),
+                None => Outcome::of(Verdict::Error, "", "broke"),
+            },
+        };
+        let group = |rewards: &[Option<f64>]| Group {
+            id: String::new(),
+            reference: serde_json::Value::Null,
+            meta: serde_json::Map::new(),
+            prompt_text: String::new(),
+            prompt: vec![1],
+            completions: vec![],
+            judgements: rewards.iter().map(|r| judgement(*r)).collect(),
+            advantages: vec![],
+        };
+        let row_of = |groups: Vec<Group>| {
+            let mut row = MetricsRow::new(1, "grpo");
+            grpo(&mut row, &StepOutcome { groups, ..StepOutcome::default() }, 1.0);
+            row
+        };
+        let row = row_of(vec![group(&[None, None])]);
+        for name in [m::REWARD_MEAN, m::REWARD_STD, m::GROUP_REWARD_STD, m::OPTIM_LOSS, m::ADVANTAGE_ABS_MEAN]
+        {
+            assert_eq!(row.get(name), None, "{name}");
+        }
+        assert_eq!(row.get(m::REWARD_ERROR_FRAC), Some(1.0));
+        assert_eq!((row.get(m::GROUP_FAILED_FRAC), row.get(m::GROUP_NO_SIGNAL_FRAC)), (Some(0.0), Some(1.0)));
+        assert!(row.ordered().iter().all(|(_, value)| value.is_finite()));
+        // All prompts were skipped.
+        let row = row_of(vec![]);
+        assert_eq!((row.get(m::REWARD_ERROR_FRAC), row.get(m::COMPLETION_TOKENS_MAX)), (None, None));
+        let row = row_of(vec![group(&[Some(0.0), None]), group(&[None, None])]);
+        assert_eq!((row.get(m::REWARD_MEAN), row.get(m::GROUP_FAILED_FRAC)), (Some(0.0), Some(0.5)));
+    }
 }

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::curate::row::names;
 use crate::data::DataError;
+use crate::encoding::utf8;
 use crate::error::IoError;
 
 /// A log-probability may exceed 0 by this much, in nats, by rounding in the engine that reported it.
@@ -30,6 +31,27 @@ pub struct RecordedRollout {
     pub logprobs: Option<Vec<f32>>,
     /// Line in the file, from 1.
     pub line: usize,
+}
+
+impl RecordedRollout {
+    /// Whether a policy with this vocabulary and context can be trained on it.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn fits(&self, vocab_size: usize, context: usize) -> Result<(), String> {
+        let ids = || self.prompt_tokens.iter().chain(&self.completion_tokens);
+        let (len, most) = (ids().count(), ids().max().map_or(0, |id| *id as usize));
+        if most >= vocab_size {
+            return Err(format!("token id {most} is outside of the policy's vocabulary of {vocab_size}"));
+        }
+        if len > context {
+            return Err(format!("{len} tokens exceed the policy's context of {context}"));
+        }
+        if self.prompt_tokens.is_empty() {
+            return Err("prompt_tokens is empty".to_owned());
+        }
+        Ok(())
+    }
 }
 
 /// The completions of one prompt.
@@ -56,15 +78,16 @@ pub struct RecordedStep {
 /// [`DataError::Row`] with file and line, [`DataError::Empty`] for a file without rows.
 pub fn read(path: &Path) -> Result<Vec<RecordedStep>, DataError> {
     let file = File::open(path).map_err(IoError::at("open", path))?;
+    let bad = |line, message| DataError::Row { path: path.to_path_buf(), line, message };
     let mut steps: BTreeMap<u64, Vec<RecordedGroup>> = BTreeMap::new();
-    for (index, text) in BufReader::new(file).lines().enumerate() {
-        let text = text.map_err(IoError::at("read", path))?;
+    for (index, bytes) in BufReader::new(file).split(b'\n').enumerate() {
+        let bytes = bytes.map_err(IoError::at("read", path))?;
+        let line = index + 1;
+        let text = utf8(&bytes).map_err(|e| bad(line, e.to_string()))?;
         if text.trim().is_empty() {
             continue;
         }
-        let line = index + 1;
-        let (step, group, rollout) =
-            row(&text, line).map_err(|message| DataError::Row { path: path.to_path_buf(), line, message })?;
+        let (step, group, rollout) = row(text, line).map_err(|message| bad(line, message))?;
         let groups = steps.entry(step).or_default();
         match groups.iter_mut().find(|g| g.group == group) {
             None => groups.push(RecordedGroup { group, rollouts: vec![rollout] }),
@@ -75,18 +98,14 @@ pub fn read(path: &Path) -> Result<Vec<RecordedStep>, DataError> {
                         "group {group} of step {step} has another prompt here than on line {}; a group shares one prompt",
                         first.line
                     );
-                    return Err(DataError::Row { path: path.to_path_buf(), line, message });
+                    return Err(bad(line, message));
                 }
                 known.rollouts.push(rollout);
             }
         }
     }
     if steps.is_empty() {
-        return Err(DataError::Row {
-            path: path.to_path_buf(),
-            line: 1,
-            message: "the file has no rows".to_owned(),
-        });
+        return Err(bad(1, "the file has no rows".to_owned()));
     }
     Ok(steps.into_iter().map(|(step, groups)| RecordedStep { step, groups }).collect())
 }

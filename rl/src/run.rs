@@ -1,27 +1,26 @@
 //! A run from start to end: stages, evaluation, records, checkpoints, resuming.
 use crate::checkpoint::{Checkpoint, CheckpointStore, TrainState};
 use crate::config::{DataConfig, DeviceConfig, GrpoConfig, ReferenceFrom, RunConfig, SftConfig, StageConfig};
-use crate::data::TaskSource;
 use crate::error::Error;
-use crate::eval::{Benchmark, EvalResult, EvalSettings, OpenSettings, evaluate, tasks_of};
+use crate::eval::{EvalResult, EvalSettings, evaluate, recorded, tasks_of};
 use crate::events::{Event, Observer, Report};
 use crate::guard;
+use crate::inputs::Inputs;
 use crate::log::RunLog;
 use crate::metrics::{self, MetricsRow};
 use crate::optim::AdamW;
 use crate::policy::Policy;
-use crate::preflight::PreflightReport;
+use crate::preflight;
 use crate::record;
-use crate::rollouts_file::{self, RecordedStep};
 use crate::run_dir::{Existing, RunDir, RunMeta, RunStatus};
 use crate::sft::{self, SftTrainer};
 use crate::tensor_file::NamedTensor;
+use crate::texts::Texts;
 use crate::trainer::{Source, Trainer};
 use crate::writer::{Snapshot, Writer};
 use burn::tensor::Device;
 use rlvr_policies::Decoder;
-use rlvr_rewards::{Reward, Task};
-use std::collections::BTreeMap;
+use rlvr_rewards::Task;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,10 +36,21 @@ pub struct RunOptions {
     pub resume: bool,
     /// Replace what the directory holds.
     pub force: bool,
-    /// Check everything, sample for the pre-flight, train nothing, write nothing.
+    /// Check everything, sample for the pre-flight, train nothing, write nothing; ends as the run would before its first step.
     pub dry_run: bool,
     /// The command line, for `meta.json`.
     pub command: Vec<String>,
+}
+
+impl RunOptions {
+    /// What is done to a directory that already holds something.
+    fn existing(&self) -> Existing {
+        match (self.resume, self.force) {
+            (true, _) => Existing::Resume,
+            (false, true) => Existing::Replace,
+            (false, false) => Existing::Refuse,
+        }
+    }
 }
 
 /// The device of a setting.
@@ -100,19 +110,20 @@ pub fn train(
     let device = device(config.device)?;
     let inputs = Inputs::open(config)?;
     if options.dry_run {
-        return dry_run(config, &inputs, &device, observer, clock);
+        return dry_run(config, options, &inputs, &device, observer, clock);
     }
-    // A policy that cannot be opened is found before anything is written.
+    // A policy or a text that cannot be used is found before anything is written.
+    let start = |policy: Policy, observer: &mut dyn Observer| {
+        let texts = inputs.texts(config, &policy)?;
+        texts.notes.iter().for_each(|note| observer.event(Event::Note(note)));
+        Ok::<_, Error>((policy, texts))
+    };
+    let from_config = || Policy::from_config(&config.policy, config.seed, &device);
     let initial = match options.resume {
         true => None,
-        false => Some(Policy::from_config(&config.policy, config.seed, &device)?),
+        false => Some(start(from_config()?, observer)?),
     };
-    let existing = match (options.resume, options.force) {
-        (true, _) => Existing::Resume,
-        (false, true) => Existing::Replace,
-        (false, false) => Existing::Refuse,
-    };
-    let dir = RunDir::open(&options.out.clone().unwrap_or_else(|| config.default_dir()), existing)?;
+    let dir = RunDir::open(&options.out.clone().unwrap_or_else(|| config.default_dir()), options.existing())?;
     let store = CheckpointStore::new(&dir.checkpoints(), &config.checkpoint);
     let mut checkpoint = None;
     if options.resume {
@@ -124,9 +135,19 @@ pub fn train(
         }
         checkpoint = found;
     }
+    let (policy, texts) = match (initial, &checkpoint) {
+        (Some(initial), _) => initial,
+        (None, Some(c)) => {
+            let policy = Policy::open(&c.path.to_string_lossy(), &device)?.configured(&config.policy)?;
+            start(policy, observer)?
+        }
+        (None, None) => start(from_config()?, observer)?,
+    };
     let step = checkpoint.as_ref().map(|c| c.state.step);
     // Before anything else: a directory with a config can be resumed, one without is taken for an empty one.
     dir.write_config(config)?;
+    let measured = inputs.measured(config, &texts);
+    let task_files = recorded::write(&dir.task_files(), config, &measured)?;
     let log = match options.resume {
         true => RunLog::resume(dir.path(), &config.log, config.seed, step)?,
         false => RunLog::create(dir.path(), &config.log, config.seed)?,
@@ -142,6 +163,8 @@ pub fn train(
     let mut run = Run {
         config,
         inputs: &inputs,
+        texts: &texts,
+        task_files,
         device,
         dir: &dir,
         writer: Writer::start(log, store)?,
@@ -151,7 +174,7 @@ pub fn train(
         last_step: step,
     };
     // A mistake of ours ends the run as an error does: with everything written that was recorded.
-    let outcome = catch_unwind(AssertUnwindSafe(|| run.stages(checkpoint, initial)));
+    let outcome = catch_unwind(AssertUnwindSafe(|| run.stages(checkpoint, policy)));
     let last = run.last_step.unwrap_or(0);
     let outcome = outcome.unwrap_or_else(|panic| {
         let what = format!("a mistake in rlvr itself: {}", guard::message(&*panic));
@@ -169,95 +192,22 @@ pub fn train(
     outcome
 }
 
-/// Everything that a config names, opened and checked.
-struct Inputs {
-    sources: BTreeMap<String, TaskSource>,
-    /// As it is: what evaluations judge with.
-    reward: Option<Box<dyn Reward>>,
-    /// The same with the noise that the config asks for, if it does.
-    noisy: Option<Box<dyn Reward>>,
-    recorded: BTreeMap<usize, Vec<RecordedStep>>,
-    /// The benchmarks of `[eval]`.
-    benchmarks: Vec<Benchmark>,
-}
-
-impl Inputs {
-    fn open(config: &RunConfig) -> Result<Self, Error> {
-        let mut used: Vec<&String> = config.eval.iter().flat_map(|e| &e.data).collect();
-        let mut judged = used.clone();
-        let mut recorded = BTreeMap::new();
-        for (i, stage) in config.stage.iter().enumerate() {
-            match stage {
-                StageConfig::Sft(sft) => used.push(&sft.data),
-                StageConfig::Grpo(grpo) => {
-                    used.extend(&grpo.data);
-                    judged.extend(&grpo.data);
-                    if let Some(file) = &grpo.rollouts {
-                        recorded.insert(i, rollouts_file::read(&file.path)?);
-                    }
-                }
-            }
-        }
-        let mut sources = BTreeMap::new();
-        for name in used {
-            if let Some(data) = config.data.get(name)
-                && !sources.contains_key(name)
-            {
-                sources.insert(name.clone(), TaskSource::open(name, data, config.seed)?);
-            }
-        }
-        let unusable = |e: rlvr_rewards::ConfigError| Error::Unusable { what: format!("[rewards]: {e}") };
-        let reward = config.rewards.clone().map(|r| r.build()).transpose().map_err(unusable)?;
-        let noisy = config.rewards.as_ref().and_then(|r| r.with_noise(config.seed));
-        let noisy = noisy.map(|r| r.build()).transpose().map_err(unusable)?;
-        if noisy.is_some() {
-            tracing::warn!(
-                "[rewards] flips verdicts on purpose while training (`noisy`), for experiments only"
-            );
-        }
-        if let Some(reward) = &reward {
-            let broken = |e: rlvr_rewards::RewardError| Error::Unusable { what: format!("[rewards]: {e}") };
-            reward.prepare().map_err(broken)?;
-            noisy.iter().try_for_each(|r| r.prepare()).map_err(broken)?;
-            for source in judged.into_iter().filter_map(|name| sources.get(name)) {
-                for i in 0..source.len() {
-                    reward.check_task(source.task(i)).map_err(|e| source.bad_task(i, e.to_string()))?;
-                }
-            }
-        }
-        let mut benchmarks = Vec::new();
-        if let Some(eval) = &config.eval {
-            let settings = OpenSettings {
-                data_dir: eval.data_dir.clone(),
-                limit: eval.limit,
-                ..OpenSettings::default()
-            };
-            for name in &eval.tasks {
-                benchmarks.push(Benchmark::named(name, &settings)?);
-            }
-        }
-        Ok(Self { sources, reward, noisy, recorded, benchmarks })
-    }
-
-    /// What completions are judged with while training.
-    fn training_reward(&self) -> Option<&dyn Reward> {
-        self.noisy.as_deref().or(self.reward.as_deref())
-    }
-
-    fn source(&self, name: &str) -> Result<&TaskSource, Error> {
-        self.sources.get(name).ok_or_else(|| Error::Unusable { what: format!("there is no [data.{name}]") })
-    }
-}
-
+/// Finds everything that would end a run before its first step, and ends as it would.
 fn dry_run(
     config: &RunConfig,
+    options: &RunOptions,
     inputs: &Inputs,
     device: &Device,
     observer: &mut dyn Observer,
     clock: Instant,
 ) -> Result<Report, Error> {
+    let out = options.out.clone().unwrap_or_else(|| config.default_dir());
+    RunDir::check(&out, options.existing(), config)?;
     let mut policy = Policy::from_config(&config.policy, config.seed, device)?;
+    let texts = inputs.texts(config, &policy)?;
+    texts.notes.iter().for_each(|note| observer.event(Event::Note(note)));
     let stages = config.stage.len();
+    let mut refused = Ok(());
     for (i, stage) in config.stage.iter().enumerate() {
         let StageConfig::Grpo(grpo) = stage else { continue };
         observer.event(Event::Stage {
@@ -268,54 +218,36 @@ fn dry_run(
             steps: grpo.steps.unwrap_or(0),
         });
         if i > 0 {
-            observer
-                .event(Event::Note("the pre-flight looks at the policy as it is before the earlier stages"));
+            observer.event(Event::Note(
+                "the pre-flight looks at the policy as it is before the earlier stages, so problems do not count here",
+            ));
         }
         let mut trainer = Trainer::new(policy, None, grpo, inputs.training_reward(), config.seed, 1);
-        if let Some(report) = preflight(config, inputs, grpo, &mut trainer)? {
+        if let Some(report) = preflight::look(config, inputs, &texts, i, &mut trainer)? {
             observer.event(Event::Preflight(&report));
+            // A run that has begun looks no more.
+            if i == 0 && config.preflight.refuse && !(options.resume && RunDir::has_checkpoints(&out)) {
+                refused = report.refuse();
+            }
         }
         policy = trainer.policy;
     }
+    refused?;
     Ok(Report {
         dir: PathBuf::new(),
         policy: None,
+        task_files: vec![],
         evals: vec![],
         steps: 0,
         wall_s: clock.elapsed().as_secs_f64(),
     })
 }
 
-/// Samples a few prompts of a stage and says whether it can learn; none for stages that do not sample.
-fn preflight(
-    config: &RunConfig,
-    inputs: &Inputs,
-    grpo: &GrpoConfig,
-    trainer: &mut Trainer,
-) -> Result<Option<PreflightReport>, Error> {
-    let Some(name) = grpo.data.as_ref().filter(|_| config.preflight.prompts > 0) else { return Ok(None) };
-    let source = inputs.source(name)?;
-    let count = config.preflight.prompts.min(source.len());
-    let tasks: Vec<&Task> = (0..count).map(|i| source.task(source.index_at(i as u64))).collect();
-    let groups = trainer.look(&tasks, None)?;
-    let decoder = &trainer.policy.decoder;
-    let prompts = tasks
-        .iter()
-        .map(|t| Ok(trainer.policy.prompt(&t.prompt)?.token_ids.len()))
-        .collect::<Result<Vec<_>, Error>>()?;
-    let longest = prompts.into_iter().max().unwrap_or(0) + grpo.sampling.max_tokens;
-    let activations = decoder.activation_bytes(grpo.micro_batch.min(grpo.completions_per_step()) * longest);
-    // Weights, gradients and two moments; a frozen copy with a KL term.
-    let copies = if grpo.loss.kl_coef > 0.0 { 5 } else { 4 };
-    let bytes = activations + copies * decoder.num_params() * size_of::<f32>();
-    let kl_in_loss = grpo.resolved_loss().kl_in_loss();
-    let memory_mb = bytes as f64 / f64::from(1 << 20);
-    Ok(Some(PreflightReport::new(&groups, grpo.sampling.max_tokens, memory_mb, kl_in_loss)))
-}
-
 struct Run<'a> {
     config: &'a RunConfig,
     inputs: &'a Inputs,
+    texts: &'a Texts,
+    task_files: Vec<PathBuf>,
     device: Device,
     dir: &'a RunDir,
     writer: Writer,
@@ -333,16 +265,9 @@ const OPTIMIZER: &str = "optimizer";
 const REFERENCE: &str = "reference";
 
 impl Run<'_> {
-    /// Runs what is left: from a checkpoint, or from the start with the policy that is given or named by the config.
-    fn stages(&mut self, checkpoint: Option<Checkpoint>, initial: Option<Policy>) -> Result<Report, Error> {
+    /// Runs what is left: from a checkpoint, whose policy is given, or from the start.
+    fn stages(&mut self, checkpoint: Option<Checkpoint>, mut policy: Policy) -> Result<Report, Error> {
         let config = self.config;
-        let mut policy = match (&checkpoint, initial) {
-            (Some(c), _) => {
-                Policy::open(&c.path.to_string_lossy(), &self.device)?.configured(&config.policy)?
-            }
-            (None, Some(policy)) => policy,
-            (None, None) => Policy::from_config(&config.policy, config.seed, &self.device)?,
-        };
         let mut state =
             checkpoint.as_ref().map_or_else(|| TrainState::start(config.seed), |c| c.state.clone());
         let mut evals: Evals =
@@ -396,6 +321,7 @@ impl Run<'_> {
         Ok(Report {
             dir: self.dir.path().to_path_buf(),
             policy: Some(target),
+            task_files: self.task_files.clone(),
             evals,
             steps: state.step,
             wall_s: self.clock.elapsed().as_secs_f64(),
@@ -453,7 +379,9 @@ impl Run<'_> {
         trainer.recorded = data_of(self.config, config).map_or(&[], DataConfig::recorded);
         if let Some(checkpoint) = resumed {
             restore(&mut trainer.optim, &trainer.policy.decoder, checkpoint)?;
-        } else if let Some(report) = preflight(self.config, self.inputs, config, &mut trainer)? {
+        } else if let Some(report) =
+            preflight::look(self.config, self.inputs, self.texts, state.stage, &mut trainer)?
+        {
             self.observer.event(Event::Preflight(&report));
             if self.config.preflight.refuse {
                 report.refuse()?;
@@ -647,24 +575,20 @@ impl Run<'_> {
         state: &mut TrainState,
     ) -> Result<(), Error> {
         let Some(config) = &self.config.eval else { return Ok(()) };
-        let stage = self.config.stage.iter().rev().find_map(|s| match s {
-            StageConfig::Grpo(grpo) => Some(&**grpo),
-            StageConfig::Sft(_) => None,
-        });
-        let settings = EvalSettings::new(config, stage, self.config.seed);
+        let settings = EvalSettings::new(self.config, config);
         let clock = Instant::now();
         let mut results = Vec::new();
         for name in &config.data {
             let Some(reward) = &self.inputs.reward else { break };
             let source = self.inputs.source(name)?;
-            let tasks = tasks_of(source, config.limit);
+            let tasks = self.texts.measured(name, tasks_of(source, config.limit));
             let (result, _) = evaluate(policy, name, &tasks, &**reward, &settings, None)?;
             result.record(row);
             results.push(result);
         }
         for benchmark in &self.inputs.benchmarks {
             let tasks = benchmark.tasks_for(policy.is_raw());
-            let tasks: Vec<&Task> = tasks.iter().collect();
+            let tasks = self.texts.measured(&benchmark.name, tasks.iter().collect());
             let (result, _) = evaluate(policy, &benchmark.name, &tasks, &*benchmark.reward, &settings, None)?;
             result.record(row);
             results.push(result);

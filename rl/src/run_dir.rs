@@ -21,6 +21,7 @@ pub const META_FILE: &str = "meta.json";
 /// Name of the page that `rlvr report` makes of the run.
 pub const REPORT_FILE: &str = "report.html";
 const CHECKPOINTS: &str = "checkpoints";
+const TASK_FILES: &str = "eval";
 const FINAL: &str = "final";
 
 /// What the final policy's folder may hold; `--force` removes these and nothing else from it.
@@ -69,19 +70,47 @@ impl RunDir {
     /// # Errors
     /// [`Error::RunDirNotEmpty`], [`Error::NothingToResume`], [`Error::DirLocked`], [`Error::Io`].
     pub fn open(path: &Path, existing: Existing) -> Result<Self, Error> {
-        let held = Self::holds_something(path)?;
-        if existing == Existing::Refuse && held {
-            return Err(Error::RunDirNotEmpty { path: path.to_path_buf() });
-        }
-        if existing == Existing::Resume && !path.join(CONFIG_FILE).is_file() {
-            return Err(Error::NothingToResume { path: path.to_path_buf(), missing: CONFIG_FILE });
-        }
+        let held = Self::usable(path, existing)?;
         fs::create_dir_all(path).map_err(IoError::at("create the directory", path))?;
         let dir = Self { path: path.to_path_buf(), _lock: DirLock::take(path)? };
         if existing == Existing::Replace && held {
             dir.remove_run()?;
         }
         Ok(dir)
+    }
+
+    /// Whether `path` holds something, unless that forbids what is to be done with it.
+    fn usable(path: &Path, existing: Existing) -> Result<bool, Error> {
+        let held = Self::holds_something(path)?;
+        match existing {
+            Existing::Refuse if held => Err(Error::RunDirNotEmpty { path: path.to_path_buf() }),
+            Existing::Resume if !path.join(CONFIG_FILE).is_file() => {
+                Err(Error::NothingToResume { path: path.to_path_buf(), missing: CONFIG_FILE })
+            }
+            _ => Ok(held),
+        }
+    }
+
+    /// Refuses what [`Self::open`] and [`Self::check_resume`] would, and creates nothing.
+    ///
+    /// # Errors
+    /// As both.
+    pub fn check(path: &Path, existing: Existing, config: &RunConfig) -> Result<(), Error> {
+        Self::usable(path, existing)?;
+        if let Ok(lock) = File::open(path.join(LOCK_FILE))
+            && matches!(lock.try_lock(), Err(TryLockError::WouldBlock))
+        {
+            return Err(Error::RunDirLocked { path: path.to_path_buf() });
+        }
+        match existing {
+            Existing::Resume => resumes(path, config),
+            Existing::Refuse | Existing::Replace => Ok(()),
+        }
+    }
+
+    /// Whether a run that has begun left a checkpoint in `path`.
+    pub fn has_checkpoints(path: &Path) -> bool {
+        names(&path.join(CHECKPOINTS)).is_ok_and(|names| names.iter().any(|name| checkpoint::is_ours(name)))
     }
 
     /// Whether `path` is a directory with anything in it but what a process leaves that dies before it has written the
@@ -108,6 +137,11 @@ impl RunDir {
         self.path.join(CHECKPOINTS)
     }
 
+    /// Where what evaluations measure is written down.
+    pub fn task_files(&self) -> PathBuf {
+        self.path.join(TASK_FILES)
+    }
+
     /// Where the final policy goes.
     pub fn final_policy(&self) -> PathBuf {
         self.path.join(FINAL)
@@ -126,7 +160,7 @@ impl RunDir {
     /// # Errors
     /// [`Error::Config`].
     pub fn read_config(&self) -> Result<RunConfig, Error> {
-        Ok(RunConfig::load(&self.path.join(CONFIG_FILE), &[])?)
+        read_config(&self.path)
     }
 
     /// Checks that `config` continues the run in this directory rather than another one.
@@ -134,12 +168,7 @@ impl RunDir {
     /// # Errors
     /// [`Error::ResumeConfigDiffers`] with the keys that changed.
     pub fn check_resume(&self, config: &RunConfig) -> Result<(), Error> {
-        let differences = config.resume_conflicts(&self.read_config()?);
-        if differences.is_empty() {
-            Ok(())
-        } else {
-            Err(Error::ResumeConfigDiffers { path: self.path.clone(), differences })
-        }
+        resumes(&self.path, config)
     }
 
     /// Writes the facts about the run.
@@ -167,6 +196,8 @@ impl RunDir {
             }
         }
         self.remove_inside(CHECKPOINTS, checkpoint::is_ours)?;
+        let task_file = |name: &str| name.ends_with(".toml") || name.ends_with(".jsonl");
+        self.remove_inside(TASK_FILES, |name| task_file(name) || is_temporary(name))?;
         let shard = |name: &str| name.starts_with("model-") && name.ends_with(".safetensors");
         self.remove_inside(FINAL, |name| FINAL_FILES.contains(&name) || shard(name) || is_temporary(name))
     }
@@ -186,6 +217,19 @@ impl RunDir {
             fs::remove_dir(&dir).map_err(IoError::at("remove", &dir))?;
         }
         Ok(())
+    }
+}
+
+fn read_config(dir: &Path) -> Result<RunConfig, Error> {
+    Ok(RunConfig::load(&dir.join(CONFIG_FILE), &[])?)
+}
+
+/// Refuses a config that continues another run than the one in `dir`.
+fn resumes(dir: &Path, config: &RunConfig) -> Result<(), Error> {
+    let differences = config.resume_conflicts(&read_config(dir)?);
+    match differences.is_empty() {
+        true => Ok(()),
+        false => Err(Error::ResumeConfigDiffers { path: dir.to_path_buf(), differences }),
     }
 }
 

@@ -368,19 +368,7 @@ impl<'a> Trainer<'a> {
                 advantages: vec![],
             };
             for r in &group.rollouts {
-                let most =
-                    r.prompt_tokens.iter().chain(&r.completion_tokens).max().copied().unwrap_or(0) as usize;
-                let len = r.prompt_tokens.len() + r.completion_tokens.len();
-                let problem = if most >= vocab {
-                    Some(format!("token id {most} is outside the policy's vocabulary of {vocab}"))
-                } else if len > context {
-                    Some(format!("{len} tokens exceed the policy's context of {context}"))
-                } else if r.prompt_tokens.is_empty() {
-                    Some("prompt_tokens is empty".to_owned())
-                } else {
-                    None
-                };
-                if let Some(problem) = problem {
+                if let Err(problem) = r.fits(vocab, context) {
                     let what = format!("rollouts file, line {}: {problem}", r.line);
                     return Err(Error::Unusable { what });
                 }

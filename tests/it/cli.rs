@@ -377,6 +377,7 @@ sampling = { max_tokens = 6 }
 [eval]
 data = "sums"
 limit = 8
+allow_shared = true
 [preflight]
 refuse = false
 "#;

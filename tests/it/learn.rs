@@ -45,6 +45,7 @@ loss = { kl_coef = 0.02 }
 optim = { lr = 1e-3, warmup_steps = 3 }
 [eval]
 data = "sums"
+allow_shared = true
 batch = 100
 [checkpoint]
 every = 0

@@ -9,6 +9,7 @@ use toml::{Table, Value};
 
 use super::locate::{self, child_mut, culprit, expected_names, nearest, quoted_after};
 use super::{DataConfig, RunConfig, StageConfig};
+use crate::encoding::utf8;
 use crate::random;
 
 /// Why a run config cannot be used. Every message is one block that says where and what.
@@ -68,9 +69,14 @@ impl RunConfig {
     /// # Errors
     /// [`ConfigError`], with the line or the override at fault.
     pub fn load(path: &Path, sets: &[String]) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.to_path_buf(), source })?;
-        let mut config = Self::parse(&text, path, sets)?;
+        let bytes =
+            std::fs::read(path).map_err(|source| ConfigError::Read { path: path.to_path_buf(), source })?;
+        let text = utf8(&bytes).map_err(|e| ConfigError::Syntax {
+            path: path.to_path_buf(),
+            line: e.line,
+            message: e.to_string(),
+        })?;
+        let mut config = Self::parse(text, path, sets)?;
         config.resolve_paths(path.parent().unwrap_or(Path::new("")));
         Ok(config)
     }
@@ -154,12 +160,15 @@ impl RunConfig {
     }
 
     /// What changed from `saved` to `self`, one line a key (`stage.0.optim.lr: 1e-5 → 1e-4`), without what may change
-    /// when a run is resumed: `name`, `checkpoint`, `log`, `preflight`, and the number of steps of the last stage.
+    /// when a run is resumed: `name`, `checkpoint`, `log`, `preflight`, `eval.allow_shared`, and the number of steps of the
+    /// last stage.
     pub fn resume_conflicts(&self, saved: &Self) -> Vec<String> {
         let last = format!("stage.{}.steps", self.stage.len().saturating_sub(1));
         let free = |key: &str| {
             let top = key.split('.').next().unwrap_or(key);
-            matches!(top, "name" | "checkpoint" | "log" | "preflight") || key == last
+            matches!(top, "name" | "checkpoint" | "log" | "preflight")
+                || key == "eval.allow_shared"
+                || key == last
         };
         let (old, new) = (leaves(saved), leaves(self));
         let keys: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();

@@ -227,6 +227,10 @@ pub struct EvalConfig {
     pub every: u64,
     /// Tasks of each source, from its beginning; absent means all.
     pub limit: Option<usize>,
+    /// Whether tasks that a stage trains on may be measured too. Otherwise such a run is refused, with their number.
+    /// Default false.
+    #[serde(default)]
+    pub allow_shared: bool,
     /// One greedy completion a task, as `eval/<set>/greedy`. Default true.
     #[serde(default = "yes")]
     pub greedy: bool,

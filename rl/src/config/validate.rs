@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::locate::nearest;
 use super::{DataConfig, EvalConfig, GrpoConfig, OptimConfig, RunConfig, SftConfig, StageConfig};
-use crate::data::Split;
+use crate::data::{Parting, Split};
 use crate::eval::builtin;
 use crate::grpo::{AdvantageKind, GroupsWithoutSignal};
 use rlvr_rollout::{RolloutError, SamplingParams};
@@ -136,20 +136,28 @@ impl RunConfig {
 
     /// Checks that sources which share their rows also share the line between train and held-out ones.
     fn check_splits(&self, checks: &mut Checks) {
-        let mut first: BTreeMap<String, (&str, f64)> = BTreeMap::new();
+        let mut first: BTreeMap<String, (&str, Parting<'_>)> = BTreeMap::new();
         for (name, source) in &self.data {
-            let (rows, split, heldout_frac) = source.split();
-            if split == Split::All {
+            let parting = source.parting();
+            if parting.split == Split::All {
                 continue;
             }
-            let (other, expected) = *first.entry(rows).or_insert((name, heldout_frac));
+            let (other, expected) =
+                first.entry(parting.rows.clone()).or_insert_with(|| (name.as_str(), parting.clone()));
+            let why = format!(
+                "in [data.{other}], which draws from the same tasks: train and held-out tasks would overlap"
+            );
             checks.require(
-                heldout_frac == expected,
+                parting.heldout_frac == expected.heldout_frac,
                 format!("data.{name}.heldout_frac"),
-                format!(
-                    "is {heldout_frac} but {expected} in [data.{other}], which draws from the same tasks: train and \
-                     held-out tasks would overlap"
-                ),
+                format!("is {} but {} {why}", parting.heldout_frac, expected.heldout_frac),
+            );
+            let group =
+                |parting: &Parting<'_>| parting.group.map_or("absent".to_owned(), |g| format!("{g:?}"));
+            checks.require(
+                parting.group == expected.group,
+                format!("data.{name}.group"),
+                format!("is {} but {} {why}", group(&parting), group(expected)),
             );
         }
     }

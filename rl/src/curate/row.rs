@@ -152,8 +152,11 @@ pub fn label_index(fields: &Map<String, Value>, label: &str) -> Option<usize> {
     (index < options(fields).len()).then_some(index)
 }
 
-/// The message for a field that a row lacks, with the nearest one it has.
+/// The message for a field that a row lacks, with the nearest one it has; or for one that is null.
 pub fn missing(fields: &Map<String, Value>, path: &str) -> String {
+    if field(fields, path).is_some_and(Value::is_null) {
+        return format!("`{path}` is null in this row, and a value is needed");
+    }
     let all = paths(fields);
     let scored = all.iter().map(|known| (strsim::jaro_winkler(path, known), known));
     let near = scored.filter(|(likeness, _)| *likeness > 0.75).max_by(|a, b| a.0.total_cmp(&b.0));
@@ -250,5 +253,13 @@ mod tests {
         assert_eq!(plain_field(&row, "meta.x"), "null");
         assert!(missing(&row, "meta.subjct").contains("did you mean `meta.subject`"));
         assert!(text_of(&row, &["meta.x".into()]).is_err());
+    }
+
+    #[test]
+    fn a_field_that_is_null_is_not_called_missing() {
+        let row = fields(json!({"meta": {"subject": null}, "id": null}));
+        assert_eq!(missing(&row, "id"), "`id` is null in this row, and a value is needed");
+        assert!(missing(&row, "meta.subject").starts_with("`meta.subject` is null"));
+        assert!(missing(&row, "meta.n").starts_with("the row has no field `meta.n`"));
     }
 }

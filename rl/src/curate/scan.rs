@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::error::CurateError;
 use super::row::Row;
+use crate::encoding::{utf8, utf16};
 use crate::error::IoError;
 
 /// Rows that are read and worked on at a time.
@@ -49,7 +50,7 @@ pub struct Input {
 /// Opens a file for reading, or says why not.
 ///
 /// # Errors
-/// [`CurateError::File`] where there is none, or where it is compressed.
+/// [`CurateError`] where there is none, or where it is compressed or UTF-16.
 pub fn open(path: &Path) -> Result<File, CurateError> {
     if path.is_dir() {
         return Err(CurateError::file(path, "is a directory, a file is needed"));
@@ -58,9 +59,11 @@ pub fn open(path: &Path) -> Result<File, CurateError> {
         std::io::ErrorKind::NotFound => CurateError::file(path, "there is no such file"),
         _ => CurateError::from(IoError::at("read", path)(e)),
     })?;
-    match compression(&mut file).map_err(IoError::at("read", path))? {
+    let start = beginning(&mut file).map_err(IoError::at("read", path))?;
+    utf16(&start).map_err(|e| CurateError::row(path, e.line, e.to_string()))?;
+    match COMPRESSIONS.iter().find(|(bytes, ..)| start.starts_with(bytes)) {
         None => Ok(file),
-        Some((name, unpack)) => {
+        Some((_, name, unpack)) => {
             let hint = format!("unpack it first, with {unpack} {}", path.display());
             Err(CurateError::file(
                 path,
@@ -79,16 +82,14 @@ const COMPRESSIONS: [(&[u8], &str, &str); 5] = [
     (b"PK\x03\x04", "zip", "unzip"),
 ];
 
-/// How a file is compressed, if it is; its position stays at the beginning. Pipes are not looked at.
-fn compression(file: &mut File) -> std::io::Result<Option<(&'static str, &'static str)>> {
-    if !file.metadata()?.is_file() {
-        return Ok(None);
-    }
+/// The first bytes of a file, whose position stays at the beginning. Pipes are not looked at.
+fn beginning(file: &mut File) -> std::io::Result<Vec<u8>> {
     let mut start = Vec::new();
-    file.by_ref().take(8).read_to_end(&mut start)?;
-    file.rewind()?;
-    let found = COMPRESSIONS.iter().find(|(bytes, ..)| start.starts_with(bytes));
-    Ok(found.map(|(_, name, unpack)| (*name, *unpack)))
+    if file.metadata()?.is_file() {
+        file.by_ref().take(8).read_to_end(&mut start)?;
+        file.rewind()?;
+    }
+    Ok(start)
 }
 
 /// Reads every row, lets `read` make something of it on all cores, and hands both to `take`, in order.
@@ -186,8 +187,7 @@ impl<'a> Lines<'a> {
             self.line += 1;
             let offset = self.offset;
             self.offset += read as u64;
-            let text = std::str::from_utf8(&bytes)
-                .map_err(|_| CurateError::row(self.path, self.line, "not UTF-8 text"))?;
+            let text = utf8(&bytes).map_err(|e| CurateError::row(self.path, self.line, e.to_string()))?;
             let text = text.strip_prefix('\u{feff}').filter(|_| self.line == 1).unwrap_or(text).trim();
             if !text.is_empty() {
                 lines.push((self.line, offset, text.to_owned()));
@@ -264,6 +264,7 @@ mod tests {
         check("{\"id\": 1}\n{\"id\": \n{", "d.jsonl:2: not valid JSON");
         check("[\n", "d.jsonl:1: not valid JSON: EOF while parsing a list at column 1; rlvr data import");
         check("[1]", "the row is an array");
+        check("{\"id\": 1}\n{\"id\": \"a\0b\"}", "d.jsonl:2: not UTF-8 text (a byte 0x00)");
         check("\n\n", "no rows in it");
         check("", "no rows in it");
         let dir = tempfile::tempdir().unwrap();

@@ -212,7 +212,7 @@ fn build(
 /// A row that is a task: it gets an id when it has none.
 fn finished(fields: &Map<String, Value>, reading: &Reading) -> Result<Value, String> {
     for name in ["prompt", "reference"] {
-        if !fields.contains_key(name) {
+        if fields.get(name).is_none_or(Value::is_null) {
             return Err(row::missing(fields, name));
         }
     }

@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use super::error::CurateError;
 use super::parquet_rows::Rows;
 use super::scan::{self, Input, Watch, hex};
+use crate::encoding::FROM_LATIN1;
 use crate::error::IoError;
 
 /// Columns of a table.
@@ -163,7 +164,12 @@ fn json(path: &Path, file: File, watch: &dyn Watch, take: Take) -> Result<Input,
     parsed.map_err(|e| {
         let message = e.to_string();
         let message = message.split(" at line ").next().unwrap_or_default();
-        CurateError::row(path, e.line().max(1), format!("not valid JSON: {message}"))
+        // What serde_json calls bytes that are no UTF-8.
+        let hint = match message.contains("unicode code point") {
+            true => format!("; where the file is not UTF-8 text, {FROM_LATIN1}"),
+            false => String::new(),
+        };
+        CurateError::row(path, e.line().max(1), format!("not valid JSON: {message}{hint}"))
     })?;
     Ok(input(path, &state))
 }
@@ -231,7 +237,7 @@ fn csv(path: &Path, file: File, delimiter: u8, watch: &dyn Watch, take: Take) ->
             ::csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
                 format!("{len} fields, the header has {expected_len}")
             }
-            ::csv::ErrorKind::Utf8 { .. } => "not UTF-8 text".to_owned(),
+            ::csv::ErrorKind::Utf8 { .. } => format!("not UTF-8 text; {FROM_LATIN1}"),
             _ => error.to_string(),
         };
         CurateError::row(path, line, message)
@@ -365,6 +371,20 @@ mod tests {
         let wide: Vec<String> = (0..100_000).map(|i| format!("column{i}")).collect();
         check("d.csv", &format!("{}\n1\n", wide.join(",")), "d.csv:1: the header names 100000 columns");
         check("d.csv", &format!("{}\n1\n", wide[..9_000].join(",")), "d.csv:2: 1 fields");
+        for (name, text) in [
+            ("d.csv", "q,a\nx,y\ncaf\u{e9},z\n"),
+            ("d.tsv", "q\ta\nx\ty\ncaf\u{e9}\tz\n"),
+            ("d.json", "[{\"q\": \"x\"},\n\n{\"q\": \"caf\u{e9}\"}]"),
+            ("d.jsonl", "{\"q\": \"x\"}\n\n{\"q\": \"caf\u{e9}\"}"),
+        ] {
+            let latin1: Vec<u8> = text.chars().map(|c| c as u8).collect();
+            let error = rows(name, &latin1).unwrap_err().to_string();
+            assert!(error.contains(&format!("{name}:3: ")) && error.contains("CP1252"), "{error}");
+            let utf16: Vec<u8> =
+                [0xfeff].into_iter().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+            let error = rows(name, &utf16).unwrap_err().to_string();
+            assert!(error.contains(&format!("{name}:1: ")) && error.contains("UTF-16"), "{error}");
+        }
         check("d.json", "[{\"a\": 1},\n 3]", "d.json:2: an element of the file is no object");
         check("d.json", "[{\"a\": 1},\n{", "d.json:2: not valid JSON");
         check("d.json", "{\"a\": 1}\n", "an element of the file is no object");

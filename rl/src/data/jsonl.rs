@@ -9,9 +9,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value};
 
 use super::template::{Row, Templates};
-use super::{DataError, Entry, SHUFFLE_STREAM, Split, check_heldout, messages};
+use super::{DataError, Entry, SHUFFLE_STREAM, Split, TaskKey, check_heldout, messages};
 use crate::config::validate::Checks;
-use crate::curate::row::missing;
+use crate::curate::row::{self, missing};
+use crate::encoding::utf8;
 use crate::error::IoError;
 use crate::random;
 use rlvr_rewards::{Message, Task};
@@ -42,12 +43,16 @@ pub struct JsonlConfig {
     pub meta: Vec<String>,
     /// Expression that a row must satisfy, such as `split == 'test'`. Default none.
     pub filter: Option<String>,
-    /// Which part of the rows is used; a hash of the prompt decides. Default `all`.
+    /// Which part of the rows is used; a hash of what a row asks decides, whatever `prompt` makes of it: its context,
+    /// question and options or its `prompt`, and everything but its `id` where it has neither. Default `all`.
     #[serde(default = "all")]
     pub split: Split,
     /// Share of the rows that is held out. Default 0.1.
     #[serde(default = "tenth")]
     pub heldout_frac: f64,
+    /// Field, dotted inside of objects, whose value decides instead: rows with the same value are on one side of the split.
+    /// Default none.
+    pub group: Option<String>,
     /// Shuffle by the run's seed before `limit` is applied. Default false.
     #[serde(default)]
     pub shuffle: bool,
@@ -134,6 +139,7 @@ impl JsonlConfig {
             filter: None,
             split: Split::All,
             heldout_frac: tenth(),
+            group: None,
             shuffle: false,
             limit: None,
         }
@@ -213,10 +219,11 @@ impl JsonlConfig {
             move |source| DataError::Io { name, source: IoError::at(action, &path)(source) }
         };
         if self.path.extension().is_some_and(|e| e == "json") {
-            let text = std::fs::read_to_string(&self.path).map_err(io("read"))?;
-            let rows: Vec<Value> = serde_json::from_str(&text)
+            let bytes = std::fs::read(&self.path).map_err(io("read"))?;
+            let text = utf8(&bytes).map_err(|e| self.row_error(e.line, e.to_string()))?;
+            let rows: Vec<Value> = serde_json::from_str(text)
                 .map_err(|e| self.row_error(e.line(), format!("not a JSON array of objects: {e}")))?;
-            let lines = element_lines(&text);
+            let lines = element_lines(text);
             for (i, row) in rows.into_iter().enumerate() {
                 let line = lines.get(i).copied().unwrap_or(0);
                 if !take(line, self.object(line, row)?)? {
@@ -226,17 +233,19 @@ impl JsonlConfig {
             return Ok(());
         }
         let file = std::fs::File::open(&self.path).map_err(io("open"))?;
-        for (i, text) in BufReader::new(file).lines().enumerate() {
-            let text = text.map_err(io("read"))?;
-            let text = if i == 0 { text.trim_start_matches('\u{feff}') } else { &text };
-            if text.trim().is_empty() {
-                continue;
+        let (mut reader, mut bytes, mut line) = (BufReader::new(file), Vec::new(), 0);
+        while reader.read_until(b'\n', &mut bytes).map_err(io("read"))? > 0 {
+            line += 1;
+            let text = utf8(&bytes).map_err(|e| self.row_error(line, e.to_string()))?;
+            let text = if line == 1 { text.trim_start_matches('\u{feff}') } else { text };
+            if !text.trim().is_empty() {
+                let row = serde_json::from_str(text)
+                    .map_err(|e| self.row_error(line, format!("not JSON (column {}): {e}", e.column())))?;
+                if !take(line, self.object(line, row)?)? {
+                    break;
+                }
             }
-            let row = serde_json::from_str(text)
-                .map_err(|e| self.row_error(i + 1, format!("not JSON (column {}): {e}", e.column())))?;
-            if !take(i + 1, self.object(i + 1, row)?)? {
-                break;
-            }
+            bytes.clear();
         }
         Ok(())
     }
@@ -276,6 +285,19 @@ impl JsonlConfig {
         {
             return Ok(None);
         }
+        let group = match &self.group {
+            Some(path) => match row::field(&row.fields, path) {
+                None | Some(Value::Null) => {
+                    return Err(format!("group: {}", row::missing(&row.fields, path)));
+                }
+                value => value,
+            },
+            None => None,
+        };
+        let key = TaskKey::of_row(&row.fields, group);
+        if !self.split.contains(key.side(), self.heldout_frac) {
+            return Ok(None);
+        }
         let system = self.system.as_ref().map(|_| templates.text("system", row)).transpose()?;
         let prompt = match &self.prompt {
             PromptTemplate::Text(source) => match templates.value("prompt", source, row)? {
@@ -301,10 +323,6 @@ impl JsonlConfig {
                 prompt
             }
         };
-        let text: Vec<&str> = prompt.iter().map(|m| m.content.as_str()).collect();
-        if !self.split.contains(random::hash_bytes(text.join("\u{0}").as_bytes()), self.heldout_frac) {
-            return Ok(None);
-        }
         let reference = match &self.reference {
             None => row.fields.get("reference").cloned().unwrap_or_else(|| Value::Object(Map::new())),
             Some(table) => {
@@ -323,12 +341,13 @@ impl JsonlConfig {
             _ => format!("{name}-{line}"),
         };
         let completion = self.completion.as_ref().map(|_| templates.text("completion", row)).transpose()?;
+        let key = key.with_prompt(&prompt);
         let mut task = Task { id, prompt, reference, meta: Map::new() }.with_row(row.fields.clone());
         for field in &self.meta {
             let value = || row.fields.get(field).cloned().unwrap_or(Value::Null);
             task.meta.entry(field.clone()).or_insert_with(value);
         }
-        Ok(Some(Entry { task, completion, line }))
+        Ok(Some(Entry { task, completion, line, key }))
     }
 }
 

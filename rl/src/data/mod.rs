@@ -1,14 +1,17 @@
 //! Data sources: `[data.NAME]` tables become tasks with prompts, references and, for supervised stages, completions.
 
 pub(crate) mod jsonl;
+mod key;
 pub mod procedural;
 pub(crate) mod template;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 pub use jsonl::{JsonlConfig, MessageTemplate, PromptTemplate};
+pub(crate) use key::Mark;
+pub use key::TaskKey;
 pub(crate) use template::{Row, Templates};
 
 use crate::config::Problem;
@@ -111,16 +114,21 @@ impl DataConfig {
         checks.into_problems()
     }
 
-    /// What the rows are drawn from, which side of the split, and the held-out share: sources that share the first
-    /// must share the last, or train and held-out tasks overlap.
-    pub(crate) fn split(&self) -> (String, Split, f64) {
+    /// What the rows are drawn from and how they are split.
+    pub(crate) fn parting(&self) -> Parting<'_> {
         match (self, self.generator()) {
             (_, Some(generator)) => {
                 let common = generator.common();
-                (generator.kind().to_owned(), common.split, common.heldout_frac)
+                let rows = generator.kind().to_owned();
+                Parting { rows, split: common.split, heldout_frac: common.heldout_frac, group: None }
             }
-            (Self::Jsonl(c), _) => (c.path.display().to_string(), c.split, c.heldout_frac),
-            (_, None) => (String::new(), Split::All, 0.0),
+            (Self::Jsonl(c), _) => Parting {
+                rows: c.path.display().to_string(),
+                split: c.split,
+                heldout_frac: c.heldout_frac,
+                group: c.group.as_deref(),
+            },
+            (_, None) => Parting { rows: String::new(), split: Split::All, heldout_frac: 0.0, group: None },
         }
     }
 
@@ -133,8 +141,19 @@ impl DataConfig {
     }
 }
 
-/// Which part of a source's tasks is used. A hash of the task itself decides, so the parts are disjoint whatever the
-/// seed, the limit or the order.
+/// How the tasks of a source are split: sources that share `rows` must share the share and the group, or train and held-out
+/// tasks overlap.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Parting<'a> {
+    /// A file, or a kind of generated tasks.
+    pub(crate) rows: String,
+    pub(crate) split: Split,
+    pub(crate) heldout_frac: f64,
+    pub(crate) group: Option<&'a str>,
+}
+
+/// Which part of a source's tasks is used. A hash of the task itself decides, of a row what it asks, so the parts are disjoint
+/// whatever the seed, the limit, the order or the prompt's template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Split {
@@ -252,6 +271,7 @@ pub(crate) struct Entry {
     completion: Option<String>,
     /// Line in the file, from 1; 0 for generated tasks.
     line: usize,
+    key: TaskKey,
 }
 
 /// The tasks of one data source, in memory, in a fixed order.
@@ -276,10 +296,13 @@ impl TaskSource {
         };
         if entries.is_empty() {
             let from = path.as_ref().map_or("the generator".to_owned(), |p| p.display().to_string());
-            return Err(DataError::Empty {
-                name: name.to_owned(),
-                reason: format!("nothing from {from} passed `filter` and `split`"),
-            });
+            let mut reason = format!("nothing from {from} passed `filter` and `split`");
+            if config.parting().split != Split::All {
+                reason.push_str(
+                    "; rows that ask the same, or have the same `group`, are on one side of the split",
+                );
+            }
+            return Err(DataError::Empty { name: name.to_owned(), reason });
         }
         tracing::debug!(source = name, tasks = entries.len(), "opened data");
         Ok(Self { name: name.to_owned(), path, entries, seed })
@@ -340,6 +363,19 @@ impl TaskSource {
     pub fn bad_task(&self, index: usize, message: impl Into<String>) -> DataError {
         let path = self.path.clone().unwrap_or_else(|| PathBuf::from(format!("data.{}", self.name)));
         DataError::Row { path, line: self.entries[index].line, message: message.into() }
+    }
+
+    /// By what the task at `index` is known again.
+    ///
+    /// # Panics
+    /// When `index >= len()`.
+    pub(crate) fn key(&self, index: usize) -> &TaskKey {
+        &self.entries[index].key
+    }
+
+    /// The file that the tasks come from; none of generated ones.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
     }
 
     /// The index that stands at `position` of the training order.

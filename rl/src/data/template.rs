@@ -1,6 +1,8 @@
 //! minijinja templates over the fields of a row.
 
-use minijinja::{Environment, ErrorKind, Expression, UndefinedBehavior};
+use std::collections::HashSet;
+
+use minijinja::{Environment, ErrorKind, UndefinedBehavior};
 use serde_json::{Map, Value};
 
 use super::DataError;
@@ -19,6 +21,10 @@ impl Templates {
         env.set_undefined_behavior(UndefinedBehavior::Strict);
         env.set_keep_trailing_newline(true);
         env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        env.set_formatter(|out, state, value| match value.is_none() {
+            true => Err(minijinja::Error::new(ErrorKind::InvalidOperation, "none has no text")),
+            false => minijinja::escape_formatter(out, state, value),
+        });
         Self { name: name.to_owned(), env }
     }
 
@@ -36,17 +42,9 @@ impl Templates {
     pub(crate) fn text(&self, field: &str, row: &Row) -> Result<String, String> {
         let template = self.env.get_template(field).map_err(|e| describe(&e))?;
         template.render(&row.context).map_err(|e| {
-            let mut message = format!("{field}: {}", describe(&e));
-            if e.kind() == ErrorKind::UndefinedError {
-                let used = template.undeclared_variables(false);
-                let mut missing: Vec<&String> =
-                    used.iter().filter(|f| !row.fields.contains_key(*f)).collect();
-                missing.sort();
-                if let Some(first) = missing.first() {
-                    message = format!("{field}: the row has no field `{first}`{}", row.fields_present());
-                }
-            }
-            message
+            let named = template.undeclared_variables(true);
+            let lacking = self.lacking(&named, template.source(), row, &e);
+            format!("{field}: {}", lacking.unwrap_or_else(|| describe(&e)))
         })
     }
 
@@ -57,50 +55,58 @@ impl Templates {
         let mut names = path.split('.');
         let first = names.next().and_then(|name| row.fields.get(name));
         let found = names.fold(first, |value, name| value.and_then(|v| v.get(name)));
-        found
-            .cloned()
-            .ok_or_else(|| format!("{field}: the row has no field `{path}`{}", row.fields_present()))
+        found.cloned().ok_or_else(|| format!("{field}: {}", row::missing(&row.fields, path)))
     }
 
     /// Compiles `source` as an expression and says whether it is true of `row`.
     pub(crate) fn holds(&self, field: &str, source: &str, row: &Row) -> Result<bool, String> {
         let expression =
             self.env.compile_expression(source).map_err(|e| format!("{field}: {}", describe(&e)))?;
-        let absent = || self.absent(&expression, source, row);
+        let named = expression.undeclared_variables(true);
         match expression.eval(&row.context) {
             Ok(value) if value.is_undefined() => {
+                let error = minijinja::Error::from(ErrorKind::UndefinedError);
                 let unknown = || format!("{source:?} is undefined{}", row.fields_present());
-                Err(format!("{field}: {}", absent().unwrap_or_else(unknown)))
+                Err(format!("{field}: {}", self.lacking(&named, source, row, &error).unwrap_or_else(unknown)))
             }
             Ok(value) => Ok(value.is_true()),
             Err(e) => {
-                // A method of what is absent is an unknown method.
-                let undefined = matches!(e.kind(), ErrorKind::UndefinedError | ErrorKind::UnknownMethod);
-                let named = undefined.then(absent).flatten();
-                Err(format!("{field}: {}", named.unwrap_or_else(|| describe(&e))))
+                let lacking = self.lacking(&named, source, row, &e);
+                Err(format!("{field}: {}", lacking.unwrap_or_else(|| describe(&e))))
             }
         }
     }
 
-    /// The first field of an expression that the row lacks, with the nearest one it has; none if it has all of them.
-    fn absent(&self, expression: &Expression, source: &str, row: &Row) -> Option<String> {
+    /// The first of the fields `named` in `source` that the row lacks, or that is null, where that is what `error` is about: a
+    /// method of what is absent is an unknown method to the engine. The message has the nearest field that is there.
+    fn lacking(
+        &self,
+        named: &HashSet<String>,
+        source: &str,
+        row: &Row,
+        error: &minijinja::Error,
+    ) -> Option<String> {
+        let said = error.detail().unwrap_or_default();
+        let null = said.contains("none");
+        let about = null || said.contains("undefined") || error.kind() == ErrorKind::UndefinedError;
         let global = |name: &str| self.env.globals().any(|(known, _)| known == name);
-        let named = expression.undeclared_variables(true);
-        let absent = named.iter().filter(|path| !global(path)).filter_map(|path| first_absent(row, path));
-        let first = absent.min_by_key(|path| (source.find(path), *path))?;
+        let fields = named.iter().filter(|path| about && !global(path));
+        let lacking = fields.filter_map(|path| first_lacking(row, path, null));
+        let first = lacking.min_by_key(|path| (source.find(path), *path))?;
         Some(row::missing(&row.fields, first))
     }
 }
 
-/// The beginning of a dotted path that a row lacks, such as `a` of `a.b`; none where it has all, or where the rest follows
-/// text or a number and so is a method.
-fn first_absent<'a>(row: &Row, path: &'a str) -> Option<&'a str> {
+/// The beginning of a dotted path that a row lacks (or with `null`, that is null), such as `a` of `a.b`; none where it has
+/// all, or where the rest follows text or a number and so is a method.
+fn first_lacking<'a>(row: &Row, path: &'a str, null: bool) -> Option<&'a str> {
     let ends = path.match_indices('.').map(|(at, _)| at).chain([path.len()]);
     for prefix in ends.map(|end| &path[..end]) {
         match row::field(&row.fields, prefix) {
-            None => return Some(prefix),
             Some(Value::Object(_)) => {}
+            Some(Value::Null) => return null.then_some(prefix),
             Some(_) => return None,
+            None => return (!null).then_some(prefix),
         }
     }
     None
@@ -148,7 +154,8 @@ mod tests {
 
     fn row() -> Row {
         let Value::Object(fields) = json!({
-            "question": "2+2?", "answer": "two and two\n#### 4", "options": ["a", "b"], "n": 3, "deep": {"x": [1]}
+            "question": "2+2?", "answer": "two and two\n#### 4", "options": ["a", "b"], "n": 3, "deep": {"x": [1]},
+            "nothing": null
         }) else {
             unreachable!()
         };
@@ -180,11 +187,30 @@ mod tests {
 
     #[test]
     fn missing_fields_are_named_with_those_present() {
-        check("{{ anwser }}", Err("no field `anwser` (it has: question, answer, options, n, deep)"));
-        check("{{ anwser | trim }}!", Err("no field `anwser` (it has: question,"));
-        check("{{ deep.y }}", Err("no field `deep.y`"));
+        let present = "(it has: question, answer, options, n, deep, deep.x, nothing)";
+        let answer = format!("no field `anwser`, did you mean `answer`? {present}");
+        check("{{ anwser }}", Err(&answer));
+        check("{{ anwser | trim }}!", Err(&answer));
+        check("{{ deep.y }}", Err("no field `deep.y`, did you mean `deep.x`?"));
         check("{{ answer.split('####')[7] | trim }}", Err("undefined value"));
         check("{{ answer.nope() }}", Err("nope"));
+        // What the engine calls an unknown method or an invalid operation.
+        check("{{ anwser.strip() }}", Err(&answer));
+        check("{% if n %}{{ anwser.split('####')[-1].strip() }}{% endif %}", Err(&answer));
+        check("{{ n + m }}", Err("no field `m`"));
+        check("{{ deep.y.strip() }}", Err("no field `deep.y`"));
+    }
+
+    #[test]
+    fn null_is_no_text_and_is_named() {
+        check("{{ nothing }}", Ok(Value::Null));
+        check("{{ nothing }}.", Err("f: `nothing` is null"));
+        check("{{ nothing.strip() }}", Err("f: `nothing` is null"));
+        check("{{ nothing + 1 }}", Err("f: `nothing` is null"));
+        check("{% if nothing %}{{ nothing }}{% endif %}{{ nothing or 'x' }}", Ok(json!("x")));
+        check("{% if nothing %}{% endif %}{{ anwser.strip() }}", Err("no field `anwser`"));
+        let error = Templates::new("d").holds("filter", "nothing > 3", &row()).unwrap_err();
+        assert!(error.contains("`nothing` is null"), "{error}");
     }
 
     #[test]
@@ -202,7 +228,10 @@ mod tests {
             let error = templates.holds("filter", source, &row()).unwrap_err();
             assert!(error.starts_with("filter: ") && error.contains(part), "{source}: {error}");
         };
-        refused("m > 3", "the row has no field `m` (it has: question, answer, options, n, deep, deep.x)");
+        refused(
+            "m > 3",
+            "the row has no field `m` (it has: question, answer, options, n, deep, deep.x, nothing)",
+        );
         refused("n == 3 and qestion == 'x'", "no field `qestion`, did you mean `question`?");
         refused("deep.z[0] > 1 or deep.zz", "no field `deep.z`, did you mean `deep.x`?");
         refused("quest.startswith('2')", "no field `quest`, did you mean `question`?");

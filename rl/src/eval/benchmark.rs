@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::builtin;
 use super::fingerprint::{file_sha256, sha256_hex};
 use super::item::Item;
-use super::rows::{Drawn, RowReader};
+use super::rows::{Drawn, RowReader, whole_tasks};
 use super::task_file::{Continuation, FewShot, Generation, SourceFile, TaskFile};
 use crate::data::{DataError, TaskSource};
 use crate::error::Error;
@@ -222,7 +222,12 @@ impl Benchmark {
 
 fn generated(source: &TaskSource) -> Vec<Item> {
     (0..source.len())
-        .map(|i| Item { task: source.task(i).clone(), place: source.origin(i), ..Item::default() })
+        .map(|i| Item {
+            task: source.task(i).clone(),
+            place: source.origin(i),
+            key: Some(*source.key(i)),
+            ..Item::default()
+        })
         .collect()
 }
 
@@ -234,11 +239,19 @@ fn from_file(
     settings: &OpenSettings,
     digests: &mut Vec<String>,
 ) -> Result<Opened, Error> {
+    let path = locate(task, &source.file, settings)?;
+    check_sum(&path, source, digests)?;
+    if source.tasks {
+        let (items, problems) = whole_tasks(task, &path)?;
+        let changed = settings.shuffle_options.is_some() || settings.no_context || settings.system.is_some();
+        let changed = changed || settings.few_shot.is_some_and(|count| count > 0);
+        let note =
+            "its prompts are given as they are, without what would be added, left out or shuffled".to_owned();
+        return Ok((items, Vec::from_iter(changed.then_some(note)), problems));
+    }
     let Some(fields) = &task.fields else {
         return Err(Error::Unusable { what: format!("{}: no [fields]", task.name) });
     };
-    let path = locate(task, &source.file, settings)?;
-    check_sum(&path, source, digests)?;
     let reader = RowReader::new(task, fields, settings)?;
     let (mut drawn, problems) = reader.read(&path, task.filter.as_deref(), false)?;
     let mut shown = None;

@@ -3,6 +3,7 @@
 use rlvr_rewards::{Message, Task};
 use serde_json::{Map, Value};
 
+use crate::data::TaskKey;
 use crate::random;
 
 /// One item.
@@ -24,6 +25,8 @@ pub struct Item {
     pub prompt: Option<PromptParts>,
     /// The prompt after which options are scored.
     pub likelihood: Option<PromptParts>,
+    /// By what the task is known again among those that are trained on; none where that is not asked.
+    pub key: Option<TaskKey>,
 }
 
 impl Item {

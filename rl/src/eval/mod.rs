@@ -11,6 +11,7 @@ pub mod http;
 mod item;
 pub mod judge;
 pub mod likelihood;
+pub(crate) mod recorded;
 mod rows;
 pub mod sample_log;
 mod task_file;
@@ -24,7 +25,7 @@ pub use task_file::{
     Continuation, FewShot, FieldKinds, Fields, Generation, Likelihood, SourceFile, TaskFile,
 };
 
-use crate::config::{EvalConfig, GrpoConfig};
+use crate::config::{EvalConfig, RunConfig};
 use crate::data::TaskSource;
 use crate::error::Error;
 use crate::metrics::{self, MetricsRow, filled};
@@ -53,8 +54,8 @@ pub struct EvalResult {
     pub ci95: (f64, f64),
     /// Unbiased pass@k of the samples, by k.
     pub pass_at: Vec<(usize, f64)>,
-    /// Mean reward of all completions that could be judged.
-    pub reward_mean: f64,
+    /// Mean reward of all completions that could be judged, if any.
+    pub reward_mean: Option<f64>,
     /// Mean score of each part of the reward, by name.
     #[serde(default)]
     pub parts: BTreeMap<String, f64>,
@@ -101,8 +102,10 @@ pub struct EvalSettings {
 }
 
 impl EvalSettings {
-    /// The settings of `[eval]`, with the sampling and the stop strings of a training stage where it names none.
-    pub fn new(config: &EvalConfig, stage: Option<&GrpoConfig>, seed: u64) -> Self {
+    /// The settings of a run's `[eval]`, with the sampling and the stop strings of its last stage that samples where it names
+    /// none.
+    pub fn new(run: &RunConfig, config: &EvalConfig) -> Self {
+        let stage = run.last_grpo().map(|(_, stage)| stage);
         let sampling =
             config.sampling.clone().or_else(|| stage.map(|s| s.sampling.clone())).unwrap_or_default();
         let stop = config.stop.clone().or_else(|| stage.map(|s| s.stop.clone())).unwrap_or_default();
@@ -114,7 +117,7 @@ impl EvalSettings {
             stop,
             batch: config.batch,
             // Another stream than training: the same key would give the same noise.
-            seed: seed ^ 0x6576_616c,
+            seed: run.seed ^ 0x6576_616c,
         }
     }
 }
@@ -201,14 +204,13 @@ fn summarize(
         per_task[j.task].1 += usize::from(solved(&j.outcome));
     }
     let drawn: Vec<(usize, usize)> = per_task.into_iter().filter(|(samples, _)| *samples > 0).collect();
-    let mean = |values: Vec<f64>| {
-        if values.is_empty() { 0.0 } else { values.iter().sum::<f64>() / values.len() as f64 }
-    };
+    let mean =
+        |values: Vec<f64>| (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64);
     let pass_at = (settings.pass_k.iter())
         .filter_map(|k| {
             let each: Option<Vec<f64>> =
                 drawn.iter().map(|(s, c)| pass_at_k(*s as u64, *c as u64, *k as u64)).collect();
-            each.filter(|e| !e.is_empty()).map(|e| (*k, mean(e)))
+            Some((*k, mean(each?)?))
         })
         .collect();
     let counted = Accuracy::of_judged(n, if settings.greedy { greedy } else { sampled });
@@ -227,10 +229,13 @@ fn summarize(
         ci95: counted.interval,
         pass_at,
         reward_mean: mean(judged.iter().filter_map(|j| j.outcome.score).collect()),
-        parts: parts.into_iter().map(|(name, scores)| (name.to_owned(), mean(scores))).collect(),
+        parts: parts
+            .into_iter()
+            .filter_map(|(name, scores)| Some((name.to_owned(), mean(scores)?)))
+            .collect(),
         no_answer_frac: share(&|j| j.outcome.verdict == Verdict::NoAnswer),
         truncated_frac: share(&|j| j.truncated),
-        tokens_mean: mean(judged.iter().map(|j| j.tokens as f64).collect()),
+        tokens_mean: mean(judged.iter().map(|j| j.tokens as f64).collect()).unwrap_or(0.0),
     }
 }
 
@@ -243,7 +248,9 @@ impl EvalResult {
         }
         set(metrics::EVAL_CI_LOW, self.ci95.0);
         set(metrics::EVAL_CI_HIGH, self.ci95.1);
-        set(metrics::EVAL_REWARD_MEAN, self.reward_mean);
+        if let Some(mean) = self.reward_mean {
+            set(metrics::EVAL_REWARD_MEAN, mean);
+        }
         set(metrics::EVAL_NO_ANSWER_FRAC, self.no_answer_frac);
         set(metrics::EVAL_TRUNCATED_FRAC, self.truncated_frac);
         set(metrics::EVAL_TOKENS_MEAN, self.tokens_mean);

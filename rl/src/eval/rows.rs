@@ -8,9 +8,11 @@ use serde_json::{Map, Value, json};
 use super::benchmark::OpenSettings;
 use super::item::{Choice, Item, PromptParts, gold, lettered, shuffle};
 use super::task_file::{Continuation, Fields, TaskFile};
-use crate::data::DataError;
+use crate::curate::row::{id, missing};
+use crate::curate::validate::messages;
 use crate::data::jsonl::{JsonlConfig, add_reference, render_reference};
 use crate::data::template::{Row, Templates};
+use crate::data::{DataError, TaskKey};
 
 /// Broken rows that are described; the rest is left out.
 const MAX_PROBLEMS: usize = 100;
@@ -73,27 +75,16 @@ impl<'a> RowReader<'a> {
         filter: Option<&str>,
         example: bool,
     ) -> Result<(Vec<Drawn>, Vec<DataError>), DataError> {
-        let (mut drawn, mut problems) = (Vec::new(), Vec::new());
-        let file = JsonlConfig::all_of(path.to_path_buf());
-        let ended = file.rows(&self.task.name, &mut |line, fields| {
+        let mut drawn = Vec::new();
+        let problems = each_row(&self.task.name, path, &mut |line, fields| {
             let row = Row::new(fields);
-            let found = self.passes(filter, &row).and_then(|passes| {
-                if passes { self.draw(&row, drawn.len(), example).map(Some) } else { Ok(None) }
-            });
-            match found {
-                Ok(Some(mut found)) => {
-                    found.item.place = format!("{}:{line}", path.display());
-                    drawn.push(found);
-                }
-                Ok(None) => {}
-                Err(message) => problems.push(DataError::Row { path: PathBuf::from(path), line, message }),
+            if self.passes(filter, &row)? {
+                let mut found = self.draw(&row, drawn.len(), example)?;
+                found.item.place = format!("{}:{line}", path.display());
+                drawn.push(found);
             }
-            Ok(problems.len() < MAX_PROBLEMS)
-        });
-        match ended {
-            Err(row @ DataError::Row { .. }) => problems.push(row),
-            other => other?,
-        }
+            Ok(())
+        })?;
         Ok((drawn, problems))
     }
 
@@ -202,10 +193,12 @@ impl<'a> RowReader<'a> {
             Some(_) if example => self.templates.text("few_shot.completion", &values)?,
             _ => String::new(),
         };
-        let prompt = Some(parts("prompt")?);
+        let prompt = parts("prompt")?;
+        let key = Some(TaskKey::of_row(&row.fields, None).with_prompt(&prompt.messages(false)));
+        let prompt = Some(prompt);
         let task = Task::new(id, Value::Object(reference)).with_row(row.fields.clone());
         let place = String::new();
-        let item = Item { task, place, group, question: Some(asked), options, gold, prompt, likelihood };
+        let item = Item { task, place, group, question: Some(asked), options, gold, prompt, likelihood, key };
         Ok(Drawn { item, completion, continuation, note })
     }
 
@@ -246,6 +239,46 @@ impl<'a> RowReader<'a> {
         }
         Ok(options)
     }
+}
+
+/// Rows that are tasks as they are, and what is wrong with others, each with its line.
+pub(super) fn whole_tasks(task: &TaskFile, path: &Path) -> Result<(Vec<Item>, Vec<DataError>), DataError> {
+    let mut items = Vec::new();
+    let problems = each_row(&task.name, path, &mut |line, fields| {
+        let key = TaskKey::of_row(&fields, None);
+        let task = whole_task(fields)?;
+        let place = format!("{}:{line}", path.display());
+        items.push(Item { key: Some(key.with_prompt(&task.prompt)), task, place, ..Item::default() });
+        Ok(())
+    })?;
+    Ok((items, problems))
+}
+
+fn whole_task(mut fields: Map<String, Value>) -> Result<Task, String> {
+    fields.insert("prompt".into(), json!(messages(&fields)?));
+    fields.insert("id".into(), json!(id(&fields).ok_or_else(|| missing(&fields, "id"))?));
+    serde_json::from_value(Value::Object(fields)).map_err(|e| format!("the row is no task: {e}"))
+}
+
+/// Hands the rows of a file to `take`, and returns what it says is wrong with them, each with its line.
+fn each_row(
+    name: &str,
+    path: &Path,
+    take: &mut dyn FnMut(usize, Map<String, Value>) -> Result<(), String>,
+) -> Result<Vec<DataError>, DataError> {
+    let mut problems = Vec::new();
+    let file = JsonlConfig::all_of(path.to_path_buf());
+    let ended = file.rows(name, &mut |line, fields| {
+        if let Err(message) = take(line, fields) {
+            problems.push(DataError::Row { path: PathBuf::from(path), line, message });
+        }
+        Ok(problems.len() < MAX_PROBLEMS)
+    });
+    match ended {
+        Err(row @ DataError::Row { .. }) => problems.push(row),
+        other => other?,
+    }
+    Ok(problems)
 }
 
 /// What is scored of an option.

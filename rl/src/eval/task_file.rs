@@ -13,7 +13,8 @@ use serde_json::Value;
 
 use crate::config::{ConfigError, DataConfig, document};
 
-/// A benchmark's definition. Either `source` with `fields` and `prompt`, or `generate`.
+/// A benchmark's definition. Either `source` with `fields` and `prompt` (without them where `source.tasks` is set), or
+/// `generate`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TaskFile {
@@ -57,6 +58,10 @@ pub struct TaskFile {
 pub struct SourceFile {
     /// JSON Lines (or one JSON array in a `.json`), below `--data-dir`; in a definition of your own also beside it.
     pub file: String,
+    /// Whether its rows are tasks as they are, `{"id", "prompt", "reference", "meta"?}` with the prompt as text or messages;
+    /// then there are no `[fields]` and no `prompt`. Default false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tasks: bool,
     /// SHA-256 that the file must have, in hexadecimal. Default: any.
     pub sha256: Option<String>,
     /// Hub id `owner/name` of a data set with the file. Default none.
@@ -231,6 +236,15 @@ impl TaskFile {
             found.push(("name", format!("{:?} must be lower-case letters, digits and _", self.name)));
         }
         match (&self.source, &self.generate) {
+            (Some(source), None) if source.tasks => {
+                let asked = self.fields.is_some() || self.prompt.is_some() || self.system.is_some();
+                if asked || self.few_shot.is_some() || self.likelihood.is_some() {
+                    found.push((
+                        "source.tasks",
+                        "takes no fields, prompt, system, few_shot or likelihood".into(),
+                    ));
+                }
+            }
             (Some(_), None) => {
                 if self.fields.is_none() {
                     found.push(("fields", "missing; it says where a row has its question and answer".into()));
@@ -304,6 +318,8 @@ kind = "math"
         assert!(message.contains("exactly one of [source] and [generate]"), "{message}");
         let message = error(&format!("{GOOD}[schema]\nq = \"txt\"\n"));
         assert!(message.contains("txt") && message.contains("list"), "{message}");
+        let message = error(&GOOD.replace("[source]", "[source]\ntasks = true"));
+        assert!(message.contains("source.tasks: takes no fields"), "{message}");
         let message = error(&format!("{GOOD}[likelihood]\nprompt = \"x\"\n"));
         assert!(message.contains("needs fields.options"), "{message}");
     }

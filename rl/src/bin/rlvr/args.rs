@@ -99,6 +99,9 @@ pub struct PolicyArgs {
     /// auto, cpu or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceConfig,
+    /// Type of the operands of matrix products: f32, bf16
+    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = dtype)]
+    pub dtype: Dtype,
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 
 use crate::evaluations::{self, Evaluation, LEVEL};
 use anyhow::Result;
+use rlvr::number::{fixed, signed};
 use rlvr::stats::holm;
 
 /// A task that an evaluation does significantly worse than the baseline, or lacks.
@@ -48,8 +49,12 @@ pub fn regressions(
         if c.difference < -tolerance && p < LEVEL {
             let (low, high) = c.interval;
             let reason = format!(
-                "{:.3}, the baseline {:.3}: {:+.3} [{low:+.3}, {high:+.3}], p (Holm) {p:.4}",
-                c.b, c.a, c.difference
+                "{}, the baseline {}: {} [{}, {}], p (Holm) {p:.4}",
+                fixed(c.b, 3),
+                fixed(c.a, 3),
+                signed(c.difference, 3),
+                signed(low, 3),
+                signed(high, 3)
             );
             found.push(Regression { evaluation, task, reason });
         }

@@ -6,6 +6,7 @@ use crate::input::bad;
 use crate::output::{self, say};
 use crate::run_results::{RunResults, is_run, recorded};
 use anyhow::Result;
+use rlvr::number::{fixed, signed};
 use rlvr::stats::{Comparison, Method, Test, holm, unpaired};
 use serde_json::{Map, Value, json};
 use std::io::Write;
@@ -62,6 +63,10 @@ pub fn run(args: &CompareArgs) -> Result<()> {
 
 fn arms(args: &CompareArgs, wanted: Wanted<'_>) -> Result<Vec<Arm>> {
     let dirs = directories(args);
+    // First what is not there, so that it is not laid to what is.
+    if let Some(dir) = dirs.iter().flat_map(|(_, dirs)| dirs).find(|dir| !dir.exists()) {
+        return Err(bad(format!("{}: there is no such directory", dir.display())));
+    }
     // Runs keep means only: where there is any other arm, the message says how to evaluate them.
     let runs = dirs.iter().all(|(_, dirs)| matches!(&dirs[..], [dir] if is_run(dir)));
     if runs && args.cluster.is_some() {
@@ -208,9 +213,9 @@ fn cells(arms: &[Arm], rows: &[Row]) -> (Vec<&'static str>, Vec<Vec<String>>) {
         let mut cells = vec![
             row.task.clone(),
             c.items.to_string(),
-            format!("{:.3}", c.a),
-            format!("{:.3}", c.b),
-            format!("{:+.3}", c.difference),
+            fixed(c.a, 3),
+            fixed(c.b, 3),
+            signed(c.difference, 3),
             interval(c),
             p(c.p_value),
             p(row.adjusted),
@@ -226,7 +231,11 @@ fn cells(arms: &[Arm], rows: &[Row]) -> (Vec<&'static str>, Vec<Vec<String>>) {
 
 fn interval(c: &Comparison) -> String {
     let (low, high) = c.interval;
-    if low.is_nan() { "none (one cluster)".to_owned() } else { format!("[{low:+.3}, {high:+.3}]") }
+    if low.is_nan() {
+        "none (one cluster)".to_owned()
+    } else {
+        format!("[{}, {}]", signed(low, 3), signed(high, 3))
+    }
 }
 
 /// What stands below the table: the arms, what was tested, what could have been seen.
@@ -253,10 +262,10 @@ fn notes(arms: &[Arm], rows: &[Row], difference: f64, bullet: &str) -> String {
         line(format!("{name}: {}{}", tested(c), power(c, difference)));
         if let Some((k, m)) = &row.paired.majority {
             line(format!(
-                "{name}: maj@{k} A {:.3}, B {:.3}, B - A {:+.3} {}",
-                m.a,
-                m.b,
-                m.difference,
+                "{name}: maj@{k} A {}, B {}, B - A {} {}",
+                fixed(m.a, 3),
+                fixed(m.b, 3),
+                signed(m.difference, 3),
                 interval(m)
             ));
         }

@@ -13,6 +13,7 @@ pub mod validate;
 use crate::input::bad;
 use crate::output;
 use anyhow::Result;
+use rlvr::number::fixed;
 use std::path::Path;
 
 /// Completions decoded together.
@@ -31,7 +32,7 @@ pub fn check_out(out: &Path) -> Result<()> {
 
 /// An interval for people.
 pub fn interval((low, high): (f64, f64)) -> String {
-    format!("[{low:.3}, {high:.3}]")
+    format!("[{}, {}]", fixed(low, 3), fixed(high, 3))
 }
 
 /// A mean with its standard error, where there is one.

@@ -1,6 +1,7 @@
 //! Reads what users give: text and JSON Lines, with the file and line of whatever is wrong.
 
 use anyhow::{Context, Result};
+use rlvr::encoding::utf8;
 use serde_json::{Map, Value};
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read};
@@ -63,7 +64,7 @@ impl Source {
                 return Ok(None);
             }
             self.line += 1;
-            let text = std::str::from_utf8(&bytes).map_err(|_| self.bad_at(self.line, "not UTF-8 text"))?;
+            let text = utf8(&bytes).map_err(|e| self.bad_at(self.line, e))?;
             let text = text.strip_prefix('\u{feff}').filter(|_| self.line == 1).unwrap_or(text).trim();
             if !text.is_empty() {
                 return Ok(Some((self.line, text.to_owned())));
@@ -116,7 +117,7 @@ pub fn text(path: &Path) -> Result<(String, String)> {
     let mut source = Source::open(path)?;
     let mut bytes = Vec::new();
     source.reader.read_to_end(&mut bytes).with_context(|| format!("reading {}", source.name))?;
-    let text = String::from_utf8(bytes).map_err(|_| bad(format!("{}: not UTF-8 text", source.name)))?;
+    let text = utf8(&bytes).map_err(|e| source.bad_at(e.line, e))?.to_owned();
     Ok((source.name, text))
 }
 

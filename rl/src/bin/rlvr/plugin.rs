@@ -5,6 +5,7 @@ use crate::input::{self, Source, bad};
 use crate::output::{self, count, one_line, say};
 use crate::sample;
 use anyhow::Result;
+use rlvr::number::fixed;
 use rlvr::rewards::plugin::check::{Check, conformance, gameability, robustness, sample_tasks};
 use rlvr::rewards::plugin::{Plugin, PluginConfig};
 use rlvr::rewards::wasm::{Wasm, WasmConfig};
@@ -146,7 +147,7 @@ fn report(what: &str, checks: &[Check], reward: Option<&dyn Reward>, tasks: &[Ta
         let rows: Vec<Vec<String>> = (gameability(reward, tasks).into_iter())
             .map(|p| {
                 let masked = if p.masked == 0 { String::new() } else { format!("{} without", p.masked) };
-                let (accepted, mean) = (format!("{:.1} %", 100.0 * p.accepted), format!("{:.3}", p.mean));
+                let (accepted, mean) = (format!("{:.1} %", 100.0 * p.accepted), fixed(p.mean, 3));
                 vec![p.name.to_owned(), accepted, mean, masked, one_line(&p.example, 60)]
             })
             .collect();

@@ -8,7 +8,7 @@ use rlvr::rollout::{PromptLimit, SamplingParams};
 
 pub fn open(args: &PolicyArgs, raw: bool) -> Result<Policy> {
     let device = rlvr::run::device(args.device)?;
-    let policy = Policy::open(&args.policy, &device)?;
+    let policy = Policy::open(&args.policy, &device)?.computing_in(args.dtype)?;
     Ok(if raw { policy.raw() } else { policy })
 }
 

@@ -6,6 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rlvr::eval::EvalResult;
 use rlvr::events::{Event, Observer};
 use rlvr::metrics::{self, MetricsRow};
+use rlvr::number::fixed;
 use rlvr::preflight::PreflightReport;
 use rlvr::rewards::Outcome;
 use serde_json::json;
@@ -100,7 +101,7 @@ impl Progress {
 
     fn example(&self, step: u64, prompt: &str, completion: &str, outcome: &Outcome) {
         let verdict = json!(outcome.verdict);
-        let score = outcome.score.map_or("none".to_owned(), |s| format!("{s:.3}"));
+        let score = outcome.score.map_or("none".to_owned(), |s| fixed(s, 3));
         self.line(&format!(
             "example of step {step}: {}, reward {score}\n  prompt      {}\n  completion  {}\n  reason      {}",
             verdict.as_str().unwrap_or_default(),
@@ -134,11 +135,11 @@ impl Progress {
             None => format!("{:.0} MiB", report.memory_mb),
         };
         self.line(&format!(
-            "pre-flight: {} of {} completions: mean reward {:.3}, no answer {}, cut off {}, groups without signal {}, \
+            "pre-flight: {} of {} completions: mean reward {}, no answer {}, cut off {}, groups without signal {}, \
              unjudged {}, end token {}, memory of a step about {memory}",
             count(report.prompts, "prompt"),
             report.group_size,
-            report.reward_mean,
+            report.reward_mean.map_or("none".to_owned(), |mean| fixed(mean, 3)),
             percent(report.no_answer_frac),
             percent(report.truncated_frac),
             percent(report.no_signal_frac),
@@ -181,9 +182,13 @@ impl Observer for Progress {
 /// The numbers of a step that tell how it goes.
 fn numbers(row: &MetricsRow) -> String {
     let mut parts = Vec::new();
+    // A step of a stage that samples has neither where its rewards broke or its prompts were all skipped.
+    if row.get(metrics::SFT_LOSS).is_none() && row.get(metrics::REWARD_MEAN).is_none() {
+        parts.push("nothing was judged".to_owned());
+    }
     let mut push = |name: &str, label: &str, digits: usize| {
         if let Some(value) = row.get(name) {
-            parts.push(format!("{label} {value:.digits$}"));
+            parts.push(format!("{label} {}", fixed(value, digits)));
         }
     };
     push(metrics::SFT_LOSS, "loss", 4);

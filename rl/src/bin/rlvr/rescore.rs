@@ -6,6 +6,7 @@ use crate::score;
 use anyhow::Result;
 use rlvr::destination::Destination;
 use rlvr::log::ROLLOUTS_FILE;
+use rlvr::number::fixed;
 use rlvr::rewards::rows::Row;
 use rlvr::rewards::{Reward, score_one};
 use serde_json::{Value, json};
@@ -84,7 +85,7 @@ impl Changes {
 
     fn text(&self) -> String {
         let mean = |(sum, n): (f64, usize)| {
-            if n == 0 { "none".to_owned() } else { format!("{:.4}", sum / n as f64) }
+            if n == 0 { "none".to_owned() } else { fixed(sum / n as f64, 4) }
         };
         let rows: Vec<Vec<String>> = (self.verdicts.iter())
             .map(|((old, new), n)| vec![old.clone(), new.clone(), n.to_string()])

@@ -7,6 +7,7 @@ use rlvr::destination::Destination;
 use rlvr::eval::contamination::Contamination;
 use rlvr::eval::judge::{JudgeVerdict, Opinion, agreement};
 use rlvr::eval::{Accuracy, Benchmark, Commonest, Item, Judged, short_fields, solved};
+use rlvr::number::fixed;
 use rlvr::rewards::{Outcome, Verdict};
 use rlvr::run_dir::write_atomic;
 use rlvr::stats::Estimate;
@@ -130,8 +131,8 @@ pub struct TaskResult {
     accuracy: Accuracy,
     parse_rate: f64,
     truncated_frac: f64,
-    /// Mean score of what could be judged.
-    reward_mean: f64,
+    /// Mean score of what could be judged, if anything.
+    reward_mean: Option<f64>,
     tokens_mean: f64,
     correct: usize,
     completions: usize,
@@ -168,7 +169,7 @@ impl TaskResult {
             accuracy: Accuracy::of_judged(items, &judged),
             parse_rate: share(&|j| !unread(j.outcome.verdict)),
             truncated_frac: share(&|j| j.truncated),
-            reward_mean: scores.iter().sum::<f64>() / scores.len().max(1) as f64,
+            reward_mean: (!scores.is_empty()).then(|| scores.iter().sum::<f64>() / scores.len() as f64),
             tokens_mean: judged.iter().map(|j| j.tokens as f64).sum::<f64>() / all,
             correct: judged.iter().filter(|j| solved(&j.outcome)).count(),
             completions: judged.len(),
@@ -233,7 +234,7 @@ impl TaskResult {
     fn judge_line(&self) -> Option<String> {
         let judge = self.judge.as_ref()?;
         let percent = |v: &Value| v.as_f64().map_or("-".to_owned(), |x| format!("{:.1} %", 100.0 * x));
-        let kappa = judge["with_verifier"]["kappa"].as_f64().map_or("-".to_owned(), |k| format!("{k:.3}"));
+        let kappa = judge["with_verifier"]["kappa"].as_f64().map_or("-".to_owned(), |k| fixed(k, 3));
         let failure =
             judge["first_failure"].as_str().map_or(String::new(), |why| format!("; first failure: {why}"));
         Some(format!(

@@ -6,6 +6,7 @@ use crate::output::{self, count, say};
 use crate::{audit, rescore, self_check};
 use anyhow::Result;
 use rayon::prelude::*;
+use rlvr::number::fixed;
 use rlvr::rewards::rows::Row;
 use rlvr::rewards::{Reward, RewardConfig, score_batch};
 use serde::Deserialize;
@@ -125,8 +126,8 @@ impl Summary {
         }
         let mean = match self.scored {
             0 => "no row has a score".to_owned(),
-            n if n == self.rows => format!("mean score {:.4}", self.total / n as f64),
-            n => format!("mean score {:.4} over the {n} that have one", self.total / n as f64),
+            n if n == self.rows => format!("mean score {}", fixed(self.total / n as f64, 4)),
+            n => format!("mean score {} over the {n} that have one", fixed(self.total / n as f64, 4)),
         };
         let verdicts: Vec<String> = self.verdicts.iter().map(|(v, n)| format!("{v} {n}")).collect();
         format!("{}, {mean}: {}", count(self.rows, "row"), verdicts.join(", "))

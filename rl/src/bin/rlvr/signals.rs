@@ -36,11 +36,16 @@ pub fn stop_on_signal(unit: &'static str) -> Result<Arc<AtomicBool>> {
 
 /// The command that continues this one: without --force, which would start over, and with `more` at its end.
 pub fn command_to_go_on(more: Option<&str>) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "-_./=:,+@".contains(c);
-    let quoted = |arg: String| match arg.chars().all(plain) && !arg.is_empty() {
-        true => arg,
-        false => format!("'{}'", arg.replace('\'', "'\\''")),
-    };
     let args = std::env::args().filter(|arg| arg != "--force" && Some(arg.as_str()) != more);
-    args.chain(more.map(str::to_owned)).map(quoted).collect::<Vec<_>>().join(" ")
+    shell_words(args.chain(more.map(str::to_owned)))
+}
+
+/// Words as a shell reads them.
+pub fn shell_words(words: impl Iterator<Item = String>) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./=:,+@".contains(c);
+    let quoted = |word: String| match word.chars().all(plain) && !word.is_empty() {
+        true => word,
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    };
+    words.map(quoted).collect::<Vec<_>>().join(" ")
 }

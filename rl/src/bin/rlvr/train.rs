@@ -5,10 +5,11 @@ use crate::eval::interval;
 use crate::input::bad;
 use crate::output::{self, duration, say};
 use crate::progress::Progress;
-use crate::signals;
+use crate::signals::{self, shell_words};
 use anyhow::Result;
 use rlvr::Error;
-use rlvr::config::RunConfig;
+use rlvr::config::{ChatTemplate, DeviceConfig, Dtype, RunConfig};
+use rlvr::eval::EvalSettings;
 use rlvr::events::Report;
 use rlvr::run::RunOptions;
 use std::collections::BTreeSet;
@@ -39,7 +40,7 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     let outcome = rlvr::run::train(&config, &options, &stop, &mut progress);
     progress.finish();
     match outcome {
-        Ok(report) => print_report(&report, args.dry_run.then(|| progress.problems())),
+        Ok(report) => print_report(&config, &report, args.dry_run.then(|| progress.problems())),
         Err(Error::Interrupted) => {
             say!(
                 "interrupted after a checkpoint; go on with: {}",
@@ -52,7 +53,7 @@ pub fn run(args: &TrainArgs) -> Result<()> {
 }
 
 /// `problems` is how many a dry run has shown; none after a training run.
-fn print_report(report: &Report, problems: Option<usize>) -> Result<()> {
+fn print_report(config: &RunConfig, report: &Report, problems: Option<usize>) -> Result<()> {
     let mut out = output::report();
     if !report.evals.is_empty() {
         write!(out, "{}", table(report))?;
@@ -68,6 +69,9 @@ fn print_report(report: &Report, problems: Option<usize>) -> Result<()> {
         if let Some(policy) = &report.policy {
             writeln!(out, "policy   {}", policy.display())?;
         }
+        for command in evaluations(config, report) {
+            writeln!(out, "measure  {command}")?;
+        }
         if has_curves(&report.dir) {
             writeln!(out, "curves   tensorboard --logdir {}", report.dir.display())?;
         }
@@ -79,6 +83,55 @@ fn print_report(report: &Report, problems: Option<usize>) -> Result<()> {
         )?;
     }
     Ok(out.flush()?)
+}
+
+/// The commands that measure the policy as the last evaluation of the run did: what `[eval]` names as data, then its
+/// benchmarks. Greedily the accuracy is the same; samples are others.
+fn evaluations(config: &RunConfig, report: &Report) -> Vec<String> {
+    let Some(eval) = &config.eval else { return Vec::new() };
+    let settings = EvalSettings::new(config, eval);
+    let sampling = &settings.sampling;
+    // `rlvr eval run` knows neither of these.
+    if report.policy.is_none()
+        || !sampling.stop_sequences.is_empty()
+        || (!settings.greedy && sampling.truncates())
+    {
+        return Vec::new();
+    }
+    let mut how = Vec::new();
+    if config.policy.chat_template == ChatTemplate::Raw {
+        how.push("--raw".to_owned());
+    }
+    if config.policy.dtype == Dtype::Bf16 {
+        how.extend(["--dtype".to_owned(), "bf16".to_owned()]);
+    }
+    if config.device != DeviceConfig::Auto {
+        how.extend(["--device".to_owned(), config.device.to_string()]);
+    }
+    if !settings.greedy {
+        let (samples, temperature) = (settings.samples.to_string(), sampling.temperature.to_string());
+        how.extend(["--samples".to_owned(), samples, "--temperature".to_owned(), temperature]);
+    }
+    let command = |tasks: &[String], more: &[String], out: &str| {
+        let dir = report.dir.display().to_string();
+        let start = ["rlvr", "eval", "run", "--policy", &dir, "--tasks", &tasks.join(",")].map(str::to_owned);
+        let out = ["--out".to_owned(), format!("evals/{}{out}", config.name)];
+        shell_words(start.into_iter().chain(more.iter().cloned()).chain(how.clone()).chain(out))
+    };
+    let mut commands = Vec::new();
+    if !report.task_files.is_empty() {
+        let files: Vec<String> = report.task_files.iter().map(|file| file.display().to_string()).collect();
+        commands.push(command(&files, &[], ""));
+    }
+    if !eval.tasks.is_empty() {
+        // A run bounds the completions of benchmarks as those of its own tasks.
+        let mut more = vec!["--data-dir".to_owned(), eval.data_dir.display().to_string()];
+        more.extend(["--max-tokens".to_owned(), sampling.max_tokens.to_string()]);
+        more.extend(settings.stop.iter().flat_map(|stop| ["--stop".to_owned(), stop.clone()]));
+        more.extend(eval.limit.iter().flat_map(|limit| ["--limit".to_owned(), limit.to_string()]));
+        commands.push(command(&eval.tasks, &more, "-benchmarks"));
+    }
+    commands
 }
 
 fn has_curves(dir: &Path) -> bool {

@@ -42,7 +42,7 @@ pub use sudoku::SudokuConfig;
 pub use unit_conversion::UnitConversionConfig;
 
 use super::template::{Row, Templates};
-use super::{AnswerFormat, DataError, Entry, GENERATE_STREAM, Split, check_heldout, messages};
+use super::{AnswerFormat, DataError, Entry, GENERATE_STREAM, Split, TaskKey, check_heldout, messages};
 use crate::config::validate::Checks;
 use crate::random;
 use rlvr_rewards::Task;
@@ -92,7 +92,7 @@ pub(crate) trait Generator: Settings {
             }
             let Some(draw) = self.draw(&mut Dice::new([seed, GENERATE_STREAM, number])) else { continue };
             if common.split.contains(draw.side, common.heldout_frac) && seen.insert(draw.id.clone()) {
-                entries.push(entry(name, &templates, &common, draw)?);
+                entries.push(entry(name, self.kind(), &templates, &common, draw)?);
             }
         }
         if entries.len() < common.tasks {
@@ -112,7 +112,13 @@ fn max_draws(tasks: usize) -> u64 {
     200 * tasks as u64 + 20_000
 }
 
-fn entry(name: &str, templates: &Templates, common: &Common<'_>, draw: Draw) -> Result<Entry, DataError> {
+fn entry(
+    name: &str,
+    kind: &str,
+    templates: &Templates,
+    common: &Common<'_>,
+    draw: Draw,
+) -> Result<Entry, DataError> {
     let fields = draw.fields.as_object().cloned().unwrap_or_default();
     let prompt = templates.text("prompt", &Row::new(fields)).map_err(|message| DataError::Template {
         name: name.to_owned(),
@@ -125,7 +131,8 @@ fn entry(name: &str, templates: &Templates, common: &Common<'_>, draw: Draw) -> 
         reference: draw.reference,
         meta: Map::new(),
     };
-    Ok(Entry { task, completion: Some(common.format.write(&draw.work, &draw.answer)), line: 0 })
+    let key = TaskKey::of_generated(kind, draw.side).with_prompt(&task.prompt);
+    Ok(Entry { task, completion: Some(common.format.write(&draw.work, &draw.answer)), line: 0, key })
 }
 
 /// A task as it was drawn.

@@ -301,7 +301,8 @@ fn settings(
     };
     Ok(json!({
         "policy": args.policy.policy, "policy_hash": fingerprint::policy_sha256(policy)?,
-        "template_hash": fingerprint::template_sha256(policy)?, "raw": policy.is_raw(), "mode": mode,
+        "template_hash": fingerprint::template_sha256(policy)?, "raw": policy.is_raw(), "dtype": args.policy.dtype,
+        "mode": mode,
         "samples": args.samples, "temperature": temperature, "seed": args.seed, "limit": args.tasks.limit,
         "shuffle_options": arms.shuffle_options, "no_context": arms.no_context, "few_shot": arms.few_shot,
         "system": arms.system, "version": env!("CARGO_PKG_VERSION"), "tasks": tasks,

@@ -1,0 +1,110 @@
+//! Everything that a run config names: opened, and checked as far as it can be without the policy.
+use crate::config::{RunConfig, StageConfig};
+use crate::data::TaskSource;
+use crate::error::Error;
+use crate::eval::{Benchmark, OpenSettings, tasks_of};
+use crate::overlap;
+use crate::policy::Policy;
+use crate::rollouts_file::{self, RecordedStep};
+use crate::texts::{self, Read, Texts};
+use rlvr_rewards::{Reward, Task};
+use std::collections::BTreeMap;
+
+/// Everything that a config names, opened and checked.
+pub(crate) struct Inputs {
+    pub(crate) sources: BTreeMap<String, TaskSource>,
+    /// As it is: what evaluations judge with.
+    pub(crate) reward: Option<Box<dyn Reward>>,
+    /// The same with the noise that the config asks for, if it does.
+    noisy: Option<Box<dyn Reward>>,
+    pub(crate) recorded: BTreeMap<usize, Vec<RecordedStep>>,
+    /// The benchmarks of `[eval]`.
+    pub(crate) benchmarks: Vec<Benchmark>,
+}
+
+impl Inputs {
+    pub(crate) fn open(config: &RunConfig) -> Result<Self, Error> {
+        let mut used: Vec<&String> = config.eval.iter().flat_map(|e| &e.data).collect();
+        let mut judged = used.clone();
+        let mut recorded = BTreeMap::new();
+        for (i, stage) in config.stage.iter().enumerate() {
+            match stage {
+                StageConfig::Sft(sft) => used.push(&sft.data),
+                StageConfig::Grpo(grpo) => {
+                    used.extend(&grpo.data);
+                    judged.extend(&grpo.data);
+                    if let Some(file) = &grpo.rollouts {
+                        recorded.insert(i, rollouts_file::read(&file.path)?);
+                    }
+                }
+            }
+        }
+        let mut sources = BTreeMap::new();
+        for name in used {
+            if let Some(data) = config.data.get(name)
+                && !sources.contains_key(name)
+            {
+                sources.insert(name.clone(), TaskSource::open(name, data, config.seed)?);
+            }
+        }
+        let unusable = |e: rlvr_rewards::ConfigError| Error::Unusable { what: format!("[rewards]: {e}") };
+        let reward = config.rewards.clone().map(|r| r.build()).transpose().map_err(unusable)?;
+        let noisy = config.rewards.as_ref().and_then(|r| r.with_noise(config.seed));
+        let noisy = noisy.map(|r| r.build()).transpose().map_err(unusable)?;
+        if noisy.is_some() {
+            tracing::warn!(
+                "[rewards] flips verdicts on purpose while training (`noisy`), for experiments only"
+            );
+        }
+        if let Some(reward) = &reward {
+            let broken = |e: rlvr_rewards::RewardError| Error::Unusable { what: format!("[rewards]: {e}") };
+            reward.prepare().map_err(broken)?;
+            noisy.iter().try_for_each(|r| r.prepare()).map_err(broken)?;
+            for source in judged.into_iter().filter_map(|name| sources.get(name)) {
+                for i in 0..source.len() {
+                    reward.check_task(source.task(i)).map_err(|e| source.bad_task(i, e.to_string()))?;
+                }
+            }
+        }
+        let mut benchmarks = Vec::new();
+        if let Some(eval) = &config.eval {
+            let settings = OpenSettings {
+                data_dir: eval.data_dir.clone(),
+                limit: eval.limit,
+                ..OpenSettings::default()
+            };
+            for name in &eval.tasks {
+                let benchmark = Benchmark::named(name, &settings)?;
+                benchmark.reward.prepare().map_err(|e| Error::Unusable { what: format!("{name}: {e}") })?;
+                benchmarks.push(benchmark);
+            }
+        }
+        overlap::check(config, &sources, &benchmarks)?;
+        Ok(Self { sources, reward, noisy, recorded, benchmarks })
+    }
+
+    /// Looks at every text with the policy that reads them.
+    pub(crate) fn texts(&self, config: &RunConfig, policy: &Policy) -> Result<Texts, Error> {
+        let Self { sources, recorded, benchmarks, .. } = self;
+        texts::check(&Read { config, sources, recorded, benchmarks }, policy)
+    }
+
+    /// What evaluations measure, by data source.
+    pub(crate) fn measured(&self, config: &RunConfig, texts: &Texts) -> Vec<(String, Vec<&Task>)> {
+        let Some(eval) = &config.eval else { return Vec::new() };
+        let tasks = |name: &String| {
+            let source = self.sources.get(name)?;
+            Some((name.clone(), texts.measured(name, tasks_of(source, eval.limit))))
+        };
+        eval.data.iter().filter_map(tasks).collect()
+    }
+
+    /// What completions are judged with while training.
+    pub(crate) fn training_reward(&self) -> Option<&dyn Reward> {
+        self.noisy.as_deref().or(self.reward.as_deref())
+    }
+
+    pub(crate) fn source(&self, name: &str) -> Result<&TaskSource, Error> {
+        self.sources.get(name).ok_or_else(|| Error::Unusable { what: format!("there is no [data.{name}]") })
+    }
+}

@@ -1,0 +1,91 @@
+//! Every TOML block of README.md runs as it stands there, with a tiny policy in the place of a real one.
+use super::cli::{SMALL_RUN, lines, rlvr, stderr, write};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A policy that reads ASCII, as the value of `[policy]`.
+const TINY: &str =
+    "tiny = { layers = 1, hidden = 16, heads = 1, kv_heads = 1, intermediate = 16, context = 512 }";
+
+fn blocks() -> Vec<String> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let block = |rest: &str| rest.split("```").next().unwrap().to_owned();
+    text.split("```toml\n").skip(1).map(block).collect()
+}
+
+fn train(dir: &Path, config: &str, more: &[&str]) -> Vec<Value> {
+    let config = write(dir, "config.toml", config);
+    let run = dir.join("run");
+    let done = rlvr(&[&["train", &config, "--out", run.to_str().unwrap()], more].concat(), "");
+    assert!(done.status.success(), "{}", stderr(&done));
+    let text = std::fs::read_to_string(run.join("rollouts.jsonl")).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Trains for two steps on rows as the text around the block describes them.
+fn run(block: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let row =
+        |i: usize| json!({"question": format!("What is {i} + 7?"), "answer": format!("so\n#### {}", i + 7)});
+    write(dir.path(), "sums.jsonl", &lines(&(0..60).map(row).collect::<Vec<_>>()));
+    let model = block.lines().find(|line| line.starts_with("path = \"HuggingFaceTB/")).expect("a model");
+    let sets =
+        ["stage.grpo.steps=2", "stage.grpo.sampling.max_tokens=8", "eval.every=1", "preflight.refuse=false"];
+    let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
+    let rollouts = train(dir.path(), &block.replace(model, TINY), &sets);
+    assert_eq!(rollouts.len(), 2 * 16 * 8);
+    for row in rollouts {
+        // A policy that is not told to box its answer hardly does, and the rewards want a box.
+        let parts = row["outcome"]["parts"].as_array().unwrap();
+        assert!(parts.iter().any(|part| part["name"] == "format"), "{row}");
+        assert!(row["prompt"].as_str().unwrap().contains("\\boxed{}"), "{row}");
+        assert!(row["reference"]["answer"].as_str().unwrap().parse::<u32>().is_ok(), "{row}");
+    }
+}
+
+/// Trains for a step with the rewards of the block.
+fn rewards(block: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let table: toml::Table = block.parse().unwrap();
+    let kind = table["rewards"]["kind"].as_str().unwrap();
+    let (start, rest) = SMALL_RUN.split_once("[rewards]").unwrap();
+    let rest = &rest[rest.find("[[stage]]").unwrap()..];
+    let config = format!("{start}{block}\n{rest}");
+    match kind {
+        "wasm" => {
+            // A component has to be built first: examples/wasm says how, and a test of its own judges with it.
+            let config = write(dir.path(), "config.toml", &config);
+            let done = rlvr(&["train", &config, "--dry-run"], "");
+            let said = stderr(&done);
+            assert_eq!(done.status.code(), Some(2), "{said}");
+            assert!(said.contains("--features wasm") || said.contains("reward.wasm"), "{said}");
+        }
+        "plugin" => {
+            if !Command::new("python3").arg("--version").output().is_ok_and(|o| o.status.success()) {
+                eprintln!("note: skipped, there is no python3");
+                return;
+            }
+            let folder = dir.path().join("my_reward").display().to_string();
+            let made = rlvr(&["plugin", "new", "--lang", "python", &folder], "");
+            assert!(made.status.success(), "{}", stderr(&made));
+            let judged = train(dir.path(), &config, &["--set", "stage.grpo.steps=1"]);
+            assert!(judged.iter().all(|row| row["outcome"]["verdict"] != "error"), "{judged:?}");
+        }
+        _ => {
+            let judged = train(dir.path(), &config, &["--set", "stage.grpo.steps=1"]);
+            assert!(judged.iter().all(|row| row["reward"].is_number()), "{judged:?}");
+        }
+    }
+}
+
+#[test]
+fn every_config_of_the_readme_runs() {
+    let blocks = blocks();
+    let runs = blocks.iter().filter(|block| block.contains("[[stage]]"));
+    assert!(runs.clone().count() >= 1 && blocks.len() >= 4, "{} blocks", blocks.len());
+    for block in &blocks {
+        if block.contains("[[stage]]") { run(block) } else { rewards(block) }
+    }
+}
