@@ -1,29 +1,110 @@
 # Loads the candidate's code and does what the judge asks. Nothing here is trusted, and no expected value comes here.
-import builtins, types
+import builtins, copy, math, operator, types
 builtins.exit = builtins.quit = sys.exit
+
+# Arguments of these types may be changed in place.
+MUTABLE = {'bytearray', 'Counter', 'OrderedDict', 'array', 'defaultdict', 'deque', 'dict', 'list', 'set'}
+# What the judge may ask of an object beside calls.
+ACTIONS = {f.__name__: f for f in (
+    getattr, setattr, delattr, len, iter, hash, bool, int, float, complex, str, repr, format, round, divmod, pow,
+    reversed, isinstance, issubclass, copy.copy, copy.deepcopy, math.trunc, math.floor, math.ceil)}
+ACTIONS.update((name, getattr(operator, name)) for name in (
+    'eq ne lt le gt ge add sub mul truediv floordiv mod matmul and_ or_ xor lshift rshift iadd isub imul itruediv '
+    'ifloordiv imod imatmul iand ior ixor ilshift irshift ipow neg pos abs invert index getitem setitem delitem '
+    'contains').split())
 
 
 def serve():
     lines, out = take_pipes()
     module = sys.modules['solution'] = types.ModuleType('solution')
-    objects = []
+    # What was sent and stays here, so that the same object always has the same number.
+    objects, numbers = [], {}
+    # What stands here for functions and exceptions of the judge.
+    functions, passing = {}, {}
+    # What an iterator raised after the items that were sent.
+    pending = {}
+    level = 0
 
-    def reference(value):
-        objects.append(value)
-        return {'r': len(objects) - 1}
+    def number(value):
+        n = numbers.setdefault(id(value), len(objects))
+        if n == len(objects):
+            objects.append(value)
+        return n
 
-    def other(tag, content):
+    def pack(value):
+        return encode(value, send)
+
+    def unpack(data):
+        return decode(data, receive)
+
+    def send(value, data):
+        if isinstance(value, BaseException):
+            return {'x': described(value)}
+        if isinstance(value, type) and issubclass(value, BaseException):
+            return {'y': kind(value)}
+        if isinstance(value, types.CoroutineType):
+            return {'a': number(value)}
+        for k, known in functions.items():
+            if known is value:
+                return {'k': k}
+        return {'r': number(value)} if data is None else {'o': [number(value), data]}
+
+    def receive(tag, content):
         if tag == 'r':
             return objects[content]
-        def back(*args, **kwargs):
-            return read(exchange(['back', content, [encode(a, reference) for a in args],
-                                  {k: encode(v, reference) for k, v in kwargs.items()}]))
-        return back
+        if tag == 'f':
+            return getattr(builtins, content)
+        if tag == 'q':
+            return exception(*content)
+        if tag == 'g':
+            # An iterator: the function gives its next item in a list.
+            return (item for items in iter(function(content), []) for item in items)
+        return function(content)
 
-    def read(reply):
-        if reply[0] == 'ok':
-            return decode(reply[1], other)
-        raise getattr(builtins, reply[1], Exception)(reply[2])
+    def function(k):
+        def back(*args, **kwargs):
+            reply = exchange(['back', k, pack(args), pack(kwargs)])
+            if reply[0] == 'ok':
+                return unpack(reply[1])
+            raise exception(*reply[1])
+        return functions.setdefault(k, back)
+
+    def kind(cls):
+        if cls.__module__ == 'builtins':
+            return ['builtins', cls.__name__]
+        bases = [kind(b) for b in cls.__bases__ if issubclass(b, BaseException)]
+        return [cls.__module__, cls.__name__, number(cls), bases]
+
+    def described(error):
+        nonlocal level
+        if id(error) in passing:
+            return {'local': passing[id(error)][0]}
+        found = {'id': number(error), 'kind': kind(type(error)), 'text': ''}
+        file = [error.filename] if isinstance(error, OSError) and error.filename is not None else []
+        fields = {'text': lambda: str(error)[:100000], 'args': lambda: pack(list(error.args) + file),
+                  'vars': lambda: pack(dict(vars(error)))}
+        level += 1
+        # Exceptions may refer to each other.
+        for name in fields if level < 4 else ():
+            try:
+                found[name] = fields[name]()
+            except Exception:
+                pass
+        if level < 4 and error.__cause__ is not None:
+            found['cause'] = described(error.__cause__)
+        level -= 1
+        return found
+
+    def exception(k, name, text, original):
+        # An exception of the judge: one that came from here, or what stands for it.
+        if original is not None:
+            return objects[original]
+        try:
+            error = getattr(builtins, name)(text)
+        except Exception:
+            error = Exception(text)
+        passing[id(error)] = (k, error)
+        return error
 
     def exchange(message):
         write_line(out, json.dumps(message))
@@ -37,61 +118,57 @@ def serve():
         try:
             return perform(*request)
         except BaseException as error:
-            try:
-                text = str(error)[:500]
-            except BaseException:
-                text = ''
-            return ['exc', [c.__name__ for c in type(error).__mro__], text]
+            return ['exc', described(error)]
 
-    def perform(kind, target=None, *rest):
-        if kind == 'load':
-            if target:
-                exec(compile(target, 'setup.py', 'exec'), module.__dict__)
+    def perform(action, target=None, *rest):
+        if action == 'setup':
+            exec(compile(target, 'setup.py', 'exec'), module.__dict__)
+            return ['ok', None]
+        if action == 'load':
             with open('solution.py', encoding='utf-8') as f:
                 source = f.read()
             exec(compile(source, 'solution.py', 'exec'), module.__dict__)
             return ['ok', None]
-        if kind == 'get':
-            return ['ok', encode(module.__dict__[target], reference)]
+        if action == 'find':
+            found = target in module.__dict__
+            return ['ok', pack([found, module.__dict__[target] if found else None])]
+        if action == 'do':
+            return ['ok', pack(ACTIONS[target](*unpack(rest[0])))]
         thing = objects[target]
-        if kind == 'call':
-            args, kwargs = rest
-            values = [decode(a, other) for a in args]
-            before = [encode(v, reference) for v in values]
-            result = encode(thing(*values, **{k: decode(v, other) for k, v in kwargs.items()}), reference)
+        if action == 'call':
+            args, kwargs = unpack(rest[0]), unpack(rest[1])
+            before = [pack(a) for a in args]
+            result = pack(thing(*args, **kwargs))
             # Arguments that were changed in place.
-            changed = {}
-            for i, v in enumerate(values):
-                if isinstance(v, (list, dict, set, bytearray)):
-                    after = encode(v, reference)
-                    if after != before[i]:
-                        changed[i] = after
-            return ['ok', result, changed]
-        if kind == 'attr':
-            return ['ok', encode(getattr(thing, rest[0]), reference)]
-        if kind == 'set':
-            setattr(thing, rest[0], decode(rest[1], other))
-            return ['ok', None]
-        if kind == 'item':
-            return ['ok', encode(thing[decode(rest[0], other)], reference)]
-        if kind == 'put':
-            thing[decode(rest[0], other)] = decode(rest[1], other)
-            return ['ok', None]
-        if kind == 'len':
-            return ['ok', len(thing)]
-        if kind == 'iter':
-            return ['ok', reference(iter(thing))]
-        if kind == 'next':
+            after = {i: pack(a) for i, a in enumerate(args) if type(a).__name__ in MUTABLE and id(a) not in numbers}
+            return ['ok', result, {i: a for i, a in after.items() if a != before[i]}]
+        if action == 'next':
+            if target in pending:
+                raise pending.pop(target)
             items = []
-            for item in thing:
-                items.append(encode(item, reference))
-                if len(items) == rest[0]:
-                    break
-            return ['ok', items]
-        if kind == 'text':
-            return ['ok', (str if rest[0] == 'str' else repr)(thing)]
-        raise ValueError(kind)
+            try:
+                while len(items) < rest[0]:
+                    items.append(pack(next(thing)))
+            except StopIteration:
+                pass
+            except BaseException as error:
+                if not items:
+                    raise
+                pending[target] = error
+            return ['ok', items, target in pending]
+        if action == 'data':
+            return ['ok', encode(thing, lambda value, data: data if value is thing else send(value, data))]
+        if action == 'enter':
+            return ['ok', pack(thing.__enter__())]
+        if action == 'leave':
+            error = unpack(rest[0])
+            return ['ok', bool(thing.__exit__(type(error) if error else None, error, None))]
+        if action == 'await':
+            import asyncio
+            return ['ok', pack(asyncio.run(thing))]
+        raise ValueError(action)
 
+    write_line(out, '"up"')
     for line in lines:
         write_line(out, json.dumps(answer(json.loads(line))))
 

@@ -1,220 +1,174 @@
 # Runs the tests. The candidate's code is never here: its functions are asked for in the other process, what they return
 # comes as plain data and is compared by this process. Results carry the nonce.
-import ast, builtins, math
-
-
-class RemoteError(Exception):
-    pass
 
 
 def judge():
+    global link
     lines, out = take_pipes()
     setup = json.loads(lines.readline())
-    nonce = setup['nonce']
-    local = []
+    entry, tests, tolerance = setup['entry_point'], setup['tests'], setup['tolerance']
+    link = Link(lines, out)
 
     def report(**fields):
-        write_line(out, nonce + ' ' + json.dumps(fields))
+        # Whatever is in a text, the result can be read.
+        for name, value in fields.items():
+            if isinstance(value, str):
+                fields[name] = value.encode('utf-8', 'replace').decode()
+        write_line(out, setup['nonce'] + ' ' + json.dumps(fields))
 
-    def send(value):
-        if type(value) is Remote:
-            return {'r': object.__getattribute__(value, '_id')}
-        if callable(value):
-            local.append(value)
-            return {'k': len(local) - 1}
-        raise Unsendable(f'tests cannot send a {type(value).__name__} to the candidate')
-
-    def receive(tag, content):
-        if tag == 'k':
-            return local[content]
-        return Remote(int(content))
-
-    def ask(*message):
-        text = json.dumps(message)
-        while True:
-            write_line(out, 'C ' + text)
-            reply = json.loads(lines.readline())
-            if reply[0] != 'back':
-                break
-            try:
-                arguments = [decode(a, receive) for a in reply[2]]
-                keywords = {k: decode(v, receive) for k, v in reply[3].items()}
-                result = ['ok', encode(local[reply[1]](*arguments, **keywords), send)]
-            except Exception as error:
-                result = ['exc', type(error).__name__, str(error)[:500]]
-            text = json.dumps(['ret', result])
-        if reply[0] == 'exc':
-            for name in reply[1]:
-                kind = getattr(builtins, name, None)
-                if isinstance(kind, type) and issubclass(kind, Exception):
-                    if kind in (Exception, UnicodeDecodeError, UnicodeEncodeError, UnicodeTranslateError):
-                        break
-                    raise kind(reply[2])
-            raise RemoteError(f'{reply[1][0]}: {reply[2]}')
-        return reply
-
-    def value_of(*message):
-        return decode(ask(*message)[1], receive)
-
-    class Remote:
-        # An object of the candidate. It equals nothing but itself: the candidate's own comparisons are never asked.
-        __slots__ = ('_id',)
-
-        def __init__(self, number):
-            object.__setattr__(self, '_id', number)
-
-        def __call__(self, *args, **kwargs):
-            reply = ask('call', self._id, [encode(a, send) for a in args],
-                        {k: encode(v, send) for k, v in kwargs.items()})
-            for i, after in reply[2].items():
-                mine, after = args[int(i)], decode(after, receive)
-                if isinstance(mine, (list, bytearray)):
-                    mine[:] = after
-                elif isinstance(mine, (dict, set)):
-                    mine.clear()
-                    mine.update(after)
-            return decode(reply[1], receive)
-
-        def __getattr__(self, name):
-            if name.startswith('__'):
-                raise AttributeError(name)
-            return value_of('attr', self._id, name)
-
-        def __setattr__(self, name, value):
-            ask('set', self._id, name, encode(value, send))
-
-        def __getitem__(self, key):
-            return value_of('item', self._id, encode(key, send))
-
-        def __setitem__(self, key, value):
-            ask('put', self._id, encode(key, send), encode(value, send))
-
-        def __len__(self):
-            return value_of('len', self._id)
-
-        def __bool__(self):
-            return True
-
-        def __iter__(self):
-            iterator, size = value_of('iter', self._id), 1
-            while True:
-                items = value_of('next', iterator._id, size)
-                yield from items
-                if len(items) < size:
-                    return
-                size = min(2 * size, 1024)
-
-        def __next__(self):
-            items = value_of('next', self._id, 1)
-            if not items:
-                raise StopIteration
-            return items[0]
-
-        def __str__(self):
-            return value_of('text', self._id, 'str')
-
-        def __repr__(self):
-            return value_of('text', self._id, 'repr')
-
-    def run_case(case):
-        import unittest
-        result = unittest.TestResult()
-        unittest.defaultTestLoader.loadTestsFromTestCase(case).run(result)
-        for _, text in result.failures + result.errors + [(t, 'passed unexpectedly') for t in result.unexpectedSuccesses]:
-            raise AssertionError(text.strip().splitlines()[-1])
-
-    def plain(value):
-        # JSON has no tuples.
-        if isinstance(value, (list, tuple)):
-            return [plain(v) for v in value]
-        if isinstance(value, dict):
-            return {k: plain(v) for k, v in value.items()}
-        return value
-
-    def close(a, b):
-        if type(a) is bool or type(b) is bool:
-            return a is b
-        if setup['tolerance'] is not None and isinstance(a, (int, float)) and isinstance(b, (int, float)):
-            return a == b or math.isclose(a, b, rel_tol=setup['tolerance'], abs_tol=setup['tolerance'])
-        if isinstance(a, list) and isinstance(b, list):
-            return len(a) == len(b) and all(map(close, a, b))
-        if isinstance(a, dict) and isinstance(b, dict):
-            return a.keys() == b.keys() and all(close(a[k], b[k]) for k in a)
-        return a == b
-
-    entry, tests = setup['entry_point'], setup['tests']
-    space = {'__name__': 'tests', '__builtins__': builtins}
-    wanted, own = set(), set()
-    programs = []
-
-    def prepare(source, name):
-        tree = ast.parse(source, name)
-        names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
-        for node in tree.body:
-            if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-                own.add(node.name)
-                if node.name == 'check' and not entry and 'check' not in names:
-                    raise ValueError('check needs an entry_point')
-            elif isinstance(node, (ast.Import, ast.ImportFrom)):
-                own.update((a.asname or a.name).split('.')[0] for a in node.names)
-        wanted.update(names)
-        return compile(tree, name, 'exec')
-
+    report(phase='tests')
+    space = Space({'__name__': 'tests', 'next of the tests': next_of, 'type of the tests': type_of})
+    space.update((f'{name} of the program', kind) for name, kind in CONTROL.items())
     try:
-        if entry:
-            prepare(entry, 'entry_point')
-        first = prepare(setup['test_setup'], 'test_setup')
-        for test in tests:
-            programs.append(prepare(test['code'], 'test') if 'code' in test else None)
-        exec(first, space)
-    except Exception as error:
-        return report(bad=f'{type(error).__name__}: {error}')
-    report(ready=True)
+        first = Survey(setup['test_setup'], 'test_setup')
+        surveys = [Survey(t['code'], 'test') if 'code' in t else None for t in tests]
+        names = Names(entry and Survey(entry, 'entry_point', 'eval'), first, [s for s in surveys if s],
+                      defined_by(setup['solution']))
+        if not entry and any('check' in s.own and 'check' not in s.free for s in surveys if s):
+            raise ValueError('check needs an entry_point')
+        programs = [s and s.program() for s in surveys]
+        calls = [readings(t['args']) if 'args' in t else None for t in tests]
+        # What the candidate has to define is not there without it.
+        builtins_left = {k: v for k, v in vars(builtins).items() if k not in names.shadowed}
+        space['__builtins__'] = builtins_left if names.everywhere else vars(builtins)
+        space.update((name, __import__(name)) for name in names.modules)
+        sys.modules['solution'] = Solution('solution')
+        exec(first.program(), space)
+    except (Exception, Unclear, Unsendable) as error:
+        return report(bad=shown(error))
+    report(phase='setup')
     try:
-        ask('load', setup['setup'])
-    except Exception as error:
-        return report(load=f'{type(error).__name__}: {error}'[:300])
-    report(loaded=True)
-    for name in sorted(wanted - own):
-        # Built-ins, modules and what the tests define are never the candidate's.
-        if name in space or hasattr(builtins, name):
-            continue
-        if name in getattr(sys, 'stdlib_module_names', ()):
-            try:
-                space[name] = __import__(name)
-            except ImportError:
-                pass
-            continue
-        try:
-            space[name] = value_of('get', name)
-        except Exception:
-            pass
+        link.ask('setup', setup['setup'])
+    except BaseException as error:
+        return report(bad=f'setup: {shown(error)}')
+    report(phase='load')
+    try:
+        link.ask('load')
+    except BaseException as error:
+        return report(load=shown(error))
+    report(phase='run')
+    space.wanted = names.wanted if names.everywhere else names.wanted - names.shadowed
+    passed = True
     for i, test in enumerate(tests):
         try:
-            candidate = eval(entry, space) if entry else None
+            candidate = eval(entry, Space(space, __builtins__=builtins_left, wanted=names.wanted)) if entry else None
             if programs[i] is None:
-                ok = close(plain(candidate(*test['args'])), test['want'])
-                why = 'another value'
+                ok, why = any(is_value(candidate(*args), test['want'], tolerance) for args in calls[i]), 'another value'
             else:
-                before = set(space)
-                if entry:
-                    space.setdefault('candidate', candidate)
-                exec(programs[i], space)
-                for name in [n for n in space if n not in before or n == 'check']:
-                    function = space[name]
-                    if type(function) is type(judge) and name == 'check' and entry:
-                        function(candidate)
-                    elif type(function) is type(judge) and name.startswith('test_'):
-                        function()
-                    elif isinstance(function, type) and hasattr(function, 'countTestCases'):
-                        run_case(function)
+                run_program(programs[i], space, candidate, entry)
                 ok, why = True, ''
-        except Unsendable as error:
+        except Unclear as error:
             return report(bad=str(error))
         except BaseException as error:
-            ok, why = False, f'{type(error).__name__}: {error}'[:300].rstrip(': ')
+            ok, why = False, shown(error)
+        # A test may have caught what says so.
+        if link.unsendable:
+            return report(bad=link.unsendable)
+        if link.lost:
+            ok, why = False, link.lost
         report(i=i, ok=ok, why=why)
+        passed = passed and ok
+        if link.lost:
+            break
+    if passed and not link.used:
+        return report(bad='the tests ask nothing of the program')
     report(end=True)
+
+
+def shown(error):
+    return f'{type(error).__name__}: {brief(error)}'.rstrip(': ')
+
+
+def defined_by(solution):
+    # What the reference's own program defines.
+    try:
+        return Survey(solution or '', 'solution').bound
+    except Exception:
+        return set()
+
+
+class Solution(type(sys)):
+    # The candidate's program as a module.
+    def __getattr__(self, name):
+        found, value = (False, None) if name.startswith('__') else find(name)
+        if not found:
+            raise AttributeError(f"module 'solution' has no attribute '{name}'")
+        return value
+
+
+def find(name):
+    found, value = link.value('find', name)
+    # A function or a class is used when it is called.
+    link.used = link.used or found and number_of(value) is None
+    return found, value
+
+
+class Space(dict):
+    # The names of the tests. Those of the candidate are looked up there when they are read.
+    def __init__(self, names, wanted=(), **more):
+        super().__init__(names, **more)
+        self.wanted = wanted
+
+    def __missing__(self, name):
+        found, value = find(name) if name in self.wanted else (False, None)
+        if not found:
+            raise KeyError(name)
+        if number_of(value) is not None:
+            self[name] = value
+        return value
+
+
+def next_of(iterator, *default):
+    try:
+        return next(items_of(iterator, 1) if type(iterator) is Remote else iterator)
+    except StopIteration:
+        if default:
+            return default[0]
+    raise CONTROL['StopIteration']
+
+
+def type_of(value):
+    return link.do('getattr', value, '__class__') if type(value) in OPAQUE else type(value)
+
+
+def run_program(program, space, candidate, entry):
+    before = set(space)
+    if entry:
+        space.setdefault('candidate', candidate)
+    exec(program, space)
+    for name in [n for n in space if n not in before or n == 'check']:
+        value = space[name]
+        if type(value) is types.FunctionType and name == 'check' and entry:
+            run_to_its_end(value(candidate))
+        elif type(value) is types.FunctionType and name.startswith('test_'):
+            run_to_its_end(value())
+        elif type(value) not in (Remote, Kind) and isinstance(value, type) and hasattr(value, 'countTestCases'):
+            run_case(value)
+
+
+def run_to_its_end(result):
+    if isinstance(result, types.CoroutineType):
+        import asyncio
+        asyncio.run(result)
+    elif isinstance(result, types.GeneratorType):
+        for _ in result:
+            pass
+
+
+def run_case(case):
+    import unittest
+    result = unittest.TestResult()
+    unittest.defaultTestLoader.loadTestsFromTestCase(case).run(result)
+    unexpected = [(t, 'passed unexpectedly') for t in result.unexpectedSuccesses]
+    # Skipped by what the candidate did and not by its own condition.
+    skipped = [(t, f'skipped: {text}') for t, text in result.skipped if not is_conditional(t)]
+    for _, text in result.failures + result.errors + unexpected + skipped:
+        raise AssertionError(text.strip().splitlines()[-1])
+
+
+def is_conditional(test):
+    method = getattr(test, getattr(test, '_testMethodName', ''), None)
+    return getattr(type(test), '__unittest_skip__', False) or getattr(method, '__unittest_skip__', False)
 
 
 judge()

@@ -2,8 +2,12 @@
 //!
 //! The judge's lines are `C <request>`, passed to the candidate, or `<nonce> <result>`. The candidate's lines are passed to
 //! the judge, one for each request; a line that nobody asked for ends the session.
+//!
+//! Who is to blame for an end that is none of the protocol depends on how far the session is, and on nothing that is said:
+//! before the tests begin it is this machine, until the candidate's code is loaded it is the task, and from then on it is
+//! the candidate, whatever happens.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
@@ -12,11 +16,19 @@ use super::suite::JudgeSuite;
 use super::{Failure, Language, Tally};
 use crate::sandbox::{Child, End, Limits, Sandbox, SandboxError, Scratch, pump};
 
-const CODEC: &str = include_str!("codec.py");
-const JUDGE: &str = include_str!("judge.py");
-const CANDIDATE: &str = include_str!("candidate.py");
-/// Results that are longer than this are the judge's end.
-const RESULT_BYTES: usize = 1 << 20;
+const JUDGE: &str = concat!(
+    include_str!("codec.py"),
+    include_str!("link.py"),
+    include_str!("stand_in.py"),
+    include_str!("names.py"),
+    include_str!("values.py"),
+    include_str!("judge.py"),
+);
+const CANDIDATE: &str = concat!(include_str!("codec.py"), include_str!("candidate.py"));
+/// Longest message between the two: arguments and results.
+const MESSAGE_BYTES: usize = 16 << 20;
+/// Time that an interpreter has to start on a busy machine.
+const START: Duration = Duration::from_secs(20);
 
 pub(super) struct Setting<'a> {
     pub(super) sandbox: Sandbox,
@@ -28,17 +40,31 @@ pub(super) struct Setting<'a> {
     pub(super) suite: &'a JudgeSuite,
 }
 
+/// How far a session is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Phase {
+    /// The interpreters are started.
+    Start,
+    /// The judge prepares the tests.
+    Tests,
+    /// The task's own code runs in the candidate's process.
+    Setup,
+    /// The candidate's code is loaded.
+    Load,
+    /// The tests run.
+    Run,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Frame {
     #[serde(default)]
+    phase: Option<Phase>,
+    #[serde(default)]
     bad: Option<String>,
     #[serde(default)]
-    ready: bool,
-    #[serde(default)]
     load: Option<String>,
-    #[serde(default)]
-    loaded: bool,
     #[serde(default)]
     end: bool,
     #[serde(default)]
@@ -51,10 +77,28 @@ struct Frame {
 
 /// What is known of the tests so far.
 struct State {
+    phase: Phase,
     passed: Vec<bool>,
     next: usize,
-    ready: bool,
     failure: Option<String>,
+}
+
+/// A process and how much of its output is known to hold no line end.
+struct Lines {
+    child: Child,
+    seen: usize,
+}
+
+impl Lines {
+    fn next(&mut self) -> Option<Vec<u8>> {
+        let fresh = self.child.output().get(self.seen..).unwrap_or_default();
+        if !fresh.contains(&b'\n') {
+            self.seen = self.child.output().len();
+            return None;
+        }
+        self.seen = 0;
+        self.child.line()
+    }
 }
 
 impl Setting<'_> {
@@ -76,84 +120,89 @@ pub(super) fn judge(setting: &Setting<'_>) -> Result<Tally, Failure> {
     let tests = setting.suite.tests.len();
     // The CPU limit is of the whole session, the wall clock of each test.
     let cpu_s = setting.limits.cpu_s.saturating_mul(tests as u64 + 1);
-    let limits = Limits { cpu_s, ..setting.limits };
-    let mut judge = setting
-        .start(
-            &format!("{CODEC}\n{JUDGE}"),
-            &[],
-            Limits { output: RESULT_BYTES.max(limits.output), ..limits },
-        )
-        .map_err(broken)?;
-    let mut candidate = setting
-        .start(&format!("{CODEC}\n{CANDIDATE}"), &[("solution.py", setting.code)], limits)
-        .map_err(broken)?;
+    let limits = Limits { cpu_s, output: MESSAGE_BYTES.max(setting.limits.output), ..setting.limits };
+    let mut judge = Lines { child: setting.start(JUDGE, &[], limits).map_err(broken)?, seen: 0 };
+    let child = setting.start(CANDIDATE, &[("solution.py", setting.code)], limits).map_err(broken)?;
+    let mut candidate = Lines { child, seen: 0 };
     let nonce = nonce().map_err(|e| Failure::Broken(format!("no random bytes: {e}")))?;
     let mut setup = serde_json::to_value(setting.suite).map_err(|e| Failure::Broken(e.to_string()))?;
     setup["nonce"] = nonce.as_str().into();
     setup["tolerance"] = setting.tolerance.into();
-    judge.send(format!("{setup}\n").as_bytes());
+    judge.child.send(format!("{setup}\n").as_bytes());
 
-    let mut state = State { passed: vec![false; tests], next: 0, ready: false, failure: None };
+    let mut state = State { phase: Phase::Start, passed: vec![false; tests], next: 0, failure: None };
+    // The candidate's process says that it is there before any code of the candidate runs.
+    let mut is_up = false;
     let mut asked = false;
-    let mut deadline = Instant::now() + limits.wall;
+    let mut deadline = Instant::now() + START + limits.wall;
     let ended = loop {
         // Asked before reading: whatever a process wrote before its end is read in this round.
-        let (judge_over, candidate_over) = (judge.is_over(), candidate.is_over());
-        pump(&mut [&mut judge, &mut candidate], deadline);
+        let (judge_over, candidate_over) = (judge.child.is_over(), candidate.child.is_over());
+        pump(&mut [&mut judge.child, &mut candidate.child], deadline);
         let mut done = None;
         // At most one request is open, so this ends: the judge waits for its reply.
         while done.is_none()
-            && let Some(line) = judge.line()
+            && let Some(line) = judge.next()
         {
             if let Some(request) = line.strip_prefix(b"C ") {
-                candidate.send(request);
-                candidate.send(b"\n");
+                candidate.child.send(request);
+                candidate.child.send(b"\n");
                 asked = true;
             } else if let Some(frame) = line.strip_prefix(nonce.as_bytes()) {
-                deadline = Instant::now() + limits.wall;
+                deadline = Instant::now() + limits.wall + if is_up { Duration::ZERO } else { START };
                 done = state.take(frame, setting.partial);
             } else {
-                done = Some(Err(Failure::Broken("the judge said something unexpected".into())));
+                done = Some(state.blame("the judge said something unexpected".into()));
             }
         }
         if let Some(done) = done {
             break done;
         }
-        if let Some(line) = candidate.line() {
+        if let Some(line) = candidate.next() {
+            if !is_up {
+                if line != b"\"up\"" {
+                    break Err(Failure::Broken("the program's interpreter said something unexpected".into()));
+                }
+                is_up = true;
+                deadline = Instant::now()
+                    + limits.wall
+                    + if state.phase == Phase::Start { START } else { Duration::ZERO };
+                continue;
+            }
             if !asked {
-                state.fail("the program answered without being asked".into());
-                break Ok(());
+                break state.blame("the program answered without being asked".into());
             }
             asked = false;
-            judge.send(&line);
-            judge.send(b"\n");
+            judge.child.send(&line);
+            judge.child.send(b"\n");
             continue;
         }
         if judge_over {
-            let end = judge.finish(false);
-            if !state.ready {
-                let reason = format!("the judge did not start: {end} {}", judge.errors());
-                break Err(Failure::Broken(reason));
-            }
-            state.fail(format!("the judge stopped on what the program returned: {end}"));
-            break Ok(());
+            let end = judge.child.finish(false);
+            let last = judge.child.errors();
+            break state.blame(match state.phase {
+                Phase::Start | Phase::Tests => format!("the judge stopped: {end} {last}"),
+                _ => format!("the judge stopped on what the program returned: {end}"),
+            });
+        }
+        if candidate_over && !is_up {
+            let end = candidate.child.finish(false);
+            let reason =
+                format!("the program's interpreter did not start: {end} {}", candidate.child.errors());
+            break Err(Failure::Broken(reason));
         }
         // Without an open request the judge is at work; it will notice with the next one.
         if asked && candidate_over {
-            let end = candidate.finish(false);
-            let why = match end {
+            break state.blame(match candidate.child.finish(false) {
                 End::Exit(_) => "the program ended itself".to_string(),
                 end => end.to_string(),
-            };
-            state.fail(why);
-            break Ok(());
+            });
         }
         if Instant::now() >= deadline {
-            if !state.ready {
-                break Err(Failure::Broken("the judge did not start in time".into()));
-            }
-            state.fail("timeout".into());
-            break Ok(());
+            break match is_up {
+                true => state.blame("timeout".into()),
+                false => Err(Failure::Broken("the interpreter did not start in time".into())),
+            };
         }
     };
     ended?;
@@ -168,20 +217,20 @@ impl State {
     /// Takes one result; gives the end of the session.
     fn take(&mut self, frame: &[u8], partial: bool) -> Option<Result<(), Failure>> {
         let Ok(frame) = serde_json::from_slice::<Frame>(frame) else {
-            return Some(Err(Failure::Broken("the judge's result is no JSON".into())));
+            return Some(self.blame("the judge's result cannot be read".into()));
         };
         if let Some(reason) = frame.bad {
             return Some(Err(Failure::Task(format!("the tests cannot be run: {reason}"))));
         }
         if let Some(reason) = frame.load {
-            self.fail(reason);
-            return Some(Ok(()));
+            return Some(self.blame(reason));
         }
-        self.ready |= frame.ready;
         if frame.end {
             return Some(Ok(()));
         }
-        if let Some(i) = frame.i
+        if let Some(phase) = frame.phase {
+            self.phase = self.phase.max(phase);
+        } else if let Some(i) = frame.i
             && i == self.next
             && i < self.passed.len()
         {
@@ -191,14 +240,22 @@ impl State {
                 self.failure.get_or_insert(format!("test {}: {}", i + 1, frame.why));
                 return (!partial).then_some(Ok(()));
             }
-        } else if !frame.ready && !frame.loaded {
-            return Some(Err(Failure::Broken("the judge's results are out of order".into())));
+        } else {
+            return Some(self.blame("the judge's results are out of order".into()));
         }
         None
     }
 
-    fn fail(&mut self, why: String) {
-        self.failure.get_or_insert(format!("test {}: {why}", self.next + 1));
+    /// Ends the session for `why`, at the cost of whom it concerns.
+    fn blame(&mut self, why: String) -> Result<(), Failure> {
+        match self.phase {
+            Phase::Start => Err(Failure::Broken(why)),
+            Phase::Tests | Phase::Setup => Err(Failure::Task(format!("the tests cannot be run: {why}"))),
+            Phase::Load | Phase::Run => {
+                self.failure.get_or_insert(format!("test {}: {why}", self.next + 1));
+                Ok(())
+            }
+        }
     }
 }
 

@@ -38,6 +38,8 @@ pub(super) struct JudgeSuite {
     pub(super) setup: String,
     pub(super) test_setup: String,
     pub(super) tests: Vec<JudgeTest>,
+    /// The reference's own code: it says which names the candidate defines.
+    pub(super) solution: Option<String>,
     #[serde(skip)]
     name: &'static str,
 }
@@ -78,6 +80,8 @@ struct Raw {
     setup: String,
     #[serde(default)]
     test_setup: String,
+    #[serde(default)]
+    solution: Value,
 }
 
 impl Suite {
@@ -124,7 +128,8 @@ impl Suite {
             (raw.asserts.into_iter().map(|code| JudgeTest::Code { code }).collect(), "asserts")
         };
         let (entry_point, setup, test_setup) = (raw.entry_point, raw.setup, raw.test_setup);
-        Ok(Self::Judge(JudgeSuite { entry_point, setup, test_setup, tests, name }))
+        let solution = raw.solution.as_str().map(String::from);
+        Ok(Self::Judge(JudgeSuite { entry_point, setup, test_setup, tests, solution, name }))
     }
 
     fn shell(raw: Raw) -> Result<Self, String> {

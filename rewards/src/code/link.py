@@ -1,0 +1,189 @@
+# The judge's end of the conversation with the candidate's process. What comes from there is data, whatever it is.
+import _thread, builtins, itertools, types
+
+
+class Lost(BaseException):
+    # The candidate's process does not keep to the protocol; nothing more is asked of it.
+    pass
+
+
+class Unsendable(BaseException):
+    # A test wants to send what cannot be sent.
+    pass
+
+
+# Exceptions that Python itself takes for the end of an iteration or of a generator. What the candidate raises becomes one
+# of these classes instead, which ends nothing; where a test names the real one it means both.
+CONTROL = {name: type(name, (Exception,), {}) for name in ('StopIteration', 'StopAsyncIteration', 'GeneratorExit')}
+# Modules whose classes an exception of the candidate never has: some end a test, or a task of an event loop, without
+# failing it.
+NOT_THEIRS = {'__main__', 'asyncio', 'bdb', 'concurrent', 'doctest', 'solution', 'tests', 'unittest'}
+
+
+class Link:
+    def __init__(self, lines, out):
+        self.lines, self.out, self.turn = lines, out, _thread.RLock()
+        # Why nothing more is asked; what a test could not send; whether anything was asked of the candidate's code.
+        self.lost = self.unsendable = None
+        self.used = False
+        # What was sent and stays here, with its numbers; exceptions that left; what stands for objects of the candidate.
+        self.kept, self.numbers, self.left, self.remotes = [], {}, [], {}
+
+    def ask(self, *message):
+        with self.turn:
+            self.used |= message[0] not in ('setup', 'load', 'find')
+            text = json.dumps(message)
+            while True:
+                if self.lost:
+                    raise Lost(self.lost)
+                write_line(self.out, 'C ' + text)
+                reply = self.understand(lambda line: self.fields(json.loads(line)), self.lines.readline())
+                if reply[0] == 'exc':
+                    raise self.understand(self.exception, reply[1])
+                if reply[0] == 'ok':
+                    return reply[1:]
+                text = json.dumps(['ret', self.called_back(*reply[1:4])])
+
+    def value(self, *message):
+        return self.understand(self.unpack, self.ask(*message)[0])
+
+    def do(self, action, *args):
+        return self.value('do', action, self.pack(args))
+
+    def fields(self, reply):
+        if type(reply) is list and reply[0] in ('ok', 'exc') and len(reply) > 1 or reply[0] == 'back' and len(reply) == 4:
+            return reply
+        raise ValueError('no reply')
+
+    def understand(self, read, data):
+        # Whatever goes wrong here is the doing of the process that sent the data.
+        try:
+            return read(data)
+        except BaseException as error:
+            self.lost = self.lost or f'the program sent what is no reply ({type(error).__name__})'
+        raise Lost(self.lost)
+
+    def called_back(self, k, args, kwargs):
+        function, args, kwargs = self.understand(
+            lambda data: (self.kept[data[0]], self.unpack(data[1]), dict(self.unpack(data[2]))), (k, args, kwargs))
+        try:
+            return ['ok', self.pack(function(*args, **kwargs))]
+        except (Lost, Unsendable):
+            raise
+        except BaseException as error:
+            return ['exc', self.leaving(error)]
+
+    def leaving(self, error):
+        self.left.append(error)
+        return [len(self.left) - 1, type(error).__name__, brief(error, 100000), number_of(error)]
+
+    def pack(self, value):
+        if type(value) is tuple:
+            value = list(value)
+        return encode(value, self.send)
+
+    def unpack(self, data):
+        return decode(data, self.receive)
+
+    def send(self, value, data):
+        n = number_of(value)
+        if n is not None:
+            return {'r': n}
+        if data is not None:
+            return data
+        if isinstance(value, BaseException):
+            return {'q': self.leaving(value)}
+        if isinstance(value, type) and value in (getattr(builtins, value.__name__, None), CONTROL.get(value.__name__)):
+            return {'f': value.__name__}
+        if hasattr(type(value), '__next__'):
+            return {'g': self.keep(lambda: list(itertools.islice(value, 1)))}
+        if callable(value):
+            return {'k': self.keep(value)}
+        self.unsendable = f'tests cannot send a {type(value).__name__} to the program'
+        raise Unsendable(self.unsendable)
+
+    def keep(self, value):
+        # Each access makes another object of the same method.
+        key = (id(value.__self__), id(value.__func__)) if isinstance(value, types.MethodType) else id(value)
+        k = self.numbers.setdefault(key, len(self.kept))
+        if k == len(self.kept):
+            self.kept.append(value)
+        return k
+
+    def receive(self, tag, content):
+        if tag == 'k':
+            return self.kept[content]
+        if tag == 'x':
+            return self.exception(content)
+        if tag == 'y':
+            return self.kind(content)
+        n, data = content if tag == 'o' else (content, None)
+        if type(n) is not int or tag not in ('r', 'o', 'a'):
+            raise ValueError('no reference')
+        if n not in self.remotes:
+            self.remotes[n] = self.remote(n, tag, data)
+        return self.remotes[n]
+
+    def remote(self, n, tag, data):
+        if tag == 'a':
+            return Coroutine(n)
+        value = None if data is None else self.unpack(data)
+        base = type(value)
+        if data is None or base not in PLAIN or base in (list, dict, set, bytearray):
+            return Remote(n, None if data is None else base)
+        # What cannot change is here as it is, with the attributes of the object that it was made of.
+        shadow = SHADOWS.setdefault(base, type(base.__name__, (Shadow, base), {}))
+        made = base.__new__(shadow, value)
+        made._number = n
+        return made
+
+    def kind(self, described):
+        # The class of an exception: Python's own where it has this name, otherwise one that stands for the candidate's.
+        module, name = described[:2]
+        if module == 'builtins' and name in CONTROL:
+            return CONTROL[name]
+        if module.split('.')[0] not in NOT_THEIRS:
+            known = getattr(sys.modules.get(module), name, None)
+            if isinstance(known, type) and issubclass(known, BaseException):
+                return known
+        n, bases = described[2:]
+        if n not in self.remotes:
+            self.remotes[n] = Kind(name, tuple(self.kind(b) for b in bases), {'__module__': module, '_class': n})
+        return self.remotes[n]
+
+    def exception(self, described):
+        if 'local' in described:
+            error = self.left[described['local']]
+            control = CONTROL.get(type(error).__name__)
+            return control(*error.args) if control else error
+        n, cls, text = described['id'], self.kind(described['kind']), str(described['text'])
+        if n in self.remotes:
+            return self.remotes[n]
+        args = self.unpack(described.get('args', [text]))
+        fields = dict(self.unpack(described['vars'])) if 'vars' in described else {}
+        error = made(cls, args)
+        if brief(error, len(text) + 1) != text:
+            if type(cls) is not Kind:
+                error = made(Kind(cls.__name__, (cls,), {'__module__': cls.__module__}), args)
+            error._text = text
+        error.__dict__.update(fields, _number=n)
+        if 'cause' in described:
+            error.__cause__ = self.exception(described['cause'])
+        self.remotes[n] = error
+        return error
+
+
+def made(cls, args):
+    try:
+        return type.__call__(cls, *args)
+    except Exception:
+        error = cls.__new__(cls)
+        error.args = tuple(args)
+        return error
+
+
+def brief(error, size=300):
+    try:
+        return str(error)[:size]
+    except BaseException:
+        return ''

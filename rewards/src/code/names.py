@@ -1,0 +1,157 @@
+# What the tests say without being run: which names are the candidate's, and what must not be taken for an end.
+import ast, builtins, importlib.util, symtable
+
+OLD_MODULES = 'bisect collections copy datetime functools heapq itertools json math operator random re string'
+MODULES = getattr(sys, 'stdlib_module_names', OLD_MODULES.split())
+
+
+class Survey:
+    # The names of one piece of the tests.
+    def __init__(self, source, name, mode='exec'):
+        self.tree = ast.parse(source, name, mode)
+        # Read but not bound by it; bound by it; defined or imported by it.
+        self.free, self.bound, self.own = set(), set(), set()
+        self.walk(symtable.symtable(source, name, mode), True)
+        nodes = list(ast.walk(self.tree))
+        self.called = {n.func.id for n in nodes if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
+        # All names with the attributes that are read of them; none among these where more is done with one.
+        self.attributes = {}
+        bare = {id(n) for n in nodes if isinstance(n, ast.Name)}
+        for n in nodes:
+            if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name):
+                self.attributes.setdefault(n.value.id, set()).add(n.attr)
+                bare.discard(id(n.value))
+        for n in nodes:
+            if id(n) in bare:
+                self.attributes.setdefault(n.id, set()).add(None)
+        for n in getattr(self.tree, 'body', []) if mode == 'exec' else []:
+            if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+                self.own.add(n.name)
+            elif isinstance(n, (ast.Import, ast.ImportFrom)):
+                self.own.update((a.asname or a.name).split('.')[0] for a in n.names)
+
+    def walk(self, table, top):
+        for symbol in table.get_symbols():
+            bound = symbol.is_assigned() or symbol.is_imported() or symbol.is_namespace()
+            if top or symbol.is_global():
+                if bound:
+                    self.bound.add(symbol.get_name())
+                if symbol.is_referenced():
+                    self.free.add(symbol.get_name())
+        for child in table.get_children():
+            self.walk(child, False)
+
+    def program(self):
+        root = self.missing()
+        if root:
+            raise ImportError(f'the tests import {root}, which is not there')
+        for node in self.tree.body:
+            if isinstance(node, ast.FunctionDef) and node.name.startswith('test_') and node.name not in self.called:
+                if len(node.args.args) > len(node.args.defaults):
+                    raise ValueError(f'{node.name} needs arguments')
+        tree = Rewrite(self.bound).visit(self.tree)
+        return compile(ast.fix_missing_locations(tree), 'test', 'exec')
+
+    def missing(self):
+        # A module that is imported and not there, unless the tests themselves look whether it is.
+        guarded = {id(n) for t in ast.walk(self.tree) if isinstance(t, ast.Try) and t.handlers for n in ast.walk(t)}
+        for n in ast.walk(self.tree):
+            names = [a.name for a in n.names] if isinstance(n, ast.Import) else []
+            names += [n.module] if isinstance(n, ast.ImportFrom) and not n.level and n.module else []
+            for root in {name.split('.')[0] for name in names} - {'solution'}:
+                if id(n) not in guarded and root not in sys.modules and importlib.util.find_spec(root) is None:
+                    return root
+        return None
+
+
+def is_builtin(name):
+    return hasattr(builtins, name)
+
+
+def is_module(name, surveys):
+    # Named like a module of the library, and used as one in all places.
+    if name not in MODULES:
+        return False
+    used = set().union(*(s.attributes.get(name, set()) for s in surveys))
+    try:
+        return None not in used and all(hasattr(__import__(name), a) for a in used)
+    except ImportError:
+        return False
+
+
+class Names:
+    # Where each name of the tests comes from.
+    def __init__(self, entry, first, tests, solution):
+        surveys = [first] + tests + ([entry] if entry else [])
+        read = set().union(*(s.free for s in surveys))
+        bound = set().union(*(s.bound for s in [first] + tests))
+        own = set().union(*(s.own for s in [first] + tests))
+        # Only what the tests say decides, never the candidate: otherwise it would replace what it is judged with.
+        free = {n for n in read - bound if not n.startswith('__')}
+        known = {n for n in free if is_builtin(n)}
+        functions = {n for n in known if not is_exception(getattr(builtins, n))}
+        entry_names = entry.free if entry else set()
+        self.modules = {n for n in free - known if n not in entry_names and n not in solution and is_module(n, surveys)}
+        # Names of built-ins that mean the candidate's here.
+        self.shadowed = set()
+        # Whether the tests mean them, too, or only the entry point.
+        self.everywhere = True
+        from_solution = any(isinstance(n, ast.ImportFrom) and n.module == 'solution' or isinstance(n, ast.Import)
+                            and any(a.name == 'solution' for a in n.names) for s in surveys for n in ast.walk(s.tree))
+        if entry_names:
+            self.shadowed = entry_names if entry_names <= known else set()
+            self.everywhere = all('candidate' not in s.attributes for s in [first] + tests)
+        elif functions & solution:
+            self.shadowed = functions & solution
+        elif functions and not from_solution and not free - known - self.modules:
+            # Nothing else can be the candidate's: the built-in function that each test calls.
+            called = set.intersection(*(s.called & functions for s in tests)) if tests else set()
+            if len(called) != 1 and any(s.called & functions for s in tests):
+                names = ', '.join(sorted(set().union(*(s.called & functions for s in tests))))
+                raise ValueError(f'which of {names} is meant to be the program\'s? Give an entry_point')
+            self.shadowed = called
+        self.wanted = (read - own - known - self.modules | self.shadowed) - {'candidate' if entry else ''}
+
+
+def is_exception(value):
+    return isinstance(value, type) and issubclass(value, BaseException)
+
+
+class Rewrite(ast.NodeTransformer):
+    # Where a test names StopIteration it means the one of the candidate, too. The end of an iterator that a test asks by
+    # next does not end a loop around it.
+    def __init__(self, bound):
+        self.functions = {'next', 'type'} - bound
+        self.inside_next = False
+
+    def both(self, node):
+        kinds = node.elts if isinstance(node, ast.Tuple) and isinstance(node.ctx, ast.Load) else [node]
+        if not any(isinstance(k, ast.Name) and k.id in CONTROL for k in kinds):
+            return node
+        theirs = [ast.Name(f'{k.id} of the program', ast.Load()) for k in kinds if getattr(k, 'id', None) in CONTROL]
+        return ast.Tuple(kinds + theirs, ast.Load())
+
+    def visit_ExceptHandler(self, node):
+        self.generic_visit(node)
+        node.type = node.type and self.both(node.type)
+        return node
+
+    def visit_Call(self, node):
+        self.generic_visit(node)
+        node.args = [self.both(a) for a in node.args]
+        if isinstance(node.func, ast.Name) and node.func.id in self.functions and not node.keywords:
+            if node.func.id == 'next' and not self.inside_next or node.func.id == 'type' and len(node.args) == 1:
+                node.func = ast.Name(f'{node.func.id} of the tests', ast.Load())
+        return node
+
+    def visit_Attribute(self, node):
+        self.generic_visit(node)
+        if node.attr == '__class__' and isinstance(node.ctx, ast.Load):
+            return ast.Call(ast.Name('type of the tests', ast.Load()), [node.value], [])
+        return node
+
+    def visit_FunctionDef(self, node):
+        outside, self.inside_next = self.inside_next, node.name == '__next__'
+        self.generic_visit(node)
+        self.inside_next = outside
+        return node

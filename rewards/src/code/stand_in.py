@@ -1,0 +1,195 @@
+# What stands in the tests for objects of the candidate, which stay in its process.
+
+
+def number_of(value):
+    # The number of an object of the candidate; none for what belongs to the tests.
+    if type(value) in OPAQUE:
+        return object.__getattribute__(value, '_number')
+    if isinstance(value, (Shadow, BaseException)):
+        return value.__dict__.get('_number')
+    return value.__dict__.get('_class') if type(value) is Kind else None
+
+
+class Remote:
+    # Its operators are those of the candidate, as long as only objects of the candidate take part. It equals no plain
+    # data, unless its class extends a plain type. An operator that gets a value of the tests tells the candidate what is
+    # expected, so that what comes of it may only be another object, which is never taken for a number.
+    __slots__ = ('_number', '_base', '_told')
+
+    def __init__(self, number, base=None):
+        for name, value in (('_number', number), ('_base', base), ('_told', False)):
+            object.__setattr__(self, name, value)
+
+    def __call__(self, *args, **kwargs):
+        return call(self._number, args, kwargs)
+
+    def __getattr__(self, name):
+        if name.startswith('__') and name not in ('__name__', '__qualname__', '__dict__', '__annotations__'):
+            raise AttributeError(name)
+        return link.do('getattr', self, name)
+
+    def __iter__(self):
+        iterator = link.do('iter', self)
+        # An iterator of its own is asked for no more items than the tests take.
+        return items_of(iterator, 1 if iterator is self else 1024)
+
+    def __next__(self):
+        for item in items_of(self, 1):
+            return item
+        raise CONTROL['StopIteration']
+
+    def __contains__(self, item):
+        if number_of(item) is not None:
+            return link.do('contains', self, item)
+        return any(item is own or item == own for own in self)
+
+    def __enter__(self):
+        return link.value('enter', self._number)
+
+    def __exit__(self, kind, error, trace):
+        return link.value('leave', self._number, link.pack(error))
+
+    def __mro_entries__(self, bases):
+        link.unsendable = 'tests derive a class from one of the program'
+        raise Unsendable(link.unsendable)
+
+    def __instancecheck__(self, value):
+        return number_of(value) is not None and link.do('isinstance', value, self)
+
+    def __subclasscheck__(self, value):
+        return number_of(value) is not None and link.do('issubclass', value, self)
+
+    __class__ = property(lambda self: self._base or type(self))
+    __doc__ = property(lambda self: link.do('getattr', self, '__doc__'))
+
+
+class Coroutine(Remote):
+    # The call of an async function. It runs to its end when it is waited for.
+    __slots__ = ()
+
+    def __await__(self):
+        return link.value('await', self._number)
+        yield
+
+    def send(self, value):
+        raise StopIteration(link.value('await', self._number))
+
+    def __next__(self):
+        return self.send(None)
+
+    def throw(self, *error):
+        raise error[0]
+
+    def close(self):
+        pass
+
+
+class Shadow:
+    # Plain data of a class of the candidate, such as a named tuple.
+    def __getattr__(self, name):
+        if name.startswith('__'):
+            raise AttributeError(name)
+        return link.value('do', 'getattr', [{'r': self.__dict__['_number']}, name])
+
+
+class Kind(type):
+    # The class of exceptions of the candidate.
+    def __new__(mcs, name, bases, fields):
+        return super().__new__(mcs, name, bases, {'__str__': Kind.text, '__getattr__': Kind.field, **fields})
+
+    def __call__(cls, *args, **kwargs):
+        # A class that the tests derive from one is theirs.
+        return call(cls._class, args, kwargs) if '_class' in cls.__dict__ else super().__call__(*args, **kwargs)
+
+    def __getattr__(cls, name):
+        if name.startswith('_'):
+            raise AttributeError(name)
+        return link.do('getattr', cls, name)
+
+    def text(error):
+        base = next(c for c in type(error).__mro__ if type(c) is not Kind)
+        return error.__dict__['_text'] if '_text' in error.__dict__ else base.__str__(error)
+
+    def field(error, name):
+        if name.startswith('_') or '_number' not in error.__dict__:
+            raise AttributeError(name)
+        return link.do('getattr', error, name)
+
+
+OPAQUE.update((Remote, Coroutine))
+SHADOWS = {}
+
+
+def call(number, args, kwargs):
+    def read(reply):
+        result, changed = reply
+        for i, after in changed.items():
+            replace(args[int(i)], link.unpack(after))
+        return link.unpack(result)
+    return link.understand(read, link.ask('call', number, link.pack(args), link.pack(kwargs)))
+
+
+def items_of(iterator, most):
+    if type(iterator) is not Remote:
+        raise TypeError('iter() returned no iterator')
+    size = 1
+    while True:
+        items, raised = link.understand(
+            lambda reply: (link.unpack(list(reply[0])), reply[1]), link.ask('next', iterator._number, size))
+        yield from items
+        if len(items) < size and not raised:
+            return
+        size = min(2 * size, most)
+
+
+def data_of(remote):
+    return link.value('data', remote._number)
+
+
+def arithmetic(action, swapped=False):
+    def operator(self, other, *more):
+        pair = (other, self) if swapped else (self, other)
+        result = link.do(action, *pair, *more)
+        if number_of(other) is not None and not self._told and not (type(other) is Remote and other._told):
+            return result
+        if type(result) is not Remote or result._base:
+            raise TypeError(f'{action} with an object of the program')
+        object.__setattr__(result, '_told', True)
+        return result
+    return operator
+
+
+def comparison(action):
+    def operator(self, other):
+        if number_of(other) is not None:
+            return link.do(action, self, other)
+        if self._base:
+            return getattr(data_of(self), f'__{action}__')(other)
+        return NotImplemented
+    return operator
+
+
+def plain(action):
+    def operator(self, *args):
+        if self._told:
+            raise TypeError(f'{action} of an object of the program')
+        return link.do(action, self, *args)
+    return operator
+
+
+def asked(action):
+    return lambda self, *args: link.do(action, self, *args)
+
+
+for _name in 'add sub mul truediv floordiv mod matmul and_ or_ xor lshift rshift divmod pow'.split():
+    _short = _name.rstrip('_')
+    setattr(Remote, f'__{_short}__', arithmetic(_name))
+    setattr(Remote, f'__r{_short}__', arithmetic(_name, swapped=True))
+    if _short != 'divmod':
+        setattr(Remote, f'__i{_short}__', arithmetic('i' + _short))
+for _name in 'eq ne lt le gt ge'.split():
+    setattr(Remote, f'__{_name}__', comparison(_name))
+for _name in 'bool int float complex index abs neg pos invert round trunc floor ceil'.split():
+    setattr(Remote, f'__{_name}__', plain(_name))
+for _name in 'len hash str repr format reversed getitem setitem delitem setattr delattr copy deepcopy'.split():
+    setattr(Remote, f'__{_name}__', asked(_name))
