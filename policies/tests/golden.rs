@@ -4,6 +4,7 @@
 use burn::tensor::{DType, Device};
 use rlvr_policies::config::ModelConfig;
 use rlvr_policies::decoder::{Compute, Decoder};
+use rlvr_policies::host::gemm::Operands;
 use rlvr_policies::packed::{PackedBatch, PromptGroup};
 use rlvr_policies::weights::SafetensorsSource;
 use safetensors::SafeTensors;
@@ -127,7 +128,8 @@ fn operands_in_bf16() {
         let batch = rows_as_batch(&ids, width);
         let n = batch.targets.len() as f32;
         let off = worst(&decoder.logprobs(&batch, 1.0).logprobs, &g.f32s("logps"));
-        println!("{name} bf16: log-probabilities off by at most {off:.1e}");
+        let by = Operands::Bf16.instructions();
+        println!("{name} bf16 by {by}: log-probabilities off by at most {off:.1e}");
         assert!((1e-4..0.3).contains(&off), "{name} {off}");
         let mut grads = decoder.zero_gradients();
         let mut mean = |s: &rlvr_policies::host::head::TargetStats| vec![-1.0 / n; s.logprobs.len()];
@@ -151,6 +153,21 @@ fn operands_in_bf16() {
         assert!(1.0 - cosine < 1e-3, "{name} {cosine}");
         assert!(((ours / theirs).sqrt() - 1.0).abs() < 1e-2, "{name} {ours} {theirs}");
     }
+}
+
+/// Where operands in bf16 are multiplied by AMX, what holds of them holds without it, too: in a process of its own, because
+/// it is decided once.
+#[test]
+fn operands_in_bf16_without_amx() {
+    if Operands::Bf16.instructions() != "AMX" {
+        return println!("this process does not use AMX: the other tests say what this one would");
+    }
+    let tests = ["operands_in_bf16", "decoding_agrees_with_the_full_pass_and_does_not_depend_on_the_batch"];
+    let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+    let output = again.args(["--exact", "--nocapture"]).args(tests).env("RLVR_AMX", "0").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    println!("{said}");
+    assert!(output.status.success() && said.contains("2 passed"), "{said}");
 }
 
 #[test]

@@ -17,6 +17,7 @@ use crate::trainer::micro_loss;
 use burn::tensor::{DType, Device};
 use rlvr_policies::cache::{Cache, DrawAt};
 use rlvr_policies::gradients::Gradients;
+use rlvr_policies::host::gemm::Operands;
 use rlvr_policies::host::head::TargetStats;
 use rlvr_policies::{Decoder, ModelConfig};
 use rlvr_rollout::{
@@ -74,6 +75,8 @@ pub struct BenchReport {
     pub settings: BenchSettings,
     /// Type of the operands of matrix products: `f32` or `bf16`.
     pub dtype: &'static str,
+    /// Instructions that products of them are computed by, on a CPU.
+    pub instructions: Option<&'static str>,
     /// Threads of the pool.
     pub threads: usize,
     /// What the device can do.
@@ -230,6 +233,9 @@ pub fn bench(mut decoder: Decoder, settings: BenchSettings) -> Result<BenchRepor
         parameters: decoder.num_params(),
         settings,
         dtype: if decoder.operands() == DType::BF16 { "bf16" } else { "f32" },
+        instructions: Operands::of(decoder.operands())
+            .filter(|_| device == Device::flex())
+            .map(Operands::instructions),
         threads: rayon::current_num_threads(),
         ceilings,
         phases,

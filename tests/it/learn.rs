@@ -2,6 +2,7 @@
 use rlvr::config::RunConfig;
 use rlvr::events::Event;
 use rlvr::run::{RunOptions, train};
+use rlvr_policies::host::gemm::Operands;
 use serde_json::{Map, Value};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -101,6 +102,20 @@ fn reward_rises_with_seed_2() {
 #[test]
 fn reward_rises_with_operands_in_bf16() {
     check(1, MOST_MISMATCH[1]);
+}
+
+/// The same where AMX multiplies them, but without it.
+#[test]
+fn reward_rises_with_operands_in_bf16_without_amx() {
+    if Operands::Bf16.instructions() != "AMX" {
+        return println!("this process does not use AMX: the test before this one says the same");
+    }
+    let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+    let test = "learn::reward_rises_with_operands_in_bf16";
+    let output = again.args(["--exact", "--nocapture", test]).env("RLVR_AMX", "0").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    println!("{said}");
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }
 
 #[test]

@@ -4,7 +4,11 @@
 //! fused multiply-adds in each ([`tile`]). Its bits therefore depend on its row of `a` and its column of `b` only: not on
 //! how many rows or columns are computed beside it, on the number of threads, nor on whether `b` was packed before. So
 //! generation and training compute the same linear layers, bit for bit.
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod pack;
+#[cfg(target_arch = "x86_64")]
+mod pairs;
 mod tile;
 
 use super::buffer::Buffer;
@@ -20,7 +24,7 @@ use tile::{Kernel, Tile};
 pub enum Operands {
     /// Nothing is rounded.
     F32,
-    /// To the nearest bf16, ties to even. Two steps at once by AVX-512 BF16, elsewhere as fast as f32.
+    /// To the nearest bf16, ties to even. By AMX or AVX-512 BF16, elsewhere as fast as f32.
     Bf16,
 }
 
@@ -40,6 +44,11 @@ impl Operands {
             Self::F32 => DType::F32,
             Self::Bf16 => DType::BF16,
         }
+    }
+
+    /// What products of them are computed by on this machine: `AMX`, `AVX-512 BF16`, `AVX-512`, `AVX2` or `portable`.
+    pub fn instructions(self) -> &'static str {
+        tile::best(self).name
     }
 }
 
@@ -85,9 +94,10 @@ const SERIAL: usize = 1 << 18;
 const TASKS: usize = 4;
 
 /// The chunks of the steps over `k`, of almost equal length; an empty one for no steps.
-fn chunks(steps: usize) -> impl Iterator<Item = Range<usize>> + Clone {
-    let count = steps.div_ceil(CHUNK).max(1);
-    (0..count).map(move |c| steps * c / count..steps * (c + 1) / count)
+fn chunks(kernel: Kernel, steps: usize) -> impl Iterator<Item = Range<usize>> + Clone {
+    let side = kernel.packing.side();
+    let (count, sides) = (steps.div_ceil(CHUNK).max(1), steps / side);
+    (0..count).map(move |c| side * (sides * c / count)..side * (sides * (c + 1) / count))
 }
 
 /// The right side of products, packed once for many of them.
@@ -139,7 +149,7 @@ impl Panels {
     /// # Shapes
     /// a `[m, k]`, c `[m, n]` row-major.
     pub fn product_of_part(&self, m: usize, n: usize, k: usize, a: Mat, c: &mut [f32], write: Write) {
-        assert_eq!(self.kernel.packing, Packing::Plain, "a pair of steps cannot be cut");
+        assert_eq!(self.kernel.packing, Packing::Plain, "a pair of values cannot be cut");
         self.multiply([m, n, k], a, c, n, write, false);
     }
 
@@ -173,7 +183,8 @@ impl Panels {
         // Rows that several tasks multiply with are packed once for all of them.
         let packed = (cuts > 1).then(|| job.pack(&blocks, m));
         (0..blocks.len() * cuts).into_par_iter().for_each(|task| {
-            job.block(blocks[task / cuts].clone(), columns(task % cuts), packed.as_deref());
+            let whole = packed.as_ref().map(|(values, start)| &values[*start..]);
+            job.block(blocks[task / cuts].clone(), columns(task % cuts), whole);
         });
     }
 }
@@ -203,18 +214,22 @@ thread_local! {
 }
 
 impl Job<'_> {
-    /// Packs all `m` rows of `a`, cut into `blocks`: of each block all chunks, one behind the other.
-    fn pack(&self, blocks: &[Range<usize>], m: usize) -> Buffer {
-        let steps = self.b.kernel.packing.steps(self.k);
-        let mut packed = Buffer::any(m * steps);
-        packed.par_chunks_mut((ROWS * steps).max(1)).zip(blocks).for_each(|(mut room, rows)| {
-            for chunk in chunks(steps) {
-                let (now, behind) = room.split_at_mut(rows.len() * chunk.len());
-                pack_rows(self.b.kernel, self.a, self.k, rows.clone(), chunk, now);
+    /// Packs all `m` rows of `a`, cut into `blocks`: of each block all chunks, one behind the other. Also says where the
+    /// first aligned element lies, which is the first one of them.
+    fn pack(&self, blocks: &[Range<usize>], m: usize) -> (Buffer, usize) {
+        let kernel = self.b.kernel;
+        let steps = kernel.packing.steps(self.k);
+        let mut packed = Buffer::any(kernel.packing.rows(m) * steps + LINE);
+        let start = aligned(&packed);
+        let used = &mut packed[start..start + kernel.packing.rows(m) * steps];
+        used.par_chunks_mut((ROWS * steps).max(1)).zip(blocks).for_each(|(mut room, rows)| {
+            for chunk in chunks(kernel, steps) {
+                let (now, behind) = room.split_at_mut(kernel.packing.rows(rows.len()) * chunk.len());
+                pack_rows(kernel, self.a, self.k, rows.clone(), chunk, now);
                 room = behind;
             }
         });
-        packed
+        (packed, start)
     }
 
     /// Computes `rows` of the columns `columns`, which start at a panel, from what [`Self::pack`] made, or packs itself.
@@ -222,12 +237,14 @@ impl Job<'_> {
         let kernel = self.b.kernel;
         let (width, all_steps) = (kernel.width, kernel.packing.steps(self.b.k));
         let steps = kernel.packing.steps(self.k);
+        let height = kernel.packing.rows(rows.len());
         let mut room = BLOCK.take();
-        for chunk in chunks(steps) {
+        let _ready = kernel.ready();
+        for chunk in chunks(kernel, steps) {
             let packed = match whole {
-                Some(whole) => &whole[rows.start * steps + rows.len() * chunk.start..],
+                Some(whole) => &whole[rows.start * steps + height * chunk.start..],
                 None => {
-                    room.resize((rows.len() * chunk.len() + LINE).max(room.len()), 0.0);
+                    room.resize((height * chunk.len() + LINE).max(room.len()), 0.0);
                     let first = aligned(&room);
                     pack_rows(kernel, self.a, self.k, rows.clone(), chunk.clone(), &mut room[first..]);
                     &room[first..]
@@ -245,9 +262,9 @@ impl Job<'_> {
                         cols: width.min(columns.end - j),
                         add: self.write == Write::Add || chunk.start > 0,
                     };
-                    // SAFETY: the kernel is one that this machine has; `packed` holds `i.len()` rows of the chunk, the
-                    // panel its `width` columns, and `c` was checked to have these rows and columns, which no other
-                    // task writes.
+                    // SAFETY: the kernel is one that this machine has, and this thread is ready for it; `packed` holds
+                    // `i.len()` rows of the chunk, the panel its `width` columns, and `c` was checked to have these rows
+                    // and columns, which no other task writes.
                     unsafe { (kernel.run)(i.len(), tile) };
                 }
             }

@@ -1,6 +1,8 @@
 //! Operands copied into the order in which the register tile reads them.
 use super::Mat;
-use super::tile::{Kernel, WIDEST};
+#[cfg(target_arch = "x86_64")]
+use super::pairs::{Layout, SIDE};
+use super::tile::Kernel;
 use crate::host::simd::multiversion;
 use std::ops::Range;
 
@@ -12,29 +14,45 @@ pub(super) enum Packing {
     /// One a step, rounded to bf16.
     Rounded,
     /// Two a step, both bf16 in the place of one f32, the earlier one in its lower half; a missing last one is zero.
+    #[cfg(target_arch = "x86_64")]
     Pairs,
+    /// Such pairs in whole squares of rows and steps; what is missing of them is zero.
+    #[cfg(target_arch = "x86_64")]
+    Squares,
 }
 
 impl Packing {
-    /// Steps that `k` values take.
-    pub(super) fn steps(self, k: usize) -> usize {
+    /// Values of a step.
+    fn values(self) -> usize {
         match self {
-            Self::Plain | Self::Rounded => k,
-            Self::Pairs => k.div_ceil(2),
+            Self::Plain | Self::Rounded => 1,
+            #[cfg(target_arch = "x86_64")]
+            Self::Pairs | Self::Squares => 2,
         }
     }
 
-    /// Values of the first `steps`, of `k` in all.
-    fn values(self, steps: usize, k: usize) -> usize {
+    /// What the numbers of rows and of steps are multiples of.
+    pub(super) fn side(self) -> usize {
         match self {
-            Self::Plain | Self::Rounded => steps,
-            Self::Pairs => k.min(2 * steps),
+            #[cfg(target_arch = "x86_64")]
+            Self::Squares => SIDE,
+            _ => 1,
         }
+    }
+
+    /// Steps that `k` values take.
+    pub(super) fn steps(self, k: usize) -> usize {
+        k.div_ceil(self.values()).next_multiple_of(self.side())
+    }
+
+    /// Rows that `count` rows of `a` take.
+    pub(super) fn rows(self, count: usize) -> usize {
+        count.next_multiple_of(self.side())
     }
 }
 
 /// Copies rows `i` and `steps` of `a`, which is `k` wide, into panels of the kernel's height (the last one of what is
-/// left), `[panel][step][row]`.
+/// left), each `[step][row]` or in squares.
 pub(super) fn pack_rows(
     kernel: Kernel,
     a: Mat,
@@ -43,15 +61,22 @@ pub(super) fn pack_rows(
     steps: Range<usize>,
     out: &mut [f32],
 ) {
-    let k = kernel.packing.values(steps.start, k)..kernel.packing.values(steps.end, k);
+    let packing = kernel.packing;
+    let k = k.min(packing.values() * steps.start)..k.min(packing.values() * steps.end);
     let mut rest = out;
     for rows in parts(i, kernel.rows) {
-        let (panel, behind) = rest.split_at_mut(rows.len() * steps.len());
+        let width = packing.rows(rows.len());
+        let (panel, behind) = rest.split_at_mut(width * steps.len());
         rest = behind;
-        let source = &a.data[rows.start * a.row_stride + k.start * a.col_stride..];
-        let lanes =
-            Lanes { source, lane: a.row_stride, step: a.col_stride, width: rows.len(), lanes: rows.len() };
-        lanes.pack(kernel.packing, k.len(), panel);
+        // Without any values there may be no such row.
+        let source = a.data.get(rows.start * a.row_stride + k.start * a.col_stride..).unwrap_or_default();
+        let lanes = Lanes { source, lane: a.row_stride, step: a.col_stride, width, lanes: rows.len() };
+        match packing {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: a kernel of pairs exists only where the processor has these instructions.
+            Packing::Squares => unsafe { lanes.pack_pairs(Layout::Squares, k.len(), panel) },
+            _ => lanes.pack(packing, k.len(), panel),
+        }
     }
 }
 
@@ -71,22 +96,19 @@ pub(super) fn pack_columns(kernel: Kernel, b: Mat, [n, k]: [usize; 2], first: us
 
 /// Where the lanes of a panel come from.
 #[derive(Clone, Copy)]
-struct Lanes<'a> {
-    source: &'a [f32],
+pub(super) struct Lanes<'a> {
+    pub source: &'a [f32],
     /// From one lane to the next in the source.
-    lane: usize,
+    pub lane: usize,
     /// From one value along `k` to the next.
-    step: usize,
+    pub step: usize,
     /// Lanes of the panel, and those of them that the source has.
-    width: usize,
-    lanes: usize,
+    pub width: usize,
+    pub lanes: usize,
 }
 
-/// Values along `k` that are copied before they are joined.
-const STRIP: usize = 32;
-
 impl Lanes<'_> {
-    /// Packs `k` values of every lane into a panel of as many steps as they take.
+    /// Packs `k` values of every lane into the steps of a panel, `[step][width]`.
     fn pack(self, packing: Packing, k: usize, panel: &mut [f32]) {
         let Self { source, lane, step, width, lanes } = self;
         match packing {
@@ -95,15 +117,9 @@ impl Lanes<'_> {
                 copy(source, lane, step, width, lanes, panel);
                 round_all(panel);
             }
-            Packing::Pairs => {
-                let mut room = [0f32; STRIP * WIDEST];
-                for (s, out) in panel.chunks_mut(STRIP / 2 * width).enumerate() {
-                    let first = s * STRIP;
-                    let strip = &mut room[..STRIP.min(k - first) * width];
-                    copy(&source[first * step..], lane, step, width, lanes, strip);
-                    join(strip, width, out);
-                }
-            }
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: a kernel of pairs exists only where the processor has these instructions.
+            Packing::Pairs | Packing::Squares => unsafe { self.pack_pairs(Layout::Steps, k, panel) },
         }
     }
 }
@@ -120,25 +136,6 @@ multiversion! {
     fn round_all(values: &mut [f32]) {
         for x in values {
             *x = f32::from_bits(rounded(*x));
-        }
-    }
-}
-
-multiversion! {
-    /// Joins rows two by two: the first of a pair becomes the lower half.
-    fn join(rows: &[f32], width: usize, out: &mut [f32]) {
-        let pairs = rows.chunks_exact(2 * width);
-        let last = pairs.remainder();
-        let whole = rows.len() / (2 * width) * width;
-        let (joined, odd) = out.split_at_mut(whole);
-        for (pair, out) in pairs.zip(joined.chunks_exact_mut(width)) {
-            let (low, high) = pair.split_at(width);
-            for ((out, low), high) in out.iter_mut().zip(low).zip(high) {
-                *out = f32::from_bits(rounded(*high) | rounded(*low) >> 16);
-            }
-        }
-        for (out, low) in odd.iter_mut().zip(last) {
-            *out = f32::from_bits(rounded(*low) >> 16);
         }
     }
 }

@@ -24,11 +24,16 @@ const SHAPES: [(usize, usize, usize); 9] = [
     (5, 1, 1),
 ];
 
+/// Every kernel of this machine, with the operands that it is for.
+fn all_kernels() -> Vec<(Operands, tile::Kernel)> {
+    let both = [Operands::F32, Operands::Bf16].map(|o| tile::kernels(o).map(move |kernel| (o, kernel)));
+    both.into_iter().flatten().collect()
+}
+
 /// Every kernel, every orientation of both sides, set and add, against sums in f64 of the rounded operands.
 #[test]
 fn agrees_with_f64() {
-    let both = [Operands::F32, Operands::Bf16].map(|o| tile::kernels(o).map(move |kernel| (o, kernel)));
-    for (operands, kernel) in both.into_iter().flatten() {
+    for (operands, kernel) in all_kernels() {
         let noise = |len: usize, seed: u64| -> (Vec<f32>, Vec<f64>) {
             let values = noise(len, seed);
             let round = |x: &f32| match operands {
@@ -54,7 +59,7 @@ fn agrees_with_f64() {
                             let base = if write == Write::Add { f64::from(old[at]) } else { 0.0 };
                             let error = (f64::from(*c) - base - dot(at / n, at % n)).abs();
                             let most = 1e-6 * (k + 1) as f64;
-                            assert!(error < most, "{kernel:?} {m} {n} {k} {write:?} at {at}: {error}");
+                            assert!(error < most, "{} {m} {n} {k} {write:?} at {at}: {error}", kernel.name);
                         }
                     }
                 }
@@ -63,18 +68,44 @@ fn agrees_with_f64() {
     }
 }
 
-/// Ties go to even, what is too large becomes infinite, and a NaN stays one.
+/// Ties go to even, what is too large becomes infinite, and a NaN stays one, in every kernel.
 #[test]
 fn rounds_like_half() {
-    let special = [0.0, -0.0, f32::MAX, f32::MIN, f32::INFINITY, f32::MIN_POSITIVE, 1e-40, 3.0e38];
+    let special = [0.0, -0.0, f32::MAX, f32::MIN, f32::INFINITY, f32::MIN_POSITIVE, 3.0e38];
     let ties = [0x3f80_8000, 0x3f81_8000, 0x3f80_7fff, 0x3f80_8001, 0xbf81_8000].map(f32::from_bits);
-    for x in special.into_iter().chain(ties).chain(noise(10_000, 9)) {
-        let nearest = half::bf16::from_f32(x).to_f32();
-        assert_eq!(f32::from_bits(pack::rounded(x)).to_bits(), nearest.to_bits(), "{x:e}");
+    let nans = [f32::NAN, f32::from_bits(0x7fff_ffff), f32::from_bits(0xff80_0001)];
+    let values: Vec<f32> = special.into_iter().chain(ties).chain(nans).chain(noise(10_000, 9)).collect();
+    let nearest = |x: f32| half::bf16::from_f32(x).to_f32();
+    for x in values.iter().copied().chain([1e-40]) {
+        let got = f32::from_bits(pack::rounded(x));
+        assert!(got.to_bits() == nearest(x).to_bits() || got.is_nan() && x.is_nan(), "{x:e}");
     }
-    for nan in [f32::NAN, f32::from_bits(0x7fff_ffff), f32::from_bits(0xff80_0001)] {
-        assert!(f32::from_bits(pack::rounded(nan)).is_nan(), "{:x}", nan.to_bits());
+    // Times one, on either side.
+    let count = values.len();
+    for kernel in tile::kernels(Operands::Bf16) {
+        let (mut left, mut right) = (vec![0.0; count], vec![0.0; count]);
+        let (many, one) = (Mat::rows(&values, 1), Mat::rows(&[1.0], 1));
+        Panels::with(kernel, 1, 1, one).product(count, many, &mut left, Write::Set);
+        Panels::with(kernel, count, 1, many.t()).product(1, one, &mut right, Write::Set);
+        for (x, got) in values.iter().zip(&left).chain(values.iter().zip(&right)) {
+            assert!(*got == nearest(*x) || got.is_nan() && x.is_nan(), "{} {x:e}: {got:e}", kernel.name);
+        }
     }
+}
+
+/// Products of rounded operands use AMX only where the system lists it; in f32 they never do.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn amx_is_used_where_it_is() {
+    let processor = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let listed = ["amx_tile", "amx_bf16"].iter().all(|flag| processor.split_whitespace().any(|f| f == *flag));
+    let found = Operands::Bf16.instructions() == "AMX";
+    if !found {
+        println!("this machine has no AMX, refuses it, or RLVR_AMX=0: its product is not tested");
+    }
+    assert!(!found || listed);
+    assert_eq!(found, amx::available());
+    assert!(tile::kernels(Operands::F32).all(|kernel| kernel.packing == pack::Packing::Plain));
 }
 
 #[test]
@@ -118,22 +149,25 @@ fn a_part_of_packed_panels() {
 fn bits_do_not_depend_on_the_batch_or_the_threads() {
     const M: usize = 400;
     let shapes = [(197, 100), (333, 579), (70, 2061)];
-    for (operands, (n, k)) in [Operands::F32, Operands::Bf16].into_iter().flat_map(|o| shapes.map(|s| (o, s)))
-    {
+    for ((operands, kernel), (n, k)) in all_kernels().into_iter().flat_map(|o| shapes.map(|s| (o, s))) {
         let (a, w, old) = (noise(M * k, 4), noise(n * k, 5), noise(M * n, 6));
         let b = Mat::rows(&w, k).t();
-        let panels = Panels::new(operands, n, k, b);
-        let mut alone = old.clone();
-        for (a, c) in a.chunks(k).zip(alone.chunks_mut(n)) {
-            product(operands, [1, n, k], Mat::rows(a, k), b, c, Write::Add);
+        let panels = Panels::with(kernel, n, k, b);
+        let (mut added, mut set) = (old.clone(), vec![0.0; M * n]);
+        for (alone, write) in [(&mut added, Write::Add), (&mut set, Write::Set)] {
+            for (a, c) in a.chunks(k).zip(alone.chunks_mut(n)) {
+                Panels::with(kernel, n, k, b).product(1, Mat::rows(a, k), c, write);
+            }
         }
         for threads in [1, 2] {
             within(threads, || {
-                for m in [1, 2, 5, 11, 12, 13, 32, 63, 191, 192, 193, M] {
-                    let mut c = old[..m * n].to_vec();
-                    panels.product(m, Mat::rows(&a, k), &mut c, Write::Add);
-                    let same = c.iter().zip(&alone).all(|(x, y)| x.to_bits() == y.to_bits());
-                    assert!(same, "{operands:?} {m} {n} {k} by {threads}");
+                for m in [1, 2, 5, 11, 12, 13, 16, 17, 32, 33, 63, 191, 192, 193, M] {
+                    for (alone, write) in [(&added, Write::Add), (&set, Write::Set)] {
+                        let mut c = old[..m * n].to_vec();
+                        panels.product(m, Mat::rows(&a, k), &mut c, write);
+                        let same = c.iter().zip(alone).all(|(x, y)| x.to_bits() == y.to_bits());
+                        assert!(same, "{operands:?} {} {write:?} {m} {n} {k} by {threads}", kernel.name);
+                    }
                 }
             });
         }

@@ -1,4 +1,4 @@
-//! The register tile of the matrix product, for every instruction set.
+//! The register tile of the matrix product, for every instruction set; that of AMX is in [`super::amx`].
 //!
 //! A tile of `c` has up to [`Simd::ROWS`] rows and two vectors of columns. It stays in registers while `k` is walked: at
 //! each step two vectors of a panel of `b` meet one broadcast element of each row of a panel of `a`. An element of `c` is
@@ -6,6 +6,8 @@
 //! of rows or columns beside it, or on the width of the vectors (where they have fused multiply-adds).
 
 use super::Operands;
+#[cfg(target_arch = "x86_64")]
+use super::amx;
 use super::pack::Packing;
 
 /// The vector operations of one instruction set.
@@ -32,10 +34,10 @@ trait Simd {
 
 /// How far ahead of its use a line of `b` is asked for, in vectors.
 const AHEAD: usize = 16;
-/// Most elements of a row of a tile, and more than it has rows.
-pub(super) const WIDEST: usize = 32;
+/// Most elements of a row of a tile.
+const WIDEST: usize = 32;
 
-/// One tile: panels of `a` (`[step][rows]`) and `b` (`[step][2 · LANES]`), and where it goes in `c`.
+/// One tile: panels of `a` (`[step][rows]`, for AMX in squares) and `b` (`[step][2 · LANES]`), and where it goes in `c`.
 #[derive(Clone, Copy)]
 pub(super) struct Tile {
     pub steps: usize,
@@ -233,25 +235,39 @@ mod x86 {
 /// The register tile of one instruction set.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Kernel {
+    /// Of the instruction set.
+    pub name: &'static str,
     /// How both operands are packed.
     pub packing: Packing,
     /// Most rows of a tile.
     pub rows: usize,
     /// Columns of a tile and of a panel of `b`.
     pub width: usize,
-    /// Computes a tile of the given number of rows; safety as for [`rows`].
+    /// Computes a tile of the given number of rows; safety as for [`rows`] or [`amx::run`], while what [`Self::ready`]
+    /// returned is alive.
     pub run: unsafe fn(usize, Tile),
 }
 
 impl Kernel {
-    fn of<S: Simd>(packing: Packing, run: unsafe fn(usize, Tile)) -> Self {
-        Self { packing, rows: S::ROWS, width: 2 * S::LANES, run }
+    fn of<S: Simd>(name: &'static str, packing: Packing, run: unsafe fn(usize, Tile)) -> Self {
+        Self { name, packing, rows: S::ROWS, width: 2 * S::LANES, run }
     }
+
+    /// Makes this thread ready for [`Self::run`] until the value is dropped.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn ready(self) -> Option<amx::Tiles> {
+        // SAFETY: a kernel of squares exists only where AMX is.
+        (self.packing == Packing::Squares).then(|| unsafe { amx::Tiles::configure() })
+    }
+
+    /// Nothing has to be done.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub(super) fn ready(self) {}
 }
 
 /// The kernels that this machine has, best first.
 pub(super) fn kernels(operands: Operands) -> impl Iterator<Item = Kernel> {
-    let mut found = [None; 4];
+    let mut found = [None; 5];
     let plain = match operands {
         Operands::F32 => Packing::Plain,
         Operands::Bf16 => Packing::Rounded,
@@ -259,17 +275,19 @@ pub(super) fn kernels(operands: Operands) -> impl Iterator<Item = Kernel> {
     #[cfg(target_arch = "x86_64")]
     {
         let avx512 = is_x86_feature_detected!("avx512f");
-        if operands == Operands::Bf16 && avx512 && is_x86_feature_detected!("avx512bf16") {
-            found[0] = Some(Kernel::of::<x86::Avx512Bf16>(Packing::Pairs, x86::avx512_bf16));
+        let pairs = is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512bf16");
+        if operands == Operands::Bf16 && avx512 && pairs {
+            found[0] = amx::available().then_some(amx::KERNEL);
+            found[1] = Some(Kernel::of::<x86::Avx512Bf16>("AVX-512 BF16", Packing::Pairs, x86::avx512_bf16));
         }
         if avx512 {
-            found[1] = Some(Kernel::of::<x86::Avx512>(plain, x86::avx512));
+            found[2] = Some(Kernel::of::<x86::Avx512>("AVX-512", plain, x86::avx512));
         }
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            found[2] = Some(Kernel::of::<x86::Avx2>(plain, x86::avx2));
+            found[3] = Some(Kernel::of::<x86::Avx2>("AVX2", plain, x86::avx2));
         }
     }
-    found[3] = Some(Kernel::of::<portable::Portable>(plain, rows::<portable::Portable>));
+    found[4] = Some(Kernel::of::<portable::Portable>("portable", plain, rows::<portable::Portable>));
     found.into_iter().flatten()
 }
 

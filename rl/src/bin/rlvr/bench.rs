@@ -54,9 +54,10 @@ pub fn run(args: &BenchArgs) -> Result<()> {
 
 fn table(out: &mut impl Write, name: &str, device: &str, report: &BenchReport) -> std::io::Result<()> {
     let s = &report.settings;
+    let by = report.instructions.map(|i| format!(" by {i}")).unwrap_or_default();
     writeln!(
         out,
-        "{name}, {:.1} million parameters, {} on {device} with {} threads: {} prompts of {} tokens x {} completions of {}",
+        "{name}, {:.1} million parameters, {}{by} on {device} with {} threads: {} prompts of {} tokens x {} completions of {}",
         report.parameters as f64 / 1e6,
         report.dtype,
         report.threads,
