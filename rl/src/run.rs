@@ -1,7 +1,7 @@
 //! A run from start to end: stages, evaluation, records, checkpoints, resuming.
 use crate::checkpoint::{Checkpoint, CheckpointStore, TrainState};
 use crate::config::{DataConfig, DeviceConfig, GrpoConfig, ReferenceFrom, RunConfig, SftConfig, StageConfig};
-use crate::data::TaskSource;
+use crate::data::{DataError, TaskSource};
 use crate::error::Error;
 use crate::eval::{Benchmark, EvalResult, EvalSettings, OpenSettings, evaluate, tasks_of};
 use crate::events::{Event, Observer, Report};
@@ -144,7 +144,7 @@ pub fn train(
         inputs: &inputs,
         device,
         dir: &dir,
-        writer: Writer::start(log, store)?,
+        writer: Writer::start(log, store),
         observer,
         stop,
         clock,
@@ -460,6 +460,11 @@ impl Run<'_> {
             }
         }
         let recorded = self.inputs.recorded.get(&state.stage);
+        if let (Some(steps), Some(file)) = (recorded, &config.rollouts) {
+            // All of them before the first is trained on.
+            let bad = |(line, message)| DataError::Row { path: file.path.clone(), line, message };
+            steps.iter().try_for_each(|step| trainer.check_recorded(step).map_err(bad))?;
+        }
         let source = config.data.as_ref().map(|name| self.inputs.source(name)).transpose()?;
         let name = self.config.stage[state.stage].name();
         while state.step_in_stage < steps {

@@ -350,10 +350,34 @@ impl<'a> Trainer<'a> {
         Ok(groups)
     }
 
+    /// Whether rollouts made elsewhere fit the policy; the first line that does not, and why.
+    ///
+    /// # Errors
+    /// A line with what is wrong with it.
+    pub fn check_recorded(&self, recorded: &RecordedStep) -> Result<(), (usize, String)> {
+        let config = self.policy.decoder.config();
+        let (vocab, context) = (config.vocab_size, config.max_position_embeddings);
+        for r in recorded.groups.iter().flat_map(|group| &group.rollouts) {
+            let most = r.prompt_tokens.iter().chain(&r.completion_tokens).max().map_or(0, |id| *id as usize);
+            let len = r.prompt_tokens.len() + r.completion_tokens.len();
+            let problem = match () {
+                () if most >= vocab => {
+                    format!("token id {most} is outside the policy's vocabulary of {vocab}")
+                }
+                () if len > context => format!("{len} tokens exceed the policy's context of {context}"),
+                () if r.prompt_tokens.is_empty() => "prompt_tokens is empty".to_owned(),
+                () => continue,
+            };
+            return Err((r.line, problem));
+        }
+        Ok(())
+    }
+
     /// Groups from rollouts made elsewhere.
     fn replay(&self, recorded: &RecordedStep) -> Result<Vec<Group>, Error> {
-        let vocab = self.policy.decoder.config().vocab_size;
-        let context = self.policy.decoder.config().max_position_embeddings;
+        self.check_recorded(recorded).map_err(|(line, problem)| Error::Unusable {
+            what: format!("rollouts file, line {line}: {problem}"),
+        })?;
         let eos = self.policy.eos_token_ids();
         let mut groups = Vec::new();
         for group in &recorded.groups {
@@ -368,22 +392,6 @@ impl<'a> Trainer<'a> {
                 advantages: vec![],
             };
             for r in &group.rollouts {
-                let most =
-                    r.prompt_tokens.iter().chain(&r.completion_tokens).max().copied().unwrap_or(0) as usize;
-                let len = r.prompt_tokens.len() + r.completion_tokens.len();
-                let problem = if most >= vocab {
-                    Some(format!("token id {most} is outside the policy's vocabulary of {vocab}"))
-                } else if len > context {
-                    Some(format!("{len} tokens exceed the policy's context of {context}"))
-                } else if r.prompt_tokens.is_empty() {
-                    Some("prompt_tokens is empty".to_owned())
-                } else {
-                    None
-                };
-                if let Some(problem) = problem {
-                    let what = format!("rollouts file, line {}: {problem}", r.line);
-                    return Err(Error::Unusable { what });
-                }
                 let ended = r.completion_tokens.last().is_some_and(|t| eos.contains(t));
                 out.prompt.clone_from(&r.prompt_tokens);
                 let outcome = match r.reward {
