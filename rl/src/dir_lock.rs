@@ -32,4 +32,15 @@ impl DirLock {
         }
         Ok(Self { _file: file })
     }
+
+    /// Refuses a directory that another process holds; changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::DirLocked`].
+    pub fn check(dir: &Path) -> Result<(), Error> {
+        match File::open(dir.join(LOCK_FILE)).map(|file| file.try_lock()) {
+            Ok(Err(TryLockError::WouldBlock)) => Err(Error::DirLocked { path: dir.to_path_buf() }),
+            _ => Ok(()),
+        }
+    }
 }

@@ -201,7 +201,7 @@ impl Policy {
     pub fn completion(&self, text: &str) -> Result<Vec<u32>, Error> {
         let mut ids = self.encode(text, false)?;
         ids.extend(self.end_token());
-        Ok(ids)
+        self.embedded(ids)
     }
 
     /// The token ids of a text, with the tokens that a sequence begins with or without them.
@@ -209,20 +209,20 @@ impl Policy {
     /// # Errors
     /// A character that the tiny policy does not know; a token that the policy has no embedding of.
     pub fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>, Error> {
-        let ids = self.tokenizer.encode(text, special)?;
+        self.embedded(self.tokenizer.encode(text, special)?)
+    }
+
+    /// The same ids, if the policy has an embedding of each.
+    fn embedded(&self, ids: Vec<u32>) -> Result<Vec<u32>, Error> {
         let vocabulary = self.decoder.config().vocab_size;
-        match ids.iter().find(|id| **id as usize >= vocabulary) {
-            None => Ok(ids),
-            Some(id) => {
-                let token = self.tokenizer.decode(&[*id], false).unwrap_or_default();
-                let what = format!(
-                    "the tokenizer gives {token:?} the id {id}, the policy's vocabulary ends at {}: tokenizer and weights \
-                     do not belong together",
-                    vocabulary.saturating_sub(1)
-                );
-                Err(Error::Unusable { what })
-            }
-        }
+        let Some(id) = ids.iter().find(|id| **id as usize >= vocabulary) else { return Ok(ids) };
+        let token = self.tokenizer.decode(&[*id], false).unwrap_or_default();
+        let what = format!(
+            "the tokenizer gives {token:?} the id {id}, the policy's vocabulary ends at {}: tokenizer and weights do not \
+             belong together",
+            vocabulary.saturating_sub(1)
+        );
+        Err(Error::Unusable { what })
     }
 
     /// The end token that completions are taught with: the tokenizer's, or the first of the model's.

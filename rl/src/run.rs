@@ -167,7 +167,7 @@ pub fn train(
         task_files,
         device,
         dir: &dir,
-        writer: Writer::start(log, store)?,
+        writer: Writer::start(log, store),
         observer,
         stop,
         clock,

@@ -97,11 +97,7 @@ impl RunDir {
     /// As both.
     pub fn check(path: &Path, existing: Existing, config: &RunConfig) -> Result<(), Error> {
         Self::usable(path, existing)?;
-        if let Ok(lock) = File::open(path.join(LOCK_FILE))
-            && matches!(lock.try_lock(), Err(TryLockError::WouldBlock))
-        {
-            return Err(Error::RunDirLocked { path: path.to_path_buf() });
-        }
+        DirLock::check(path)?;
         match existing {
             Existing::Resume => resumes(path, config),
             Existing::Refuse | Existing::Replace => Ok(()),

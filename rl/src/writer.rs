@@ -2,7 +2,8 @@
 //!
 //! What is handed over is written in that order. A checkpoint shares its tensors with training, which copies those that
 //! it changes before they are written; the records are on the disk before the checkpoint of their step counts. The first
-//! error ends all writing and comes back from the next call.
+//! error ends all writing and comes back from the next call. Where the system gives no thread, training waits while it is
+//! written.
 use crate::checkpoint::{CheckpointStore, TrainState};
 use crate::error::Error;
 use crate::guard;
@@ -15,7 +16,7 @@ use crate::trainer::StepOutcome;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 /// Records that may wait. Only one checkpoint may wait or be written.
@@ -41,35 +42,61 @@ enum Job {
     Report(Sender<()>),
 }
 
+/// What is written into.
+struct Desk {
+    log: RunLog,
+    store: CheckpointStore,
+    /// Whether an error has ended the writing.
+    stopped: bool,
+}
+
+type Shared<T> = Arc<Mutex<T>>;
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The thread and the way to it.
 pub(crate) struct Writer {
     jobs: Option<SyncSender<Job>>,
+    /// None where there is no thread.
     thread: Option<JoinHandle<()>>,
-    failure: Arc<Mutex<Option<Error>>>,
+    desk: Shared<Desk>,
+    failure: Shared<Option<Error>>,
     /// Where the path of the newest checkpoint will come from.
     pending: Option<Receiver<PathBuf>>,
 }
 
 impl Writer {
-    pub(crate) fn start(log: RunLog, store: CheckpointStore) -> Result<Self, Error> {
+    pub(crate) fn start(log: RunLog, store: CheckpointStore) -> Self {
         let (jobs, received) = sync_channel(QUEUE);
-        let failure = Arc::new(Mutex::new(None));
+        let failure: Shared<Option<Error>> = Arc::default();
+        let desk = Arc::new(Mutex::new(Desk { log, store, stopped: false }));
         let thread = std::thread::Builder::new().name("writer".into()).spawn({
-            let failure = Arc::clone(&failure);
-            move || write(log, &store, &received, &failure)
+            let (desk, failure) = (Arc::clone(&desk), Arc::clone(&failure));
+            move || {
+                let mut desk = lock(&desk);
+                received.iter().for_each(|job| desk.write(job, &failure));
+                desk.finish(&failure);
+            }
         });
-        let thread = thread
-            .map_err(|e| Error::Unusable { what: format!("the thread that writes cannot start: {e}") })?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread), failure, pending: None })
+        if let Err(error) = &thread {
+            tracing::warn!("training waits for the disk, there is no thread that writes: {error}");
+        }
+        Self { jobs: Some(jobs), thread: thread.ok(), desk, failure, pending: None }
     }
 
     /// The error that has ended the writing, once.
     fn check(&self) -> Result<(), Error> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
+        lock(&self.failure).take().map_or(Ok(()), Err)
     }
 
     fn send(&self, job: Job) -> Result<(), Error> {
         self.check()?;
+        if self.thread.is_none() {
+            lock(&self.desk).write(job, &self.failure);
+            return Ok(());
+        }
         let sent = self.jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok());
         if sent { Ok(()) } else { Err(gone()) }
     }
@@ -116,10 +143,13 @@ impl Writer {
     }
 
     fn end(&mut self) {
-        self.jobs = None;
-        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-            failure.get_or_insert_with(gone);
+        if self.jobs.take().is_none() {
+            return;
+        }
+        match self.thread.take() {
+            None => lock(&self.desk).finish(&self.failure),
+            Some(thread) if thread.join().is_err() => drop(lock(&self.failure).get_or_insert_with(gone)),
+            Some(_) => {}
         }
     }
 }
@@ -134,26 +164,29 @@ fn gone() -> Error {
     Error::Unusable { what: "the thread that writes has ended".into() }
 }
 
-fn write(mut log: RunLog, store: &CheckpointStore, jobs: &Receiver<Job>, failure: &Mutex<Option<Error>>) {
-    let mut failed = false;
-    let mut note = |outcome: Result<(), Error>| {
-        if let Err(error) = outcome {
-            *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-            failed = true;
-        }
-        failed
-    };
-    let mut stopped = false;
-    for job in jobs {
+impl Desk {
+    fn write(&mut self, job: Job, failure: &Mutex<Option<Error>>) {
         if let Job::Report(done) = job {
             // Nobody waits for it any more, at worst.
             let _ = done.send(());
-        } else if !stopped {
-            stopped = note(heard(|| perform(&mut log, store, job)));
+        } else if !self.stopped {
+            let outcome = heard(|| perform(&mut self.log, &self.store, job));
+            self.note(outcome, failure);
         }
     }
-    if !stopped {
-        note(heard(|| log.sync().map_err(Error::from)));
+
+    fn finish(&mut self, failure: &Mutex<Option<Error>>) {
+        if !self.stopped {
+            let outcome = heard(|| self.log.sync().map_err(Error::from));
+            self.note(outcome, failure);
+        }
+    }
+
+    fn note(&mut self, outcome: Result<(), Error>, failure: &Mutex<Option<Error>>) {
+        if let Err(error) = outcome {
+            *lock(failure) = Some(error);
+            self.stopped = true;
+        }
     }
 }
 
@@ -193,7 +226,7 @@ mod tests {
     fn writer(dir: &Path) -> Writer {
         let config = LogConfig { tensorboard: false, ..LogConfig::default() };
         let store = CheckpointStore::new(&dir.join("checkpoints"), &CheckpointConfig::default());
-        Writer::start(RunLog::create(dir, &config, 1).unwrap(), store).unwrap()
+        Writer::start(RunLog::create(dir, &config, 1).unwrap(), store)
     }
 
     fn row(step: u64) -> MetricsRow {
@@ -234,6 +267,24 @@ mod tests {
         writer.finish().unwrap();
         let records = std::fs::read_to_string(dir.path().join("metrics.jsonl")).unwrap();
         assert_eq!(records.lines().count(), 2);
+    }
+
+    #[test]
+    fn without_a_thread_the_same_is_written_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = writer(dir.path());
+        // As if it had not started: it ends when nobody sends to it any more.
+        let (jobs, _) = sync_channel(1);
+        drop(writer.jobs.replace(jobs));
+        writer.thread.take().unwrap().join().unwrap();
+        writer.metrics(&row(1)).unwrap();
+        assert_eq!(writer.checkpoint(snapshot(&tiny(), 1)).unwrap(), None);
+        assert!(dir.path().join("checkpoints/step-000001").is_dir());
+        assert!(writer.published().unwrap().ends_with("step-000001"));
+        writer.settle().unwrap();
+        writer.finish().unwrap();
+        let records = std::fs::read_to_string(dir.path().join("metrics.jsonl")).unwrap();
+        assert_eq!(records.lines().count(), 1);
     }
 
     #[test]

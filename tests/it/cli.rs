@@ -510,3 +510,49 @@ fn a_plugin_that_breaks_the_protocol_fails_its_test() {
     let output = rlvr(&["plugin", "test", "no-such-program-here"], "");
     assert_eq!(output.status.code(), Some(1));
 }
+
+#[test]
+fn a_token_beyond_the_vocabulary_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("model");
+    std::fs::create_dir(&folder).unwrap();
+    for entry in std::fs::read_dir(model("tiny-llama")).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), folder.join(entry.file_name())).unwrap();
+    }
+    let path = folder.join("tokenizer.json");
+    let mut tokenizer: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let added = |i: usize| {
+        json!({"id": 1000 + i, "content": format!("<beyond{i}>"), "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false, "special": false})
+    };
+    tokenizer["added_tokens"].as_array_mut().unwrap().extend((0..50).map(added));
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, tokenizer.to_string()).unwrap();
+    let policy = folder.to_str().unwrap();
+    let row = |prompt: &str, completion: &str| {
+        json!({"id": 1, "prompt": prompt, "completion": completion}).to_string()
+    };
+    let parts = ["stdin:1", "<beyond49>", "the policy's vocabulary ends at", "do not belong together"];
+    for row in [row("a<beyond49>", "b"), row("a", "b<beyond49>")] {
+        refused(&["logprobs", "--policy", policy, "-"], &row, &parts);
+    }
+    refused(&["sample", "--policy", policy, "--prompt", "x<beyond49>"], "", &["<beyond49>"]);
+    write(dir.path(), "d.jsonl", &format!("{}\n", row("a", "b<beyond49>")));
+    let config = "name = \"s\"\n[policy]\npath = \"model\"\n[data.d]\nkind = \"jsonl\"\npath = \"d.jsonl\"\n\
+                  completion = \"{{ completion }}\"\n[[stage]]\nkind = \"sft\"\ndata = \"d\"\nsteps = 1\nbatch = 1\n";
+    let config = write(dir.path(), "sft.toml", config);
+    let out = dir.path().join("out").display().to_string();
+    refused(&["train", &config, "--out", &out], "", &["d.jsonl:1", "<beyond49>"]);
+    // Rollouts made elsewhere are checked before the first of them is trained on.
+    let rollout = |step: u64, token: u32| json!({"step": step, "group": 0, "prompt_tokens": [3, 4], "completion_tokens": [5, token], "reward": 1.0});
+    let recorded = [rollout(1, 6), rollout(1, 7), rollout(2, 6), rollout(2, 4_000_000_000)];
+    write(dir.path(), "rollouts.jsonl", &lines(&recorded));
+    let config = "name = \"r\"\n[policy]\npath = \"model\"\n[[stage]]\nkind = \"grpo\"\n[stage.rollouts]\n\
+                  path = \"rollouts.jsonl\"\n";
+    let config = write(dir.path(), "grpo.toml", config);
+    let out = dir.path().join("replayed");
+    let parts = ["rollouts.jsonl:4: token id 4000000000 is outside the policy's vocabulary"];
+    refused(&["train", &config, "--out", out.to_str().unwrap()], "", &parts);
+    assert_eq!(std::fs::read_to_string(out.join("metrics.jsonl")).unwrap(), "");
+}

@@ -184,7 +184,7 @@ fn start(config: &Path, out: &Path, log: &Path) -> Child {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap()
 }
 
-/// Kills at least this many processes, and stops killing a run after [`MOST_KILLS`].
+/// Kills at least this many processes, or `RLVR_KILLS`, and stops killing a run after [`MOST_KILLS`].
 const LEAST_KILLS: u64 = 6;
 const MOST_KILLS: u64 = 12;
 
@@ -198,7 +198,8 @@ fn killed_at_any_moment() {
     let clock = Instant::now();
     assert!(start(&config, &whole, &log).wait().unwrap().success());
     let duration = clock.elapsed();
-    let mut kills = 0;
+    let asked = std::env::var("RLVR_KILLS").ok().and_then(|text| text.parse().ok());
+    let (least, mut kills) = (asked.unwrap_or(LEAST_KILLS), 0);
     for round in 0.. {
         let out = dir.path().join(format!("killed-{round}"));
         for attempt in 0.. {
@@ -217,7 +218,8 @@ fn killed_at_any_moment() {
             kills += 1;
         }
         assert_same(&whole, &out, &format!("round {round}"));
-        if kills >= LEAST_KILLS {
+        if kills >= least {
+            println!("{kills} kills, {} runs with equal bytes", round + 1);
             break;
         }
     }
@@ -282,4 +284,41 @@ fn a_full_disk_is_named() {
     }
     let meta: Value = serde_json::from_slice(&fs::read(out.join("meta.json")).unwrap()).unwrap();
     assert_eq!(meta["status"], "failed");
+}
+
+#[test]
+fn records_that_vanish_are_written_again_or_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = dir.path().join("whole");
+    run(&whole, &[], None).1.unwrap();
+    // While the run goes on.
+    let out = dir.path().join("running");
+    let config = RunConfig::parse(CONFIG, Path::new("resumed.toml"), &[]).unwrap();
+    let options = RunOptions { out: Some(out.clone()), ..RunOptions::default() };
+    let mut removed = 0;
+    train(&config, &options, &AtomicBool::new(false), &mut |event: Event| {
+        if let Event::Step { row, .. } = event
+            && [3, 7].contains(&row.step)
+        {
+            for file in ["metrics.jsonl", "rollouts.jsonl"] {
+                removed += usize::from(fs::remove_file(out.join(file)).is_ok());
+            }
+        }
+    })
+    .unwrap();
+    assert!(removed >= 2, "{removed}");
+    assert_same(&whole, &out, "removed while running");
+    // Before it goes on: the rest is trained and recorded, and what is lost is said.
+    let (text, log) = (dir.path().join("config.toml"), dir.path().join("log"));
+    fs::write(&text, CONFIG).unwrap();
+    let out = dir.path().join("resumed");
+    assert!(matches!(run(&out, &[], Some(5)).1, Err(Error::Interrupted)));
+    fs::remove_file(out.join("metrics.jsonl")).unwrap();
+    fs::remove_file(&log).ok();
+    assert!(start(&text, &out, &log).wait().unwrap().success());
+    assert!(fs::read_to_string(&log).unwrap().contains("metrics.jsonl is missing"));
+    let steps: Vec<u64> = metrics(&out).iter().map(|row| row["step"].as_u64().unwrap()).collect();
+    assert_eq!(steps, [6, 7, 8, 9, 10]);
+    let policy = "final/model.safetensors";
+    assert!(fs::read(whole.join(policy)).unwrap() == fs::read(out.join(policy)).unwrap());
 }

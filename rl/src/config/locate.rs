@@ -11,40 +11,52 @@ use toml::{Table, Value};
 /// A path into a document: keys, and indices written as numbers.
 pub(super) type Path = Vec<String>;
 
+/// Nodes that may be visited in the search for the one at fault. Beyond that the file is named without a line.
+const VISITS: usize = 1 << 24;
+
 /// The line, from 1, of every node of `text`.
 pub(super) fn lines(text: &str) -> BTreeMap<Path, usize> {
-    let mut found = BTreeMap::new();
+    let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at).collect();
+    let mut lines = Lines { ends, found: BTreeMap::new() };
     if let Ok(table) = DeTable::parse(text) {
-        table_lines(text, table.get_ref(), &mut Path::new(), &mut found);
+        lines.table(table.get_ref(), &mut Path::new());
     }
-    found
+    lines.found
 }
 
-fn line_at(text: &str, offset: usize) -> usize {
-    text.as_bytes().iter().take(offset).filter(|b| **b == b'\n').count() + 1
+struct Lines {
+    /// Where each line ends.
+    ends: Vec<usize>,
+    found: BTreeMap<Path, usize>,
 }
 
-fn table_lines(text: &str, table: &DeTable<'_>, at: &mut Path, found: &mut BTreeMap<Path, usize>) {
-    for (key, value) in table {
-        at.push(key.get_ref().to_string());
-        found.insert(at.clone(), line_at(text, key.span().start));
-        value_lines(text, value.get_ref(), at, found);
-        at.pop();
+impl Lines {
+    fn note(&mut self, at: &Path, offset: usize) {
+        self.found.insert(at.clone(), 1 + self.ends.partition_point(|end| *end < offset));
     }
-}
 
-fn value_lines(text: &str, value: &DeValue<'_>, at: &mut Path, found: &mut BTreeMap<Path, usize>) {
-    match value {
-        DeValue::Table(table) => table_lines(text, table, at, found),
-        DeValue::Array(items) => {
-            for (index, item) in items.iter().enumerate() {
-                at.push(index.to_string());
-                found.insert(at.clone(), line_at(text, item.span().start));
-                value_lines(text, item.get_ref(), at, found);
-                at.pop();
-            }
+    fn table(&mut self, table: &DeTable<'_>, at: &mut Path) {
+        for (key, value) in table {
+            at.push(key.get_ref().to_string());
+            self.note(at, key.span().start);
+            self.value(value.get_ref(), at);
+            at.pop();
         }
-        _ => {}
+    }
+
+    fn value(&mut self, value: &DeValue<'_>, at: &mut Path) {
+        match value {
+            DeValue::Table(table) => self.table(table, at),
+            DeValue::Array(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    at.push(index.to_string());
+                    self.note(at, item.span().start);
+                    self.value(item.get_ref(), at);
+                    at.pop();
+                }
+            }
+            _ => {}
+        }
     }
 }
 
@@ -73,6 +85,10 @@ pub(super) fn culprit(root: &Table, message: &str, parse: &dyn Fn(&Table) -> Opt
         let required = now.as_deref().and_then(|m| quoted_after(m, "missing field ")) == path.last().cloned();
         (now.as_deref() != Some(message), required)
     };
+    let most = (VISITS / nodes.len().max(1)).max(1);
+    if suspects.len() > most {
+        return None;
+    }
     let verdicts: Vec<(bool, bool)> = suspects.iter().map(|path| changes(path)).collect();
     let pick = |wanted: &dyn Fn(&(bool, bool)) -> bool| {
         verdicts.iter().position(wanted).map(|index| suspects[index].clone())
@@ -204,6 +220,19 @@ mod tests {
             assert_eq!(at(path), Some(line), "{path}");
         }
         assert_eq!(at("s.1"), Some(10));
+    }
+
+    #[test]
+    fn a_document_without_end_is_searched_for_a_while_only() {
+        let text = "[[s]]\nk = 1\n".repeat(20_000);
+        assert_eq!(lines(&text)[&["s", "19999", "k"].map(str::to_owned).to_vec()], 40_000);
+        let table: Table = text.parse().unwrap();
+        let tries = std::cell::Cell::new(0);
+        let parse = |_: &Table| {
+            tries.set(tries.get() + 1);
+            Some("missing field `x`".to_owned())
+        };
+        assert_eq!((culprit(&table, "missing field `x`", &parse), tries.get()), (None, 0));
     }
 
     #[test]

@@ -383,3 +383,14 @@ stage = [
         }
     }
 }
+
+#[test]
+fn a_config_without_end_is_refused() {
+    let text = format!("{}{}", GOOD, "[[stage]]\nkind = \"sft\"\ndata = \"train\"\n".repeat(20_000));
+    let error = RunConfig::parse(&text, Path::new("c.toml"), &[]).unwrap_err().to_string();
+    assert!(error.contains("at most 1000 are run") && error.lines().count() < 10, "{error:.500}");
+    for deep in [format!("{}= 1", "a.".repeat(50_000) + "a"), "a = ".to_owned() + &"[".repeat(50_000)] {
+        let error = RunConfig::parse(&deep, Path::new("c.toml"), &[]).unwrap_err().to_string();
+        assert!(error.contains("c.toml:1"), "{error:.500}");
+    }
+}

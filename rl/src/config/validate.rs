@@ -9,6 +9,9 @@ use crate::eval::builtin;
 use crate::grpo::{AdvantageKind, GroupsWithoutSignal};
 use rlvr_rollout::{RolloutError, SamplingParams};
 
+/// Stages of a run.
+const STAGES: usize = 1000;
+
 /// Something wrong with a config.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -55,6 +58,14 @@ impl RunConfig {
         }
         self.check_splits(&mut checks);
         checks.require(!self.stage.is_empty(), "stage", "a run needs at least one stage");
+        if self.stage.len() > STAGES {
+            checks.require(
+                false,
+                "stage",
+                format!("there are {}, at most {STAGES} are run", self.stage.len()),
+            );
+            return checks.into_problems();
+        }
         let mut names = BTreeMap::new();
         for (index, stage) in self.stage.iter().enumerate() {
             let at = format!("stage.{index}");

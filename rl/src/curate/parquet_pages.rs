@@ -159,39 +159,6 @@ impl Pages {
         Ok(Some((header, bytes)))
     }
 
-    /// Unpacks what stands behind the first `plain` bytes.
-    fn unpack(&self, bytes: Vec<u8>, plain: usize, size: usize) -> Result<Vec<u8>> {
-        if matches!(self.compression, Compression::UNCOMPRESSED) {
-            return Ok(bytes);
-        }
-        let wrong = || refused("a page does not unpack to the size that it states");
-        if plain > bytes.len() || plain > size {
-            return Err(wrong());
-        }
-        let mut unpacked = bytes[..plain].to_vec();
-        let (packed, want) = (&bytes[plain..], size - plain);
-        if want == 0 {
-            return Ok(unpacked);
-        }
-        match self.compression {
-            Compression::SNAPPY => {
-                unpacked.resize(size, 0);
-                let written = snap::raw::Decoder::new().decompress(packed, &mut unpacked[plain..]);
-                unpacked.truncate(plain + written.map_err(|e| refused(e.to_string()))?);
-            }
-            Compression::GZIP(_) => {
-                let mut more = flate2::read::MultiGzDecoder::new(packed).take(want as u64 + 1);
-                more.read_to_end(&mut unpacked).map_err(|e| refused(format!("gzip: {e}")))?;
-            }
-            Compression::ZSTD(_) => {
-                let more = zstd::bulk::decompress(packed, want).map_err(|e| refused(format!("zstd: {e}")))?;
-                unpacked.extend(more);
-            }
-            other => return Err(refused(format!("the compression {other} is not supported"))),
-        }
-        if unpacked.len() == size { Ok(unpacked) } else { Err(wrong()) }
-    }
-
     fn page(&mut self) -> Result<Option<Page>> {
         loop {
             let Some((header, bytes)) = self.packed()? else { return Ok(None) };
@@ -215,7 +182,7 @@ impl Pages {
             self.held[usize::from(dictionary)] = Some(share);
             return Ok(Some(match header.kind {
                 0 => {
-                    let buf = self.unpack(bytes, 0, size)?;
+                    let buf = unpack(self.compression, bytes, 0, size)?;
                     let [of_definitions, of_repetitions] = header.levels.map(encoding_of_levels);
                     let (def_level_encoding, rep_level_encoding) = (of_definitions?, of_repetitions?);
                     let data =
@@ -231,7 +198,7 @@ impl Pages {
                     }
                 }
                 2 => {
-                    let buf = self.unpack(bytes, 0, size)?;
+                    let buf = unpack(self.compression, bytes, 0, size)?;
                     self.check_dictionary(&buf, values)?;
                     Page::DictionaryPage { buf: buf.into(), num_values: values, encoding, is_sorted: false }
                 }
@@ -240,7 +207,8 @@ impl Pages {
                         [number(header.level_bytes[0])?, number(header.level_bytes[1])?];
                     let levels = (def_levels_byte_len as usize).saturating_add(rep_levels_byte_len as usize);
                     let packed = if header.plain { bytes.len() } else { levels };
-                    let buf = if header.plain { bytes } else { self.unpack(bytes, packed, size)? };
+                    let buf =
+                        if header.plain { bytes } else { unpack(self.compression, bytes, packed, size)? };
                     let cut = || refused("the levels of a page are cut off");
                     let data = buf.get(levels..).ok_or_else(cut)?;
                     if self.levels[1] > 0 {
@@ -382,6 +350,39 @@ impl Pages {
     }
 }
 
+/// Unpacks what stands behind the first `plain` bytes of a page, which has `size` bytes then.
+fn unpack(compression: Compression, bytes: Vec<u8>, plain: usize, size: usize) -> Result<Vec<u8>> {
+    if matches!(compression, Compression::UNCOMPRESSED) {
+        return Ok(bytes);
+    }
+    let wrong = || refused("a page does not unpack to the size that it states");
+    if plain > bytes.len() || plain > size {
+        return Err(wrong());
+    }
+    let mut unpacked = bytes[..plain].to_vec();
+    let (packed, want) = (&bytes[plain..], size - plain);
+    if want == 0 {
+        return Ok(unpacked);
+    }
+    match compression {
+        Compression::SNAPPY => {
+            unpacked.resize(size, 0);
+            let written = snap::raw::Decoder::new().decompress(packed, &mut unpacked[plain..]);
+            unpacked.truncate(plain + written.map_err(|e| refused(e.to_string()))?);
+        }
+        Compression::GZIP(_) => {
+            let mut more = flate2::read::MultiGzDecoder::new(packed).take(want as u64 + 1);
+            more.read_to_end(&mut unpacked).map_err(|e| refused(format!("gzip: {e}")))?;
+        }
+        Compression::ZSTD(_) => {
+            let more = zstd::bulk::decompress(packed, want).map_err(|e| refused(format!("zstd: {e}")))?;
+            unpacked.extend(more);
+        }
+        other => return Err(refused(format!("the compression {other} is not supported"))),
+    }
+    if unpacked.len() == size { Ok(unpacked) } else { Err(wrong()) }
+}
+
 /// Where a block of numbers of the encoding DELTA_BINARY_PACKED ends that may have `most` of them.
 fn delta(data: &[u8], most: u32) -> Result<usize> {
     let short = |_| refused("the lengths in a page are cut off");
@@ -459,5 +460,49 @@ impl PageReader for Pages {
 
     fn skip_next_page(&mut self) -> Result<()> {
         self.packed().map(|_| ())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn a_page_becomes_what_it_states_and_no_more() {
+        let zeros = vec![0; 20 << 20];
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        gzip.write_all(&zeros).unwrap();
+        let gzip = gzip.finish().unwrap();
+        let twice = [gzip.clone(), gzip.clone()].concat();
+        let zstd = zstd::bulk::compress(&zeros, 3).unwrap();
+        let snappy = snap::raw::Encoder::new().compress_vec(&zeros).unwrap();
+        let kinds = [
+            (Compression::GZIP(Default::default()), gzip),
+            (Compression::GZIP(Default::default()), twice),
+            (Compression::ZSTD(Default::default()), zstd),
+            (Compression::SNAPPY, snappy),
+        ];
+        for (i, (compression, packed)) in kinds.into_iter().enumerate() {
+            let whole = if i == 1 { 2 * zeros.len() } else { zeros.len() };
+            let levels = [&[7, 7, 7][..], &packed].concat();
+            let page = unpack(compression, levels.clone(), 3, whole + 3).unwrap();
+            assert!(page.len() == whole + 3 && page.starts_with(&[7, 7, 7, 0]));
+            for size in [3 + 100, whole + 2, whole + 4] {
+                assert!(unpack(compression, levels.clone(), 3, size).is_err(), "{compression} {size}");
+            }
+            assert!(unpack(compression, levels[..levels.len() / 2].to_vec(), 3, whole + 3).is_err());
+            assert!(unpack(compression, levels.clone(), levels.len() + 1, whole).is_err());
+        }
+    }
+
+    #[test]
+    fn blocks_of_lengths_end_where_they_say() {
+        // 128 numbers a block in 4 parts; 3 numbers, of 2 bits each in the first part.
+        let block = [&[0x80, 0x01, 4, 3, 0, 0, 2, 0, 0, 0][..], &[0xff; 8], &[9, 9]].concat();
+        assert_eq!(delta(&block, 3).unwrap(), block.len() - 2);
+        assert!(delta(&block, 2).is_err() && delta(&block[..12], 3).is_err());
+        let many = [&[0x80, 0x01, 4, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f, 0][..]].concat();
+        assert!(delta(&many, u32::MAX).is_err());
     }
 }

@@ -170,3 +170,177 @@ impl RowGroupReader for Group<'_> {
         Err(ParquetError::NYI("rows are read by their tree".into()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use parquet::basic::{Compression, Encoding, ZstdLevel};
+    use parquet::data_type::{ByteArray, ByteArrayType, Int32Type, Int64Type};
+    use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder, WriterVersion};
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+    use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
+    use parquet::schema::parser::parse_message_type;
+
+    type Fill<'a> = &'a dyn Fn(usize, &mut SerializedColumnWriter<'_>);
+
+    /// A file of one row group, whose columns are filled in order.
+    fn parquet(schema: &str, settings: WriterPropertiesBuilder, fill: Fill) -> File {
+        let mut file = tempfile::tempfile().unwrap();
+        let schema = Arc::new(parse_message_type(schema).unwrap());
+        let mut writer = SerializedFileWriter::new(&mut file, schema, Arc::new(settings.build())).unwrap();
+        let mut group = writer.next_row_group().unwrap();
+        let mut i = 0;
+        while let Some(mut column) = group.next_column().unwrap() {
+            fill(i, &mut column);
+            column.close().unwrap();
+            i += 1;
+        }
+        group.close().unwrap();
+        writer.close().unwrap();
+        file
+    }
+
+    fn zstd() -> WriterPropertiesBuilder {
+        WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default()))
+    }
+
+    /// All rows.
+    fn rows(file: File) -> std::result::Result<Vec<Value>, String> {
+        let mut rows = Rows::open(file)?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            found.push(Value::Object(row));
+        }
+        Ok(found)
+    }
+
+    fn refused(file: File, part: &str) {
+        let length = file.metadata().unwrap().len();
+        let error = rows(file).map(|rows| rows.len()).unwrap_err();
+        assert!(error.contains(part), "{error} ({length} bytes)");
+        assert!(length < 100_000, "{length} bytes");
+    }
+
+    #[test]
+    fn rows_are_those_of_the_usual_reader() {
+        let n = 5000;
+        let texts: Vec<ByteArray> = (0..n).map(|i| format!("question {}", i % 700).as_str().into()).collect();
+        let schema = "message m { required binary q (UTF8); optional int64 a; \
+            optional group l (LIST) { repeated group list { optional binary element (UTF8); } } }";
+        let fill = |i: usize, column: &mut SerializedColumnWriter<'_>| match i {
+            0 => drop(column.typed::<ByteArrayType>().write_batch(&texts, None, None).unwrap()),
+            1 => {
+                let levels: Vec<i16> = (0..n).map(|i| i16::from(i % 3 > 0)).collect();
+                let values: Vec<i64> =
+                    levels.iter().filter(|l| **l > 0).enumerate().map(|(i, _)| i as i64).collect();
+                column.typed::<Int64Type>().write_batch(&values, Some(&levels), None).unwrap();
+            }
+            _ => {
+                // Lists of 0 to 4 texts, some of them null.
+                let (mut levels, mut repeated, mut values) = (Vec::new(), Vec::new(), Vec::new());
+                for i in 0..n {
+                    if i % 5 == 0 {
+                        levels.push((i % 2) as i16);
+                        repeated.push(0);
+                    }
+                    for k in 0..i % 5 {
+                        levels.push(if k == 2 { 2 } else { 3 });
+                        repeated.push(i16::from(k > 0));
+                        values.extend((k != 2).then(|| texts[(i + k) % n].clone()));
+                    }
+                }
+                column.typed::<ByteArrayType>().write_batch(&values, Some(&levels), Some(&repeated)).unwrap();
+            }
+        };
+        let compressions = [
+            Compression::UNCOMPRESSED,
+            Compression::SNAPPY,
+            Compression::GZIP(Default::default()),
+            Compression::ZSTD(ZstdLevel::default()),
+        ];
+        let encodings = [
+            None,
+            Some(Encoding::PLAIN),
+            Some(Encoding::DELTA_LENGTH_BYTE_ARRAY),
+            Some(Encoding::DELTA_BYTE_ARRAY),
+        ];
+        for version in [WriterVersion::PARQUET_1_0, WriterVersion::PARQUET_2_0] {
+            for (compression, encoding) in compressions.iter().zip(encodings) {
+                let mut settings =
+                    WriterProperties::builder().set_compression(*compression).set_writer_version(version);
+                settings = settings.set_data_page_row_count_limit(600).set_write_batch_size(100);
+                if let Some(encoding) = encoding {
+                    settings = settings.set_dictionary_enabled(false);
+                    settings = settings.set_column_encoding("q".into(), encoding);
+                    settings = settings.set_column_encoding("l.list.element".into(), encoding);
+                }
+                let file = parquet(schema, settings, &fill);
+                let reader = SerializedFileReader::new(file.try_clone().unwrap()).unwrap();
+                let usual: Vec<Value> =
+                    reader.get_row_iter(None).unwrap().map(|row| row.unwrap().to_json_value()).collect();
+                assert_eq!(usual.len(), n);
+                assert!(rows(file).unwrap() == usual, "{compression} {encoding:?} {version:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn small_files_that_become_large_are_refused() {
+        // One row with three million values.
+        let n = 3_000_000;
+        let file = parquet("message m { repeated int32 a; }", zstd(), &|_, column| {
+            let mut repeated = vec![1; n];
+            repeated[0] = 0;
+            column.typed::<Int32Type>().write_batch(&vec![7; n], Some(&vec![1; n]), Some(&repeated)).unwrap();
+        });
+        refused(file, "one row has more than 2^20 values");
+        // One text, over and over: in rows, and in the list of one row.
+        let text: ByteArray = "x".repeat(1 << 20).as_str().into();
+        let once = zstd().set_dictionary_page_size_limit(4 << 20);
+        let file = parquet("message m { required binary a (UTF8); }", once.clone(), &|_, column| {
+            column.typed::<ByteArrayType>().write_batch(&vec![text.clone(); 100_000], None, None).unwrap();
+        });
+        refused(file, "its rows become far more than its size");
+        let file = parquet("message m { repeated binary a (UTF8); }", once, &|_, column| {
+            let mut repeated = vec![1; 1000];
+            repeated[0] = 0;
+            let texts = vec![text.clone(); 1000];
+            column.typed::<ByteArrayType>().write_batch(&texts, Some(&[1; 1000]), Some(&repeated)).unwrap();
+        });
+        refused(file, "one row has more than 256 MiB");
+        // One page.
+        let file = parquet(
+            "message m { required binary a (UTF8); }",
+            zstd().set_dictionary_enabled(false),
+            &|_, column| {
+                let text = ByteArray::from("x".repeat(100 << 20).as_str());
+                column.typed::<ByteArrayType>().write_batch(&[text], None, None).unwrap();
+            },
+        );
+        refused(file, "out of proportion to its size");
+        let (mut open, mut close) = (String::new(), String::new());
+        for i in 0..100 {
+            open.push_str(&format!("required group g{i} {{ "));
+            close.push('}');
+        }
+        let file =
+            parquet(&format!("message m {{ {open} required int32 a; {close} }}"), zstd(), &|_, column| {
+                column.typed::<Int32Type>().write_batch(&[1], None, None).unwrap();
+            });
+        refused(file, "nested more than 64 deep");
+    }
+
+    #[test]
+    fn many_values_are_read_where_they_are_no_attack() {
+        let file = parquet("message m { repeated int32 a; }", zstd(), &|_, column| {
+            let repeated: Vec<i16> = (0..2_000_000).map(|i| i16::from(i % 1000 > 0)).collect();
+            let values: Vec<i32> = (0..2_000_000).map(|i| i % 100).collect();
+            column
+                .typed::<Int32Type>()
+                .write_batch(&values, Some(&vec![1; 2_000_000]), Some(&repeated))
+                .unwrap();
+        });
+        let found = rows(file).unwrap();
+        assert_eq!((found.len(), found[7]["a"].as_array().unwrap().len()), (2000, 1000));
+    }
+}

@@ -1,7 +1,7 @@
 //! Completions for curation: sampled from a policy, or read from a file that an earlier run wrote.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::error::CurateError;
 use super::row;
 use super::scan::{Unwatched, scan};
+use crate::destination::is_at;
 use crate::error::IoError;
 use crate::policy::{Policy, Sampler};
 use crate::stop::StopStrings;
@@ -146,6 +147,8 @@ pub struct Journal<C> {
     known: Recorded,
     path: std::path::PathBuf,
     file: BufWriter<File>,
+    /// The settings, held so that no other process writes the same journal.
+    _held: File,
 }
 
 impl<C: Candidates> Journal<C> {
@@ -153,7 +156,7 @@ impl<C: Candidates> Journal<C> {
     /// `<path>.settings.json`, must be those that it was begun with.
     ///
     /// # Errors
-    /// A file that cannot be read or written, or other settings.
+    /// A file that cannot be read or written, other settings, or another process that writes it.
     pub fn open(path: &Path, inner: C, samples: usize, settings: &Value) -> Result<Self, CurateError> {
         let mut beside = path.as_os_str().to_owned();
         beside.push(".settings.json");
@@ -169,11 +172,16 @@ impl<C: Candidates> Journal<C> {
         } else {
             crate::run_dir::write_atomic(&beside, settings.to_string().as_bytes())?;
         }
+        let held = File::open(&beside).map_err(IoError::at("open", &beside))?;
+        if matches!(held.try_lock(), Err(TryLockError::WouldBlock)) || !is_at(&held, &beside).unwrap_or(true)
+        {
+            return Err(CurateError::file(path, "is being written by another process"));
+        }
         let known =
             if path.exists() { Self::known(path, samples)? } else { Recorded { by_id: HashMap::new() } };
         let file =
             File::options().create(true).append(true).open(path).map_err(IoError::at("write", path))?;
-        Ok(Self { inner, known, path: path.to_path_buf(), file: BufWriter::new(file) })
+        Ok(Self { inner, known, path: path.to_path_buf(), file: BufWriter::new(file), _held: held })
     }
 
     /// What the file holds of whole tasks; what an interruption left of others is removed from it.

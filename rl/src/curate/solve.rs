@@ -397,6 +397,8 @@ mod tests {
         second.of(&all[2..], 2).unwrap();
         assert_eq!(calls.get(), 2);
         assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 4);
+        let busy = Journal::open(&path, Counted(&calls), 1, &json!({"seed": 1})).err().unwrap().to_string();
+        assert!(busy.contains("journal.jsonl: is being written by another process"), "{busy}");
         let other = Journal::open(&path, Counted(&calls), 1, &json!({"seed": 2})).err().unwrap().to_string();
         assert!(other.contains("other settings"), "{other}");
     }

@@ -37,6 +37,7 @@ use anyhow::{Context, Result};
 use args::{Cli, Command, EvalCommand, PluginCommand};
 use clap::Parser;
 use std::io::{IsTerminal, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -46,9 +47,14 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     log_to_stderr();
     // On a thread of the pool: from outside it, each of the many small parallel loops would wait for a wake-up.
-    match start_threads(cli.threads).and_then(|()| rayon::scope(|_| run(&cli.command))) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => output::fail(&error),
+    let work = || start_threads(cli.threads).and_then(|()| rayon::scope(|_| run(&cli.command)));
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => output::fail(&error),
+        Err(_) => {
+            output::say!("error: this is a mistake in rlvr itself, what happened stands above");
+            ExitCode::FAILURE
+        }
     }
 }
 

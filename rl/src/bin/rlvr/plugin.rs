@@ -10,7 +10,7 @@ use rlvr::rewards::plugin::check::{Check, conformance, gameability, robustness, 
 use rlvr::rewards::plugin::{Plugin, PluginConfig};
 use rlvr::rewards::wasm::{Wasm, WasmConfig};
 use rlvr::rewards::{Reward, Task};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 use std::io::Write;
 use std::path::Path;
 

@@ -1,7 +1,7 @@
 // A reward: score(item) gives a number from 0 to 1 for one completion.
 import { serve } from "./rlvr_plugin.mjs";
 
-// item: completion, prompt (messages), reference, meta, id, truncated, group.
+// item: completion, prompt (messages), reference, meta (the rest of the data row), id, truncated, group.
 //
 // Gives a number; or {score, reason}; or null where the task cannot be judged. An exception is the verdict `error`,
 // never 0. console.log goes to the log; the second argument is the `config` of the TOML file.

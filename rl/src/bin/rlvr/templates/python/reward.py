@@ -5,7 +5,8 @@ import rlvr_plugin
 
 
 def score(item):
-    """item: completion, prompt (messages), reference, meta, id, truncated, group.
+    """item: completion, prompt (messages), reference, meta (the rest of the data row), id, truncated,
+    group.
 
     Gives a number; or (number, reason); or None where the task cannot be judged. An exception is the verdict `error`,
     never 0. print() goes to the log; rlvr_plugin.config is the `config` of the TOML file.

@@ -4,7 +4,7 @@ mod rlvr_plugin;
 
 use rlvr_plugin::{Score, Value};
 
-/// `item`: completion, prompt (messages), reference, meta, id, truncated, group. A panic is the verdict `error`, never
+/// `item`: completion, prompt (messages), reference, meta (the rest of the data row), id, truncated, group. A panic is the verdict `error`, never
 /// 0. `eprintln!` goes to the log; `config` is that of the TOML file.
 fn score(item: &Value, _config: &Value) -> Score {
     let gold = match &item["reference"]["answer"] {
