@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::Instant;
 
 use rayon::prelude::*;
 
@@ -59,6 +60,7 @@ pub(crate) struct Read<'a> {
 /// # Errors
 /// [`Error::Unusable`]: how many rows cannot be used, the first of them with file, line and id, and what to do.
 pub(crate) fn check(read: &Read<'_>, policy: &Policy) -> Result<Texts, Error> {
+    let clock = Instant::now();
     let context = policy.decoder.config().max_position_embeddings;
     let mut looked = Looked { policy, lengths: BTreeMap::new() };
     let mut texts = Texts::default();
@@ -67,7 +69,7 @@ pub(crate) fn check(read: &Read<'_>, policy: &Policy) -> Result<Texts, Error> {
         match config {
             StageConfig::Sft(sft) => {
                 let Some(source) = read.sources.get(&sft.data) else { continue };
-                let prompts = looked.source(source)?;
+                let prompts = looked.source(source, source.len())?;
                 examples(source, prompts, policy)?;
             }
             StageConfig::Grpo(grpo) => {
@@ -81,7 +83,7 @@ pub(crate) fn check(read: &Read<'_>, policy: &Policy) -> Result<Texts, Error> {
                     PromptLimit { max_prompt_tokens: grpo.max_prompt_tokens, long_prompt: grpo.long_prompt };
                 let most = limit.tokens(context, grpo.sampling.max_tokens);
                 let set = Set { name: format!("[data.{}]", source.name()), place: &|i| place(source, i) };
-                let lengths = looked.source(source)?;
+                let lengths = looked.source(source, source.len())?;
                 let key = format!("stage.{}.long_prompt", config.name());
                 let long = set.long(lengths, most, grpo.long_prompt, Some(&key), &mut texts.notes)?;
                 if grpo.long_prompt == LongPrompt::Skip {
@@ -102,8 +104,8 @@ pub(crate) fn check(read: &Read<'_>, policy: &Policy) -> Result<Texts, Error> {
         for source in eval.data.iter().filter_map(|name| read.sources.get(name)) {
             let set =
                 Set { name: format!("[eval] of [data.{}]", source.name()), place: &|i| place(source, i) };
-            let lengths = looked.source(source)?;
-            let lengths = &lengths[..lengths.len().min(eval.limit.unwrap_or(usize::MAX))];
+            let count = source.len().min(eval.limit.unwrap_or(usize::MAX));
+            let lengths = looked.source(source, count)?;
             let long = set.long(lengths, most, long_prompt, key, &mut texts.notes)?;
             texts.unmeasured.insert(source.name().to_owned(), long);
         }
@@ -114,8 +116,17 @@ pub(crate) fn check(read: &Read<'_>, policy: &Policy) -> Result<Texts, Error> {
             let lengths = set.lengths(tasks.len(), &|i| &tasks[i].prompt[..], policy)?;
             let long = set.long(&lengths, most, long_prompt, key, &mut texts.notes)?;
             texts.unmeasured.insert(benchmark.name.clone(), long);
+            let unusable = tasks.iter().filter(|task| benchmark.reward.check_task(task).is_err()).count();
+            if unusable > 0 {
+                texts.notes.push(format!(
+                    "[eval] of {}: the reference of {unusable} of its {} items cannot be used; they count as wrong",
+                    benchmark.name,
+                    tasks.len()
+                ));
+            }
         }
     }
+    tracing::debug!(seconds = clock.elapsed().as_secs_f64(), "looked at every text");
     Ok(texts)
 }
 
@@ -126,13 +137,14 @@ struct Looked<'a> {
 }
 
 impl Looked<'_> {
-    fn source(&mut self, source: &TaskSource) -> Result<&[u32], Error> {
-        if !self.lengths.contains_key(source.name()) {
+    /// The first `count` tasks of a source.
+    fn source(&mut self, source: &TaskSource, count: usize) -> Result<&[u32], Error> {
+        if self.lengths.get(source.name()).is_none_or(|lengths| lengths.len() < count) {
             let set = Set { name: format!("[data.{}]", source.name()), place: &|i| place(source, i) };
-            let lengths = set.lengths(source.len(), &|i| &source.task(i).prompt[..], self.policy)?;
+            let lengths = set.lengths(count, &|i| &source.task(i).prompt[..], self.policy)?;
             self.lengths.insert(source.name().to_owned(), lengths);
         }
-        Ok(&self.lengths[source.name()])
+        Ok(&self.lengths[source.name()][..count])
     }
 }
 

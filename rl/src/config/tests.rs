@@ -77,6 +77,34 @@ fn defaults_fill_what_is_absent() {
 }
 
 #[test]
+fn the_best_checkpoint_is_that_of_a_set_that_is_measured() {
+    let best = |metric: &str| format!("checkpoint.keep_best={metric}");
+    load(GOOD, &[&best("eval/heldout/greedy")]).unwrap();
+    load(GOOD, &[&best("eval/medqa/greedy"), "eval.tasks=medqa"]).unwrap();
+    load(GOOD, &[&best("eval/own/greedy"), "eval.tasks=own.toml"]).unwrap();
+    for metric in ["eval/heldot/greedy", "reward/mean", "eval/"] {
+        fails("", "", &[&best(metric)], &["checkpoint.keep_best", metric, "sets of [eval]: heldout"]);
+    }
+}
+
+#[test]
+fn both_parts_of_a_file_are_parted_by_the_same_field() {
+    let source = |name: &str, split: &str, more: &str| {
+        format!("[data.{name}]\nkind = \"jsonl\"\npath = \"d.jsonl\"\nsplit = \"{split}\"\n{more}\n")
+    };
+    let by = "group = \"meta.patient\"";
+    let text = |more: &str| {
+        GOOD.replace(
+            "[data.train]",
+            &format!("{}{}[data.train]", source("a", "train", by), source("b", "heldout", more)),
+        )
+    };
+    load(&text(by), &[]).unwrap();
+    let error = load(&text(""), &[]).unwrap_err().to_string();
+    assert!(error.contains("data.b.group: is absent but \"meta.patient\" in [data.a]"), "{error}");
+}
+
+#[test]
 fn an_evaluation_may_name_benchmarks_alone() {
     let only = GOOD.replace("[eval]\ndata = \"heldout\"", "[eval]\ntasks = [\"addition\", \"medqa\"]");
     assert_eq!(load(&only, &[]).unwrap().eval.unwrap().tasks, ["addition", "medqa"]);

@@ -90,11 +90,7 @@ impl RunConfig {
         }
         checks.require(self.checkpoint.keep_last >= 1, "checkpoint.keep_last", "must be at least 1");
         if let Some(metric) = &self.checkpoint.keep_best {
-            checks.require(
-                metric.starts_with("eval/") && self.eval.is_some(),
-                "checkpoint.keep_best",
-                format!("{metric:?} must be a metric of [eval], such as eval/NAME/greedy, and [eval] must be there"),
-            );
+            self.check_best(metric, &mut checks);
         }
         checks.require(
             (0.0..=1.0).contains(&self.log.rollouts_frac),
@@ -102,6 +98,24 @@ impl RunConfig {
             format!("is {} and must lie in [0, 1]", self.log.rollouts_frac),
         );
         checks.problems
+    }
+
+    /// Checks that `keep_best` is a metric that some evaluation gives.
+    fn check_best(&self, metric: &str, checks: &mut Checks) {
+        let eval = self.eval.iter();
+        let sets: Vec<&str> =
+            eval.flat_map(|eval| eval.data.iter().chain(&eval.tasks)).map(String::as_str).collect();
+        let rest = metric.strip_prefix("eval/").unwrap_or_default();
+        // What a definition is called stands in its file.
+        let known = |set: &&str| set.ends_with(".toml") || rest.starts_with(&format!("{set}/"));
+        checks.require(
+            !rest.is_empty() && sets.iter().any(known),
+            "checkpoint.keep_best",
+            format!(
+                "{metric:?} must be a metric of [eval], such as eval/NAME/greedy (sets of [eval]: {})",
+                sets.join(", ")
+            ),
+        );
     }
 
     fn check_policy(&self, checks: &mut Checks) {

@@ -45,6 +45,14 @@ pub trait Candidates {
     /// # Errors
     /// A policy or a file that cannot be used.
     fn of(&mut self, tasks: &[&Task], first: u64) -> Result<Groups, CurateError>;
+
+    /// Whether [`Self::of`] can read a task; one that is too long can be read, and gets no completions.
+    ///
+    /// # Errors
+    /// Why not.
+    fn check(&self, _: &Task) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// Samples from a policy.
@@ -62,6 +70,10 @@ pub struct Sampled<'a> {
 }
 
 impl Candidates for Sampled<'_> {
+    fn check(&self, task: &Task) -> Result<(), String> {
+        self.policy.prompt(&task.prompt).map(drop).map_err(|e| e.to_string())
+    }
+
     fn of(&mut self, tasks: &[&Task], first: u64) -> Result<Groups, CurateError> {
         let context = self.policy.decoder.config().max_position_embeddings;
         let (mut prompts, mut fits) = (Vec::new(), Vec::new());
@@ -206,6 +218,10 @@ impl<C: Candidates> Journal<C> {
 }
 
 impl<C: Candidates> Candidates for Journal<C> {
+    fn check(&self, task: &Task) -> Result<(), String> {
+        self.inner.check(task)
+    }
+
     fn of(&mut self, tasks: &[&Task], first: u64) -> Result<Groups, CurateError> {
         // All or nothing: the same tasks are sampled together again, whatever an interruption left of them.
         if tasks.iter().all(|task| self.known.by_id.contains_key(&task.id)) {

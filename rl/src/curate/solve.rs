@@ -96,7 +96,9 @@ fn solve(
         Ok(task)
     };
     // Every row is checked before the first is sampled, which may take hours.
-    scan(input, "check", watch, &|row: &Row| read(row).map(|_| ()), &mut |_, ()| Ok(()))?;
+    scan(input, "check", watch, &read, &mut |row, task| {
+        source.check(&task).map_err(|message| CurateError::row(input, row.line, message))
+    })?;
     let mut waiting: Vec<(Row, Task)> = Vec::with_capacity(CHUNK);
     let mut done = 0_u64;
     let mut flush = |waiting: &mut Vec<(Row, Task)>| {
@@ -367,6 +369,42 @@ mod tests {
             ["\\boxed{4}", "It is  \\boxed{4}.", "Well: \\boxed{4}", "so \\boxed{4}"]
         );
         assert_eq!(run(Pick::Random, 2), run(Pick::Random, 2));
+    }
+
+    #[test]
+    fn a_prompt_that_the_policy_cannot_read_is_named_before_any_is_sampled() {
+        let config = crate::config::TinyConfig {
+            layers: 1,
+            hidden: 8,
+            heads: 1,
+            kv_heads: 1,
+            intermediate: 8,
+            context: 16,
+            alphabet: "0123456789+?".to_owned(),
+        };
+        let policy = crate::policy::Policy::tiny(&config, 1, &burn::tensor::Device::flex()).unwrap();
+        let bench = Bench::new();
+        let row = |id: usize, prompt: &str| {
+            format!("{}\n", json!({"id": id, "prompt": prompt, "reference": {"answer": "4"}}))
+        };
+        let text: String = (0..20).map(|i| row(i, "2+2?")).chain([row(20, "two?")]).collect();
+        std::fs::write(bench.path("in.jsonl"), text).unwrap();
+        let sampled = crate::curate::sampling::Sampled {
+            policy: &policy,
+            samples: 1,
+            sampling: rlvr_rollout::SamplingParams { max_tokens: 2, ..Default::default() },
+            stop: Vec::new(),
+            seed: 1,
+        };
+        let journal = bench.path("journal.jsonl");
+        let mut source = Journal::open(&journal, sampled, 1, &json!({})).unwrap();
+        let settings = PassRateSettings { low: 0.0, high: 1.0, framing: Framing::default() };
+        let mut out = bench.out();
+        let done =
+            pass_rate(&bench.path("in.jsonl"), &mut out, &mut source, &*bench.reward, &settings, &Unwatched);
+        let error = done.unwrap_err().to_string();
+        assert!(error.contains("in.jsonl:21: ") && error.contains("'t'"), "{error}");
+        assert_eq!(std::fs::read_to_string(journal).unwrap(), "", "rows were sampled");
     }
 
     #[test]

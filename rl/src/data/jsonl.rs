@@ -504,7 +504,7 @@ reference = { options = "{{ options }}", letters = "ABC", n = 2, deep = { list =
             "d.jsonl",
             GSM8K,
             "prompt = \"{{ questoin }}\"",
-            "d.jsonl:1: prompt: the row has no field `questoin` (it has: question, answer)",
+            "d.jsonl:1: prompt: the row has no field `questoin`, did you mean `question`? (it has: question, answer)",
         );
         fails("d.jsonl", "{\"prompt\": \"a\"}\n{\"prompt\": \n", "", "d.jsonl:2: not JSON");
         fails("d.jsonl", "{\"prompt\": \"a\"}\n\n[1]\n", "", "d.jsonl:3: a row must be a JSON object");
