@@ -17,11 +17,11 @@
 //!
 //! With `graded` the score is the share of the requirements that hold. The content is not judged: put an answer beside it.
 
-use regex::Regex;
 use serde::{Deserialize, Serialize};
 
 use crate::config::ConfigError;
 use crate::extract;
+use crate::pattern::Matcher;
 use crate::reward::{Outcome, Reward, RewardError, Verdict};
 use crate::task::{Response, Task};
 
@@ -56,7 +56,7 @@ pub enum FormatStyle {
 /// The `format` reward.
 pub struct Format {
     config: FormatConfig,
-    pattern: Option<Regex>,
+    pattern: Option<Matcher>,
 }
 
 impl Format {
@@ -65,7 +65,7 @@ impl Format {
     /// # Errors
     /// When `pattern` is not a regular expression.
     pub fn new(config: FormatConfig) -> Result<Self, ConfigError> {
-        let pattern = config.pattern.as_deref().map(|p| crate::pattern::compile("format", p)).transpose()?;
+        let pattern = config.pattern.as_deref().map(|p| Matcher::new("format", p)).transpose()?;
         Ok(Self { config, pattern })
     }
 
@@ -121,8 +121,13 @@ impl Reward for Format {
 
     fn score(&self, _: &Task, response: Response<'_>) -> Result<Outcome, RewardError> {
         let work = response.text.len() as u64;
-        if let Some(pattern) = &self.pattern {
-            let hit = pattern.is_match(response.text);
+        if let Some(matcher) = &self.pattern {
+            let hit = match matcher.for_text(response.text) {
+                Ok(pattern) => pattern.is_match(response.text),
+                Err(reason) => {
+                    return Ok(Outcome::of(Verdict::Incorrect, "pattern", reason).with_work(work));
+                }
+            };
             let verdict = if hit { Verdict::Correct } else { Verdict::Incorrect };
             let reason = if hit { "the pattern matches" } else { "the pattern does not match" };
             return Ok(Outcome::of(verdict, "pattern", reason).with_work(work));

@@ -10,7 +10,7 @@
 //! | `a b c d` | 0 |
 //! | `a b a b a b` (5 pairs, 2 distinct) | -0.6 |
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -75,6 +75,14 @@ impl Reward for Repetition {
             }
         }
         let total = (words.len() + 1).saturating_sub(self.config.n);
+        // Numbers instead of words: each word is in `n` windows.
+        let mut numbers: HashMap<&str, u32> = HashMap::new();
+        let words: Vec<u32> = (words.iter())
+            .map(|word| {
+                let next = numbers.len() as u32;
+                *numbers.entry(word).or_insert(next)
+            })
+            .collect();
         let distinct = words.windows(self.config.n).collect::<HashSet<_>>().len();
         let share = if total == 0 { 0.0 } else { 1.0 - distinct as f64 / total as f64 };
         let score = if share > self.config.allow { -share } else { 0.0 };

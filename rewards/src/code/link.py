@@ -39,7 +39,7 @@ class Link:
                 write_line(self.out, 'C ' + text)
                 reply = self.understand(lambda line: self.fields(json.loads(line)), self.lines.readline())
                 if reply[0] == 'exc':
-                    raise self.understand(self.exception, reply[1])
+                    raise self.understand(self.raised, reply[1])
                 if reply[0] == 'ok':
                     return reply[1:]
                 text = json.dumps(['ret', self.called_back(*reply[1:4])])
@@ -151,12 +151,20 @@ class Link:
             self.remotes[n] = Kind(name, tuple(self.kind(b) for b in bases), {'__module__': module, '_class': n})
         return self.remotes[n]
 
+    def raised(self, described):
+        error = self.exception(described)
+        if isinstance(error, BaseException):
+            return error
+        raise ValueError('no exception')
+
     def exception(self, described):
         if 'local' in described:
             error = self.left[described['local']]
             control = CONTROL.get(type(error).__name__)
             return control(*error.args) if control else error
         n, cls, text = described['id'], self.kind(described['kind']), str(described['text'])
+        if type(n) is not int or not issubclass(cls, BaseException):
+            raise ValueError('no exception')
         if n in self.remotes:
             return self.remotes[n]
         args = self.unpack(described.get('args', [text]))
@@ -169,8 +177,7 @@ class Link:
         error.__dict__.update(fields, _number=n)
         if 'cause' in described:
             error.__cause__ = self.exception(described['cause'])
-        self.remotes[n] = error
-        return error
+        return self.remotes.setdefault(n, error)
 
 
 def made(cls, args):

@@ -23,15 +23,32 @@
 //! here. Assertions run in a second sandboxed process, the judge, which the candidate's code never enters: it asks the
 //! candidate's process to call a function, gets plain data back, and compares it with its own operators. So neither
 //! patched built-ins nor an `__eq__` that is always true, an early exit or a forged result earns anything: the judge's
-//! results come through a pipe of their own and carry a random nonce. Objects of the candidate that are no plain data stay
-//! in its process; the tests see a stand-in with attributes, calls, items and iteration, equal to nothing but itself.
+//! results come through a pipe of their own and carry a random nonce.
+//!
+//! Plain data are the built-in types and dates, times, `Fraction`, `Decimal`, `deque`, `Counter` and the like. Other objects
+//! stay in the candidate's process; the tests see a stand-in with attributes, calls, items, iteration and the operators of
+//! its class. It equals no plain data; two of the candidate's objects are compared as the candidate says. An operator that
+//! gets a value of the tests (`Vector(1, 2) * 3`) may only give another object, because it has told the candidate a number that
+//! may be the expected one. Exceptions arrive as their own class or, where the candidate defines it, as one that stands for
+//! it; `StopIteration` and `GeneratorExit` as classes that end no loop, which tests catch by those names all the same.
+//!
+//! Which names the candidate has to define follows from the tests alone: those of the entry point, those that nothing else
+//! defines, and where that leaves none the built-in that every test calls. A built-in that is meant to be the
+//! candidate's is not there without it; all others, and modules of the library that are used as such, are never the
+//! candidate's.
+//!
+//! Tests with an `entry_point` and lists are JSON, which has no tuples and no dates, and whose integers end at 64 bits: a tuple
+//! equals its list, a date its ISO text, a `Fraction` its text or its float. Where only the lost digits or the lost order of
+//! a set would decide, the task is `unverifiable`; write it as `asserts`.
 //!
 //! What remains: a helper that the tests use and only the candidate defines is the candidate's; weak tests are weak. What
 //! the sandbox leaves open at each level is said in [`crate::sandbox`]; at `process` a candidate could trace the judge.
 //!
-//! Verdicts: failed, crashed and late programs are `incorrect`; no code is `no_answer`; tests that do not compile or ask
-//! for what cannot be sent are `unverifiable`; a sandbox below `min_isolation` or a missing interpreter is `error`. The
-//! level is in every [`Outcome::method`], as `block/tests@seccomp`. Unlike the other verifiers this one has a clock.
+//! Verdicts: failed, crashed and late programs are `incorrect`, and so is everything else that the candidate's process does
+//! once its code is loaded, replies that cannot be read among it; no code is `no_answer`. Tests that do not compile, import
+//! what is not there, fail before the candidate is loaded, ask for what cannot be sent or ask nothing of the program are
+//! `unverifiable`; a sandbox below `min_isolation` or a missing interpreter is `error`. The level is in every
+//! [`Outcome::method`], as `block/tests@seccomp`. Unlike the other verifiers this one has a clock.
 
 mod block;
 mod compare;
@@ -84,7 +101,7 @@ pub struct CodeConfig {
     pub processes: u64,
     /// MiB of files that a program may write. Default 16.
     pub files_mib: u64,
-    /// KiB of output that a program may write. Default 256.
+    /// KiB of output that a program may write; arguments and results of functions have 16 MiB. Default 256.
     pub output_kib: usize,
     /// Give the share of passed tests instead of all or nothing. Default false.
     pub partial: bool,

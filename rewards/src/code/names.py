@@ -2,6 +2,9 @@
 import ast, builtins, importlib.util, symtable
 
 OLD_MODULES = 'bisect collections copy datetime functools heapq itertools json math operator random re string'
+# What tests replace in their own process.
+REDIRECTIONS = {'patch', 'redirect_stdout', 'redirect_stderr'}
+STREAMS = {'stdin', 'stdout', 'stderr', 'argv'}
 MODULES = getattr(sys, 'stdlib_module_names', OLD_MODULES.split())
 
 
@@ -24,10 +27,12 @@ class Survey:
         for n in nodes:
             if id(n) in bare:
                 self.attributes.setdefault(n.id, set()).add(None)
+        imports = [n for n in nodes if isinstance(n, (ast.Import, ast.ImportFrom))]
+        self.imported = {(a.asname or a.name).split('.')[0] for n in imports for a in n.names}
         for n in getattr(self.tree, 'body', []) if mode == 'exec' else []:
             if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
                 self.own.add(n.name)
-            elif isinstance(n, (ast.Import, ast.ImportFrom)):
+            elif n in imports:
                 self.own.update((a.asname or a.name).split('.')[0] for a in n.names)
 
     def walk(self, table, top):
@@ -42,9 +47,16 @@ class Survey:
             self.walk(child, False)
 
     def program(self):
-        root = self.missing()
-        if root:
-            raise ImportError(f'the tests import {root}, which is not there')
+        missing = self.missing()
+        if missing:
+            raise ImportError(f'the tests import {missing}, which is not there')
+        for node in ast.walk(self.tree):
+            name, root = getattr(node, 'attr', getattr(node, 'id', None)), node
+            while isinstance(root, ast.Attribute):
+                root = root.value
+            replaces = name in REDIRECTIONS or name in STREAMS and root is not node and isinstance(node.ctx, ast.Store)
+            if replaces and getattr(root, 'id', None) in self.imported:
+                raise ValueError(f'the tests use {name}, which does not reach the process of the program')
         for node in self.tree.body:
             if isinstance(node, ast.FunctionDef) and node.name.startswith('test_') and node.name not in self.called:
                 if len(node.args.args) > len(node.args.defaults):
