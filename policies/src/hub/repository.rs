@@ -107,7 +107,7 @@ impl<'a> Hub<'a> {
         }
         // Last, so that what the cache calls the main branch is complete.
         self.cache.set_commit(&listing.commit)?;
-        Ok(self.cache.snapshot(&listing.commit, ""))
+        Ok(self.cache.commit_folder(&listing.commit))
     }
 
     /// A file of a commit: from the cache if it is there with the size that the server's list says, else downloaded.
