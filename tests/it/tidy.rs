@@ -106,6 +106,19 @@ fn only_the_binary_prints_and_only_the_log_knows_tensorboard() {
 }
 
 #[test]
+fn one_module_opens_connections() {
+    for (path, text) in sources() {
+        let in_crate = CRATES.iter().any(|name| path.starts_with(format!("{name}/src")));
+        if in_crate && !path.starts_with("policies/src/http") {
+            for forbidden in ["ureq", "TcpStream"] {
+                let code = without_tests(&path, &text);
+                assert!(!code.contains(forbidden), "{}: {forbidden}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
 fn files_are_short_and_finished() {
     let marks = ["TO", "FIX"].map(|start| start.to_owned() + if start == "TO" { "DO" } else { "ME" });
     let macros = ["todo", "unimplemented"].map(|name| format!("{name}!("));

@@ -53,7 +53,12 @@ impl RepoCache {
 
     /// Where a file of a commit belongs.
     pub fn snapshot(&self, commit: &str, file: &str) -> PathBuf {
-        self.folder.join("snapshots").join(commit).join(file)
+        self.commit_folder(commit).join(file)
+    }
+
+    /// Where the files of a commit belong.
+    pub fn commit_folder(&self, commit: &str) -> PathBuf {
+        self.folder.join("snapshots").join(commit)
     }
 
     /// A file of the main branch, if it is there.
@@ -105,7 +110,13 @@ impl RepoCache {
         }
         let path = self.locks.join(format!("{etag}.lock"));
         let partial = blobs.join(format!("{etag}.incomplete"));
-        let size = || fs::metadata(&partial).map(|m| m.len()).ok();
+        // Python's parts have names of their own between the blob's and the ending.
+        let is_part = |name: &str| name.starts_with(etag) && name.ends_with(".incomplete");
+        let size = || -> u64 {
+            let parts = fs::read_dir(&blobs).into_iter().flatten().flatten();
+            let parts = parts.filter(|part| part.file_name().to_str().is_some_and(is_part));
+            parts.filter_map(|part| Some(part.metadata().ok()?.len())).sum()
+        };
         let (mut since, mut seen, mut told) = (Instant::now(), size(), false);
         loop {
             let lock = File::options()
@@ -139,7 +150,7 @@ impl RepoCache {
                 );
                 return Err(PolicyError::write(&path)(std::io::Error::other(busy)));
             }
-            std::thread::sleep(Duration::from_millis(100));
+            std::thread::sleep(Duration::from_millis(200));
         }
     }
 }

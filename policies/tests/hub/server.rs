@@ -334,7 +334,8 @@ fn read_request(
         asked.headers.push((name.trim().into(), value.trim().into()));
     }
     let mut seen = seen.lock().unwrap();
-    let kind = |a: &Asked| (a.method.clone(), a.path.clone(), a.at_cdn, a.describes());
+    let first_byte = |a: &Asked| a.header("range") == Some("bytes=0-0");
+    let kind = |a: &Asked| (a.method.clone(), a.path.clone(), a.at_cdn, first_byte(a));
     asked.before = seen.iter().filter(|other| kind(other) == kind(&asked)).count();
     seen.push(asked.clone());
     Ok(Some(asked))

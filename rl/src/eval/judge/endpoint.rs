@@ -203,7 +203,71 @@ fn read(reply: &str) -> Opinion {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+
     use super::*;
+
+    /// Opinions of a judge that answers each of its requests by these bytes and keeps what it was asked.
+    fn asked(answer: impl Into<Vec<u8>>, timeout_s: f64) -> (Opinion, Vec<String>) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/v1/chat/completions", listener.local_addr().unwrap());
+        let (answer, requests) = (answer.into(), std::sync::Arc::new(Mutex::new(Vec::new())));
+        let seen = requests.clone();
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let (mut request, mut piece) = (Vec::new(), [0; 4096]);
+                while !request.ends_with(b"}") {
+                    let n = stream.read(&mut piece).unwrap_or(0);
+                    request.extend_from_slice(&piece[..n]);
+                    if n == 0 {
+                        break;
+                    }
+                }
+                seen.lock().unwrap().push(String::from_utf8_lossy(&request).into_owned());
+                stream.write_all(&answer).unwrap();
+                // An answer that is not whole stays so until the client goes.
+                let _ = stream.read(&mut piece);
+            }
+        });
+        // A variable that is set while tests run stands for the key.
+        let config =
+            json!({"url": url, "model": "m", "key_env": "CARGO_MANIFEST_DIR", "timeout_s": timeout_s});
+        let judge = Endpoint::new(&serde_json::from_value(config).unwrap()).unwrap();
+        let task = rlvr_rewards::Task::new("sum", json!({"answer": "2"}));
+        let opinion = judge.judge(&[Answer { task: &task, text: "2" }]).remove(0);
+        let requests = requests.lock().unwrap().clone();
+        (opinion, requests)
+    }
+
+    #[test]
+    fn the_key_stays_with_its_server_and_no_answer_is_waited_for_without_end() {
+        let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let location = format!("http://{}/v1", other.local_addr().unwrap());
+        for status in ["301 Moved", "302 Found", "307 Away", "308 Away"] {
+            let head = format!("HTTP/1.1 {status}\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n");
+            let (opinion, requests) = asked(head, 60.0);
+            assert_eq!(opinion.verdict, JudgeVerdict::Unjudged);
+            assert!(opinion.reason.contains(&format!("redirects to {location}")), "{}", opinion.reason);
+            let key = format!("Bearer {}", env!("CARGO_MANIFEST_DIR"));
+            assert!(requests.len() == 1 && requests[0].contains(&key), "{requests:?}");
+        }
+        other.set_nonblocking(true).unwrap();
+        assert!(other.accept().is_err(), "the other server was asked");
+        for answer in ["", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"] {
+            let (opinion, requests) = asked(answer, 0.2);
+            assert!(requests.len() <= TRIES as usize, "{requests:?}");
+            assert_eq!(opinion.verdict, JudgeVerdict::Unjudged);
+            let said = ["no answer within 0.2 s", "nothing came for 0.2 s"];
+            assert!(said.iter().any(|said| opinion.reason.contains(said)), "{}", opinion.reason);
+        }
+        let huge = "HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n";
+        assert!(asked(huge, 60.0).0.reason.contains("longer than"));
+        let deep = "[".repeat(100_000);
+        let deep = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{deep}", deep.len());
+        assert!(asked(deep, 60.0).0.reason.contains("no JSON"));
+        let gzip = "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 0\r\n\r\n";
+        assert!(asked(gzip, 60.0).0.reason.contains("gzip"));
+    }
 
     #[test]
     fn only_the_one_word_counts() {

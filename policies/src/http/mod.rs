@@ -1,20 +1,22 @@
 //! HTTP(S) requests that end: every wait has a bound, every body a size, every chain of redirects a length, and a token
 //! goes to the server that it is for and to no other.
 
-use std::io::Read;
-use std::time::{Duration, Instant};
+mod address;
+mod answer;
+
+use std::time::Duration;
 
 use ureq::http::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderValue, USER_AGENT};
-use ureq::http::uri::Scheme;
 use ureq::http::{self, Method, Uri};
 use ureq::{Error, Timeout};
+
+use self::address::{is_loopback, next_hop, origin, parse, shown};
+pub use self::answer::{Answer, Body};
 
 /// Most redirects that one request follows.
 const REDIRECTS: usize = 10;
 /// Longest head of an answer, from the status line to the empty line, in bytes.
 const HEAD_BYTES: usize = 64 << 10;
-/// Fewest bytes that a body brings in [`Limits::window`]: 10 kB/s with the default.
-const SLOWEST: u64 = 600_000;
 
 /// How long a request waits and how often it is tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -321,258 +323,5 @@ impl Client {
             other => (Fault::Final, other.to_string()),
         };
         HttpError::new(uri, fault, problem)
-    }
-}
-
-/// An answer whose head has come.
-pub struct Answer {
-    /// Status code.
-    pub status: u16,
-    uri: Uri,
-    headers: HeaderMap,
-    body: ureq::BodyReader<'static>,
-    limits: Limits,
-}
-
-impl std::fmt::Debug for Answer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Answer").field("status", &self.status).field("url", &shown(&self.uri)).finish()
-    }
-}
-
-impl Answer {
-    /// A header's value, if it is there once or more and is ASCII.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
-    }
-
-    /// Length that the server announces for the body.
-    pub fn length(&self) -> Option<u64> {
-        let chunked = self.header("transfer-encoding").is_some();
-        self.header("content-length").filter(|_| !chunked)?.trim().parse().ok()
-    }
-
-    /// A failure of this answer.
-    pub fn error(&self, fault: Fault, problem: impl Into<String>) -> HttpError {
-        HttpError::new(&self.uri, fault, problem)
-    }
-
-    /// The answer itself if its status is one of `expected` and its body is not in a coding that was not asked for.
-    ///
-    /// # Errors
-    /// Another status, or a compressed body.
-    pub fn expect(self, expected: &[u16]) -> Result<Self, HttpError> {
-        if !expected.contains(&self.status) {
-            let mut problem = format!("status {}", self.status);
-            if let Some(said) = self.header("x-error-message") {
-                problem += &format!(" ({})", said.chars().take(200).collect::<String>());
-            }
-            let mut error = self.error(Fault::Status(self.status), problem);
-            error.retry_after =
-                self.header("retry-after").and_then(|s| s.trim().parse().ok()).map(Duration::from_secs);
-            if let Some(wait) = error.retry_after.filter(|wait| *wait > self.limits.patience) {
-                error.problem += &format!(", and it asks to wait {} s", wait.as_secs());
-            }
-            return Err(error);
-        }
-        match self.header("content-encoding") {
-            None | Some("" | "identity") => Ok(self),
-            Some(coding) => {
-                let coding: String = coding.chars().take(40).collect();
-                Err(self.error(Fault::Final, format!("its body is {coding}-coded, which was not asked for")))
-            }
-        }
-    }
-
-    /// The body, to be read piece by piece.
-    pub fn body(self) -> Body {
-        Body { answer: self, since: Instant::now(), brought: 0 }
-    }
-
-    /// The whole body, of at most `most` bytes.
-    ///
-    /// # Errors
-    /// A longer body; one that breaks off or takes too long.
-    pub fn read(self, most: u64) -> Result<Vec<u8>, HttpError> {
-        let too_long = format!("its body is longer than {most} bytes");
-        if self.length().is_some_and(|length| length > most) {
-            return Err(self.error(Fault::Final, too_long));
-        }
-        let (begun, whole) = (Instant::now(), self.limits.whole);
-        let (mut body, mut bytes, mut piece) = (self.body(), Vec::new(), vec![0; 1 << 16]);
-        loop {
-            let n = body.read(&mut piece)?;
-            if n == 0 {
-                return Ok(bytes);
-            }
-            if bytes.len() as u64 + n as u64 > most {
-                return Err(body.answer.error(Fault::Final, too_long));
-            }
-            bytes.extend_from_slice(&piece[..n]);
-            if begun.elapsed() > whole {
-                let problem = format!("its body is not whole after {} s", whole.as_secs_f32());
-                return Err(body.answer.error(Fault::Broken, problem));
-            }
-        }
-    }
-}
-
-/// A body that must keep coming.
-#[derive(Debug)]
-pub struct Body {
-    answer: Answer,
-    since: Instant,
-    brought: u64,
-}
-
-impl Body {
-    /// The next bytes; their number is 0 at the end.
-    ///
-    /// # Errors
-    /// A lost connection, a silence, a body that trickles, or one that ends before the announced length.
-    pub fn read(&mut self, piece: &mut [u8]) -> Result<usize, HttpError> {
-        let Limits { silence, window, .. } = &self.answer.limits;
-        let n = self.answer.body.read(piece).map_err(|e| {
-            let problem = match Error::from(e) {
-                Error::Timeout(_) => format!("nothing came for {} s", silence.as_secs_f32()),
-                Error::Io(e) => format!("the connection was lost: {e}"),
-                e => format!("its body is broken: {e}"),
-            };
-            self.answer.error(Fault::Broken, problem)
-        })?;
-        self.brought += n as u64;
-        if n > 0 && self.since.elapsed() >= *window {
-            if self.brought < SLOWEST {
-                let problem = format!("it trickles: {} bytes in {} s", self.brought, window.as_secs_f32());
-                return Err(self.answer.error(Fault::Broken, problem));
-            }
-            (self.since, self.brought) = (Instant::now(), 0);
-        }
-        Ok(n)
-    }
-
-    /// A failure of this body.
-    pub fn error(&self, fault: Fault, problem: impl Into<String>) -> HttpError {
-        self.answer.error(fault, problem)
-    }
-}
-
-fn parse(url: &str) -> Result<Uri, HttpError> {
-    let bad = |problem: &str| HttpError {
-        url: url.chars().filter(|c| !c.is_control()).take(200).collect(),
-        problem: problem.into(),
-        fault: Fault::Final,
-        retry_after: None,
-    };
-    let uri: Uri = url.parse().map_err(|_| bad("this is not a URL"))?;
-    match uri.scheme_str() {
-        Some("http" | "https") => Ok(uri),
-        _ => Err(bad("a URL begins with http:// or https://")),
-    }
-}
-
-/// An address without what may be secret in it: user, password, query.
-fn shown(uri: &Uri) -> String {
-    let port = uri.port().map(|p| format!(":{p}")).unwrap_or_default();
-    let all =
-        format!("{}://{}{port}{}", uri.scheme_str().unwrap_or("?"), uri.host().unwrap_or("?"), uri.path());
-    if all.len() > 300 { all.chars().take(300).chain("…".chars()).collect() } else { all }
-}
-
-/// Scheme, host and port: what a token belongs to.
-fn origin(uri: &Uri) -> (bool, String, u16) {
-    let secure = uri.scheme() == Some(&Scheme::HTTPS);
-    let host = uri.host().unwrap_or_default().to_ascii_lowercase();
-    (secure, host, uri.port_u16().unwrap_or(if secure { 443 } else { 80 }))
-}
-
-fn is_loopback(uri: &Uri) -> bool {
-    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
-}
-
-/// Where a `Location` leads, by RFC 3986 except that `..` is left to the server.
-fn next_hop(from: &Uri, location: &str) -> Result<Uri, String> {
-    let location = location.trim().split('#').next().unwrap_or_default();
-    let (scheme, authority) =
-        (from.scheme_str().unwrap_or_default(), from.authority().map(|a| a.as_str()).unwrap_or_default());
-    let path = from.path();
-    let has_scheme = location.split_once(':').is_some_and(|(s, _)| {
-        !s.is_empty() && s.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
-    });
-    let target = match location {
-        "" => return Err("it redirects without saying where to".into()),
-        _ if has_scheme => location.to_owned(),
-        _ if location.starts_with("//") => format!("{scheme}:{location}"),
-        _ if location.starts_with('/') => format!("{scheme}://{authority}{location}"),
-        _ if location.starts_with('?') => format!("{scheme}://{authority}{path}{location}"),
-        _ => {
-            let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
-            format!("{scheme}://{authority}{folder}/{location}")
-        }
-    };
-    let short: String = target.chars().take(100).collect();
-    let uri: Uri = target.parse().map_err(|_| format!("it redirects to {short:?}, which is not a URL"))?;
-    match (scheme, uri.scheme_str()) {
-        ("https", Some("http")) => Err(format!("it redirects from https to {short:?}, which is not secure")),
-        (_, Some("http" | "https")) if uri.host().is_some_and(|host| !host.is_empty()) => Ok(uri),
-        _ => Err(format!("it redirects to {short:?}, which is not a web address")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn redirects_are_resolved_and_never_lead_from_https_to_http() {
-        let from: Uri = "https://hub.example:444/a/b/c?q=1".parse().unwrap();
-        for (location, expected) in [
-            ("/x/y?z", Ok("https://hub.example:444/x/y?z")),
-            ("d", Ok("https://hub.example:444/a/b/d")),
-            ("?r=2", Ok("https://hub.example:444/a/b/c?r=2")),
-            ("//cdn.example/x", Ok("https://cdn.example/x")),
-            ("https://cdn.example/x#part", Ok("https://cdn.example/x")),
-            ("HTTPS://cdn.example/x", Ok("https://cdn.example/x")),
-            ("", Err("where to")),
-            ("#", Err("where to")),
-            ("http://hub.example:444/x", Err("not secure")),
-            ("file:///etc/passwd", Err("not a")),
-            ("ftp://hub.example/x", Err("not a web address")),
-            ("https://", Err("not a")),
-            ("https://:80/x", Err("not a")),
-            ("http:x", Err("not a")),
-            ("https://hub.example/\u{0}", Err("not a URL")),
-            ("https://[::1/x", Err("not a URL")),
-        ] {
-            match (next_hop(&from, location), expected) {
-                (Ok(uri), Ok(url)) => assert_eq!(uri.to_string(), url, "{location}"),
-                (Err(problem), Err(part)) => assert!(problem.contains(part), "{location}: {problem}"),
-                (got, _) => panic!("{location:?}: {got:?}"),
-            }
-        }
-        let plain: Uri = "http://mirror/x".parse().unwrap();
-        assert_eq!(next_hop(&plain, "https://mirror/x").unwrap().to_string(), "https://mirror/x");
-    }
-
-    #[test]
-    fn a_token_belongs_to_scheme_host_and_port() {
-        let origin = |url: &str| origin(&url.parse().unwrap());
-        assert_eq!(origin("https://Hub.example/a"), origin("https://hub.example:443/b?c"));
-        assert_eq!(origin("http://hub.example"), origin("http://hub.example:80/"));
-        for other in [
-            "http://hub.example/",
-            "https://hub.example:444/",
-            "https://x.hub.example/",
-            "https://hub.example@x/",
-        ] {
-            assert_ne!(origin("https://hub.example/"), origin(other), "{other}");
-        }
-    }
-
-    #[test]
-    fn secrets_of_an_address_are_not_shown() {
-        let uri: Uri = "https://user:word@mirror:8443/a/b?signature=secret".parse().unwrap();
-        assert_eq!(shown(&uri), "https://mirror:8443/a/b");
     }
 }
