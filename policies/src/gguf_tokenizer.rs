@@ -120,7 +120,8 @@ impl<'a> Pieces<'a> {
             None => vec![NORMAL; count],
             Some(kinds) if kinds.len() == count => {
                 let kind = |k| if let GgufValue::Int(n) = k { n } else { NORMAL };
-                let kinds = kinds.scalars().ok_or("`tokenizer.ggml.token_type` holds something else than numbers")?;
+                let kinds =
+                    kinds.scalars().ok_or("`tokenizer.ggml.token_type` holds something else than numbers")?;
                 kinds.map(kind).collect()
             }
             Some(kinds) => return Err(format!("{count} tokens but {} token types", kinds.len())),

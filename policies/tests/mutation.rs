@@ -138,7 +138,8 @@ fn anything(random: &mut Random, depth: usize) -> Value {
         8 => json!(10_000_000),
         9 => Value::Array((0..random.below(5)).map(|_| anything(random, depth + 1)).collect()),
         _ => {
-            let keys = ["factor", "rope_type", "rope_theta", "original_max_position_embeddings", "shape", "x"];
+            let keys =
+                ["factor", "rope_type", "rope_theta", "original_max_position_embeddings", "shape", "x"];
             let entry = |random: &mut Random| ((*random.of(&keys)).to_owned(), anything(random, depth + 1));
             Value::Object((0..random.below(5)).map(|_| entry(random)).collect())
         }
@@ -257,16 +258,21 @@ fn config_json() {
             "no_rope_layers",
             "quantization_config",
         ];
-        survives(&format!("config.json of {model}"), dir.path(), &dir.path().join("config.json"), |good, random| {
-            if random.below(4) == 0 {
-                let mut bytes = good.to_vec();
-                damage(&mut bytes, good.len(), random);
-                return bytes;
-            }
-            let mut value: Value = serde_json::from_slice(good).unwrap();
-            (0..=random.below(3)).for_each(|_| change(&mut value, &extra, random));
-            value.to_string().into_bytes()
-        });
+        survives(
+            &format!("config.json of {model}"),
+            dir.path(),
+            &dir.path().join("config.json"),
+            |good, random| {
+                if random.below(4) == 0 {
+                    let mut bytes = good.to_vec();
+                    damage(&mut bytes, good.len(), random);
+                    return bytes;
+                }
+                let mut value: Value = serde_json::from_slice(good).unwrap();
+                (0..=random.below(3)).for_each(|_| change(&mut value, &extra, random));
+                value.to_string().into_bytes()
+            },
+        );
     }
 }
 
@@ -357,7 +363,9 @@ fn gguf_arrays_take_the_memory_that_they_take_in_the_file() {
         let array = file.metadata()["list"].as_array().unwrap();
         assert_eq!(array.len() as u64, count);
         match kind {
-            0 => assert!(array.scalars().unwrap().all(|v| v.as_u64() == Some(7)) && array.strings().is_none()),
+            0 => {
+                assert!(array.scalars().unwrap().all(|v| v.as_u64() == Some(7)) && array.strings().is_none())
+            }
             _ => assert!(array.strings().unwrap().all(|s| s == "a") && array.scalars().is_none()),
         }
         println!("an array of {len} bytes took {:.1} times as much", taken as f64 / len as f64);

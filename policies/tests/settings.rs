@@ -146,10 +146,14 @@ fn families_of_others() {
             let decoder = decoder(&dir.join(name), way);
             let rows = case["ids"].as_array().unwrap().iter().zip(case["logps"].as_array().unwrap());
             let off = rows.map(|(row, lp)| worst(&decoder, &ids(row), lp)).fold(0.0, f64::max);
-            println!("{name} {way:?}: off by at most {off:.1e} in a context of {}", config.max_position_embeddings);
+            println!(
+                "{name} {way:?}: off by at most {off:.1e} in a context of {}",
+                config.max_position_embeddings
+            );
             assert!(off < CLOSE, "{name} {way:?}: {off}");
             if let RopeScaling::Yarn(_) = config.rope_scaling {
-                let rows = case["ids"].as_array().unwrap().iter().zip(case["greedy_from_12"].as_array().unwrap());
+                let rows =
+                    case["ids"].as_array().unwrap().iter().zip(case["greedy_from_12"].as_array().unwrap());
                 for (row, expected) in rows {
                     let expected = ids(expected);
                     assert_eq!(greedy(&decoder, &ids(row)[..12], expected.len()), expected, "{name} {way:?}");

@@ -48,7 +48,9 @@ pub enum NotFinite {
         norm: f64,
     },
     /// Weights after the update.
-    #[error("the update made parameter {name} NaN or infinite; nothing of it is saved: lower the learning rate")]
+    #[error(
+        "the update made parameter {name} NaN or infinite; nothing of it is saved: lower the learning rate"
+    )]
     Weights {
         /// The first such parameter.
         name: String,

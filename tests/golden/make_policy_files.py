@@ -144,7 +144,7 @@ def settings():
         "yarn, original context beside it": {"rope_parameters": yarn, "original_max_position_embeddings": 16},
         "rope_scaling beside rope_parameters": {"rope_scaling": {"rope_type": "linear", "factor": 4.0}, "rope_theta": 1e6},
     }
-    window = {"use_sliding_window": True, "sliding_window": 24, "max_window_layers": 1}
+    window = {"use_sliding_window": True, "sliding_window": 24, "max_window_layers": 1, "layer_types": None}
     mistral = {"model_type": "mistral", "architectures": ["MistralForCausalLM"]}
     own = {
         "llama": ("tiny-llama", {"tied beside another head": {"tie_word_embeddings": True}}),

@@ -27,13 +27,15 @@ every = 1
 [log]
 tensorboard = false
 "#;
-const TINY: &str = "[policy.tiny]\nlayers = 1\nhidden = 16\nheads = 2\nkv_heads = 2\nintermediate = 16\ncontext = 16\n";
+const TINY: &str =
+    "[policy.tiny]\nlayers = 1\nhidden = 16\nheads = 2\nkv_heads = 2\nintermediate = 16\ncontext = 16\n";
 const SFT: &str = "[[stage]]\nkind = \"sft\"\ndata = \"sums\"\nsteps = 1\nbatch = 4\n";
 const GRPO: &str = "[[stage]]\nkind = \"grpo\"\ndata = \"sums\"\nsteps = 1\nprompts_per_step = 4\ngroup_size = 8\n\
                     sampling = { max_tokens = 4 }\n";
 
 fn run(out: &Path, policy: &str, stage: &str) -> Result<Report, Error> {
-    let config = RunConfig::parse(&format!("{CONFIG}{policy}{stage}"), Path::new("broken.toml"), &[]).unwrap();
+    let config =
+        RunConfig::parse(&format!("{CONFIG}{policy}{stage}"), Path::new("broken.toml"), &[]).unwrap();
     let options = RunOptions { out: Some(out.into()), ..RunOptions::default() };
     train(&config, &options, &AtomicBool::new(false), &mut |_: Event| {})
 }

@@ -222,10 +222,15 @@ pub(super) fn check(keys: &Keys<'_>, architecture: Architecture) -> Result<(), P
     }
     let model = architecture.model_type();
     if let Some(Value::Array(classes)) = keys.get("architectures")
-        && !classes.iter().any(|c| c.as_str().is_some_and(|c| c.eq_ignore_ascii_case(architecture.class_name())))
+        && !classes
+            .iter()
+            .any(|c| c.as_str().is_some_and(|c| c.eq_ignore_ascii_case(architecture.class_name())))
     {
         let (found, class) = (serde_json::json!(classes), architecture.class_name());
-        tracing::warn!("{}: `architectures` is {found}, the weights are read as {class}", keys.path.display());
+        tracing::warn!(
+            "{}: `architectures` is {found}, the weights are read as {class}",
+            keys.path.display()
+        );
     }
     if architecture == Architecture::Qwen2 && keys.bool("attention_bias")? == Some(false) {
         tracing::warn!(

@@ -143,7 +143,9 @@ impl ModelConfig {
         let num_kv_heads = match (keys.optional_size("num_key_value_heads")?, architecture) {
             (Some(n), _) => n,
             (None, Architecture::Mistral) if !map.contains_key("num_key_value_heads") => 8,
-            (None, Architecture::Qwen2 | Architecture::Qwen3) if !map.contains_key("num_key_value_heads") => 32,
+            (None, Architecture::Qwen2 | Architecture::Qwen3) if !map.contains_key("num_key_value_heads") => {
+                32
+            }
             (None, _) => num_heads,
         };
         let head_dim = match keys.optional_size("head_dim")? {
@@ -353,8 +355,7 @@ fn sliding_window(
             }
             if keys.get("layer_types").is_none() {
                 let first = keys.map.get("max_window_layers").map_or(Some(28), Value::as_u64);
-                let first =
-                    first.ok_or_else(|| keys.wrong("max_window_layers", "is not a whole number"))?;
+                let first = first.ok_or_else(|| keys.wrong("max_window_layers", "is not a whole number"))?;
                 sliding = (num_layers as u64) > first;
             }
             Ok(window.filter(|_| sliding))

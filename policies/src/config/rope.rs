@@ -200,7 +200,8 @@ pub(super) fn rope_settings(
 ) -> Result<(f64, RopeScaling), PolicyError> {
     let scaling = section(keys, "rope_scaling")?;
     let parameters = section(keys, "rope_parameters")?;
-    let read = |prefix: &'static str, map| one_section(keys, Keys { map, prefix, path: keys.path }, max_positions);
+    let read =
+        |prefix: &'static str, map| one_section(keys, Keys { map, prefix, path: keys.path }, max_positions);
     match (scaling, parameters) {
         (None, None) => Ok((keys.positive("rope_theta")?.unwrap_or(1e4), RopeScaling::None)),
         (None, Some(map)) => read("rope_parameters", map),
@@ -298,12 +299,7 @@ fn one_section(
     Ok((theta, scaling))
 }
 
-fn yarn(
-    rope: &Keys<'_>,
-    theta: f64,
-    original: usize,
-    max_positions: usize,
-) -> Result<Yarn, PolicyError> {
+fn yarn(rope: &Keys<'_>, theta: f64, original: usize, max_positions: usize) -> Result<Yarn, PolicyError> {
     if theta <= 1.0 {
         return Err(rope.wrong("rope_theta", &format!("= {theta} is not above 1, which yarn needs")));
     }

@@ -54,8 +54,7 @@ fn defaults_are_those_of_transformers() {
     assert_eq!(heads(json!({"model_type": "mistral", "num_key_value_heads": null})), (4, 16));
     let ids = parse(&with(json!({"eos_token_id": [3, 4], "head_dim": null}))).unwrap();
     assert_eq!((ids.eos_token_ids.as_slice(), ids.head_dim), (&[3u32, 4][..], 16));
-    let ids =
-        parse(&with(json!({"eos_token_id": [3, 32], "bos_token_id": 31, "pad_token_id": -1}))).unwrap();
+    let ids = parse(&with(json!({"eos_token_id": [3, 32], "bos_token_id": 31, "pad_token_id": -1}))).unwrap();
     assert_eq!((ids.bos_token_id, ids.eos_token_ids, ids.pad_token_id), (Some(31), vec![3], None));
 }
 
@@ -92,7 +91,8 @@ fn where_both_layouts_stand_rope_scaling_wins() {
     // As transformers 5: the whole section is replaced, θ included.
     let both = |scaling: Value, theta: Value| {
         let parameters = json!({"rope_type": "default", "rope_theta": 1e6});
-        parse(&with(json!({"rope_scaling": scaling, "rope_parameters": parameters, "rope_theta": theta}))).unwrap()
+        parse(&with(json!({"rope_scaling": scaling, "rope_parameters": parameters, "rope_theta": theta})))
+            .unwrap()
     };
     let linear = json!({"rope_type": "linear", "factor": 4.0});
     let config = both(linear.clone(), json!(1e6));
@@ -238,10 +238,7 @@ fn errors_name_the_key() {
         (json!({"eos_token_id": "</s>"}), "`eos_token_id`"),
     ] {
         let message = parse(&with(changes.clone())).unwrap_err().to_string();
-        assert!(
-            message.starts_with("config.json: ") && message.contains(expected),
-            "{changes}: {message}"
-        );
+        assert!(message.starts_with("config.json: ") && message.contains(expected), "{changes}: {message}");
     }
     assert!(parse(&json!([])).is_err());
 }

@@ -409,7 +409,9 @@ impl<R: Read> Reader<R> {
         }
         self.at += n;
         if self.at > MAX_HEADER {
-            return Err(format!("{what} lies beyond the first {MAX_HEADER} bytes, the most that metadata may take"));
+            return Err(format!(
+                "{what} lies beyond the first {MAX_HEADER} bytes, the most that metadata may take"
+            ));
         }
         let begin = out.len();
         out.resize(begin + n as usize, 0);

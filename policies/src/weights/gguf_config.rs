@@ -201,10 +201,9 @@ pub(super) fn read(file: &GgufFile) -> Result<ModelConfig, PolicyError> {
     }
     let num_kv_heads = keys.optional_size("attention.head_count_kv")?.unwrap_or(num_heads);
     if num_heads % num_kv_heads != 0 || head_dim % 2 != 0 {
-        return Err(keys.wrong(
-            "attention.head_count_kv",
-            "does not divide the heads, or heads have an odd width",
-        ));
+        return Err(
+            keys.wrong("attention.head_count_kv", "does not divide the heads, or heads have an odd width")
+        );
     }
     let vocab_size = match file.tensors().get("token_embd.weight") {
         Some(t) if t.shape.len() == 2 => t.shape[0],
@@ -413,7 +412,10 @@ mod tests {
         for (more, expected) in [
             (vec![], RopeScaling::None),
             (vec![("scaling.type", text("none")), ("scaling.factor", float(4.0))], RopeScaling::None),
-            (vec![("scaling.type", text("linear")), ("scaling.factor", float(2.5))], RopeScaling::Linear { factor: 2.5 }),
+            (
+                vec![("scaling.type", text("linear")), ("scaling.factor", float(2.5))],
+                RopeScaling::Linear { factor: 2.5 },
+            ),
             // Without a type, llama.cpp divides too.
             (vec![("scaling.factor", float(2.5))], RopeScaling::Linear { factor: 2.5 }),
             (vec![("scale_linear", float(2.0))], RopeScaling::Linear { factor: 2.0 }),
@@ -460,12 +462,20 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (int, float) = (GgufValue::Int, GgufValue::Float);
         for (key, value, expected) in [
-            ("qwen2.rope.scaling.type", text("longrope"), "`qwen2.rope.scaling.type` = longrope is not supported"),
+            (
+                "qwen2.rope.scaling.type",
+                text("longrope"),
+                "`qwen2.rope.scaling.type` = longrope is not supported",
+            ),
             ("qwen2.rope.scaling.type", text("yarn"), "`qwen2.rope.scaling.factor` is missing"),
             ("qwen2.rope.scaling.type", int(1), "`qwen2.rope.scaling.type` is not a string"),
             ("qwen2.rope.scaling.attn_factor", float(1.5), "`qwen2.rope.scaling.attn_factor` = 1.5"),
             ("qwen2.rope.scaling.yarn_log_multiplier", float(0.1), "yarn_log_multiplier"),
-            ("qwen2.expert_count", int(8), "`qwen2.expert_count` = 8 is not supported (supported in GGUF: dense models)"),
+            (
+                "qwen2.expert_count",
+                int(8),
+                "`qwen2.expert_count` = 8 is not supported (supported in GGUF: dense models)",
+            ),
             ("qwen2.logit_scale", float(0.5), "`qwen2.logit_scale` = 0.5"),
             ("qwen2.attention.causal", GgufValue::Bool(false), "`qwen2.attention.causal` = 0"),
             ("qwen2.attention.value_length", int(8), "`qwen2.attention.value_length` differs"),
@@ -495,7 +505,8 @@ mod tests {
         let mut bytes = std::fs::read(golden("policy/tiny-qwen2.gguf")).unwrap();
         // Its length makes the new entry two steps of the alignment long; it has no elements.
         let name = "blk.00000000000000.ffn_down.bias";
-        let entry = [&32u64.to_le_bytes()[..], name.as_bytes(), &1u32.to_le_bytes(), &[0; 8 + 4 + 8]].concat();
+        let entry =
+            [&32u64.to_le_bytes()[..], name.as_bytes(), &1u32.to_le_bytes(), &[0; 8 + 4 + 8]].concat();
         assert_eq!(entry.len(), 64);
         let file = GgufFile::open(&golden("policy/tiny-qwen2.gguf")).unwrap();
         let place = |name: &String| {

@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::check::{check_shapes, first_few, unused_tensors};
 use super::gguf_config::{self, ROPE_FREQS};
-use super::{GgufFile, HostTensor, WeightSource, check_shapes, first_few, missing, unused_tensors};
+use super::{GgufFile, HostTensor, WeightSource, missing};
 use crate::config::{Architecture, ModelConfig};
 use crate::error::PolicyError;
 

@@ -2,15 +2,18 @@
 //!
 //! Names and orientation are those of Hugging Face: a linear layer's weight is `[out, in]`, row-major.
 
+mod check;
 mod dequant;
 mod gguf;
 mod gguf_config;
 mod gguf_policy;
 mod safetensors;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+pub(crate) use check::{check_shapes, untie_if_different};
+pub use check::{check_weights, expected_tensors};
 pub use gguf::{GgufArray, GgufFile, GgufTensor, GgufType, GgufValue};
 pub use gguf_policy::GgufSource;
 pub use safetensors::SafetensorsSource;
@@ -18,7 +21,6 @@ pub(crate) use safetensors::read_index;
 
 use rayon::prelude::*;
 
-use crate::config::ModelConfig;
 use crate::error::PolicyError;
 use crate::file::WeightFile;
 
@@ -100,133 +102,6 @@ fn missing(path: &Path, name: &str) -> PolicyError {
     PolicyError::MissingTensor { path: path.into(), name: name.into() }
 }
 
-/// Names and shapes of the tensors that a model of this config has, in the order of the forward pass.
-///
-/// # Shapes
-/// D hidden, F intermediate, V vocabulary, H and K heads of queries and keys, E head width: embedding and head `[V, D]`,
-/// `q_proj` `[H·E, D]`, `k_proj` and `v_proj` `[K·E, D]`, `o_proj` `[D, H·E]`, their biases as long as the first
-/// size, `q_norm` and `k_norm` `[E]`, `gate_proj` and `up_proj` `[F, D]`, `down_proj` `[D, F]`, norms `[D]`.
-/// A tied head is not listed.
-pub fn expected_tensors(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
-    each_tensor(config).collect()
-}
-
-/// [`expected_tensors`] one after the other: a config may claim millions of layers.
-fn each_tensor(config: &ModelConfig) -> impl Iterator<Item = (String, Vec<usize>)> + '_ {
-    let table = || vec![config.vocab_size, config.hidden_size];
-    let head = (!config.tie_word_embeddings).then(|| (HEAD.to_owned(), table()));
-    std::iter::once((EMBEDDING.to_owned(), table()))
-        .chain((0..config.num_layers).flat_map(|layer| layer_tensors(config, layer)))
-        .chain([("model.norm.weight".to_owned(), vec![config.hidden_size])])
-        .chain(head)
-}
-
-const EMBEDDING: &str = "model.embed_tokens.weight";
-const HEAD: &str = "lm_head.weight";
-
-fn layer_tensors(config: &ModelConfig, layer: usize) -> Vec<(String, Vec<usize>)> {
-    let (hidden, mlp) = (config.hidden_size, config.intermediate_size);
-    let queries = config.num_heads * config.head_dim;
-    let keys = config.num_kv_heads * config.head_dim;
-    let mut tensors = Vec::new();
-    let mut add = |part: &str, shape: &[usize]| {
-        tensors.push((format!("model.layers.{layer}.{part}"), shape.to_vec()));
-    };
-    add("input_layernorm.weight", &[hidden]);
-    for (part, rows) in [("q_proj", queries), ("k_proj", keys), ("v_proj", keys)] {
-        add(&format!("self_attn.{part}.weight"), &[rows, hidden]);
-        if config.attention_bias {
-            add(&format!("self_attn.{part}.bias"), &[rows]);
-        }
-    }
-    if config.qk_norm {
-        add("self_attn.q_norm.weight", &[config.head_dim]);
-        add("self_attn.k_norm.weight", &[config.head_dim]);
-    }
-    add("self_attn.o_proj.weight", &[hidden, queries]);
-    if config.attention_output_bias {
-        add("self_attn.o_proj.bias", &[hidden]);
-    }
-    add("post_attention_layernorm.weight", &[hidden]);
-    add("mlp.gate_proj.weight", &[mlp, hidden]);
-    add("mlp.up_proj.weight", &[mlp, hidden]);
-    add("mlp.down_proj.weight", &[hidden, mlp]);
-    tensors
-}
-
-/// Compares a source with what the config implies, without reading elements. Tensors that no layer uses are logged
-/// as a warning.
-///
-/// # Errors
-/// The first missing tensor, or the first of another shape.
-pub fn check_weights(source: &dyn WeightSource, config: &ModelConfig) -> Result<(), PolicyError> {
-    check_shapes(source, config)?;
-    let unused = unused_tensors(source, config);
-    if !unused.is_empty() {
-        tracing::warn!(
-            "{}: {} tensors are not part of a {} model and are ignored: {}",
-            source.path().display(),
-            unused.len(),
-            config.architecture.model_type(),
-            first_few(&unused)
-        );
-    }
-    Ok(())
-}
-
-/// The first missing or misshapen tensor; takes no memory for those that a config only claims.
-pub(crate) fn check_shapes(source: &dyn WeightSource, config: &ModelConfig) -> Result<(), PolicyError> {
-    for (name, expected) in each_tensor(config) {
-        let found = source.shape(&name).ok_or_else(|| missing(source.path(), &name))?;
-        if found != expected {
-            return Err(PolicyError::TensorShape { path: source.path().into(), name, expected, found });
-        }
-    }
-    Ok(())
-}
-
-/// Names of the tensors of a source that no layer uses; `config` has passed [`check_shapes`].
-fn unused_tensors(source: &dyn WeightSource, config: &ModelConfig) -> Vec<String> {
-    let mut unused: BTreeSet<String> = source.names().into_iter().collect();
-    for (name, _) in each_tensor(config) {
-        unused.remove(&name);
-    }
-    // Redundant copies that some exporters write: the tied head, and frequencies that follow from the config.
-    let redundant = |name: &str| {
-        name.ends_with(".rotary_emb.inv_freq") || config.tie_word_embeddings && name == HEAD
-    };
-    unused.into_iter().filter(|name| !redundant(name)).collect()
-}
-
-/// Names for a message.
-fn first_few(names: &[String]) -> String {
-    let shown = names.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(", ");
-    if names.len() > 5 { shown + ", …" } else { shown }
-}
-
-/// A config that ties the head to the embedding, beside weights that have a head of their own with other values, is
-/// wrong: the head is used, as transformers does.
-///
-/// # Errors
-/// A tensor that cannot be read.
-pub(crate) fn untie_if_different(
-    config: &mut ModelConfig,
-    source: &dyn WeightSource,
-) -> Result<(), PolicyError> {
-    let (Some(embedding), Some(head)) = (source.shape(EMBEDDING), source.shape(HEAD)) else { return Ok(()) };
-    if !config.tie_word_embeddings {
-        return Ok(());
-    }
-    if embedding != head || source.load(EMBEDDING)?.data != source.load(HEAD)?.data {
-        tracing::warn!(
-            "{}: `tie_word_embeddings` is true, but `{HEAD}` differs from `{EMBEDDING}`: they are not tied",
-            source.path().display()
-        );
-        config.tie_word_embeddings = false;
-    }
-    Ok(())
-}
-
 /// Elements that are read and converted together.
 const CHUNK: usize = 1 << 16;
 
@@ -268,88 +143,10 @@ fn inside(folder: &Path, file: &str) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use super::check::tests::tiny;
     use super::*;
     use crate::decoder::Decoder;
     use crate::golden;
-
-    fn tiny(name: &str) -> (ModelConfig, MemorySource) {
-        let folder = golden("models").join(name);
-        let config = ModelConfig::from_hf_file(&folder.join("config.json")).unwrap();
-        let source = SafetensorsSource::open_folder(&folder).unwrap();
-        let mut copy = MemorySource::new();
-        for name in source.names() {
-            copy.insert(name.clone(), source.load(&name).unwrap());
-        }
-        (config, copy)
-    }
-
-    #[test]
-    fn golden_models_have_exactly_the_expected_tensors() {
-        for name in ["tiny-llama", "tiny-qwen2", "tiny-qwen3"] {
-            let (config, source) = tiny(name);
-            check_weights(&source, &config).unwrap();
-            let mut expected: Vec<_> = expected_tensors(&config).into_iter().map(|(n, _)| n).collect();
-            expected.sort();
-            assert_eq!(source.names(), expected, "{name}");
-        }
-    }
-
-    #[test]
-    fn a_missing_or_misshapen_tensor_is_named() {
-        let (mut config, mut source) = tiny("tiny-llama");
-        config.intermediate_size = 100;
-        let message = check_weights(&source, &config).unwrap_err().to_string();
-        assert!(message.contains("`model.layers.0.mlp.gate_proj.weight` has shape [144, 64]"), "{message}");
-        assert!(message.contains("implies [100, 64]"), "{message}");
-        config.intermediate_size = 144;
-        source.tensors.remove("model.layers.2.self_attn.v_proj.weight");
-        let message = check_weights(&source, &config).unwrap_err().to_string();
-        assert!(message.contains("no tensor `model.layers.2.self_attn.v_proj.weight`"), "{message}");
-        config.num_layers = 2;
-        check_weights(&source, &config).expect("tensors that no layer uses are only warned about");
-    }
-
-    #[test]
-    fn layers_that_a_config_only_claims_take_no_memory() {
-        // Names and shapes of a billion layers would take a terabyte.
-        let (mut config, source) = tiny("tiny-llama");
-        config.num_layers = 1 << 30;
-        let message = check_weights(&source, &config).unwrap_err().to_string();
-        assert!(message.contains("no tensor `model.layers.3.input_layernorm.weight`"), "{message}");
-        let load = Decoder::load(config, &source, &burn::tensor::Device::flex());
-        assert!(load.unwrap_err().to_string().contains("no tensor `model.layers.3"));
-    }
-
-    /// A source that has every tensor of a config, and no memory for them.
-    struct Claims(BTreeMap<String, Vec<usize>>);
-
-    impl WeightSource for Claims {
-        fn path(&self) -> &Path {
-            Path::new("claims")
-        }
-        fn names(&self) -> Vec<String> {
-            self.0.keys().cloned().collect()
-        }
-        fn shape(&self, name: &str) -> Option<Vec<usize>> {
-            self.0.get(name).cloned()
-        }
-        fn load(&self, name: &str) -> Result<HostTensor, PolicyError> {
-            panic!("{name} was read")
-        }
-    }
-
-    #[test]
-    fn weights_that_do_not_fit_are_refused_before_they_are_read() {
-        let (mut config, _) = tiny("tiny-llama");
-        (config.hidden_size, config.vocab_size, config.intermediate_size) = (1 << 22, 1 << 26, 1 << 28);
-        let source = Claims(expected_tensors(&config).into_iter().collect());
-        check_weights(&source, &config).unwrap();
-        if crate::decoder::available_bytes().is_some() {
-            let load = Decoder::load(config, &source, &burn::tensor::Device::flex());
-            let message = load.unwrap_err().to_string();
-            assert!(message.starts_with("claims: the weights take") && message.contains("are free"), "{message}");
-        }
-    }
 
     #[test]
     fn broken_weights_are_named() {
@@ -409,23 +206,5 @@ mod tests {
             let message = failed.unwrap().to_string();
             assert!(message.contains(name) && message.contains("truncated while it was read"), "{message}");
         }
-    }
-
-    #[test]
-    fn a_head_that_differs_is_not_tied() {
-        let (mut config, mut source) = tiny("tiny-qwen2");
-        assert!(config.tie_word_embeddings);
-        // No head of its own, or the same values: tied.
-        untie_if_different(&mut config, &source).unwrap();
-        let embedding = source.load(EMBEDDING).unwrap();
-        source.insert(HEAD, embedding.clone());
-        untie_if_different(&mut config, &source).unwrap();
-        assert!(config.tie_word_embeddings);
-        let mut other = embedding;
-        other.data[5] += 1.0;
-        source.insert(HEAD, other);
-        untie_if_different(&mut config, &source).unwrap();
-        assert!(!config.tie_word_embeddings);
-        check_weights(&source, &config).unwrap();
     }
 }
