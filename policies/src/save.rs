@@ -205,7 +205,8 @@ fn write_atomic(
     fill: impl FnOnce(&mut BufWriter<File>) -> Result<(), PolicyError>,
 ) -> Result<(), PolicyError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary: PathBuf = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
+    // The same name each time: what a dead process left is written over, not added to.
+    let temporary: PathBuf = path.with_file_name(format!(".tmp-{name}"));
     let write = || {
         let file = File::create(&temporary).map_err(PolicyError::write(path))?;
         let mut writer = BufWriter::new(file);

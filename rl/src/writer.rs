@@ -148,8 +148,11 @@ impl Writer {
         }
         match self.thread.take() {
             None => lock(&self.desk).finish(&self.failure),
-            Some(thread) if thread.join().is_err() => drop(lock(&self.failure).get_or_insert_with(gone)),
-            Some(_) => {}
+            Some(thread) => {
+                if thread.join().is_err() {
+                    lock(&self.failure).get_or_insert_with(gone);
+                }
+            }
         }
     }
 }
