@@ -15,5 +15,6 @@ mod golden_runs;
 mod learn;
 mod resume;
 mod run_report;
+mod signals;
 mod tidy;
 mod trainer;

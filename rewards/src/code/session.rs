@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::interpreter::Interpreter;
 use super::suite::JudgeSuite;
 use super::{Failure, Language, Tally};
-use crate::sandbox::{Child, End, Limits, Sandbox, SandboxError, Scratch, pump};
+use crate::sandbox::{Child, End, Limits, Sandbox, SandboxError, pump};
 
 const CODEC: &str = include_str!("codec.py");
 const JUDGE: &str = include_str!("judge.py");
@@ -59,14 +59,9 @@ struct State {
 
 impl Setting<'_> {
     fn start(&self, script: &str, files: &[(&str, &str)], limits: Limits) -> Result<Child, SandboxError> {
-        let owner = self.sandbox.owner();
-        let scratch = Scratch::new(owner).map_err(|e| SandboxError::new("making a directory", e))?;
-        for (name, content) in files {
-            let written = scratch.write(name, content.as_bytes());
-            written.map_err(|e| SandboxError::new("writing a file", e))?;
-        }
         let program = self.interpreter.program(Language::Python, script, &[]);
-        Child::start(&self.sandbox, &program, limits, scratch, owner)
+        let files: Vec<_> = files.iter().map(|(name, content)| (*name, content.as_bytes())).collect();
+        Child::start(&self.sandbox, &program, limits, &files)
     }
 }
 

@@ -150,8 +150,11 @@ impl Pool {
         } else {
             let threads = self.config.workers.min(batches.len());
             std::thread::scope(|scope| {
-                let handles: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-                handles.into_iter().filter_map(|handle| handle.join().ok()).collect()
+                let start = |_| std::thread::Builder::new().spawn_scoped(scope, work).ok();
+                let handles: Vec<_> = (0..threads).map_while(start).collect();
+                // The system may allow no more threads.
+                let own = if handles.is_empty() { vec![work()] } else { Vec::new() };
+                own.into_iter().chain(handles.into_iter().filter_map(|handle| handle.join().ok())).collect()
             })
         };
         for (i, outcome) in found.into_iter().flatten() {
@@ -324,8 +327,11 @@ impl Pool {
     pub fn finish(&self) -> (usize, usize) {
         let idle = std::mem::take(&mut lock(&self.state).idle);
         let ended: Vec<Option<bool>> = std::thread::scope(|scope| {
-            let end = |mut worker: Worker| scope.spawn(move || worker.finish());
-            let handles: Vec<_> = idle.into_iter().map(end).collect();
+            // A worker for which there is no thread is dropped, which ends it as well.
+            let end = |mut worker: Worker| {
+                std::thread::Builder::new().spawn_scoped(scope, move || worker.finish()).ok()
+            };
+            let handles: Vec<_> = idle.into_iter().filter_map(end).collect();
             handles.into_iter().map(|handle| handle.join().ok().flatten()).collect()
         });
         let ended: Vec<bool> = ended.into_iter().flatten().collect();

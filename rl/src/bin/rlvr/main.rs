@@ -45,6 +45,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     log_to_stderr();
+    signals::watch();
     // On a thread of the pool: from outside it, each of the many small parallel loops would wait for a wake-up.
     match set_threads(cli.threads).and_then(|()| rayon::scope(|_| run(&cli.command))) {
         Ok(()) => ExitCode::SUCCESS,
@@ -74,10 +75,18 @@ fn run(command: &Command) -> Result<()> {
     }
 }
 
+/// Starts the threads that everything is computed on.
 fn set_threads(threads: Option<u16>) -> Result<()> {
-    let Some(threads) = threads else { return Ok(()) };
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into());
-    pool.build_global().with_context(|| format!("starting {threads} threads"))
+    let pool = || rayon::ThreadPoolBuilder::new().num_threads(threads.map_or(0, usize::from));
+    // The pool of the whole process can be tried once only, so whether there can be so many is tried with another one.
+    let pool = match pool().build() {
+        Ok(_) => pool(),
+        Err(e) => {
+            tracing::warn!("the system allows no further threads ({e}); everything is done by one");
+            rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread()
+        }
+    };
+    pool.build_global().context("starting threads")
 }
 
 fn log_to_stderr() {

@@ -112,9 +112,12 @@ impl Endpoint {
             }
         };
         std::thread::scope(|scope| {
-            (0..self.config.workers.min(answers.len())).for_each(|_| {
-                scope.spawn(work);
-            });
+            let start = |_: &usize| std::thread::Builder::new().spawn_scoped(scope, work).is_ok();
+            let workers = self.config.workers.min(answers.len());
+            // The system may allow no more threads.
+            if (0..workers).take_while(start).count() == 0 {
+                work();
+            }
         });
         let taken = |slot: Mutex<Option<Opinion>>| slot.into_inner().unwrap_or_else(PoisonError::into_inner);
         let missing = || Opinion::unjudged("the request did not end");
