@@ -19,6 +19,8 @@
 //! also have a clock.
 
 pub mod bleu;
+#[cfg(unix)]
+pub mod children;
 pub mod choice;
 pub mod cider;
 pub mod code;

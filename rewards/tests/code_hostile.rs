@@ -17,6 +17,24 @@ use serde_json::{Value, json};
 /// Stands in the code for a number that no other process has as a sleeping time.
 const MARK: &str = "86397.25";
 
+/// System calls that no program may make, whatever their arguments.
+#[rustfmt::skip]
+const CALLS: [libc::c_long; 62] = [
+    libc::SYS_ptrace, libc::SYS_process_vm_readv, libc::SYS_process_vm_writev, libc::SYS_pidfd_open,
+    libc::SYS_pidfd_getfd, libc::SYS_pidfd_send_signal, libc::SYS_kcmp, libc::SYS_kill, libc::SYS_tkill,
+    libc::SYS_tgkill, libc::SYS_rt_sigqueueinfo, libc::SYS_setsid, libc::SYS_setpgid, libc::SYS_unshare,
+    libc::SYS_setns, libc::SYS_clone3, libc::SYS_mount, libc::SYS_umount2, libc::SYS_pivot_root,
+    libc::SYS_chroot, libc::SYS_fsopen, libc::SYS_fsconfig, libc::SYS_fsmount, libc::SYS_fspick,
+    libc::SYS_open_tree, libc::SYS_move_mount, libc::SYS_mount_setattr, libc::SYS_name_to_handle_at,
+    libc::SYS_open_by_handle_at, libc::SYS_setuid, libc::SYS_setresuid, libc::SYS_setgroups, libc::SYS_capset,
+    libc::SYS_seccomp, libc::SYS_bpf, libc::SYS_perf_event_open, libc::SYS_userfaultfd, libc::SYS_io_uring_setup,
+    libc::SYS_io_setup, libc::SYS_keyctl, libc::SYS_add_key, libc::SYS_request_key, libc::SYS_inotify_init1,
+    libc::SYS_fanotify_init, libc::SYS_memfd_create, libc::SYS_memfd_secret, libc::SYS_shmget, libc::SYS_shmat,
+    libc::SYS_msgget, libc::SYS_semget, libc::SYS_mq_open, libc::SYS_socket, libc::SYS_sendmsg,
+    libc::SYS_fchmodat, libc::SYS_fchownat, libc::SYS_mknodat, libc::SYS_setxattr, libc::SYS_quotactl,
+    libc::SYS_personality, libc::SYS_sethostname, libc::SYS_clock_settime, libc::SYS_reboot,
+];
+
 /// Attacks on a program that reads and writes. Each prints YES where it got what it must not get, and YES is the expected
 /// output: an accepted program is a hole.
 const REACH: &[(&str, &str)] = &[
@@ -110,6 +128,138 @@ const REACH: &[(&str, &str)] = &[
     ),
     ("binary", "import sys\nsys.stdout.buffer.write(b'YES\\xff\\0')"),
     ("other unicode", "print('ＹＥＳ')"),
+    // Space that has no name, and names without space.
+    (
+        "unlinked files",
+        "import os\nf = []\nfor i in range(12):\n    f.append(os.open('u', os.O_CREAT | os.O_RDWR))\n    os.unlink('u')\n    os.write(f[-1], bytes(1 << 20))\nprint('YES')",
+    ),
+    (
+        "mapped files",
+        "import ctypes, os\nlibc = ctypes.CDLL(None)\nfor i in range(12):\n    f = os.open('u', os.O_CREAT | os.O_RDWR)\n    os.unlink('u')\n    os.write(f, bytes(1 << 20))\n    libc.mmap(None, 4096, 1, 1, f, 0)\n    os.close(f)\nprint('YES')",
+    ),
+    (
+        "files in removed directories",
+        "import os\nf = []\nfor i in range(12):\n    os.mkdir('d')\n    f.append(os.open('d/u', os.O_CREAT | os.O_RDWR))\n    os.unlink('d/u')\n    os.rmdir('d')\n    os.write(f[-1], bytes(1 << 20))\nprint('YES')",
+    ),
+    (
+        "allocated files",
+        "import os\nfor i in range(12):\n    os.posix_fallocate(os.open(str(i), os.O_CREAT | os.O_RDWR), 0, 1 << 20)\nprint('YES')",
+    ),
+    ("sparse file", "import os\nos.truncate(os.open('s', os.O_CREAT | os.O_RDWR), 1 << 40)\nprint('YES')"),
+    (
+        "mapped growth",
+        "import mmap, os\nf = os.open('s', os.O_CREAT | os.O_RDWR)\nfor i in range(12):\n    f = os.open(str(i), os.O_CREAT | os.O_RDWR)\n    os.truncate(f, 1 << 20)\n    m = mmap.mmap(f, 1 << 20)\n    m[:] = b'x' * (1 << 20)\nprint('YES')",
+    ),
+    (
+        "many links",
+        "import os\nopen('l', 'w').close()\nfor i in range(5000): os.link('l', str(i))\nprint('YES')",
+    ),
+    ("many symbolic links", "import os\nfor i in range(5000): os.symlink('x' * 900, str(i))\nprint('YES')"),
+    ("many directories", "import os\nfor i in range(5000): os.mkdir(str(i))\nprint('YES')"),
+    ("memory file", "import os\nos.memfd_create('m')\nprint('YES')"),
+    (
+        "named shared memory",
+        "from multiprocessing import shared_memory\nshared_memory.SharedMemory(create=True, size=1 << 20)\nprint('YES')",
+    ),
+    (
+        "shared memory of System V",
+        "import ctypes\nassert ctypes.CDLL(None).shmget(0, 1 << 20, 0o1600) >= 0\nprint('YES')",
+    ),
+    ("message queue", "import ctypes\nassert ctypes.CDLL(None).msgget(0, 0o1600) >= 0\nprint('YES')"),
+    ("larger pipe", "import fcntl, os\nfcntl.fcntl(os.pipe()[1], 1031, 1 << 20)\nprint('YES')"),
+    (
+        "many full pipes",
+        "import os\nfor i in range(64):\n    r, w = os.pipe()\n    os.set_blocking(w, False)\n    os.write(w, bytes(1 << 16))\nprint('YES')",
+    ),
+    (
+        "many full sockets",
+        "import socket\ns = []\nfor i in range(64):\n    a, b = socket.socketpair()\n    a.setblocking(False)\n    a.send(bytes(1 << 16))\n    s += [a, b]\nprint('YES')",
+    ),
+    (
+        "descriptors in flight",
+        "import array, os, socket\na, b = socket.socketpair()\nsocket.send_fds(a, [b'x'], [0])\nprint('YES')",
+    ),
+    (
+        "more descriptors",
+        "import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))\nprint('YES')",
+    ),
+    (
+        "larger files",
+        "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (1 << 40, 1 << 40))\nprint('YES')",
+    ),
+    // What the directory is, or is mounted on.
+    (
+        "mount",
+        "import ctypes\nassert ctypes.CDLL(None).mount(b'x', b'.', b'tmpfs', 0, None) == 0\nprint('YES')",
+    ),
+    (
+        "unmount",
+        "import ctypes, os\nlibc = ctypes.CDLL(None)\nassert 0 in [libc.umount2(p, f) for p in (b'.', b'/tmp', os.getcwdb()) for f in (0, 2, 8)]\nprint('YES')",
+    ),
+    ("root", "import os\nos.chroot('.')\nprint('YES')"),
+    (
+        "all namespaces",
+        "import ctypes\nlibc = ctypes.CDLL(None)\nassert 0 in [libc.unshare(f) for f in (0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000, 0x80)]\nprint('YES')",
+    ),
+    (
+        "other system calls",
+        "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\nfor n in (@CALLS@):\n    if libc.syscall(n, 0, 0, 0, 0, 0, 0) != -1 or ctypes.get_errno() != 38:\n        print('YES')",
+    ),
+    (
+        "identity",
+        "import os\nfor f in (os.setuid, os.setgid):\n    try: f(0); print('YES')\n    except OSError: pass",
+    ),
+    (
+        "life after the parent",
+        "import ctypes\nassert ctypes.CDLL(None).prctl(1, 0, 0, 0, 0) == 0\nprint('YES')",
+    ),
+    (
+        "hidden from the parent",
+        "import ctypes\nassert ctypes.CDLL(None).prctl(4, 0, 0, 0, 0) == 0\nprint('YES')",
+    ),
+    (
+        "lists of processes",
+        "import os\nfor p in ('/proc', '/proc/1/root', '/proc/self/fd', '/proc/self/cwd/..', '/sys', '/dev', '/'):\n    try: os.listdir(p); print('YES')\n    except OSError: pass",
+    ),
+    (
+        "own settings",
+        "for p in ('oom_score_adj', 'uid_map', 'coredump_filter', 'mem', 'attr/current', 'timerslack_ns'):\n    try: open('/proc/self/' + p, 'r+b'); print('YES')\n    except OSError: pass",
+    ),
+    ("the library", "import os\nopen(os.__file__, 'a').write('x')\nprint('YES')"),
+    ("device", "import os, stat\nos.mknod('d', 0o600 | stat.S_IFCHR, os.makedev(1, 1))\nprint('YES')"),
+    ("queue", "import os\nos.mkfifo('f')\nopen('f', 'w')\nprint('YES')"),
+    ("mode of a file", "import os\nopen('f', 'w').close()\nos.chmod('f', 0o4755)\nprint('YES')"),
+    (
+        "attributes",
+        "import os\nopen('f', 'w').close()\nos.setxattr('f', 'user.x', b'x' * 60000)\nprint('YES')",
+    ),
+    ("own directory moved", "import os\nos.rename(os.getcwd(), os.getcwd() + 'x')\nprint('YES')"),
+    (
+        "own directory exchanged",
+        "import os\nos.chdir('..')\nopen('x', 'w').close()\nprint('YES' if os.getcwd() == '/' else '')",
+    ),
+    (
+        "lock on the directory",
+        "import fcntl, os, time\nfcntl.flock(os.open('.', 0), fcntl.LOCK_SH)\nprint('YES', flush=True)\ntime.sleep(@MARK@)",
+    ),
+    (
+        "exchange of directories and links",
+        "import ctypes, os, threading, time\nlibc = ctypes.CDLL(None)\nos.mkdir('a')\nos.symlink('@DIR@/victim', 'b')\ndef f():\n    while True: libc.syscall(@RENAMEAT2@, -100, b'a', -100, b'b', 2)\nfor _ in range(4): threading.Thread(target=f, daemon=True).start()\ntime.sleep(@MARK@)",
+    ),
+    (
+        "odd names",
+        "import os\nfor n in (b'\\xff\\n', b'x' * 255, b' ', b'-rf', b'*', b'\\x1b[2J'): os.mkdir(n)\nprint('NO')",
+    ),
+    (
+        "locked directories",
+        "import os\nos.mkdir('d')\nos.mkdir('d/e', 0)\nos.umask(0o777)\nos.mkdir('d/f')\nprint('NO')",
+    ),
+    ("standard input", "import os\nos.write(0, b'YES')\nprint('YES')"),
+    ("alarm", "import signal\nsignal.setitimer(signal.ITIMER_REAL, 0.01)\nwhile True: pass"),
+    (
+        "floods of threads",
+        "import threading, time\nfor _ in range(1000): threading.Thread(target=time.sleep, args=(@MARK@,)).start()\nprint('YES')",
+    ),
     ("result frames", "print('C {}\\n0 {\"end\": true}\\n{\"ok\": true, \"i\": 0}')"),
 ];
 
@@ -127,6 +277,33 @@ const SHELL: &[(&str, &str)] = &[
     ("wait for ever", "echo YES; sleep @MARK@ & wait"),
     ("endless output", "yes YES"),
     ("private", "mkdir d && touch d/f && chmod 0 d; echo NO"),
+    (
+        "files of children without a name",
+        "f() { exec 3>$1; rm $1; head -c 1000000 /dev/zero >&3 || exit; echo YES; sleep @MARK@; }\nfor i in 1 2 3 4 5 6 7 8 9; do f $i & done; wait",
+    ),
+    (
+        "files without a name",
+        "exec 3>u; rm u; head -c 3M /dev/zero >&3 && exec 4>v && rm v && head -c 3M /dev/zero >&4 && exec 5>w && rm w && head -c 3M /dev/zero >&5 && echo YES; sleep @MARK@",
+    ),
+    ("limits", "ulimit -f unlimited && echo YES; ulimit -n 4096 && echo YES; ulimit -u 4096 && echo YES"),
+    ("kill all", "kill -9 -1 && echo YES; kill -9 1 && echo YES; kill -9 0 && echo YES"),
+    (
+        "namespaces",
+        "unshare -Ur true && echo YES; unshare -m true && echo YES; nsenter -t 1 -m true && echo YES",
+    ),
+    ("mount", "mount -t tmpfs x . && echo YES; umount -l . && echo YES; umount -l /tmp && echo YES"),
+    (
+        "setuid",
+        "cp /bin/true t && chmod 4755 t && echo YES; su -c true && echo YES; sudo -n true && echo YES",
+    ),
+    ("orphans", "for i in 1 2 3 4; do (sleep @MARK@ &) ; (setsid sleep @MARK@ &); done; echo NO"),
+    ("deaf orphans", "(trap '' HUP INT TERM; sleep @MARK@ & sleep @MARK@) & trap '' HUP; echo NO"),
+    ("dead children", "for i in $(seq 20); do (true &) ; done; sleep @MARK@ & exec sleep @MARK@"),
+    ("background of a dead leader", "sleep @MARK@ & kill -9 $$; exit 3"),
+    (
+        "exchange by many processes",
+        "mkdir a; ln -s @DIR@/victim b; for i in 1 2 3 4; do (while :; do mv -T a c && mv -T b a && mv -T c b; done) >/dev/null 2>&1 & done; sleep 0.3; echo NO",
+    ),
 ];
 
 /// Attacks on assertions: `f(2)` must be 4, `g([3, 1])` close to 2, `h` sorted.
@@ -198,7 +375,8 @@ struct Traces {
 impl Traces {
     fn dirs() -> BTreeSet<PathBuf> {
         let entries = std::fs::read_dir(std::env::temp_dir()).unwrap().flatten().map(|e| e.path());
-        let own = |p: &PathBuf| p.file_name().unwrap().to_string_lossy().starts_with("rlvr-code-");
+        let name = format!("rlvr-code-{}-", std::process::id());
+        let own = |p: &PathBuf| p.file_name().unwrap().to_string_lossy().starts_with(&name);
         entries.filter(own).collect()
     }
 
@@ -235,6 +413,8 @@ fn fill(code: &str, dir: &Path) -> String {
         .replace("@HOME@", &home)
         .replace("@MARK@", MARK)
         .replace("@TGKILL@", &libc::SYS_tgkill.to_string())
+        .replace("@RENAMEAT2@", &libc::SYS_renameat2.to_string())
+        .replace("@CALLS@", &CALLS.map(|n| n.to_string()).join(", "))
 }
 
 /// Judges all attacks at once and returns those that were accepted, with those that the sandbox broke on.
@@ -266,7 +446,7 @@ fn attack(language: Language, reference: &Value, attacks: &[(&str, &str)], dir: 
     let mut wrong = Vec::new();
     for ((name, _), outcome) in attacks.iter().zip(&outcomes) {
         println!("{name}: {:?} {}", outcome.verdict, outcome.reason);
-        assert!(outcome.method.ends_with("@seccomp"), "{outcome:?}");
+        assert!(outcome.method.ends_with(Sandbox::detect().unwrap().level()), "{outcome:?}");
         if outcome.verdict != Verdict::Incorrect {
             wrong.push(format!("{name}: {:?} {}", outcome.verdict, outcome.reason));
         }
@@ -289,6 +469,9 @@ fn no_attack_is_accepted_or_leaves_anything() {
     std::fs::write(&outside, "secret").unwrap();
     let readable = std::os::unix::fs::PermissionsExt::from_mode(0o666);
     std::fs::set_permissions(&outside, readable).unwrap();
+    let victim = dir.path().join("victim");
+    std::fs::create_dir(&victim).unwrap();
+    std::fs::write(victim.join("file"), "precious").unwrap();
     let (traces, begin) = (Traces::before(), Instant::now());
     // The suite can fail: what is allowed is accepted.
     let yes = json!({"tests": [{"output": "YES"}]});
@@ -308,7 +491,8 @@ fn no_attack_is_accepted_or_leaves_anything() {
     wrong.extend(attack(Language::Python, &asserts, ASSERTS, dir.path()));
     traces.check();
     assert_eq!(std::fs::read_to_string(&outside).unwrap(), "secret");
-    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
+    assert_eq!(std::fs::read_to_string(victim.join("file")).unwrap(), "precious");
     assert!(wrong.is_empty(), "{} attacks:\n{}", wrong.len(), wrong.join("\n"));
     println!("{} attacks in {:?}", REACH.len() + SHELL.len() + ASSERTS.len(), begin.elapsed());
 }

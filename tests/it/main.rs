@@ -21,5 +21,6 @@ mod outputs;
 mod resume;
 mod run_report;
 mod runs;
+mod signals;
 mod tidy;
 mod trainer;

@@ -13,6 +13,7 @@ use crate::sandbox::{End, Limits, Program, Sandbox, run};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Interpreter {
     path: PathBuf,
+    /// Its own files and directories.
     readable: Vec<PathBuf>,
 }
 
@@ -37,15 +38,14 @@ impl Interpreter {
         for path in candidates(name) {
             let found = match language {
                 Language::Python => python(&path),
-                _ => path.canonicalize().ok().map(|path| Self { path, readable: Vec::new() }),
+                _ => match path.canonicalize() {
+                    Ok(path) => Ok(Self { readable: vec![path.clone()], path }),
+                    Err(e) => Err(e.to_string()),
+                },
             };
-            let Some(found) = found else {
-                tried.push(format!("{} does not run", path.display()));
-                continue;
-            };
-            match found.works(sandbox, language) {
-                Ok(()) => return Ok(found),
-                Err(why) => tried.push(format!("{}: {why}", found.path.display())),
+            match found.and_then(|found| found.works(sandbox, language).map(|()| found)) {
+                Ok(found) => return Ok(found),
+                Err(why) => tried.push(format!("{}: {why}", path.display())),
             }
         }
         let tried = if tried.is_empty() { "it is not on the path".into() } else { tried.join("; ") };
@@ -106,15 +106,94 @@ fn candidates(name: &str) -> Vec<PathBuf> {
     found
 }
 
-/// The interpreter behind a command that may be a wrapper script, and where its library is.
-fn python(path: &Path) -> Option<Interpreter> {
-    let script = "import sys\nprint(sys.executable, sys.base_prefix, sys.prefix, sep='\\n')";
-    let output = Command::new(path).args(["-I", "-S", "-c", script]).stdin(Stdio::null()).output().ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    let mut lines = text.lines();
-    let path = PathBuf::from(lines.next().filter(|l| l.starts_with('/'))?);
-    let mut readable: Vec<PathBuf> =
-        lines.map(PathBuf::from).filter(|p| p.components().count() > 1).collect();
+/// The interpreter behind a command that may be a wrapper script, and what of it has to be readable.
+fn python(path: &Path) -> Result<Interpreter, String> {
+    // Isolated and without `site`, the path is that of the standard library alone.
+    let script = "import sys\nprint(sys.executable, sys.base_prefix, *sys.path, sep='\\n')";
+    let output = Command::new(path).args(["-I", "-S", "-c", script]).stdin(Stdio::null()).output();
+    let text = output.ok().and_then(|o| String::from_utf8(o.stdout).ok()).unwrap_or_default();
+    let mut lines = text.lines().map(PathBuf::from).filter(|p| p.is_absolute());
+    let (Some(executable), Some(prefix)) = (lines.next(), lines.next()) else {
+        return Err("does not run".into());
+    };
+    // A link in a virtual environment leads to the interpreter that it was made of.
+    let executable = executable.canonicalize().map_err(|e| e.to_string())?;
+    let beside = executable.parent().map(Path::to_path_buf);
+    let libraries = beside.into_iter().chain(["lib", "lib64"].map(|dir| prefix.join(dir)));
+    let mut readable = own_directories(lines, std::env::var_os("HOME").map(PathBuf::from).as_deref())?;
+    readable.extend(libraries.flat_map(|dir| shared_libraries(&dir)));
+    readable.push(executable.clone());
+    readable.sort();
     readable.dedup();
-    Some(Interpreter { path, readable })
+    // The system's own are readable anyway.
+    readable.retain(|path| !path.starts_with("/usr"));
+    Ok(Interpreter { path: executable, readable })
+}
+
+/// The directories of a standard library, none of which may be the home directory or hold it.
+fn own_directories(
+    paths: impl Iterator<Item = PathBuf>,
+    home: Option<&Path>,
+) -> Result<Vec<PathBuf>, String> {
+    let home = home.map(|home| home.canonicalize().unwrap_or_else(|_| home.to_path_buf()));
+    let whole = paths.filter_map(|path| path.canonicalize().ok());
+    let too_much =
+        |path: &Path| path.parent().is_none() || home.as_ref().is_some_and(|h| h.starts_with(path));
+    let checked = whole.map(|path| match too_much(&path) {
+        true => Err(format!(
+            "its library is {} itself, and whatever else is there would be readable for the programs",
+            path.display()
+        )),
+        false => Ok(path),
+    });
+    checked.collect()
+}
+
+/// The shared libraries that lie directly in a directory, whatever else is there.
+fn shared_libraries(dir: &Path) -> Vec<PathBuf> {
+    if dir.starts_with("/usr") {
+        return Vec::new();
+    }
+    let library = |path: &PathBuf| {
+        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        name.starts_with("lib") && (name.ends_with(".so") || name.contains(".so."))
+    };
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path());
+    let files = entries.filter(library).filter_map(|path| path.canonicalize().ok());
+    files.filter(|path| path.is_file()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_library_that_is_the_home_directory_is_refused() {
+        let home = tempfile::tempdir().unwrap();
+        let own = home.path().canonicalize().unwrap();
+        let library = own.join("lib/python3");
+        std::fs::create_dir_all(&library).unwrap();
+        let directories =
+            |paths: &[&Path]| own_directories(paths.iter().map(|p| p.to_path_buf()), Some(home.path()));
+        let missing = own.join("lib/python3.zip");
+        assert_eq!(directories(&[&missing, &library]).unwrap(), [library.clone()]);
+        for wrong in [&*own, own.parent().unwrap(), Path::new("/"), &library.join("../..")] {
+            let refused = directories(&[&library, wrong]).unwrap_err();
+            assert!(refused.contains("would be readable"), "{wrong:?}: {refused}");
+        }
+    }
+
+    #[test]
+    fn of_a_directory_only_its_shared_libraries_are_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = dir.path().canonicalize().unwrap();
+        for name in ["libz.so.1.3", "secret.txt", "libnotes.md", "tool.so", "lib.so/inner"] {
+            std::fs::create_dir_all(own.join(name).parent().unwrap()).unwrap();
+            std::fs::write(own.join(name), "x").unwrap();
+        }
+        std::os::unix::fs::symlink("libz.so.1.3", own.join("libz.so")).unwrap();
+        let mut found = shared_libraries(dir.path());
+        found.dedup();
+        assert_eq!(found, [own.join("libz.so.1.3")]);
+    }
 }

@@ -48,7 +48,8 @@
 //! once its code is loaded, replies that cannot be read among it; no code is `no_answer`. Tests that do not compile, import
 //! what is not there, fail before the candidate is loaded, ask for what cannot be sent or ask nothing of the program are
 //! `unverifiable`; a sandbox below `min_isolation` or a missing interpreter is `error`. The level is in every
-//! [`Outcome::method`], as `block/tests@seccomp`. Unlike the other verifiers this one has a clock.
+//! [`Outcome::method`], as `block/tests@seccomp+tmpfs`, with what bounds the files of a program: a file system of its own
+//! (`tmpfs`) or a look at them every 20 ms (`watched`). Unlike the other verifiers this one has a clock.
 
 mod block;
 mod compare;
@@ -99,7 +100,7 @@ pub struct CodeConfig {
     pub memory_mib: u64,
     /// Processes and threads of a program. Default 32.
     pub processes: u64,
-    /// MiB of files that a program may write. Default 16.
+    /// MiB of files that a program may write; in memory beside `memory_mib`, where it has its own file system. Default 16.
     pub files_mib: u64,
     /// KiB of output that a program may write; arguments and results of functions have 16 MiB. Default 256.
     pub output_kib: usize,
@@ -213,12 +214,12 @@ impl Code {
     }
 }
 
-/// The level that this machine offers.
-fn isolation() -> Isolation {
+/// The level that this machine offers, with what bounds the files.
+fn level() -> &'static str {
     #[cfg(unix)]
-    let level = crate::sandbox::Sandbox::detect().map_or(Isolation::None, |s| s.isolation());
+    let level = crate::sandbox::Sandbox::detect().map_or("none", |s| s.level());
     #[cfg(not(unix))]
-    let level = Isolation::None;
+    let level = "none";
     level
 }
 
@@ -228,7 +229,7 @@ impl Reward for Code {
     }
 
     fn score(&self, task: &Task, response: Response<'_>) -> Result<Outcome, RewardError> {
-        let level = isolation().name();
+        let level = level();
         let broken = |reason: String| RewardError::Failed {
             reward: "code".into(),
             reason: format!("{reason} (isolation: {level})"),

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use super::interpreter::Interpreter;
 use super::suite::JudgeSuite;
 use super::{Failure, Language, Tally};
-use crate::sandbox::{Child, End, Limits, Sandbox, SandboxError, Scratch, pump};
+use crate::sandbox::{Child, End, Limits, Sandbox, SandboxError, pump};
 
 const JUDGE: &str = concat!(
     include_str!("codec.py"),
@@ -103,14 +103,9 @@ impl Lines {
 
 impl Setting<'_> {
     fn start(&self, script: &str, files: &[(&str, &str)], limits: Limits) -> Result<Child, SandboxError> {
-        let owner = self.sandbox.owner();
-        let scratch = Scratch::new(owner).map_err(|e| SandboxError::new("making a directory", e))?;
-        for (name, content) in files {
-            let written = scratch.write(name, content.as_bytes());
-            written.map_err(|e| SandboxError::new("writing a file", e))?;
-        }
         let program = self.interpreter.program(Language::Python, script, &[]);
-        Child::start(&self.sandbox, &program, limits, scratch, owner)
+        let files: Vec<_> = files.iter().map(|(name, content)| (*name, content.as_bytes())).collect();
+        Child::start(&self.sandbox, &program, limits, &files)
     }
 }
 

@@ -17,6 +17,7 @@ use rustix::process::{
 use super::protocol::{MAX_LINE, shorten};
 use super::worker::Failure;
 use super::{PluginConfig, PluginLimits};
+use crate::children::Gate;
 
 /// Variables of the host's environment that a plugin always gets.
 const ENVIRONMENT: [&str; 3] = ["PATH", "HOME", "LANG"];
@@ -71,8 +72,11 @@ impl Process {
                 limit(&limits).map_err(Into::into)
             });
         }
+        let gate = Gate::enter();
         let mut child = command.spawn().map_err(cannot)?;
         let pid = Pid::from_child(&child);
+        gate.add(pid, None);
+        drop(gate);
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let log = Log { plugin: config.name.clone(), line: Vec::new(), left: LOG_BYTES, tail: String::new() };
         let process = Self { child, pid, stdin, stdout, stderr, received: Vec::new(), log, reaped: false };
@@ -232,8 +236,10 @@ impl Process {
     /// Ends the whole group. Its number is free for others only once the process has been waited for.
     fn kill(&mut self) {
         if !self.reaped {
+            let gate = Gate::enter();
             let _ = kill_process_group(self.pid, Signal::KILL);
             let _ = self.child.wait();
+            gate.remove(self.pid);
             self.reaped = true;
         }
     }

@@ -1,15 +1,18 @@
 //! One confined child: its pipes, its end, and the end of everything it started.
 
 use std::collections::VecDeque;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::process::{ChildStderr, ChildStdin, ChildStdout, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use rustix::process::{Pid, WaitId, WaitIdOptions, WaitStatus, waitid};
 
+use super::spawn::Place;
+use super::watch::Watch;
 use super::{Limits, Program, Sandbox, SandboxError, Scratch};
+use crate::children::Gate;
 
 /// Bytes of standard error that are kept, counted from the end.
 const ERROR_BYTES: usize = 4096;
@@ -54,27 +57,28 @@ pub struct Finished {
     pub stderr: String,
 }
 
-/// A running child. Dropping it kills its process group and removes its directory.
+/// A running child. Dropping it kills all that it started, waits for it and removes its directory.
 pub struct Child {
-    process: std::process::Child,
     group: Pid,
-    stdin: Option<ChildStdin>,
+    forks: bool,
+    stdin: Option<PipeWriter>,
     queue: VecDeque<u8>,
     close_input: bool,
-    stdout: Option<ChildStdout>,
+    stdout: Option<PipeReader>,
     read: Vec<u8>,
-    stderr: Option<ChildStderr>,
+    stderr: Option<PipeReader>,
     errors: Vec<u8>,
     limits: Limits,
     over: Option<End>,
-    status: Option<ExitStatus>,
-    looked: Instant,
-    // Last: removed after the processes.
-    scratch: Scratch,
+    /// Set once it has been killed and waited for.
+    ended: bool,
+    status: Option<WaitStatus>,
+    /// Its directory on the host, which has to be looked at and removed.
+    host: Option<(Arc<Scratch>, Watch)>,
 }
 
 impl Child {
-    /// Starts `program` in `scratch`.
+    /// Starts `program` in a directory that holds `files`.
     ///
     /// # Errors
     /// When the sandbox cannot be set up or the program cannot be started.
@@ -82,31 +86,37 @@ impl Child {
         sandbox: &Sandbox,
         program: &Program,
         limits: Limits,
-        scratch: Scratch,
-        owner: Option<u32>,
+        files: &[(&str, &[u8])],
     ) -> Result<Self, SandboxError> {
-        let mut command = sandbox.command(program, limits, &scratch, owner)?;
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut process = command
-            .spawn()
-            .map_err(|e| SandboxError::new(format!("starting {}", program.path.display()), e))?;
-        let group = Pid::from_child(&process);
-        let (stdin, stdout, stderr) = (process.stdin.take(), process.stdout.take(), process.stderr.take());
+        let plan = sandbox.plan(program, limits, files)?;
+        let scratch = match &plan.place {
+            Place::Host(scratch) => Some(Arc::clone(scratch)),
+            #[cfg(target_os = "linux")]
+            Place::Own(_) => None,
+        };
+        let gate = Gate::enter();
+        let started = plan.spawn().inspect_err(|_| {
+            if let Some(scratch) = &scratch {
+                scratch.remove();
+            }
+        })?;
+        gate.add(started.pid, scratch.clone());
+        drop(gate);
         let child = Self {
-            process,
-            group,
-            stdin,
+            group: started.pid,
+            forks: program.forks,
+            stdin: Some(started.stdin),
             queue: VecDeque::new(),
             close_input: false,
-            stdout,
+            stdout: Some(started.stdout),
             read: Vec::new(),
-            stderr,
+            stderr: Some(started.stderr),
             errors: Vec::new(),
             limits,
             over: None,
+            ended: false,
             status: None,
-            looked: Instant::now(),
-            scratch,
+            host: scratch.map(|scratch| (scratch, Watch::new())),
         };
         for fd in child.descriptors().into_iter().flatten() {
             rustix::io::ioctl_fionbio(fd, true).map_err(|e| SandboxError::new("preparing a pipe", e))?;
@@ -143,22 +153,21 @@ impl Child {
 
     /// Whether the process itself has ended or broken a limit; what it started may still run.
     pub fn is_over(&mut self) -> bool {
-        if self.status.is_some() || self.over.is_some() {
+        if self.ended || self.over.is_some() {
             return true;
         }
-        if self.looked.elapsed() >= ROUND {
-            self.looked = Instant::now();
-            if self.scratch.is_over(self.limits.file) {
-                self.over = Some(End::Files);
-                return true;
-            }
+        if let Some((scratch, watch)) = &mut self.host
+            && watch.sees_too_much(scratch, self.group, self.forks, self.limits.file)
+        {
+            self.over = Some(End::Files);
+            return true;
         }
         // Not reaped yet, so that nobody else can get its number before its group is killed.
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         !matches!(waitid(WaitId::Pid(self.group), options), Ok(None))
     }
 
-    /// Kills the process group, takes what is left in the pipes, and says how it ended.
+    /// Kills all that is left of it, takes what is left in the pipes, and says how it ended.
     pub fn finish(&mut self, timed_out: bool) -> End {
         if timed_out && self.over.is_none() {
             self.over = Some(End::Timeout);
@@ -168,9 +177,8 @@ impl Child {
         if let Some(end) = self.over {
             return end;
         }
-        use std::os::unix::process::ExitStatusExt;
         match self.status {
-            Some(status) => match (status.code(), status.signal()) {
+            Some(status) => match (status.exit_status(), status.terminating_signal()) {
                 (Some(code), _) => End::Exit(code),
                 (_, Some(signal)) if signal == libc::SIGXCPU => End::Timeout,
                 (_, Some(signal)) => End::Signal(signal),
@@ -191,11 +199,17 @@ impl Child {
     }
 
     fn kill(&mut self) {
-        if self.status.is_none() {
-            // The leader is not reaped, so the group is still its own.
-            let _ = kill_process_group(self.group, Signal::KILL);
-            let _ = self.process.kill();
-            self.status = self.process.wait().ok();
+        if self.ended {
+            return;
+        }
+        self.ended = true;
+        let gate = Gate::enter();
+        // The leader has not been waited for, so the group is still its own.
+        let (status, gone) = gate.end(self.group);
+        self.status = status;
+        // What is still alive may still write there; a later process removes it.
+        if let Some((scratch, _)) = self.host.as_ref().filter(|_| gone) {
+            scratch.remove();
         }
     }
 
@@ -295,12 +309,7 @@ pub fn run(
     files: &[(&str, &[u8])],
     input: &[u8],
 ) -> Result<Finished, SandboxError> {
-    let owner = sandbox.owner();
-    let scratch = Scratch::new(owner).map_err(|e| SandboxError::new("making a directory", e))?;
-    for (name, content) in files {
-        scratch.write(name, content).map_err(|e| SandboxError::new("writing a file", e))?;
-    }
-    let mut child = Child::start(sandbox, program, limits, scratch, owner)?;
+    let mut child = Child::start(sandbox, program, limits, files)?;
     child.send(input);
     child.close_input();
     child.exchange();

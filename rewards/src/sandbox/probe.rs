@@ -1,24 +1,38 @@
 //! What this machine can do, found by trying it.
 
+use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use super::install::{HELD, Install, Trial};
-use super::{Isolation, Limits, Program, SandboxError, Scratch};
+use super::spawn::{HELD, Place, Plan, Trial};
+use super::{Isolation, Limits, Program, SandboxError, Scratch, scratch};
 
 /// User ids for children of root: below what container runtimes map by default, above what people get.
 const OWNERS: std::ops::Range<u32> = 59_000..60_000;
+
+/// Where a child's own file system is mounted in its mount namespace: over the first that is there and holds nothing that
+/// the program needs.
+#[cfg(target_os = "linux")]
+const MOUNT_POINTS: [&str; 6] = ["/tmp", "/var/tmp", "/mnt", "/media", "/srv", "/dev/shm"];
+
+/// Namespaces of a child's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spaces {
+    /// Processes and mounts. With `apart`, other processes of the user do not count for the limit of processes.
+    Own { apart: bool },
+    /// None.
+    Shared,
+}
 
 /// The confinement that this machine offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sandbox {
     landlock: bool,
     seccomp: bool,
+    spaces: Spaces,
     owners: bool,
 }
 
@@ -33,18 +47,25 @@ impl Sandbox {
     }
 
     fn probe() -> Result<Self, SandboxError> {
+        scratch::sweep(&OWNERS);
         let root = rustix::process::geteuid().is_root();
         let linux = cfg!(target_os = "linux");
+        let spaces = [Spaces::Own { apart: true }, Spaces::Own { apart: false }, Spaces::Shared];
         let mut last = None;
         for (landlock, seccomp) in [(true, true), (true, false), (false, true), (false, false)] {
-            for owners in [true, false] {
-                if owners && !root || (landlock || seccomp) && !linux {
-                    continue;
-                }
-                let sandbox = Self { landlock, seccomp, owners };
-                match sandbox.holds() {
-                    Ok(()) => return Ok(sandbox),
-                    Err(e) => last = Some(e),
+            for spaces in spaces {
+                for owners in [true, false] {
+                    // A user of a child's own has no other processes.
+                    let redundant = owners && spaces == Spaces::Own { apart: false };
+                    let needs_linux = landlock || seccomp || spaces != Spaces::Shared;
+                    if owners && !root || redundant || needs_linux && !linux {
+                        continue;
+                    }
+                    let sandbox = Self { landlock, seccomp, spaces, owners };
+                    match sandbox.holds() {
+                        Ok(()) => return Ok(sandbox),
+                        Err(e) => last = Some(e),
+                    }
                 }
             }
         }
@@ -59,6 +80,30 @@ impl Sandbox {
         self
     }
 
+    /// The same sandbox without namespaces; for tests.
+    #[doc(hidden)]
+    pub fn without_namespaces(mut self) -> Self {
+        self.spaces = Spaces::Shared;
+        self
+    }
+
+    /// Whether the kernel bounds all that a child writes as a whole, in a file system of its own.
+    pub fn bounds_files(self) -> bool {
+        self.spaces != Spaces::Shared
+    }
+
+    /// The level and what bounds the files, as verdicts say it: `seccomp+tmpfs`.
+    pub fn level(self) -> &'static str {
+        match (self.isolation(), self.bounds_files()) {
+            (Isolation::Seccomp, true) => "seccomp+tmpfs",
+            (Isolation::Seccomp, false) => "seccomp+watched",
+            (Isolation::Landlock, true) => "landlock+tmpfs",
+            (Isolation::Landlock, false) => "landlock+watched",
+            (_, true) => "process+tmpfs",
+            (_, false) => "process+watched",
+        }
+    }
+
     /// The level. A filter without Landlock counts as `process`: it is applied, but files stay open.
     pub fn isolation(self) -> Isolation {
         match (self.landlock, self.seccomp) {
@@ -69,106 +114,152 @@ impl Sandbox {
     }
 
     /// A user id for the next child where children give up root.
-    pub fn owner(self) -> Option<u32> {
+    fn owner(self) -> Option<u32> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         // Several processes on one machine start at different places.
         let next = || NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(std::process::id().wrapping_mul(97));
         self.owners.then(|| OWNERS.start + next() % (OWNERS.end - OWNERS.start))
     }
 
-    /// A command with an empty environment that confines itself before it becomes `program`.
-    pub(super) fn command(
+    /// How to start `program`, with an empty environment and `files` in its directory.
+    pub(super) fn plan(
         self,
         program: &Program,
         limits: Limits,
-        scratch: &Scratch,
-        owner: Option<u32>,
-    ) -> Result<Command, SandboxError> {
-        self.prepare(program, limits, scratch, owner, None)
+        files: &[(&str, &[u8])],
+    ) -> Result<Plan, SandboxError> {
+        let owner = self.owner();
+        let (place, path) = self.place(program, limits, files, owner)?;
+        let plan = self.plan_at(program, limits, files, owner, place, &path);
+        plan.map_err(|e| SandboxError::new("preparing a child", e))
     }
 
-    fn prepare(
+    /// The directory for a child and its path.
+    fn place(
         self,
         program: &Program,
         limits: Limits,
-        scratch: &Scratch,
+        files: &[(&str, &[u8])],
         owner: Option<u32>,
-        trial: Option<Trial>,
-    ) -> Result<Command, SandboxError> {
-        let mut command = Command::new(&program.path);
-        command.args(&program.args).current_dir(scratch.path()).env_clear().envs([
-            ("PATH", "/usr/local/bin:/usr/bin:/bin"),
-            ("LC_ALL", "C.UTF-8"),
-            ("TZ", "UTC"),
-            ("PYTHONHASHSEED", "0"),
-            ("PYTHONUTF8", "1"),
-            ("PYTHONSAFEPATH", "1"),
-        ]);
-        command.env("HOME", scratch.path()).env("TMPDIR", scratch.path());
-        if let Some(owner) = owner {
-            command.uid(owner).gid(owner);
+    ) -> Result<(Place, PathBuf), SandboxError> {
+        #[cfg(target_os = "linux")]
+        if self.spaces != Spaces::Shared {
+            let what = "making a file system for a child";
+            let at = mount_point(program).ok_or_else(|| {
+                let reason = "every place to mount it holds the interpreter or is not there";
+                SandboxError::new(what, std::io::Error::other(reason))
+            })?;
+            let space = super::spawn::Space::new(&at, limits.file, files, owner);
+            return Ok((Place::Own(space.map_err(|e| SandboxError::new(what, e))?), at));
         }
-        let install = Install {
+        let _ = (program, limits, files);
+        let scratch = Scratch::new(owner).map_err(|e| SandboxError::new("making a directory", e))?;
+        let path = scratch.path().to_path_buf();
+        Ok((Place::Host(Arc::new(scratch)), path))
+    }
+
+    fn plan_at(
+        self,
+        program: &Program,
+        limits: Limits,
+        files: &[(&str, &[u8])],
+        owner: Option<u32>,
+        place: Place,
+        path: &Path,
+    ) -> std::io::Result<Plan> {
+        let mut env = [
+            "PATH=/usr/local/bin:/usr/bin:/bin",
+            "LC_ALL=C.UTF-8",
+            "TZ=UTC",
+            "PYTHONHASHSEED=0",
+            "PYTHONUTF8=1",
+            "PYTHONSAFEPATH=1",
+        ]
+        .map(CString::new)
+        .into_iter()
+        .collect::<Result<Vec<_>, _>>()?;
+        for name in ["HOME=", "TMPDIR="] {
+            env.push(CString::new([name.as_bytes(), path.as_os_str().as_bytes()].concat())?);
+        }
+        let executable = CString::new(program.path.as_os_str().as_bytes())?;
+        let args = program.args.iter().map(|a| CString::new(a.as_str()));
+        let plan = Plan {
+            args: std::iter::once(Ok(executable.clone())).chain(args).collect::<Result<_, _>>()?,
+            path: executable,
+            env,
             limits,
-            processes: match owner {
-                Some(_) => Some(limits.processes),
-                None => tasks_of_user().map(|n| n + limits.processes),
+            processes: match (owner, self.spaces) {
+                (Some(_), _) | (_, Spaces::Own { apart: true }) => Some(limits.processes),
+                _ => tasks_of_user().map(|n| n + limits.processes),
             },
+            owner,
+            place,
+            files: (files.iter().map(|(name, content)| Ok((CString::new(*name)?, content.to_vec()))))
+                .collect::<std::io::Result<_>>()?,
             #[cfg(target_os = "linux")]
             ruleset: match self.landlock {
-                true => super::rules::ruleset(scratch.path(), &program.readable)
-                    .map_err(|e| SandboxError::new("Landlock", std::io::Error::other(e)))?,
+                true => super::rules::ruleset(&program.readable).map_err(std::io::Error::other)?,
                 false => None,
             },
             #[cfg(target_os = "linux")]
-            filter: if self.seccomp { super::rules::filter(program.forks) } else { None },
-            trial,
+            filter: if self.seccomp {
+                super::rules::filter(program.forks, self.bounds_files())
+            } else {
+                None
+            },
+            trial: None,
         };
         #[cfg(target_os = "linux")]
-        if self.landlock && install.ruleset.is_none() || self.seccomp && install.filter.is_none() {
-            return Err(SandboxError::new("confining a child", std::io::ErrorKind::Unsupported));
+        if self.landlock && plan.ruleset.is_none() || self.seccomp && plan.filter.is_none() {
+            return Err(std::io::ErrorKind::Unsupported.into());
         }
-        install.on(&mut command);
-        Ok(command)
+        Ok(plan)
     }
 
     /// Starts a child that applies the rules and tries what they forbid.
     fn holds(self) -> Result<(), SandboxError> {
         let failed = |e: std::io::Error| SandboxError::new("probing", e);
-        let owner = self.owner();
-        let outside = tempfile::Builder::new().prefix("rlvr-code-").tempfile().map_err(failed)?;
-        if owner.is_some() {
-            std::os::unix::fs::chown(outside.path(), owner, owner).map_err(failed)?;
-        }
-        let scratch = Scratch::new(owner).map_err(failed)?;
-        let string =
-            |path: PathBuf| std::ffi::CString::new(path.as_os_str().as_bytes()).map_err(|e| failed(e.into()));
-        let trial = Trial {
-            outside: string(outside.path().to_path_buf())?,
-            inside: string(scratch.path().join("inside"))?,
-        };
+        let outside = tempfile::Builder::new().prefix("rlvr-probe-").tempdir().map_err(failed)?;
+        std::fs::write(outside.path().join("outside"), "x").map_err(failed)?;
         let limits = Limits {
             wall: Duration::from_secs(5),
             cpu_s: 5,
             memory: 256 << 20,
-            processes: 8,
+            // Itself and one more.
+            processes: 2,
             file: 1 << 20,
             output: 1024,
         };
         // Never started: the trial ends before the exec.
         let program = Program { path: "/".into(), args: vec![], readable: vec![], forks: true };
-        let mut command = self.prepare(&program, limits, &scratch, owner, Some(trial))?;
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        match command.spawn() {
-            Err(e) if e.raw_os_error() == Some(HELD) => Ok(()),
-            Err(e) => Err(failed(e)),
-            Ok(mut child) => {
-                let _ = child.kill();
-                let _ = child.wait();
-                Err(failed(std::io::ErrorKind::Other.into()))
+        let mut plan = self.plan(&program, limits, &[])?;
+        if plan.owner.is_some() {
+            for path in [outside.path(), &outside.path().join("outside")] {
+                std::os::unix::fs::chown(path, plan.owner, plan.owner).map_err(failed)?;
             }
         }
+        let open = std::fs::File::open(outside.path()).map_err(failed)?;
+        let apart = plan.owner.is_none() && self.spaces == Spaces::Own { apart: true };
+        plan.trial = Some(Trial { outside: open.into(), apart });
+        let tried = plan.spawn();
+        if let Place::Host(scratch) = &plan.place {
+            scratch.remove();
+        }
+        match tried {
+            Err(e) if e.source.raw_os_error() == Some(HELD) => Ok(()),
+            Err(e) => Err(e),
+            // It runs the program, which is a directory.
+            Ok(_) => Err(failed(std::io::ErrorKind::Other.into())),
+        }
     }
+}
+
+/// The first directory over which a file system can be mounted without hiding what `program` needs.
+#[cfg(target_os = "linux")]
+fn mount_point(program: &Program) -> Option<PathBuf> {
+    let needed = || std::iter::once(&program.path).chain(&program.readable);
+    let whole = MOUNT_POINTS.iter().filter_map(|p| std::fs::canonicalize(p).ok()).filter(|p| p.is_dir());
+    whole.into_iter().find(|p| !needed().any(|n| n.starts_with(p)))
 }
 
 /// Processes and threads of this user: the limit of processes counts them all. None where it cannot be known.

@@ -1,12 +1,14 @@
 //! The Landlock ruleset and the seccomp filter.
 
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, Scope,
-    path_beneath_rules,
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, RulesetAttr, RulesetCreatedAttr, RulesetError,
+    Scope, path_beneath_rules,
 };
 use libc as c;
 use seccompiler::{
@@ -30,21 +32,70 @@ const SYSTEM: [&str; 11] = [
 ];
 const DEVICES: [&str; 4] = ["/dev/null", "/dev/zero", "/dev/urandom", "/dev/random"];
 
-/// A ruleset under which only `scratch` can be written and only it, the system and `readable` can be read; none where
-/// the kernel has no Landlock. Newer restrictions (TCP, signals, abstract sockets) are added where the kernel has them.
-pub(super) fn ruleset(scratch: &Path, readable: &[PathBuf]) -> Result<Option<OwnedFd>, RulesetError> {
+/// A ruleset and what it allows in the directory that the child adds to it.
+pub(super) struct Ruleset {
+    rules: OwnedFd,
+    scratch: u64,
+}
+
+/// A ruleset under which nothing can be written but the directory that [`Ruleset::restrict`] adds, and only it, the system
+/// and `readable` can be read; none where the kernel has no Landlock. Newer restrictions (TCP, signals, abstract sockets)
+/// are added where the kernel has them.
+pub(super) fn ruleset(readable: &[PathBuf]) -> Result<Option<Ruleset>, RulesetError> {
     let read = AccessFs::from_read(ABI::V5);
     let device = AccessFs::ReadFile | AccessFs::WriteFile;
-    let created = Ruleset::default()
+    let created = landlock::Ruleset::default()
         .handle_access(AccessFs::from_all(ABI::V5))?
         .handle_access(AccessNet::from_all(ABI::V4))?
         .scope(Scope::from_all(ABI::V6))?
         .create()?
         .add_rules(path_beneath_rules(SYSTEM, read))?
         .add_rules(path_beneath_rules(readable, read))?
-        .add_rules(path_beneath_rules(DEVICES, device))?
-        .add_rules(path_beneath_rules([scratch], AccessFs::from_all(ABI::V5)))?;
-    Ok(created.into())
+        .add_rules(path_beneath_rules(DEVICES, device))?;
+    let rules: Option<OwnedFd> = created.into();
+    Ok(rules.map(|rules| Ruleset { rules, scratch: all_known() }))
+}
+
+/// All rights that the ruleset above handles on this kernel.
+fn all_known() -> u64 {
+    static KNOWN: OnceLock<u64> = OnceLock::new();
+    *KNOWN.get_or_init(|| {
+        let known = |abi: &ABI| {
+            let hard = landlock::Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+            hard.handle_access(AccessFs::from_all(*abi)).is_ok()
+        };
+        let abis = [ABI::V5, ABI::V4, ABI::V3, ABI::V2, ABI::V1];
+        abis.iter().find(|abi| known(abi)).map_or(0, |abi| AccessFs::from_all(*abi).bits())
+    })
+}
+
+impl Ruleset {
+    /// Allows everything in the working directory and confines this process. Called between fork and exec: system calls
+    /// only.
+    pub(super) fn restrict(&self) -> io::Result<()> {
+        /// `struct landlock_path_beneath_attr`
+        #[repr(C, packed)]
+        struct PathBeneath {
+            allowed_access: u64,
+            parent_fd: i32,
+        }
+        const PATH_BENEATH: c::c_int = 1;
+        let check = |result: c::c_long| match result {
+            0.. => Ok(result),
+            _ => Err(io::Error::last_os_error()),
+        };
+        // SAFETY: plain system calls on descriptors that are open and a value of the kernel's layout that lives until
+        // they return.
+        unsafe {
+            let here = check(c::open(c".".as_ptr(), c::O_PATH | c::O_DIRECTORY | c::O_CLOEXEC).into())?;
+            let rule = PathBeneath { allowed_access: self.scratch, parent_fd: here as i32 };
+            let rules = self.rules.as_raw_fd();
+            check(c::syscall(c::SYS_landlock_add_rule, rules, PATH_BENEATH, &raw const rule, 0))?;
+            check(c::close(here as i32).into())?;
+            check(c::syscall(c::SYS_landlock_restrict_self, rules, 0))?;
+        }
+        Ok(())
+    }
 }
 
 /// System calls that need no look at their arguments. Everything that is not here answers ENOSYS, which libraries take
@@ -58,7 +109,7 @@ const ALLOWED: &[c::c_long] = &[
     // Files by descriptor.
     c::SYS_read, c::SYS_write, c::SYS_readv, c::SYS_writev, c::SYS_pread64, c::SYS_pwrite64, c::SYS_preadv,
     c::SYS_pwritev, c::SYS_lseek, c::SYS_close, c::SYS_close_range, c::SYS_dup, c::SYS_dup3, c::SYS_pipe2,
-    c::SYS_fstat, c::SYS_ftruncate, c::SYS_fallocate, c::SYS_fadvise64, c::SYS_flock, c::SYS_fsync,
+    c::SYS_fstat, c::SYS_ftruncate, c::SYS_fadvise64, c::SYS_flock, c::SYS_fsync,
     c::SYS_fdatasync, c::SYS_sendfile, c::SYS_copy_file_range, c::SYS_splice, c::SYS_getdents64, c::SYS_fstatfs,
     // Files by path, confined by Landlock.
     c::SYS_openat, c::SYS_newfstatat, c::SYS_statx, c::SYS_statfs, c::SYS_faccessat, c::SYS_faccessat2,
@@ -105,13 +156,18 @@ fn when(argument: u8, op: SeccompCmpOp, value: i64) -> Result<SeccompRule, secco
     SeccompRule::new(vec![SeccompCondition::new(argument, width, op, value as u64)?])
 }
 
-/// The filter; `forks` also allows new processes. None on an architecture without filters.
-pub(super) fn filter(forks: bool) -> Option<BpfProgram> {
+/// The filter; `forks` also allows new processes, `bounded` says that the kernel bounds the files. None on an architecture
+/// without filters.
+pub(super) fn filter(forks: bool, bounded: bool) -> Option<BpfProgram> {
     let is = |argument, value| when(argument, SeccompCmpOp::Eq, value);
     let build = || -> Result<BpfProgram, seccompiler::BackendError> {
         let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
         for call in ALLOWED.iter().chain(OLDER) {
             rules.insert(*call, Vec::new());
+        }
+        if bounded {
+            // Takes space faster than anybody could watch.
+            rules.insert(c::SYS_fallocate, Vec::new());
         }
         let one_of = |argument, values: &[i64]| -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
             values.iter().map(|v| when(argument, SeccompCmpOp::Eq, *v)).collect()

@@ -1,15 +1,28 @@
-//! The directory in which a child works.
+//! The directory of the host in which a child works where it has no file system of its own.
 
-use std::fs;
+use std::ffi::{CString, OsStr};
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Directory entries that a child may make; more ends it.
-const MAX_ENTRIES: usize = 512;
+use rustix::fs::{
+    AtFlags, Dir, FlockOperation, Gid, Mode, OFlags, Uid, fchown, flock, fstat, mkdirat, open, unlinkat,
+};
+use rustix::io::Errno;
 
-/// A fresh private directory, removed when dropped.
-pub struct Scratch {
+use super::tree;
+
+/// What the names begin with; a process id, a dash and more letters follow.
+const PREFIX: &str = "rlvr-code-";
+
+/// A private directory. Locked as long as this value lives, so that what was left by a process that was killed can be told
+/// from what another one is using.
+pub(crate) struct Scratch {
+    parent: OwnedFd,
+    name: CString,
+    dir: OwnedFd,
     path: PathBuf,
 }
 
@@ -18,101 +31,95 @@ impl Scratch {
     ///
     /// # Errors
     /// When it cannot be made.
-    pub fn new(owner: Option<u32>) -> io::Result<Self> {
-        let dir = tempfile::Builder::new().prefix("rlvr-code-").tempdir()?;
-        let scratch = Self { path: dir.keep() };
-        if owner.is_some() {
-            chown(&scratch.path, owner, owner)?;
+    pub(super) fn new(owner: Option<u32>) -> io::Result<Self> {
+        let place = std::env::temp_dir();
+        let parent = directory(&place)?;
+        let mut tries = 0;
+        loop {
+            match Self::at(&place, &parent, owner) {
+                Ok(found) => {
+                    let (name, dir) = found;
+                    let path = place.join(OsStr::from_bytes(name.as_bytes()));
+                    return Ok(Self { parent, name, dir, path });
+                }
+                // The name was taken, or somebody swept the directory away before it was locked.
+                Err(Errno::EXIST | Errno::NOENT | Errno::WOULDBLOCK) if tries < 100 => tries += 1,
+                Err(e) => return Err(e.into()),
+            }
         }
-        Ok(scratch)
+    }
+
+    fn at(place: &Path, parent: &OwnedFd, owner: Option<u32>) -> Result<(CString, OwnedFd), Errno> {
+        let name = format!("{PREFIX}{}-{:016x}", std::process::id(), random(place));
+        let name = CString::new(name).map_err(|_| Errno::INVAL)?;
+        mkdirat(parent, &name, Mode::RWXU)?;
+        let dir = tree::open(parent.as_fd(), &name)?;
+        flock(&dir, FlockOperation::NonBlockingLockExclusive)?;
+        if let Some(owner) = owner {
+            let (uid, gid) = (Uid::from_raw(owner), Gid::from_raw(owner));
+            fchown(&dir, Some(uid), Some(gid))?;
+        }
+        // Still there: a directory without links was removed before the lock.
+        if fstat(&dir)?.st_nlink == 0 {
+            return Err(Errno::NOENT);
+        }
+        Ok((name, dir))
     }
 
     /// Where it is.
-    pub fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Puts a file into it, readable for its owner.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn write(&self, name: &str, content: &[u8]) -> io::Result<()> {
-        let path = self.path.join(name);
-        fs::write(&path, content)?;
-        let owner = fs::metadata(&self.path)?;
-        if owner.uid() != fs::metadata(&path)?.uid() {
-            chown(&path, Some(owner.uid()), Some(owner.gid()))?;
-        }
-        Ok(())
+    /// The directory itself.
+    pub(super) fn dir(&self) -> &OwnedFd {
+        &self.dir
     }
 
-    /// Whether it holds more than `bytes` or too many entries. Looks at a bounded number of entries.
-    pub(super) fn is_over(&self, bytes: u64) -> bool {
-        let mut dirs = vec![self.path.clone()];
-        let (mut entries, mut total) = (0, 0);
-        while let Some(dir) = dirs.pop() {
-            for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-                entries += 1;
-                if let Ok(data) = entry.metadata() {
-                    // Blocks, not length: a file with holes costs what it occupies.
-                    total += data.blocks() * 512;
-                    if data.is_dir() {
-                        dirs.push(entry.path());
-                    }
-                }
-                if entries > MAX_ENTRIES || total > bytes {
-                    return true;
-                }
-            }
-        }
-        false
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // A process that was just killed may still end a write.
-        for _ in 0..20 {
-            flatten(&self.path);
-            if fs::remove_dir(&self.path).is_ok() || !self.path.exists() {
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(5));
+    /// Removes it with all that is in it.
+    pub(crate) fn remove(&self) {
+        tree::empty(&self.dir);
+        if let Err(e) = unlinkat(&self.parent, &self.name, AtFlags::REMOVEDIR)
+            && e != Errno::NOENT
+        {
+            tracing::warn!("cannot remove {}: {e}", self.path.display());
         }
     }
 }
 
-/// Empties a directory of any depth without recursion and without long paths: whatever lies two levels down is moved up
-/// before its directory is removed. Nothing follows a link.
-fn flatten(top: &Path) {
-    let mut moved = 0u64;
-    loop {
-        let mut progress = false;
-        for entry in fs::read_dir(top).into_iter().flatten().flatten() {
-            let path = entry.path();
-            if !entry.file_type().is_ok_and(|t| t.is_dir()) {
-                progress |= fs::remove_file(&path).is_ok();
-                continue;
-            }
-            let open = |p: &Path| fs::set_permissions(p, fs::Permissions::from_mode(0o700));
-            let _ = open(&path);
-            for inner in fs::read_dir(&path).into_iter().flatten().flatten() {
-                let from = inner.path();
-                if inner.file_type().is_ok_and(|t| t.is_dir()) {
-                    // Moving a directory needs the right to write it.
-                    let _ = open(&from);
-                    moved += 1;
-                    progress |= fs::rename(&from, top.join(format!(".rlvr-{moved}"))).is_ok();
-                } else {
-                    progress |= fs::remove_file(&from).is_ok();
-                }
-            }
-            progress |= fs::remove_dir(&path).is_ok();
-        }
-        if !progress {
-            return;
+/// Removes what processes left that were killed before they could. `owners` are the user ids that children of root get.
+pub(super) fn sweep(owners: &std::ops::Range<u32>) {
+    let Ok(parent) = directory(&std::env::temp_dir()) else { return };
+    for entry in Dir::read_from(&parent).into_iter().flatten().map_while(Result::ok) {
+        let name = entry.file_name();
+        let ours = name.to_str().ok().and_then(|n| n.strip_prefix(PREFIX)?.split_once('-'));
+        if ours.is_some_and(|(id, rest)| id.parse::<u32>().is_ok() && !rest.is_empty()) {
+            sweep_one(parent.as_fd(), name, owners);
         }
     }
+}
+
+fn sweep_one(parent: BorrowedFd<'_>, name: &std::ffi::CStr, owners: &std::ops::Range<u32>) {
+    let Ok(dir) = tree::open(parent, name) else { return };
+    let user = rustix::process::geteuid();
+    let of = fstat(&dir).map_or(u32::MAX, |s| s.st_uid);
+    let own = of == user.as_raw() || user.is_root() && owners.contains(&of);
+    // Who uses it holds the lock, and so does a process of a child that is still there.
+    if own && flock(&dir, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        tree::empty(&dir);
+        let _ = unlinkat(parent, name, AtFlags::REMOVEDIR);
+    }
+}
+
+fn directory(path: &Path) -> Result<OwnedFd, Errno> {
+    open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// A number that no other call gets.
+fn random(place: &Path) -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos());
+    RandomState::new().hash_one((place, time))
 }
 
 #[cfg(test)]
@@ -120,22 +127,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn removes_deep_and_locked_directories_but_nothing_behind_a_link() {
-        let outside = tempfile::tempdir().unwrap();
-        fs::write(outside.path().join("keep"), "x").unwrap();
-        let scratch = Scratch::new(None).unwrap();
-        let top = scratch.path().to_path_buf();
-        let mut deep = top.clone();
-        for _ in 0..300 {
-            deep.push("d");
-            fs::create_dir(&deep).unwrap();
-        }
-        fs::write(deep.join("f"), "x").unwrap();
-        std::os::unix::fs::symlink(outside.path(), top.join("link")).unwrap();
-        fs::set_permissions(top.join("d/d"), fs::Permissions::from_mode(0o000)).unwrap();
-        assert!(!scratch.is_over(1 << 30) && scratch.is_over(100));
-        drop(scratch);
-        assert!(!top.exists());
-        assert!(outside.path().join("keep").exists());
+    fn what_is_in_use_is_not_swept_and_what_was_left_is() {
+        let used = Scratch::new(None).unwrap();
+        let left = Scratch::new(None).unwrap();
+        let path = left.path().to_path_buf();
+        std::fs::create_dir(path.join("d")).unwrap();
+        // As a process that ends: the lock goes, the directory stays.
+        drop(left);
+        assert!(path.exists());
+        let foreign = std::env::temp_dir().join(format!("{PREFIX}somebody-else"));
+        std::fs::create_dir_all(&foreign).unwrap();
+        sweep(&(0..0));
+        assert!(!path.exists() && used.path().exists() && foreign.exists());
+        std::fs::remove_dir(foreign).unwrap();
+        used.remove();
+        assert!(!used.path().exists());
     }
 }

@@ -46,6 +46,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     log_to_stderr();
+    signals::watch();
     // On a thread of the pool: from outside it, each of the many small parallel loops would wait for a wake-up.
     let work = || start_threads(cli.threads).and_then(|()| rayon::scope(|_| run(&cli.command)));
     match catch_unwind(AssertUnwindSafe(work)) {

@@ -1,0 +1,167 @@
+//! What a command leaves that a signal ends, and how it fares where the system allows no further processes.
+#![cfg(target_os = "linux")]
+use crate::cli::{rlvr, rows, stderr, write};
+use serde_json::json;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Like a container whose filter refuses namespaces and mounts.
+fn contain(command: &mut Command) {
+    use seccompiler::{
+        BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+        SeccompRule,
+    };
+    let spaces = [libc::CLONE_NEWUSER, libc::CLONE_NEWPID, libc::CLONE_NEWNS];
+    let with = |flag: i32| {
+        let op = SeccompCmpOp::MaskedEq(flag as u64);
+        SeccompRule::new(vec![SeccompCondition::new(0, SeccompCmpArgLen::Dword, op, flag as u64).unwrap()])
+            .unwrap()
+    };
+    let rules = std::collections::BTreeMap::from([
+        (libc::SYS_clone, spaces.map(with).to_vec()),
+        (libc::SYS_mount, vec![]),
+        (libc::SYS_unshare, vec![]),
+    ]);
+    let refuse = SeccompAction::Errno(libc::EPERM as u32);
+    let arch = std::env::consts::ARCH.try_into().unwrap();
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, refuse, arch).unwrap();
+    let filter: BpfProgram = filter.try_into().unwrap();
+    let apply = move || {
+        seccompiler::apply_filter(&filter).map_err(|_| std::io::Error::from_raw_os_error(libc::EPERM))
+    };
+    // SAFETY: two system calls on a program that was made before the fork.
+    unsafe { command.pre_exec(apply) };
+}
+
+/// Processes that sleep for a time that only one test has.
+fn sleepers(mark: &str) -> usize {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let lines = entries.filter_map(|e| std::fs::read(e.path().join("cmdline")).ok());
+    lines.filter(|l| *l == format!("sleep\0{mark}\0").into_bytes()).count()
+}
+
+fn wait_until(what: &str, is: impl Fn() -> bool) {
+    let until = Instant::now() + Duration::from_secs(120);
+    while !is() {
+        assert!(Instant::now() < until, "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Whether programs can be run as here.
+fn code_works(config: &str) -> bool {
+    let row =
+        json!({"completion": "```\necho 1\n```", "reference": {"tests": [{"output": "1"}]}}).to_string();
+    let found = &rows(&rlvr(&["score", "--config", config, "-"], &row))[0];
+    if found["verdict"] != "correct" {
+        println!("skipped: {found}");
+    }
+    found["verdict"] == "correct"
+}
+
+#[test]
+fn a_signal_leaves_no_program_and_no_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = write(
+        dir.path(),
+        "code.toml",
+        "kind = \"code\"\nlanguage = \"bash\"\ntimeout_s = 600\nworkers = 3\n",
+    );
+    if !code_works(&config) {
+        return;
+    }
+    for (i, (signal, contained)) in [
+        ("INT", false),
+        ("TERM", false),
+        ("HUP", false),
+        ("KILL", false),
+        ("INT", true),
+        ("TERM", true),
+        ("HUP", true),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mark = format!("8637{i}.{}", std::process::id());
+        let row = json!({
+            "completion": format!("```\nsleep {mark} & (sleep {mark} &)\nsleep {mark}\n```"),
+            "reference": {"tests": [{"output": "1"}]},
+        });
+        let input = write(dir.path(), "rows.jsonl", &format!("{row}\n{row}\n{row}\n"));
+        let temporary = dir.path().join(&mark);
+        std::fs::create_dir(&temporary).unwrap();
+        std::fs::set_permissions(&temporary, std::fs::Permissions::from_mode(0o1777)).unwrap();
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rlvr"));
+        command.args(["--threads", "3", "score", "--config", &config, &input]);
+        command.env("TMPDIR", &temporary).stdout(Stdio::null()).stderr(Stdio::piped());
+        if contained {
+            contain(&mut command);
+        }
+        let child = command.spawn().unwrap();
+        wait_until("the programs do not start", || sleepers(&mark) == 9);
+        let left = || std::fs::read_dir(&temporary).unwrap().count();
+        assert!(!contained || left() == 3, "{} directories", left());
+        let id = child.id().to_string();
+        assert!(Command::new("kill").args([&format!("-{signal}"), &id]).status().unwrap().success());
+        let ended = child.wait_with_output().unwrap();
+        let number = [("INT", 2), ("TERM", 15), ("HUP", 1), ("KILL", 9)].into_iter().find(|n| n.0 == signal);
+        assert_eq!(ended.status.signal(), number.map(|n| n.1), "{}", stderr(&ended));
+        if !contained {
+            // The kernel ends them with the command, but not before it.
+            wait_until("programs are left", || sleepers(&mark) == 0);
+        }
+        assert_eq!((sleepers(&mark), left()), (0, 0), "{signal}, contained: {contained}");
+    }
+}
+
+#[test]
+fn few_processes_are_enough_to_score() {
+    if !is_root() {
+        println!("skipped: another user is needed");
+        return;
+    }
+    let rows = [
+        json!({"completion": "\\boxed{4}", "reference": {"answer": "4"}}),
+        json!({"completion": "\\boxed{5}", "reference": {"answer": "4"}}),
+    ];
+    let (all, code) = (crate::cli::lines(&rows), "kind = \"code\"\n");
+    let program = json!({"completion": "```\nprint(1)\n```", "reference": {"tests": [{"output": "1"}]}});
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let config = write(dir.path(), "code.toml", code);
+    let math = write(dir.path(), "math.jsonl", &all);
+    let programs = write(dir.path(), "code.jsonl", &crate::cli::lines(&[program]));
+    for processes in [1, 2, 3] {
+        for (args, verdicts) in [
+            (["score", "--reward", "math", &math], &["\"correct\"", "\"incorrect\""][..]),
+            (["score", "--config", &config, &programs], &["\"verdict\""][..]),
+        ] {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_rlvr"));
+            command.args(args).uid(61_234).gid(61_234);
+            // SAFETY: one system call on a value that lives until it returns.
+            unsafe {
+                command.pre_exec(move || {
+                    let limit = libc::rlimit { rlim_cur: processes, rlim_max: processes };
+                    match libc::setrlimit(libc::RLIMIT_NPROC, &limit) {
+                        0 => Ok(()),
+                        _ => Err(std::io::Error::last_os_error()),
+                    }
+                })
+            };
+            let output = command.output().unwrap();
+            let message = stderr(&output);
+            assert_eq!(output.status.code(), Some(0), "{processes} processes, {args:?}: {message}");
+            assert!(!message.contains("panicked"), "{processes} processes, {args:?}: {message}");
+            let text = String::from_utf8(output.stdout).unwrap();
+            verdicts.iter().for_each(|verdict| assert!(text.contains(verdict), "{text}"));
+        }
+    }
+}
+
+fn is_root() -> bool {
+    std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(Path::new("/proc/self")).unwrap()) == 0
+}
