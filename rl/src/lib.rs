@@ -36,8 +36,8 @@ pub mod sft;
 pub mod stats;
 pub mod stop;
 pub mod tensor_file;
-pub mod threads;
 mod texts;
+pub mod threads;
 pub mod trainer;
 mod writer;
 
