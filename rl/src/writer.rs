@@ -296,7 +296,7 @@ mod tests {
         let mut writer = writer(dir.path());
         let policy = tiny();
         let mut snapshot = snapshot(&policy, 1);
-        snapshot.tensors.push(("broken", vec![NamedTensor::read("b".into(), &[2], || panic!("on purpose"))]));
+        snapshot.tensors.push(("broken", vec![NamedTensor::read("b", &[2], || panic!("on purpose"))]));
         writer.checkpoint(snapshot).unwrap();
         let error = writer.settle().unwrap_err().to_string();
         assert_eq!(error, "the thread that writes panicked: on purpose");
