@@ -1,6 +1,8 @@
 //! A run from start to end: stages, evaluation, records, checkpoints, resuming.
 use crate::checkpoint::{Checkpoint, CheckpointStore, TrainState};
-use crate::config::{DeviceConfig, GrpoConfig, ReferenceFrom, RunConfig, SftConfig, StageConfig};
+use crate::config::{
+    ChatTemplate, DeviceConfig, GrpoConfig, ReferenceFrom, RunConfig, SftConfig, StageConfig,
+};
 use crate::data::TaskSource;
 use crate::error::Error;
 use crate::eval::{Benchmark, EvalResult, EvalSettings, OpenSettings, evaluate, tasks_of};
@@ -331,7 +333,17 @@ impl Run<'_> {
         let config = self.config;
         let mut policy = match (&checkpoint, initial) {
             (Some(c), _) => {
-                Policy::open(&c.path.to_string_lossy(), &self.device)?.configured(&config.policy)?
+                let saved = Policy::open(&c.path.to_string_lossy(), &self.device)?;
+                let template = saved.chat_template().map(str::to_owned);
+                let policy = saved.configured(&config.policy)?;
+                if let (ChatTemplate::File(path), Some(now)) =
+                    (&config.policy.chat_template, policy.chat_template())
+                    && template.as_deref() != Some(now)
+                {
+                    let what = format!("{}: the template has changed since the run began", path.display());
+                    return Err(Error::Unusable { what });
+                }
+                policy
             }
             (None, Some(policy)) => policy,
             (None, None) => Policy::from_config(&config.policy, config.seed, &self.device)?,

@@ -1,6 +1,7 @@
 //! minijinja templates over the fields of a row.
 
-use minijinja::{Environment, ErrorKind, Expression, UndefinedBehavior};
+use minijinja::value::ValueKind;
+use minijinja::{Environment, ErrorKind, Expression, Output, State, UndefinedBehavior, escape_formatter};
 use serde_json::{Map, Value};
 
 use super::DataError;
@@ -19,6 +20,7 @@ impl Templates {
         env.set_undefined_behavior(UndefinedBehavior::Strict);
         env.set_keep_trailing_newline(true);
         env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        env.set_formatter(write_text);
         Self { name: name.to_owned(), env }
     }
 
@@ -44,6 +46,14 @@ impl Templates {
                 missing.sort();
                 if let Some(first) = missing.first() {
                     message = format!("{field}: the row has no field `{first}`{}", row.fields_present());
+                }
+            } else if e.kind() == ErrorKind::InvalidOperation {
+                let used = template.undeclared_variables(true);
+                let mut null: Vec<_> =
+                    used.iter().filter(|f| row::field(&row.fields, f).is_some_and(Value::is_null)).collect();
+                null.sort();
+                if let Some(first) = null.first() {
+                    message = format!("{field}: the field `{first}` of the row is null");
                 }
             }
             message
@@ -125,13 +135,30 @@ impl Row {
 }
 
 /// The dotted path of a template that is nothing but `{{ path }}`.
-fn single_field(source: &str) -> Option<&str> {
+pub(crate) fn single_field(source: &str) -> Option<&str> {
     let path = source.trim().strip_prefix("{{")?.strip_suffix("}}")?.trim();
     let name = |part: &str| {
         part.chars().next().is_some_and(|c| c.is_alphabetic() || c == '_')
             && part.chars().all(|c| c.is_alphanumeric() || c == '_')
     };
     path.split('.').all(name).then_some(path)
+}
+
+/// Writes a value into a text, unless it would only stand there as its JSON or as `none`: what a row says and a prompt
+/// cannot show is an error.
+fn write_text(out: &mut Output, state: &State, value: &minijinja::Value) -> Result<(), minijinja::Error> {
+    let is_table = |value: &minijinja::Value| value.kind() == ValueKind::Map;
+    let refused = if value.is_none() {
+        "null is written into the text"
+    } else if is_table(value)
+        || (value.kind() == ValueKind::Seq && value.try_iter()?.any(|item| is_table(&item)))
+    {
+        "a table or a list of tables is written into the text (a prompt that is the field alone, `{{ field }}`, may be a \
+         conversation; `| tojson` writes JSON)"
+    } else {
+        return escape_formatter(out, state, value);
+    };
+    Err(minijinja::Error::new(ErrorKind::InvalidOperation, refused))
 }
 
 /// The engine's message without its file name, which would be ours.
@@ -186,6 +213,30 @@ mod tests {
         check("{{ deep.y }}", Err("no field `deep.y`"));
         check("{{ answer.split('####')[7] | trim }}", Err("undefined value"));
         check("{{ answer.nope() }}", Err("nope"));
+    }
+
+    #[test]
+    fn null_and_tables_are_no_text() {
+        let Value::Object(fields) =
+            json!({"q": null, "deep": {"x": null}, "chat": [{"role": "user"}], "l": ["a"]})
+        else {
+            unreachable!()
+        };
+        let row = Row::new(fields);
+        let text = |source: &str| {
+            let mut templates = Templates::new("d");
+            templates.add("f", source).unwrap();
+            templates.text("f", &row)
+        };
+        assert_eq!(text("Q: {{ q }}").unwrap_err(), "f: the field `q` of the row is null");
+        assert_eq!(text("Q: {{ deep.x }}").unwrap_err(), "f: the field `deep.x` of the row is null");
+        assert!(text("{{ chat }} Think.").unwrap_err().contains("a list of tables"));
+        assert!(text("{{ deep }}.").unwrap_err().contains("a table"));
+        assert_eq!(
+            text("{{ q or 'none' }} {{ l }} {{ l | join(',') }} {{ chat | tojson }}").unwrap(),
+            "none [\"a\"] a [{\"role\":\"user\"}]"
+        );
+        assert!(text("{{ nope }}").unwrap_err().contains("no field `nope`"));
     }
 
     #[test]
