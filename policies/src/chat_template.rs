@@ -4,54 +4,57 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use minijinja::value::Kwargs;
-use minijinja::{Environment, Error, ErrorKind, Value};
 use serde::Serialize;
-use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter};
+use serde_json::Value;
 
 use crate::error::PolicyError;
+use crate::jinja::{Fault, Limits, Template};
 
-/// A parsed chat template with the special tokens that it may name.
+/// A chat template with the special tokens that it may name.
 ///
-/// The environment is the one of transformers: blocks trimmed, `raise_exception`, `strftime_now`, Python's string and
-/// dict methods, `tojson` as Python writes it. Unlike transformers, `strftime_now` gives UTC.
+/// It renders what `apply_chat_template` of transformers renders, in bounded work and memory, because it may come from
+/// anyone. Unlike there, `strftime_now` gives UTC.
 #[derive(Debug, Clone)]
 pub struct ChatTemplate {
-    environment: Environment<'static>,
+    parsed: Result<Template, Fault>,
     source: String,
     path: PathBuf,
     variables: BTreeMap<String, Value>,
 }
 
-/// Name of the template within its environment.
-const NAME: &str = "chat_template";
+/// Longest template, in bytes; the longest that models come with have some 30 thousand.
+const MAX_SOURCE: usize = 1 << 20;
+
+/// What a rendering may do and use whatever its messages, and further for every byte of them: hundreds of times what the
+/// largest templates need.
+const LIMITS: Limits = Limits { work: 20_000_000, memory: 128 << 20 };
+const LIMITS_PER_BYTE: Limits = Limits { work: 100, memory: 200 };
+
+/// Stands behind the last message while it is rendered, to be found again.
+const CONTINUED: &str = "CONTINUE_FINAL_MESSAGE_TAG ";
+
+/// Names that every rendering sets itself.
+pub const RESERVED_VARIABLES: [&str; 4] = ["messages", "tools", "documents", "add_generation_prompt"];
 
 impl ChatTemplate {
-    /// Parses a template. `path` is the file it comes from, for messages; `special_tokens` are visible to it under
-    /// their names (`bos_token`, `eos_token`, …).
-    ///
-    /// # Errors
-    /// A syntax error, with its line.
-    pub fn new(
-        source: &str,
-        path: &Path,
-        special_tokens: &BTreeMap<String, String>,
-    ) -> Result<Self, PolicyError> {
-        let mut environment = Environment::new();
-        environment.set_trim_blocks(true);
-        environment.set_lstrip_blocks(true);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_filter("tojson", to_json);
-        environment.add_function("raise_exception", raise_exception);
-        environment.add_function("strftime_now", strftime_now);
-        environment
-            .add_template_owned(NAME, without_generation_tags(source))
-            .map_err(|e| template_error(path, &e))?;
-        let mut variables: BTreeMap<_, _> =
-            special_tokens.iter().map(|(name, token)| (name.clone(), Value::from(token))).collect();
-        variables.insert("tools".into(), Value::from(()));
-        variables.insert("documents".into(), Value::from(()));
-        Ok(Self { environment, source: source.into(), path: path.into(), variables })
+    /// Reads a template. `path` is the file it comes from, for messages; `special_tokens` are visible to it under
+    /// their names (`bos_token`, `eos_token`, …). One that does not parse fails when it is needed; see
+    /// [`ChatTemplate::check`].
+    pub fn new(source: &str, path: &Path, special_tokens: &BTreeMap<String, String>) -> Self {
+        let parsed = if source.len() > MAX_SOURCE {
+            let message = format!("has {} bytes, more than {MAX_SOURCE}", source.len());
+            Err(Fault { line: 0, message })
+        } else {
+            Template::parse(source)
+        };
+        let tokens = special_tokens.iter().map(|(name, token)| (name.clone(), Value::from(token.as_str())));
+        Self { parsed, source: source.into(), path: path.into(), variables: tokens.collect() }
+    }
+
+    /// A template that fails when it is needed.
+    pub(crate) fn unusable(problem: String, path: &Path, special_tokens: &BTreeMap<String, String>) -> Self {
+        let parsed = Err(Fault { line: 0, message: problem });
+        Self { parsed, ..Self::new("", path, special_tokens) }
     }
 
     /// The template as it was given.
@@ -59,200 +62,105 @@ impl ChatTemplate {
         &self.source
     }
 
-    /// Sets a variable that the template reads, such as `enable_thinking` of Qwen3.
+    /// Whether the template can be used at all.
+    ///
+    /// # Errors
+    /// A syntax error, with its line, or a template that is too long.
+    pub fn check(&self) -> Result<(), PolicyError> {
+        self.template().map(drop)
+    }
+
+    /// The same template with another text.
     #[must_use]
-    pub fn with_variable(mut self, name: &str, value: impl Serialize) -> Self {
-        self.variables.insert(name.into(), Value::from_serialize(value));
-        self
+    pub fn with_source(&self, source: &str, path: &Path) -> Self {
+        let variables = self.variables.clone();
+        Self { variables, ..Self::new(source, path, &BTreeMap::new()) }
+    }
+
+    /// The same template with values for variables that it reads, such as `enable_thinking` of Qwen3, unless the caller
+    /// of the template has others. They become part of its text, so that a saved policy is prompted in the same way.
+    ///
+    /// # Errors
+    /// A variable that the template does not read, or that every rendering sets itself.
+    pub fn with_defaults(&self, variables: &BTreeMap<String, Value>) -> Result<Self, PolicyError> {
+        let template = self.template()?;
+        let mut lines = String::new();
+        for (name, value) in variables {
+            if RESERVED_VARIABLES.contains(&name.as_str()) || !template.reads(name) {
+                let others = template.free_names().filter(|n| !RESERVED_VARIABLES.contains(n));
+                let others = others.collect::<Vec<_>>().join(", ");
+                let message = format!("reads no variable `{name}` (it reads: {others})");
+                return Err(self.fault(&Fault { line: 0, message }));
+            }
+            lines.push_str(&format!(
+                "{{%- if {name} is not defined %}}{{%- set {name} = {value} %}}{{%- endif %}}\n"
+            ));
+        }
+        // A policy that was saved with them has them already.
+        if self.source.starts_with(&lines) {
+            return Ok(self.clone());
+        }
+        Ok(self.with_source(&(lines + &self.source), &self.path))
     }
 
     /// The text of a conversation. A message serialises to a map with `role` and `content`; `add_generation_prompt`
     /// appends what precedes the assistant's reply.
     ///
     /// # Errors
-    /// Whatever the template raises, with the template's line.
+    /// A template that does not parse, whatever it raises, or a bound that it passes, with the template's line.
     pub fn render<M: Serialize>(
         &self,
         messages: &[M],
         add_generation_prompt: bool,
     ) -> Result<String, PolicyError> {
-        let mut context = self.variables.clone();
-        context.insert("messages".into(), Value::from_serialize(messages));
-        context.insert("add_generation_prompt".into(), Value::from(add_generation_prompt));
-        self.environment
-            .get_template(NAME)
-            .and_then(|template| template.render(context))
-            .map_err(|e| template_error(&self.path, &e))
-    }
-}
-
-fn template_error(path: &Path, error: &Error) -> PolicyError {
-    let problem = match error.detail() {
-        Some(detail) if matches!(error.kind(), ErrorKind::InvalidOperation) => detail.to_owned(),
-        Some(detail) => format!("{}: {detail}", error.kind()),
-        None => error.kind().to_string(),
-    };
-    PolicyError::ChatTemplate { path: path.into(), line: error.line().unwrap_or(0), problem }
-}
-
-/// `{% generation %}` marks what the assistant says, for training masks in transformers; for rendering it does nothing.
-/// The replacement keeps the line numbers.
-fn without_generation_tags(source: &str) -> String {
-    let mut out = String::with_capacity(source.len());
-    let mut rest = source;
-    while let Some(start) = rest.find("{%") {
-        let Some(length) = rest[start..].find("%}") else { break };
-        let tag = &rest[start..start + length + 2];
-        out.push_str(&rest[..start]);
-        out.push_str(&match tag.trim_matches(['{', '}', '%', '-', '+']).trim() {
-            "generation" => tag.replacen("generation", "if true", 1),
-            "endgeneration" => tag.replacen("endgeneration", "endif", 1),
-            _ => tag.to_owned(),
-        });
-        rest = &rest[start + length + 2..];
-    }
-    out.push_str(rest);
-    out
-}
-
-fn raise_exception(message: String) -> Result<Value, Error> {
-    Err(Error::new(ErrorKind::InvalidOperation, message))
-}
-
-/// `json.dumps(value, ensure_ascii=False)`, which unlike minijinja's own filter escapes nothing for HTML and puts
-/// spaces after commas and colons.
-fn to_json(value: &Value, options: Kwargs) -> Result<Value, Error> {
-    let indent: Option<usize> = options.get("indent")?;
-    let ensure_ascii = options.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false);
-    // The keys of minijinja's maps come sorted or in order, as it was built; sorting them again is not needed.
-    let _: Option<bool> = options.get("sort_keys")?;
-    options.assert_all_used()?;
-    let text = match indent {
-        Some(n) => serialize(value, PrettyFormatter::with_indent(" ".repeat(n.min(64)).as_bytes())),
-        None => serialize(value, PythonFormatter(CompactFormatter)),
-    };
-    let text = text.map_err(|e| Error::new(ErrorKind::BadSerialization, e.to_string()))?;
-    Ok(Value::from(if ensure_ascii { escape_non_ascii(&text) } else { text }))
-}
-
-fn serialize(value: &Value, formatter: impl Formatter) -> Result<String, serde_json::Error> {
-    let mut bytes = Vec::new();
-    value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, formatter))?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-fn escape_non_ascii(text: &str) -> String {
-    let mut out = String::new();
-    for c in text.chars() {
-        if c.is_ascii() {
-            out.push(c);
-        } else {
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                out.push_str(&format!("\\u{unit:04x}"));
-            }
-        }
-    }
-    out
-}
-
-/// Python's separators: `", "` and `": "`.
-struct PythonFormatter(CompactFormatter);
-
-impl Formatter for PythonFormatter {
-    fn begin_array_value<W: ?Sized + std::io::Write>(
-        &mut self,
-        w: &mut W,
-        first: bool,
-    ) -> std::io::Result<()> {
-        if first { Ok(()) } else { w.write_all(b", ") }
+        let messages = serde_json::to_value(messages).map_err(PolicyError::json(&self.path))?;
+        self.render_json(messages, add_generation_prompt)
     }
 
-    fn begin_object_key<W: ?Sized + std::io::Write>(
-        &mut self,
-        w: &mut W,
-        first: bool,
-    ) -> std::io::Result<()> {
-        self.begin_array_value(w, first)
+    /// The text of a conversation up to the end of its last message, which is to be continued: nothing closes it.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::render`]; a conversation without messages, or a template that leaves the last one out.
+    pub fn render_continued<M: Serialize>(&self, messages: &[M]) -> Result<String, PolicyError> {
+        let mut messages = serde_json::to_value(messages).map_err(PolicyError::json(&self.path))?;
+        let last = messages.as_array_mut().and_then(|m| m.last_mut()).and_then(|m| m.get_mut("content"));
+        let Some(Value::String(content)) = last else {
+            return Err(self.fault(&"there is no last message to continue".into()));
+        };
+        let text = content.trim().to_owned();
+        content.push_str(CONTINUED);
+        let mut rendered = self.render_json(messages, false)?;
+        let tag = CONTINUED.trim_end();
+        let Some(end) = rendered.rfind(tag).filter(|_| rendered.contains(&text)) else {
+            return Err(self.fault(&"leaves out the last message, which is to be continued".into()));
+        };
+        let kept = rendered[end..].starts_with(CONTINUED);
+        rendered.truncate(end);
+        // A template that trims messages trims this one too.
+        Ok(if kept { rendered } else { rendered.trim_end().to_owned() })
     }
 
-    fn begin_object_value<W: ?Sized + std::io::Write>(&mut self, w: &mut W) -> std::io::Result<()> {
-        w.write_all(b": ")
+    fn render_json(&self, messages: Value, add_generation_prompt: bool) -> Result<String, PolicyError> {
+        let size = messages.to_string().len() as u64;
+        let limits = Limits {
+            work: LIMITS.work + size * LIMITS_PER_BYTE.work,
+            memory: LIMITS.memory + size * LIMITS_PER_BYTE.memory,
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        let set = [messages, Value::Null, Value::Null, Value::Bool(add_generation_prompt)];
+        let context = RESERVED_VARIABLES.into_iter().zip(&set);
+        let context = self.variables.iter().map(|(name, value)| (name.as_str(), value)).chain(context);
+        self.template()?.render(context, limits, now).map_err(|fault| self.fault(&fault))
     }
-}
 
-fn strftime_now(format: &str) -> Result<String, Error> {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    strftime(seconds, format)
-}
+    fn template(&self) -> Result<&Template, PolicyError> {
+        self.parsed.as_ref().map_err(|fault| self.fault(fault))
+    }
 
-const MONTHS: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
-const DAYS: [&str; 7] = ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday"];
-
-/// Seconds since 1970 in UTC, by the conversions that chat templates use.
-fn strftime(seconds: u64, format: &str) -> Result<String, Error> {
-    let (days, time) = (seconds / 86_400, seconds % 86_400);
-    let leap = |y: u64| y.is_multiple_of(4) && (!y.is_multiple_of(100) || y.is_multiple_of(400));
-    let (mut year, mut day) = (1970, days);
-    while day >= 365 + u64::from(leap(year)) {
-        day -= 365 + u64::from(leap(year));
-        year += 1;
+    fn fault(&self, fault: &Fault) -> PolicyError {
+        let (line, problem) = (fault.line as usize, fault.message.clone());
+        PolicyError::ChatTemplate { path: self.path.clone(), line, problem }
     }
-    let day_of_year = day;
-    let lengths = [31, 28 + u64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-    let mut month = 0;
-    while day >= lengths[month] {
-        day -= lengths[month];
-        month += 1;
-    }
-    let (day, weekday) = (day + 1, DAYS[(days % 7) as usize]);
-    let (hour, minute, second) = (time / 3600, time / 60 % 60, time % 60);
-    let mut out = String::new();
-    let mut chars = format.chars();
-    while let Some(c) = chars.next() {
-        if c != '%' {
-            out.push(c);
-            continue;
-        }
-        out.push_str(&match chars.next() {
-            Some('Y') => year.to_string(),
-            Some('y') => format!("{:02}", year % 100),
-            Some('m') => format!("{:02}", month + 1),
-            Some('d') => format!("{day:02}"),
-            Some('e') => format!("{day:2}"),
-            Some('B') => MONTHS[month].to_owned(),
-            Some('b' | 'h') => MONTHS[month][..3].to_owned(),
-            Some('A') => weekday.to_owned(),
-            Some('a') => weekday[..3].to_owned(),
-            Some('j') => format!("{:03}", day_of_year + 1),
-            Some('H') => format!("{hour:02}"),
-            Some('I') => format!("{:02}", (hour + 11) % 12 + 1),
-            Some('p') => if hour < 12 { "AM" } else { "PM" }.to_owned(),
-            Some('M') => format!("{minute:02}"),
-            Some('S') => format!("{second:02}"),
-            Some('F') => format!("{year}-{:02}-{day:02}", month + 1),
-            Some('T') => format!("{hour:02}:{minute:02}:{second:02}"),
-            Some('%') => "%".to_owned(),
-            other => {
-                let other = other.map_or(String::new(), String::from);
-                let problem = format!("strftime_now does not know %{other}");
-                return Err(Error::new(ErrorKind::InvalidOperation, problem));
-            }
-        });
-    }
-    Ok(out)
 }
 
 #[cfg(test)]
@@ -262,12 +170,12 @@ mod tests {
     use super::*;
     use crate::{golden, golden_json};
 
-    fn template(source: &str) -> Result<ChatTemplate, PolicyError> {
+    fn template(source: &str) -> ChatTemplate {
         ChatTemplate::new(source, Path::new("chat_template.jinja"), &BTreeMap::new())
     }
 
     fn render(source: &str) -> String {
-        template(source).unwrap().render(&[json!({"role": "user", "content": "hi"})], true).unwrap()
+        template(source).render(&[json!({"role": "user", "content": "hi"})], true).unwrap()
     }
 
     #[test]
@@ -275,7 +183,7 @@ mod tests {
         let golden = golden_json("policy/chat.json");
         let text = |key: &str| golden[key].as_str().unwrap().to_owned();
         let tokens = ["bos_token", "eos_token"].map(|k| (k.to_owned(), text(k))).into();
-        let template = ChatTemplate::new(&text("template"), Path::new("x"), &tokens).unwrap();
+        let template = ChatTemplate::new(&text("template"), Path::new("x"), &tokens);
         for case in golden["cases"].as_array().unwrap() {
             let messages = case["messages"].as_array().unwrap();
             let found = template.render(messages, case["add_generation_prompt"] == true).unwrap();
@@ -289,49 +197,100 @@ mod tests {
             let chat = golden_json(&format!("{name}.json"))["chat"].clone();
             let source =
                 std::fs::read_to_string(golden(&format!("models/{name}/chat_template.jinja"))).unwrap();
-            let found =
-                template(&source).unwrap().render(chat["messages"].as_array().unwrap(), true).unwrap();
+            let found = template(&source).render(chat["messages"].as_array().unwrap(), true).unwrap();
             assert_eq!(found, chat["text"].as_str().unwrap());
         }
     }
 
     #[test]
     fn errors_carry_the_line() {
-        let message = template("a\nb {{ x \n").unwrap_err().to_string();
+        let message = template("a\nb {{ x \n").check().unwrap_err().to_string();
         assert!(message.contains("chat_template.jinja, line 2"), "{message}");
-        let raising = template("\n\n{{ raise_exception('no ' ~ messages[0].role) }}").unwrap();
+        let raising = template("\n\n{{ raise_exception('no ' ~ messages[0].role) }}");
         let message = raising.render(&[json!({"role": "tool"})], true).unwrap_err().to_string();
         assert!(message.ends_with("line 3: no tool"), "{message}");
-        let message = template("{{ messages[0].content.nope() }}").unwrap();
+        let message = template("{{ messages[0].content.nope() }}");
         let message = message.render(&[json!({"content": "x"})], true).unwrap_err().to_string();
         assert!(message.contains("line 1") && message.contains("nope"), "{message}");
     }
 
     #[test]
-    fn json_like_python() {
-        assert_eq!(render(r#"{{ [1, "é<", {"a": none}] | tojson }}"#), r#"[1, "é<", {"a": null}]"#);
-        assert_eq!(render(r#"{{ ["é😀"] | tojson(ensure_ascii=true) }}"#), r#"["\u00e9\ud83d\ude00"]"#);
-        assert_eq!(render("{{ {'a': [1]} | tojson(indent=2) }}"), "{\n  \"a\": [\n    1\n  ]\n}");
-    }
-
-    #[test]
-    fn variables_and_generation_tags() {
-        assert_eq!(
-            render("a{%- generation -%} b {% endgeneration %}c {% raw %}{% x %}{% endraw %}"),
-            "ab c {% x %}"
-        );
-        let t = template("{{ enable_thinking }}").unwrap().with_variable("enable_thinking", false);
-        assert_eq!(t.render(&[json!({})], true).unwrap(), "False");
-    }
-
-    #[test]
-    fn dates() {
-        let check = |seconds, format: &str, expected: &str| {
-            assert_eq!(strftime(seconds, format).unwrap(), expected);
+    fn a_last_message_is_continued() {
+        let chatml = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
+        let messages = |content: &str| {
+            [json!({"role": "user", "content": "q"}), json!({"role": "assistant", "content": content})]
         };
-        check(0, "%d %b %Y %A", "01 Jan 1970 Thursday");
-        check(951_782_400, "%Y-%m-%d %j %a", "2000-02-29 060 Tue");
-        check(1_704_067_199, "%d %B %y %H:%M:%S %I %p %%", "31 December 23 23:59:59 11 PM %");
-        assert!(strftime(0, "%Q").is_err());
+        let continued = |source: &str, content| template(source).render_continued(&messages(content));
+        assert_eq!(continued(chatml, "So\n<think>").unwrap(), "<user>q</><assistant>So\n<think>");
+        assert_eq!(continued(chatml, "So \n").unwrap(), "<user>q</><assistant>So \n");
+        let trimming = chatml.replace("m.content", "m.content | trim");
+        assert_eq!(continued(&trimming, "So \n").unwrap(), "<user>q</><assistant>So");
+        let cutting = chatml.replace("m.content", "m.content[:1]");
+        assert!(continued(&cutting, "So").unwrap_err().to_string().contains("leaves out the last message"));
+        assert!(template(chatml).render_continued::<Value>(&[]).is_err());
+    }
+
+    #[test]
+    fn variables_are_written_into_the_template_once() {
+        let thinking = template("{{ enable_thinking }}|{{ mode is defined }}");
+        let set = |name: &str, value: Value| BTreeMap::from([(name.to_owned(), value)]);
+        let off = thinking.with_defaults(&set("enable_thinking", json!(false))).unwrap();
+        assert_eq!(off.render::<Value>(&[], true).unwrap(), "False|False");
+        assert_eq!(template(off.source()).render::<Value>(&[], true).unwrap(), "False|False");
+        let again = off.with_defaults(&set("enable_thinking", json!(false))).unwrap();
+        assert_eq!(again.source(), off.source());
+        let quoted = thinking.with_defaults(&set("mode", json!("it's \"é\"\n"))).unwrap();
+        assert_eq!(quoted.render::<Value>(&[], true).unwrap(), "|True");
+        for name in ["enable_thinkin", "messages"] {
+            let message = thinking.with_defaults(&set(name, json!(1))).unwrap_err().to_string();
+            assert!(
+                message.contains(name) && message.contains("it reads: enable_thinking, mode"),
+                "{message}"
+            );
+        }
+    }
+
+    #[test]
+    fn hostile_templates_end_soon() {
+        let ends = |source: &str, part: &str| {
+            let message = template(source).render::<Value>(&[], true).unwrap_err().to_string();
+            assert!(message.contains(part), "{source}: {message}");
+        };
+        let loops = "{% for a in range(99999) %}{% for b in range(99999) %}xxxx{% endfor %}{% endfor %}";
+        ends(loops, "more memory");
+        ends(
+            "{% set n = namespace(x='xx') %}{% for i in range(99) %}{% set n.x = n.x ~ n.x %}{% endfor %}",
+            "more memory",
+        );
+        ends("{% macro m(n) %}{{ m(n - 1) }}{{ m(n - 2) }}{% endmacro %}{{ m(99) }}", "too deeply");
+        ends(
+            "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}{{ m(60) }}",
+            "more work",
+        );
+        assert!(template(&" ".repeat(MAX_SOURCE + 1)).check().unwrap_err().to_string().contains("bytes"));
+    }
+
+    /// Renders conversations that something else rendered. `RLVR_TEMPLATES` is a file of JSON rows
+    /// `{"file", "template", "context", "want": {"text"} or {"error"}}`.
+    #[test]
+    #[ignore = "needs a file of templates with what they render"]
+    fn given_templates() {
+        let path = std::env::var_os("RLVR_TEMPLATES").expect("RLVR_TEMPLATES names a file");
+        let mut counts: BTreeMap<String, [usize; 2]> = BTreeMap::new();
+        for line in std::fs::read_to_string(path).unwrap().lines() {
+            let row: Value = serde_json::from_str(line).unwrap();
+            let context = row["context"].as_object().unwrap().iter().map(|(k, v)| (k.as_str(), v));
+            let now = row["now"].as_u64().unwrap_or(0);
+            let found = Template::parse(row["template"].as_str().unwrap())
+                .and_then(|t| t.render(context, LIMITS, now));
+            let same = found.as_ref().ok().map(String::as_str) == row["want"]["text"].as_str();
+            counts.entry(row["file"].as_str().unwrap().into()).or_default()[usize::from(same)] += 1;
+            if !same {
+                println!("{} {}: {found:?}, not {}", row["file"], row["case"], row["want"]);
+            }
+        }
+        let whole = counts.values().filter(|[different, _]| *different == 0).count();
+        println!("{whole} of {} templates equal in every rendering", counts.len());
+        assert_eq!(whole, counts.len());
     }
 }

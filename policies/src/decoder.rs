@@ -421,6 +421,13 @@ impl Decoder {
         Self { recompute, ..self }
     }
 
+    /// The same decoder with other end tokens in its config, which a saved folder records.
+    #[must_use]
+    pub fn with_eos_token_ids(mut self, ids: &[u32]) -> Self {
+        Arc::make_mut(&mut self.config).eos_token_ids = ids.to_vec();
+        self
+    }
+
     /// Whether a batch's training pass should recompute block insides.
     pub fn should_recompute(&self, batch: &PackedBatch) -> bool {
         match self.recompute {

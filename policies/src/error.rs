@@ -170,7 +170,7 @@ pub enum PolicyError {
         problem: String,
     },
     /// A chat template does not parse, or fails to render.
-    #[error("chat template of {}, line {line}: {problem}", path.display())]
+    #[error("chat template of {}{}: {problem}", path.display(), at_line(*line))]
     ChatTemplate {
         /// The file that the template comes from.
         path: PathBuf,
@@ -234,4 +234,9 @@ impl PolicyError {
     pub(crate) fn corrupt(path: impl Into<PathBuf>, problem: impl Into<String>) -> Self {
         Self::CorruptWeights { path: path.into(), problem: problem.into() }
     }
+}
+
+/// `, line 3`, or nothing where the line is not known.
+fn at_line(line: usize) -> String {
+    if line > 0 { format!(", line {line}") } else { String::new() }
 }

@@ -34,6 +34,37 @@ const QWEN2: &str = concat!(
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 );
 
+/// Words of Mistral's Tekken: capitals end a word, every digit alone.
+const TEKKEN: &str = concat!(
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+",
+    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*",
+    r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+);
+/// Words of DeepSeek Coder, cut out one kind after the other: line ends, letters, signs, East Asian text, digits.
+const DEEPSEEK_CODER: [&str; 5] = [
+    r"[\r\n]",
+    r"\s?\p{L}+",
+    r"\s?\p{P}+",
+    "[\u{4e00}-\u{9fa5}\u{800}-\u{4e00}\u{ac00}-\u{d7ff}]+",
+    r"\p{N}",
+];
+/// Words of DeepSeek LLM, likewise, with the letters that have cases and the signs listed.
+const DEEPSEEK_LLM: [&str; 6] = [
+    r"[\r\n]",
+    DEEPSEEK_LETTERS,
+    "\\s?[!-/:-~\u{ff01}-\u{ff0f}\u{ff1a}-\u{ff5e}\u{2018}-\u{201f}\u{3000}-\u{3002}]+",
+    r"\s+$",
+    "[\u{4e00}-\u{9fa5}\u{800}-\u{4e00}\u{ac00}-\u{d7ff}]+",
+    r"\p{N}",
+];
+const DEEPSEEK_LETTERS: &str = concat!(
+    r"\s?[",
+    "A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕ",
+    "ἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳ",
+    "Ꙁ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃",
+    "]+"
+);
+
 /// SentencePiece's mark for a space.
 const SPACE: &str = "▁";
 
@@ -57,6 +88,8 @@ enum Words {
     Gpt2SingleDigits,
     Regex(&'static str),
     NfcRegex(&'static str),
+    /// Regular expressions of words that are cut out one after the other.
+    Cut(&'static [&'static str]),
 }
 
 /// What both kinds of tokenizers are made of.
@@ -68,7 +101,8 @@ struct Pieces<'a> {
 }
 
 /// Builds the tokenizer that `tokenizer.ggml.*` describes: byte-level BPE (`gpt2`) with the pre-tokenizers `gpt-2`,
-/// `smollm`, `llama-bpe` and `qwen2`, or SentencePiece BPE (`llama`).
+/// `smollm`, `llama-bpe`, `falcon3`, `qwen2`, `tekken`, `deepseek-llm` and `deepseek-coder`, or SentencePiece BPE
+/// (`llama`).
 ///
 /// # Errors
 /// Another kind of tokenizer or pre-tokenizer (the message names it and asks for the Hugging Face folder), or lists
@@ -187,10 +221,12 @@ impl<'a> Pieces<'a> {
                 tokenizer.with_pre_tokenizer(Some(Sequence::new(parts)))
             }
             Words::Regex(regex) | Words::NfcRegex(regex) => {
-                let pattern = SplitPattern::Regex(regex.into());
-                let words = Split::new(pattern, SplitDelimiterBehavior::Isolated, false)
-                    .map_err(|e| e.to_string())?;
-                tokenizer.with_pre_tokenizer(Some(Sequence::new(vec![words.into(), bytes(false)])))
+                tokenizer.with_pre_tokenizer(Some(Sequence::new(vec![split(regex)?, bytes(false)])))
+            }
+            Words::Cut(regexes) => {
+                let mut parts = regexes.iter().map(|regex| split(regex)).collect::<Result<Vec<_>, _>>()?;
+                parts.push(bytes(false));
+                tokenizer.with_pre_tokenizer(Some(Sequence::new(parts)))
             }
         };
         if matches!(pre.words, Words::NfcRegex(_)) {
@@ -249,16 +285,26 @@ impl<'a> Pieces<'a> {
     }
 }
 
+/// Cuts text so that every match of a regular expression is a word of its own.
+fn split(regex: &str) -> Result<PreTokenizerWrapper, String> {
+    let split = Split::new(SplitPattern::Regex(regex.into()), SplitDelimiterBehavior::Isolated, false);
+    split.map(PreTokenizerWrapper::from).map_err(|e| e.to_string())
+}
+
 fn pre_tokenizer(name: Option<&str>) -> Result<PreTokenizer, String> {
     let (words, ignore_merges, adds_bos) = match name {
         Some("gpt-2") => (Words::Gpt2, false, false),
         Some("smollm") => (Words::Gpt2SingleDigits, false, false),
-        Some("llama-bpe" | "llama3" | "llama-v3") => (Words::Regex(LLAMA3), true, true),
+        // llama.cpp takes the words of Falcon 3 for those of Llama 3.
+        Some("llama-bpe" | "llama3" | "llama-v3" | "falcon3") => (Words::Regex(LLAMA3), true, true),
         Some("qwen2" | "deepseek-r1-qwen") => (Words::NfcRegex(QWEN2), false, false),
+        Some("tekken") => (Words::Regex(TEKKEN), true, true),
+        Some("deepseek-llm") => (Words::Cut(&DEEPSEEK_LLM), false, false),
+        Some("deepseek-coder") => (Words::Cut(&DEEPSEEK_CODER), false, false),
         other => {
             return Err(format!(
-                "`tokenizer.ggml.pre` = {} is not supported (supported: gpt-2, smollm, llama-bpe, qwen2); use the \
-                 Hugging Face folder",
+                "`tokenizer.ggml.pre` = {} is not supported (supported: gpt-2, smollm, llama-bpe, falcon3, qwen2, \
+                 tekken, deepseek-llm, deepseek-coder); use the Hugging Face folder",
                 other.unwrap_or("(missing)")
             ));
         }
@@ -294,8 +340,78 @@ mod tests {
 
     #[test]
     fn an_unknown_pre_tokenizer_is_named() {
-        let message = pre_tokenizer(Some("tekken")).err().unwrap();
-        assert!(message.contains("`tokenizer.ggml.pre` = tekken") && message.contains("Hugging Face folder"));
+        let message = pre_tokenizer(Some("gpt-4o")).err().unwrap();
+        assert!(message.contains("`tokenizer.ggml.pre` = gpt-4o") && message.contains("Hugging Face folder"));
         assert!(pre_tokenizer(None).is_err());
+    }
+
+    /// The words that a pre-tokenizer cuts a text into.
+    fn words(name: &str, text: &str) -> Vec<String> {
+        use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer as _};
+        let splits = match pre_tokenizer(Some(name)).unwrap().words {
+            Words::Cut(regexes) => regexes.to_vec(),
+            Words::Regex(regex) | Words::NfcRegex(regex) => vec![regex],
+            _ => unreachable!(),
+        };
+        let mut cut = PreTokenizedString::from(text);
+        for regex in splits {
+            split(regex).unwrap().pre_tokenize(&mut cut).unwrap();
+        }
+        let pieces = cut.get_splits(OffsetReferential::Original, OffsetType::Byte);
+        pieces.into_iter().map(|(word, ..)| word.to_owned()).collect()
+    }
+
+    #[test]
+    fn words_of_each_pre_tokenizer() {
+        let text = "It's  XMLHttp 1234,\n\n日本語.";
+        let check = |name: &str, expected: &[&str]| assert_eq!(words(name, text), expected, "{name}");
+        check("llama-bpe", &["It", "'s", " ", " XMLHttp", " ", "123", "4", ",\n\n", "日本語", "."]);
+        check("falcon3", &["It", "'s", " ", " XMLHttp", " ", "123", "4", ",\n\n", "日本語", "."]);
+        check("qwen2", &["It", "'s", " ", " XMLHttp", " ", "1", "2", "3", "4", ",\n\n", "日本語", "."]);
+        check("tekken", &["It", "'s", " ", " XMLHttp", " ", "1", "2", "3", "4", ",\n\n", "日本語", "."]);
+        let cut = ["It", "'", "s", " ", " XMLHttp", " ", "1", "2", "3", "4", ",", "\n", "\n", "日本語", "."];
+        check("deepseek-llm", &cut);
+        check("deepseek-coder", &cut);
+        assert_eq!(words("tekken", "CamelCaseWORDs a"), ["Camel", "Case", "WORDs", " a"]);
+        assert_eq!(words("deepseek-llm", "ａ１（x\u{3000}"), ["ａ", "１", "（", "x", "\u{3000}"]);
+    }
+
+    /// Vocabularies with texts and their tokens, as llama.cpp publishes them: `RLVR_VOCABS` is a directory with
+    /// `ggml-vocab-NAME.gguf`, `.gguf.inp` and `.gguf.out`.
+    #[test]
+    #[ignore = "needs a directory of vocabularies"]
+    fn given_vocabularies() {
+        let dir =
+            std::path::PathBuf::from(std::env::var_os("RLVR_VOCABS").expect("RLVR_VOCABS names a directory"));
+        let mut wrong = Vec::new();
+        let mut paths: Vec<_> = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
+        paths.sort();
+        for path in paths.into_iter().filter(|p| p.extension().is_some_and(|e| e == "gguf")) {
+            let read = |ending: &str| std::fs::read_to_string(path.with_extension(ending)).unwrap();
+            let (texts, ids) = (read("gguf.inp"), read("gguf.out"));
+            let tokenizer = match tokenizer_from_gguf(&GgufFile::open(&path).unwrap()) {
+                Ok(tokenizer) => tokenizer,
+                Err(problem) => {
+                    println!("{problem}");
+                    continue;
+                }
+            };
+            let texts: Vec<&str> = texts.split("\n__ggml_vocab_test__\n").collect();
+            let lines: Vec<&str> = ids.lines().collect();
+            let mut equal = 0;
+            for (text, line) in texts.iter().zip(&lines) {
+                let expected: Vec<u32> = line.split_whitespace().map(|id| id.parse().unwrap()).collect();
+                let found = tokenizer.encode(text, false).unwrap();
+                equal += usize::from(found == expected);
+                if found != expected {
+                    println!("{}: {text:?}: {found:?}, not {expected:?}", path.display());
+                }
+            }
+            println!("{}: {equal} of {} texts equal", path.display(), texts.len());
+            if equal != texts.len() || lines.len() < texts.len() {
+                wrong.push(path);
+            }
+        }
+        assert!(wrong.is_empty(), "{wrong:?}");
     }
 }

@@ -1,5 +1,6 @@
 //! Language models that can be sampled from and differentiated, and the files they come from.
 
+mod added_tokens;
 pub mod cache;
 pub mod chat_template;
 pub mod composed;
@@ -14,10 +15,12 @@ pub mod gradients;
 pub mod host;
 pub mod http;
 pub mod hub;
+mod jinja;
 pub mod packed;
 pub mod params;
 pub mod save;
 pub mod source;
+mod template_files;
 pub mod tokenizer;
 pub mod weights;
 

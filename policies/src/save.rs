@@ -1,5 +1,6 @@
 //! Writing a policy as a Hugging Face folder.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -72,6 +73,20 @@ impl PolicyAssets {
             chat_template,
             generation_config: Map::new(),
         })
+    }
+
+    /// `bos_token` and its like; in the config each is a string or an object with `content`.
+    pub fn special_tokens(&self) -> BTreeMap<String, String> {
+        let content =
+            |value: &Value| Some(value.as_str().or_else(|| value.get("content")?.as_str())?.to_owned());
+        let tokens = self.tokenizer_config.iter().filter(|(name, _)| name.ends_with("_token"));
+        tokens.filter_map(|(name, value)| Some((name.clone(), content(value)?))).collect()
+    }
+
+    /// Replaces the chat template, wherever the files hold one.
+    pub fn set_chat_template(&mut self, source: &str) {
+        self.tokenizer_config.shift_remove("chat_template");
+        self.chat_template = Some(source.to_owned());
     }
 }
 

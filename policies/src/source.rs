@@ -1,12 +1,12 @@
 //! Everything that makes up a policy, opened from whatever the user points at.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use crate::added_tokens::add_tokens;
 use crate::chat_template::ChatTemplate;
 use crate::config::{ModelConfig, token_ids};
 use crate::error::PolicyError;
@@ -14,9 +14,10 @@ use crate::file;
 use crate::gguf_tokenizer::tokenizer_from_gguf;
 use crate::hub::{self, HubOptions};
 use crate::save::PolicyAssets;
+use crate::template_files::TemplateFiles;
 use crate::tokenizer::Tokenizer;
 use crate::weights::{
-    GgufFile, GgufSource, GgufValue, SafetensorsSource, WeightSource, check_weights, untie_if_different,
+    GgufFile, GgufSource, SafetensorsSource, WeightSource, check_weights, untie_if_different,
 };
 
 /// The files of a policy: config, weights, tokenizer, chat template. Opening reads no weights yet but has checked that
@@ -28,7 +29,7 @@ pub struct PolicyFiles {
     pub weights: Box<dyn WeightSource + Send + Sync>,
     /// Tokenizer.
     pub tokenizer: Tokenizer,
-    /// Chat template; base models often have none.
+    /// Chat template; base models often have none. One that cannot be used fails when it is.
     pub chat_template: Option<ChatTemplate>,
     /// All tokens that end a completion: those of `config.json`, `generation_config.json` and the tokenizer.
     pub eos_token_ids: Vec<u32>,
@@ -101,17 +102,21 @@ impl PolicyFiles {
                 "tokenizer.json (tokenizer.model and vocab.json are not read: convert with transformers)";
             return Err(PolicyError::MissingFile { path: folder.into(), missing: missing.into() });
         }
-        let tokenizer_json = fs::read(&tokenizer_path).map_err(PolicyError::read(&tokenizer_path))?;
-        let tokenizer = Tokenizer::from_json(&tokenizer_json, &tokenizer_path)?;
+        let mut tokenizer_json = fs::read(&tokenizer_path).map_err(PolicyError::read(&tokenizer_path))?;
+        let mut tokenizer = Tokenizer::from_json(&tokenizer_json, &tokenizer_path)?;
         let mut tokenizer_config = read_object(&folder.join("tokenizer_config.json"))?;
         for (key, value) in read_object(&folder.join("special_tokens_map.json"))? {
             tokenizer_config.entry(key).or_insert(value);
         }
+        let added = read_object(&folder.join("added_tokens.json"))?;
+        if add_tokens(&mut tokenizer, &tokenizer_config, &added, folder, config.vocab_size)? {
+            tokenizer_json = tokenizer.to_json()?.into_bytes();
+        }
         let generation_config = read_object(&folder.join("generation_config.json"))?;
-        let (template, template_path) = read_template(folder, &tokenizer_config)?;
+        let templates = TemplateFiles::of_folder(folder, &tokenizer_config)?;
         let assets =
-            PolicyAssets { tokenizer_json, tokenizer_config, chat_template: template, generation_config };
-        Self::assemble(config, Box::new(weights), tokenizer, assets, folder, &template_path)
+            PolicyAssets { tokenizer_json, tokenizer_config, chat_template: None, generation_config };
+        Self::assemble(config, Box::new(weights), tokenizer, assets, folder, templates)
     }
 
     /// Opens a GGUF file.
@@ -122,7 +127,12 @@ impl PolicyFiles {
         let file = Arc::new(GgufFile::open(path)?);
         let (weights, config) = GgufSource::new(Arc::clone(&file))?;
         let tokenizer = tokenizer_from_gguf(&file)?;
-        let template = file.metadata().get("tokenizer.chat_template").and_then(GgufValue::as_str);
+        let templates = file.metadata().iter().filter_map(|(key, value)| {
+            let name = key.strip_prefix("tokenizer.chat_template")?;
+            let name = if name.is_empty() { "default" } else { name.strip_prefix('.')? };
+            Some((name.to_owned(), value.as_str()?.to_owned()))
+        });
+        let templates = TemplateFiles::new(templates, path);
         let token = |id: Option<u32>| id.and_then(|id| tokenizer.id_to_token(id));
         let names = [
             ("bos_token", token(config.bos_token_id)),
@@ -130,20 +140,20 @@ impl PolicyFiles {
             ("pad_token", token(config.pad_token_id)),
         ];
         let special: Vec<_> = names.iter().filter_map(|(name, t)| Some((*name, t.as_deref()?))).collect();
-        let mut assets = PolicyAssets::new(&tokenizer, &special, template.map(str::to_owned))?;
+        let mut assets = PolicyAssets::new(&tokenizer, &special, None)?;
         assets.tokenizer_config.insert("model_max_length".into(), json!(config.max_position_embeddings));
-        Self::assemble(config, Box::new(weights), tokenizer, assets, path, path)
+        Self::assemble(config, Box::new(weights), tokenizer, assets, path, templates)
     }
 
     fn assemble(
         mut config: ModelConfig,
         weights: Box<dyn WeightSource + Send + Sync>,
         tokenizer: Tokenizer,
-        assets: PolicyAssets,
+        mut assets: PolicyAssets,
         source: &Path,
-        template_path: &Path,
+        templates: TemplateFiles,
     ) -> Result<Self, PolicyError> {
-        let special = special_tokens(&assets.tokenizer_config);
+        let special = assets.special_tokens();
         let id = |name: &str| special.get(name).and_then(|token| tokenizer.token_to_id(token));
         let generation = |key: &str| {
             token_ids(&assets.generation_config, key).ok_or_else(|| PolicyError::ConfigKey {
@@ -179,8 +189,12 @@ impl PolicyFiles {
                 config.vocab_size
             );
         }
-        let template = assets.chat_template.as_deref();
-        let chat_template = template.map(|t| ChatTemplate::new(t, template_path, &special)).transpose()?;
+        let chat_template = templates.choose(&special);
+        if let Some(Err(problem)) = chat_template.as_ref().map(ChatTemplate::check) {
+            tracing::warn!("{problem}; prompts that are conversations cannot be made");
+        }
+        assets.chat_template =
+            chat_template.as_ref().map(|t| t.source().to_owned()).filter(|source| !source.is_empty());
         Ok(Self {
             eos_token_ids: config.eos_token_ids.clone(),
             bos_token_id: config.bos_token_id,
@@ -264,35 +278,6 @@ fn read_object(path: &Path) -> Result<Map<String, Value>, PolicyError> {
         }
         Err(e) => Err(e),
     }
-}
-
-/// The chat template of a folder and the file it is in: `chat_template.jinja`, else `chat_template` of the tokenizer's
-/// config, which is a string or a list of named ones, of which `default` is meant.
-fn read_template(
-    folder: &Path,
-    config: &Map<String, Value>,
-) -> Result<(Option<String>, PathBuf), PolicyError> {
-    let jinja = folder.join("chat_template.jinja");
-    if jinja.is_file() {
-        let text = fs::read_to_string(&jinja).map_err(PolicyError::read(&jinja))?;
-        return Ok((Some(text), jinja));
-    }
-    let template = match config.get("chat_template") {
-        Some(Value::String(text)) => Some(text.clone()),
-        Some(Value::Array(named)) => {
-            let default = named.iter().find(|t| t["name"] == "default").and_then(|t| t["template"].as_str());
-            default.map(str::to_owned)
-        }
-        _ => None,
-    };
-    Ok((template, folder.join("tokenizer_config.json")))
-}
-
-/// `bos_token` and its like; each is a string or an object with `content`.
-fn special_tokens(config: &Map<String, Value>) -> BTreeMap<String, String> {
-    let content = |value: &Value| Some(value.as_str().or_else(|| value.get("content")?.as_str())?.to_owned());
-    let tokens = config.iter().filter(|(name, _)| name.ends_with("_token"));
-    tokens.filter_map(|(name, value)| Some((name.clone(), content(value)?))).collect()
 }
 
 #[cfg(test)]

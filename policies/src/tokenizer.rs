@@ -1,6 +1,7 @@
 //! Text to token ids and back.
 
 use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::str::FromStr;
 
@@ -39,8 +40,10 @@ impl Tokenizer {
     /// Content that is not a tokenizer.
     pub fn from_json(json: &[u8], path: &Path) -> Result<Self, PolicyError> {
         let text = std::str::from_utf8(json).map_err(|e| tokenizer_error(path, &e))?;
-        let inner = tokenizers::Tokenizer::from_str(text).map_err(|e| tokenizer_error(path, &e))?;
-        Self::new(inner).map_err(|e| tokenizer_error(path, &e))
+        // The crate below panics on some files that are no JSON.
+        serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(|e| tokenizer_error(path, &e))?;
+        let parse = || tokenizers::Tokenizer::from_str(text).and_then(Self::new).map_err(|e| e.to_string());
+        guarded(parse).map_err(|problem| PolicyError::Tokenizer { path: path.into(), problem })
     }
 
     /// Wraps a tokenizer of the `tokenizers` crate.
@@ -49,8 +52,28 @@ impl Tokenizer {
         inner.with_padding(None);
         let special =
             inner.get_added_tokens_decoder().iter().filter(|(_, t)| t.special).map(|(id, _)| *id).collect();
-        let vocab_size = inner.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
-        Ok(Self { inner, special, vocab_size })
+        let mut tokenizer = Self { inner, special, vocab_size: 0 };
+        tokenizer.count();
+        Ok(tokenizer)
+    }
+
+    fn count(&mut self) {
+        let ids = self.inner.get_vocab(true).into_values();
+        self.vocab_size = ids.max().map_or(0, |id| id as usize + 1);
+    }
+
+    /// Adds a token to be found in text before it is cut up: with the id that it has, else the next free one. Whether
+    /// anything changed.
+    pub(crate) fn add_token(&mut self, token: AddedToken) -> bool {
+        let (content, special) = (token.content.clone(), token.special);
+        let known = self.inner.get_added_tokens_decoder().into_values().any(|t| t.content == content);
+        self.inner.add_tokens(&[token]);
+        let id = self.inner.token_to_id(&content);
+        let newly_special = special && id.is_some_and(|id| self.special.insert(id));
+        if !known {
+            self.count();
+        }
+        !known || newly_special
     }
 
     /// One token a character: ids 0, 1, … are `specials` in order, then the characters of `alphabet` in order.
@@ -91,12 +114,13 @@ impl Tokenizer {
     /// # Errors
     /// [`PolicyError::UnknownCharacter`] from a character tokenizer; byte-level tokenizers encode every text.
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>, PolicyError> {
-        match self.inner.encode_fast(text, add_special) {
+        let encode = || match self.inner.encode_fast(text, add_special) {
             Ok(encoding) => Ok(encoding.get_ids().to_vec()),
-            Err(e) => Err(self
-                .unknown_character(text)
-                .unwrap_or_else(|| PolicyError::Encode { problem: e.to_string() })),
-        }
+            Err(e) => Err(e.to_string()),
+        };
+        guarded(encode).map_err(|problem| {
+            self.unknown_character(text).unwrap_or_else(|| PolicyError::Encode { problem })
+        })
     }
 
     /// The first character that a character tokenizer has no token for.
@@ -125,7 +149,8 @@ impl Tokenizer {
     /// # Errors
     /// Whatever the tokenizer's decoder reports; byte-level and character tokenizers never fail.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, PolicyError> {
-        self.inner.decode(ids, skip_special).map_err(|e| PolicyError::Decode { problem: e.to_string() })
+        let decode = || self.inner.decode(ids, skip_special).map_err(|e| e.to_string());
+        guarded(decode).map_err(|problem| PolicyError::Decode { problem })
     }
 
     /// The id of a token, spelled as in the vocabulary.
@@ -163,6 +188,15 @@ impl Tokenizer {
     pub fn save(&self, path: &Path) -> Result<(), PolicyError> {
         crate::save::write_file(path, self.to_json()?.as_bytes())
     }
+}
+
+/// Runs code of the `tokenizers` crate: some tokenizers that read well make it panic, which is an error like others.
+fn guarded<T>(run: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+        let said =
+            panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
+        Err(format!("the tokenizer panicked: {}", said.unwrap_or("without a message")))
+    })
 }
 
 fn tokenizer_error(path: &Path, error: &dyn std::fmt::Display) -> PolicyError {
@@ -256,5 +290,103 @@ mod tests {
         }
         let message = Tokenizer::from_json(b"{}", Path::new("dir/tokenizer.json")).unwrap_err().to_string();
         assert!(message.starts_with("tokenizer of dir/tokenizer.json: "), "{message}");
+    }
+
+    /// Numbers from a seed.
+    fn draws(mut state: u64) -> impl FnMut(usize) -> usize {
+        move |below| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below.max(1)
+        }
+    }
+
+    /// Replaces a node of a JSON value, chosen by chance.
+    fn damage(value: &mut serde_json::Value, draw: &mut impl FnMut(usize) -> usize) {
+        use serde_json::json;
+        let deeper = draw(8) > 0;
+        match value {
+            serde_json::Value::Object(fields) if deeper && !fields.is_empty() => {
+                let at = draw(fields.len());
+                match fields.values_mut().nth(at) {
+                    Some(inner) if draw(12) > 0 => damage(inner, draw),
+                    _ => drop(fields.keys().nth(at).cloned().and_then(|key| fields.shift_remove(&key))),
+                }
+            }
+            serde_json::Value::Array(items) if deeper && !items.is_empty() => {
+                let at = draw(items.len());
+                damage(&mut items[at], draw);
+            }
+            other => {
+                let choices = [
+                    json!(null),
+                    json!(0),
+                    json!(-1),
+                    json!(4294967296u64),
+                    json!(""),
+                    json!("zz"),
+                    json!([]),
+                    json!({}),
+                    json!(true),
+                    json!([["a", "b"]]),
+                    json!({"Regex": "("}),
+                ];
+                *other = choices[draw(choices.len())].clone();
+            }
+        }
+    }
+
+    /// `RLVR_MUTATIONS` files are tried, as many as a quick test can by default.
+    #[test]
+    fn a_damaged_tokenizer_is_an_error_or_works() {
+        let tries = std::env::var("RLVR_MUTATIONS").ok().and_then(|n| n.parse().ok()).unwrap_or(150);
+        let (mut errors, mut read) = (0, 0);
+        for name in ["tiny-llama", "tiny-qwen3"] {
+            let whole = std::fs::read(golden(&format!("models/{name}/tokenizer.json"))).unwrap();
+            let json: serde_json::Value = serde_json::from_slice(&whole).unwrap();
+            for seed in 0..tries {
+                let mut draw = draws(seed);
+                let mut bytes = whole.clone();
+                match seed % 3 {
+                    0 => bytes.truncate(draw(whole.len())),
+                    1 => {
+                        let at = draw(whole.len());
+                        bytes[at] = b"\"0{}[]:,-e\\ \xff\x00"[draw(14)];
+                    }
+                    _ => {
+                        let mut json = json.clone();
+                        damage(&mut json, &mut draw);
+                        bytes = json.to_string().into_bytes();
+                    }
+                }
+                match Tokenizer::from_json(&bytes, Path::new("dir/tokenizer.json")) {
+                    Err(problem) => {
+                        assert!(problem.to_string().contains("dir/tokenizer.json"), "{problem}");
+                        errors += 1;
+                    }
+                    Ok(tokenizer) => {
+                        // Whatever they say, they do not panic.
+                        let ids = tokenizer.encode("A b  <|im_start|>é😀\n12", true).unwrap_or_default();
+                        let _ = (tokenizer.decode(&ids, true), tokenizer.decode(&[0, 1, 999_999], false));
+                        let _ = tokenizer.to_json();
+                        read += 1;
+                    }
+                }
+            }
+        }
+        println!("{errors} refused, {read} read");
+        assert!(errors > 0 && read > 0);
+    }
+
+    #[test]
+    fn a_panic_of_the_tokenizer_is_an_error() {
+        // It ends where its decoder begins.
+        let cut = std::fs::read(golden("models/tiny-llama/tokenizer.json")).unwrap();
+        let text = String::from_utf8(cut).unwrap();
+        let end = text.find("\"decoder\"").unwrap() + "\"decoder\": {\"type\":".len();
+        let problem =
+            Tokenizer::from_json(&text.as_bytes()[..end], Path::new("dir/tokenizer.json")).unwrap_err();
+        assert!(problem.to_string().starts_with("tokenizer of dir/tokenizer.json: EOF"), "{problem}");
+        let panicked: Result<(), String> = guarded(|| panic!("no {}", "token"));
+        assert_eq!(panicked.unwrap_err(), "the tokenizer panicked: no token");
     }
 }

@@ -27,6 +27,7 @@ pub mod code;
 pub mod compose;
 pub mod config;
 pub mod contains;
+pub mod conversation;
 pub mod exact;
 pub mod extract;
 pub mod format;
@@ -55,6 +56,7 @@ pub mod wasm;
 pub mod yes_no;
 
 pub use config::{ConfigError, RewardConfig, Term};
+pub use conversation::{conversation, prompt_messages};
 pub use group::{GroupFnReward, group_reward_fn};
 pub use reward::{
     FnReward, Outcome, Part, Reward, RewardError, TaskError, Verdict, reward_fn, score_batch, score_one,

@@ -4,8 +4,9 @@ use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::conversation::prompt_messages;
 use crate::reward::{Outcome, Reward, score_batch, score_one};
-use crate::task::{Message, Response, Task};
+use crate::task::{Response, Task};
 
 /// An input row that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +26,9 @@ pub enum RowError {
         /// What it must be.
         expected: &'static str,
     },
+    /// The prompt is no conversation that can be read.
+    #[error("{0}")]
+    Prompt(String),
 }
 
 /// A row as read: the task, the completion, and the id as it was written.
@@ -62,11 +66,7 @@ impl Row {
         let reference = fields.shift_remove("reference").unwrap_or(Value::Null);
         let prompt = match fields.shift_remove("prompt") {
             None | Some(Value::Null) => Vec::new(),
-            Some(Value::String(content)) => vec![Message { role: "user".into(), content }],
-            Some(list) => serde_json::from_value(list).map_err(|_| RowError::WrongType {
-                field: "prompt",
-                expected: "a string or a list of {role, content}",
-            })?,
+            Some(prompt) => prompt_messages(&prompt, "prompt").map_err(RowError::Prompt)?,
         };
         let truncated = fields.get("truncated") == Some(&Value::Bool(true))
             || fields.get("finish_reason").and_then(Value::as_str) == Some("length");

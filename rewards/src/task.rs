@@ -3,14 +3,22 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// One message of a prompt.
+/// One message of a prompt. It is read as [`crate::conversation()`] reads it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "Value")]
 pub struct Message {
     /// Who speaks: `system`, `user`, `assistant`.
     pub role: String,
     /// What is said.
     pub content: String,
+}
+
+impl TryFrom<Value> for Message {
+    type Error = String;
+
+    fn try_from(value: Value) -> Result<Self, String> {
+        crate::conversation::message(&value, "message")
+    }
 }
 
 /// One task: a prompt, and what a verifier needs to judge a response to it.

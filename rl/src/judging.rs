@@ -3,7 +3,6 @@ use crate::error::Error;
 use crate::trainer::Judgement;
 use crate::{guard, threads};
 use rayon::ThreadPool;
-use rlvr_policies::Tokenizer;
 use rlvr_rewards::{Response, Reward, Task, score_batch};
 use rlvr_rollout::Completion;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,6 +12,9 @@ use std::time::Instant;
 
 /// Judging threads for each thread that computes: rewards that take long mostly wait, for a process or a network.
 const THREADS_EACH: usize = 4;
+
+/// What turns the tokens of a completion into the text that is judged.
+pub(crate) type TextOf<'a> = &'a (dyn Fn(&[u32]) -> Result<String, Error> + Sync);
 
 /// Threads that judge. They are not those that generate: a reward that waits would hold these up.
 #[derive(Debug, Default)]
@@ -46,7 +48,7 @@ impl Judges {
     pub(crate) fn while_generating<T>(
         &self,
         reward: &dyn Reward,
-        tokenizer: &Tokenizer,
+        text_of: TextOf<'_>,
         tasks: &[&Task],
         generate: impl FnOnce(&dyn Fn(usize, &[Completion])) -> Result<T, Error>,
     ) -> Result<Judged<T>, Error> {
@@ -57,7 +59,7 @@ impl Judges {
         let judge_group = |index: usize, completions: &[Completion]| {
             if !given_up.load(Ordering::Relaxed) {
                 let task = tasks[index];
-                let judged = catch_unwind(AssertUnwindSafe(|| judge(reward, tokenizer, task, completions)));
+                let judged = catch_unwind(AssertUnwindSafe(|| judge(reward, text_of, task, completions)));
                 let judged = judged.unwrap_or_else(|panic| {
                     let what = format!("judging the task {} panicked: {}", task.id, guard::message(&*panic));
                     Err(Error::Unusable { what })
@@ -91,12 +93,12 @@ impl Judges {
 /// Judges the completions of one task.
 fn judge(
     reward: &dyn Reward,
-    tokenizer: &Tokenizer,
+    text_of: TextOf<'_>,
     task: &Task,
     completions: &[Completion],
 ) -> Result<Vec<Judgement>, Error> {
     let texts = (completions.iter())
-        .map(|c| Ok((tokenizer.decode(&c.token_ids, true)?, c.finish_reason.is_truncated())))
+        .map(|c| Ok((text_of(&c.token_ids)?, c.finish_reason.is_truncated())))
         .collect::<Result<Vec<(String, bool)>, Error>>()?;
     let items: Vec<_> =
         texts.iter().map(|(text, truncated)| (task, Response { text, truncated: *truncated })).collect();
@@ -113,6 +115,7 @@ fn judge(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rlvr_policies::Tokenizer;
     use rlvr_rewards::group_reward_fn;
     use rlvr_rollout::FinishReason;
     use std::sync::{Mutex, mpsc};
@@ -136,15 +139,21 @@ mod tests {
             group.iter().map(|r| r.text.len() as f64 / 4.0).collect()
         });
         let judged = Judges::default()
-            .while_generating(&reward, &tokenizer, &tasks.iter().collect::<Vec<_>>(), |report| {
-                // The next group is not reported before the judging of this one has begun.
-                for index in [2, 0] {
-                    report(index, &vec![completion.clone(); index + 2]);
-                    let told = seen.recv_timeout(Duration::from_secs(300)).expect("a judgement that begins");
-                    assert_eq!(told, (index.to_string(), index + 2));
-                }
-                Ok(7)
-            })
+            .while_generating(
+                &reward,
+                &|ids| Ok(tokenizer.decode(ids, true)?),
+                &tasks.iter().collect::<Vec<_>>(),
+                |report| {
+                    // The next group is not reported before the judging of this one has begun.
+                    for index in [2, 0] {
+                        report(index, &vec![completion.clone(); index + 2]);
+                        let told =
+                            seen.recv_timeout(Duration::from_secs(300)).expect("a judgement that begins");
+                        assert_eq!(told, (index.to_string(), index + 2));
+                    }
+                    Ok(7)
+                },
+            )
             .unwrap();
         assert_eq!(judged.generated, 7);
         let rewards = |index: usize| {

@@ -1,6 +1,6 @@
 //! A policy as the loop uses it: the decoder with its tokenizer and chat template, and where they come from.
-use crate::config::{ChatTemplate as TemplateChoice, Dtype, PolicyConfig, TinyConfig};
-use crate::error::Error;
+use crate::config::{ChatTemplate as TemplateChoice, Dtype, EndToken, PolicyConfig, TinyConfig};
+use crate::error::{Error, IoError};
 use burn::tensor::Device;
 use rlvr_policies::cache::{Cache, DrawAt};
 use rlvr_policies::decoder::Compute;
@@ -10,6 +10,7 @@ use rlvr_policies::{
 };
 use rlvr_rewards::Message;
 use rlvr_rollout::{BatchSettings, CounterRng, DecodeModel, Draw, Prompt, RolloutError, Sampled};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -21,6 +22,9 @@ pub struct Policy {
     tokenizer: Tokenizer,
     template: Option<ChatTemplate>,
     eos_token_ids: Vec<u32>,
+    /// The end token that supervised training teaches, where the config names one.
+    taught_end: Option<u32>,
+    keep_special: bool,
     assets: Arc<PolicyAssets>,
     source: Option<PathBuf>,
 }
@@ -58,6 +62,8 @@ impl Policy {
             tokenizer: files.tokenizer,
             template: files.chat_template,
             eos_token_ids: files.eos_token_ids,
+            taught_end: None,
+            keep_special: false,
             assets: files.assets.into(),
             source: Some(files.source),
         })
@@ -102,6 +108,8 @@ impl Policy {
             tokenizer,
             template: None,
             eos_token_ids: eos.into_iter().collect(),
+            taught_end: None,
+            keep_special: false,
             assets,
             source: None,
         })
@@ -123,9 +131,19 @@ impl Policy {
     /// The same policy with the settings of `[policy]` that do not say which one it is.
     ///
     /// # Errors
-    /// As [`Self::computing_in`].
+    /// As [`Self::computing_in`]; a chat template that cannot be read or used, variables that it does not read, an end
+    /// token that is in no vocabulary.
     pub fn configured(self, config: &PolicyConfig) -> Result<Self, Error> {
-        let policy = if config.chat_template == TemplateChoice::Raw { self.raw() } else { self };
+        let mut policy = match &config.chat_template {
+            TemplateChoice::Auto => self,
+            TemplateChoice::Raw => self.raw(),
+            TemplateChoice::File(path) => self.with_template(path)?,
+        };
+        if !config.template_vars.is_empty() {
+            policy = policy.with_template_vars(&config.template_vars)?;
+        }
+        policy = policy.ending_with(&config.eos)?;
+        policy.keep_special = config.keep_special;
         let mut policy = policy.computing_in(config.dtype)?;
         policy.decoder = policy.decoder.with_recompute(config.recompute);
         Ok(policy)
@@ -149,6 +167,56 @@ impl Policy {
         self
     }
 
+    fn with_template(mut self, path: &Path) -> Result<Self, Error> {
+        let source = std::fs::read_to_string(path).map_err(IoError::at("read", path))?;
+        let template = ChatTemplate::new(&source, path, &self.assets.special_tokens());
+        template.check()?;
+        Arc::make_mut(&mut self.assets).set_chat_template(template.source());
+        self.template = Some(template);
+        Ok(self)
+    }
+
+    fn with_template_vars(mut self, variables: &BTreeMap<String, toml::Value>) -> Result<Self, Error> {
+        let unusable = |what: String| Error::Unusable { what: format!("policy.template_vars: {what}") };
+        let Some(template) = &self.template else {
+            return Err(unusable("the policy has no chat template that could read them".into()));
+        };
+        let variables =
+            variables.iter().map(|(name, value)| Ok((name.clone(), serde_json::to_value(value)?)));
+        let variables = variables.collect::<Result<_, serde_json::Error>>();
+        let variables = variables.map_err(|e| unusable(e.to_string()))?;
+        let template = template.with_defaults(&variables).map_err(|e| unusable(e.to_string()))?;
+        Arc::make_mut(&mut self.assets).set_chat_template(template.source());
+        self.template = Some(template);
+        Ok(self)
+    }
+
+    fn ending_with(mut self, tokens: &[EndToken]) -> Result<Self, Error> {
+        let vocab_size = self.decoder.config().vocab_size;
+        let mut ids = Vec::with_capacity(tokens.len());
+        for token in tokens {
+            let id = match token {
+                EndToken::Id(id) => Some(*id),
+                EndToken::Text(text) => self.tokenizer.token_to_id(text),
+            };
+            let id = id.filter(|id| (*id as usize) < vocab_size);
+            ids.push(id.ok_or_else(|| Error::Unusable {
+                what: format!("policy.eos: {token} is no token of the policy, which has {vocab_size}"),
+            })?);
+        }
+        let Some(first) = ids.first().copied() else { return Ok(self) };
+        self.taught_end = Some(first);
+        self.eos_token_ids
+            .extend(ids.into_iter().filter(|id| !self.eos_token_ids.contains(id)).collect::<BTreeSet<_>>());
+        self.decoder = self.decoder.with_eos_token_ids(&self.eos_token_ids);
+        Ok(self)
+    }
+
+    /// The text of the chat template, if there is one that is used.
+    pub fn chat_template(&self) -> Option<&str> {
+        self.template.as_ref().map(ChatTemplate::source)
+    }
+
     /// Whether prompts are plain text, for want of a chat template or because it is switched off.
     pub fn is_raw(&self) -> bool {
         self.template.is_none()
@@ -169,12 +237,16 @@ impl Policy {
         &self.tokenizer
     }
 
-    /// The prompt as text: by the chat template, or the messages' contents on separate lines.
+    /// The prompt as text: by the chat template, or the messages' contents on separate lines. A last message of the
+    /// assistant is a reply that is to be continued.
     ///
     /// # Errors
     /// What the template raises.
     pub fn prompt_text(&self, messages: &[Message]) -> Result<String, Error> {
         match &self.template {
+            Some(template) if messages.last().is_some_and(|m| m.role == "assistant") => {
+                Ok(template.render_continued(messages)?)
+            }
             Some(template) => Ok(template.render(messages, true)?),
             None => Ok(messages.iter().map(|m| m.content.as_str()).collect::<Vec<_>>().join("\n")),
         }
@@ -225,19 +297,28 @@ impl Policy {
         Err(Error::Unusable { what })
     }
 
-    /// The end token that completions are taught with: the tokenizer's, or the first of the model's.
+    /// The end token that completions are taught with: the first of the config's, else the tokenizer's, else the first of
+    /// the model's.
     fn end_token(&self) -> Option<u32> {
+        if self.taught_end.is_some() {
+            return self.taught_end;
+        }
         let named = self.assets.tokenizer_config.get("eos_token");
         let named = named.and_then(|t| t.as_str().or_else(|| t.get("content")?.as_str()));
         named.and_then(|t| self.tokenizer.token_to_id(t)).or_else(|| self.eos_token_ids.first().copied())
     }
 
-    /// Text of a completion, special tokens left out.
+    /// Text of a completion: without the end token, whether or not the tokenizer calls it special, and without special
+    /// tokens unless the config keeps them.
     ///
     /// # Errors
     /// Whatever the tokenizer reports.
     pub fn text(&self, token_ids: &[u32]) -> Result<String, Error> {
-        Ok(self.tokenizer.decode(token_ids, true)?)
+        let said = match token_ids.split_last() {
+            Some((last, said)) if self.eos_token_ids.contains(last) => said,
+            _ => token_ids,
+        };
+        Ok(self.tokenizer.decode(said, !self.keep_special)?)
     }
 
     /// Writes a Hugging Face folder that transformers loads.
@@ -338,5 +419,78 @@ impl DecodeModel for Sampler<'_> {
 
     fn append_rows(&self, cache: Cache, other: Cache, capacity: usize) -> Cache {
         cache.append_rows(self.0, other, capacity)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn golden(config: &str) -> Result<Policy, Error> {
+        let device = crate::run::device(crate::config::DeviceConfig::Cpu)?;
+        let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/models/tiny-qwen2");
+        let config: PolicyConfig = toml::from_str(&format!("path = {model:?}\n{config}")).unwrap();
+        Policy::from_config(&config, 0, &device)
+    }
+
+    fn message(role: &str, content: &str) -> Message {
+        Message { role: role.into(), content: content.into() }
+    }
+
+    #[test]
+    fn a_last_message_of_the_assistant_is_continued() {
+        let talk = [message("user", "q"), message("assistant", "So\n<think>")];
+        let text = golden("").unwrap().prompt_text(&talk).unwrap();
+        assert_eq!(text, "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\nSo\n<think>");
+        assert_eq!(golden("").unwrap().raw().prompt_text(&talk).unwrap(), "q\nSo\n<think>");
+    }
+
+    #[test]
+    fn end_tokens_are_no_text_and_special_tokens_as_the_config_says() {
+        let plain = golden("").unwrap();
+        let ids = |text: &str| plain.tokenizer().encode(text, false).unwrap();
+        let said = ids("<|im_start|>a<|im_end|>");
+        assert_eq!(plain.text(&said).unwrap(), "a");
+        assert_eq!(golden("keep_special = true").unwrap().text(&said).unwrap(), "<|im_start|>a");
+        let letter = ids("b");
+        let ends = golden(&format!("eos = [{}, \"<|im_start|>\"]", letter[0])).unwrap();
+        assert_eq!(ends.text(&[ids("a"), letter.clone()].concat()).unwrap(), "a");
+        assert_eq!(ends.text(&ids("ba")).unwrap(), "ba");
+        assert!(ends.eos_token_ids().starts_with(plain.eos_token_ids()) && ends.eos_token_ids().len() == 3);
+        assert_eq!(ends.completion("a").unwrap(), [ids("a"), letter].concat());
+        let message = golden("eos = [\"<nope>\"]").unwrap_err().to_string();
+        assert!(message.contains("policy.eos: \"<nope>\" is no token"), "{message}");
+        assert!(golden("eos = [384]").unwrap_err().to_string().contains("policy.eos: 384"));
+    }
+
+    #[test]
+    fn templates_variables_and_end_tokens_stay_with_a_saved_policy() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("chat.jinja");
+        let source = "{% for m in messages %}{{ m.content }}{% endfor %}{% if enable_thinking is true %}<think>{% endif %}";
+        std::fs::write(&file, source).unwrap();
+        let config =
+            format!("chat_template = {file:?}\ntemplate_vars = {{ enable_thinking = true }}\neos = [5]");
+        let policy = golden(&config).unwrap();
+        let talk = [message("user", "q")];
+        assert_eq!(policy.prompt_text(&talk).unwrap(), "q<think>");
+        let saved = dir.path().join("saved");
+        policy.save(&saved).unwrap();
+        let opened = Policy::open(saved.to_str().unwrap(), &policy.decoder.device().clone()).unwrap();
+        assert_eq!(opened.prompt_text(&talk).unwrap(), "q<think>");
+        assert_eq!(opened.eos_token_ids(), policy.eos_token_ids());
+        // What a resumed run does: nothing is written twice.
+        let settings: PolicyConfig =
+            toml::from_str("template_vars = { enable_thinking = true }\neos = [5]").unwrap();
+        let again = opened.configured(&settings).unwrap();
+        assert_eq!(again.chat_template(), policy.chat_template());
+        assert_eq!(again.eos_token_ids(), policy.eos_token_ids());
+        let error = |config: &str| golden(config).unwrap_err().to_string();
+        assert!(
+            error("template_vars = { enable_thinkin = true }").contains("reads no variable `enable_thinkin`")
+        );
+        assert!(error("chat_template = \"no/such.jinja\"").contains("no/such.jinja"));
+        std::fs::write(&file, "{% if %}").unwrap();
+        assert!(error(&format!("chat_template = {file:?}")).contains("chat.jinja, line 1"));
     }
 }

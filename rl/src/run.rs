@@ -1,6 +1,8 @@
 //! A run from start to end: stages, evaluation, records, checkpoints, resuming.
 use crate::checkpoint::{Checkpoint, CheckpointStore, TrainState};
-use crate::config::{DataConfig, DeviceConfig, GrpoConfig, ReferenceFrom, RunConfig, SftConfig, StageConfig};
+use crate::config::{
+    ChatTemplate, DataConfig, DeviceConfig, GrpoConfig, ReferenceFrom, RunConfig, SftConfig, StageConfig,
+};
 use crate::error::Error;
 use crate::eval::{EvalResult, EvalSettings, evaluate, recorded, tasks_of};
 use crate::events::{Event, Observer, Report};
@@ -96,6 +98,20 @@ pub fn device_name(config: DeviceConfig) -> String {
     resolved(config).to_string()
 }
 
+/// The policy of a checkpoint, under the settings that the run began with.
+fn resumed_policy(config: &RunConfig, checkpoint: &Checkpoint, device: &Device) -> Result<Policy, Error> {
+    let saved = Policy::open(&checkpoint.path.to_string_lossy(), device)?;
+    let template = saved.chat_template().map(str::to_owned);
+    let policy = saved.configured(&config.policy)?;
+    if let (ChatTemplate::File(path), Some(now)) = (&config.policy.chat_template, policy.chat_template())
+        && template.as_deref() != Some(now)
+    {
+        let what = format!("{}: the template has changed since the run began", path.display());
+        return Err(Error::Unusable { what });
+    }
+    Ok(policy)
+}
+
 /// Carries out a run.
 ///
 /// # Errors
@@ -137,10 +153,7 @@ pub fn train(
     }
     let (policy, texts) = match (initial, &checkpoint) {
         (Some(initial), _) => initial,
-        (None, Some(c)) => {
-            let policy = Policy::open(&c.path.to_string_lossy(), &device)?.configured(&config.policy)?;
-            start(policy, observer)?
-        }
+        (None, Some(c)) => start(resumed_policy(config, c, &device)?, observer)?,
         (None, None) => start(from_config()?, observer)?,
     };
     let step = checkpoint.as_ref().map(|c| c.state.step);

@@ -25,7 +25,30 @@ impl StopCheck for StopStrings<'_> {
             return false;
         }
         let tail = &token_ids[token_ids.len().saturating_sub(self.window)..];
-        let text = self.tokenizer.decode(tail, true).unwrap_or_default();
-        self.strings.iter().any(|s| text.contains(s.as_str()))
+        let found = |skip_special| {
+            let text = self.tokenizer.decode(tail, skip_special).unwrap_or_default();
+            self.strings.iter().any(|s| text.contains(s.as_str()))
+        };
+        // A special token is no part of the text, but a stop string may be one.
+        found(true) || (tail.iter().any(|id| self.tokenizer.is_special(*id)) && found(false))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn special_tokens_are_found_and_do_not_hide_text() {
+        let tokenizer = Tokenizer::characters("ab", &["<eos>", "<|im_end|>"]).unwrap();
+        let stops = |strings: &[&str], ids: &[u32]| {
+            let strings: Vec<String> = strings.iter().map(|s| (*s).to_owned()).collect();
+            StopStrings::new(&tokenizer, &strings).should_stop(ids)
+        };
+        assert!(stops(&["<|im_end|>"], &[2, 3, 1]));
+        assert!(stops(&["b<|im_end|>"], &[2, 3, 1]));
+        assert!(stops(&["ab"], &[2, 1, 3]));
+        assert!(!stops(&["<|im_end|>"], &[2, 3, 0]));
+        assert!(!stops(&[], &[1]));
     }
 }

@@ -310,7 +310,7 @@ impl<'a> Trainer<'a> {
         if !c.stop.is_empty() {
             engine = engine.stop(&stop_strings);
         }
-        let judged = self.judges.while_generating(reward, policy.tokenizer(), tasks, |report| {
+        let judged = self.judges.while_generating(reward, &|ids| policy.text(ids), tasks, |report| {
             let mut engine = engine.on_group(report);
             let completions = engine.generate(&prompts, group_size, &c.sampling, key)?;
             Ok((completions, engine.stats().clone()))

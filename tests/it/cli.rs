@@ -552,7 +552,7 @@ fn a_token_beyond_the_vocabulary_is_named() {
                   path = \"rollouts.jsonl\"\n";
     let config = write(dir.path(), "grpo.toml", config);
     let out = dir.path().join("replayed");
-    let parts = ["rollouts.jsonl:4: token id 4000000000 is outside the policy's vocabulary"];
+    let parts = ["rollouts.jsonl:4: token id 4000000000 is outside of the policy's vocabulary"];
     refused(&["train", &config, "--out", out.to_str().unwrap()], "", &parts);
     assert_eq!(std::fs::read_to_string(out.join("metrics.jsonl")).unwrap(), "");
 }

@@ -19,7 +19,7 @@ fn bench() -> Bench {
     let tasks = write(dir.path(), "tasks.jsonl", &lines(&(0..20).map(task).collect::<Vec<_>>()));
     let mut answered: Vec<Value> = (0..20).map(task).collect();
     for (i, row) in answered.iter_mut().enumerate() {
-        row["completion"] = json!(format!("<answer>{}</answer>", i % 3));
+        row["completion"] = json!(format!("<answer>{}</answer>", i % 3 + 1));
         row["label"] = json!(i % 2 == 0);
     }
     let answered = write(dir.path(), "answered.jsonl", &lines(&answered));

@@ -53,8 +53,8 @@ fn wait_until(what: &str, is: impl Fn() -> bool) {
 
 /// Whether programs can be run as here.
 fn code_works(config: &str) -> bool {
-    let row =
-        json!({"completion": "```\necho 1\n```", "reference": {"tests": [{"output": "1"}]}}).to_string();
+    let row = json!({"id": 1, "completion": "```\necho 1\n```", "reference": {"tests": [{"output": "1"}]}})
+        .to_string();
     let found = &rows(&rlvr(&["score", "--config", config, "-"], &row))[0];
     if found["verdict"] != "correct" {
         println!("skipped: {found}");
@@ -87,6 +87,7 @@ fn a_signal_leaves_no_program_and_no_directory() {
     {
         let mark = format!("8637{i}.{}", std::process::id());
         let row = json!({
+            "id": 1,
             "completion": format!("```\nsleep {mark} & (sleep {mark} &)\nsleep {mark}\n```"),
             "reference": {"tests": [{"output": "1"}]},
         });
@@ -125,11 +126,12 @@ fn few_processes_are_enough_to_score() {
         return;
     }
     let rows = [
-        json!({"completion": "\\boxed{4}", "reference": {"answer": "4"}}),
-        json!({"completion": "\\boxed{5}", "reference": {"answer": "4"}}),
+        json!({"id": 1, "completion": "\\boxed{4}", "reference": {"answer": "4"}}),
+        json!({"id": 1, "completion": "\\boxed{5}", "reference": {"answer": "4"}}),
     ];
     let (all, code) = (crate::cli::lines(&rows), "kind = \"code\"\n");
-    let program = json!({"completion": "```\nprint(1)\n```", "reference": {"tests": [{"output": "1"}]}});
+    let program =
+        json!({"id": 1, "completion": "```\nprint(1)\n```", "reference": {"tests": [{"output": "1"}]}});
     let dir = tempfile::tempdir().unwrap();
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let config = write(dir.path(), "code.toml", code);

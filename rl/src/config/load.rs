@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 use super::locate::{self, child_mut, culprit, expected_names, nearest, quoted_after};
-use super::{DataConfig, RunConfig, StageConfig};
+use super::{ChatTemplate, DataConfig, RunConfig, StageConfig};
 use crate::encoding::utf8;
 use crate::random;
 
@@ -135,6 +135,9 @@ impl RunConfig {
             for task in eval.tasks.iter_mut().filter(|task| task.ends_with(".toml")) {
                 *task = absolute(Path::new(task)).display().to_string();
             }
+        }
+        if let ChatTemplate::File(path) = &mut self.policy.chat_template {
+            *path = absolute(path);
         }
         if let Some(policy) = &mut self.policy.path {
             let here = absolute(Path::new(policy));

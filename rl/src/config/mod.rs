@@ -135,8 +135,18 @@ pub struct PolicyConfig {
     /// Whether training passes compute the insides of blocks again in the backward instead of keeping them. Never
     /// changes the result. Default `auto`: when they would take more than a third of the free memory.
     pub recompute: Recompute,
-    /// How messages become a prompt. Default `auto`.
+    /// How messages become a prompt: `auto`, `raw`, or a file with a template, relative to the config file. Default `auto`.
     pub chat_template: ChatTemplate,
+    /// Values for variables that the chat template reads, such as `enable_thinking`; a saved policy keeps them. Default
+    /// none.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub template_vars: BTreeMap<String, toml::Value>,
+    /// Tokens that end a completion beside the policy's own, as text or ids. Supervised training teaches the first.
+    /// Default none.
+    pub eos: Vec<EndToken>,
+    /// Whether the text of a completion has its special tokens, for rewards that look for them; the token that ends it is
+    /// never in it. Default false.
+    pub keep_special: bool,
     /// The built-in small policy, initialised from the seed.
     pub tiny: Option<TinyConfig>,
 }
@@ -162,14 +172,56 @@ impl From<Dtype> for DType {
 }
 
 /// How the messages of a task become the text of a prompt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum ChatTemplate {
     /// The model's own template, and `raw` when it has none.
     #[default]
     Auto,
     /// The contents of the messages, joined by newlines, and nothing else.
     Raw,
+    /// A Jinja template of one's own.
+    File(PathBuf),
+}
+
+impl Serialize for ChatTemplate {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Auto => serializer.serialize_str("auto"),
+            Self::Raw => serializer.serialize_str("raw"),
+            Self::File(path) => path.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for ChatTemplate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match text.as_str() {
+            "auto" => Ok(Self::Auto),
+            "raw" => Ok(Self::Raw),
+            file if file.contains(['.', '/']) => Ok(Self::File(file.into())),
+            other => Err(de::Error::unknown_variant(other, &["auto", "raw", "a file such as chat.jinja"])),
+        }
+    }
+}
+
+/// A token that ends a completion.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum EndToken {
+    /// Its id.
+    Id(u32),
+    /// As the vocabulary spells it.
+    Text(String),
+}
+
+impl fmt::Display for EndToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => write!(f, "{id}"),
+            Self::Text(text) => write!(f, "{text:?}"),
+        }
+    }
 }
 
 /// `[policy.tiny]`: the same decoder as the real models with a character tokenizer, small enough for a CPU.

@@ -372,6 +372,35 @@ fn the_default_alphabet_has_every_character_once() {
 }
 
 #[test]
+fn chat_templates_are_names_or_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("c.toml");
+    let config = |policy: &str| {
+        let text = format!(
+            "name = \"t\"\n[policy]\npath = \"owner/name\"\n{policy}\n[data.train]\nkind = \"addition\"\n[[stage]]\nkind = \"sft\"\ndata = \"train\"\nsteps = 1\n"
+        );
+        std::fs::write(&path, text).unwrap();
+        RunConfig::load(&path, &[])
+    };
+    let file = config("chat_template = \"chat.jinja\"").unwrap();
+    assert_eq!(file.policy.chat_template, ChatTemplate::File(dir.path().join("chat.jinja")));
+    let written = file.to_toml().unwrap();
+    assert_eq!(RunConfig::parse(&written, &path, &[]).unwrap(), file);
+    assert_eq!(config("chat_template = \"raw\"").unwrap().policy.chat_template, ChatTemplate::Raw);
+    let error = |policy: &str| config(policy).unwrap_err().to_string();
+    let message = error("chat_template = \"rwa\"");
+    assert!(
+        message.contains("c.toml:4: policy.chat_template: unknown value `rwa`, did you mean `raw`?"),
+        "{message}"
+    );
+    let message = error("chat_template = \"raw\"\ntemplate_vars = { x = 1 }");
+    assert!(message.contains("policy.template_vars"), "{message}");
+    let vars = config("template_vars = { enable_thinking = false }\neos = [\"<|im_end|>\", 5]").unwrap();
+    assert_eq!(vars.policy.eos, [EndToken::Text("<|im_end|>".into()), EndToken::Id(5)]);
+    assert_eq!(RunConfig::parse(&vars.to_toml().unwrap(), &path, &[]).unwrap(), vars);
+}
+
+#[test]
 fn the_list_of_all_keys_states_the_defaults() {
     let all = load(include_str!("defaults.toml"), &[]).unwrap();
     let bare = r#"

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::locate::nearest;
-use super::{DataConfig, EvalConfig, GrpoConfig, OptimConfig, RunConfig, SftConfig, StageConfig};
+use super::{
+    ChatTemplate, DataConfig, EvalConfig, GrpoConfig, OptimConfig, RunConfig, SftConfig, StageConfig,
+};
 use crate::data::{Parting, Split};
 use crate::eval::builtin;
 use crate::grpo::{AdvantageKind, GroupsWithoutSignal};
@@ -124,6 +126,11 @@ impl RunConfig {
             policy.path.is_some() != policy.tiny.is_some(),
             "policy",
             "give either `path` or a [policy.tiny] table, not both and not neither",
+        );
+        checks.require(
+            policy.template_vars.is_empty() || policy.chat_template != ChatTemplate::Raw,
+            "policy.template_vars",
+            "no template reads them with chat_template = \"raw\"",
         );
         let Some(tiny) = &policy.tiny else { return };
         let at = |field: &str| format!("policy.tiny.{field}");

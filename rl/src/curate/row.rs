@@ -1,5 +1,6 @@
 //! A row, its fields, and the text by which rows are compared.
 
+use rlvr_rewards::prompt_messages;
 use serde_json::{Map, Value};
 
 /// Names of fields that a message shows.
@@ -84,16 +85,11 @@ pub fn options(fields: &Map<String, Value>) -> Vec<String> {
     }
 }
 
-/// The prompt as text: the contents of its messages, a line each.
+/// The prompt as text: the contents of its messages, a line each; none where it cannot be read.
 pub fn prompt(fields: &Map<String, Value>) -> Option<String> {
-    match fields.get("prompt")? {
-        Value::String(text) => Some(text.clone()),
-        Value::Array(messages) => {
-            let texts: Option<Vec<&str>> = messages.iter().map(|m| m.get("content")?.as_str()).collect();
-            texts.map(|texts| texts.join("\n"))
-        }
-        _ => None,
-    }
+    let messages = prompt_messages(fields.get("prompt")?, "prompt").ok()?;
+    let texts: Vec<String> = messages.into_iter().map(|message| message.content).collect();
+    Some(texts.join("\n"))
 }
 
 /// What a row asks: context, question and options where it has a question, the prompt otherwise. Instructions and
@@ -104,6 +100,9 @@ pub fn prompt(fields: &Map<String, Value>) -> Option<String> {
 pub fn content(fields: &Map<String, Value>) -> Result<String, String> {
     let Some(question) = question(fields) else {
         return prompt(fields).ok_or_else(|| {
+            if let Some(Err(problem)) = fields.get("prompt").map(|p| prompt_messages(p, "prompt")) {
+                return problem;
+            }
             let names = names(fields.keys().map(String::as_str));
             format!("the row has no `question` and no `prompt` (it has: {names})")
         });

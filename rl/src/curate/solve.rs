@@ -30,8 +30,13 @@ pub struct Framing {
 
 impl Framing {
     fn apply(&self, mut messages: Vec<Message>) -> Vec<Message> {
-        if let (Some(text), Some(last)) = (&self.instruction, messages.last_mut()) {
-            last.content = format!("{}\n\n{text}", last.content);
+        if let Some(text) = &self.instruction {
+            // A reply that is begun already is not what the instruction belongs to.
+            let asked = messages.iter().rposition(|m| m.role == "user");
+            let at = asked.unwrap_or_else(|| messages.len().saturating_sub(1));
+            if let Some(message) = messages.get_mut(at) {
+                message.content = format!("{}\n\n{text}", message.content);
+            }
         }
         let system = self.system.clone().map(|content| Message { role: "system".into(), content });
         system.into_iter().chain(messages).collect()
@@ -269,6 +274,17 @@ mod tests {
     use rlvr_rewards::RewardConfig;
     use std::cell::Cell;
     use std::path::PathBuf;
+
+    #[test]
+    fn instructions_follow_what_is_asked_and_not_a_begun_reply() {
+        let message = |role: &str, content: &str| Message { role: role.into(), content: content.into() };
+        let framing = Framing { system: Some("S".into()), instruction: Some("Box it.".into()) };
+        let framed = framing.apply(vec![message("user", "q"), message("assistant", "So")]);
+        assert_eq!(
+            framed,
+            [message("system", "S"), message("user", "q\n\nBox it."), message("assistant", "So")]
+        );
+    }
 
     struct Bench {
         dir: tempfile::TempDir,

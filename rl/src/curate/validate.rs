@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use rlvr_rewards::{Message, Response, Reward, Task, Verdict, score_one};
+use rlvr_rewards::{Message, Response, Reward, Task, Verdict, prompt_messages, score_one};
 use serde_json::{Map, Value};
 
 use super::error::CurateError;
@@ -100,15 +100,8 @@ fn problems(row: &Row, reward: Option<&dyn Reward>) -> Vec<String> {
 /// # Errors
 /// A prompt that is absent, empty or of another shape.
 pub fn messages(fields: &Map<String, Value>) -> Result<Vec<Message>, String> {
-    let shape = "`prompt` must be text or a list of {\"role\", \"content\"}";
-    let messages = match fields.get("prompt") {
-        None | Some(Value::Null) => return Err(row::missing(fields, "prompt")),
-        Some(Value::String(content)) => vec![Message { role: "user".into(), content: content.clone() }],
-        Some(list @ Value::Array(_)) => {
-            serde_json::from_value(list.clone()).map_err(|e| format!("{shape}: {e}"))?
-        }
-        Some(_) => return Err(shape.into()),
-    };
+    let Some(prompt) = fields.get("prompt") else { return Err(row::missing(fields, "prompt")) };
+    let messages = prompt_messages(prompt, "prompt")?;
     match messages.iter().any(|m| !m.content.trim().is_empty()) {
         true => Ok(messages),
         false => Err("`prompt` is empty".into()),

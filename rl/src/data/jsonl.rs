@@ -8,14 +8,14 @@ use std::path::PathBuf;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value};
 
-use super::template::{Row, Templates};
+use super::template::{Row, Templates, single_field};
 use super::{DataError, Entry, SHUFFLE_STREAM, Split, TaskKey, check_heldout, messages};
 use crate::config::validate::Checks;
 use crate::curate::row::{self, missing};
 use crate::encoding::utf8;
 use crate::error::IoError;
 use crate::random;
-use rlvr_rewards::{Message, Task};
+use rlvr_rewards::{Message, Task, conversation};
 
 /// `kind = "jsonl"`. Strings marked *template* are minijinja over the row's fields, with Python's string methods.
 ///
@@ -302,14 +302,14 @@ impl JsonlConfig {
         let prompt = match &self.prompt {
             PromptTemplate::Text(source) => match templates.value("prompt", source, row)? {
                 Value::String(text) => messages(system, text),
+                Value::Number(_) | Value::Bool(_) => messages(system, templates.text("prompt", row)?),
                 // A field that holds a conversation is one.
-                value => match serde_json::from_value::<Vec<Message>>(value) {
-                    Ok(list) if !list.is_empty() => {
-                        let first = system.map(|content| Message { role: "system".to_owned(), content });
-                        first.into_iter().chain(list).collect()
-                    }
-                    _ => messages(system, templates.text("prompt", row)?),
-                },
+                value => {
+                    let field = single_field(source).unwrap_or("prompt");
+                    let list = conversation(&value, field).map_err(|e| format!("prompt: {e}"))?;
+                    let first = system.map(|content| Message { role: "system".to_owned(), content });
+                    first.into_iter().chain(list).collect()
+                }
             },
             PromptTemplate::Messages(list) => {
                 let mut prompt = Vec::with_capacity(list.len() + 1);
@@ -496,6 +496,41 @@ reference = { options = "{{ options }}", letters = "ABC", n = 2, deep = { list =
         );
         assert!(source.origin(0).ends_with(":2") && source.origin(1).ends_with(":4"), "{}", source.origin(1));
         assert!(source.example(0).unwrap_err().to_string().contains("no `completion`"));
+    }
+
+    #[test]
+    fn conversations_are_read_or_refused_with_their_key() {
+        let prompt =
+            |prompt: Value| format!("{{\"id\": 1, \"prompt\": \"x\"}}\n{}\n", json!({ "prompt": prompt }));
+        let parts = json!([{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], "name": null}]);
+        let source = open("d.jsonl", &prompt(parts), "system = \"S\"").unwrap();
+        let said: Vec<&str> = source.task(1).prompt.iter().map(|m| m.content.as_str()).collect();
+        assert_eq!(said, ["S", "ab"]);
+        for (value, part) in [
+            (json!([{"role": "user", "content": "q", "name": "bob"}]), "d.jsonl:2: prompt: `prompt[0].name`"),
+            (
+                json!([{"role": "assistant", "content": null, "tool_calls": []}]),
+                "d.jsonl:2: prompt: `prompt[0].tool_calls`",
+            ),
+            (json!({"role": "user", "content": "q"}), "d.jsonl:2: prompt: `prompt` is a single message"),
+            (json!(null), "d.jsonl:2: prompt: `prompt` must be text or a list of messages, not null"),
+        ] {
+            fails("d.jsonl", &prompt(value), "", part);
+        }
+        let renamed = r#"{"messages": [{"role": "user"}], "q": null}"#;
+        fails(
+            "d.jsonl",
+            renamed,
+            "prompt = \"{{ messages }}\"",
+            "d.jsonl:1: prompt: `messages[0]` has no `content`",
+        );
+        fails("d.jsonl", renamed, "prompt = \"Q: {{ messages }}\"", "a list of tables");
+        fails(
+            "d.jsonl",
+            renamed,
+            "prompt = \"Q: {{ q }}\"",
+            "d.jsonl:1: prompt: the field `q` of the row is null",
+        );
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use minijinja::{Environment, ErrorKind, UndefinedBehavior};
+use minijinja::value::ValueKind;
+use minijinja::{Environment, ErrorKind, Output, State, UndefinedBehavior, escape_formatter};
 use serde_json::{Map, Value};
 
 use super::DataError;
@@ -21,10 +22,7 @@ impl Templates {
         env.set_undefined_behavior(UndefinedBehavior::Strict);
         env.set_keep_trailing_newline(true);
         env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        env.set_formatter(|out, state, value| match value.is_none() {
-            true => Err(minijinja::Error::new(ErrorKind::InvalidOperation, "none has no text")),
-            false => minijinja::escape_formatter(out, state, value),
-        });
+        env.set_formatter(write_text);
         Self { name: name.to_owned(), env }
     }
 
@@ -130,13 +128,30 @@ impl Row {
 }
 
 /// The dotted path of a template that is nothing but `{{ path }}`.
-fn single_field(source: &str) -> Option<&str> {
+pub(crate) fn single_field(source: &str) -> Option<&str> {
     let path = source.trim().strip_prefix("{{")?.strip_suffix("}}")?.trim();
     let name = |part: &str| {
         part.chars().next().is_some_and(|c| c.is_alphabetic() || c == '_')
             && part.chars().all(|c| c.is_alphanumeric() || c == '_')
     };
     path.split('.').all(name).then_some(path)
+}
+
+/// Writes a value into a text, unless it would only stand there as its JSON or as `none`: what a row says and a prompt
+/// cannot show is an error.
+fn write_text(out: &mut Output, state: &State, value: &minijinja::Value) -> Result<(), minijinja::Error> {
+    let is_table = |value: &minijinja::Value| value.kind() == ValueKind::Map;
+    let refused = if value.is_none() {
+        "null is written into the text"
+    } else if is_table(value)
+        || (value.kind() == ValueKind::Seq && value.try_iter()?.any(|item| is_table(&item)))
+    {
+        "a table or a list of tables is written into the text (a prompt that is the field alone, `{{ field }}`, may be a \
+         conversation; `| tojson` writes JSON)"
+    } else {
+        return escape_formatter(out, state, value);
+    };
+    Err(minijinja::Error::new(ErrorKind::InvalidOperation, refused))
 }
 
 /// The engine's message without its file name, which would be ours.
@@ -211,6 +226,30 @@ mod tests {
         check("{% if nothing %}{% endif %}{{ anwser.strip() }}", Err("no field `anwser`"));
         let error = Templates::new("d").holds("filter", "nothing + 1 > 3", &row()).unwrap_err();
         assert!(error.contains("`nothing` is null"), "{error}");
+    }
+
+    #[test]
+    fn null_and_tables_are_no_text() {
+        let Value::Object(fields) =
+            json!({"q": null, "deep": {"x": null}, "chat": [{"role": "user"}], "l": ["a"]})
+        else {
+            unreachable!()
+        };
+        let row = Row::new(fields);
+        let text = |source: &str| {
+            let mut templates = Templates::new("d");
+            templates.add("f", source).unwrap();
+            templates.text("f", &row)
+        };
+        assert_eq!(text("Q: {{ q }}").unwrap_err(), "f: `q` is null");
+        assert_eq!(text("Q: {{ deep.x }}").unwrap_err(), "f: `deep.x` is null");
+        assert!(text("{{ chat }} Think.").unwrap_err().contains("a list of tables"));
+        assert!(text("{{ deep }}.").unwrap_err().contains("a table"));
+        assert_eq!(
+            text("{{ q or 'none' }} {{ l }} {{ l | join(',') }} {{ chat | tojson }}").unwrap(),
+            "none [\"a\"] a [{\"role\":\"user\"}]"
+        );
+        assert!(text("{{ nope }}").unwrap_err().contains("no field `nope`"));
     }
 
     #[test]

@@ -114,10 +114,17 @@ impl<'a> RowReader<'a> {
             (None, Some(Value::Number(id))) => id.to_string(),
             _ => format!("{}-{number}", self.task.name),
         };
-        let mut question = text("fields.question", &fields.question)?;
+        // Nobody would ask a policy the JSON of a list.
+        let prose = |field: &str, source: &str| match self.templates.value(field, source, row)? {
+            value @ (Value::Array(_) | Value::Object(_)) => {
+                Err(format!("{field}: text is needed, not {}", kind_of(&value)))
+            }
+            _ => text(field, source),
+        };
+        let mut question = prose("fields.question", &fields.question)?;
         let asked = question.clone();
         let mut context = match &fields.context {
-            Some(source) => text("fields.context", source)?,
+            Some(source) => prose("fields.context", source)?,
             None => String::new(),
         };
         let answer = text("fields.answer", &fields.answer)?;

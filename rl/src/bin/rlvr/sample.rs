@@ -5,7 +5,7 @@ use crate::input::{self, Source, bad};
 use crate::{output, policy};
 use anyhow::Result;
 use rlvr::policy::{Policy, Sampler};
-use rlvr::rewards::Message;
+use rlvr::rewards::{Message, prompt_messages};
 use rlvr::rollout::{
     BatchSettings, BatchedEngine, Completion, Prompt, RolloutEngine, SampleKey, SamplingParams,
 };
@@ -139,16 +139,9 @@ fn requests(path: &Path) -> Result<Vec<Request>> {
 
 /// The prompt of a row: `prompt`, text or messages, or `question`.
 pub fn messages(fields: &Map<String, Value>) -> Result<Vec<Message>, String> {
-    match fields.get("prompt").or_else(|| fields.get("question")) {
-        Some(Value::String(content)) => Ok(vec![Message { role: "user".into(), content: content.clone() }]),
-        Some(list @ Value::Array(_)) => {
-            let messages: Vec<Message> = serde_json::from_value(list.clone())
-                .map_err(|e| format!("`prompt` must be text or a list of {{role, content}}: {e}"))?;
-            if messages.is_empty() { Err("`prompt` has no messages".into()) } else { Ok(messages) }
-        }
-        Some(_) => Err("`prompt` must be text or a list of {role, content}".into()),
-        None => Err("the row has no `prompt` (or `question`)".into()),
-    }
+    let given = ["prompt", "question"].iter().find_map(|key| Some((*key, fields.get(*key)?)));
+    let (key, prompt) = given.ok_or("the row has no `prompt` (or `question`)")?;
+    prompt_messages(prompt, key)
 }
 
 fn prompts(policy: &Policy, requests: &[Request], params: &SamplingParams) -> Result<Vec<Prompt>> {

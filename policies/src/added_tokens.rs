@@ -1,0 +1,154 @@
+//! Tokens that a folder names outside of `tokenizer.json`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::{Map, Value};
+use tokenizers::AddedToken;
+
+use crate::error::PolicyError;
+use crate::tokenizer::Tokenizer;
+
+/// Adds the tokens of `added_tokens_decoder` in the tokenizer's config and of `added_tokens.json`, and the special tokens
+/// that the config names, as transformers does; whether the tokenizer changed. `rows` is how many ids the model knows.
+///
+/// # Errors
+/// A token whose id is neither that of `tokenizer.json` nor the next free one.
+pub(crate) fn add_tokens(
+    tokenizer: &mut Tokenizer,
+    config: &Map<String, Value>,
+    added: &Map<String, Value>,
+    folder: &Path,
+    rows: usize,
+) -> Result<bool, PolicyError> {
+    let mut declared: BTreeMap<u32, (AddedToken, &str)> = BTreeMap::new();
+    for (token, id) in added {
+        if let Some(id) = id.as_u64().and_then(|id| u32::try_from(id).ok()) {
+            let special = named_tokens(config).iter().any(|t| t.content == *token);
+            declared.insert(
+                id,
+                (AddedToken::from(token.as_str(), special).normalized(!special), "added_tokens.json"),
+            );
+        }
+    }
+    for (id, token) in config.get("added_tokens_decoder").and_then(Value::as_object).into_iter().flatten() {
+        if let (Ok(id), Some(token)) = (id.parse(), added_token(token)) {
+            declared.insert(id, (token, "tokenizer_config.json"));
+        }
+    }
+    let mut changed = false;
+    for (id, (token, file)) in declared {
+        let content = token.content.clone();
+        let known = tokenizer.token_to_id(&content);
+        changed |= tokenizer.add_token(token);
+        let problem = match known {
+            Some(known) if known == id => continue,
+            Some(known) => {
+                tracing::warn!(
+                    "{}: token {content:?} has id {known} in tokenizer.json and {id} in {file}; the first counts",
+                    folder.display()
+                );
+                continue;
+            }
+            None if tokenizer.token_to_id(&content) == Some(id) => continue,
+            None => format!(
+                "token {content:?} stands only in {file}, with id {id}, but the next free id is {}: save the tokenizer \
+                 with transformers, which writes all tokens into tokenizer.json",
+                tokenizer.token_to_id(&content).map_or(String::new(), |id| id.to_string())
+            ),
+        };
+        return Err(PolicyError::Tokenizer { path: folder.join(file), problem });
+    }
+    for token in named_tokens(config) {
+        let content = token.content.clone();
+        if tokenizer.token_to_id(&content).is_none() && tokenizer.vocab_size() >= rows {
+            tracing::warn!(
+                "{}: the special token {content:?} is in no vocabulary and the model has no row for it",
+                folder.display()
+            );
+        } else {
+            changed |= tokenizer.add_token(token);
+        }
+    }
+    Ok(changed)
+}
+
+/// The special tokens that a tokenizer's config names: `eos_token` and its like, and the lists of further ones.
+fn named_tokens(config: &Map<String, Value>) -> Vec<AddedToken> {
+    let one = config.iter().filter(|(key, _)| key.ends_with("_token")).map(|(_, value)| value);
+    let lists = ["additional_special_tokens", "extra_special_tokens"];
+    let several = lists.iter().filter_map(|key| config.get(*key)).flat_map(|value| match value {
+        Value::Array(tokens) => tokens.iter().collect::<Vec<_>>(),
+        Value::Object(tokens) => tokens.values().collect(),
+        _ => Vec::new(),
+    });
+    let special = |mut token: AddedToken| {
+        token.special = true;
+        token
+    };
+    one.chain(several).filter_map(added_token).map(special).collect()
+}
+
+/// A token as a string or as an object with `content` and flags.
+fn added_token(value: &Value) -> Option<AddedToken> {
+    if let Some(content) = value.as_str() {
+        return (!content.is_empty()).then(|| AddedToken::from(content, true).normalized(false));
+    }
+    let content = value.get("content")?.as_str().filter(|c| !c.is_empty())?;
+    let flag = |name: &str| value.get(name).and_then(Value::as_bool);
+    let special = flag("special").unwrap_or(false);
+    let token = AddedToken::from(content, special)
+        .single_word(flag("single_word").unwrap_or(false))
+        .lstrip(flag("lstrip").unwrap_or(false))
+        .rstrip(flag("rstrip").unwrap_or(false));
+    Some(token.normalized(flag("normalized").unwrap_or(!special)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn add(config: Value, added: Value, rows: usize) -> Result<(Tokenizer, bool), PolicyError> {
+        let mut tokenizer = Tokenizer::characters("ab", &["<eos>"]).unwrap();
+        let (config, added) = (config.as_object().unwrap().clone(), added.as_object().unwrap().clone());
+        let changed = add_tokens(&mut tokenizer, &config, &added, Path::new("dir"), rows)?;
+        Ok((tokenizer, changed))
+    }
+
+    #[test]
+    fn tokens_of_other_files_get_their_ids() {
+        let config = json!({
+            "added_tokens_decoder": {"4": {"content": "<x>", "special": false}, "0": {"content": "<eos>", "special": true}},
+            "pad_token": "<pad>", "eos_token": {"content": "<eos>"}, "additional_special_tokens": ["<y>"],
+        });
+        let (tokenizer, changed) = add(config, json!({"<think>": 3, "<eos>": 0}), 8).unwrap();
+        assert!(changed);
+        let ids = ["<eos>", "<think>", "<x>", "<pad>", "<y>"].map(|t| tokenizer.token_to_id(t).unwrap());
+        assert_eq!(ids, [0, 3, 4, 5, 6]);
+        assert_eq!(tokenizer.encode("a<think>b<x><pad>", false).unwrap(), [1, 3, 2, 4, 5]);
+        assert_eq!(tokenizer.decode(&[1, 3, 5, 6, 2], true).unwrap(), "a<think>b");
+        assert!(tokenizer.is_special(5) && tokenizer.is_special(6) && !tokenizer.is_special(3));
+        assert_eq!(tokenizer.vocab_size(), 7);
+        assert!(!add(json!({"eos_token": "<eos>"}), json!({"<eos>": 0}), 3).unwrap().1);
+    }
+
+    #[test]
+    fn a_known_token_that_another_file_calls_special_is() {
+        let (tokenizer, changed) = add(json!({"eos_token": "b"}), json!({}), 3).unwrap();
+        assert!(changed && tokenizer.is_special(2));
+        assert_eq!(tokenizer.decode(&[1, 2], true).unwrap(), "a");
+    }
+
+    #[test]
+    fn ids_that_cannot_be_are_refused_and_tokens_without_a_row_left_out() {
+        let message = add(json!({}), json!({"<far>": 9}), 20).unwrap_err().to_string();
+        assert!(
+            message.contains("dir/added_tokens.json") && message.contains("id 9") && message.contains("is 3"),
+            "{message}"
+        );
+        let (tokenizer, _) = add(json!({"pad_token": "<pad>"}), json!({}), 3).unwrap();
+        assert_eq!(tokenizer.token_to_id("<pad>"), None);
+    }
+}

@@ -1,0 +1,320 @@
+//! One rendering: its bounds, its names, its statements.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::ast::{Ast, Step, Stmt, StmtKind, Target};
+use super::text::Text;
+use super::value::{Closure, Function, Loop, Namespace, Value};
+use super::{Fault, Limits, Res};
+
+/// Calls, blocks and expressions within each other.
+const MAX_DEPTH: u32 = 250;
+
+/// Names with what they stand for, and the surroundings that are asked for the others.
+#[derive(Default)]
+pub(super) struct Scope {
+    vars: RefCell<HashMap<Arc<str>, Value>>,
+    parent: Option<Rc<Scope>>,
+}
+
+impl Scope {
+    pub(super) fn within(parent: &Rc<Scope>) -> Rc<Self> {
+        Rc::new(Self { vars: RefCell::default(), parent: Some(parent.clone()) })
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<Value> {
+        let mut scope = self;
+        loop {
+            if let Some(value) = scope.vars.borrow().get(name) {
+                return Some(value.clone());
+            }
+            scope = scope.parent.as_deref()?;
+        }
+    }
+
+    pub(super) fn set(&self, name: &Arc<str>, value: Value) {
+        self.vars.borrow_mut().insert(name.clone(), value);
+    }
+}
+
+/// Where execution goes on after a statement.
+#[derive(PartialEq, Eq)]
+pub(super) enum Flow {
+    On,
+    Break,
+    Continue,
+}
+
+/// The state of a rendering.
+pub(super) struct Run<'t> {
+    pub(super) ast: &'t Ast,
+    /// Seconds since 1970, for `strftime_now`.
+    pub(super) now: u64,
+    root: Rc<Scope>,
+    work: Cell<u64>,
+    memory: Cell<u64>,
+    depth: Cell<u32>,
+    /// Whatever may be part of a cycle, to be emptied at the end.
+    namespaces: RefCell<Vec<Rc<Namespace>>>,
+    captured: RefCell<Vec<Rc<Scope>>>,
+}
+
+impl Drop for Run<'_> {
+    fn drop(&mut self) {
+        for namespace in self.namespaces.borrow().iter() {
+            namespace.attributes.borrow_mut().clear();
+        }
+        for scope in self.captured.borrow().iter() {
+            scope.vars.borrow_mut().clear();
+        }
+    }
+}
+
+impl<'t> Run<'t> {
+    pub(super) fn new(ast: &'t Ast, limits: Limits, now: u64) -> Self {
+        Self {
+            ast,
+            now,
+            root: Rc::default(),
+            work: Cell::new(limits.work),
+            memory: Cell::new(limits.memory),
+            depth: Cell::new(0),
+            namespaces: RefCell::default(),
+            captured: RefCell::default(),
+        }
+    }
+
+    pub(super) fn render(&self, context: Vec<(Arc<str>, Value)>) -> Res<String> {
+        for (name, value) in context {
+            self.root.set(&name, value);
+        }
+        let mut out = Text::new(self);
+        self.body(&self.ast.body, &self.root, &mut out)?;
+        Ok(out.text)
+    }
+
+    /// Takes `units` of the work that a rendering may do.
+    pub(super) fn work(&self, units: usize) -> Res<()> {
+        let left = self.work.get().checked_sub(units as u64);
+        self.work.set(left.unwrap_or(0));
+        left.map(drop).ok_or_else(|| "the template does more work than a chat template may".into())
+    }
+
+    /// Takes the work of reading `bytes` bytes.
+    pub(super) fn scan(&self, bytes: usize) -> Res<()> {
+        self.work(bytes / 64)
+    }
+
+    /// Takes `bytes` of the memory that a rendering may use; what was used is not given back.
+    pub(super) fn hold(&self, bytes: usize) -> Res<()> {
+        let left = self.memory.get().checked_sub(bytes as u64);
+        self.memory.set(left.unwrap_or(0));
+        left.ok_or("the template takes more memory than a chat template may")?;
+        self.scan(bytes)
+    }
+
+    /// Text that was made within the bounds.
+    pub(super) fn str(&self, text: impl AsRef<str>) -> Res<Value> {
+        self.hold(text.as_ref().len())?;
+        Ok(Value::str(text.as_ref()))
+    }
+
+    /// A list that was made within the bounds.
+    pub(super) fn list(&self, items: Vec<Value>) -> Res<Value> {
+        self.hold(items.len() * size_of::<Value>())?;
+        Value::list(items)
+    }
+
+    pub(super) fn namespace(&self) -> Res<Rc<Namespace>> {
+        self.hold(size_of::<Namespace>())?;
+        let namespace = Rc::<Namespace>::default();
+        self.namespaces.borrow_mut().push(namespace.clone());
+        Ok(namespace)
+    }
+
+    /// Runs a part one level deeper.
+    pub(super) fn deeper<T>(&self, part: impl FnOnce() -> Res<T>) -> Res<T> {
+        if self.depth.get() >= MAX_DEPTH {
+            return Err("the template calls itself too deeply".into());
+        }
+        self.depth.set(self.depth.get() + 1);
+        let result = part();
+        self.depth.set(self.depth.get() - 1);
+        result
+    }
+
+    pub(super) fn lookup(&self, name: &Arc<str>, scope: &Scope) -> Value {
+        scope.get(name).unwrap_or_else(|| match Function::named(name) {
+            Some(function) => Value::Function(function),
+            None => Value::undefined(format!("'{name}' is undefined")),
+        })
+    }
+
+    pub(super) fn body(&self, body: &'t [Stmt], scope: &Rc<Scope>, out: &mut Text) -> Res<Flow> {
+        for stmt in body {
+            self.work(1)?;
+            let flow = self.deeper(|| self.statement(stmt, scope, out)).map_err(|e| e.at(stmt.line))?;
+            if flow != Flow::On {
+                return Ok(flow);
+            }
+        }
+        Ok(Flow::On)
+    }
+
+    fn statement(&self, stmt: &'t Stmt, scope: &Rc<Scope>, out: &mut Text) -> Res<Flow> {
+        match &stmt.kind {
+            StmtKind::Data(text) => out.push(text)?,
+            StmtKind::Print(value) => out.push_value(&self.eval(value, scope)?)?,
+            StmtKind::If { branches, otherwise } => {
+                for (test, body) in branches {
+                    if self.eval(test, scope)?.truthy() {
+                        return self.body(body, scope, out);
+                    }
+                }
+                return self.body(otherwise, scope, out);
+            }
+            StmtKind::For(index) => self.for_loop(*index, scope, out)?,
+            StmtKind::Macro(index) => {
+                let name = &self.ast.macros[*index].name;
+                scope.set(name, self.closure(*index, scope)?);
+            }
+            StmtKind::CallBlock { callee, args, caller } => {
+                let callee = self.eval(callee, scope)?;
+                let mut args = self.args(args, scope)?;
+                args.named.push(("caller".into(), self.closure(*caller, scope)?));
+                let value = self.call(&callee, args)?;
+                out.push_value(&value)?;
+            }
+            StmtKind::Set { target, value } => {
+                let value = self.eval(value, scope)?;
+                self.assign(target, value, scope)?;
+            }
+            StmtKind::SetBlock { target, filters, body } => {
+                let value = self.captured_body(body, filters, scope)?;
+                self.assign(target, value, scope)?;
+            }
+            StmtKind::With { bindings, body } => {
+                let inner = Scope::within(scope);
+                for (target, value) in bindings {
+                    let value = self.eval(value, scope)?;
+                    self.assign(target, value, &inner)?;
+                }
+                return self.body(body, &inner, out);
+            }
+            StmtKind::FilterBlock { filters, body } => {
+                let value = self.captured_body(body, filters, scope)?;
+                out.push_value(&value)?;
+            }
+            StmtKind::Scope { body, from_root } => {
+                let outer = if *from_root { &self.root } else { scope };
+                return self.body(body, &Scope::within(outer), out);
+            }
+            StmtKind::Break => return Ok(Flow::Break),
+            StmtKind::Continue => return Ok(Flow::Continue),
+            StmtKind::Unsupported(tag) => {
+                return Err(format!("{{% {tag} %}} needs other templates, and there are none").into());
+            }
+        }
+        Ok(Flow::On)
+    }
+
+    fn closure(&self, index: usize, scope: &Rc<Scope>) -> Res<Value> {
+        self.hold(size_of::<Closure>() + size_of::<Scope>())?;
+        self.captured.borrow_mut().push(scope.clone());
+        Ok(Value::Macro(Closure { index, scope: scope.clone() }.into()))
+    }
+
+    /// The text of a body with names of its own, filtered.
+    fn captured_body(&self, body: &'t [Stmt], filters: &'t [Step], scope: &Rc<Scope>) -> Res<Value> {
+        let mut text = Text::new(self);
+        self.body(body, &Scope::within(scope), &mut text)?;
+        let mut value = Value::str(&text.text);
+        for step in filters {
+            value = self.step(value, step, scope).map_err(|e| e.at(step.line))?;
+        }
+        Ok(value)
+    }
+
+    pub(super) fn assign(&self, target: &Target, value: Value, scope: &Scope) -> Res<()> {
+        match target {
+            Target::Name(name) => scope.set(name, value),
+            Target::Attribute(name, attribute) => match self.lookup(name, scope) {
+                Value::Namespace(namespace) => {
+                    self.hold(size_of::<(Arc<str>, Value)>())?;
+                    self.work(namespace.attributes.borrow().len())?;
+                    namespace.set(attribute, value)?;
+                }
+                _ => return Err("cannot assign attribute on non-namespace object".into()),
+            },
+            Target::Tuple(targets) => {
+                let items = value.items(self)?;
+                if items.len() != targets.len() {
+                    let (expected, found) = (targets.len(), items.len());
+                    return Err(format!("cannot unpack {found} values to {expected} names").into());
+                }
+                for (target, item) in targets.iter().zip(items) {
+                    self.assign(target, item, scope)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn for_loop(&self, index: usize, scope: &Rc<Scope>, out: &mut Text) -> Res<()> {
+        let for_loop = &self.ast.loops[index];
+        let values = self.eval(&for_loop.iterable, scope)?;
+        let items = values.items(self).map_err(|e| e.at(for_loop.iterable.line))?;
+        self.iterate(index, items, 0, scope, out)
+    }
+
+    /// Goes through the items of a loop; `level` counts the recursions above.
+    pub(super) fn iterate(
+        &self,
+        index: usize,
+        items: Vec<Value>,
+        level: usize,
+        scope: &Rc<Scope>,
+        out: &mut Text,
+    ) -> Res<()> {
+        let for_loop = &self.ast.loops[index];
+        let mut kept = Vec::with_capacity(items.len());
+        for item in items {
+            if let Some(condition) = &for_loop.condition {
+                let inner = Scope::within(scope);
+                self.assign(&for_loop.target, item.clone(), &inner)?;
+                if !self.eval(condition, &inner)?.truthy() {
+                    continue;
+                }
+            }
+            kept.push(item);
+        }
+        if kept.is_empty() {
+            self.body(&for_loop.otherwise, &Scope::within(scope), out)?;
+            return Ok(());
+        }
+        let recursive = for_loop.recursive.then(|| (index, scope.clone()));
+        let looping = Rc::new(Loop::new(kept, level, recursive)?);
+        let name: Arc<str> = "loop".into();
+        for (at, item) in looping.items.iter().enumerate() {
+            self.work(1)?;
+            looping.at.set(at);
+            let inner = Scope::within(scope);
+            inner.set(&name, Value::Loop(looping.clone()));
+            self.assign(&for_loop.target, item.clone(), &inner)?;
+            if self.body(&for_loop.body, &inner, out)? == Flow::Break {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Fault {
+    /// The same fault with a line, unless it has one.
+    pub(super) fn at(self, line: u32) -> Self {
+        if self.line > 0 { self } else { Self { line, ..self } }
+    }
+}

@@ -1,0 +1,310 @@
+//! How Python writes values: `str`, `repr` and `json.dumps`.
+
+use super::run::Run;
+use super::value::{SeqKind, Value};
+use super::{Fault, Res};
+
+/// Text that grows within the bounds of a rendering.
+pub(super) struct Text<'r> {
+    run: &'r Run<'r>,
+    pub(super) text: String,
+}
+
+impl<'r> Text<'r> {
+    pub(super) fn new(run: &'r Run<'r>) -> Self {
+        Self { run, text: String::new() }
+    }
+
+    pub(super) fn push(&mut self, part: &str) -> Res<()> {
+        self.run.hold(part.len())?;
+        self.text.push_str(part);
+        Ok(())
+    }
+
+    /// The value as `str` writes it.
+    pub(super) fn push_value(&mut self, value: &Value) -> Res<()> {
+        match value {
+            Value::Undefined(_) => Ok(()),
+            Value::Str(s) | Value::Markup(s) => self.push(s),
+            other => self.push_repr(other),
+        }
+    }
+
+    pub(super) fn push_repr(&mut self, value: &Value) -> Res<()> {
+        let run = self.run;
+        run.work(1)?;
+        // A namespace may hold itself.
+        run.deeper(|| self.push_any(value))
+    }
+
+    fn push_any(&mut self, value: &Value) -> Res<()> {
+        match value {
+            Value::Undefined(_) => self.push("Undefined"),
+            Value::None => self.push("None"),
+            Value::Bool(true) => self.push("True"),
+            Value::Bool(false) => self.push("False"),
+            Value::Int(n) => self.push(&n.to_string()),
+            Value::Float(x) => self.push(&float(*x)),
+            Value::Str(s) => self.push(&quoted(s)),
+            Value::Markup(s) => {
+                self.push("Markup(")?;
+                self.push(&quoted(s))?;
+                self.push(")")
+            }
+            Value::Seq(seq) => {
+                let (open, close) = match seq.kind {
+                    SeqKind::List => ("[", "]"),
+                    SeqKind::Tuple | SeqKind::Group if seq.items.len() == 1 => ("(", ",)"),
+                    SeqKind::Tuple | SeqKind::Group => ("(", ")"),
+                    SeqKind::Keys => ("dict_keys([", "])"),
+                    SeqKind::Values => ("dict_values([", "])"),
+                    SeqKind::Items => ("dict_items([", "])"),
+                    SeqKind::Range { start, stop, step: 1 } => {
+                        return self.push(&format!("range({start}, {stop})"));
+                    }
+                    SeqKind::Range { start, stop, step } => {
+                        return self.push(&format!("range({start}, {stop}, {step})"));
+                    }
+                };
+                self.push(open)?;
+                for (i, item) in seq.items.iter().enumerate() {
+                    self.push(if i > 0 { ", " } else { "" })?;
+                    self.push_repr(item)?;
+                }
+                self.push(close)
+            }
+            Value::Dict(dict) => {
+                self.push("{")?;
+                for (i, (key, value)) in dict.entries().iter().enumerate() {
+                    self.push(if i > 0 { ", " } else { "" })?;
+                    self.push_repr(key)?;
+                    self.push(": ")?;
+                    self.push_repr(value)?;
+                }
+                self.push("}")
+            }
+            Value::Namespace(namespace) => {
+                self.push("<Namespace {")?;
+                let attributes = namespace.attributes.borrow().clone();
+                for (i, (name, value)) in attributes.iter().enumerate() {
+                    self.push(if i > 0 { ", " } else { "" })?;
+                    self.push(&quoted(name))?;
+                    self.push(": ")?;
+                    self.push_repr(value)?;
+                }
+                self.push("}>")
+            }
+            // Python writes an address, or what nobody wants in a prompt.
+            other => Err(format!("a value of type {} cannot be written", other.type_name()).into()),
+        }
+    }
+}
+
+/// The value as `str` writes it.
+pub(super) fn to_text(value: &Value, run: &Run) -> Res<String> {
+    let mut out = Text::new(run);
+    out.push_value(value)?;
+    Ok(out.text)
+}
+
+/// `repr` of a float: the fewest digits that give it back, with an exponent below 1e-4 and from 1e16.
+pub(super) fn float(x: f64) -> String {
+    if x.is_nan() {
+        return "nan".into();
+    }
+    if x.is_infinite() {
+        return if x > 0.0 { "inf" } else { "-inf" }.into();
+    }
+    let scientific = format!("{x:e}");
+    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    if (-4..16).contains(&exponent) {
+        let text = x.to_string();
+        return if text.contains('.') { text } else { text + ".0" };
+    }
+    let sign = if exponent < 0 { '-' } else { '+' };
+    format!("{digits}e{sign}{:02}", exponent.abs())
+}
+
+/// `repr` of a string.
+fn quoted(text: &str) -> String {
+    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push(quote);
+    for c in text.chars() {
+        match c {
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\\' => out.push_str("\\\\"),
+            c if c == quote => {
+                out.push('\\');
+                out.push(c);
+            }
+            c if is_printable(c) => out.push(c),
+            c if (c as u32) < 0x100 => out.push_str(&format!("\\x{:02x}", c as u32)),
+            c if (c as u32) < 0x1_0000 => out.push_str(&format!("\\u{:04x}", c as u32)),
+            c => out.push_str(&format!("\\U{:08x}", c as u32)),
+        }
+    }
+    out.push(quote);
+    out
+}
+
+fn is_printable(c: char) -> bool {
+    if c.is_ascii() {
+        return !c.is_ascii_control();
+    }
+    // The standard library escapes what is not printable; a mark is only escaped as the first character.
+    let text: String = ['a', c].into_iter().collect();
+    !text.escape_debug().to_string().contains("\\u")
+}
+
+/// Options of `json.dumps`.
+pub(super) struct Json {
+    pub(super) ensure_ascii: bool,
+    pub(super) indent: Option<String>,
+    pub(super) item_separator: String,
+    pub(super) key_separator: String,
+    pub(super) sort_keys: bool,
+}
+
+impl Json {
+    pub(super) fn write(&self, value: &Value, level: usize, out: &mut Text) -> Res<()> {
+        out.run.work(1)?;
+        match value {
+            Value::None => out.push("null"),
+            Value::Bool(b) => out.push(if *b { "true" } else { "false" }),
+            Value::Int(n) => out.push(&n.to_string()),
+            Value::Float(x) => out.push(&json_float(*x)),
+            Value::Str(s) | Value::Markup(s) => self.string(s, out),
+            Value::Seq(seq) if matches!(seq.kind, SeqKind::List | SeqKind::Tuple | SeqKind::Group) => self
+                .within(["[", "]"], level, seq.items.iter(), out, |item, out| {
+                    self.write(item, level + 1, out)
+                }),
+            Value::Dict(dict) => {
+                let mut entries: Vec<_> = dict.entries().iter().collect();
+                if self.sort_keys {
+                    sort_keys(&mut entries, out.run)?;
+                }
+                self.within(["{", "}"], level, entries.into_iter(), out, |(key, value), out| {
+                    self.string(&key_text(key)?, out)?;
+                    out.push(&self.key_separator)?;
+                    self.write(value, level + 1, out)
+                })
+            }
+            other => Err(format!("Object of type {} is not JSON serializable", other.type_name()).into()),
+        }
+    }
+
+    fn within<T>(
+        &self,
+        brackets: [&str; 2],
+        level: usize,
+        items: impl ExactSizeIterator<Item = T>,
+        out: &mut Text,
+        mut write: impl FnMut(T, &mut Text) -> Res<()>,
+    ) -> Res<()> {
+        let empty = items.len() == 0;
+        let line = |level: usize, out: &mut Text| match &self.indent {
+            Some(indent) if !empty => {
+                out.push("\n")?;
+                (0..level).try_for_each(|_| out.push(indent))
+            }
+            _ => Ok(()),
+        };
+        out.push(brackets[0])?;
+        for (i, item) in items.enumerate() {
+            out.push(if i > 0 { &self.item_separator } else { "" })?;
+            line(level + 1, out)?;
+            write(item, out)?;
+        }
+        line(level, out)?;
+        out.push(brackets[1])
+    }
+
+    fn string(&self, text: &str, out: &mut Text) -> Res<()> {
+        out.push("\"")?;
+        let mut plain = 0;
+        for (at, c) in text.char_indices() {
+            let escaped = match c {
+                '"' => "\\\"".into(),
+                '\\' => "\\\\".into(),
+                '\n' => "\\n".into(),
+                '\r' => "\\r".into(),
+                '\t' => "\\t".into(),
+                '\u{8}' => "\\b".into(),
+                '\u{c}' => "\\f".into(),
+                c if c < ' ' || (self.ensure_ascii && c > '~') => c
+                    .encode_utf16(&mut [0; 2])
+                    .iter()
+                    .map(|unit| format!("\\u{unit:04x}"))
+                    .collect::<String>(),
+                _ => continue,
+            };
+            out.push(&text[plain..at])?;
+            out.push(&escaped)?;
+            plain = at + c.len_utf8();
+        }
+        out.push(&text[plain..])?;
+        out.push("\"")
+    }
+}
+
+fn json_float(x: f64) -> String {
+    match float(x).as_str() {
+        "nan" => "NaN".into(),
+        "inf" => "Infinity".into(),
+        "-inf" => "-Infinity".into(),
+        text => text.into(),
+    }
+}
+
+fn key_text(key: &Value) -> Res<String> {
+    Ok(match key {
+        Value::Str(s) | Value::Markup(s) => s.to_string(),
+        Value::None => "null".into(),
+        Value::Bool(b) => b.to_string(),
+        Value::Int(n) => n.to_string(),
+        Value::Float(x) => json_float(*x),
+        other => {
+            let name = other.type_name();
+            return Err(format!("keys must be str, int, float, bool or None, not {name}").into());
+        }
+    })
+}
+
+fn sort_keys(entries: &mut [&(Value, Value)], run: &Run) -> Res<()> {
+    let mut fault: Option<Fault> = None;
+    entries.sort_by(|a, b| match a.0.compare(&b.0, "<", run) {
+        Ok(order) => order.unwrap_or(std::cmp::Ordering::Equal),
+        Err(e) => {
+            fault.get_or_insert(e);
+            std::cmp::Ordering::Equal
+        }
+    });
+    fault.map_or(Ok(()), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn floats_and_strings_as_python_writes_them() {
+        for (x, text) in [
+            (1.0, "1.0"),
+            (0.1, "0.1"),
+            (1e16, "1e+16"),
+            (123456789012345680.0, "1.2345678901234568e+17"),
+            (1e-5, "1e-05"),
+            (0.0001, "0.0001"),
+            (-0.0, "-0.0"),
+            (1e100, "1e+100"),
+        ] {
+            assert_eq!(float(x), text);
+        }
+        assert_eq!(quoted("it's"), "\"it's\"");
+        assert_eq!(quoted("it's \"so\"\n\u{7f}é\u{301}\u{200b}"), "'it\\'s \"so\"\\n\\x7fé\u{301}\\u200b'");
+    }
+}
