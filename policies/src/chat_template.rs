@@ -174,10 +174,6 @@ mod tests {
         ChatTemplate::new(source, Path::new("chat_template.jinja"), &BTreeMap::new())
     }
 
-    fn render(source: &str) -> String {
-        template(source).render(&[json!({"role": "user", "content": "hi"})], true).unwrap()
-    }
-
     #[test]
     fn renders_as_transformers_does() {
         let golden = golden_json("policy/chat.json");

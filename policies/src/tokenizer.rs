@@ -118,9 +118,8 @@ impl Tokenizer {
             Ok(encoding) => Ok(encoding.get_ids().to_vec()),
             Err(e) => Err(e.to_string()),
         };
-        guarded(encode).map_err(|problem| {
-            self.unknown_character(text).unwrap_or_else(|| PolicyError::Encode { problem })
-        })
+        guarded(encode)
+            .map_err(|problem| self.unknown_character(text).unwrap_or(PolicyError::Encode { problem }))
     }
 
     /// The first character that a character tokenizer has no token for.

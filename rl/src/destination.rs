@@ -249,11 +249,11 @@ pub(crate) fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     {
         use std::os::unix::fs::MetadataExt;
         let ours = file.metadata()?;
-        return match fs::metadata(path) {
+        match fs::metadata(path) {
             Ok(there) => Ok((ours.dev(), ours.ino()) == (there.dev(), there.ino())),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
             Err(e) => Err(e),
-        };
+        }
     }
     #[cfg(not(unix))]
     path.try_exists()

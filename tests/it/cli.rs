@@ -554,5 +554,5 @@ fn a_token_beyond_the_vocabulary_is_named() {
     let out = dir.path().join("replayed");
     let parts = ["rollouts.jsonl:4: token id 4000000000 is outside of the policy's vocabulary"];
     refused(&["train", &config, "--out", out.to_str().unwrap()], "", &parts);
-    assert_eq!(std::fs::read_to_string(out.join("metrics.jsonl")).unwrap(), "");
+    assert!(!out.exists(), "something was written");
 }

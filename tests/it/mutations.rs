@@ -297,7 +297,7 @@ fn records_beside_data_are_read_or_refused() {
     drop(log);
     for file in ["samples.jsonl", "settings.json"] {
         let seed = fs::read(evaluation.join(file)).unwrap();
-        each(file, &[seed.clone()], &mut |bytes| {
+        each(file, std::slice::from_ref(&seed), &mut |bytes| {
             fs::write(evaluation.join(file), bytes).unwrap();
             SampleLog::open(&evaluation, &settings, false).is_ok()
         });

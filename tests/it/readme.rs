@@ -64,7 +64,7 @@ fn rewards(block: &str) {
         }
         "plugin" => {
             if !Command::new("python3").arg("--version").output().is_ok_and(|o| o.status.success()) {
-                eprintln!("note: skipped, there is no python3");
+                println!("note: skipped, there is no python3");
                 return;
             }
             let folder = dir.path().join("my_reward").display().to_string();

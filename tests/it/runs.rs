@@ -235,8 +235,7 @@ fn a_dry_run_ends_as_the_run_would() {
     let (dir, path) = folder(&sums(), &refusing);
     let said = |more: &[&str]| {
         let done = train(dir.path(), &path, more);
-        let last =
-            stderr(&done).lines().filter(|line| line.contains("pre-flight: ")).last().map(str::to_owned);
+        let last = stderr(&done).lines().rfind(|line| line.contains("pre-flight: ")).map(str::to_owned);
         (done.status.code(), last)
     };
     let dry = said(&["--dry-run"]);

@@ -486,7 +486,7 @@ fn expand_tabs(text: &str, size: usize) -> String {
     for c in text.chars() {
         match c {
             '\t' => {
-                let blanks = size.checked_sub(column % size.max(1)).unwrap_or(0);
+                let blanks = size.saturating_sub(column % size.max(1));
                 out.extend(std::iter::repeat_n(' ', blanks));
                 column += blanks;
             }

@@ -39,6 +39,9 @@ struct Entry {
     elements: usize,
 }
 
+/// Values of a file to f32.
+type Convert = fn(&[u8], &mut [f32]);
+
 impl SafetensorsSource {
     /// Opens the weights of a Hugging Face folder: `model.safetensors`, else the shards of its index.
     ///
@@ -217,7 +220,7 @@ impl WeightSource for SafetensorsSource {
     fn load(&self, name: &str) -> Result<HostTensor, PolicyError> {
         let entry = self.tensors.get(name).ok_or_else(|| missing(&self.path, name))?;
         let file = &self.files[entry.file];
-        let (bytes, convert): (usize, fn(&[u8], &mut [f32])) = match entry.dtype {
+        let (bytes, convert): (usize, Convert) = match entry.dtype {
             Dtype::F32 => (4, |b, out| each(b, out, f32::from_le_bytes)),
             Dtype::F16 => (2, |b, out| each(b, out, |b| f16::from_le_bytes(b).to_f32())),
             Dtype::BF16 => (2, |b, out| each(b, out, |b| bf16::from_le_bytes(b).to_f32())),

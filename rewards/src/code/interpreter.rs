@@ -176,7 +176,7 @@ mod tests {
         let directories =
             |paths: &[&Path]| own_directories(paths.iter().map(|p| p.to_path_buf()), Some(home.path()));
         let missing = own.join("lib/python3.zip");
-        assert_eq!(directories(&[&missing, &library]).unwrap(), [library.clone()]);
+        assert_eq!(directories(&[&missing, &library]).unwrap(), std::slice::from_ref(&library));
         for wrong in [&*own, own.parent().unwrap(), Path::new("/"), &library.join("../..")] {
             let refused = directories(&[&library, wrong]).unwrap_err();
             assert!(refused.contains("would be readable"), "{wrong:?}: {refused}");

@@ -191,7 +191,7 @@ mod tests {
             &[
                 (2, "occurs in line 1"),
                 (3, "no `id`"),
-                (3, "must be text or a list"),
+                (3, "has no `content`"),
                 (4, "string or a number"),
                 (4, "did you mean `promt`"),
                 (4, "`reference` is empty"),

@@ -303,6 +303,10 @@ impl JsonlConfig {
             PromptTemplate::Text(source) => match templates.value("prompt", source, row)? {
                 Value::String(text) => messages(system, text),
                 Value::Number(_) | Value::Bool(_) => messages(system, templates.text("prompt", row)?),
+                Value::Null => {
+                    let field = single_field(source).unwrap_or("prompt");
+                    return Err(format!("prompt: {}", row::missing(&row.fields, field)));
+                }
                 // A field that holds a conversation is one.
                 value => {
                     let field = single_field(source).unwrap_or("prompt");
@@ -513,7 +517,7 @@ reference = { options = "{{ options }}", letters = "ABC", n = 2, deep = { list =
                 "d.jsonl:2: prompt: `prompt[0].tool_calls`",
             ),
             (json!({"role": "user", "content": "q"}), "d.jsonl:2: prompt: `prompt` is a single message"),
-            (json!(null), "d.jsonl:2: prompt: `prompt` must be text or a list of messages, not null"),
+            (json!(null), "d.jsonl:2: prompt: `prompt` is null"),
         ] {
             fails("d.jsonl", &prompt(value), "", part);
         }
@@ -525,12 +529,7 @@ reference = { options = "{{ options }}", letters = "ABC", n = 2, deep = { list =
             "d.jsonl:1: prompt: `messages[0]` has no `content`",
         );
         fails("d.jsonl", renamed, "prompt = \"Q: {{ messages }}\"", "a list of tables");
-        fails(
-            "d.jsonl",
-            renamed,
-            "prompt = \"Q: {{ q }}\"",
-            "d.jsonl:1: prompt: the field `q` of the row is null",
-        );
+        fails("d.jsonl", renamed, "prompt = \"Q: {{ q }}\"", "d.jsonl:1: prompt: `q` is null");
     }
 
     #[test]

@@ -142,7 +142,7 @@ pub(crate) fn single_field(source: &str) -> Option<&str> {
 fn write_text(out: &mut Output, state: &State, value: &minijinja::Value) -> Result<(), minijinja::Error> {
     let is_table = |value: &minijinja::Value| value.kind() == ValueKind::Map;
     let refused = if value.is_none() {
-        "null is written into the text"
+        "none has no text"
     } else if is_table(value)
         || (value.kind() == ValueKind::Seq && value.try_iter()?.any(|item| is_table(&item)))
     {

@@ -9,7 +9,7 @@
 //! RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir tests/fuzz --features policies gguf -- -max_total_time=600
 //! ```
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// SplitMix64.
 struct Random(u64);
@@ -80,8 +80,9 @@ pub fn run(name: &str, seeds: &[Vec<u8>], target: fn(&[u8])) {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| target(&data))) {
             let file = std::env::temp_dir().join(format!("rlvr-fuzz-{name}-{i}"));
             let kept = std::fs::write(&file, &data).map(|()| file);
-            eprintln!("{name}: input {i} ({} bytes) fails; it is in {kept:?}", data.len());
-            resume_unwind(panic);
+            let said = panic.downcast_ref::<String>().map(String::as_str);
+            let said = said.or(panic.downcast_ref::<&str>().copied()).unwrap_or("a panic");
+            panic!("{name}: input {i} ({} bytes, in {kept:?}) fails: {said}", data.len());
         }
     }
 }

@@ -43,8 +43,8 @@ fn in_processor() -> bool {
     const AMX_TILE: u32 = 1 << 24;
     const BOTH: u32 = AMX_BF16 | AMX_TILE;
     // Leaf 0 says which leaves there are.
-    // SAFETY: every x86-64 processor has the instruction.
     #[allow(unused_unsafe)] // Unsafe in older versions of Rust.
+    // SAFETY: every x86-64 processor has the instruction.
     unsafe {
         __cpuid(0).eax >= 7 && __cpuid_count(7, 0).edx & BOTH == BOTH
     }
@@ -130,8 +130,8 @@ struct Room(MaybeUninit<[[f32; ROWS]; ROWS]>);
 unsafe fn run(rows: usize, t: Tile) {
     for r in 0..rows {
         let row = t.c.wrapping_add(r * t.c_stride).cast_const().cast();
-        // SAFETY: a prefetch never faults.
         #[allow(unused_unsafe)] // Unsafe in older versions of Rust.
+        // SAFETY: a prefetch never faults.
         unsafe {
             _mm_prefetch::<_MM_HINT_T0>(row);
             _mm_prefetch::<_MM_HINT_T0>(row.wrapping_add(ROW));
