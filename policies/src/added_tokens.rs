@@ -36,39 +36,51 @@ pub(crate) fn add_tokens(
             declared.insert(id, (token, "tokenizer_config.json"));
         }
     }
-    let mut changed = false;
-    for (id, (token, file)) in declared {
-        let content = token.content.clone();
-        let known = tokenizer.token_to_id(&content);
-        changed |= tokenizer.add_token(token);
-        let problem = match known {
-            Some(known) if known == id => continue,
-            Some(known) => {
-                tracing::warn!(
-                    "{}: token {content:?} has id {known} in tokenizer.json and {id} in {file}; the first counts",
-                    folder.display()
-                );
-                continue;
-            }
-            None if tokenizer.token_to_id(&content) == Some(id) => continue,
-            None => format!(
-                "token {content:?} stands only in {file}, with id {id}, but the next free id is {}: save the tokenizer \
-                 with transformers, which writes all tokens into tokenizer.json",
-                tokenizer.token_to_id(&content).map_or(String::new(), |id| id.to_string())
-            ),
-        };
-        return Err(PolicyError::Tokenizer { path: folder.join(file), problem });
-    }
-    for token in named_tokens(config) {
-        let content = token.content.clone();
-        if tokenizer.token_to_id(&content).is_none() && tokenizer.vocab_size() >= rows {
-            tracing::warn!(
-                "{}: the special token {content:?} is in no vocabulary and the model has no row for it",
-                folder.display()
+    let known: BTreeMap<u32, u32> = declared
+        .iter()
+        .filter_map(|(id, (token, _))| Some((*id, tokenizer.token_to_id(&token.content)?)))
+        .collect();
+    let mut changed = tokenizer.add_tokens(declared.values().map(|(token, _)| token.clone()));
+    let mut others = Vec::new();
+    for (id, (token, file)) in &declared {
+        let found = tokenizer.token_to_id(&token.content);
+        if found != Some(*id) && known.contains_key(id) {
+            others.push(format!("{:?} in {file}", token.content));
+        } else if found != Some(*id) {
+            let problem = format!(
+                "token {:?} stands only in {file}, with id {id}, but the next free id is {}: save the tokenizer with \
+                 transformers, which writes all tokens into tokenizer.json",
+                token.content,
+                found.map_or(String::new(), |id| id.to_string())
             );
-        } else {
-            changed |= tokenizer.add_token(token);
+            return Err(PolicyError::Tokenizer { path: folder.join(file), problem });
         }
+    }
+    if let Some(first) = others.first() {
+        tracing::warn!(
+            "{}: {} tokens have other ids than in tokenizer.json, which counts; the first is {first}",
+            folder.display(),
+            others.len()
+        );
+    }
+    let mut free = tokenizer.vocab_size();
+    let (mut named, mut without_row) = (Vec::new(), Vec::new());
+    for token in named_tokens(config) {
+        if tokenizer.token_to_id(&token.content).is_some() {
+            named.push(token);
+        } else if free < rows {
+            free += 1;
+            named.push(token);
+        } else {
+            without_row.push(token.content);
+        }
+    }
+    changed |= tokenizer.add_tokens(named);
+    if !without_row.is_empty() {
+        tracing::warn!(
+            "{}: the special tokens {without_row:?} are in no vocabulary and the model has no row for them",
+            folder.display()
+        );
     }
     Ok(changed)
 }

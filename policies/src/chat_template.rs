@@ -23,7 +23,7 @@ pub struct ChatTemplate {
 }
 
 /// Longest template, in bytes; the longest that models come with have some 30 thousand.
-const MAX_SOURCE: usize = 1 << 20;
+pub(crate) const MAX_SOURCE: usize = 1 << 20;
 
 /// What a rendering may do and use whatever its messages, and further for every byte of them: hundreds of times what the
 /// largest templates need.
@@ -42,7 +42,7 @@ impl ChatTemplate {
     /// [`ChatTemplate::check`].
     pub fn new(source: &str, path: &Path, special_tokens: &BTreeMap<String, String>) -> Self {
         let parsed = if source.len() > MAX_SOURCE {
-            let message = format!("has {} bytes, more than {MAX_SOURCE}", source.len());
+            let message = format!("is longer than {MAX_SOURCE} bytes");
             Err(Fault { line: 0, message })
         } else {
             Template::parse(source)

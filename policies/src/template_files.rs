@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use crate::chat_template::ChatTemplate;
+use crate::chat_template::{ChatTemplate, MAX_SOURCE};
 use crate::error::PolicyError;
 
 /// Template that is meant where several have names.
@@ -27,7 +28,7 @@ impl TemplateFiles {
     pub(crate) fn of_folder(folder: &Path, config: &Map<String, Value>) -> Result<Self, PolicyError> {
         let jinja = folder.join("chat_template.jinja");
         if jinja.is_file() {
-            let text = fs::read(&jinja).map_err(PolicyError::read(&jinja))?;
+            let text = read(&jinja)?;
             return Ok(Self { named: [(DEFAULT.to_owned(), text)].into(), path: jinja });
         }
         let found =
@@ -47,7 +48,7 @@ impl TemplateFiles {
             let path = entry.map_err(PolicyError::read(&additional))?.path();
             if path.extension().is_some_and(|e| e == "jinja") {
                 let name = path.file_stem().map_or(String::new(), |n| n.to_string_lossy().into_owned());
-                named.insert(name, fs::read(&path).map_err(PolicyError::read(&path))?);
+                named.insert(name, read(&path)?);
             }
         }
         Ok(Self { named, path: additional })
@@ -88,6 +89,14 @@ impl TemplateFiles {
             Err(_) => ChatTemplate::unusable("it is not UTF-8".into(), &self.path, special_tokens),
         })
     }
+}
+
+/// The bytes of a template, no more than show that it is too long.
+fn read(path: &Path) -> Result<Vec<u8>, PolicyError> {
+    let mut bytes = Vec::new();
+    let file = fs::File::open(path).map_err(PolicyError::read(path))?;
+    file.take(MAX_SOURCE as u64 + 1).read_to_end(&mut bytes).map_err(PolicyError::read(path))?;
+    Ok(bytes)
 }
 
 /// `chat_template` of a JSON file: a string, a list of `{name, template}`, or an object of names and templates.

@@ -62,18 +62,25 @@ impl Tokenizer {
         self.vocab_size = ids.max().map_or(0, |id| id as usize + 1);
     }
 
-    /// Adds a token to be found in text before it is cut up: with the id that it has, else the next free one. Whether
+    /// Adds tokens to be found in text before it is cut up: each with the id that it has, else the next free one. Whether
     /// anything changed.
-    pub(crate) fn add_token(&mut self, token: AddedToken) -> bool {
-        let (content, special) = (token.content.clone(), token.special);
-        let known = self.inner.get_added_tokens_decoder().into_values().any(|t| t.content == content);
-        self.inner.add_tokens(&[token]);
-        let id = self.inner.token_to_id(&content);
-        let newly_special = special && id.is_some_and(|id| self.special.insert(id));
-        if !known {
-            self.count();
+    pub(crate) fn add_tokens(&mut self, tokens: impl IntoIterator<Item = AddedToken>) -> bool {
+        let known: HashSet<String> =
+            self.inner.get_added_tokens_decoder().into_values().map(|token| token.content).collect();
+        let is_special =
+            |content: &str| self.inner.token_to_id(content).is_some_and(|id| self.special.contains(&id));
+        let new = |token: &AddedToken| {
+            !known.contains(&token.content) || (token.special && !is_special(&token.content))
+        };
+        let tokens: Vec<AddedToken> = tokens.into_iter().filter(new).collect();
+        if tokens.is_empty() {
+            return false;
         }
-        !known || newly_special
+        self.inner.add_tokens(&tokens);
+        let special = tokens.iter().filter(|token| token.special);
+        self.special.extend(special.filter_map(|token| self.inner.token_to_id(&token.content)));
+        self.count();
+        true
     }
 
     /// One token a character: ids 0, 1, … are `specials` in order, then the characters of `alphabet` in order.
