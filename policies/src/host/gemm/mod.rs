@@ -1,7 +1,7 @@
 //! Matrix products on the host, of operands in f32 or rounded to bf16, summed in f32.
 //!
 //! An element of the result is a sum over `k` in a fixed order: chunks whose length depends on `k` only, one chain of
-//! fused multiply-adds in each ([`tile`]). Its bits therefore depend on its row of `a` and its column of `b` only: not on
+//! multiply-adds in each ([`tile`]). Its bits therefore depend on its row of `a` and its column of `b` only: not on
 //! how many rows or columns are computed beside it, on the number of threads, nor on whether `b` was packed before. So
 //! generation and training compute the same linear layers, bit for bit.
 #[cfg(target_arch = "x86_64")]
@@ -88,6 +88,8 @@ pub enum Write {
 const CHUNK: usize = 768;
 /// Rows of a block of `a`: a multiple of the rows of every tile.
 const ROWS: usize = 96;
+/// Panels of `b` that a task packs: of a row of `b` it reads as many columns as they have.
+const PANELS: usize = 4;
 /// Fewer multiplications than this are done on the calling thread.
 const SERIAL: usize = 1 << 18;
 /// Tasks a thread, where there is enough to do.
@@ -125,13 +127,14 @@ impl Panels {
         let (width, steps) = (kernel.width, kernel.packing.steps(k));
         let mut values = Buffer::any(n.next_multiple_of(width) * steps + LINE);
         let start = aligned(&values);
-        let pack = |(p, panel): (usize, &mut [f32])| pack_columns(kernel, b, [n, k], p * width, panel);
+        let many = PANELS * width;
+        let pack = |(p, panels): (usize, &mut [f32])| pack_columns(kernel, b, [n, k], p * many, panels);
         let used = &mut values[start..start + n.next_multiple_of(width) * steps];
         if k == 0 || n == 0 {
         } else if n * k < SERIAL {
-            used.chunks_mut(width * steps).enumerate().for_each(pack);
+            used.chunks_mut(many * steps).enumerate().for_each(pack);
         } else {
-            used.par_chunks_mut(width * steps).enumerate().for_each(pack);
+            used.par_chunks_mut(many * steps).enumerate().for_each(pack);
         }
         Self { kernel, n, k, values, start }
     }

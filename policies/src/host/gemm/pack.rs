@@ -63,20 +63,24 @@ pub(super) fn pack_rows(
 ) {
     let packing = kernel.packing;
     let k = k.min(packing.values() * steps.start)..k.min(packing.values() * steps.end);
-    let mut rest = out;
-    for rows in parts(i, kernel.rows) {
-        let width = packing.rows(rows.len());
-        let (panel, behind) = rest.split_at_mut(width * steps.len());
-        rest = behind;
+    let lanes = |rows: &Range<usize>| {
         // Without any values there may be no such row.
         let source = a.data.get(rows.start * a.row_stride + k.start * a.col_stride..).unwrap_or_default();
-        let lanes = Lanes { source, lane: a.row_stride, step: a.col_stride, width, lanes: rows.len() };
-        match packing {
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: a kernel of pairs exists only where the processor has these instructions.
-            Packing::Squares => unsafe { lanes.pack_pairs(Layout::Squares, k.len(), panel) },
-            _ => lanes.pack(packing, k.len(), panel),
-        }
+        let width = packing.rows(rows.len());
+        Lanes { source, lane: a.row_stride, step: a.col_stride, width, lanes: rows.len() }
+    };
+    #[cfg(target_arch = "x86_64")]
+    if packing == Packing::Squares {
+        // Squares of one panel follow those of the one before it: all rows are one panel.
+        let panel = &mut out[..packing.rows(i.len()) * steps.len()];
+        // SAFETY: a kernel of pairs exists only where the processor has these instructions.
+        return unsafe { lanes(&i).pack_pairs(Layout::Squares, k.len(), steps.len(), panel) };
+    }
+    let mut rest = out;
+    for rows in parts(i, kernel.rows) {
+        let (panel, behind) = rest.split_at_mut(rows.len() * steps.len());
+        rest = behind;
+        lanes(&rows).pack(packing, k.len(), steps.len(), panel);
     }
 }
 
@@ -86,15 +90,16 @@ pub(super) fn parts(range: Range<usize>, size: usize) -> impl Iterator<Item = Ra
     range.step_by(size).map(move |start| start..end.min(start + size))
 }
 
-/// Copies the columns from `first` of `b` `[k, n]` into one panel `[step][width]`; columns that do not exist are zero.
-pub(super) fn pack_columns(kernel: Kernel, b: Mat, [n, k]: [usize; 2], first: usize, panel: &mut [f32]) {
+/// Copies the columns from `first` of `b` `[k, n]` into panels `[step][width]`; columns that do not exist are zero.
+pub(super) fn pack_columns(kernel: Kernel, b: Mat, [n, k]: [usize; 2], first: usize, panels: &mut [f32]) {
     let source = &b.data[first * b.col_stride..];
-    let width = kernel.width;
-    let lanes = Lanes { source, lane: b.col_stride, step: b.row_stride, width, lanes: width.min(n - first) };
-    lanes.pack(kernel.packing, k, panel);
+    let (width, steps) = (kernel.width, kernel.packing.steps(k));
+    let lanes = (n - first).min(panels.len() / steps);
+    let lanes = Lanes { source, lane: b.col_stride, step: b.row_stride, width, lanes };
+    lanes.pack(kernel.packing, k, steps, panels);
 }
 
-/// Where the lanes of a panel come from.
+/// Where the lanes of panels come from.
 #[derive(Clone, Copy)]
 pub(super) struct Lanes<'a> {
     pub source: &'a [f32],
@@ -102,24 +107,27 @@ pub(super) struct Lanes<'a> {
     pub lane: usize,
     /// From one value along `k` to the next.
     pub step: usize,
-    /// Lanes of the panel, and those of them that the source has.
+    /// Lanes of a panel.
     pub width: usize,
+    /// Lanes that the source has.
     pub lanes: usize,
 }
 
 impl Lanes<'_> {
-    /// Packs `k` values of every lane into the steps of a panel, `[step][width]`.
-    fn pack(self, packing: Packing, k: usize, panel: &mut [f32]) {
+    /// Packs `k` values of every lane into the steps of panels, each `[step][width]`.
+    fn pack(self, packing: Packing, k: usize, steps: usize, panels: &mut [f32]) {
         let Self { source, lane, step, width, lanes } = self;
-        match packing {
-            Packing::Plain => copy(source, lane, step, width, lanes, panel),
-            Packing::Rounded => {
-                copy(source, lane, step, width, lanes, panel);
+        #[cfg(target_arch = "x86_64")]
+        if matches!(packing, Packing::Pairs | Packing::Squares) {
+            // SAFETY: a kernel of pairs exists only where the processor has these instructions.
+            return unsafe { self.pack_pairs(Layout::Steps, k, steps, panels) };
+        }
+        for (p, panel) in panels.chunks_mut((width * steps).max(1)).enumerate() {
+            let here = parts(0..lanes, width).nth(p).unwrap_or(0..0);
+            copy(&source[here.start * lane..], lane, step, width, here.len(), panel);
+            if packing == Packing::Rounded {
                 round_all(panel);
             }
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: a kernel of pairs exists only where the processor has these instructions.
-            Packing::Pairs | Packing::Squares => unsafe { self.pack_pairs(Layout::Steps, k, panel) },
         }
     }
 }

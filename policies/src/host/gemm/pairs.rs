@@ -17,40 +17,54 @@ pub(super) enum Layout {
 }
 
 impl Lanes<'_> {
-    /// Packs `k` values of every lane into the steps of `panel`; values and lanes that the source does not have are zero.
+    /// Packs `k` values of every lane into the steps of panels; values and lanes that the source does not have are zero.
     ///
     /// # Safety
     /// The processor must have AVX-512 F, BW and BF16.
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-    pub(super) unsafe fn pack_pairs(self, layout: Layout, k: usize, panel: &mut [f32]) {
+    pub(super) unsafe fn pack_pairs(self, layout: Layout, k: usize, steps: usize, panels: &mut [f32]) {
         let Self { source, lane, step, width, lanes } = self;
         let needed = if lanes * k == 0 { 0 } else { (lanes - 1) * lane + (k - 1) * step + 1 };
         assert!(source.len() >= needed, "{lanes} lanes of {k} values from {}", source.len());
         assert!(lane == 1 || step == 1, "strides {lane} and {step}");
-        let steps = panel.len() / width;
-        for first_lane in (0..width).step_by(SIDE) {
-            for first in (0..steps).step_by(SIDE) {
-                let here = first_lane..lanes.clamp(first_lane, first_lane + SIDE);
-                let values = 2 * first..k.clamp(2 * first, 2 * (first + SIDE));
-                // SAFETY: these lanes and values exist, as the assertion above says.
-                let (square, by_lane) = unsafe { self.square(here, values) };
-                let wanted = matches!(layout, Layout::Squares);
-                let square = if by_lane == wanted { square } else { transposed(square) };
-                match layout {
-                    Layout::Squares => {
-                        let at = (first_lane * steps + first * SIDE)..;
-                        for (row, out) in square.iter().zip(panel[at].as_chunks_mut::<SIDE>().0) {
-                            // SAFETY: `out` is as long as a row.
-                            unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), *row) };
-                        }
+        let to_squares = matches!(layout, Layout::Squares);
+        assert!(
+            !to_squares || width.is_multiple_of(SIDE) && steps.is_multiple_of(SIDE),
+            "{width} by {steps}"
+        );
+        let count = if steps == 0 { 0 } else { panels.len() / (width * steps) };
+        // Reads the source in the order in which it lies.
+        let (lane_squares, step_squares) = (width.div_ceil(SIDE), steps.div_ceil(SIDE));
+        for square in 0..count * lane_squares * step_squares {
+            let (l, s) = if lane == 1 {
+                (square % (count * lane_squares), square / (count * lane_squares))
+            } else {
+                (square / step_squares, square % step_squares)
+            };
+            let (panel, inside, first) = (l / lane_squares, l % lane_squares * SIDE, s * SIDE);
+            let first_lane = panel * width + inside;
+            let (at, stride, rows, columns) = if to_squares {
+                (inside * steps + first * SIDE, SIDE, SIDE, SIDE)
+            } else {
+                (first * width + inside, width, SIDE.min(steps - first), SIDE.min(width - inside))
+            };
+            let here = first_lane..lanes.clamp(first_lane, first_lane + columns);
+            let values = 2 * first..k.clamp(2 * first, 2 * (first + SIDE));
+            let whole = here.len() == SIDE && values.len() == 2 * SIDE;
+            // SAFETY: the source has these lanes and values, as asserted above, and the panel has these rows.
+            unsafe {
+                let out = panels.as_mut_ptr().add(panel * width * steps + at);
+                match (whole, step == 1) {
+                    (true, true) => {
+                        store(turned(self.by_lane(here.start, values.start), !to_squares), out, stride)
                     }
-                    Layout::Steps => {
-                        let count = SIDE.min(width - first_lane);
-                        let rows = panel[first * width..].chunks_exact_mut(width);
-                        for (row, out) in square.iter().zip(rows) {
-                            let out = &mut out[first_lane..first_lane + count];
-                            // SAFETY: `out` has the elements that the mask lets through.
-                            unsafe { _mm512_mask_storeu_epi32(out.as_mut_ptr().cast(), mask(count), *row) };
+                    (true, false) => {
+                        store(turned(self.by_step(here.start, values.start), to_squares), out, stride)
+                    }
+                    (false, _) => {
+                        let square = turned(self.part(here, values), to_squares != (step == 1));
+                        for (r, row) in square.into_iter().take(rows).enumerate() {
+                            _mm512_mask_storeu_epi32(out.add(r * stride).cast(), mask(columns), row);
                         }
                     }
                 }
@@ -58,12 +72,45 @@ impl Lanes<'_> {
         }
     }
 
-    /// Some lanes and values as pairs, at most [`SIDE`] each, the rest zero; and whether a row is a lane or a step.
+    /// A whole square whose rows are lanes, from a source where steps lie side by side.
     ///
     /// # Safety
-    /// As for [`Self::pack_pairs`]; the lanes and values exist in the source, and one of its strides is 1.
+    /// As for [`Self::pack_pairs`]; the source has [`SIDE`] lanes and `2 · SIDE` values.
+    #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-    unsafe fn square(self, lanes: Range<usize>, values: Range<usize>) -> ([__m512i; SIDE], bool) {
+    unsafe fn by_lane(self, lane: usize, value: usize) -> [__m512i; SIDE] {
+        std::array::from_fn(|l| {
+            // SAFETY: as the caller vouches.
+            unsafe {
+                let at = self.source.as_ptr().add((lane + l) * self.lane + value);
+                bits(_mm512_cvtne2ps_pbh(_mm512_loadu_ps(at.add(SIDE)), _mm512_loadu_ps(at)))
+            }
+        })
+    }
+
+    /// A whole square whose rows are steps, from a source where lanes lie side by side.
+    ///
+    /// # Safety
+    /// As for [`Self::by_lane`].
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    unsafe fn by_step(self, lane: usize, value: usize) -> [__m512i; SIDE] {
+        std::array::from_fn(|s| {
+            // SAFETY: as the caller vouches.
+            unsafe {
+                let at = self.source.as_ptr().add((value + 2 * s) * self.step + lane);
+                joined(_mm512_loadu_ps(at), _mm512_loadu_ps(at.add(self.step)))
+            }
+        })
+    }
+
+    /// Some lanes and values, at most [`SIDE`] and `2 · SIDE`, the rest zero; rows are lanes where steps lie side by side.
+    ///
+    /// # Safety
+    /// As for [`Self::pack_pairs`]; the source has these lanes and values.
+    #[inline(never)]
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    unsafe fn part(self, lanes: Range<usize>, values: Range<usize>) -> [__m512i; SIDE] {
         let mut square = [_mm512_setzero_si512(); SIDE];
         let row = |lane: usize, value: usize, count: usize| {
             let at = self.source.as_ptr().wrapping_add(lane * self.lane + value * self.step);
@@ -72,26 +119,41 @@ impl Lanes<'_> {
         };
         if self.step == 1 {
             for (out, l) in square.iter_mut().zip(lanes) {
-                let low = row(l, values.start, values.len());
                 let high = row(l, values.start + SIDE, values.len().saturating_sub(SIDE));
-                *out = bits(_mm512_cvtne2ps_pbh(high, low));
+                *out = bits(_mm512_cvtne2ps_pbh(high, row(l, values.start, values.len())));
             }
-            return (square, true);
+            return square;
         }
-        // The two halves of a vector are the values of one step; they go between each other.
-        let order = _mm512_or_si512(
-            _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0),
-            _mm512_slli_epi32::<16>(_mm512_set_epi32(
-                31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17, 16,
-            )),
-        );
         for (out, v) in square.iter_mut().zip(values.clone().step_by(2)) {
-            let low = row(lanes.start, v, lanes.len());
-            let high = row(lanes.start, v + 1, if v + 1 < values.end { lanes.len() } else { 0 });
-            *out = _mm512_permutexvar_epi16(order, bits(_mm512_cvtne2ps_pbh(high, low)));
+            let later = if v + 1 < values.end { lanes.len() } else { 0 };
+            *out = joined(row(lanes.start, v, lanes.len()), row(lanes.start, v + 1, later));
         }
-        (square, false)
+        square
     }
+}
+
+/// Writes the rows of a square.
+///
+/// # Safety
+/// There must be [`SIDE`] rows of [`SIDE`] elements at `out`, `stride` apart.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn store(square: [__m512i; SIDE], out: *mut f32, stride: usize) {
+    for (r, row) in square.into_iter().enumerate() {
+        // SAFETY: as the caller vouches.
+        unsafe { _mm512_storeu_si512(out.add(r * stride).cast(), row) };
+    }
+}
+
+/// Pairs of the values of two steps, lane by lane.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+fn joined(earlier: __m512, later: __m512) -> __m512i {
+    // The halves of the rounded vector are the two steps.
+    let lower = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    let order =
+        _mm512_or_si512(lower, _mm512_slli_epi32::<16>(_mm512_add_epi32(lower, _mm512_set1_epi32(16))));
+    _mm512_permutexvar_epi16(order, bits(_mm512_cvtne2ps_pbh(later, earlier)))
 }
 
 /// The first `count` elements of a vector.
@@ -105,7 +167,15 @@ fn bits(x: __m512bh) -> __m512i {
     unsafe { std::mem::transmute(x) }
 }
 
+/// Rows become columns, if they are to.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn turned(rows: [__m512i; SIDE], turn: bool) -> [__m512i; SIDE] {
+    if turn { transposed(rows) } else { rows }
+}
+
 /// Rows become columns.
+#[inline]
 #[target_feature(enable = "avx512f")]
 fn transposed(rows: [__m512i; SIDE]) -> [__m512i; SIDE] {
     let r = rows;

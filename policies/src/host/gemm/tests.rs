@@ -48,6 +48,8 @@ fn agrees_with_f64() {
             let old = noise(m * n, 3).0;
             let at: Vec<f32> = (0..k * m).map(|i| a[(i % m) * k + i / m]).collect();
             let bt: Vec<f32> = (0..n * k).map(|i| b[(i % k.max(1)) * n + i / k.max(1)]).collect();
+            // Nothing behind the last row counts.
+            let [a, at, b, bt] = [a, at, b, bt].map(|x| [x, vec![f32::NAN; n + k]].concat());
             let dot =
                 |i: usize, j: usize| -> f64 { (0..k).map(|p| a_seen[i * k + p] * b_seen[p * n + j]).sum() };
             for a in [Mat::rows(&a, k), Mat::rows(&at, m).t()] {

@@ -262,7 +262,9 @@ impl Kernel {
 
     /// Nothing has to be done.
     #[cfg(not(target_arch = "x86_64"))]
-    pub(super) fn ready(self) {}
+    pub(super) fn ready(self) -> Option<std::convert::Infallible> {
+        None
+    }
 }
 
 /// The kernels that this machine has, best first.
