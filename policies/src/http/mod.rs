@@ -228,7 +228,7 @@ impl Client {
             return Err(error);
         }
         let wait = self.limits.pause.saturating_mul(1 << (failures - 1).min(6)).max(asked);
-        tracing::debug!("{error}; next try in {} s", wait.as_secs_f32());
+        tracing::info!("{error}; next try in {} s", wait.as_secs_f32());
         std::thread::sleep(wait);
         Ok(())
     }
