@@ -228,7 +228,7 @@ impl Client {
             return Err(error);
         }
         let wait = self.limits.pause.saturating_mul(1 << (failures - 1).min(6)).max(asked);
-        tracing::debug!("{error}; next try in {} s", wait.as_secs_f32());
+        tracing::info!("{error}; next try in {} s", wait.as_secs_f32());
         std::thread::sleep(wait);
         Ok(())
     }
@@ -310,6 +310,13 @@ impl Client {
                 ) =>
             {
                 (Fault::Unreachable, format!("no connection: {e}"))
+            }
+            // What the system says when it knows no address has no kind of its own.
+            Error::Io(e) if e.to_string().starts_with("failed to lookup address") => {
+                (Fault::Unreachable, format!("its host is not known: {e}"))
+            }
+            Error::Io(e) if e.kind() == Kind::InvalidData => {
+                (Fault::Unreachable, format!("no secure connection: {e}"))
             }
             Error::Timeout(Timeout::PerRead) => {
                 (Fault::Broken, format!("nothing came for {} s", silence.as_secs_f32()))

@@ -58,9 +58,10 @@ impl<'a> Hub<'a> {
     /// The cached folder, if it is complete.
     pub fn complete(&self) -> Option<PathBuf> {
         let folder = self.cache.get("config.json")?.parent()?.to_owned();
+        let is_there = |shard: &String| is_inside(shard) && folder.join(shard).is_file();
         let weights = folder.join(WEIGHTS).is_file()
             || read_index(&folder.join(INDEX))
-                .is_ok_and(|index| index.values().all(|f| is_inside(f) && folder.join(f).is_file()));
+                .is_ok_and(|index| !index.is_empty() && index.values().all(is_there));
         (weights && folder.join("tokenizer.json").is_file()).then_some(folder)
     }
 
@@ -83,6 +84,9 @@ impl<'a> Hub<'a> {
                 let mut shards: Vec<_> = read_index(&index)?.into_values().collect();
                 shards.sort();
                 shards.dedup();
+                if shards.is_empty() {
+                    return Err(Trouble::said(format!("{INDEX} lists no files")));
+                }
                 shards
             }
             () => return Err(Trouble::said(format!("it has neither {WEIGHTS} nor {INDEX}"))),

@@ -744,6 +744,7 @@ pub const CASES: &[Case] = &[
     case("index: two shards", Whole, |a, w| {
         index(a, w, &shards(&["model-1-of-2.safetensors", "model-2-of-2.safetensors"]), &[])
     }),
+    case("index: nothing", Error(&["lists no files"]), |a, w| index(a, w, &shards(&[]), &[])),
     case("index: upward", Error(&["index lists"]), |a, w| {
         index(a, w, &shards(&["../../../../escape"]), &["../../../../escape"])
     }),

@@ -168,6 +168,9 @@ fn what_the_server_refuses_is_explained() {
     error("owner/tiny", &broken, &["the token has characters"]);
     let gone = HubOptions { endpoint: "http://127.0.0.1:9".into(), ..options.clone() };
     error("owner/tiny", &gone, &["list files", "http://127.0.0.1:9/", "no network?", "HF_HUB_OFFLINE"]);
+    // No name server is asked for a name as long as that.
+    let nobody = format!("https://{}.invalid", "x".repeat(70));
+    error("owner/tiny", &HubOptions { endpoint: nobody, ..options.clone() }, &["no network?", "not known"]);
     for endpoint in [
         "huggingface.co",
         "",

@@ -266,6 +266,7 @@ fn mutated(asked: &Asked, world: &World) -> Act {
     let head = bytes.windows(4).position(|w| w == b"\r\n\r\n").unwrap_or(bytes.len());
     for _ in 0..=dice.below(4) {
         let at = if dice.below(4) > 0 { dice.below(head) } else { dice.below(bytes.len()) };
+        let at = at.min(bytes.len());
         match dice.below(5) {
             0 => bytes.truncate(at),
             1 => drop(bytes.splice(at..at, [dice.below(256) as u8; 40])),
