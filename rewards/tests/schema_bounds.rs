@@ -161,7 +161,10 @@ fn the_bound_has_a_reason_and_large_ordinary_values_are_below_it() {
     let outcome = judge(schema.clone(), &rows);
     assert_eq!(outcome.verdict, Verdict::Correct, "{outcome:?}");
     assert!(outcome.work < MAX_STEPS / 2, "{}", outcome.work);
-    let outcome = judge(schema, &rows.replace("\"id\":999,", "\"id\":-1,"));
+    let outcome = judge(schema.clone(), &rows.replace("\"id\":999,", "\"id\":-1,"));
+    assert_eq!(outcome.verdict, Verdict::Incorrect, "{outcome:?}");
+    // What is wrong is looked for within fewer steps.
+    let outcome = judge(schema, r#"[{"id": -1, "name": "a"}]"#);
     assert_eq!((outcome.verdict, &*outcome.reason), (Verdict::Incorrect, "-1 is less than the minimum of 0"));
 }
 
