@@ -185,29 +185,17 @@ pub fn backward(
     let width = layer.down.values.len() / d;
     let ow = heads.out_width();
     let eps = heads.eps;
-    let operands = layer.down.operands;
+    let product = |shape: [usize; 3], a: Mat, b: Mat, c: &mut [f32], write: Write| {
+        product(layer.down.operands, shape, a, b, c, write)
+    };
     let Saved { input, qkv, attended, middle, gate_up } = saved;
 
     // MLP
     let mut act = Buffer::any(n * width);
     swiglu(&gate_up, width, &mut act);
-    product(
-        operands,
-        [d, width, n],
-        Mat::rows(dx, d).t(),
-        Mat::rows(&act, width),
-        &mut grads[index.down],
-        Write::Add,
-    );
+    product([d, width, n], Mat::rows(dx, d).t(), Mat::rows(&act, width), &mut grads[index.down], Write::Add);
     let d_act = &mut act;
-    product(
-        operands,
-        [n, width, d],
-        Mat::rows(dx, d),
-        Mat::rows(layer.down.values, width),
-        d_act,
-        Write::Set,
-    );
+    product([n, width, d], Mat::rows(dx, d), Mat::rows(layer.down.values, width), d_act, Write::Set);
     let mut d_gate_up = Buffer::any(n * 2 * width);
     swiglu_backward(&gate_up, width, d_act, &mut d_gate_up);
     drop(gate_up);
@@ -215,7 +203,6 @@ pub fn backward(
     rms_norm(&middle, layer.post_norm, eps, &mut h);
     let w2 = 2 * width;
     product(
-        operands,
         [w2, d, n],
         Mat::rows(&d_gate_up, w2).t(),
         Mat::rows(&h, d),
@@ -223,14 +210,7 @@ pub fn backward(
         Write::Add,
     );
     let dh = &mut h;
-    product(
-        operands,
-        [n, d, w2],
-        Mat::rows(&d_gate_up, w2),
-        Mat::rows(layer.gate_up.values, d),
-        dh,
-        Write::Set,
-    );
+    product([n, d, w2], Mat::rows(&d_gate_up, w2), Mat::rows(layer.gate_up.values, d), dh, Write::Set);
     rms_norm_backward(&middle, layer.post_norm, eps, dh, dx, &mut grads[index.post_norm]);
     drop((d_gate_up, middle));
 
@@ -238,23 +218,9 @@ pub fn backward(
     if let Some(bias) = index.o_bias {
         sum_rows(dx, &mut grads[bias]);
     }
-    product(
-        operands,
-        [d, ow, n],
-        Mat::rows(dx, d).t(),
-        Mat::rows(&attended, ow),
-        &mut grads[index.o],
-        Write::Add,
-    );
+    product([d, ow, n], Mat::rows(dx, d).t(), Mat::rows(&attended, ow), &mut grads[index.o], Write::Add);
     let mut d_attended = attended;
-    product(
-        operands,
-        [n, ow, d],
-        Mat::rows(dx, d),
-        Mat::rows(layer.o.values, ow),
-        &mut d_attended,
-        Write::Set,
-    );
+    product([n, ow, d], Mat::rows(dx, d), Mat::rows(layer.o.values, ow), &mut d_attended, Write::Set);
     let qw = heads.qkv_width();
     let mut d_qkv = Buffer::any(n * qw);
     let (dq_norm, dk_norm) =
@@ -269,14 +235,7 @@ pub fn backward(
     }
     let h = dh;
     rms_norm(&input, layer.input_norm, eps, h);
-    product(
-        operands,
-        [qw, d, n],
-        Mat::rows(&d_qkv, qw).t(),
-        Mat::rows(h, d),
-        &mut grads[index.qkv],
-        Write::Add,
-    );
-    product(operands, [n, d, qw], Mat::rows(&d_qkv, qw), Mat::rows(layer.qkv.values, d), h, Write::Set);
+    product([qw, d, n], Mat::rows(&d_qkv, qw).t(), Mat::rows(h, d), &mut grads[index.qkv], Write::Add);
+    product([n, d, qw], Mat::rows(&d_qkv, qw), Mat::rows(layer.qkv.values, d), h, Write::Set);
     rms_norm_backward(&input, layer.input_norm, eps, h, dx, &mut grads[index.input_norm]);
 }

@@ -24,7 +24,7 @@ use tile::{Kernel, Tile};
 pub enum Operands {
     /// Nothing is rounded.
     F32,
-    /// To the nearest bf16, ties to even. By AMX or AVX-512 BF16, elsewhere as fast as f32.
+    /// To the nearest bf16, ties to even. By AMX or AVX-512 BF16, elsewhere by the kernels of f32.
     Bf16,
 }
 
