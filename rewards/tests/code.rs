@@ -148,7 +148,7 @@ fn partial_credit_tolerance_and_reasons() {
     assert_eq!(outcome.score.map(|s| (s * 3.0).round()), Some(2.0), "{outcome:?}");
     assert!(outcome.reason.contains("test 2: AssertionError"), "{outcome:?}");
     let level = Sandbox::detect().unwrap().isolation();
-    assert_eq!(outcome.method, format!("untagged/asserts@{}", level.name()));
+    assert!(outcome.method.starts_with(&format!("untagged/asserts@{}", level.name())), "{}", outcome.method);
     println!("isolation: {} ({:?})", level.name(), Sandbox::detect().unwrap());
 }
 

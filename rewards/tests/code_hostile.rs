@@ -87,7 +87,7 @@ const REACH: &[(&str, &str)] = &[
     ),
     (
         "limit of the parent",
-        "import os, resource\nresource.prlimit(os.getppid(), resource.RLIMIT_CPU)\nprint('YES')",
+        "import os, resource\nassert os.getppid() > 0\nresource.prlimit(os.getppid(), resource.RLIMIT_CPU)\nprint('YES')",
     ),
     ("namespaces", "import ctypes\nassert ctypes.CDLL(None).unshare(0x10000000) == 0\nprint('YES')"),
     (
@@ -535,7 +535,8 @@ fn lower_levels_hold_what_they_promise() {
         assert_eq!(sh(format!("sleep {MARK} & sleep {MARK}")).end, End::Timeout, "{level:?}");
         assert_eq!(sh("while :; do echo 0123456789; done".into()).end, End::Output, "{level:?}");
         let read = sh(format!("cat {}", outside.display()));
-        assert_eq!(read.end == End::Exit(0), level == Isolation::Process, "{level:?} {read:?}");
+        // Without Landlock a file system of the program's own may hide it all the same.
+        assert!(read.end != End::Exit(0) || level == Isolation::Process, "{level:?} {read:?}");
         let fork =
             sh("for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do sleep 5 & done; wait".into());
         assert!(fork.end != End::Exit(0), "{level:?} {fork:?}");
