@@ -132,8 +132,12 @@ impl Place {
             let content = fs::read(path).unwrap();
             let hex = name.bytes().all(|b| b.is_ascii_hexdigit());
             match name.len() {
-                64 if hex => assert_eq!(name, sha256(&content), "{what}: a corrupt file"),
-                40 if hex => assert_eq!(name, git_sha1(&content), "{what}: a corrupt file"),
+                64 if hex => {
+                    assert_eq!(name.to_ascii_lowercase(), sha256(&content), "{what}: a corrupt file")
+                }
+                40 if hex => {
+                    assert_eq!(name.to_ascii_lowercase(), git_sha1(&content), "{what}: a corrupt file")
+                }
                 _ => {
                     let known = world.files.iter().any(|(_, c)| *c == content);
                     assert!(known || content == POINTER.as_bytes(), "{what}: a corrupt file {name}");
