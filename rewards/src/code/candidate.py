@@ -145,17 +145,17 @@ def serve():
         if action == 'next':
             if target in pending:
                 raise pending.pop(target)
-            items = []
+            items, last = [], None
             try:
                 while len(items) < rest[0]:
                     items.append(pack(next(thing)))
-            except StopIteration:
-                pass
+            except StopIteration as end:
+                last = end.value
             except BaseException as error:
                 if not items:
                     raise
                 pending[target] = error
-            return ['ok', items, target in pending]
+            return ['ok', items, target in pending, pack(last)]
         if action == 'data':
             return ['ok', encode(thing, lambda value, data: data if value is thing else send(value, data))]
         if action == 'enter':

@@ -118,15 +118,6 @@ class Space(dict):
         return value
 
 
-def next_of(iterator, *default):
-    try:
-        return next(items_of(iterator, 1) if type(iterator) is Remote else iterator)
-    except StopIteration:
-        if default:
-            return default[0]
-    raise CONTROL['StopIteration']
-
-
 def type_of(value):
     return link.do('getattr', value, '__class__') if type(value) in OPAQUE else type(value)
 

@@ -14,7 +14,8 @@ class Unsendable(BaseException):
 
 # Exceptions that Python itself takes for the end of an iteration or of a generator. What the candidate raises becomes one
 # of these classes instead, which ends nothing; where a test names the real one it means both.
-CONTROL = {name: type(name, (Exception,), {}) for name in ('StopIteration', 'StopAsyncIteration', 'GeneratorExit')}
+CONTROL = {name: type(name, (Exception,), {'value': property(lambda error: error.args[0] if error.args else None)})
+           for name in ('StopIteration', 'StopAsyncIteration', 'GeneratorExit')}
 # Modules whose classes an exception of the candidate never has: some end a test, or a task of an event loop, without
 # failing it.
 NOT_THEIRS = {'__main__', 'asyncio', 'bdb', 'concurrent', 'doctest', 'solution', 'tests', 'unittest'}

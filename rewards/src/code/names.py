@@ -151,9 +151,13 @@ class Rewrite(ast.NodeTransformer):
     def visit_Call(self, node):
         self.generic_visit(node)
         node.args = [self.both(a) for a in node.args]
-        if isinstance(node.func, ast.Name) and node.func.id in self.functions and not node.keywords:
-            if node.func.id == 'next' and not self.inside_next or node.func.id == 'type' and len(node.args) == 1:
-                node.func = ast.Name(f'{node.func.id} of the tests', ast.Load())
+        if isinstance(node.func, ast.Name) and node.func.id == 'type' in self.functions and len(node.args) == 1:
+            node.func = ast.Name('type of the tests', ast.Load())
+        return node
+
+    def visit_Name(self, node):
+        if node.id == 'next' in self.functions and isinstance(node.ctx, ast.Load) and not self.inside_next:
+            return ast.Name('next of the tests', ast.Load())
         return node
 
     def visit_Attribute(self, node):
