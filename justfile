@@ -12,11 +12,11 @@ test:
 
 # Rewards as WebAssembly components, which the other tests leave out.
 test-wasm:
-    cargo test --release -p rlvr-rewards --features wasm
+    cargo test --release -p rlvr-rewards -p rlvr --features rlvr/wasm --test wasm
 
 lint:
     cargo fmt --all --check
-    cargo clippy --release --workspace --all-targets -- -D warnings
+    cargo clippy --release --workspace --all-targets --features rlvr/cuda,rlvr/wgpu,rlvr/wasm -- -D warnings
 
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps --workspace

@@ -106,7 +106,10 @@ impl Decoder {
         // Before memory is taken for what a config only claims.
         check_shapes(weights, &config)?;
         let layout = ParamLayout::new(&config);
-        let needed = layout.num_params().saturating_mul(size_of::<f32>());
+        // Kernels of a device want the rotation of every position, the host's only those that occur.
+        let rotation =
+            if *device == Device::flex() { 0 } else { config.max_position_embeddings * config.head_dim };
+        let needed = layout.num_params().saturating_add(rotation).saturating_mul(size_of::<f32>());
         if let Some(free) = available_bytes().filter(|free| needed > *free) {
             return Err(PolicyError::Memory { path: weights.path().into(), needed, free });
         }

@@ -65,6 +65,8 @@ const DEEPSEEK_LETTERS: &str = concat!(
     "]+"
 );
 
+/// Longest token of SentencePiece that is read, in bytes; those of known vocabularies have below 100.
+const PIECE_BYTES: usize = 512;
 /// SentencePiece's mark for a space.
 const SPACE: &str = "▁";
 
@@ -250,6 +252,10 @@ impl<'a> Pieces<'a> {
             let score = score.as_f64().ok_or(not_numbers)?;
             if *kind != NORMAL {
                 continue;
+            }
+            // Every cut of a token is looked up.
+            if token.len() > PIECE_BYTES {
+                return Err(format!("a token of {} bytes; the longest read is {PIECE_BYTES}", token.len()));
             }
             for (cut, _) in token.char_indices().skip(1) {
                 let (left, right) = token.split_at(cut);

@@ -20,8 +20,8 @@ use crate::weights::{
     GgufFile, GgufSource, SafetensorsSource, WeightSource, check_weights, untie_if_different,
 };
 
-/// The files of a policy: config, weights, tokenizer, chat template. Opening reads no weights yet but has checked that
-/// all are there with the right shapes.
+/// The files of a policy: config, weights, tokenizer, chat template. Opening reads no weights yet (but a head that should
+/// be tied and is there) and has checked that all are there with the right shapes.
 pub struct PolicyFiles {
     /// Shape of the decoder. Its token ids include what `generation_config.json` and the tokenizer add.
     pub config: ModelConfig,
@@ -93,8 +93,8 @@ impl PolicyFiles {
     pub fn open_folder(folder: &Path) -> Result<Self, PolicyError> {
         let mut config = ModelConfig::from_hf_file(&folder.join("config.json"))?;
         let weights = SafetensorsSource::open_folder(folder)?;
-        untie_if_different(&mut config, &weights)?;
         check_weights(&weights, &config)?;
+        untie_if_different(&mut config, &weights)?;
 
         let tokenizer_path = folder.join("tokenizer.json");
         if !tokenizer_path.is_file() {
@@ -102,7 +102,7 @@ impl PolicyFiles {
                 "tokenizer.json (tokenizer.model and vocab.json are not read: convert with transformers)";
             return Err(PolicyError::MissingFile { path: folder.into(), missing: missing.into() });
         }
-        let mut tokenizer_json = fs::read(&tokenizer_path).map_err(PolicyError::read(&tokenizer_path))?;
+        let mut tokenizer_json = file::read(&tokenizer_path, MAX_TOKENIZER)?;
         let mut tokenizer = Tokenizer::from_json(&tokenizer_json, &tokenizer_path)?;
         let mut tokenizer_config = read_object(&folder.join("tokenizer_config.json"))?;
         for (key, value) in read_object(&folder.join("special_tokens_map.json"))? {
@@ -268,6 +268,8 @@ fn gguf_hint(dir: &Path) -> Option<String> {
 
 /// Longest JSON file that is read as an object, in bytes: `tokenizer_config.json` may list thousands of tokens.
 const MAX_OBJECT: u64 = 1 << 24;
+/// Longest `tokenizer.json` that is read, in bytes; the largest known ones have 35 million.
+const MAX_TOKENIZER: u64 = 1 << 28;
 
 /// A JSON object, empty if there is no such file.
 fn read_object(path: &Path) -> Result<Map<String, Value>, PolicyError> {

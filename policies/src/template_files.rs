@@ -9,9 +9,15 @@ use serde_json::{Map, Value};
 
 use crate::chat_template::{ChatTemplate, MAX_SOURCE};
 use crate::error::PolicyError;
+use crate::file;
 
 /// Template that is meant where several have names.
 const DEFAULT: &str = "default";
+
+/// Longest `chat_template.json` that is read, in bytes.
+const MAX_FILE: u64 = 1 << 24;
+/// Templates that are read of a folder of them.
+pub(crate) const MAX_TEMPLATES: usize = 32;
 
 /// Templates by name, and the file they are in.
 pub(crate) struct TemplateFiles {
@@ -38,7 +44,7 @@ impl TemplateFiles {
         }
         let json = folder.join("chat_template.json");
         if json.is_file() {
-            let text = fs::read(&json).map_err(PolicyError::read(&json))?;
+            let text = file::read(&json, MAX_FILE)?;
             let value: Value = serde_json::from_slice(&text).map_err(PolicyError::json(&json))?;
             return Ok(Self { named: named(Some(value.get("chat_template").unwrap_or(&value))), path: json });
         }
@@ -46,7 +52,9 @@ impl TemplateFiles {
         let mut named = BTreeMap::new();
         for entry in fs::read_dir(&additional).into_iter().flatten() {
             let path = entry.map_err(PolicyError::read(&additional))?.path();
-            if path.extension().is_some_and(|e| e == "jinja") {
+            // Another file than a regular one could wait forever.
+            if path.extension().is_some_and(|e| e == "jinja") && path.is_file() && named.len() < MAX_TEMPLATES
+            {
                 let name = path.file_stem().map_or(String::new(), |n| n.to_string_lossy().into_owned());
                 named.insert(name, read(&path)?);
             }

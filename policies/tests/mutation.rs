@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)] // Helpers of tests fail tests.
 #![allow(clippy::print_stdout)] // Figures, shown with `-- --nocapture`.
 use burn::tensor::Device;
+use random::Random;
 use rlvr_policies::decoder::Decoder;
 use rlvr_policies::packed::{PackedBatch, PromptGroup};
 use rlvr_policies::{PolicyError, PolicyFiles, SaveDtype, save_hf};
@@ -52,24 +53,8 @@ fn golden(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden").join(path)
 }
 
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-    fn below(&mut self, n: usize) -> usize {
-        (self.next() % n.max(1) as u64) as usize
-    }
-    fn of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
-        &all[self.below(all.len())]
-    }
-}
+#[path = "../../tests/fuzz/targets/random.rs"]
+mod random;
 
 /// Numbers at which arithmetic breaks.
 const EXTREME: [u64; 12] = [

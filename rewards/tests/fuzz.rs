@@ -12,25 +12,10 @@ use serde_json::{Value, json};
 /// Work of one score that no input may pass: 64 KiB of text, twice the budget of arithmetic of a comparison and its items.
 const MAX_WORK: u64 = 60_000;
 
-struct Rng(u64);
+#[path = "../../tests/fuzz/targets/random.rs"]
+mod random;
 
-impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
-    }
-
-    fn pick<'a>(&mut self, list: &[&'a str]) -> &'a str {
-        list[self.below(list.len())]
-    }
-}
+use random::Random;
 
 const PIECES: &[&str] = &[
     "\\boxed{",
@@ -133,14 +118,14 @@ const PIECES: &[&str] = &[
 ];
 
 /// A formula of a small grammar; numbers only where `closed`.
-fn formula(rng: &mut Rng, depth: usize, closed: bool) -> String {
+fn formula(rng: &mut Random, depth: usize, closed: bool) -> String {
     let choices = if depth == 0 { 3 } else { 14 };
-    let sub = |rng: &mut Rng| formula(rng, depth.saturating_sub(1), closed);
+    let sub = |rng: &mut Random| formula(rng, depth.saturating_sub(1), closed);
     match rng.below(choices) {
         0 => rng.below(1000).to_string(),
-        1 if !closed => rng.pick(&["x", "y", "n", "\\theta"]).into(),
+        1 if !closed => (*rng.of(&["x", "y", "n", "\\theta"])).into(),
         1 => format!("{}.{}", rng.below(100), rng.below(1000)),
-        2 => rng.pick(&["\\pi", "2", "7", "e", "\\frac12"]).into(),
+        2 => (*rng.of(&["\\pi", "2", "7", "e", "\\frac12"])).into(),
         3 => format!("\\frac{{{}}}{{{}}}", sub(rng), sub(rng)),
         4 => format!("{} + {}", sub(rng), sub(rng)),
         5 => format!("{} - {}", sub(rng), sub(rng)),
@@ -166,7 +151,7 @@ fn corpus() -> Vec<(String, String)> {
 }
 
 /// One change at a random place: a byte dropped, doubled, or a piece put in; two texts crossed.
-fn mutate(rng: &mut Rng, text: &str, other: &str) -> String {
+fn mutate(rng: &mut Random, text: &str, other: &str) -> String {
     let mut chars: Vec<char> = text.chars().take(2000).collect();
     for _ in 0..=rng.below(4) {
         let at = rng.below(chars.len() + 1);
@@ -175,14 +160,14 @@ fn mutate(rng: &mut Rng, text: &str, other: &str) -> String {
             1 if at < chars.len() => chars.insert(at, chars[at]),
             2 => {
                 let end = (at + rng.below(8)).min(chars.len());
-                drop(chars.splice(at..end, rng.pick(PIECES).chars()));
+                drop(chars.splice(at..end, rng.of(PIECES).chars()));
             }
             3 => {
                 let tail: Vec<char> = other.chars().take(2000).collect();
                 chars.truncate(at);
                 chars.extend(&tail[rng.below(tail.len() + 1)..]);
             }
-            _ => drop(chars.splice(at..at, rng.pick(PIECES).chars())),
+            _ => drop(chars.splice(at..at, rng.of(PIECES).chars())),
         }
     }
     chars.into_iter().collect()
@@ -215,7 +200,7 @@ fn run(inputs: usize, seed: u64) {
     };
     let reward = RewardConfig::from_kind("math").unwrap().build().unwrap();
     let corpus = corpus();
-    let mut rng = Rng(seed);
+    let mut rng = Random(seed);
     let mut most = 0;
     for i in 0..inputs {
         let (gold, text) = &corpus[rng.below(corpus.len())];
@@ -228,7 +213,7 @@ fn run(inputs: usize, seed: u64) {
                 most = most.max(score(&*reward, &noise, &format!("\\boxed{{{noise}}}")).work);
             }
             1 => {
-                let noise: String = (0..rng.below(40)).map(|_| rng.pick(PIECES)).collect();
+                let noise: String = (0..rng.below(40)).map(|_| *rng.of(PIECES)).collect();
                 score(&*reward, gold, &noise);
                 extract(i / 5, &noise);
                 most = most.max(score(&*reward, gold, &format!("\\boxed{{{noise}}}")).work);

@@ -255,6 +255,20 @@ fn logprobs_refuse_what_the_policy_cannot_score() {
 }
 
 #[test]
+fn logprobs_read_a_conversation_by_the_chat_template() {
+    let args = ["logprobs", "--policy", &model("tiny-qwen2"), "-"];
+    let row = |prompt: Value| json!({"id": 1, "prompt": prompt, "completion": "4"});
+    let chat =
+        row(json!([{"role": "user", "content": [{"type": "text", "text": "2+2"}], "tool_calls": null}]));
+    let written = row(json!("<|im_start|>user\n2+2<|im_end|>\n<|im_start|>assistant\n"));
+    let found = rows(&rlvr(&args, &lines(&[chat, written, row(json!("2+2"))])));
+    assert_eq!(found[0], found[1]);
+    assert_ne!(found[0], found[2]);
+    let nameless = row(json!([{"role": "user", "contents": "2+2"}]));
+    refused(&args, &lines(&[nameless]), &["stdin:1", "content"]);
+}
+
+#[test]
 fn samples_depend_on_the_seed_and_not_on_their_number() {
     let policy = model("tiny-qwen3");
     let sample = |n: &str, seed: &str| {

@@ -347,6 +347,26 @@ fn wrong_input_is_refused_with_file_line_and_hint() {
     assert!(said.contains("2 rows in, 1 out") && said.contains("cannot be read"), "{said}");
     data(&["import", &strange, "--shape", "gms8k"], &["did you mean gsm8k?"]);
     data(&["import", &write(dir.path(), "x.txt", "x"), "--shape", "math"], &["--kind jsonl"]);
+    #[cfg(unix)]
+    {
+        let piped = rlvr(
+            &[
+                "data",
+                "import",
+                "/dev/stdin",
+                "--kind",
+                "jsonl",
+                "--question",
+                "q",
+                "--answer",
+                "a",
+                "--out",
+                "-",
+            ],
+            "{\"q\": \"x\", \"a\": \"y\"}\n",
+        );
+        assert!(piped.status.success() && !piped.stdout.is_empty(), "{piped:?}");
+    }
     for step in ["dedup", "choice-to-open"] {
         data(&[step, &empty], &["no rows in it"]);
         data(&[step, &broken], &["broken.jsonl:"]);

@@ -7,7 +7,9 @@ use serde_json::{Map, Value};
 use crate::error::PolicyError;
 
 /// Largest value accepted for a dimension, so that products of a few of them cannot overflow.
-const MAX_SIZE: u64 = 1 << 30;
+pub(crate) const MAX_SIZE: u64 = 1 << 30;
+/// Largest context in tokens: devices hold the rotation of every position. The longest known is 10 million.
+pub(crate) const MAX_CONTEXT: u64 = 1 << 24;
 
 /// A JSON object of a config; null counts as absent.
 pub(super) struct Keys<'a> {
@@ -62,9 +64,18 @@ impl<'a> Keys<'a> {
     }
 
     pub fn optional_size(&self, key: &str) -> Result<Option<usize>, PolicyError> {
+        self.size_up_to(key, MAX_SIZE)
+    }
+
+    /// A length of contexts.
+    pub fn context(&self, key: &str) -> Result<Option<usize>, PolicyError> {
+        self.size_up_to(key, MAX_CONTEXT)
+    }
+
+    fn size_up_to(&self, key: &str, most: u64) -> Result<Option<usize>, PolicyError> {
         let check = |v: &Value| match v.as_u64() {
-            Some(n) if (1..=MAX_SIZE).contains(&n) => Ok(n as usize),
-            _ => Err(self.wrong(key, &format!("= {v} is not a whole number from 1 to {MAX_SIZE}"))),
+            Some(n) if (1..=most).contains(&n) => Ok(n as usize),
+            _ => Err(self.wrong(key, &format!("= {v} is not a whole number from 1 to {most}"))),
         };
         self.get(key).map(check).transpose()
     }

@@ -1,6 +1,6 @@
 //! The shape of a decoder, read from and written as Hugging Face `config.json`.
 
-mod keys;
+pub(crate) mod keys;
 mod known;
 mod rope;
 
@@ -174,13 +174,11 @@ impl ModelConfig {
             rms_norm_eps: keys.positive("rms_norm_eps")?.unwrap_or(1e-6),
             rope_theta: 1e4,
             rope_scaling: RopeScaling::None,
-            max_position_embeddings: keys.optional_size("max_position_embeddings")?.unwrap_or(
-                match architecture {
-                    Architecture::Llama => 2048,
-                    Architecture::Mistral => 131_072,
-                    Architecture::Qwen2 | Architecture::Qwen3 => 32_768,
-                },
-            ),
+            max_position_embeddings: keys.context("max_position_embeddings")?.unwrap_or(match architecture {
+                Architecture::Llama => 2048,
+                Architecture::Mistral => 131_072,
+                Architecture::Qwen2 | Architecture::Qwen3 => 32_768,
+            }),
             attention_bias: match architecture {
                 Architecture::Llama | Architecture::Qwen3 => attention_bias,
                 Architecture::Qwen2 => true,

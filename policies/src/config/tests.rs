@@ -152,6 +152,13 @@ fn every_scaling_survives_writing() {
 }
 
 #[test]
+fn an_absurd_context_is_refused() {
+    let refused = parse(&with(json!({"max_position_embeddings": 1 << 29}))).unwrap_err().to_string();
+    assert!(refused.contains("`max_position_embeddings`") && refused.contains("16777216"), "{refused}");
+    assert!(parse(&with(json!({"max_position_embeddings": 10_485_760}))).is_ok());
+}
+
+#[test]
 fn the_context_is_limited_to_sliding_windows() {
     let context = |model: &str, mut changes: Value| {
         changes["model_type"] = json!(model);

@@ -22,11 +22,9 @@ impl Rotation {
     /// The table of the host on the device of `like`.
     pub fn new(table: &RopeTable, like: &Mat) -> Self {
         let rows = table.positions();
-        let collect = |row: fn(&RopeTable, usize) -> &[f32]| -> Mat {
-            let values: Vec<f32> = (0..rows).flat_map(|p| row(table, p).iter().copied()).collect();
-            like.upload(&values, rows, values.len() / rows.max(1))
-        };
-        Self { cos: collect(RopeTable::cos), sin: collect(RopeTable::sin) }
+        let (cos, sin) = table.all();
+        let upload = |values: Vec<f32>| like.upload(&values, rows, values.len() / rows.max(1));
+        Self { cos: upload(cos), sin: upload(sin) }
     }
 }
 

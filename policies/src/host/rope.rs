@@ -58,6 +58,23 @@ impl RopeTable {
         Block { cos, sin }
     }
 
+    /// Cosines and sines of all positions, `[positions, head_dim / 2]` each, of which the table keeps nothing.
+    #[cfg(feature = "cube")]
+    pub(crate) fn all(&self) -> (Vec<f32>, Vec<f32>) {
+        let all = Block {
+            cos: Vec::with_capacity(self.positions * self.half),
+            sin: Vec::with_capacity(self.positions * self.half),
+        };
+        (0..self.positions).step_by(BLOCK).map(|first| self.compute(first)).fold(
+            (all.cos, all.sin),
+            |mut all, block| {
+                all.0.extend(block.cos);
+                all.1.extend(block.sin);
+                all
+            },
+        )
+    }
+
     /// Cosines of one position, `[head_dim / 2]`.
     #[inline(always)]
     pub fn cos(&self, position: usize) -> &[f32] {

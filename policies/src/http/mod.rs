@@ -23,9 +23,9 @@ const HEAD_BYTES: usize = 64 << 10;
 pub struct Limits {
     /// Longest look-up of a name, and longest time until a connection stands. Default 10 s.
     pub connect: Duration,
-    /// Longest time from the request to the end of the answer's head. Default 60 s.
+    /// Longest time from the request to the end of the answer's head, however slowly it comes. Default 60 s.
     pub answer: Duration,
-    /// Longest silence within an answer. Default 30 s.
+    /// Longest silence before an answer or within it. Default 30 s.
     pub silence: Duration,
     /// Span in which a body brings at least 600,000 bytes or is given up. Default 60 s.
     pub window: Duration,

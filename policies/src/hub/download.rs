@@ -178,7 +178,7 @@ impl Download<'_> {
             if n == 0 {
                 break;
             }
-            if n as u64 > most - part.length {
+            if n as u64 > most.saturating_sub(part.length) {
                 part.empty()?;
                 return Err(Trouble::Http(
                     body.error(Fault::Broken, format!("it sends more than {most} bytes")),

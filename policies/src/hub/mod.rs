@@ -13,6 +13,7 @@ mod repository;
 
 use std::path::PathBuf;
 
+pub(crate) use self::names::is_inside;
 pub use self::names::is_repo_id;
 pub use self::options::HubOptions;
 use self::repository::Hub;
@@ -90,7 +91,7 @@ impl From<PolicyError> for Trouble {
 /// # Errors
 /// Offline and not in the cache; a repository that does not exist, is gated, or holds no safetensors with
 /// `config.json` and `tokenizer.json`; a server that does not deliver what it describes; an interrupted download (the
-/// next try resumes it).
+/// next try resumes it, but for a file system without locks, where each process has a part of its own).
 pub fn fetch(repo: &str, options: &HubOptions) -> Result<PathBuf, PolicyError> {
     let hub = Hub::new(repo, RepoKind::Model, options)?;
     let cached = hub.complete();

@@ -31,7 +31,7 @@ pub(super) fn is_commit(sha: &str) -> bool {
 }
 
 /// Whether a repository's file name stays within the folder that it is joined to.
-pub(super) fn is_inside(file: &str) -> bool {
+pub(crate) fn is_inside(file: &str) -> bool {
     let part = |s: &str| (1..=255).contains(&s.len()) && s != "." && s != "..";
     file.len() <= 1024
         && file.split('/').all(part)

@@ -11,23 +11,26 @@ use super::remote::{Described, Remote, short};
 use super::{HubOptions, RepoKind, Trouble, download};
 use crate::error::PolicyError;
 use crate::http::{Client, Fault};
+use crate::template_files::MAX_TEMPLATES;
 use crate::weights::read_index;
 
 /// Files of a policy besides the weights; `config.json` and `tokenizer.json` are required.
-const FILES: [&str; 6] = [
+const FILES: [&str; 8] = [
     "config.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "added_tokens.json",
     "chat_template.jinja",
+    "chat_template.json",
     "generation_config.json",
 ];
+/// Folder of further chat templates.
+const TEMPLATES: &str = "additional_chat_templates/";
 /// Beginning of the file that Git holds in the place of a large one.
 const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/v1\n";
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
-/// Longest index that is read, in bytes.
-const INDEX_BYTES: u64 = 32 << 20;
 
 /// A repository, on its server and in the cache.
 pub(super) struct Hub<'a> {
@@ -78,9 +81,6 @@ impl<'a> Hub<'a> {
             () if files.contains_key(WEIGHTS) => vec![WEIGHTS.to_owned()],
             () if files.contains_key(INDEX) => {
                 let index = get(INDEX)?;
-                if std::fs::metadata(&index).map_err(PolicyError::read(&index))?.len() > INDEX_BYTES {
-                    return Err(Trouble::said(format!("{INDEX} is longer than {INDEX_BYTES} bytes")));
-                }
                 let mut shards: Vec<_> = read_index(&index)?.into_values().collect();
                 shards.sort();
                 shards.dedup();
@@ -106,7 +106,14 @@ impl<'a> Hub<'a> {
             }
         }
         let small = FILES.into_iter().filter(|file| files.contains_key(file));
-        for file in small.chain(weights.iter().map(String::as_str)) {
+        let is_template = |file: &&str| {
+            file.strip_prefix(TEMPLATES).is_some_and(|name| name.ends_with(".jinja") && !name.contains('/'))
+                && is_inside(file)
+        };
+        let mut templates: Vec<&str> = files.keys().copied().filter(is_template).collect();
+        templates.sort_unstable();
+        templates.truncate(MAX_TEMPLATES);
+        for file in small.chain(templates).chain(weights.iter().map(String::as_str)) {
             get(file)?;
         }
         // Last, so that what the cache calls the main branch is complete.

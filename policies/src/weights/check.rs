@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{WeightSource, missing};
 use crate::config::ModelConfig;
+use crate::decoder::available_bytes;
 use crate::error::PolicyError;
 
 /// Names and shapes of the tensors that a model of this config has, in the order of the forward pass.
@@ -110,10 +111,10 @@ pub(super) fn first_few(names: &[String]) -> String {
 }
 
 /// A config that ties the head to the embedding, beside weights that have a head of their own with other values, is
-/// wrong: the head is used, as transformers does.
+/// wrong: the head is used, as transformers does. `config` has passed [`check_weights`].
 ///
 /// # Errors
-/// A tensor that cannot be read.
+/// A tensor that cannot be read, or a head of another shape; tables that do not fit into memory to be compared.
 pub(crate) fn untie_if_different(
     config: &mut ModelConfig,
     source: &dyn WeightSource,
@@ -122,12 +123,18 @@ pub(crate) fn untie_if_different(
     if !config.tie_word_embeddings {
         return Ok(());
     }
-    if embedding != head || source.load(EMBEDDING)?.data != source.load(HEAD)?.data {
+    let needed = embedding.iter().product::<usize>().saturating_mul(2 * size_of::<f32>());
+    let same_shape = embedding == head;
+    if same_shape && let Some(free) = available_bytes().filter(|free| needed > *free) {
+        return Err(PolicyError::Memory { path: source.path().into(), needed, free });
+    }
+    if !same_shape || source.load(EMBEDDING)?.data != source.load(HEAD)?.data {
         tracing::warn!(
             "{}: `tie_word_embeddings` is true, but `{HEAD}` differs from `{EMBEDDING}`: they are not tied",
             source.path().display()
         );
         config.tie_word_embeddings = false;
+        check_shapes(source, config)?;
     }
     Ok(())
 }
@@ -240,5 +247,9 @@ pub(super) mod tests {
         untie_if_different(&mut config, &source).unwrap();
         assert!(!config.tie_word_embeddings);
         check_weights(&source, &config).unwrap();
+        config.tie_word_embeddings = true;
+        source.insert(HEAD, HostTensor { shape: vec![1, 2], data: vec![0.0; 2] });
+        let message = untie_if_different(&mut config, &source).unwrap_err().to_string();
+        assert!(message.contains(HEAD), "{message}");
     }
 }

@@ -1,6 +1,7 @@
 //! The shape of a decoder out of the metadata of a GGUF file.
 
 use super::{GgufFile, GgufValue, missing};
+use crate::config::keys::{MAX_CONTEXT, MAX_SIZE};
 use crate::config::{Architecture, ModelConfig, RopeScaling, Yarn, why_not};
 use crate::error::PolicyError;
 
@@ -87,9 +88,13 @@ impl<'a> Metadata<'a> {
     }
 
     fn optional_size(&self, key: &str) -> Result<Option<usize>, PolicyError> {
+        self.size_up_to(key, MAX_SIZE)
+    }
+
+    fn size_up_to(&self, key: &str, most: u64) -> Result<Option<usize>, PolicyError> {
         let size = |v: &GgufValue| match v.as_u64() {
-            Some(n) if (1..=1 << 30).contains(&n) => Ok(n as usize),
-            _ => Err(self.wrong(key, "is not a whole number from 1 to 1073741824")),
+            Some(n) if (1..=most).contains(&n) => Ok(n as usize),
+            _ => Err(self.wrong(key, &format!("is not a whole number from 1 to {most}"))),
         };
         self.get(key).map(size).transpose()
     }
@@ -214,7 +219,8 @@ pub(super) fn read(file: &GgufFile) -> Result<ModelConfig, PolicyError> {
         let problem = format!("lists {} tokens, the embedding has {vocab_size} rows", tokens.len());
         return Err(wrong(file, "tokenizer.ggml.tokens", &problem));
     }
-    let max_position_embeddings = keys.size("context_length")?;
+    let context = keys.size_up_to("context_length", MAX_CONTEXT)?;
+    let max_position_embeddings = context.ok_or_else(|| keys.wrong("context_length", "is missing"))?;
     let rope_theta = keys.positive("rope.freq_base")?.unwrap_or(1e4);
     let token = |key: &str| {
         let id = metadata.get(key).and_then(GgufValue::as_u64).filter(|id| *id < vocab_size as u64);

@@ -135,12 +135,6 @@ fn element_count(shape: &[usize]) -> Option<usize> {
     shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d))
 }
 
-/// `folder/file` of a name from an index file, refusing names that leave the folder.
-fn inside(folder: &Path, file: &str) -> Option<PathBuf> {
-    let plain = Path::new(file).components().all(|c| matches!(c, std::path::Component::Normal(_)));
-    (plain && !file.is_empty()).then(|| folder.join(file))
-}
-
 #[cfg(test)]
 mod tests {
     use super::check::tests::tiny;

@@ -9,9 +9,10 @@ use safetensors::Dtype;
 use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 
-use super::{HostTensor, WeightSource, element_count, expand, inside, missing};
+use super::{HostTensor, WeightSource, element_count, expand, missing};
 use crate::error::PolicyError;
 use crate::file::{self, WeightFile};
+use crate::hub::is_inside;
 
 /// Name of the single weight file of a Hugging Face folder.
 const SINGLE: &str = "model.safetensors";
@@ -62,12 +63,11 @@ impl SafetensorsSource {
         let listed = read_index(&index)?;
         let mut names = BTreeSet::new();
         for file in listed.values() {
-            names.insert(inside(folder, file).ok_or_else(|| {
-                PolicyError::corrupt(
-                    &index,
-                    format!("it lists the shard {file:?}, which is not a plain file name"),
-                )
-            })?);
+            if !is_inside(file) {
+                let problem = format!("it lists the shard {file:?}, which is not a plain file name");
+                return Err(PolicyError::corrupt(&index, problem));
+            }
+            names.insert(folder.join(file));
         }
         let source = Self::open_files(folder, &names.into_iter().collect::<Vec<_>>())?;
         match listed.keys().find(|name| !source.contains(name)) {
@@ -173,10 +173,11 @@ fn check_ranges(tensors: &BTreeMap<String, Stored>, data: u64) -> Result<(), Str
             return Err(format!("tensor `{name}` does not begin where the one before it ends"));
         }
         let bits = element_count(&t.shape).and_then(|n| n.checked_mul(t.dtype.bitsize()));
-        if t.data_offsets.1.checked_sub(end).and_then(|n| n.checked_mul(8)) != bits.map(|n| n as u64) {
-            return Err(format!("size of tensor `{name}` does not match its shape"));
+        let bytes = bits.filter(|bits| bits % 8 == 0).map(|bits| bits as u64 / 8);
+        match bytes.and_then(|n| end.checked_add(n)) {
+            Some(next) if next == t.data_offsets.1 => end = next,
+            _ => return Err(format!("size of tensor `{name}` does not match its shape")),
         }
-        end = t.data_offsets.1;
     }
     if end != data {
         return Err(format!("its header describes {end} bytes of data, {data} follow (truncated?)"));
@@ -340,6 +341,16 @@ mod tests {
                 let _ = check(&bytes);
             }
         }
+        // Sizes that overflow are equal to nothing, whatever the offsets are.
+        let header = concat!(
+            r#"{"a":{"dtype":"F32","shape":[268435456,268435456],"data_offsets":[0,288230376151711744]},"#,
+            r#""b":{"dtype":"F32","shape":[268435456,268435456],"data_offsets":[288230376151711744,576460752303423488]},"#,
+            r#""c":{"dtype":"F32","shape":[9223372036854775808,2],"data_offsets":[576460752303423488,50]}}"#,
+        );
+        let mut backwards = (header.len() as u64).to_le_bytes().to_vec();
+        backwards.extend(header.bytes().chain([0; 50]));
+        let message = check(&backwards).unwrap_err().to_string();
+        assert!(message.contains("does not match its shape"), "{message}");
         let mut huge = u64::MAX.to_le_bytes().to_vec();
         huge.extend(b"{}");
         assert!(check(&huge).unwrap_err().to_string().contains("16 MiB"));

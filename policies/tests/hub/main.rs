@@ -4,6 +4,8 @@
 mod cases;
 mod client;
 mod models;
+#[path = "../../../tests/fuzz/targets/random.rs"]
+mod random;
 mod server;
 
 use std::collections::BTreeSet;
@@ -17,8 +19,11 @@ use rlvr_policies::http::Limits;
 use rlvr_policies::hub::{HubOptions, fetch};
 
 use cases::{CASES, Case, End};
+use random::Random;
 use server::{Act, Asked, POINTER, Servers, TOKEN, World, git_sha1, noise, sha256};
 
+/// An absolute file name that servers give.
+const ESCAPE: &str = "/tmp/rlvr-hub-escape";
 /// After this time a client hangs. Nothing here takes a thousandth of it.
 const HANGS: Duration = Duration::from_secs(600);
 
@@ -122,7 +127,7 @@ impl Place {
         for path in &all {
             assert!(path.starts_with(&self.cache), "{what}: {} is outside of the cache", path.display());
         }
-        assert!(!Path::new("/tmp/rlvr-hub-escape").exists(), "{what}: an absolute name was written");
+        assert!(!Path::new(ESCAPE).exists(), "{what}: an absolute name was written");
         let repo = self.cache.join("models--owner--tiny");
         for path in all.iter().filter(|path| path.starts_with(repo.join("blobs"))) {
             let name = path.file_name().unwrap().to_str().unwrap();
@@ -230,6 +235,7 @@ fn no_behaviour_of_a_server_does_harm() {
     let names: BTreeSet<_> = CASES.iter().map(|case| case.name).collect();
     assert_eq!(names.len(), CASES.len(), "every behaviour has a name of its own");
     assert!(CASES.len() > 47);
+    let _ = fs::remove_file(ESCAPE);
     let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let work = || {
         while let Some(case) = CASES.get(next.fetch_add(1, Ordering::SeqCst)) {
@@ -247,16 +253,6 @@ fn no_behaviour_of_a_server_does_harm() {
     assert_eq!(*failed.lock().unwrap(), [""; 0], "see above");
 }
 
-/// Numbers that follow each other without a pattern.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % limit.max(1)
-    }
-}
-
 static SEED: AtomicU64 = AtomicU64::new(0);
 static REQUEST: AtomicU64 = AtomicU64::new(0);
 
@@ -266,7 +262,7 @@ fn mutated(asked: &Asked, world: &World) -> Act {
     if REQUEST.fetch_add(1, Ordering::SeqCst) != seed % 8 {
         return Act::Good;
     }
-    let (mut bytes, mut dice) = (world.good(asked).bytes(), Dice(seed + 1));
+    let (mut bytes, mut dice) = (world.good(asked).bytes(), Random(seed + 1));
     let head = bytes.windows(4).position(|w| w == b"\r\n\r\n").unwrap_or(bytes.len());
     for _ in 0..=dice.below(4) {
         let at = if dice.below(4) > 0 { dice.below(head) } else { dice.below(bytes.len()) };

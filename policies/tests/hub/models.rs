@@ -80,3 +80,25 @@ fn a_repository_without_what_is_needed_is_refused() {
         assert!(!place.cache.join("models--owner--tiny").exists(), "nothing is downloaded in vain");
     }
 }
+
+#[test]
+fn templates_and_tokens_in_files_of_their_own_come_too() {
+    let text = |name: &str| (name.to_owned(), format!("content of {name}").into_bytes());
+    let wanted = [
+        "added_tokens.json",
+        "chat_template.json",
+        "additional_chat_templates/rag.jinja",
+        "additional_chat_templates/tool use.jinja",
+    ];
+    let other = ["additional_chat_templates/deep/er.jinja", "additional_chat_templates/notes.md"];
+    let mut files = tiny();
+    files.extend(wanted.iter().chain(&other).map(|name| text(name)));
+    let place = Place::with(files);
+    let folder = fetch("owner/tiny", &place.options()).unwrap();
+    for name in wanted {
+        assert_eq!(fs::read_to_string(folder.join(name)).unwrap(), format!("content of {name}"));
+    }
+    for name in other {
+        assert!(!folder.join(name).exists(), "{name}");
+    }
+}

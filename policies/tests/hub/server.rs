@@ -1,5 +1,6 @@
 //! A hub of one repository that behaves as it is told.
 
+use crate::random::Random;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -162,12 +163,8 @@ pub const POINTER: &str = "version https://git-lfs.github.com/spec/v1\noid sha25
 
 /// Bytes without a pattern.
 pub fn noise(length: usize) -> Vec<u8> {
-    let mut state = 1u64;
-    let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) as u8
-    };
-    (0..length).map(|_| next()).collect()
+    let mut random = Random(1);
+    (0..length).map(|_| random.next() as u8).collect()
 }
 
 pub fn sha256(content: &[u8]) -> String {

@@ -62,8 +62,10 @@ pub type Take<'a> = &'a mut dyn FnMut(usize, Map<String, Value>) -> Result<(), C
 /// A file that cannot be read, and what `take` refuses.
 pub fn read(path: &Path, kind: FileKind, watch: &dyn Watch, take: Take) -> Result<Input, CurateError> {
     let file = scan::open(path)?;
-    let length = file.metadata().map_err(IoError::at("read", path))?.len();
-    if length == 0 {
+    let metadata = file.metadata().map_err(IoError::at("read", path))?;
+    let length = metadata.len();
+    // A pipe does not say how much is in it.
+    if length == 0 && metadata.is_file() {
         return Err(CurateError::file(path, "no rows in it"));
     }
     let mut rows = 0;

@@ -212,6 +212,7 @@ Example:
 
 Rows in:  {\"id\", \"prompt_tokens\": [ids], \"completion_tokens\": [ids]}
      or:  {\"id\", \"prompt\": text, \"completion\": text}   raw text, without the chat template
+     or:  {\"id\", \"prompt\": [messages], \"completion\": text}   the prompt by the chat template
 Rows out: {\"id\", \"tokens\": [ids], \"logprobs\": [nats]}   one number a completion token")]
 pub struct LogprobsArgs {
     #[command(flatten)]

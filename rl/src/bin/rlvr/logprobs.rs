@@ -6,6 +6,7 @@ use crate::{output, policy};
 use anyhow::Result;
 use rlvr::policies::packed::{PackedBatch, PromptGroup};
 use rlvr::policy::Policy;
+use rlvr::rewards::{Message, prompt_messages};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::io::Write;
@@ -56,7 +57,10 @@ pub fn run(args: &LogprobsArgs) -> Result<()> {
 /// How a row gives its sequence.
 enum Form<'a> {
     Ids(&'a Value, &'a Value),
+    /// As they are, without the chat template.
     Text(&'a str, &'a str),
+    /// By the chat template.
+    Conversation(Vec<Message>, &'a str),
 }
 
 impl<'a> Form<'a> {
@@ -74,7 +78,12 @@ impl<'a> Form<'a> {
             (None, None, Some(Value::String(prompt)), Some(Value::String(completion))) => {
                 Ok(Self::Text(prompt, completion))
             }
-            (None, None, Some(_), Some(_)) => Err("`prompt` and `completion` must be text".into()),
+            (None, None, Some(prompt @ Value::Array(_)), Some(Value::String(completion))) => {
+                Ok(Self::Conversation(prompt_messages(prompt, "prompt")?, completion))
+            }
+            (None, None, Some(_), Some(_)) => {
+                Err("`prompt` must be text or a conversation, `completion` text".into())
+            }
             _ => {
                 Err("the row needs `prompt_tokens` and `completion_tokens`, or `prompt` and `completion`"
                     .into())
@@ -93,6 +102,10 @@ fn item(policy: &Policy, (line, mut fields): Row) -> Result<Item, String> {
         Form::Text(prompt, completion) => {
             let encode = |text, special| policy.encode(text, special).map_err(|e| e.to_string());
             (encode(prompt, true)?, encode(completion, false)?)
+        }
+        Form::Conversation(messages, completion) => {
+            let prompt = policy.prompt(&messages).map_err(|e| e.to_string())?.token_ids;
+            (prompt, policy.encode(completion, false).map_err(|e| e.to_string())?)
         }
     };
     if prompt.is_empty() {
