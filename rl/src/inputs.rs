@@ -76,6 +76,11 @@ impl Inputs {
             for name in &eval.tasks {
                 let benchmark = Benchmark::named(name, &settings)?;
                 benchmark.reward.prepare().map_err(|e| Error::Unusable { what: format!("{name}: {e}") })?;
+                let same = |other: &Benchmark| other.name == benchmark.name;
+                if eval.data.contains(&benchmark.name) || benchmarks.iter().any(same) {
+                    let what = format!("[eval] measures two sets called {}: rename one", benchmark.name);
+                    return Err(Error::Unusable { what });
+                }
                 benchmarks.push(benchmark);
             }
         }

@@ -124,6 +124,9 @@ pub fn train(
 ) -> Result<Report, Error> {
     let clock = Instant::now();
     let device = device(config.device)?;
+    let out = options.out.clone().unwrap_or_else(|| config.default_dir());
+    // Before a policy is downloaded and every text looked at.
+    RunDir::check(&out, options.existing(), config)?;
     let inputs = Inputs::open(config)?;
     if options.dry_run {
         return dry_run(config, options, &inputs, &device, observer, clock);
@@ -139,7 +142,7 @@ pub fn train(
         true => None,
         false => Some(start(from_config()?, observer)?),
     };
-    let dir = RunDir::open(&options.out.clone().unwrap_or_else(|| config.default_dir()), options.existing())?;
+    let dir = RunDir::open(&out, options.existing())?;
     let store = CheckpointStore::new(&dir.checkpoints(), &config.checkpoint);
     let mut checkpoint = None;
     if options.resume {
@@ -214,8 +217,6 @@ fn dry_run(
     observer: &mut dyn Observer,
     clock: Instant,
 ) -> Result<Report, Error> {
-    let out = options.out.clone().unwrap_or_else(|| config.default_dir());
-    RunDir::check(&out, options.existing(), config)?;
     let mut policy = Policy::from_config(&config.policy, config.seed, device)?;
     let texts = inputs.texts(config, &policy)?;
     texts.notes.iter().for_each(|note| observer.event(Event::Note(note)));

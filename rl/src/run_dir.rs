@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint;
 use crate::config::RunConfig;
 use crate::destination::TEMPORARY;
-pub use crate::destination::{sync_dir, write_atomic};
+use crate::destination::write_atomic;
 use crate::dir_lock::{DirLock, LOCK_FILE};
 use crate::error::{Error, IoError};
 use crate::log::{EVENTS_PREFIX, METRICS_FILE, ROLLOUTS_FILE};

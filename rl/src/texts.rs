@@ -170,7 +170,6 @@ impl Set<'_> {
     ) -> Result<Vec<u32>, Error> {
         let length = |i: usize| -> Result<u32, String> {
             let ids = policy.prompt(prompt(i)).map_err(|e| e.to_string())?.token_ids;
-            known(&ids, policy)?;
             Ok(ids.len() as u32)
         };
         self.all(count, &length)
@@ -244,22 +243,12 @@ impl Set<'_> {
     }
 }
 
-/// Refuses a token that the policy has no embedding of.
-fn known(ids: &[u32], policy: &Policy) -> Result<(), String> {
-    let vocab = policy.decoder.config().vocab_size;
-    match ids.iter().find(|id| **id as usize >= vocab) {
-        Some(id) => Err(format!("token id {id} is outside of the policy's vocabulary of {vocab}")),
-        None => Ok(()),
-    }
-}
-
 /// Checks the completions that a supervised stage learns, behind their prompts.
 fn examples(source: &TaskSource, prompts: &[u32], policy: &Policy) -> Result<(), Error> {
     let context = policy.decoder.config().max_position_embeddings;
     let look = |i: usize| -> Result<(), String> {
         let example = source.example(i).map_err(|e| e.to_string())?;
         let ids = policy.completion(&example.completion).map_err(|e| e.to_string())?;
-        known(&ids, policy)?;
         let len = prompts[i] as usize + ids.len();
         if ids.is_empty() {
             return Err("the completion has no tokens".to_owned());

@@ -50,6 +50,10 @@ fn without_threads_commands_go_on_or_say_so() {
         })
         .collect();
     let rows = write(dir.path(), "rows.jsonl", &rows);
+    let program =
+        json!({"id": 1, "completion": "```\nprint(1)\n```", "reference": {"tests": [{"output": "1"}]}});
+    let programs = write(dir.path(), "programs.jsonl", &crate::cli::lines(&[program]));
+    let code = write(dir.path(), "code.toml", "kind = \"code\"\n");
     let config = write(dir.path(), "config.toml", SMALL_RUN);
     let plugin = "[rewards]\nkind = \"plugin\"\ncommand = [\"sh\", \"-c\", \"exit 0\"]\nworkers = 4\n";
     let plugin = write(dir.path(), "plugin.toml", plugin);
@@ -69,6 +73,9 @@ fn without_threads_commands_go_on_or_say_so() {
         let scored = run(&["score", "--reward", "exact", &rows]);
         assert_eq!(scored.status.code(), Some(0), "{processes}: {}", text(&scored));
         assert_eq!(scored.stdout.split(|b| *b == b'\n').filter(|l| !l.is_empty()).count(), 50);
+        let judged = run(&["score", "--config", &code, &programs]);
+        assert_eq!(judged.status.code(), Some(0), "{processes}: {}", text(&judged));
+        assert!(String::from_utf8_lossy(&judged.stdout).contains("\"verdict\""));
         assert_eq!(run(&["--threads", "4", "data", "generate", "countdown"]).status.code(), Some(0));
         let broken = run(&["score", "--config", &plugin, &rows]);
         assert!(text(&broken).contains("start"), "{processes}: {}", text(&broken));

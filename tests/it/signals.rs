@@ -1,10 +1,9 @@
-//! What a command leaves that a signal ends, and how it fares where the system allows no further processes.
+//! What a command leaves that a signal ends.
 #![cfg(target_os = "linux")]
 use crate::cli::{rlvr, rows, stderr, write};
 use serde_json::json;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -117,53 +116,4 @@ fn a_signal_leaves_no_program_and_no_directory() {
         }
         assert_eq!((sleepers(&mark), left()), (0, 0), "{signal}, contained: {contained}");
     }
-}
-
-#[test]
-fn few_processes_are_enough_to_score() {
-    if !is_root() {
-        println!("skipped: another user is needed");
-        return;
-    }
-    let rows = [
-        json!({"id": 1, "completion": "\\boxed{4}", "reference": {"answer": "4"}}),
-        json!({"id": 1, "completion": "\\boxed{5}", "reference": {"answer": "4"}}),
-    ];
-    let (all, code) = (crate::cli::lines(&rows), "kind = \"code\"\n");
-    let program =
-        json!({"id": 1, "completion": "```\nprint(1)\n```", "reference": {"tests": [{"output": "1"}]}});
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-    let config = write(dir.path(), "code.toml", code);
-    let math = write(dir.path(), "math.jsonl", &all);
-    let programs = write(dir.path(), "code.jsonl", &crate::cli::lines(&[program]));
-    for processes in [1, 2, 3] {
-        for (args, verdicts) in [
-            (["score", "--reward", "math", &math], &["\"correct\"", "\"incorrect\""][..]),
-            (["score", "--config", &config, &programs], &["\"verdict\""][..]),
-        ] {
-            let mut command = Command::new(env!("CARGO_BIN_EXE_rlvr"));
-            command.args(args).uid(61_234).gid(61_234);
-            // SAFETY: one system call on a value that lives until it returns.
-            unsafe {
-                command.pre_exec(move || {
-                    let limit = libc::rlimit { rlim_cur: processes, rlim_max: processes };
-                    match libc::setrlimit(libc::RLIMIT_NPROC, &limit) {
-                        0 => Ok(()),
-                        _ => Err(std::io::Error::last_os_error()),
-                    }
-                })
-            };
-            let output = command.output().unwrap();
-            let message = stderr(&output);
-            assert_eq!(output.status.code(), Some(0), "{processes} processes, {args:?}: {message}");
-            assert!(!message.contains("panicked"), "{processes} processes, {args:?}: {message}");
-            let text = String::from_utf8(output.stdout).unwrap();
-            verdicts.iter().for_each(|verdict| assert!(text.contains(verdict), "{text}"));
-        }
-    }
-}
-
-fn is_root() -> bool {
-    std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(Path::new("/proc/self")).unwrap()) == 0
 }

@@ -182,7 +182,7 @@ impl<C: Candidates> Journal<C> {
                 return Err(CurateError::file(path, message));
             }
         } else {
-            crate::run_dir::write_atomic(&beside, settings.to_string().as_bytes())?;
+            crate::destination::write_atomic(&beside, settings.to_string().as_bytes())?;
         }
         let held = File::open(&beside).map_err(IoError::at("open", &beside))?;
         if matches!(held.try_lock(), Err(TryLockError::WouldBlock)) || !is_at(&held, &beside).unwrap_or(true)
@@ -211,7 +211,7 @@ impl<C: Candidates> Journal<C> {
         let kept: String =
             lines.iter().filter(|(_, id)| whole(id)).map(|(line, _)| format!("{line}\n")).collect();
         if kept != text {
-            crate::run_dir::write_atomic(path, kept.as_bytes())?;
+            crate::destination::write_atomic(path, kept.as_bytes())?;
         }
         if kept.is_empty() { Ok(Recorded { by_id: HashMap::new() }) } else { Recorded::read(path) }
     }

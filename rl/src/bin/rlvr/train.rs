@@ -91,8 +91,9 @@ fn evaluations(config: &RunConfig, report: &Report) -> Vec<String> {
     let Some(eval) = &config.eval else { return Vec::new() };
     let settings = EvalSettings::new(config, eval);
     let sampling = &settings.sampling;
-    // `rlvr eval run` knows neither of these.
+    // `rlvr eval run` knows none of these.
     if report.policy.is_none()
+        || config.policy.keep_special
         || !sampling.stop_sequences.is_empty()
         || (!settings.greedy && sampling.truncates())
     {

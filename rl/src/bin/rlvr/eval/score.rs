@@ -14,7 +14,7 @@ use rlvr::eval::judge::JudgeConfig;
 use rlvr::eval::sample_log::{SAMPLES, SETTINGS, refusal};
 use rlvr::eval::{Benchmark, Judged, fingerprint};
 use rlvr::rewards::{Outcome, Response, Task, Verdict, score_batch};
-use rlvr::run_dir::write_atomic;
+use rlvr::destination::write_atomic;
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::path::Path;
