@@ -24,7 +24,7 @@ use burn::tensor::Device;
 use rlvr_policies::Decoder;
 use rlvr_rewards::Task;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -129,7 +129,7 @@ pub fn train(
     RunDir::check(&out, options.existing(), config)?;
     let inputs = Inputs::open(config)?;
     if options.dry_run {
-        return dry_run(config, options, &inputs, &device, observer, clock);
+        return dry_run(config, options, &inputs, &device, &out, observer, clock);
     }
     // A policy or a text that cannot be used is found before anything is written.
     let start = |policy: Policy, observer: &mut dyn Observer| {
@@ -214,6 +214,7 @@ fn dry_run(
     options: &RunOptions,
     inputs: &Inputs,
     device: &Device,
+    out: &Path,
     observer: &mut dyn Observer,
     clock: Instant,
 ) -> Result<Report, Error> {
@@ -240,7 +241,7 @@ fn dry_run(
         if let Some(report) = preflight::look(config, inputs, &texts, i, &mut trainer)? {
             observer.event(Event::Preflight(&report));
             // A run that has begun looks no more.
-            if i == 0 && config.preflight.refuse && !(options.resume && RunDir::has_checkpoints(&out)) {
+            if i == 0 && config.preflight.refuse && !(options.resume && RunDir::has_checkpoints(out)) {
                 refused = report.refuse();
             }
         }

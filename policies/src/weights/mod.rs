@@ -10,7 +10,7 @@ mod gguf_policy;
 mod safetensors;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 pub(crate) use check::{check_shapes, untie_if_different};
 pub use check::{check_weights, expected_tensors};
