@@ -84,8 +84,8 @@ impl Run<'_> {
             return Err(format!("macro '{name}' takes no keyword argument 'caller'").into());
         }
         if definition.uses_kwargs {
-            let pairs = named.into_iter().map(|(n, value)| (Value::Str(n), value));
-            scope.set(&"kwargs".into(), Value::dict(pairs.collect::<Vec<_>>())?);
+            let pairs = named.into_iter().map(|(n, value)| Ok((Value::Str(n), value)));
+            scope.set(&"kwargs".into(), self.dict(pairs)?);
         } else if let Some((unknown, _)) = named.first() {
             return Err(format!("macro '{name}' takes no keyword argument '{unknown}'").into());
         }
@@ -113,13 +113,12 @@ impl Run<'_> {
     fn call_function(&self, function: Function, args: Given) -> Res<Value> {
         match function {
             Function::Range => self.range(args),
-            Function::Dict => self.dict(args),
+            Function::Dict => self.dict(self.pairs(args)?.into_iter().map(Ok)),
             Function::Namespace => {
-                let Value::Dict(dict) = self.dict(args)? else { return Ok(Value::None) };
                 let namespace = self.namespace()?;
-                for (name, value) in dict.entries() {
+                for (name, value) in self.pairs(args)? {
                     let name = name.as_str().ok_or("names in a namespace must be strings")?;
-                    namespace.set(name, value.clone())?;
+                    namespace.set(name, value, self)?;
                 }
                 Ok(Value::Namespace(namespace))
             }
@@ -174,8 +173,8 @@ impl Run<'_> {
         Ok(Value::Seq(Seq::new(SeqKind::Range { start, stop, step }, items)?.into()))
     }
 
-    /// `dict(pairs, name=value)`.
-    fn dict(&self, args: Given) -> Res<Value> {
+    /// What is in `dict(pairs, name=value)`.
+    fn pairs(&self, args: Given) -> Res<Vec<(Value, Value)>> {
         if args.positional.len() > 1 {
             return Err(format!("dict expected at most 1 argument, got {}", args.positional.len()).into());
         }
@@ -194,8 +193,7 @@ impl Run<'_> {
             }
         }
         pairs.extend(args.named.into_iter().map(|(name, value)| (Value::Str(name), value)));
-        self.hold(pairs.len() * 2 * size_of::<Value>())?;
-        Value::dict(pairs)
+        Ok(pairs)
     }
 
     pub(super) fn loop_attribute(&self, looping: &Loop, name: &str) -> Res<Option<Value>> {

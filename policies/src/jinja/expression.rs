@@ -37,9 +37,7 @@ impl<'t> Run<'t> {
                 Value::tuple(self.eval_all(items, scope)?)?
             }
             ExprKind::Dict(pairs) => {
-                self.hold(pairs.len() * 2 * size_of::<Value>())?;
-                let pair = |(k, v)| Ok((self.eval(k, scope)?, self.eval(v, scope)?));
-                Value::dict(pairs.iter().map(|(k, v)| pair((k, v))).collect::<Res<Vec<_>>>()?)?
+                self.dict(pairs.iter().map(|(k, v)| Ok((self.eval(k, scope)?, self.eval(v, scope)?))))?
             }
             ExprKind::Steps(base, steps) => return self.steps(base, steps, scope),
             ExprKind::Not(operand) => Value::Bool(!self.eval(operand, scope)?.truthy()),
@@ -332,7 +330,7 @@ impl<'t> Run<'t> {
             return Ok(found);
         }
         if let Value::Dict(dict) = value
-            && let Some(found) = dict.get_str(name)
+            && let Some(found) = dict.get(&Value::Str(name.clone()), self)?
         {
             return Ok(found.clone());
         }
@@ -345,7 +343,7 @@ impl<'t> Run<'t> {
             return Ok(Some(Value::Method((value.clone(), name.clone()).into())));
         }
         Ok(match value {
-            Value::Namespace(namespace) => namespace.get(name),
+            Value::Namespace(namespace) => namespace.get(name, self)?,
             Value::Loop(looping) => self.loop_attribute(looping, name)?,
             Value::Macro(closure) if &**name == "name" => {
                 Some(Value::Str(self.ast.macros[closure.index].name.clone()))
@@ -363,7 +361,7 @@ impl<'t> Run<'t> {
     pub(super) fn item(&self, value: &Value, index: &Value) -> Res<Value> {
         value.defined()?;
         let found = match value {
-            Value::Dict(dict) => dict.get(index).cloned(),
+            Value::Dict(dict) => dict.get(index, self)?.cloned(),
             Value::Str(text) | Value::Markup(text) => match index.as_int() {
                 Some(at) => {
                     self.scan(text.len())?;

@@ -93,7 +93,7 @@ impl Run<'_> {
                     (false, false) => {
                         return Err("can't handle positional and keyword arguments at the same time".into());
                     }
-                    (true, false) => Value::dict(named.into_iter().map(|(n, v)| (Value::Str(n), v)))?,
+                    (true, false) => self.dict(named.into_iter().map(|(n, v)| Ok((Value::Str(n), v))))?,
                     _ => Value::tuple(positional)?,
                 };
                 Ok(Value::str(&percent::fill(&text, &values, self)?))

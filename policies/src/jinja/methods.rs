@@ -84,14 +84,14 @@ impl Run<'_> {
 
     fn of_dict(&self, dict: &Dict, name: &str, args: Given) -> Res<Value> {
         let entries = dict.entries();
+        if name == "get" {
+            let [key, default] = args.bind("get", ["key", "default"])?;
+            let key = key.ok_or("get expected at least 1 argument, got 0")?;
+            return Ok(dict.get(&key, self)?.cloned().or(default).unwrap_or(Value::None));
+        }
         self.hold(entries.len() * 2 * size_of::<Value>())?;
         let view = |kind, items| Ok(Value::Seq(Seq::new(kind, items)?.into()));
         match name {
-            "get" => {
-                let [key, default] = args.bind("get", ["key", "default"])?;
-                let key = key.ok_or("get expected at least 1 argument, got 0")?;
-                Ok(dict.get(&key).cloned().or(default).unwrap_or(Value::None))
-            }
             "items" => {
                 let [] = args.bind("items", [])?;
                 let pairs = entries.iter().map(|(k, v)| Value::tuple(vec![k.clone(), v.clone()]));
@@ -105,7 +105,7 @@ impl Run<'_> {
                 let [] = args.bind("values", [])?;
                 view(SeqKind::Values, entries.iter().map(|(_, v)| v.clone()).collect())
             }
-            _ => Value::dict(entries.iter().cloned()),
+            _ => self.dict(entries.iter().cloned().map(Ok)),
         }
     }
 

@@ -98,9 +98,11 @@ impl Template {
         limits: Limits,
         now: u64,
     ) -> Result<String, Fault> {
-        let names = context.into_iter().map(|(name, value)| Ok((name.into(), Value::from_json(value)?)));
+        let run = Run::new(&self.ast, limits, now);
+        let names =
+            context.into_iter().map(|(name, value)| Ok((name.into(), Value::from_json(value, &run)?)));
         let names = names.collect::<Res<Vec<_>>>()?;
-        Run::new(&self.ast, limits, now).render(names)
+        run.render(names)
     }
 }
 
@@ -132,6 +134,8 @@ mod tests {
     #[test]
     fn whatever_a_template_does_is_bounded() {
         let none = serde_json::json!({});
+        let pairs =
+            "{% set n = namespace(x=1) %}{% for i in range(99) %}{% set n.x = (n.x, n.x) %}{% endfor %}";
         for (source, part) in [
             ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "more memory"),
             (
@@ -172,6 +176,21 @@ mod tests {
             (
                 "{% set n = namespace(x=1) %}{% for a in range(9999) %}{% for b in [n.x] %}{% set n.x = loop %}{% endfor %}{% endfor %}",
                 "nested",
+            ),
+            // Keys of dicts.
+            (&format!("{pairs}{{{{ {{n.x: 1}} }}}}"), "more"),
+            (&format!("{pairs}{{{{ n.x in {{}} }}}}"), "more"),
+            (&format!("{pairs}{{{{ ({{}})[n.x] }}}}"), "more"),
+            (&format!("{pairs}{{{{ {{}}.get(n.x) }}}}"), "more"),
+            (&format!("{pairs}{{{{ [n.x] | unique | list }}}}"), "more"),
+            (&format!("{pairs}{{{{ dict([(n.x, 1)]) }}}}"), "more"),
+            (
+                "{% set x = 'a' * 500000 %}{% set d = {x: 1} %}{% for i in range(99999) %}{% set y = d[x] %}{% endfor %}",
+                "more work",
+            ),
+            (
+                "{% set d = {'a' * 500000: 1} %}{% for i in range(99999) %}{% set y = d == d %}{% endfor %}",
+                "more work",
             ),
             ("{% set n = namespace() %}{% set n.n = n %}{{ n }}", "too deeply"),
             ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "too deeply"),

@@ -41,7 +41,10 @@ pub(super) fn fill(format: &str, values: &Value, run: &Run) -> Res<String> {
         if let Some(inner) = rest.strip_prefix('(') {
             let (name, after) = inner.split_once(')').ok_or("incomplete format key")?;
             let Value::Dict(dict) = values else { return Err("format requires a mapping".into()) };
-            named = Some(dict.get_str(name).cloned().ok_or_else(|| format!("no key {name:?}"))?);
+            named = dict.get(&Value::str(name), run)?.cloned();
+            if named.is_none() {
+                return Err(format!("no key {name:?}").into());
+            }
             rest = after;
         }
         let mut spec = Spec { align: Some('>'), ..Spec::default() };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::ast::{Ast, Step, Stmt, StmtKind, Target};
 use super::text::Text;
-use super::value::{Closure, Function, Loop, Namespace, Value};
+use super::value::{Closure, Dict, Function, Loop, Namespace, Value};
 use super::{Fault, Limits, Res};
 
 /// Calls, blocks and expressions within each other.
@@ -65,7 +65,7 @@ pub(super) struct Run<'t> {
 impl Drop for Run<'_> {
     fn drop(&mut self) {
         for namespace in self.namespaces.borrow().iter() {
-            namespace.attributes.borrow_mut().clear();
+            namespace.attributes.take();
         }
         for scope in self.captured.borrow().iter() {
             scope.vars.borrow_mut().clear();
@@ -126,6 +126,17 @@ impl<'t> Run<'t> {
     pub(super) fn list(&self, items: Vec<Value>) -> Res<Value> {
         self.hold(items.len() * size_of::<Value>())?;
         Value::list(items)
+    }
+
+    /// A dict that was made within the bounds.
+    pub(super) fn dict(&self, pairs: impl IntoIterator<Item = Res<(Value, Value)>>) -> Res<Value> {
+        self.hold(size_of::<Dict>())?;
+        let mut dict = Dict::default();
+        for pair in pairs {
+            let (key, value) = pair?;
+            dict.insert(key, value, self)?;
+        }
+        Ok(Value::Dict(dict.into()))
     }
 
     pub(super) fn namespace(&self) -> Res<Rc<Namespace>> {
@@ -242,11 +253,7 @@ impl<'t> Run<'t> {
         match target {
             Target::Name(name) => scope.set(name, value),
             Target::Attribute(name, attribute) => match self.lookup(name, scope) {
-                Value::Namespace(namespace) => {
-                    self.hold(size_of::<(Arc<str>, Value)>())?;
-                    self.work(namespace.attributes.borrow().len())?;
-                    namespace.set(attribute, value)?;
-                }
+                Value::Namespace(namespace) => namespace.set(attribute, value, self)?,
                 _ => return Err("cannot assign attribute on non-namespace object".into()),
             },
             Target::Tuple(targets) => {

@@ -132,7 +132,7 @@ impl Run<'_> {
                 let mut seen = Dict::default();
                 let mut kept = Vec::new();
                 for (key, item) in self.keys(&value, attribute, case_sensitive)? {
-                    if seen.insert(key, Value::None)? {
+                    if seen.insert(key, Value::None, self)? {
                         kept.push(item);
                     }
                 }

@@ -85,10 +85,9 @@ impl<'r> Text<'r> {
             }
             Value::Namespace(namespace) => {
                 self.push("<Namespace {")?;
-                let attributes = namespace.attributes.borrow().clone();
-                for (i, (name, value)) in attributes.iter().enumerate() {
+                for (i, (name, value)) in namespace.attributes.borrow().entries().iter().enumerate() {
                     self.push(if i > 0 { ", " } else { "" })?;
-                    self.push(&quoted(name))?;
+                    self.push_repr(name)?;
                     self.push(": ")?;
                     self.push_repr(value)?;
                 }
