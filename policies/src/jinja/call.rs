@@ -73,24 +73,24 @@ impl Run<'_> {
                     None => Value::undefined(format!("parameter '{parameter}' was not provided")),
                 },
             };
-            scope.set(parameter, value);
+            scope.set(parameter, value, self)?;
         }
         let further: Vec<Value> = positional.collect();
         let caller = named.iter().position(|(n, _)| &**n == "caller").map(|at| named.swap_remove(at).1);
         if definition.uses_caller {
             let caller = caller.unwrap_or_else(|| Value::undefined("No caller defined"));
-            scope.set(&"caller".into(), caller);
+            scope.set(&"caller".into(), caller, self)?;
         } else if caller.is_some() {
             return Err(format!("macro '{name}' takes no keyword argument 'caller'").into());
         }
         if definition.uses_kwargs {
             let pairs = named.into_iter().map(|(n, value)| Ok((Value::Str(n), value)));
-            scope.set(&"kwargs".into(), self.dict(pairs)?);
+            scope.set(&"kwargs".into(), self.dict(pairs)?, self)?;
         } else if let Some((unknown, _)) = named.first() {
             return Err(format!("macro '{name}' takes no keyword argument '{unknown}'").into());
         }
         if definition.uses_varargs {
-            scope.set(&"varargs".into(), Value::tuple(further)?);
+            scope.set(&"varargs".into(), Value::tuple(further)?, self)?;
         } else if !further.is_empty() {
             let count = definition.parameters.len();
             return Err(format!("macro '{name}' takes not more than {count} argument(s)").into());

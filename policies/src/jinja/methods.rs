@@ -1,5 +1,6 @@
 //! Methods of strings, dicts, lists and loops. Those that change a list or dict do not exist, as in Jinja's sandbox.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Res;
@@ -129,7 +130,7 @@ impl Run<'_> {
         }
     }
 
-    fn of_loop(&self, looping: &Loop, name: &str, args: Given) -> Res<Value> {
+    fn of_loop(&self, looping: &Rc<Loop>, name: &str, args: Given) -> Res<Value> {
         if !args.named.is_empty() {
             return Err(format!("loop.{name} takes no keyword arguments").into());
         }
@@ -138,10 +139,14 @@ impl Run<'_> {
             let at = looping.at.get().checked_rem(values.len()).ok_or("no items for cycling given")?;
             return Ok(values[at].clone());
         }
-        let last = looping.changed.borrow_mut().replace(values.clone());
+        let values = self.list(values)?;
+        let last = looping.changed.replace(Some(values.clone()));
         let same = match last {
-            Some(last) => self.list(last)?.equals(&self.list(values)?, self)?,
-            None => false,
+            Some(last) => last.equals(&values, self)?,
+            None => {
+                self.remember(looping)?;
+                false
+            }
         };
         Ok(Value::Bool(!same))
     }

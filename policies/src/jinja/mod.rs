@@ -177,6 +177,10 @@ mod tests {
                 "{% set n = namespace(x=1) %}{% for a in range(9999) %}{% for b in [n.x] %}{% set n.x = loop %}{% endfor %}{% endfor %}",
                 "nested",
             ),
+            (
+                "{% for a in range(99999) %}{% set b = 1 %}{% macro m() %}{% endmacro %}{% set c = 1 %}{% endfor %}",
+                "more memory",
+            ),
             // Keys of dicts.
             (&format!("{pairs}{{{{ {{n.x: 1}} }}}}"), "more"),
             (&format!("{pairs}{{{{ n.x in {{}} }}}}"), "more"),
@@ -199,10 +203,12 @@ mod tests {
             let fault = render(source, &none, 0).unwrap_err();
             assert!(fault.message.contains(part), "{source}: {}", fault.message);
         }
-        // Chains and cycles through namespaces and macros are taken apart without recursion.
+        // Chains through namespaces, macros and loops are taken apart without recursion.
         for source in [
             "{% set n = namespace(p=0) %}{% for a in range(19999) %}{% set n.p = namespace(p=n.p) %}{% endfor %}",
             "{% set n = namespace(m=0) %}{% for i in range(9999) %}{% set p = n.m %}{% macro m() %}{% endmacro %}{% set n.m = m %}{% endfor %}",
+            "{% set n = namespace(l=0) %}{% for a in range(19999) %}{% for b in [1] %}{% if loop.changed(n.l) %}{% endif %}{% set n.l = loop %}{% endfor %}{% endfor %}",
+            "{% set n = namespace(l=0) %}{% for a in range(9999) %}{% set p = n.l %}{% for b in [1] recursive %}{% set n.l = loop %}{% endfor %}{% endfor %}",
         ] {
             assert_eq!(render(source, &none, 0).as_deref(), Ok(""), "{source}");
         }

@@ -18,11 +18,13 @@ const MAX_DEPTH: u32 = 250;
 pub(super) struct Scope {
     vars: RefCell<HashMap<Arc<str>, Value>>,
     parent: Option<Rc<Scope>>,
+    /// Whether a value refers to the scope, which may then outlive its statement.
+    captured: Cell<bool>,
 }
 
 impl Scope {
     pub(super) fn within(parent: &Rc<Scope>) -> Rc<Self> {
-        Rc::new(Self { vars: RefCell::default(), parent: Some(parent.clone()) })
+        Rc::new(Self { parent: Some(parent.clone()), ..Self::default() })
     }
 
     pub(super) fn get(&self, name: &str) -> Option<Value> {
@@ -35,8 +37,9 @@ impl Scope {
         }
     }
 
-    pub(super) fn set(&self, name: &Arc<str>, value: Value) {
-        self.vars.borrow_mut().insert(name.clone(), value);
+    pub(super) fn set(&self, name: &Arc<str>, value: Value, run: &Run) -> Res<()> {
+        let is_new = self.vars.borrow_mut().insert(name.clone(), value).is_none();
+        if is_new && self.captured.get() { run.hold(size_of::<(Arc<str>, Value)>()) } else { Ok(()) }
     }
 }
 
@@ -60,6 +63,8 @@ pub(super) struct Run<'t> {
     /// Whatever may be part of a cycle, to be emptied at the end.
     namespaces: RefCell<Vec<Rc<Namespace>>>,
     captured: RefCell<Vec<Rc<Scope>>>,
+    /// Loops that remember values.
+    loops: RefCell<Vec<Rc<Loop>>>,
 }
 
 impl Drop for Run<'_> {
@@ -69,6 +74,9 @@ impl Drop for Run<'_> {
         }
         for scope in self.captured.borrow().iter() {
             scope.vars.borrow_mut().clear();
+        }
+        for looping in self.loops.borrow().iter() {
+            looping.changed.take();
         }
     }
 }
@@ -84,12 +92,13 @@ impl<'t> Run<'t> {
             depth: Cell::new(0),
             namespaces: RefCell::default(),
             captured: RefCell::default(),
+            loops: RefCell::default(),
         }
     }
 
     pub(super) fn render(&self, context: Vec<(Arc<str>, Value)>) -> Res<String> {
         for (name, value) in context {
-            self.root.set(&name, value);
+            self.root.set(&name, value, self)?;
         }
         let mut out = Text::new(self);
         self.body(&self.ast.body, &self.root, &mut out)?;
@@ -190,7 +199,7 @@ impl<'t> Run<'t> {
             StmtKind::For(index) => self.for_loop(*index, scope, out)?,
             StmtKind::Macro(index) => {
                 let name = &self.ast.macros[*index].name;
-                scope.set(name, self.closure(*index, scope)?);
+                scope.set(name, self.closure(*index, scope)?, self)?;
             }
             StmtKind::CallBlock { callee, args, caller } => {
                 let callee = self.eval(callee, scope)?;
@@ -233,9 +242,26 @@ impl<'t> Run<'t> {
     }
 
     fn closure(&self, index: usize, scope: &Rc<Scope>) -> Res<Value> {
-        self.hold(size_of::<Closure>() + size_of::<Scope>())?;
-        self.captured.borrow_mut().push(scope.clone());
+        self.hold(size_of::<Closure>())?;
+        self.capture(scope)?;
         Ok(Value::Macro(Closure { index, scope: scope.clone() }.into()))
+    }
+
+    /// Keeps a scope and those around it, to which a value is about to refer.
+    fn capture(&self, scope: &Rc<Scope>) -> Res<()> {
+        let mut next = Some(scope);
+        while let Some(scope) = next.filter(|scope| !scope.captured.replace(true)) {
+            self.captured.borrow_mut().push(scope.clone());
+            self.hold(size_of::<Scope>() + scope.vars.borrow().len() * size_of::<(Arc<str>, Value)>())?;
+            next = scope.parent.as_ref();
+        }
+        Ok(())
+    }
+
+    /// Keeps a loop that begins to remember values, itself perhaps among them.
+    pub(super) fn remember(&self, looping: &Rc<Loop>) -> Res<()> {
+        self.loops.borrow_mut().push(looping.clone());
+        self.hold(size_of::<Loop>())
     }
 
     /// The text of a body with names of its own, filtered.
@@ -251,7 +277,7 @@ impl<'t> Run<'t> {
 
     pub(super) fn assign(&self, target: &Target, value: Value, scope: &Scope) -> Res<()> {
         match target {
-            Target::Name(name) => scope.set(name, value),
+            Target::Name(name) => scope.set(name, value, self)?,
             Target::Attribute(name, attribute) => match self.lookup(name, scope) {
                 Value::Namespace(namespace) => namespace.set(attribute, value, self)?,
                 _ => return Err("cannot assign attribute on non-namespace object".into()),
@@ -302,6 +328,9 @@ impl<'t> Run<'t> {
             self.body(&for_loop.otherwise, &Scope::within(scope), out)?;
             return Ok(());
         }
+        if for_loop.recursive {
+            self.capture(scope)?;
+        }
         let recursive = for_loop.recursive.then(|| (index, scope.clone()));
         let looping = Rc::new(Loop::new(kept, level, recursive)?);
         let name: Arc<str> = "loop".into();
@@ -309,7 +338,7 @@ impl<'t> Run<'t> {
             self.work(1)?;
             looping.at.set(at);
             let inner = Scope::within(scope);
-            inner.set(&name, Value::Loop(looping.clone()));
+            inner.set(&name, Value::Loop(looping.clone()), self)?;
             self.assign(&for_loop.target, item.clone(), &inner)?;
             if self.body(&for_loop.body, &inner, out)? == Flow::Break {
                 break;
@@ -323,5 +352,32 @@ impl Fault {
     /// The same fault with a line, unless it has one.
     pub(super) fn at(self, line: u32) -> Self {
         if self.line > 0 { self } else { Self { line, ..self } }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jinja::statements::parse;
+
+    #[test]
+    fn cycles_end_with_the_rendering() {
+        for source in [
+            "{% for x in [1] %}{% set kept.l = loop %}{% if loop.changed(loop) %}{% endif %}{% endfor %}",
+            "{% for x in [1] recursive %}{% set kept.l = loop %}{% set kept.k = kept %}{% endfor %}",
+            "{% for x in [1] %}{% set kept.l = loop %}{% macro m() %}{% endmacro %}{% if loop.changed(m) %}{% endif %}{% endfor %}",
+        ] {
+            let ast = parse(source).unwrap();
+            let run = Run::new(&ast, Limits { work: 1000, memory: 10_000 }, 0);
+            let kept = run.namespace().unwrap();
+            run.root.set(&"kept".into(), Value::Namespace(kept.clone()), &run).unwrap();
+            run.body(&ast.body, &run.root, &mut Text::new(&run)).map(drop).unwrap();
+            let looping = match kept.get(&"l".into(), &run) {
+                Ok(Some(Value::Loop(looping))) => Rc::downgrade(&looping),
+                _ => panic!("{source}"),
+            };
+            drop(run);
+            assert_eq!(looping.strong_count(), 0, "{source}");
+        }
     }
 }

@@ -85,7 +85,8 @@ pub(super) struct Loop {
     pub(super) level: usize,
     /// The loop in [`super::ast::Ast::loops`] and its surroundings, where it is recursive.
     pub(super) recursive: Option<(usize, Rc<Scope>)>,
-    pub(super) changed: RefCell<Option<Vec<Value>>>,
+    /// The list of values that `changed` was called with last.
+    pub(super) changed: RefCell<Option<Value>>,
     depth: u16,
 }
 
