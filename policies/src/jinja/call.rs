@@ -70,7 +70,7 @@ impl Run<'_> {
                 (None, Some(at)) => named.swap_remove(at).1,
                 (None, None) => match default {
                     Some(default) => self.eval(default, &scope)?,
-                    None => Value::undefined(format!("parameter '{parameter}' was not provided")),
+                    None => self.undefined(&format!("parameter '{parameter}' was not provided"))?,
                 },
             };
             scope.set(parameter, value, self)?;
@@ -78,7 +78,7 @@ impl Run<'_> {
         let further: Vec<Value> = positional.collect();
         let caller = named.iter().position(|(n, _)| &**n == "caller").map(|at| named.swap_remove(at).1);
         if definition.uses_caller {
-            let caller = caller.unwrap_or_else(|| Value::undefined("No caller defined"));
+            let caller = caller.map_or_else(|| self.undefined("No caller defined"), Ok)?;
             scope.set(&"caller".into(), caller, self)?;
         } else if caller.is_some() {
             return Err(format!("macro '{name}' takes no keyword argument 'caller'").into());
@@ -211,11 +211,11 @@ impl Run<'_> {
             "depth0" => int(looping.level),
             "previtem" => {
                 let previous = at.checked_sub(1).map(|at| looping.items[at].clone());
-                Some(previous.unwrap_or_else(|| Value::undefined("there is no previous item")))
+                Some(previous.map_or_else(|| self.undefined("there is no previous item"), Ok)?)
             }
             "nextitem" => {
                 let next = looping.items.get(at + 1).cloned();
-                Some(next.unwrap_or_else(|| Value::undefined("there is no next item")))
+                Some(next.map_or_else(|| self.undefined("there is no next item"), Ok)?)
             }
             _ => None,
         })

@@ -9,7 +9,7 @@ use super::ast::{Args, CompareOp, Expr, ExprKind, MathOp, Step, StepKind};
 use super::call::Given;
 use super::filters::escape;
 use super::run::{Run, Scope};
-use super::text::{Text, to_text};
+use super::text::{Text, beginning, quoted, to_text};
 use super::value::{SeqKind, Value};
 use super::{methods, percent};
 
@@ -30,7 +30,7 @@ impl<'t> Run<'t> {
             ExprKind::Int(n) => Value::Int(*n),
             ExprKind::Float(x) => Value::Float(*x),
             ExprKind::Str(s) => Value::Str(s.clone()),
-            ExprKind::Name(name) => self.lookup(name, scope),
+            ExprKind::Name(name) => self.lookup(name, scope)?,
             ExprKind::List(items) => self.list(self.eval_all(items, scope)?)?,
             ExprKind::Tuple(items) => {
                 self.hold(items.len() * size_of::<Value>())?;
@@ -89,7 +89,7 @@ impl<'t> Run<'t> {
                 } else if let Some(otherwise) = otherwise {
                     self.eval(otherwise, scope)?
                 } else {
-                    Value::undefined("the inline if-expression was false and has no else")
+                    self.undefined("the inline if-expression was false and has no else")?
                 }
             }
         })
@@ -334,7 +334,7 @@ impl<'t> Run<'t> {
         {
             return Ok(found.clone());
         }
-        Ok(Value::undefined(format!("'{} object' has no attribute '{name}'", value.type_name())))
+        self.undefined(&format!("'{} object' has no attribute '{name}'", value.type_name()))
     }
 
     /// `getattr(value, name)`.
@@ -385,14 +385,11 @@ impl<'t> Run<'t> {
             return Ok(found);
         }
         let shown = match index {
-            Value::Str(_) | Value::Int(_) => {
-                let mut text = Text::new(self);
-                text.push_repr(index)?;
-                text.text
-            }
+            Value::Str(name) => quoted(beginning(name)),
+            Value::Int(at) => at.to_string(),
             other => format!("of type {}", other.type_name()),
         };
-        Ok(Value::undefined(format!("{} object has no element {shown}", value.type_name())))
+        self.undefined(&format!("{} object has no element {shown}", value.type_name()))
     }
 
     fn slice(&self, value: &Value, [start, stop, step]: [Option<i128>; 3]) -> Res<Value> {

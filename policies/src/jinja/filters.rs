@@ -9,7 +9,7 @@ use super::lexer::is_space;
 use super::methods::{capitalized, int, lines, strip};
 use super::percent;
 use super::run::Run;
-use super::text::{Json, Text, to_text};
+use super::text::{Json, Text, beginning, to_text};
 use super::value::Value;
 
 impl Run<'_> {
@@ -28,7 +28,8 @@ impl Run<'_> {
                 let [attribute] = args.bind(name, ["name"])?;
                 let attribute = text_of(attribute, "", name)?;
                 let found = self.own_attribute(value.defined()?, &attribute)?;
-                Ok(found.unwrap_or_else(|| Value::undefined(format!("no attribute '{attribute}'"))))
+                let missing = || self.undefined(&format!("no attribute '{}'", beginning(&attribute)));
+                found.map_or_else(missing, Ok)
             }
             "capitalize" => self.changed(value, name, args, capitalized),
             "lower" => self.changed(value, name, args, str::to_lowercase),

@@ -203,6 +203,11 @@ mod tests {
             let fault = render(source, &none, 0).unwrap_err();
             assert!(fault.message.contains(part), "{source}: {}", fault.message);
         }
+        // What is not there is kept with a short message.
+        for source in ["{{ (1 | attr('a' * 5000)).b }}", "{{ {}['a' * 5000].b }}"] {
+            let message = render(source, &none, 0).unwrap_err().message;
+            assert!(message.contains("aaa") && message.len() < 300, "{source}: {message}");
+        }
         // Chains through namespaces, macros and loops are taken apart without recursion.
         for source in [
             "{% set n = namespace(p=0) %}{% for a in range(19999) %}{% set n.p = namespace(p=n.p) %}{% endfor %}",

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::ast::{Ast, Step, Stmt, StmtKind, Target};
-use super::text::Text;
+use super::text::{Text, beginning};
 use super::value::{Closure, Dict, Function, Loop, Namespace, Value};
 use super::{Fault, Limits, Res};
 
@@ -25,16 +25,6 @@ pub(super) struct Scope {
 impl Scope {
     pub(super) fn within(parent: &Rc<Scope>) -> Rc<Self> {
         Rc::new(Self { parent: Some(parent.clone()), ..Self::default() })
-    }
-
-    pub(super) fn get(&self, name: &str) -> Option<Value> {
-        let mut scope = self;
-        loop {
-            if let Some(value) = scope.vars.borrow().get(name) {
-                return Some(value.clone());
-            }
-            scope = scope.parent.as_deref()?;
-        }
     }
 
     pub(super) fn set(&self, name: &Arc<str>, value: Value, run: &Run) -> Res<()> {
@@ -131,6 +121,13 @@ impl<'t> Run<'t> {
         Ok(Value::str(text.as_ref()))
     }
 
+    /// Something that is not there, with the beginning of what is said when it is used.
+    pub(super) fn undefined(&self, message: &str) -> Res<Value> {
+        let message = beginning(message);
+        self.hold(message.len())?;
+        Ok(Value::Undefined(message.into()))
+    }
+
     /// A list that was made within the bounds.
     pub(super) fn list(&self, items: Vec<Value>) -> Res<Value> {
         self.hold(items.len() * size_of::<Value>())?;
@@ -166,11 +163,20 @@ impl<'t> Run<'t> {
         result
     }
 
-    pub(super) fn lookup(&self, name: &Arc<str>, scope: &Scope) -> Value {
-        scope.get(name).unwrap_or_else(|| match Function::named(name) {
-            Some(function) => Value::Function(function),
-            None => Value::undefined(format!("'{name}' is undefined")),
-        })
+    pub(super) fn lookup(&self, name: &Arc<str>, scope: &Scope) -> Res<Value> {
+        let mut next = Some(scope);
+        while let Some(scope) = next {
+            self.work(1)?;
+            self.scan(name.len())?;
+            if let Some(value) = scope.vars.borrow().get(name) {
+                return Ok(value.clone());
+            }
+            next = scope.parent.as_deref();
+        }
+        match Function::named(name) {
+            Some(function) => Ok(Value::Function(function)),
+            None => self.undefined(&format!("'{name}' is undefined")),
+        }
     }
 
     pub(super) fn body(&self, body: &'t [Stmt], scope: &Rc<Scope>, out: &mut Text) -> Res<Flow> {
@@ -278,7 +284,7 @@ impl<'t> Run<'t> {
     pub(super) fn assign(&self, target: &Target, value: Value, scope: &Scope) -> Res<()> {
         match target {
             Target::Name(name) => scope.set(name, value, self)?,
-            Target::Attribute(name, attribute) => match self.lookup(name, scope) {
+            Target::Attribute(name, attribute) => match self.lookup(name, scope)? {
                 Value::Namespace(namespace) => namespace.set(attribute, value, self)?,
                 _ => return Err("cannot assign attribute on non-namespace object".into()),
             },

@@ -58,7 +58,7 @@ impl Run<'_> {
                     Value::Iter(iter) => iter.next(),
                     other => other.items(self)?.into_iter().next(),
                 };
-                Ok(first.unwrap_or_else(|| Value::undefined("No first item, sequence was empty.")))
+                first.map_or_else(|| self.undefined("No first item, sequence was empty."), Ok)
             }
             "last" => {
                 let [] = args.bind(name, [])?;
@@ -66,7 +66,7 @@ impl Run<'_> {
                     return Err(format!("'{}' object is not reversible", value.type_name()).into());
                 }
                 let last = value.items(self)?.pop();
-                Ok(last.unwrap_or_else(|| Value::undefined("No last item, sequence was empty.")))
+                last.map_or_else(|| self.undefined("No last item, sequence was empty."), Ok)
             }
             "reverse" => {
                 let [] = args.bind(name, [])?;
@@ -124,8 +124,8 @@ impl Run<'_> {
                         best = Some((key, item));
                     }
                 }
-                let empty = || Value::undefined("No aggregated item, sequence was empty.");
-                Ok(best.map_or_else(empty, |(_, item)| item))
+                let empty = || self.undefined("No aggregated item, sequence was empty.");
+                best.map_or_else(empty, |(_, item)| Ok(item))
             }
             "unique" => {
                 let [case_sensitive, attribute] = args.bind(name, ["case_sensitive", "attribute"])?;

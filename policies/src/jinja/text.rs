@@ -4,6 +4,9 @@ use super::run::Run;
 use super::value::{SeqKind, Value};
 use super::{Fault, Res};
 
+/// Characters of a text that a message shows.
+const MAX_SHOWN: usize = 200;
+
 /// Text that grows within the bounds of a rendering.
 pub(super) struct Text<'r> {
     run: &'r Run<'r>,
@@ -125,8 +128,13 @@ pub(super) fn float(x: f64) -> String {
     format!("{digits}e{sign}{:02}", exponent.abs())
 }
 
+/// The beginning of a text of any length, for messages.
+pub(super) fn beginning(text: &str) -> &str {
+    text.char_indices().nth(MAX_SHOWN).map_or(text, |(at, _)| &text[..at])
+}
+
 /// `repr` of a string.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
     let mut out = String::with_capacity(text.len() + 2);
     out.push(quote);

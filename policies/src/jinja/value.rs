@@ -254,10 +254,6 @@ impl Value {
         Self::Str(text.into())
     }
 
-    pub(super) fn undefined(message: impl AsRef<str>) -> Self {
-        Self::Undefined(message.as_ref().into())
-    }
-
     pub(super) fn list(items: Vec<Value>) -> Res<Self> {
         Ok(Self::Seq(Seq::new(SeqKind::List, items)?.into()))
     }
