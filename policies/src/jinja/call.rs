@@ -7,7 +7,7 @@ use super::Res;
 use super::run::{Run, Scope};
 use super::strftime::strftime;
 use super::text::{Text, to_text};
-use super::value::{Closure, Function, Loop, Seq, SeqKind, Value};
+use super::value::{Closure, Function, Loop, SeqKind, Value};
 
 /// As many numbers as the sandbox of Jinja lets `range` have.
 const MAX_RANGE: usize = 100_000;
@@ -20,6 +20,15 @@ pub(super) struct Given {
 }
 
 impl Given {
+    /// Takes the work of going through the arguments and of reading those that are text.
+    pub(super) fn read(&self, run: &Run) -> Res<()> {
+        run.work(self.positional.len() + self.named.len())?;
+        let names = self.named.iter().map(|(name, _)| name.len());
+        let values = self.positional.iter().chain(self.named.iter().map(|(_, value)| value));
+        let texts = values.filter_map(Value::as_str).map(|text| text.len());
+        run.scan(names.chain(texts).sum())
+    }
+
     /// The arguments in the order of the parameters `names`; those that were not given are none.
     pub(super) fn bind<const N: usize>(self, function: &str, names: [&str; N]) -> Res<[Option<Value>; N]> {
         if self.positional.len() > N {
@@ -59,6 +68,8 @@ impl Run<'_> {
         let mut positional = args.positional.into_iter();
         let mut named = args.named;
         for (parameter, default) in &definition.parameters {
+            self.work(1 + named.len())?;
+            self.hold(size_of::<(Arc<str>, Value)>())?;
             let by_name = named.iter().position(|(n, _)| n == parameter);
             let value = match (positional.next(), by_name) {
                 (Some(_), Some(_)) => {
@@ -90,7 +101,7 @@ impl Run<'_> {
             return Err(format!("macro '{name}' takes no keyword argument '{unknown}'").into());
         }
         if definition.uses_varargs {
-            scope.set(&"varargs".into(), Value::tuple(further)?, self)?;
+            scope.set(&"varargs".into(), self.tuple(further)?, self)?;
         } else if !further.is_empty() {
             let count = definition.parameters.len();
             return Err(format!("macro '{name}' takes not more than {count} argument(s)").into());
@@ -111,6 +122,7 @@ impl Run<'_> {
     }
 
     fn call_function(&self, function: Function, args: Given) -> Res<Value> {
+        args.read(self)?;
         match function {
             Function::Range => self.range(args),
             Function::Dict => self.dict(self.pairs(args)?.into_iter().map(Ok)),
@@ -131,6 +143,7 @@ impl Run<'_> {
                 let [format] = args.bind("strftime_now", ["format"])?;
                 match format.as_ref().and_then(Value::as_str) {
                     Some(format) => {
+                        self.work(format.len())?;
                         self.hold(format.len())?;
                         self.str(strftime(self.now, format)?)
                     }
@@ -169,8 +182,7 @@ impl Run<'_> {
             let Some(next) = at.checked_add(step) else { break };
             at = next;
         }
-        self.hold(items.len() * size_of::<Value>())?;
-        Ok(Value::Seq(Seq::new(SeqKind::Range { start, stop, step }, items)?.into()))
+        self.seq(SeqKind::Range { start, stop, step }, items)
     }
 
     /// What is in `dict(pairs, name=value)`.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::ast::{Ast, Step, Stmt, StmtKind, Target};
 use super::text::{Text, beginning};
-use super::value::{Closure, Dict, Function, Loop, Namespace, Value};
+use super::value::{Closure, Dict, Function, Iter, Loop, Namespace, Seq, SeqKind, Value};
 use super::{Fault, Limits, Res};
 
 /// Calls, blocks and expressions within each other.
@@ -130,8 +130,23 @@ impl<'t> Run<'t> {
 
     /// A list that was made within the bounds.
     pub(super) fn list(&self, items: Vec<Value>) -> Res<Value> {
-        self.hold(items.len() * size_of::<Value>())?;
-        Value::list(items)
+        self.seq(SeqKind::List, items)
+    }
+
+    /// A tuple that was made within the bounds.
+    pub(super) fn tuple(&self, items: Vec<Value>) -> Res<Value> {
+        self.seq(SeqKind::Tuple, items)
+    }
+
+    pub(super) fn seq(&self, kind: SeqKind, items: Vec<Value>) -> Res<Value> {
+        self.hold(size_of::<Seq>() + items.len() * size_of::<Value>())?;
+        Value::seq(kind, items)
+    }
+
+    /// Values that can be gone through once, made within the bounds.
+    pub(super) fn iter(&self, kind: &'static str, items: Vec<Value>) -> Res<Value> {
+        self.hold(size_of::<Iter>() + items.len() * size_of::<Value>())?;
+        Value::iter(kind, items)
     }
 
     /// A dict that was made within the bounds.

@@ -177,7 +177,7 @@ fn deeper(inner: impl Iterator<Item = u16>) -> Res<u16> {
 }
 
 impl Seq {
-    pub(super) fn new(kind: SeqKind, items: Vec<Value>) -> Res<Self> {
+    fn new(kind: SeqKind, items: Vec<Value>) -> Res<Self> {
         let depth = deeper(items.iter().map(Value::depth))?;
         Ok(Self { kind, items, depth })
     }
@@ -254,12 +254,8 @@ impl Value {
         Self::Str(text.into())
     }
 
-    pub(super) fn list(items: Vec<Value>) -> Res<Self> {
-        Ok(Self::Seq(Seq::new(SeqKind::List, items)?.into()))
-    }
-
-    pub(super) fn tuple(items: Vec<Value>) -> Res<Self> {
-        Ok(Self::Seq(Seq::new(SeqKind::Tuple, items)?.into()))
+    pub(super) fn seq(kind: SeqKind, items: Vec<Value>) -> Res<Self> {
+        Ok(Self::Seq(Seq::new(kind, items)?.into()))
     }
 
     pub(super) fn iter(kind: &'static str, items: Vec<Value>) -> Res<Self> {
@@ -279,7 +275,7 @@ impl Value {
             },
             Json::String(s) => Self::str(s),
             Json::Array(items) => {
-                Self::list(items.iter().map(|item| Self::from_json(item, run)).collect::<Res<_>>()?)?
+                run.list(items.iter().map(|item| Self::from_json(item, run)).collect::<Res<_>>()?)?
             }
             Json::Object(fields) => {
                 run.dict(fields.iter().map(|(k, v)| Ok((Self::str(k), Self::from_json(v, run)?))))?
