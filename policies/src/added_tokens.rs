@@ -1,6 +1,6 @@
 //! Tokens that a folder names outside of `tokenizer.json`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -22,9 +22,10 @@ pub(crate) fn add_tokens(
     rows: usize,
 ) -> Result<bool, PolicyError> {
     let mut declared: BTreeMap<u32, (AddedToken, &str)> = BTreeMap::new();
+    let specials: HashSet<String> = named_tokens(config).into_iter().map(|token| token.content).collect();
     for (token, id) in added {
         if let Some(id) = id.as_u64().and_then(|id| u32::try_from(id).ok()) {
-            let special = named_tokens(config).iter().any(|t| t.content == *token);
+            let special = specials.contains(token);
             declared.insert(
                 id,
                 (AddedToken::from(token.as_str(), special).normalized(!special), "added_tokens.json"),

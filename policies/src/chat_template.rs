@@ -81,15 +81,15 @@ impl ChatTemplate {
     /// of the template has others. They become part of its text, so that a saved policy is prompted in the same way.
     ///
     /// # Errors
-    /// A variable that the template does not read, or that every rendering sets itself.
+    /// A variable that the template does not read, or that every rendering sets itself, such as a special token.
     pub fn with_defaults(&self, variables: &BTreeMap<String, Value>) -> Result<Self, PolicyError> {
         let template = self.template()?;
+        let is_set = |name: &str| RESERVED_VARIABLES.contains(&name) || self.variables.contains_key(name);
         let mut lines = String::new();
         for (name, value) in variables {
-            if RESERVED_VARIABLES.contains(&name.as_str()) || !template.reads(name) {
-                let others = template.free_names().filter(|n| !RESERVED_VARIABLES.contains(n));
-                let others = others.collect::<Vec<_>>().join(", ");
-                let message = format!("reads no variable `{name}` (it reads: {others})");
+            if is_set(name) || !template.reads(name) {
+                let others = template.free_names().filter(|n| !is_set(n)).collect::<Vec<_>>().join(", ");
+                let message = format!("reads no variable `{name}` that can be set (it reads: {others})");
                 return Err(self.fault(&Fault { line: 0, message }));
             }
             lines.push_str(&format!(
@@ -247,6 +247,19 @@ mod tests {
     }
 
     #[test]
+    fn special_tokens_are_no_variables_to_set() {
+        let tokens = [("bos_token".to_owned(), "<s>".to_owned())].into();
+        let template = ChatTemplate::new("{{ bos_token }}{{ mode }}{{ pad_token }}", Path::new("x"), &tokens);
+        let set = |name: &str| template.with_defaults(&[(name.to_owned(), json!("y"))].into());
+        let message = set("bos_token").unwrap_err().to_string();
+        assert!(
+            message.contains("`bos_token`") && message.contains("it reads: mode, pad_token"),
+            "{message}"
+        );
+        assert_eq!(set("pad_token").unwrap().render::<Value>(&[], true).unwrap(), "<s>y");
+    }
+
+    #[test]
     fn hostile_templates_end_soon() {
         let ends = |source: &str, part: &str| {
             let message = template(source).render::<Value>(&[], true).unwrap_err().to_string();
@@ -262,6 +275,23 @@ mod tests {
         ends(
             "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}{{ m(60) }}",
             "more work",
+        );
+        let name = "a".repeat(MAX_SOURCE / 2);
+        ends(
+            &format!("{{% for i in range(99999) %}}{{% if {name} %}}{{% endif %}}{{% endfor %}}"),
+            "255 bytes",
+        );
+        ends(
+            "{% set n = namespace(x=1) %}{% for i in range(99) %}{% set n.x = (n.x, n.x) %}{% endfor %}{{ {n.x: 1} }}",
+            "more memory",
+        );
+        ends(
+            "{% set c = 'b' * 9999999 %}{% for i in range(99999) %}{% set d = 'a'.strip(c) %}{% endfor %}",
+            "more work",
+        );
+        ends(
+            "{% set t = '\\n' * 99999999 %}{% for i in range(99999) %}{% set d = t.splitlines() %}{% endfor %}",
+            "more memory",
         );
         assert!(template(&" ".repeat(MAX_SOURCE + 1)).check().unwrap_err().to_string().contains("bytes"));
     }

@@ -12,6 +12,7 @@ pub mod error;
 mod file;
 mod gguf_tokenizer;
 pub mod gradients;
+pub mod guard;
 pub mod host;
 pub mod http;
 pub mod hub;

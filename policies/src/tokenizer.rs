@@ -1,7 +1,6 @@
 //! Text to token ids and back.
 
 use std::collections::HashSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::str::FromStr;
 
@@ -11,6 +10,7 @@ use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{AddedToken, SplitDelimiterBehavior};
 
 use crate::error::PolicyError;
+use crate::guard::caught;
 
 /// A tokenizer: one of Hugging Face's, one rebuilt from GGUF metadata, or a character tokenizer.
 #[derive(Debug, Clone)]
@@ -198,11 +198,7 @@ impl Tokenizer {
 
 /// Runs code of the `tokenizers` crate: some tokenizers that read well make it panic, which is an error like others.
 fn guarded<T>(run: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
-        let said =
-            panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
-        Err(format!("the tokenizer panicked: {}", said.unwrap_or("without a message")))
-    })
+    caught(run).unwrap_or_else(|said| Err(format!("the tokenizer panicked: {said}")))
 }
 
 fn tokenizer_error(path: &Path, error: &dyn std::fmt::Display) -> PolicyError {

@@ -1,8 +1,9 @@
 //! Judging the groups of a rollout while others are still being generated.
 use crate::error::Error;
+use crate::threads;
 use crate::trainer::Judgement;
-use crate::{guard, threads};
 use rayon::ThreadPool;
+use rlvr_policies::guard;
 use rlvr_rewards::{Response, Reward, Task, score_batch};
 use rlvr_rollout::Completion;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -14,7 +14,6 @@ pub mod error;
 pub mod eval;
 pub mod events;
 pub mod grpo;
-mod guard;
 mod inputs;
 pub mod jsonl_log;
 mod judging;

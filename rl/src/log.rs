@@ -10,10 +10,10 @@ use tensorboard_rs::summary_writer::SummaryWriter;
 
 use crate::config::LogConfig;
 use crate::error::IoError;
-use crate::guard::caught;
 use crate::jsonl_log::JsonlLog;
 use crate::metrics::MetricsRow;
 use crate::random;
+use rlvr_policies::guard::caught;
 use rlvr_rewards::Outcome;
 
 /// Name of the file with a row a step.

@@ -6,7 +6,6 @@ use crate::config::{
 use crate::error::Error;
 use crate::eval::{EvalResult, EvalSettings, evaluate, recorded, tasks_of};
 use crate::events::{Event, Observer, Report};
-use crate::guard;
 use crate::inputs::Inputs;
 use crate::log::RunLog;
 use crate::metrics::{self, MetricsRow};
@@ -21,7 +20,7 @@ use crate::texts::Texts;
 use crate::trainer::{Source, Trainer};
 use crate::writer::{Snapshot, Writer};
 use burn::tensor::Device;
-use rlvr_policies::Decoder;
+use rlvr_policies::{Decoder, guard};
 use rlvr_rewards::Task;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};

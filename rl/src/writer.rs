@@ -6,13 +6,13 @@
 //! written.
 use crate::checkpoint::{CheckpointStore, TrainState};
 use crate::error::Error;
-use crate::guard;
 use crate::log::RunLog;
 use crate::metrics::MetricsRow;
 use crate::policy::SavedPolicy;
 use crate::record;
 use crate::tensor_file::NamedTensor;
 use crate::trainer::StepOutcome;
+use rlvr_policies::guard;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};

@@ -7,7 +7,7 @@ use super::Res;
 use super::run::{Run, Scope};
 use super::strftime::strftime;
 use super::text::{Text, to_text};
-use super::value::{Closure, Function, Loop, Seq, SeqKind, Value};
+use super::value::{Closure, Function, Loop, SeqKind, Value};
 
 /// As many numbers as the sandbox of Jinja lets `range` have.
 const MAX_RANGE: usize = 100_000;
@@ -20,6 +20,15 @@ pub(super) struct Given {
 }
 
 impl Given {
+    /// Takes the work of going through the arguments and of reading those that are text.
+    pub(super) fn read(&self, run: &Run) -> Res<()> {
+        run.work(self.positional.len() + self.named.len())?;
+        let names = self.named.iter().map(|(name, _)| name.len());
+        let values = self.positional.iter().chain(self.named.iter().map(|(_, value)| value));
+        let texts = values.filter_map(Value::as_str).map(|text| text.len());
+        run.scan(names.chain(texts).sum())
+    }
+
     /// The arguments in the order of the parameters `names`; those that were not given are none.
     pub(super) fn bind<const N: usize>(self, function: &str, names: [&str; N]) -> Res<[Option<Value>; N]> {
         if self.positional.len() > N {
@@ -59,6 +68,8 @@ impl Run<'_> {
         let mut positional = args.positional.into_iter();
         let mut named = args.named;
         for (parameter, default) in &definition.parameters {
+            self.work(1 + named.len())?;
+            self.hold(size_of::<(Arc<str>, Value)>())?;
             let by_name = named.iter().position(|(n, _)| n == parameter);
             let value = match (positional.next(), by_name) {
                 (Some(_), Some(_)) => {
@@ -70,27 +81,27 @@ impl Run<'_> {
                 (None, Some(at)) => named.swap_remove(at).1,
                 (None, None) => match default {
                     Some(default) => self.eval(default, &scope)?,
-                    None => Value::undefined(format!("parameter '{parameter}' was not provided")),
+                    None => self.undefined(&format!("parameter '{parameter}' was not provided"))?,
                 },
             };
-            scope.set(parameter, value);
+            scope.set(parameter, value, self)?;
         }
         let further: Vec<Value> = positional.collect();
         let caller = named.iter().position(|(n, _)| &**n == "caller").map(|at| named.swap_remove(at).1);
         if definition.uses_caller {
-            let caller = caller.unwrap_or_else(|| Value::undefined("No caller defined"));
-            scope.set(&"caller".into(), caller);
+            let caller = caller.map_or_else(|| self.undefined("No caller defined"), Ok)?;
+            scope.set(&"caller".into(), caller, self)?;
         } else if caller.is_some() {
             return Err(format!("macro '{name}' takes no keyword argument 'caller'").into());
         }
         if definition.uses_kwargs {
-            let pairs = named.into_iter().map(|(n, value)| (Value::Str(n), value));
-            scope.set(&"kwargs".into(), Value::dict(pairs.collect::<Vec<_>>())?);
+            let pairs = named.into_iter().map(|(n, value)| Ok((Value::Str(n), value)));
+            scope.set(&"kwargs".into(), self.dict(pairs)?, self)?;
         } else if let Some((unknown, _)) = named.first() {
             return Err(format!("macro '{name}' takes no keyword argument '{unknown}'").into());
         }
         if definition.uses_varargs {
-            scope.set(&"varargs".into(), Value::tuple(further)?);
+            scope.set(&"varargs".into(), self.tuple(further)?, self)?;
         } else if !further.is_empty() {
             let count = definition.parameters.len();
             return Err(format!("macro '{name}' takes not more than {count} argument(s)").into());
@@ -111,15 +122,15 @@ impl Run<'_> {
     }
 
     fn call_function(&self, function: Function, args: Given) -> Res<Value> {
+        args.read(self)?;
         match function {
             Function::Range => self.range(args),
-            Function::Dict => self.dict(args),
+            Function::Dict => self.dict(self.pairs(args)?.into_iter().map(Ok)),
             Function::Namespace => {
-                let Value::Dict(dict) = self.dict(args)? else { return Ok(Value::None) };
                 let namespace = self.namespace()?;
-                for (name, value) in dict.entries() {
+                for (name, value) in self.pairs(args)? {
                     let name = name.as_str().ok_or("names in a namespace must be strings")?;
-                    namespace.set(name, value.clone())?;
+                    namespace.set(name, value, self)?;
                 }
                 Ok(Value::Namespace(namespace))
             }
@@ -132,6 +143,7 @@ impl Run<'_> {
                 let [format] = args.bind("strftime_now", ["format"])?;
                 match format.as_ref().and_then(Value::as_str) {
                     Some(format) => {
+                        self.work(format.len())?;
                         self.hold(format.len())?;
                         self.str(strftime(self.now, format)?)
                     }
@@ -170,12 +182,11 @@ impl Run<'_> {
             let Some(next) = at.checked_add(step) else { break };
             at = next;
         }
-        self.hold(items.len() * size_of::<Value>())?;
-        Ok(Value::Seq(Seq::new(SeqKind::Range { start, stop, step }, items)?.into()))
+        self.seq(SeqKind::Range { start, stop, step }, items)
     }
 
-    /// `dict(pairs, name=value)`.
-    fn dict(&self, args: Given) -> Res<Value> {
+    /// What is in `dict(pairs, name=value)`.
+    fn pairs(&self, args: Given) -> Res<Vec<(Value, Value)>> {
         if args.positional.len() > 1 {
             return Err(format!("dict expected at most 1 argument, got {}", args.positional.len()).into());
         }
@@ -194,8 +205,7 @@ impl Run<'_> {
             }
         }
         pairs.extend(args.named.into_iter().map(|(name, value)| (Value::Str(name), value)));
-        self.hold(pairs.len() * 2 * size_of::<Value>())?;
-        Value::dict(pairs)
+        Ok(pairs)
     }
 
     pub(super) fn loop_attribute(&self, looping: &Loop, name: &str) -> Res<Option<Value>> {
@@ -213,11 +223,11 @@ impl Run<'_> {
             "depth0" => int(looping.level),
             "previtem" => {
                 let previous = at.checked_sub(1).map(|at| looping.items[at].clone());
-                Some(previous.unwrap_or_else(|| Value::undefined("there is no previous item")))
+                Some(previous.map_or_else(|| self.undefined("there is no previous item"), Ok)?)
             }
             "nextitem" => {
                 let next = looping.items.get(at + 1).cloned();
-                Some(next.unwrap_or_else(|| Value::undefined("there is no next item")))
+                Some(next.map_or_else(|| self.undefined("there is no next item"), Ok)?)
             }
             _ => None,
         })

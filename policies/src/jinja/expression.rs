@@ -9,8 +9,8 @@ use super::ast::{Args, CompareOp, Expr, ExprKind, MathOp, Step, StepKind};
 use super::call::Given;
 use super::filters::escape;
 use super::run::{Run, Scope};
-use super::text::{Text, to_text};
-use super::value::{SeqKind, Value};
+use super::text::{Text, beginning, to_text};
+use super::value::{Seq, SeqKind, Value};
 use super::{methods, percent};
 
 impl<'t> Run<'t> {
@@ -20,7 +20,13 @@ impl<'t> Run<'t> {
     }
 
     fn eval_all(&self, exprs: &'t [Expr], scope: &Rc<Scope>) -> Res<Vec<Value>> {
+        self.hold(exprs.len() * size_of::<Value>())?;
         exprs.iter().map(|e| self.eval(e, scope)).collect()
+    }
+
+    fn literal(&self, kind: SeqKind, items: &'t [Expr], scope: &Rc<Scope>) -> Res<Value> {
+        self.hold(size_of::<Seq>())?;
+        Value::seq(kind, self.eval_all(items, scope)?)
     }
 
     fn eval_kind(&self, kind: &'t ExprKind, scope: &Rc<Scope>) -> Res<Value> {
@@ -30,16 +36,11 @@ impl<'t> Run<'t> {
             ExprKind::Int(n) => Value::Int(*n),
             ExprKind::Float(x) => Value::Float(*x),
             ExprKind::Str(s) => Value::Str(s.clone()),
-            ExprKind::Name(name) => self.lookup(name, scope),
-            ExprKind::List(items) => self.list(self.eval_all(items, scope)?)?,
-            ExprKind::Tuple(items) => {
-                self.hold(items.len() * size_of::<Value>())?;
-                Value::tuple(self.eval_all(items, scope)?)?
-            }
+            ExprKind::Name(name) => self.lookup(name, scope)?,
+            ExprKind::List(items) => self.literal(SeqKind::List, items, scope)?,
+            ExprKind::Tuple(items) => self.literal(SeqKind::Tuple, items, scope)?,
             ExprKind::Dict(pairs) => {
-                self.hold(pairs.len() * 2 * size_of::<Value>())?;
-                let pair = |(k, v)| Ok((self.eval(k, scope)?, self.eval(v, scope)?));
-                Value::dict(pairs.iter().map(|(k, v)| pair((k, v))).collect::<Res<Vec<_>>>()?)?
+                self.dict(pairs.iter().map(|(k, v)| Ok((self.eval(k, scope)?, self.eval(v, scope)?))))?
             }
             ExprKind::Steps(base, steps) => return self.steps(base, steps, scope),
             ExprKind::Not(operand) => Value::Bool(!self.eval(operand, scope)?.truthy()),
@@ -91,7 +92,7 @@ impl<'t> Run<'t> {
                 } else if let Some(otherwise) = otherwise {
                     self.eval(otherwise, scope)?
                 } else {
-                    Value::undefined("the inline if-expression was false and has no else")
+                    self.undefined("the inline if-expression was false and has no else")?
                 }
             }
         })
@@ -208,11 +209,7 @@ impl<'t> Run<'t> {
                 if let (Some((kind, a)), Some((other, b))) = (listed(left), listed(right))
                     && kind == other
                 {
-                    self.hold((a.items.len() + b.items.len()) * size_of::<Value>())?;
-                    let items = a.items.iter().chain(&b.items).cloned().collect();
-                    let joined =
-                        if kind == SeqKind::List { Value::list(items)? } else { Value::tuple(items)? };
-                    return Ok(Some(joined));
+                    return Ok(Some(self.seq(kind, a.items.iter().chain(&b.items).cloned().collect())?));
                 }
             }
             MathOp::Mul => {
@@ -228,10 +225,9 @@ impl<'t> Run<'t> {
                 }
                 if let Some((kind, seq)) = listed(value) {
                     self.hold(seq.items.len().saturating_mul(times).saturating_mul(size_of::<Value>()))?;
+                    self.hold(size_of::<Seq>())?;
                     let items = seq.items.iter().cycle().take(seq.items.len() * times).cloned().collect();
-                    let repeated =
-                        if kind == SeqKind::List { Value::list(items)? } else { Value::tuple(items)? };
-                    return Ok(Some(repeated));
+                    return Ok(Some(Value::seq(kind, items)?));
                 }
             }
             MathOp::Mod => {
@@ -307,6 +303,7 @@ impl<'t> Run<'t> {
     pub(super) fn args(&self, args: &'t Args, scope: &Rc<Scope>) -> Res<Given> {
         let mut given = Given { positional: self.eval_all(&args.positional, scope)?, named: Vec::new() };
         for (name, value) in &args.named {
+            self.hold(size_of::<(Arc<str>, Value)>())?;
             given.named.push((name.clone(), self.eval(value, scope)?));
         }
         if let Some(values) = &args.unpacked {
@@ -318,6 +315,7 @@ impl<'t> Run<'t> {
             };
             for (key, value) in dict.entries() {
                 self.work(1)?;
+                self.hold(size_of::<(Arc<str>, Value)>())?;
                 let name = key.as_str().ok_or("keywords must be strings")?;
                 given.named.push((name.clone(), value.clone()));
             }
@@ -332,20 +330,21 @@ impl<'t> Run<'t> {
             return Ok(found);
         }
         if let Value::Dict(dict) = value
-            && let Some(found) = dict.get_str(name)
+            && let Some(found) = dict.get(&Value::Str(name.clone()), self)?
         {
             return Ok(found.clone());
         }
-        Ok(Value::undefined(format!("'{} object' has no attribute '{name}'", value.type_name())))
+        self.undefined(&format!("'{} object' has no attribute '{name}'", value.type_name()))
     }
 
     /// `getattr(value, name)`.
     pub(super) fn own_attribute(&self, value: &Value, name: &Arc<str>) -> Res<Option<Value>> {
         if methods::exist(value, name) {
+            self.hold(size_of::<(Value, Arc<str>)>())?;
             return Ok(Some(Value::Method((value.clone(), name.clone()).into())));
         }
         Ok(match value {
-            Value::Namespace(namespace) => namespace.get(name),
+            Value::Namespace(namespace) => namespace.get(name, self)?,
             Value::Loop(looping) => self.loop_attribute(looping, name)?,
             Value::Macro(closure) if &**name == "name" => {
                 Some(Value::Str(self.ast.macros[closure.index].name.clone()))
@@ -363,7 +362,7 @@ impl<'t> Run<'t> {
     pub(super) fn item(&self, value: &Value, index: &Value) -> Res<Value> {
         value.defined()?;
         let found = match value {
-            Value::Dict(dict) => dict.get(index).cloned(),
+            Value::Dict(dict) => dict.get(index, self)?.cloned(),
             Value::Str(text) | Value::Markup(text) => match index.as_int() {
                 Some(at) => {
                     self.scan(text.len())?;
@@ -387,14 +386,15 @@ impl<'t> Run<'t> {
             return Ok(found);
         }
         let shown = match index {
-            Value::Str(_) | Value::Int(_) => {
+            Value::Str(name) => {
                 let mut text = Text::new(self);
-                text.push_repr(index)?;
+                text.push_quoted(beginning(name))?;
                 text.text
             }
+            Value::Int(at) => at.to_string(),
             other => format!("of type {}", other.type_name()),
         };
-        Ok(Value::undefined(format!("{} object has no element {shown}", value.type_name())))
+        self.undefined(&format!("{} object has no element {shown}", value.type_name()))
     }
 
     fn slice(&self, value: &Value, [start, stop, step]: [Option<i128>; 3]) -> Res<Value> {
@@ -403,36 +403,31 @@ impl<'t> Run<'t> {
         if step == 0 {
             return Err("slice step cannot be zero".into());
         }
-        let positions = |len: usize| -> Vec<usize> {
+        let positions = |len: usize| {
             let len = len as i128;
             let (lowest, highest) = if step > 0 { (0, len) } else { (-1, len - 1) };
             let clamp = |at: i128| (if at < 0 { at + len } else { at }).clamp(lowest, highest);
             let from = start.map_or(if step > 0 { lowest } else { highest }, clamp);
             let to = stop.map_or(if step > 0 { highest } else { lowest }, clamp);
             let mut at = from;
-            std::iter::from_fn(|| {
+            std::iter::from_fn(move || {
                 let inside = if step > 0 { at < to } else { at > to };
                 let found = inside.then_some(at as usize);
                 at = at.saturating_add(step);
                 found
             })
-            .collect()
         };
         match value {
             Value::Str(text) | Value::Markup(text) => {
                 self.hold(text.len() * 5)?;
                 let chars: Vec<char> = text.chars().collect();
-                let cut: String = positions(chars.len()).into_iter().map(|at| chars[at]).collect();
+                let cut: String = positions(chars.len()).map(|at| chars[at]).collect();
                 Ok(like(value, &cut))
             }
             Value::Seq(seq) if !matches!(seq.kind, SeqKind::Keys | SeqKind::Values | SeqKind::Items) => {
-                self.hold(seq.items.len() * (size_of::<Value>() + 8))?;
-                let items = positions(seq.items.len()).into_iter().map(|at| seq.items[at].clone()).collect();
-                if matches!(seq.kind, SeqKind::Tuple | SeqKind::Group) {
-                    Value::tuple(items)
-                } else {
-                    Value::list(items)
-                }
+                let items = positions(seq.items.len()).map(|at| seq.items[at].clone()).collect();
+                let is_tuple = matches!(seq.kind, SeqKind::Tuple | SeqKind::Group);
+                self.seq(if is_tuple { SeqKind::Tuple } else { SeqKind::List }, items)
             }
             Value::Dict(_) => Err("unhashable type: 'slice'".into()),
             other => Err(format!("'{}' object is not subscriptable", other.type_name()).into()),

@@ -6,15 +6,16 @@ use super::Res;
 use super::call::Given;
 use super::expression::like;
 use super::lexer::is_space;
-use super::methods::{capitalized, int, lines, strip};
+use super::methods::{capitalized, int, lines};
 use super::percent;
 use super::run::Run;
-use super::text::{Json, Text, to_text};
+use super::text::{Json, Text, beginning, to_text};
 use super::value::Value;
 
 impl Run<'_> {
     /// `value|name(args)`.
     pub(super) fn filter(&self, name: &str, value: Value, args: Given) -> Res<Value> {
+        args.read(self)?;
         match name {
             "abs" => {
                 let [] = args.bind(name, [])?;
@@ -28,7 +29,8 @@ impl Run<'_> {
                 let [attribute] = args.bind(name, ["name"])?;
                 let attribute = text_of(attribute, "", name)?;
                 let found = self.own_attribute(value.defined()?, &attribute)?;
-                Ok(found.unwrap_or_else(|| Value::undefined(format!("no attribute '{attribute}'"))))
+                let missing = || self.undefined(&format!("no attribute '{}'", beginning(&attribute)));
+                found.map_or_else(missing, Ok)
             }
             "capitalize" => self.changed(value, name, args, capitalized),
             "lower" => self.changed(value, name, args, str::to_lowercase),
@@ -43,7 +45,7 @@ impl Run<'_> {
             "trim" => {
                 let [chars] = args.bind(name, ["chars"])?;
                 let text = self.soft_text(&value)?;
-                let stripped = text.as_str().map_or(Ok(""), |t| strip(t, chars.as_ref(), true, true))?;
+                let stripped = text.as_str().map_or(Ok(""), |t| self.strip(t, chars.as_ref(), true, true))?;
                 self.hold(stripped.len())?;
                 Ok(like(&text, stripped))
             }
@@ -71,7 +73,10 @@ impl Run<'_> {
             "float" => {
                 let [default] = args.bind(name, ["default"])?;
                 let parsed = match value.defined()?.as_str() {
-                    Some(text) => float(text),
+                    Some(text) => {
+                        self.scan(text.len())?;
+                        float(text)
+                    }
                     None => value.as_float(),
                 };
                 Ok(parsed.map_or_else(|| default.unwrap_or(Value::Float(0.0)), Value::Float))
@@ -80,7 +85,10 @@ impl Run<'_> {
                 let [default, base] = args.bind(name, ["default", "base"])?;
                 let base = u32::try_from(int(base, 10, name)?).unwrap_or(0);
                 let parsed = match value.defined()?.as_str() {
-                    Some(text) => integer(text, base).or_else(|| float(text).and_then(whole)),
+                    Some(text) => {
+                        self.scan(text.len())?;
+                        integer(text, base).or_else(|| float(text).and_then(whole))
+                    }
                     None => value.as_int().or_else(|| value.as_float().and_then(whole)),
                 };
                 Ok(parsed.map_or_else(|| default.unwrap_or(Value::Int(0)), Value::Int))
@@ -93,8 +101,8 @@ impl Run<'_> {
                     (false, false) => {
                         return Err("can't handle positional and keyword arguments at the same time".into());
                     }
-                    (true, false) => Value::dict(named.into_iter().map(|(n, v)| (Value::Str(n), v)))?,
-                    _ => Value::tuple(positional)?,
+                    (true, false) => self.dict(named.into_iter().map(|(n, v)| Ok((Value::Str(n), v))))?,
+                    _ => self.tuple(positional)?,
                 };
                 Ok(Value::str(&percent::fill(&text, &values, self)?))
             }
@@ -189,7 +197,7 @@ impl Run<'_> {
         };
         let source = format!("{source}\n");
         let mut out = Text::new(self);
-        for (at, line) in lines(&source, false).into_iter().enumerate() {
+        for (at, line) in lines(&source, false).enumerate() {
             out.push(if at > 0 { "\n" } else { "" })?;
             let indented = if at == 0 { first } else { blank || !line.is_empty() };
             out.push(if indented { &indention } else { "" })?;
@@ -217,7 +225,10 @@ impl Run<'_> {
                 let pair = pair.items(self)?;
                 let part = |at: usize| pair.get(at).and_then(Value::as_str).map(|s| s.to_string());
                 match (part(0), part(1), pair.len()) {
-                    (Some(item), Some(key), 2) => (item, key),
+                    (Some(item), Some(key), 2) => {
+                        self.scan(item.len() + key.len())?;
+                        (item, key)
+                    }
                     _ => return Err("separators must be two strings".into()),
                 }
             }
@@ -304,7 +315,7 @@ fn whole(x: f64) -> Option<i128> {
 
 /// `float(text)`.
 fn float(text: &str) -> Option<f64> {
-    let text = strip(text, None, true, true).unwrap_or(text);
+    let text = text.trim_matches(is_space);
     let plain = text.trim_start_matches(['+', '-']);
     let named = ["inf", "infinity", "nan"].iter().any(|n| plain.eq_ignore_ascii_case(n));
     let numeric = plain.starts_with(|c: char| c.is_ascii_digit() || c == '.');
@@ -313,7 +324,7 @@ fn float(text: &str) -> Option<f64> {
 
 /// `int(text, base)`.
 fn integer(text: &str, base: u32) -> Option<i128> {
-    let text = strip(text, None, true, true).unwrap_or(text);
+    let text = text.trim_matches(is_space);
     let (negative, digits) =
         text.strip_prefix('-').map_or((false, text.strip_prefix('+').unwrap_or(text)), |t| (true, t));
     let lower = digits.to_ascii_lowercase();

@@ -32,6 +32,9 @@ const OPERATORS: [&str; 26] = [
     "=", ".", ":", "|", ",", ";",
 ];
 
+/// Longest name in bytes: names are hashed wherever they are read, and messages repeat them.
+const MAX_NAME: usize = 255;
+
 /// What Python's `str.isspace` takes for a space.
 pub(super) fn is_space(c: char) -> bool {
     c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
@@ -211,6 +214,9 @@ impl<'a> Lexer<'a> {
                 self.number()?;
             } else if first == '_' || first.is_alphabetic() {
                 let length = rest.find(|c: char| c != '_' && !c.is_alphanumeric()).unwrap_or(rest.len());
+                if length > MAX_NAME {
+                    return self.fail(format!("a name is longer than {MAX_NAME} bytes"));
+                }
                 self.push(TokenKind::Name(rest[..length].into()));
                 self.skip(length);
             } else if first == '\'' || first == '"' {

@@ -1,5 +1,7 @@
 //! Methods of strings, dicts, lists and loops. Those that change a list or dict do not exist, as in Jinja's sandbox.
 
+use std::collections::HashSet;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Res;
@@ -73,6 +75,7 @@ pub(super) fn exist(value: &Value, name: &str) -> bool {
 
 impl Run<'_> {
     pub(super) fn method(&self, object: &Value, name: &str, args: Given) -> Res<Value> {
+        args.read(self)?;
         match object {
             Value::Str(text) | Value::Markup(text) => self.of_string(object, text, name, args),
             Value::Dict(dict) => self.of_dict(dict, name, args),
@@ -84,28 +87,26 @@ impl Run<'_> {
 
     fn of_dict(&self, dict: &Dict, name: &str, args: Given) -> Res<Value> {
         let entries = dict.entries();
-        self.hold(entries.len() * 2 * size_of::<Value>())?;
-        let view = |kind, items| Ok(Value::Seq(Seq::new(kind, items)?.into()));
+        if name == "get" {
+            let [key, default] = args.bind("get", ["key", "default"])?;
+            let key = key.ok_or("get expected at least 1 argument, got 0")?;
+            return Ok(dict.get(&key, self)?.cloned().or(default).unwrap_or(Value::None));
+        }
         match name {
-            "get" => {
-                let [key, default] = args.bind("get", ["key", "default"])?;
-                let key = key.ok_or("get expected at least 1 argument, got 0")?;
-                Ok(dict.get(&key).cloned().or(default).unwrap_or(Value::None))
-            }
             "items" => {
                 let [] = args.bind("items", [])?;
-                let pairs = entries.iter().map(|(k, v)| Value::tuple(vec![k.clone(), v.clone()]));
-                view(SeqKind::Items, pairs.collect::<Res<_>>()?)
+                let pairs = entries.iter().map(|(k, v)| self.tuple(vec![k.clone(), v.clone()]));
+                self.seq(SeqKind::Items, pairs.collect::<Res<_>>()?)
             }
             "keys" => {
                 let [] = args.bind("keys", [])?;
-                view(SeqKind::Keys, entries.iter().map(|(k, _)| k.clone()).collect())
+                self.seq(SeqKind::Keys, entries.iter().map(|(k, _)| k.clone()).collect())
             }
             "values" => {
                 let [] = args.bind("values", [])?;
-                view(SeqKind::Values, entries.iter().map(|(_, v)| v.clone()).collect())
+                self.seq(SeqKind::Values, entries.iter().map(|(_, v)| v.clone()).collect())
             }
-            _ => Value::dict(entries.iter().cloned()),
+            _ => self.dict(entries.iter().cloned().map(Ok)),
         }
     }
 
@@ -129,7 +130,7 @@ impl Run<'_> {
         }
     }
 
-    fn of_loop(&self, looping: &Loop, name: &str, args: Given) -> Res<Value> {
+    fn of_loop(&self, looping: &Rc<Loop>, name: &str, args: Given) -> Res<Value> {
         if !args.named.is_empty() {
             return Err(format!("loop.{name} takes no keyword arguments").into());
         }
@@ -138,10 +139,14 @@ impl Run<'_> {
             let at = looping.at.get().checked_rem(values.len()).ok_or("no items for cycling given")?;
             return Ok(values[at].clone());
         }
-        let last = looping.changed.borrow_mut().replace(values.clone());
+        let values = self.list(values)?;
+        let last = looping.changed.replace(Some(values.clone()));
         let same = match last {
-            Some(last) => self.list(last)?.equals(&self.list(values)?, self)?,
-            None => false,
+            Some(last) => last.equals(&values, self)?,
+            None => {
+                self.remember(looping)?;
+                false
+            }
         };
         Ok(Value::Bool(!same))
     }
@@ -161,7 +166,7 @@ impl Run<'_> {
             | "isspace" | "isupper" => Ok(Value::Bool(no_args(name, args, || is(name, text))?)),
             "strip" | "lstrip" | "rstrip" => {
                 let [chars] = args.bind(name, ["chars"])?;
-                plain(strip(text, chars.as_ref(), name != "rstrip", name != "lstrip")?.to_owned())
+                plain(self.strip(text, chars.as_ref(), name != "rstrip", name != "lstrip")?.to_owned())
             }
             "removeprefix" | "removesuffix" => {
                 let [affix] = args.bind(name, ["affix"])?;
@@ -179,6 +184,7 @@ impl Run<'_> {
                 let holds = |affix: &Value| {
                     let affix =
                         affix.as_str().ok_or_else(|| format!("{name} takes a string or a tuple of them"))?;
+                    self.scan(affix.len().min(part.len()))?;
                     Ok(if name == "startswith" {
                         part.starts_with(&**affix)
                     } else {
@@ -207,28 +213,24 @@ impl Run<'_> {
             "split" | "rsplit" => {
                 let [separator, most] = args.bind(name, ["sep", "maxsplit"])?;
                 let most = usize::try_from(int(most, -1, name)?).unwrap_or(usize::MAX);
-                let parts = match separator {
-                    None | Some(Value::None) => split_spaces(text, most, name == "rsplit"),
-                    Some(separator) => {
-                        let separator = string(Some(separator), name)?;
-                        if separator.is_empty() {
-                            return Err("empty separator".into());
-                        }
-                        let limit = most.saturating_add(1);
-                        if name == "split" {
-                            text.splitn(limit, &*separator).collect()
-                        } else {
-                            let mut parts: Vec<_> = text.rsplitn(limit, &*separator).collect();
-                            parts.reverse();
-                            parts
-                        }
-                    }
+                let from_right = name == "rsplit";
+                let Some(separator) = separator.filter(|s| !matches!(s, Value::None)) else {
+                    return self.parts(object, split_spaces(text, most, from_right), from_right);
                 };
-                self.parts(object, parts)
+                let separator = string(Some(separator), name)?;
+                if separator.is_empty() {
+                    return Err("empty separator".into());
+                }
+                let limit = most.saturating_add(1);
+                if from_right {
+                    self.parts(object, text.rsplitn(limit, &*separator), true)
+                } else {
+                    self.parts(object, text.splitn(limit, &*separator), false)
+                }
             }
             "splitlines" => {
                 let [keep_ends] = args.bind(name, ["keepends"])?;
-                self.parts(object, lines(text, keep_ends.is_some_and(|k| k.truthy())))
+                self.parts(object, lines(text, keep_ends.is_some_and(|k| k.truthy())), false)
             }
             "partition" | "rpartition" => {
                 let [separator] = args.bind(name, ["sep"])?;
@@ -243,7 +245,7 @@ impl Run<'_> {
                     None if last => ["", "", text],
                     None => [text, "", ""],
                 };
-                Value::tuple(parts.iter().map(|p| like(object, p)).collect())
+                self.tuple(parts.iter().map(|p| like(object, p)).collect())
             }
             "join" => {
                 let [values] = args.bind(name, ["iterable"])?;
@@ -319,10 +321,43 @@ impl Run<'_> {
         Ok(like(object, &padded))
     }
 
-    /// A list of parts of a text.
-    pub(super) fn parts(&self, object: &Value, parts: Vec<&str>) -> Res<Value> {
-        self.hold(parts.len() * 16)?;
-        self.list(parts.into_iter().map(|part| like(object, part)).collect())
+    /// A list of parts of a text, which come in order or from the right.
+    fn parts<'p>(
+        &self,
+        object: &Value,
+        parts: impl Iterator<Item = &'p str>,
+        from_right: bool,
+    ) -> Res<Value> {
+        let mut items = Vec::new();
+        for part in parts {
+            self.work(1)?;
+            // The value and the counters of its text.
+            self.hold(size_of::<Value>() + 16)?;
+            items.push(like(object, part));
+        }
+        if from_right {
+            items.reverse();
+        }
+        self.list(items)
+    }
+
+    /// The text without the characters at its ends: blanks, or those of `chars`.
+    pub(super) fn strip<'s>(
+        &self,
+        text: &'s str,
+        chars: Option<&Value>,
+        left: bool,
+        right: bool,
+    ) -> Res<&'s str> {
+        self.scan(text.len())?;
+        let Some(chars) = chars.filter(|c| !matches!(c, Value::None)) else {
+            return Ok(trim(text, is_space, left, right));
+        };
+        let chars = chars.as_str().ok_or("strip takes a string")?;
+        // To hash a character takes longer than to read it.
+        self.work((text.len() + chars.len()) / 8)?;
+        let stripped: HashSet<char> = chars.chars().collect();
+        Ok(trim(text, |c| stripped.contains(&c), left, right))
     }
 }
 
@@ -368,15 +403,9 @@ fn between(text: &str, start: Option<Value>, end: Option<Value>) -> Res<Option<(
     Ok(Some((&text[..byte(start)], &text[byte(start)..byte(end)])))
 }
 
-/// The text without the characters at its ends: blanks, or those of `chars`.
-pub(super) fn strip<'s>(text: &'s str, chars: Option<&Value>, left: bool, right: bool) -> Res<&'s str> {
-    let wanted = match chars {
-        None | Some(Value::None) => None,
-        Some(chars) => Some(chars.as_str().ok_or("strip takes a string")?.clone()),
-    };
-    let strips = |c: char| wanted.as_ref().map_or(is_space(c), |w| w.contains(c));
-    let text = if left { text.trim_start_matches(strips) } else { text };
-    Ok(if right { text.trim_end_matches(strips) } else { text })
+fn trim(text: &str, strips: impl Fn(char) -> bool, left: bool, right: bool) -> &str {
+    let text = if left { text.trim_start_matches(&strips) } else { text };
+    if right { text.trim_end_matches(&strips) } else { text }
 }
 
 /// The first character in upper case, the others in lower.
@@ -429,55 +458,51 @@ fn is(name: &str, text: &str) -> bool {
 }
 
 /// Words between blanks; after `most` cuts, the rest is one, blanks at its far end included.
-fn split_spaces(text: &str, most: usize, from_right: bool) -> Vec<&str> {
-    let mut words = Vec::new();
-    let mut rest = text;
-    loop {
+fn split_spaces(text: &str, most: usize, from_right: bool) -> impl Iterator<Item = &str> {
+    let (mut rest, mut cuts) = (text, 0);
+    std::iter::from_fn(move || {
         rest = if from_right { rest.trim_end_matches(is_space) } else { rest.trim_start_matches(is_space) };
         if rest.is_empty() {
-            break;
+            return None;
         }
         let cut = if from_right { rest.rfind(is_space) } else { rest.find(is_space) };
-        let Some(at) = cut.filter(|_| words.len() < most) else {
-            words.push(rest);
-            break;
+        let Some(at) = cut.filter(|_| cuts < most) else {
+            return Some(std::mem::take(&mut rest));
         };
+        cuts += 1;
         let after = at + rest[at..].chars().next().map_or(0, char::len_utf8);
         let (word, others) =
             if from_right { (&rest[after..], &rest[..at]) } else { (&rest[..at], &rest[after..]) };
-        words.push(word);
         rest = others;
-    }
-    if from_right {
-        words.reverse();
-    }
-    words
+        Some(word)
+    })
 }
 
 /// Lines as Python's `splitlines` cuts them.
-pub(super) fn lines(text: &str, keep_ends: bool) -> Vec<&str> {
+pub(super) fn lines(text: &str, keep_ends: bool) -> impl Iterator<Item = &str> {
     let ends = |c: char| {
         matches!(
             c,
             '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}'
         )
     };
-    let mut lines = Vec::new();
     let mut rest = text;
-    while !rest.is_empty() {
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
         let Some(at) = rest.find(ends) else {
-            lines.push(rest);
-            break;
+            return Some(std::mem::take(&mut rest));
         };
         let end = if rest[at..].starts_with("\r\n") {
             2
         } else {
             rest[at..].chars().next().map_or(1, char::len_utf8)
         };
-        lines.push(&rest[..at + if keep_ends { end } else { 0 }]);
+        let line = &rest[..at + if keep_ends { end } else { 0 }];
         rest = &rest[at + end..];
-    }
-    lines
+        Some(line)
+    })
 }
 
 fn expand_tabs(text: &str, size: usize) -> String {

@@ -98,9 +98,11 @@ impl Template {
         limits: Limits,
         now: u64,
     ) -> Result<String, Fault> {
-        let names = context.into_iter().map(|(name, value)| Ok((name.into(), Value::from_json(value)?)));
+        let run = Run::new(&self.ast, limits, now);
+        let names =
+            context.into_iter().map(|(name, value)| Ok((name.into(), Value::from_json(value, &run)?)));
         let names = names.collect::<Res<Vec<_>>>()?;
-        Run::new(&self.ast, limits, now).render(names)
+        run.render(names)
     }
 }
 
@@ -132,6 +134,8 @@ mod tests {
     #[test]
     fn whatever_a_template_does_is_bounded() {
         let none = serde_json::json!({});
+        let pairs =
+            "{% set n = namespace(x=1) %}{% for i in range(99) %}{% set n.x = (n.x, n.x) %}{% endfor %}";
         for (source, part) in [
             ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "more memory"),
             (
@@ -173,6 +177,25 @@ mod tests {
                 "{% set n = namespace(x=1) %}{% for a in range(9999) %}{% for b in [n.x] %}{% set n.x = loop %}{% endfor %}{% endfor %}",
                 "nested",
             ),
+            (
+                "{% for a in range(99999) %}{% set b = 1 %}{% macro m() %}{% endmacro %}{% set c = 1 %}{% endfor %}",
+                "more memory",
+            ),
+            // Keys of dicts.
+            (&format!("{pairs}{{{{ {{n.x: 1}} }}}}"), "more"),
+            (&format!("{pairs}{{{{ n.x in {{}} }}}}"), "more"),
+            (&format!("{pairs}{{{{ ({{}})[n.x] }}}}"), "more"),
+            (&format!("{pairs}{{{{ {{}}.get(n.x) }}}}"), "more"),
+            (&format!("{pairs}{{{{ [n.x] | unique | list }}}}"), "more"),
+            (&format!("{pairs}{{{{ dict([(n.x, 1)]) }}}}"), "more"),
+            (
+                "{% set x = 'a' * 500000 %}{% set d = {x: 1} %}{% for i in range(99999) %}{% set y = d[x] %}{% endfor %}",
+                "more work",
+            ),
+            (
+                "{% set d = {'a' * 500000: 1} %}{% for i in range(99999) %}{% set y = d == d %}{% endfor %}",
+                "more work",
+            ),
             ("{% set n = namespace() %}{% set n.n = n %}{{ n }}", "too deeply"),
             ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "too deeply"),
             ("{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}", "too deeply"),
@@ -180,12 +203,92 @@ mod tests {
             let fault = render(source, &none, 0).unwrap_err();
             assert!(fault.message.contains(part), "{source}: {}", fault.message);
         }
-        // Chains and cycles through namespaces and macros are taken apart without recursion.
+        // What is not there is kept with a short message.
+        for source in ["{{ (1 | attr('a' * 5000)).b }}", "{{ {}['a' * 5000].b }}"] {
+            let message = render(source, &none, 0).unwrap_err().message;
+            assert!(message.contains("aaa") && message.len() < 300, "{source}: {message}");
+        }
+        // Chains through namespaces, macros and loops are taken apart without recursion.
         for source in [
             "{% set n = namespace(p=0) %}{% for a in range(19999) %}{% set n.p = namespace(p=n.p) %}{% endfor %}",
             "{% set n = namespace(m=0) %}{% for i in range(9999) %}{% set p = n.m %}{% macro m() %}{% endmacro %}{% set n.m = m %}{% endfor %}",
+            "{% set n = namespace(l=0) %}{% for a in range(9999) %}{% for b in [1] %}{% if loop.changed(n.l) %}{% endif %}{% set n.l = loop %}{% endfor %}{% endfor %}",
+            "{% set n = namespace(l=0) %}{% for a in range(9999) %}{% set p = n.l %}{% for b in [1] recursive %}{% set n.l = loop %}{% endfor %}{% endfor %}",
         ] {
             assert_eq!(render(source, &none, 0).as_deref(), Ok(""), "{source}");
         }
+    }
+    #[test]
+    fn long_and_many_arguments_take_work() {
+        let none = serde_json::json!({});
+        let ends = |source: &str| {
+            let found = render(source, &none, 0).map(|text| text.len());
+            let bounded = found.as_ref().is_err_and(|e| e.message.contains("than a chat template may"));
+            assert!(bounded, "{source:.200}: {found:?}");
+        };
+        for expression in [
+            "'a'.strip(c)",
+            "'a'.find(c)",
+            "1 | attr(c)",
+            "'a' | replace(c, c)",
+            "'a' is eq(c)",
+            "[] | tojson(separators=(c, c))",
+            "[] | map(attribute=c) | list",
+            "c | int",
+            "c | float",
+            "c[:400000] | trim('b')",
+            "c.startswith((c,) * 99)",
+            "strftime_now('%n' * 9999)",
+        ] {
+            ends(&format!(
+                "{{% set c = 'b' * 500000 %}}{{% for i in range(9999) %}}{{% set y = {expression} %}}{{% endfor %}}"
+            ));
+        }
+        ends("{% set c = ' ' * 500000 %}{% for i in range(9999) %}{% set y = c | trim %}{% endfor %}");
+        // Not as much as the product of the two lengths.
+        let stripped =
+            "{{ ('a' * 900000).strip('b' * 900000 ~ 'a') }}{{ ('a' * 900000) | trim('b' * 900000 ~ 'a') }}";
+        assert_eq!(render(stripped, &none, 0).as_deref(), Ok(""));
+        ends("{{ [] | map(attribute='.' * 4000000) | list }}");
+        ends("{{ [] | sort(attribute=',' * 4000000) }}");
+        ends(
+            "{% set t = (1.5,) * 999 %}{% for i in range(9999) %}{% set y = '%.400g' * 999 % t %}{% endfor %}",
+        );
+        let names = |text: &str, count: usize| {
+            (0..count).map(|n| text.replace('#', &n.to_string())).collect::<String>()
+        };
+        let dict = format!("{{% set d = {{{}}} %}}", names("'a#': 1,", 9999));
+        ends(&format!("{dict}{{{{ (['a'] * 9999) | map('format', **d) | list }}}}"));
+        ends(&format!("{dict}{{% for i in range(99999) %}}{{% set n = namespace(d) %}}{{% endfor %}}"));
+        let parameters = names("a#,", 9999);
+        ends(&format!(
+            "{{% macro m({parameters}) %}}{{% endmacro %}}{{% for i in range(9999) %}}{{{{ m() }}}}{{% endfor %}}"
+        ));
+        ends(&format!("{{% macro m({parameters}) %}}{{{{ kwargs }}}}{{% endmacro %}}{dict}{{{{ m(**d) }}}}"));
+        // Nested arguments that are evaluated and wait.
+        ends(&format!(
+            "{{% macro m() %}}{{{{ m({}) }}}}{{{{ varargs }}}}{{% endmacro %}}{{{{ m() }}}}",
+            names("#,", 9999)
+        ));
+        ends(&format!(
+            "{{% macro m() %}}{{% set x = [{}m()] %}}{{% endmacro %}}{{{{ m() }}}}",
+            names("#,", 9999)
+        ));
+    }
+
+    #[test]
+    fn keys_without_an_order_are_refused() {
+        let keys = std::iter::successors(Some(75), |key| Some(key * 75 % 65_537)).take(60);
+        let pairs = keys.map(|key| if key % 5 < 2 { format!("'{key}': 1,") } else { format!("{key}: 1,") });
+        let source = format!("{{{{ {{{}}} | tojson(sort_keys=true) }}}}", pairs.collect::<String>());
+        let fault = render(&source, &serde_json::json!({}), 0).unwrap_err();
+        assert!(fault.message.contains("'<' not supported"), "{}", fault.message);
+    }
+
+    #[test]
+    fn long_names_of_filters_are_read_once() {
+        let fault = render(&format!("{{{{ 1 | a{} }}}}", ".a".repeat(300_000)), &serde_json::json!({}), 0)
+            .unwrap_err();
+        assert!(fault.message.contains("No filter named"), "{}", fault.message.len());
     }
 }

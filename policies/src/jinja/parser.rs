@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::ast::{Args, Ast, CompareOp, Expr, ExprKind, MathOp, Step, StepKind};
 use super::lexer::{Token, TokenKind};
+use super::text::beginning;
 use super::{Fault, Res};
 
 /// Brackets, operators and blocks within each other; as many as Python's own parser allows of brackets.
@@ -57,7 +58,7 @@ impl Parser {
             Some(TokenKind::VariableBegin) => "'{{'".to_owned(),
             Some(TokenKind::VariableEnd) => "'}}'".to_owned(),
             Some(TokenKind::Name(name)) => format!("'{name}'"),
-            Some(TokenKind::Str(text)) => format!("the string {text:?}"),
+            Some(TokenKind::Str(text)) => format!("the string {:?}", beginning(text)),
             Some(TokenKind::Int(n)) => n.to_string(),
             Some(TokenKind::Float(x)) => x.to_string(),
             Some(TokenKind::Op(op)) => format!("'{op}'"),
@@ -358,11 +359,12 @@ impl Parser {
 
     /// A name that may have dots in it.
     fn dotted(&mut self) -> Res<Arc<str>> {
-        let mut name = self.name()?;
+        let mut name = self.name()?.to_string();
         while self.skip_op(".") {
-            name = format!("{name}.{}", self.name()?).into();
+            name.push('.');
+            name.push_str(&self.name()?);
         }
-        Ok(name)
+        Ok(name.into())
     }
 
     pub(super) fn filter(&mut self) -> Res<StepKind> {

@@ -1,11 +1,15 @@
 //! `'%s' % value` and `'{}'.format(value)`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Res;
 use super::run::Run;
-use super::text::{Text, to_text};
+use super::text::{Text, beginning, to_text};
 use super::value::{SeqKind, Value};
+
+/// Most digits after the point.
+const MAX_PRECISION: usize = 400;
 
 /// How a value is written: `[[fill]align][sign][0][width][,][.precision][type]`.
 #[derive(Default)]
@@ -19,13 +23,19 @@ struct Spec {
     kind: Option<char>,
 }
 
+impl Spec {
+    /// Takes the work of writing a value.
+    fn work(&self, run: &Run) -> Res<()> {
+        run.work(1 + self.precision.unwrap_or(0).min(MAX_PRECISION) / 8)
+    }
+}
+
 /// `format % values`.
 pub(super) fn fill(format: &str, values: &Value, run: &Run) -> Res<String> {
     let mut given = match values {
-        Value::Seq(seq) if matches!(seq.kind, SeqKind::Tuple | SeqKind::Group) => seq.items.clone(),
-        other => vec![other.clone()],
-    }
-    .into_iter();
+        Value::Seq(seq) if matches!(seq.kind, SeqKind::Tuple | SeqKind::Group) => seq.items.iter(),
+        other => std::slice::from_ref(other).iter(),
+    };
     // Whatever can be subscripted may have more than the format asks for.
     let may_be_left = match values {
         Value::Dict(_) | Value::Undefined(_) => true,
@@ -41,7 +51,10 @@ pub(super) fn fill(format: &str, values: &Value, run: &Run) -> Res<String> {
         if let Some(inner) = rest.strip_prefix('(') {
             let (name, after) = inner.split_once(')').ok_or("incomplete format key")?;
             let Value::Dict(dict) = values else { return Err("format requires a mapping".into()) };
-            named = Some(dict.get_str(name).cloned().ok_or_else(|| format!("no key {name:?}"))?);
+            named = dict.get(&Value::str(name), run)?.cloned();
+            if named.is_none() {
+                return Err(format!("no key {:?}", beginning(name)).into());
+            }
             rest = after;
         }
         let mut spec = Spec { align: Some('>'), ..Spec::default() };
@@ -65,9 +78,10 @@ pub(super) fn fill(format: &str, values: &Value, run: &Run) -> Res<String> {
             out.push("%")?;
             continue;
         }
+        spec.work(run)?;
         let value = match named {
             Some(value) => value,
-            None => given.next().ok_or("not enough arguments for format string")?,
+            None => given.next().ok_or("not enough arguments for format string")?.clone(),
         };
         let text = match kind {
             's' => to_text(&value, run)?,
@@ -107,6 +121,8 @@ pub(super) fn fill(format: &str, values: &Value, run: &Run) -> Res<String> {
 
 /// `format.format(values, name=value)`.
 pub(super) fn format(format: &str, values: &[Value], named: &[(Arc<str>, Value)], run: &Run) -> Res<String> {
+    // The first of two that have the same name is found.
+    let named: HashMap<&str, &Value> = named.iter().rev().map(|(name, value)| (&**name, value)).collect();
     let mut out = Text::new(run);
     let mut rest = format;
     let (mut next, mut numbered) = (0, false);
@@ -133,12 +149,12 @@ pub(super) fn format(format: &str, values: &[Value], named: &[(Arc<str>, Value)]
             numbered = true;
             values.get(at)
         } else {
-            named.iter().find(|(name, _)| **name == *field).map(|(_, value)| value)
+            named.get(field).copied()
         };
         if numbered && next > 0 {
             return Err("cannot mix numbered fields with automatic numbering".into());
         }
-        let value = value.ok_or_else(|| format!("no argument for the field {{{field}}}"))?;
+        let value = value.ok_or_else(|| format!("no argument for the field {{{}}}", beginning(field)))?;
         if conversion == "r" {
             let mut text = Text::new(run);
             text.push_repr(value)?;
@@ -153,6 +169,7 @@ pub(super) fn format(format: &str, values: &[Value], named: &[(Arc<str>, Value)]
 
 fn write(value: &Value, spec: &str, run: &Run, out: &mut Text) -> Res<()> {
     let spec = parse(spec)?;
+    spec.work(run)?;
     match (value, spec.kind) {
         (Value::Int(n), None | Some('d' | 'x' | 'X' | 'o' | 'b')) => {
             pad(&write_int(*n, spec.kind.unwrap_or('d'), &spec), &spec, true, out)
@@ -213,7 +230,7 @@ fn parse(text: &str) -> Res<Spec> {
     let mut chars = rest.chars();
     spec.kind = chars.next();
     if chars.next().is_some() {
-        return Err(format!("Invalid format specifier {text:?}").into());
+        return Err(format!("Invalid format specifier {:?}", beginning(text)).into());
     }
     Ok(spec)
 }
@@ -245,7 +262,7 @@ fn write_int(n: i128, kind: char, spec: &Spec) -> String {
 
 fn write_float(x: f64, kind: char, spec: &Spec) -> Res<String> {
     let precision = spec.precision.unwrap_or(6);
-    if precision > 400 {
+    if precision > MAX_PRECISION {
         return Err("a precision is too large".into());
     }
     let sign =

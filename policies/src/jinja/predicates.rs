@@ -11,6 +11,7 @@ use super::value::{SeqKind, Value};
 impl Run<'_> {
     /// `value is name(args)`.
     pub(super) fn test(&self, name: &str, value: &Value, args: Given) -> Res<bool> {
+        args.read(self)?;
         let one = |args: Given| {
             let [other] = args.bind(name, ["other"])?;
             other.ok_or_else(|| super::Fault::from(format!("the test {name} takes one argument")))

@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::ast::{Ast, Step, Stmt, StmtKind, Target};
-use super::text::Text;
-use super::value::{Closure, Function, Loop, Namespace, Value};
+use super::text::{Text, beginning};
+use super::value::{Closure, Dict, Function, Iter, Loop, Namespace, Seq, SeqKind, Value};
 use super::{Fault, Limits, Res};
 
 /// Calls, blocks and expressions within each other.
@@ -18,25 +18,18 @@ const MAX_DEPTH: u32 = 250;
 pub(super) struct Scope {
     vars: RefCell<HashMap<Arc<str>, Value>>,
     parent: Option<Rc<Scope>>,
+    /// Whether a value refers to the scope, which may then outlive its statement.
+    captured: Cell<bool>,
 }
 
 impl Scope {
     pub(super) fn within(parent: &Rc<Scope>) -> Rc<Self> {
-        Rc::new(Self { vars: RefCell::default(), parent: Some(parent.clone()) })
+        Rc::new(Self { parent: Some(parent.clone()), ..Self::default() })
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<Value> {
-        let mut scope = self;
-        loop {
-            if let Some(value) = scope.vars.borrow().get(name) {
-                return Some(value.clone());
-            }
-            scope = scope.parent.as_deref()?;
-        }
-    }
-
-    pub(super) fn set(&self, name: &Arc<str>, value: Value) {
-        self.vars.borrow_mut().insert(name.clone(), value);
+    pub(super) fn set(&self, name: &Arc<str>, value: Value, run: &Run) -> Res<()> {
+        let is_new = self.vars.borrow_mut().insert(name.clone(), value).is_none();
+        if is_new && self.captured.get() { run.hold(size_of::<(Arc<str>, Value)>()) } else { Ok(()) }
     }
 }
 
@@ -60,15 +53,20 @@ pub(super) struct Run<'t> {
     /// Whatever may be part of a cycle, to be emptied at the end.
     namespaces: RefCell<Vec<Rc<Namespace>>>,
     captured: RefCell<Vec<Rc<Scope>>>,
+    /// Loops that remember values.
+    loops: RefCell<Vec<Rc<Loop>>>,
 }
 
 impl Drop for Run<'_> {
     fn drop(&mut self) {
         for namespace in self.namespaces.borrow().iter() {
-            namespace.attributes.borrow_mut().clear();
+            namespace.attributes.take();
         }
         for scope in self.captured.borrow().iter() {
             scope.vars.borrow_mut().clear();
+        }
+        for looping in self.loops.borrow().iter() {
+            looping.changed.take();
         }
     }
 }
@@ -84,12 +82,13 @@ impl<'t> Run<'t> {
             depth: Cell::new(0),
             namespaces: RefCell::default(),
             captured: RefCell::default(),
+            loops: RefCell::default(),
         }
     }
 
     pub(super) fn render(&self, context: Vec<(Arc<str>, Value)>) -> Res<String> {
         for (name, value) in context {
-            self.root.set(&name, value);
+            self.root.set(&name, value, self)?;
         }
         let mut out = Text::new(self);
         self.body(&self.ast.body, &self.root, &mut out)?;
@@ -122,10 +121,43 @@ impl<'t> Run<'t> {
         Ok(Value::str(text.as_ref()))
     }
 
+    /// Something that is not there, with the beginning of what is said when it is used.
+    pub(super) fn undefined(&self, message: &str) -> Res<Value> {
+        let message = beginning(message);
+        self.hold(message.len())?;
+        Ok(Value::Undefined(message.into()))
+    }
+
     /// A list that was made within the bounds.
     pub(super) fn list(&self, items: Vec<Value>) -> Res<Value> {
-        self.hold(items.len() * size_of::<Value>())?;
-        Value::list(items)
+        self.seq(SeqKind::List, items)
+    }
+
+    /// A tuple that was made within the bounds.
+    pub(super) fn tuple(&self, items: Vec<Value>) -> Res<Value> {
+        self.seq(SeqKind::Tuple, items)
+    }
+
+    pub(super) fn seq(&self, kind: SeqKind, items: Vec<Value>) -> Res<Value> {
+        self.hold(size_of::<Seq>() + items.len() * size_of::<Value>())?;
+        Value::seq(kind, items)
+    }
+
+    /// Values that can be gone through once, made within the bounds.
+    pub(super) fn iter(&self, kind: &'static str, items: Vec<Value>) -> Res<Value> {
+        self.hold(size_of::<Iter>() + items.len() * size_of::<Value>())?;
+        Value::iter(kind, items)
+    }
+
+    /// A dict that was made within the bounds.
+    pub(super) fn dict(&self, pairs: impl IntoIterator<Item = Res<(Value, Value)>>) -> Res<Value> {
+        self.hold(size_of::<Dict>())?;
+        let mut dict = Dict::default();
+        for pair in pairs {
+            let (key, value) = pair?;
+            dict.insert(key, value, self)?;
+        }
+        Ok(Value::Dict(dict.into()))
     }
 
     pub(super) fn namespace(&self) -> Res<Rc<Namespace>> {
@@ -146,11 +178,20 @@ impl<'t> Run<'t> {
         result
     }
 
-    pub(super) fn lookup(&self, name: &Arc<str>, scope: &Scope) -> Value {
-        scope.get(name).unwrap_or_else(|| match Function::named(name) {
-            Some(function) => Value::Function(function),
-            None => Value::undefined(format!("'{name}' is undefined")),
-        })
+    pub(super) fn lookup(&self, name: &Arc<str>, scope: &Scope) -> Res<Value> {
+        let mut next = Some(scope);
+        while let Some(scope) = next {
+            self.work(1)?;
+            self.scan(name.len())?;
+            if let Some(value) = scope.vars.borrow().get(name) {
+                return Ok(value.clone());
+            }
+            next = scope.parent.as_deref();
+        }
+        match Function::named(name) {
+            Some(function) => Ok(Value::Function(function)),
+            None => self.undefined(&format!("'{name}' is undefined")),
+        }
     }
 
     pub(super) fn body(&self, body: &'t [Stmt], scope: &Rc<Scope>, out: &mut Text) -> Res<Flow> {
@@ -179,7 +220,7 @@ impl<'t> Run<'t> {
             StmtKind::For(index) => self.for_loop(*index, scope, out)?,
             StmtKind::Macro(index) => {
                 let name = &self.ast.macros[*index].name;
-                scope.set(name, self.closure(*index, scope)?);
+                scope.set(name, self.closure(*index, scope)?, self)?;
             }
             StmtKind::CallBlock { callee, args, caller } => {
                 let callee = self.eval(callee, scope)?;
@@ -222,9 +263,26 @@ impl<'t> Run<'t> {
     }
 
     fn closure(&self, index: usize, scope: &Rc<Scope>) -> Res<Value> {
-        self.hold(size_of::<Closure>() + size_of::<Scope>())?;
-        self.captured.borrow_mut().push(scope.clone());
+        self.hold(size_of::<Closure>())?;
+        self.capture(scope)?;
         Ok(Value::Macro(Closure { index, scope: scope.clone() }.into()))
+    }
+
+    /// Keeps a scope and those around it, to which a value is about to refer.
+    fn capture(&self, scope: &Rc<Scope>) -> Res<()> {
+        let mut next = Some(scope);
+        while let Some(scope) = next.filter(|scope| !scope.captured.replace(true)) {
+            self.captured.borrow_mut().push(scope.clone());
+            self.hold(size_of::<Scope>() + scope.vars.borrow().len() * size_of::<(Arc<str>, Value)>())?;
+            next = scope.parent.as_ref();
+        }
+        Ok(())
+    }
+
+    /// Keeps a loop that begins to remember values, itself perhaps among them.
+    pub(super) fn remember(&self, looping: &Rc<Loop>) -> Res<()> {
+        self.loops.borrow_mut().push(looping.clone());
+        self.hold(size_of::<Loop>())
     }
 
     /// The text of a body with names of its own, filtered.
@@ -240,13 +298,9 @@ impl<'t> Run<'t> {
 
     pub(super) fn assign(&self, target: &Target, value: Value, scope: &Scope) -> Res<()> {
         match target {
-            Target::Name(name) => scope.set(name, value),
-            Target::Attribute(name, attribute) => match self.lookup(name, scope) {
-                Value::Namespace(namespace) => {
-                    self.hold(size_of::<(Arc<str>, Value)>())?;
-                    self.work(namespace.attributes.borrow().len())?;
-                    namespace.set(attribute, value)?;
-                }
+            Target::Name(name) => scope.set(name, value, self)?,
+            Target::Attribute(name, attribute) => match self.lookup(name, scope)? {
+                Value::Namespace(namespace) => namespace.set(attribute, value, self)?,
                 _ => return Err("cannot assign attribute on non-namespace object".into()),
             },
             Target::Tuple(targets) => {
@@ -295,6 +349,9 @@ impl<'t> Run<'t> {
             self.body(&for_loop.otherwise, &Scope::within(scope), out)?;
             return Ok(());
         }
+        if for_loop.recursive {
+            self.capture(scope)?;
+        }
         let recursive = for_loop.recursive.then(|| (index, scope.clone()));
         let looping = Rc::new(Loop::new(kept, level, recursive)?);
         let name: Arc<str> = "loop".into();
@@ -302,7 +359,7 @@ impl<'t> Run<'t> {
             self.work(1)?;
             looping.at.set(at);
             let inner = Scope::within(scope);
-            inner.set(&name, Value::Loop(looping.clone()));
+            inner.set(&name, Value::Loop(looping.clone()), self)?;
             self.assign(&for_loop.target, item.clone(), &inner)?;
             if self.body(&for_loop.body, &inner, out)? == Flow::Break {
                 break;
@@ -316,5 +373,32 @@ impl Fault {
     /// The same fault with a line, unless it has one.
     pub(super) fn at(self, line: u32) -> Self {
         if self.line > 0 { self } else { Self { line, ..self } }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jinja::statements::parse;
+
+    #[test]
+    fn cycles_end_with_the_rendering() {
+        for source in [
+            "{% for x in [1] %}{% set kept.l = loop %}{% if loop.changed(loop) %}{% endif %}{% endfor %}",
+            "{% for x in [1] recursive %}{% set kept.l = loop %}{% set kept.k = kept %}{% endfor %}",
+            "{% for x in [1] %}{% set kept.l = loop %}{% macro m() %}{% endmacro %}{% if loop.changed(m) %}{% endif %}{% endfor %}",
+        ] {
+            let ast = parse(source).unwrap();
+            let run = Run::new(&ast, Limits { work: 1000, memory: 10_000 }, 0);
+            let kept = run.namespace().unwrap();
+            run.root.set(&"kept".into(), Value::Namespace(kept.clone()), &run).unwrap();
+            run.body(&ast.body, &run.root, &mut Text::new(&run)).map(drop).unwrap();
+            let looping = match kept.get(&"l".into(), &run) {
+                Ok(Some(Value::Loop(looping))) => Rc::downgrade(&looping),
+                _ => panic!("{source}"),
+            };
+            drop(run);
+            assert_eq!(looping.strong_count(), 0, "{source}");
+        }
     }
 }

@@ -8,24 +8,28 @@ use super::filters::text_of;
 use super::methods::int;
 use super::run::Run;
 use super::text::Text;
-use super::value::{Dict, Seq, SeqKind, Value};
+use super::value::{Dict, SeqKind, Value};
 
 /// A path to a value within another, such as `function.name` or `0`.
 struct Path(Vec<Value>);
 
 impl Path {
-    fn of(value: &Value) -> Res<Self> {
-        Ok(Self(match value {
-            Value::Int(_) => vec![value.clone()],
-            Value::Str(text) | Value::Markup(text) => text
-                .split('.')
-                .map(|part| {
-                    let index = part.parse().ok().filter(|_| part.bytes().all(|b| b.is_ascii_digit()));
-                    index.map_or_else(|| Value::str(part), Value::Int)
-                })
-                .collect(),
+    fn of(value: &Value, run: &Run) -> Res<Self> {
+        let text = match value {
+            Value::Int(_) => return Ok(Self(vec![value.clone()])),
+            Value::Str(text) | Value::Markup(text) => text,
             other => return Err(format!("an attribute must be a name, not {}", other.type_name()).into()),
-        }))
+        };
+        // As much room as the list begins with, because there may be many short paths.
+        let mut path = Vec::with_capacity(4);
+        run.hold(size_of::<Self>() + 4 * size_of::<Value>())?;
+        for part in text.split('.') {
+            run.work(1)?;
+            run.hold(size_of::<Value>() + 16 + part.len())?;
+            let index = part.parse().ok().filter(|_| part.bytes().all(|b| b.is_ascii_digit()));
+            path.push(index.map_or_else(|| Value::str(part), Value::Int));
+        }
+        Ok(Self(path))
     }
 
     /// The value at the path, or the default wherever something is missing on the way.
@@ -58,7 +62,7 @@ impl Run<'_> {
                     Value::Iter(iter) => iter.next(),
                     other => other.items(self)?.into_iter().next(),
                 };
-                Ok(first.unwrap_or_else(|| Value::undefined("No first item, sequence was empty.")))
+                first.map_or_else(|| self.undefined("No first item, sequence was empty."), Ok)
             }
             "last" => {
                 let [] = args.bind(name, [])?;
@@ -66,7 +70,7 @@ impl Run<'_> {
                     return Err(format!("'{}' object is not reversible", value.type_name()).into());
                 }
                 let last = value.items(self)?.pop();
-                Ok(last.unwrap_or_else(|| Value::undefined("No last item, sequence was empty.")))
+                last.map_or_else(|| self.undefined("No last item, sequence was empty."), Ok)
             }
             "reverse" => {
                 let [] = args.bind(name, [])?;
@@ -75,7 +79,7 @@ impl Run<'_> {
                 }
                 let mut items = value.items(self)?;
                 items.reverse();
-                Value::iter("list_reverseiterator", items)
+                self.iter("list_reverseiterator", items)
             }
             "join" => self.join_filter(&value, args),
             "items" => {
@@ -83,14 +87,13 @@ impl Run<'_> {
                 let pairs = match &value {
                     Value::Undefined(_) => Vec::new(),
                     Value::Dict(dict) => {
-                        self.hold(dict.entries().len() * 4 * size_of::<Value>())?;
                         let pairs =
-                            dict.entries().iter().map(|(k, v)| Value::tuple(vec![k.clone(), v.clone()]));
+                            dict.entries().iter().map(|(k, v)| self.tuple(vec![k.clone(), v.clone()]));
                         pairs.collect::<Res<_>>()?
                     }
                     _ => return Err("Can only get item pairs from a mapping.".into()),
                 };
-                Value::iter("generator", pairs)
+                self.iter("generator", pairs)
             }
             "dictsort" => self.dict_sort(&value, args),
             "map" => self.map(&value, args),
@@ -100,7 +103,7 @@ impl Run<'_> {
                 if args.positional.is_empty() {
                     return Err("Missing parameter for attribute name".into());
                 }
-                let path = Path::of(&args.positional.remove(0))?;
+                let path = Path::of(&args.positional.remove(0), self)?;
                 self.select(&value, Some(path), name == "selectattr", args)
             }
             "sort" => {
@@ -124,24 +127,26 @@ impl Run<'_> {
                         best = Some((key, item));
                     }
                 }
-                let empty = || Value::undefined("No aggregated item, sequence was empty.");
-                Ok(best.map_or_else(empty, |(_, item)| item))
+                let empty = || self.undefined("No aggregated item, sequence was empty.");
+                best.map_or_else(empty, |(_, item)| Ok(item))
             }
             "unique" => {
                 let [case_sensitive, attribute] = args.bind(name, ["case_sensitive", "attribute"])?;
                 let mut seen = Dict::default();
                 let mut kept = Vec::new();
                 for (key, item) in self.keys(&value, attribute, case_sensitive)? {
-                    if seen.insert(key, Value::None)? {
+                    if seen.insert(key, Value::None, self)? {
                         kept.push(item);
                     }
                 }
-                Value::iter("generator", kept)
+                self.iter("generator", kept)
             }
             "sum" => {
                 let [attribute, start] = args.bind(name, ["attribute", "start"])?;
-                let path =
-                    attribute.filter(|a| !matches!(a, Value::None)).map(|a| Path::of(&a)).transpose()?;
+                let path = attribute
+                    .filter(|a| !matches!(a, Value::None))
+                    .map(|a| Path::of(&a, self))
+                    .transpose()?;
                 let mut total = start.unwrap_or(Value::Int(0));
                 for item in value.items(self)? {
                     let item = path.as_ref().map_or(Ok(item.clone()), |p| p.get(&item, None, self))?;
@@ -163,7 +168,7 @@ impl Run<'_> {
                     }
                     rows.push(self.list(row)?);
                 }
-                Value::iter("generator", rows)
+                self.iter("generator", rows)
             }
             "slice" => {
                 let [slices, fill] = args.bind(name, ["slices", "fill_with"])?;
@@ -182,7 +187,7 @@ impl Run<'_> {
                     }
                     columns.push(self.list(column)?);
                 }
-                Value::iter("generator", columns)
+                self.iter("generator", columns)
             }
             _ => Err(format!("No filter named '{name}'.").into()),
         }
@@ -190,7 +195,7 @@ impl Run<'_> {
 
     fn join_filter(&self, value: &Value, args: Given) -> Res<Value> {
         let [separator, attribute] = args.bind("join", ["d", "attribute"])?;
-        let path = attribute.filter(|a| !matches!(a, Value::None)).map(|a| Path::of(&a)).transpose()?;
+        let path = attribute.filter(|a| !matches!(a, Value::None)).map(|a| Path::of(&a, self)).transpose()?;
         let separator = separator.unwrap_or_else(|| Value::str(""));
         let mut text = Text::new(self);
         for (at, item) in value.items(self)?.into_iter().enumerate() {
@@ -209,7 +214,7 @@ impl Run<'_> {
         let mut mapped = Vec::with_capacity(items.len());
         if args.positional.is_empty() {
             let [attribute, default] = args.bind("map", ["attribute", "default"])?;
-            let path = Path::of(&attribute.ok_or("map requires a filter argument")?)?;
+            let path = Path::of(&attribute.ok_or("map requires a filter argument")?, self)?;
             let default = default.filter(|d| !matches!(d, Value::None));
             for item in items {
                 mapped.push(path.get(&item, default.as_ref(), self)?);
@@ -222,8 +227,7 @@ impl Run<'_> {
                 mapped.push(self.deeper(|| self.filter(&name, item, again))?);
             }
         }
-        self.hold(mapped.len() * size_of::<Value>())?;
-        Value::iter("generator", mapped)
+        self.iter("generator", mapped)
     }
 
     /// The items, or an attribute of theirs, for which a test holds, or for which it does not.
@@ -250,8 +254,7 @@ impl Run<'_> {
                 kept.push(item);
             }
         }
-        self.hold(kept.len() * size_of::<Value>())?;
-        Value::iter("generator", kept)
+        self.iter("generator", kept)
     }
 
     fn dict_sort(&self, value: &Value, args: Given) -> Res<Value> {
@@ -265,7 +268,7 @@ impl Run<'_> {
             "value" => 1,
             _ => return Err("You can only sort by either \"key\" or \"value\"".into()),
         };
-        let pairs = dict.entries().iter().map(|(k, v)| Value::tuple(vec![k.clone(), v.clone()]));
+        let pairs = dict.entries().iter().map(|(k, v)| self.tuple(vec![k.clone(), v.clone()]));
         let pairs = self.list(pairs.collect::<Res<_>>()?)?;
         let keys = self.keys(&pairs, Some(Value::Int(at)), case_sensitive)?;
         let sorted = self.sorted(keys, reverse.is_some_and(|r| r.truthy()))?;
@@ -275,7 +278,7 @@ impl Run<'_> {
     fn group_by(&self, value: &Value, args: Given) -> Res<Value> {
         let [attribute, default, case_sensitive] =
             args.bind("groupby", ["attribute", "default", "case_sensitive"])?;
-        let path = Path::of(&attribute.ok_or("groupby misses an attribute")?)?;
+        let path = Path::of(&attribute.ok_or("groupby misses an attribute")?, self)?;
         let mut keys = Vec::new();
         for item in value.items(self)? {
             keys.push((path.get(&item, default.as_ref(), self)?, item));
@@ -295,7 +298,7 @@ impl Run<'_> {
         let mut listed = Vec::new();
         for (_, key, items) in groups {
             let items = self.list(items)?;
-            listed.push(Value::Seq(Seq::new(SeqKind::Group, vec![key, items])?.into()));
+            listed.push(self.seq(SeqKind::Group, vec![key, items])?);
         }
         self.list(listed)
     }
@@ -307,7 +310,7 @@ impl Run<'_> {
         attribute: Option<Value>,
         case_sensitive: Option<Value>,
     ) -> Res<Vec<(Value, Value)>> {
-        let path = attribute.filter(|a| !matches!(a, Value::None)).map(|a| Path::of(&a)).transpose()?;
+        let path = attribute.filter(|a| !matches!(a, Value::None)).map(|a| Path::of(&a, self)).transpose()?;
         let fold = !case_sensitive.is_some_and(|c| c.truthy());
         let items = value.items(self)?;
         self.hold(items.len() * size_of::<Value>())?;
@@ -326,7 +329,8 @@ impl Run<'_> {
         case_sensitive: Option<Value>,
     ) -> Res<Vec<(Value, Value)>> {
         let Some(Value::Str(names)) = &attribute else { return self.keys(value, attribute, case_sensitive) };
-        let paths = names.split(',').map(|name| Path::of(&Value::str(name))).collect::<Res<Vec<_>>>()?;
+        let paths =
+            names.split(',').map(|name| Path::of(&Value::str(name), self)).collect::<Res<Vec<_>>>()?;
         let fold = !case_sensitive.is_some_and(|c| c.truthy());
         let keyed = value.items(self)?.into_iter().map(|item| {
             let parts = paths.iter().map(|path| {
@@ -347,7 +351,7 @@ impl Run<'_> {
     }
 
     /// A stable sort that a comparison without an answer ends.
-    fn sorted<T>(&self, mut items: Vec<(Value, T)>, reverse: bool) -> Res<Vec<(Value, T)>> {
+    pub(super) fn sorted<T>(&self, mut items: Vec<(Value, T)>, reverse: bool) -> Res<Vec<(Value, T)>> {
         if items.len() < 2 {
             return Ok(items);
         }

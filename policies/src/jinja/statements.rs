@@ -350,6 +350,7 @@ mod tests {
     #[test]
     fn wrong_templates_are_refused_with_their_line() {
         for (source, line, part) in [
+            (&*format!("\n{{{{ {} }}}}", "é".repeat(128)), 2, "longer than 255"),
             ("a\n{{ x", 2, "end of the template"),
             ("{% if x %}a", 1, "endif"),
             ("{% endif %}", 1, "endif"),

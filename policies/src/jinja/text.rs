@@ -1,8 +1,11 @@
 //! How Python writes values: `str`, `repr` and `json.dumps`.
 
+use super::Res;
 use super::run::Run;
 use super::value::{SeqKind, Value};
-use super::{Fault, Res};
+
+/// Characters of a text that a message shows.
+const MAX_SHOWN: usize = 200;
 
 /// Text that grows within the bounds of a rendering.
 pub(super) struct Text<'r> {
@@ -37,6 +40,31 @@ impl<'r> Text<'r> {
         run.deeper(|| self.push_any(value))
     }
 
+    /// `repr` of a string.
+    pub(super) fn push_quoted(&mut self, text: &str) -> Res<()> {
+        let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
+        let mut plain = 0;
+        self.push(quote.encode_utf8(&mut [0; 4]))?;
+        for (at, c) in text.char_indices() {
+            let escaped = match c {
+                '\n' => "\\n".into(),
+                '\r' => "\\r".into(),
+                '\t' => "\\t".into(),
+                '\\' => "\\\\".into(),
+                c if c == quote => format!("\\{c}"),
+                c if is_printable(c) => continue,
+                c if (c as u32) < 0x100 => format!("\\x{:02x}", c as u32),
+                c if (c as u32) < 0x1_0000 => format!("\\u{:04x}", c as u32),
+                c => format!("\\U{:08x}", c as u32),
+            };
+            self.push(&text[plain..at])?;
+            self.push(&escaped)?;
+            plain = at + c.len_utf8();
+        }
+        self.push(&text[plain..])?;
+        self.push(quote.encode_utf8(&mut [0; 4]))
+    }
+
     fn push_any(&mut self, value: &Value) -> Res<()> {
         match value {
             Value::Undefined(_) => self.push("Undefined"),
@@ -45,10 +73,10 @@ impl<'r> Text<'r> {
             Value::Bool(false) => self.push("False"),
             Value::Int(n) => self.push(&n.to_string()),
             Value::Float(x) => self.push(&float(*x)),
-            Value::Str(s) => self.push(&quoted(s)),
+            Value::Str(s) => self.push_quoted(s),
             Value::Markup(s) => {
                 self.push("Markup(")?;
-                self.push(&quoted(s))?;
+                self.push_quoted(s)?;
                 self.push(")")
             }
             Value::Seq(seq) => {
@@ -85,10 +113,9 @@ impl<'r> Text<'r> {
             }
             Value::Namespace(namespace) => {
                 self.push("<Namespace {")?;
-                let attributes = namespace.attributes.borrow().clone();
-                for (i, (name, value)) in attributes.iter().enumerate() {
+                for (i, (name, value)) in namespace.attributes.borrow().entries().iter().enumerate() {
                     self.push(if i > 0 { ", " } else { "" })?;
-                    self.push(&quoted(name))?;
+                    self.push_repr(name)?;
                     self.push(": ")?;
                     self.push_repr(value)?;
                 }
@@ -126,29 +153,9 @@ pub(super) fn float(x: f64) -> String {
     format!("{digits}e{sign}{:02}", exponent.abs())
 }
 
-/// `repr` of a string.
-fn quoted(text: &str) -> String {
-    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push(quote);
-    for c in text.chars() {
-        match c {
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\\' => out.push_str("\\\\"),
-            c if c == quote => {
-                out.push('\\');
-                out.push(c);
-            }
-            c if is_printable(c) => out.push(c),
-            c if (c as u32) < 0x100 => out.push_str(&format!("\\x{:02x}", c as u32)),
-            c if (c as u32) < 0x1_0000 => out.push_str(&format!("\\u{:04x}", c as u32)),
-            c => out.push_str(&format!("\\U{:08x}", c as u32)),
-        }
-    }
-    out.push(quote);
-    out
+/// The beginning of a text of any length, for messages.
+pub(super) fn beginning(text: &str) -> &str {
+    text.char_indices().nth(MAX_SHOWN).map_or(text, |(at, _)| &text[..at])
 }
 
 fn is_printable(c: char) -> bool {
@@ -156,8 +163,9 @@ fn is_printable(c: char) -> bool {
         return !c.is_ascii_control();
     }
     // The standard library escapes what is not printable; a mark is only escaped as the first character.
-    let text: String = ['a', c].into_iter().collect();
-    !text.escape_debug().to_string().contains("\\u")
+    let mut text = [b'a'; 5];
+    let length = 1 + c.encode_utf8(&mut text[1..]).len();
+    str::from_utf8(&text[..length]).is_ok_and(|text| text.escape_debug().all(|c| c != '\\'))
 }
 
 /// Options of `json.dumps`.
@@ -183,12 +191,13 @@ impl Json {
                     self.write(item, level + 1, out)
                 }),
             Value::Dict(dict) => {
-                let mut entries: Vec<_> = dict.entries().iter().collect();
+                let mut entries: Vec<_> =
+                    dict.entries().iter().map(|(key, value)| (key.clone(), value)).collect();
                 if self.sort_keys {
-                    sort_keys(&mut entries, out.run)?;
+                    entries = out.run.sorted(entries, false)?;
                 }
                 self.within(["{", "}"], level, entries.into_iter(), out, |(key, value), out| {
-                    self.string(&key_text(key)?, out)?;
+                    self.string(&key_text(&key)?, out)?;
                     out.push(&self.key_separator)?;
                     self.write(value, level + 1, out)
                 })
@@ -209,7 +218,9 @@ impl Json {
         let line = |level: usize, out: &mut Text| match &self.indent {
             Some(indent) if !empty => {
                 out.push("\n")?;
-                (0..level).try_for_each(|_| out.push(indent))
+                // An empty one takes no memory, which would bound how often it is written.
+                let times = if indent.is_empty() { 0 } else { level };
+                (0..times).try_for_each(|_| out.push(indent))
             }
             _ => Ok(()),
         };
@@ -274,21 +285,10 @@ fn key_text(key: &Value) -> Res<String> {
     })
 }
 
-fn sort_keys(entries: &mut [&(Value, Value)], run: &Run) -> Res<()> {
-    let mut fault: Option<Fault> = None;
-    entries.sort_by(|a, b| match a.0.compare(&b.0, "<", run) {
-        Ok(order) => order.unwrap_or(std::cmp::Ordering::Equal),
-        Err(e) => {
-            fault.get_or_insert(e);
-            std::cmp::Ordering::Equal
-        }
-    });
-    fault.map_or(Ok(()), Err)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::jinja::{Limits, ast::Ast};
 
     #[test]
     fn floats_and_strings_as_python_writes_them() {
@@ -304,7 +304,14 @@ mod tests {
         ] {
             assert_eq!(float(x), text);
         }
-        assert_eq!(quoted("it's"), "\"it's\"");
-        assert_eq!(quoted("it's \"so\"\n\u{7f}é\u{301}\u{200b}"), "'it\\'s \"so\"\\n\\x7fé\u{301}\\u200b'");
+        let (ast, limits) = (Ast::default(), Limits { work: 100, memory: 100 });
+        let run = Run::new(&ast, limits, 0);
+        let quoted = |text: &str| {
+            let mut out = Text::new(&run);
+            out.push_quoted(text).map(|()| out.text)
+        };
+        assert_eq!(quoted("it's").as_deref(), Ok("\"it's\""));
+        let written = "'it\\'s \"so\"\\n\\x7fé\u{301}\\u200b'";
+        assert_eq!(quoted("it's \"so\"\n\u{7f}é\u{301}\u{200b}").as_deref(), Ok(written));
     }
 }

@@ -74,7 +74,7 @@ pub(super) struct Iter {
 
 #[derive(Default)]
 pub(super) struct Namespace {
-    pub(super) attributes: RefCell<Vec<(Arc<str>, Value)>>,
+    pub(super) attributes: RefCell<Dict>,
 }
 
 /// The variable `loop`.
@@ -85,7 +85,8 @@ pub(super) struct Loop {
     pub(super) level: usize,
     /// The loop in [`super::ast::Ast::loops`] and its surroundings, where it is recursive.
     pub(super) recursive: Option<(usize, Rc<Scope>)>,
-    pub(super) changed: RefCell<Option<Vec<Value>>>,
+    /// The list of values that `changed` was called with last.
+    pub(super) changed: RefCell<Option<Value>>,
     depth: u16,
 }
 
@@ -136,20 +137,34 @@ enum Key {
 }
 
 impl Key {
-    fn of(value: &Value) -> Res<Self> {
-        Ok(match value {
+    /// The key of a value, or within the result the error of one that cannot be a key. Tuples may share their parts, so
+    /// that a key may be far larger than its value.
+    fn of(value: &Value, run: &Run) -> Res<Res<Self>> {
+        run.work(1)?;
+        Ok(Ok(match value {
             Value::Undefined(_) => Self::Undefined,
             Value::None => Self::None,
             Value::Bool(b) => Self::Int(i128::from(*b)),
             Value::Int(n) => Self::Int(*n),
             Value::Float(x) if x.fract() == 0.0 && x.abs() < 1e30 => Self::Int(*x as i128),
             Value::Float(x) => Self::Float(x.to_bits()),
-            Value::Str(s) | Value::Markup(s) => Self::Str(s.clone()),
-            Value::Seq(seq) if matches!(seq.kind, SeqKind::Tuple | SeqKind::Group) => {
-                Self::Tuple(seq.items.iter().map(Self::of).collect::<Res<_>>()?)
+            Value::Str(s) | Value::Markup(s) => {
+                run.scan(s.len())?;
+                Self::Str(s.clone())
             }
-            other => return Err(format!("unhashable type: '{}'", other.type_name()).into()),
-        })
+            Value::Seq(seq) if matches!(seq.kind, SeqKind::Tuple | SeqKind::Group) => {
+                run.hold(seq.items.len() * size_of::<Self>())?;
+                let mut keys = Vec::with_capacity(seq.items.len());
+                for item in &seq.items {
+                    match Self::of(item, run)? {
+                        Ok(key) => keys.push(key),
+                        Err(unhashable) => return Ok(Err(unhashable)),
+                    }
+                }
+                Self::Tuple(keys)
+            }
+            other => return Ok(Err(format!("unhashable type: '{}'", other.type_name()).into())),
+        }))
     }
 }
 
@@ -162,30 +177,23 @@ fn deeper(inner: impl Iterator<Item = u16>) -> Res<u16> {
 }
 
 impl Seq {
-    pub(super) fn new(kind: SeqKind, items: Vec<Value>) -> Res<Self> {
+    fn new(kind: SeqKind, items: Vec<Value>) -> Res<Self> {
         let depth = deeper(items.iter().map(Value::depth))?;
         Ok(Self { kind, items, depth })
     }
 }
 
 impl Dict {
-    pub(super) fn from_pairs(pairs: impl IntoIterator<Item = (Value, Value)>) -> Res<Self> {
-        let mut dict = Self::default();
-        for (key, value) in pairs {
-            dict.insert(key, value)?;
-        }
-        Ok(dict)
-    }
-
     /// Sets a key, and whether it is new.
-    pub(super) fn insert(&mut self, key: Value, value: Value) -> Res<bool> {
+    pub(super) fn insert(&mut self, key: Value, value: Value, run: &Run) -> Res<bool> {
         self.depth = self.depth.max(deeper([key.depth(), value.depth()].into_iter())?);
-        match self.index.entry(Key::of(&key)?) {
+        match self.index.entry(Key::of(&key, run)??) {
             Entry::Occupied(found) => {
                 self.entries[*found.get()].1 = value;
                 Ok(false)
             }
             Entry::Vacant(free) => {
+                run.hold(size_of::<(Value, Value)>() + size_of::<(Key, usize)>())?;
                 free.insert(self.entries.len());
                 self.entries.push((key, value));
                 Ok(true)
@@ -193,13 +201,14 @@ impl Dict {
         }
     }
 
-    pub(super) fn get(&self, key: &Value) -> Option<&Value> {
-        let at = self.index.get(&Key::of(key).ok()?)?;
-        Some(&self.entries[*at].1)
+    /// The value of a key; what cannot be a key has none.
+    pub(super) fn get(&self, key: &Value, run: &Run) -> Res<Option<&Value>> {
+        let at = Key::of(key, run)?.ok().and_then(|key| self.index.get(&key));
+        Ok(at.map(|at| &self.entries[*at].1))
     }
 
-    pub(super) fn get_str(&self, key: &str) -> Option<&Value> {
-        self.get(&Value::Str(key.into()))
+    pub(super) fn contains(&self, key: &Value, run: &Run) -> Res<bool> {
+        Ok(self.index.contains_key(&Key::of(key, run)??))
     }
 
     pub(super) fn entries(&self) -> &[(Value, Value)] {
@@ -218,23 +227,18 @@ impl Iter {
 }
 
 impl Namespace {
-    pub(super) fn get(&self, name: &str) -> Option<Value> {
-        self.attributes.borrow().iter().find(|(n, _)| **n == *name).map(|(_, v)| v.clone())
+    pub(super) fn get(&self, name: &Arc<str>, run: &Run) -> Res<Option<Value>> {
+        Ok(self.attributes.borrow().get(&Value::Str(name.clone()), run)?.cloned())
     }
 
-    pub(super) fn set(&self, name: &Arc<str>, value: Value) -> Res<()> {
+    pub(super) fn set(&self, name: &Arc<str>, value: Value, run: &Run) -> Res<()> {
         if name.starts_with('_') {
             return Err(format!(
                 "a namespace cannot have an attribute that begins with an underscore: {name}"
             )
             .into());
         }
-        let mut attributes = self.attributes.borrow_mut();
-        match attributes.iter_mut().find(|(n, _)| n == name) {
-            Some((_, old)) => *old = value,
-            None => attributes.push((name.clone(), value)),
-        }
-        Ok(())
+        self.attributes.borrow_mut().insert(Value::Str(name.clone()), value, run).map(drop)
     }
 }
 
@@ -250,16 +254,8 @@ impl Value {
         Self::Str(text.into())
     }
 
-    pub(super) fn undefined(message: impl AsRef<str>) -> Self {
-        Self::Undefined(message.as_ref().into())
-    }
-
-    pub(super) fn list(items: Vec<Value>) -> Res<Self> {
-        Ok(Self::Seq(Seq::new(SeqKind::List, items)?.into()))
-    }
-
-    pub(super) fn tuple(items: Vec<Value>) -> Res<Self> {
-        Ok(Self::Seq(Seq::new(SeqKind::Tuple, items)?.into()))
+    pub(super) fn seq(kind: SeqKind, items: Vec<Value>) -> Res<Self> {
+        Ok(Self::Seq(Seq::new(kind, items)?.into()))
     }
 
     pub(super) fn iter(kind: &'static str, items: Vec<Value>) -> Res<Self> {
@@ -267,11 +263,7 @@ impl Value {
         Ok(Self::Iter(Iter { kind, rest: RefCell::new(items.into_iter()), depth }.into()))
     }
 
-    pub(super) fn dict(pairs: impl IntoIterator<Item = (Value, Value)>) -> Res<Self> {
-        Ok(Self::Dict(Dict::from_pairs(pairs)?.into()))
-    }
-
-    pub(super) fn from_json(json: &serde_json::Value) -> Res<Self> {
+    pub(super) fn from_json(json: &serde_json::Value, run: &Run) -> Res<Self> {
         use serde_json::Value as Json;
         Ok(match json {
             Json::Null => Self::None,
@@ -282,11 +274,11 @@ impl Value {
                 (None, None, x) => Self::Float(x.unwrap_or(f64::NAN)),
             },
             Json::String(s) => Self::str(s),
-            Json::Array(items) => Self::list(items.iter().map(Self::from_json).collect::<Res<_>>()?)?,
+            Json::Array(items) => {
+                run.list(items.iter().map(|item| Self::from_json(item, run)).collect::<Res<_>>()?)?
+            }
             Json::Object(fields) => {
-                let pairs: Res<Vec<_>> =
-                    fields.iter().map(|(k, v)| Ok((Self::str(k), Self::from_json(v)?))).collect();
-                Self::dict(pairs?)?
+                run.dict(fields.iter().map(|(k, v)| Ok((Self::str(k), Self::from_json(v, run)?))))?
             }
         })
     }
@@ -447,7 +439,7 @@ impl Value {
                     return Ok(false);
                 }
                 for (key, x) in &a.entries {
-                    let Some(y) = b.get(key) else { return Ok(false) };
+                    let Some(y) = b.get(key, run)? else { return Ok(false) };
                     if !x.equals(y, run)? {
                         return Ok(false);
                     }
@@ -518,10 +510,7 @@ impl Value {
                 }
                 Ok(false)
             }
-            Self::Dict(dict) => {
-                Key::of(value)?;
-                Ok(dict.get(value).is_some())
-            }
+            Self::Dict(dict) => dict.contains(value, run),
             Self::Undefined(_) => Ok(false),
             Self::Iter(iter) => {
                 while let Some(item) = iter.next() {

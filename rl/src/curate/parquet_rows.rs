@@ -11,11 +11,11 @@ use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroupMe
 use parquet::file::reader::RowGroupReader;
 use parquet::record::reader::{ReaderIter, RowIter, TreeBuilder};
 use parquet::schema::types::Type;
+use rlvr_policies::guard::caught;
 use serde_json::{Map, Value};
 
 use super::parquet_pages::{Budget, Pages};
 use super::parquet_thrift::{Unreadable, check_footer};
-use crate::guard::caught;
 
 /// Largest description of a file, at its end.
 const FOOTER: u64 = 16 << 20;
