@@ -260,10 +260,13 @@ fn logprobs_read_a_conversation_by_the_chat_template() {
     let row = |prompt: Value| json!({"id": 1, "prompt": prompt, "completion": "4"});
     let chat =
         row(json!([{"role": "user", "content": [{"type": "text", "text": "2+2"}], "tool_calls": null}]));
-    let written = row(json!("<|im_start|>user\n2+2<|im_end|>\n<|im_start|>assistant\n"));
-    let found = rows(&rlvr(&args, &lines(&[chat, written, row(json!("2+2"))])));
+    let plain = row(json!([{"role": "user", "content": "2+2"}]));
+    let longer = row(json!([{"role": "system", "content": "Sums."}, {"role": "user", "content": "2+2"}]));
+    let found = rows(&rlvr(&args, &lines(&[chat, plain, longer, row(json!("2+2"))])));
     assert_eq!(found[0], found[1]);
-    assert_ne!(found[0], found[2]);
+    assert_ne!(found[1], found[2]);
+    // Raw text is no message of the user here.
+    assert_ne!(found[1], found[3]);
     let nameless = row(json!([{"role": "user", "contents": "2+2"}]));
     refused(&args, &lines(&[nameless]), &["stdin:1", "content"]);
 }

@@ -88,7 +88,7 @@ fn templates_and_tokens_in_files_of_their_own_come_too() {
         "added_tokens.json",
         "chat_template.json",
         "additional_chat_templates/rag.jinja",
-        "additional_chat_templates/tool use.jinja",
+        "additional_chat_templates/tool_use.jinja",
     ];
     let other = ["additional_chat_templates/deep/er.jinja", "additional_chat_templates/notes.md"];
     let mut files = tiny();
