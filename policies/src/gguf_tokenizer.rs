@@ -402,7 +402,7 @@ mod tests {
                     continue;
                 }
             };
-            let texts: Vec<&str> = texts.split("\n__ggml_vocab_test__\n").collect();
+            let texts: Vec<&str> = texts.split_terminator("\n__ggml_vocab_test__\n").collect();
             let lines: Vec<&str> = ids.lines().collect();
             let mut equal = 0;
             for (text, line) in texts.iter().zip(&lines) {

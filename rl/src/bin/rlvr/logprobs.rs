@@ -40,7 +40,7 @@ pub fn run(args: &LogprobsArgs) -> Result<()> {
     for (line, fields) in &rows {
         Form::of(fields).map_err(|e| source.bad_at(*line, e))?;
     }
-    let policy = policy::open(&args.policy, true)?;
+    let policy = policy::open(&args.policy, false)?;
     let mut items = Vec::with_capacity(rows.len());
     for row in rows {
         let line = row.0;
