@@ -1,4 +1,5 @@
-//! What programs leave: processes, directories and space, with and without namespaces, as root and as an ordinary user.
+//! What programs leave: processes, directories and space, with and without namespaces; where users matter and root runs
+//! the tests, as root and as an ordinary user.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
@@ -9,10 +10,17 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use processes::{contain, wait_until};
 use rlvr_rewards::children;
 use rlvr_rewards::sandbox::{End, Finished, Isolation, Limits, Program, Sandbox, run};
+use victim::Victim;
+
+#[path = "support/processes.rs"]
+mod processes;
+#[path = "support/victim.rs"]
+mod victim;
 
 const MIB: u64 = 1 << 20;
 
@@ -56,33 +64,6 @@ fn python(sandbox: Sandbox, script: &str, limits: Limits) -> Finished {
     run(&sandbox, &program, limits, &[], b"").unwrap()
 }
 
-/// A directory that must stay whole.
-struct Victim(tempfile::TempDir);
-
-impl Victim {
-    fn new() -> Self {
-        let dir = tempfile::Builder::new().prefix("rlvr-victim-").tempdir().unwrap();
-        std::fs::create_dir_all(dir.path().join("sub/deep")).unwrap();
-        for i in 0..20 {
-            std::fs::write(dir.path().join(format!("f{i}")), "precious").unwrap();
-        }
-        std::fs::write(dir.path().join("sub/deep/g"), "precious").unwrap();
-        for path in ["sub", ""] {
-            let mode = std::fs::Permissions::from_mode(0o711);
-            std::fs::set_permissions(dir.path().join(path), mode).unwrap();
-        }
-        Self(dir)
-    }
-
-    fn check(&self) {
-        let mode = |p: &str| std::fs::metadata(self.0.path().join(p)).map(|m| m.permissions().mode() & 0o777);
-        let files = (0..20).filter(|i| self.0.path().join(format!("f{i}")).exists()).count();
-        let deep = self.0.path().join("sub/deep/g").exists();
-        assert_eq!((files, deep), (20, true), "files of others were deleted");
-        assert_eq!((mode("").unwrap(), mode("sub").unwrap()), (0o711, 0o711), "modes of others were changed");
-    }
-}
-
 /// Processes that still exchange a directory with a link when the program is ended, by names that take the kernel long to
 /// follow, so that the last exchange happens after the kill.
 const EXCHANGES: &str = r"
@@ -106,13 +87,12 @@ for a, b in zip(dirs, links):
 time.sleep(60)
 ";
 
-#[test]
-fn the_last_exchange_of_a_killed_program_deletes_nothing_of_others() {
+/// Tries it in every sandbox.
+fn last_exchanges() {
     for sandbox in sandboxes() {
         for _ in 0..3 {
             let victim = Victim::new();
-            let path = victim.0.path().to_str().unwrap();
-            let code = EXCHANGES.replace("@VICTIM@", path);
+            let code = EXCHANGES.replace("@VICTIM@", victim.path().to_str().unwrap());
             let code = code.replace("@RENAMEAT2@", &libc::SYS_renameat2.to_string());
             let script = format!(
                 "cat >a.py <<'PY'\n{code}\nPY\npython3 a.py </dev/null >/dev/null 2>&1 &\nsleep 0.7; echo done"
@@ -121,6 +101,17 @@ fn the_last_exchange_of_a_killed_program_deletes_nothing_of_others() {
             assert_eq!(finished.stdout, b"done\n", "{finished:?}");
             victim.check();
         }
+    }
+}
+
+#[test]
+fn the_last_exchange_of_a_killed_program_deletes_nothing_of_others() {
+    last_exchanges();
+    let (ordinary, temporary) = (Setting { ordinary: true, contained: false }, temporary());
+    if let Some(mut helper) = Helper::start(ordinary, "exchange", "", temporary.path()) {
+        println!("as an ordinary user: {}", helper.hears("level"));
+        assert_eq!(helper.hears("exchanged"), "all");
+        helper.child.wait().unwrap();
     }
 }
 
@@ -163,16 +154,19 @@ const TAKES: [(&str, &str); 5] = [
     ),
 ];
 
+/// The program that takes space in this way.
+fn fill(way: &str) -> String {
+    let (_, take) = TAKES.into_iter().find(|(name, _)| *name == way).unwrap();
+    // As Python keeps a descriptor of its own for a mapping, a C function maps.
+    let map = "__import__('ctypes').CDLL(None).mmap(None, 4096, 1, 1, f, 0)";
+    FILL.replace("@TAKE@", &take.replace("mmap.mmap(f, 4096)", map))
+}
+
 #[test]
 fn what_has_no_name_is_bounded_too() {
     for sandbox in sandboxes() {
-        for (name, take) in TAKES {
-            // As Python keeps a descriptor of its own for a mapping, a C function maps.
-            let take = take.replace(
-                "mmap.mmap(f, 4096)",
-                "__import__('ctypes').CDLL(None).mmap(None, 4096, 1, 1, f, 0)",
-            );
-            let finished = python(sandbox, &FILL.replace("@TAKE@", &take), limits(60));
+        for (name, _) in TAKES {
+            let finished = python(sandbox, &fill(name), limits(60));
             let said = String::from_utf8_lossy(&finished.stdout).into_owned();
             println!("{} {name}: {} {said:?}", sandbox.level(), finished.end);
             let held: Option<u64> = said.split(' ').next().and_then(|n| n.parse().ok());
@@ -212,6 +206,11 @@ fn names_are_bounded_too() {
     }
 }
 
+/// More open files than a program may have.
+fn many_files() -> Vec<std::fs::File> {
+    (0..100).map(|_| std::fs::File::open("/dev/null").unwrap()).collect()
+}
+
 /// Where and as whom a helper runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Setting {
@@ -227,35 +226,6 @@ const SETTINGS: [Setting; 4] = [
     Setting { ordinary: true, contained: false },
     Setting { ordinary: true, contained: true },
 ];
-
-/// What a container's filter refuses.
-fn contain(command: &mut Command) {
-    use seccompiler::{
-        SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
-    };
-    let spaces = [libc::CLONE_NEWUSER, libc::CLONE_NEWPID, libc::CLONE_NEWNS];
-    let with = |flag: i32| {
-        let op = SeccompCmpOp::MaskedEq(flag as u64);
-        SeccompRule::new(vec![SeccompCondition::new(0, SeccompCmpArgLen::Dword, op, flag as u64).unwrap()])
-            .unwrap()
-    };
-    let mut rules = std::collections::BTreeMap::from([(libc::SYS_clone, spaces.map(with).to_vec())]);
-    for call in [libc::SYS_unshare, libc::SYS_setns, libc::SYS_mount, libc::SYS_umount2] {
-        rules.insert(call, vec![]);
-    }
-    let refuse = SeccompAction::Errno(libc::EPERM as u32);
-    let arch = std::env::consts::ARCH.try_into().unwrap();
-    let filter = SeccompFilter::new(rules, SeccompAction::Allow, refuse, arch).unwrap();
-    let filter: seccompiler::BpfProgram = filter.try_into().unwrap();
-    // SAFETY: two system calls on a program that was made before the fork.
-    unsafe {
-        command.pre_exec(move || seccompiler::apply_filter(&filter).map_err(|_| libc::EPERM).map_err(error))
-    };
-}
-
-fn error(code: i32) -> std::io::Error {
-    std::io::Error::from_raw_os_error(code)
-}
 
 /// This test binary as another process that only runs the helper below.
 struct Helper {
@@ -298,16 +268,61 @@ impl Helper {
     }
 }
 
+/// Ends everything after some microseconds, and this process.
+fn end_after(pause: u64) -> ! {
+    std::thread::sleep(Duration::from_micros(pause));
+    children::end_all();
+    println!("\nended=all");
+    std::process::exit(0);
+}
+
 /// What the other tests start as a process of its own.
 #[test]
 #[ignore = "only as a process of other tests"]
 fn helper() {
     let Ok(role) = std::env::var("RLVR_TEST_ROLE") else { return };
     let mark = std::env::var("RLVR_TEST_MARK").unwrap();
+    let _open = if mark == "many files" { many_files() } else { Vec::new() };
+    if role == "end while probing" {
+        std::thread::spawn(Sandbox::detect);
+        end_after(mark.parse().unwrap());
+    }
+    if role == "mapped" {
+        // The temporary directory may be given relative to this.
+        std::env::set_current_dir(&mark).unwrap();
+    }
     let sandbox = Sandbox::detect().unwrap();
     println!("\nlevel={}", sandbox.level());
-    if role == "level" {
-        return;
+    match &*role {
+        "level" => return,
+        "exchange" => {
+            last_exchanges();
+            println!("exchanged=all");
+            return;
+        }
+        "mapped" => {
+            let finished = python(sandbox.without_namespaces(), &fill("mapped"), limits(60));
+            println!("end={}", finished.end);
+            return;
+        }
+        "refuse" => {
+            // No system call takes such an argument.
+            let args = vec!["a\0b".to_string()];
+            let program = Program { path: "/bin/sh".into(), args, readable: vec![], forks: true };
+            println!("refused={}", run(&sandbox, &program, limits(9), &[], b"").is_err());
+            return;
+        }
+        "end while starting" => {
+            for _ in 0..3 {
+                std::thread::spawn(move || {
+                    loop {
+                        shell(sandbox, "exit", limits(9));
+                    }
+                });
+            }
+            end_after(mark.parse().unwrap());
+        }
+        _ => {}
     }
     // A program with a child in the background that nobody waits for, and one without.
     let scripts = [format!("sleep {mark} & sleep {mark}"), format!("(sleep {mark} &); exec sleep {mark}")];
@@ -317,9 +332,7 @@ fn helper() {
     std::io::stdout().flush().unwrap();
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).unwrap();
-    children::end_all();
-    println!("ended=all");
-    std::process::exit(0);
+    end_after(0);
 }
 
 /// Command lines with the mark of a test.
@@ -328,14 +341,6 @@ fn marked(mark: &str) -> Vec<String> {
     let lines = entries.filter_map(|e| std::fs::read(e.path().join("cmdline")).ok());
     let lines = lines.map(|l| String::from_utf8_lossy(&l).replace('\0', " "));
     lines.filter(|l| l.starts_with("sleep") && l.contains(mark)).collect()
-}
-
-fn wait_until(what: &str, is: impl Fn() -> bool) {
-    let until = Instant::now() + Duration::from_secs(60);
-    while !is() {
-        assert!(Instant::now() < until, "{what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 /// A temporary directory that everybody may use.
