@@ -211,6 +211,30 @@ fn many_files() -> Vec<std::fs::File> {
     (0..100).map(|_| std::fs::File::open("/dev/null").unwrap()).collect()
 }
 
+#[test]
+fn files_that_the_host_has_open_do_not_count_for_a_program() {
+    let open = many_files();
+    for sandbox in sandboxes() {
+        for level in [Isolation::Process, Isolation::Landlock, Isolation::Seccomp] {
+            let sandbox = sandbox.lowered(level);
+            let finished = shell(sandbox, "ulimit -n; ulimit -Hn", limits(20));
+            assert_eq!(finished.stdout, b"64\n64\n", "{}: {finished:?}", sandbox.level());
+        }
+    }
+    drop(open);
+    // A process that has so many open before its first program finds the same.
+    let temporary = temporary();
+    for setting in SETTINGS {
+        let level = |many: &str| {
+            let mut helper = Helper::start(setting, "level", many, temporary.path())?;
+            let level = helper.hears("level");
+            helper.child.wait().unwrap();
+            Some(level)
+        };
+        assert_eq!(level("many files"), level("few files"), "{setting:?}");
+    }
+}
+
 /// Where and as whom a helper runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Setting {

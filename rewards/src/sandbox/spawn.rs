@@ -299,16 +299,14 @@ impl Plan {
             (libc::RLIMIT_CPU as i32, Some(l.cpu_s)),
             (libc::RLIMIT_AS as i32, Some(l.memory)),
             (libc::RLIMIT_FSIZE as i32, Some(l.file)),
-            (libc::RLIMIT_NOFILE as i32, Some(DESCRIPTORS)),
             (libc::RLIMIT_NPROC as i32, self.processes),
         ];
         for (what, value) in limits {
             let Some(value) = value else { continue };
-            let limit = libc::rlimit { rlim_cur: value as _, rlim_max: value as _ };
+            let set = set_limit(what, value);
             // A lower limit that is already there stays.
-            // SAFETY: the pointer is to a value that lives until the call returns.
-            if unsafe { libc::setrlimit(what as _, &limit) } != 0 && what == libc::RLIMIT_CPU as i32 {
-                return Err(io::Error::last_os_error());
+            if what == libc::RLIMIT_CPU as i32 {
+                set?;
             }
         }
         Ok(())
@@ -331,7 +329,12 @@ impl Plan {
         }
         match &self.trial {
             Some(trial) => Err(io::Error::from_raw_os_error(self.try_all(trial))),
-            None => Ok(()),
+            None => {
+                // The last of all: until the exec the child has the descriptors of the process that started it, and where
+                // those use up its own limit nothing more can be opened. A lower limit that is already there stays.
+                let _ = set_limit(libc::RLIMIT_NOFILE as i32, DESCRIPTORS);
+                Ok(())
+            }
         }
     }
 
@@ -390,6 +393,13 @@ impl Plan {
             escapes || unbounded || child < 0 || libc::getpid() != 1
         }
     }
+}
+
+/// Limits this process to `value` of a resource, for good.
+fn set_limit(what: i32, value: u64) -> io::Result<()> {
+    let limit = libc::rlimit { rlim_cur: value as _, rlim_max: value as _ };
+    // SAFETY: the pointer is to a value that lives until the call returns.
+    check(unsafe { libc::setrlimit(what as _, &limit) }.into())
 }
 
 fn check(result: c_long) -> io::Result<()> {
