@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -420,6 +420,28 @@ fn nothing_outlives_the_process_that_started_it() {
                 helper.child.wait().unwrap();
             }
             assert_eq!(entries(temporary.path()), BTreeSet::new(), "{setting:?} kill={kill}: left behind");
+        }
+    }
+}
+
+#[test]
+fn mapped_files_are_bounded_wherever_temporary_files_are() {
+    if sandboxes().is_empty() {
+        return;
+    }
+    let (real, links) = (temporary(), temporary());
+    let link = links.path().join("link");
+    symlink(real.path(), &link).unwrap();
+    for setting in SETTINGS {
+        for place in [&link, Path::new("."), Path::new("../")] {
+            let here = real.path().join("inner");
+            std::fs::create_dir_all(&here).unwrap();
+            std::fs::set_permissions(&here, std::fs::Permissions::from_mode(0o1777)).unwrap();
+            let Some(mut helper) = Helper::start(setting, "mapped", here.to_str().unwrap(), place) else {
+                continue;
+            };
+            assert_eq!(helper.hears("end"), End::Files.to_string(), "{setting:?} {place:?}");
+            helper.child.wait().unwrap();
         }
     }
 }

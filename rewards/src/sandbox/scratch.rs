@@ -32,7 +32,8 @@ impl Scratch {
     /// # Errors
     /// When it cannot be made.
     pub(super) fn new(owner: Option<u32>) -> io::Result<Self> {
-        let place = std::env::temp_dir();
+        // As the kernel says it: mappings are found by this path, and the program is told it as its home.
+        let place = std::env::temp_dir().canonicalize()?;
         let parent = directory(&place)?;
         let mut tries = 0;
         loop {

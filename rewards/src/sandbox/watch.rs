@@ -87,13 +87,15 @@ fn open_files(process: Pid) -> Vec<Stat> {
 /// How many files of the directory a process has mapped that have no name any more.
 fn mapped(scratch: &Scratch, process: Pid) -> usize {
     let Ok(maps) = std::fs::read(format!("/proc/{}/maps", process.as_raw_nonzero())) else { return 0 };
-    let place = scratch.path().as_os_str().as_bytes();
+    // As the kernel writes it here.
+    let place =
+        scratch.path().as_os_str().as_bytes().split(|b| *b == b'\n').collect::<Vec<_>>().join(&br"\012"[..]);
     // Address, rights, offset, device, number, and a path from the first slash on.
     let gone = maps.split(|b| *b == b'\n').filter(|line| line.ends_with(b" (deleted)"));
     let files = gone.filter_map(|line| {
         let slash = line.iter().position(|b| *b == b'/')?;
         let number = line[..slash].split(|b| *b == b' ').rfind(|f| !f.is_empty())?;
-        line[slash..].starts_with(place).then_some(number)
+        line[slash..].starts_with(&place).then_some(number)
     });
     files.collect::<HashSet<_>>().len()
 }
