@@ -57,13 +57,15 @@ def judge():
             else:
                 run_program(programs[i], space, candidate, entry)
                 ok, why = True, ''
+            unclear = link.unsendable
         except Unclear as error:
-            return report(bad=str(error))
+            unclear = str(error)
         except BaseException as error:
-            ok, why = False, shown(error)
-        # A test may have caught what says so.
-        if link.unsendable:
-            return report(bad=link.unsendable)
+            # A test may have caught what says that something cannot be sent.
+            ok, why, unclear = False, shown(error), link.unsendable
+        if unclear and not link.lost:
+            # A program that has failed a test has failed, whatever the others would say.
+            return report(bad=unclear) if passed else report(end=True)
         if link.lost:
             ok, why = False, link.lost
         report(i=i, ok=ok, why=why)
