@@ -142,11 +142,12 @@ def type_of(value):
 
 
 def run_program(program, space, candidate, entry):
-    before = set(space)
+    before = dict(space)
     if entry:
         space.setdefault('candidate', candidate)
     exec(program, space)
-    for name in [n for n in space if n not in before or n == 'check']:
+    # A later test may use a name again.
+    for name in [n for n, value in space.items() if value is not before.get(n) or n == 'check']:
         value = space[name]
         if type(value) is types.FunctionType and name == 'check' and entry:
             run_to_its_end(value(candidate))
