@@ -446,6 +446,43 @@ fn mapped_files_are_bounded_wherever_temporary_files_are() {
     }
 }
 
+#[test]
+fn a_child_that_is_not_started_leaves_nothing() {
+    if sandboxes().is_empty() {
+        return;
+    }
+    for setting in SETTINGS {
+        let temporary = temporary();
+        if let Some(mut helper) = Helper::start(setting, "refuse", "", temporary.path()) {
+            assert_eq!(helper.hears("refused"), "true");
+            helper.child.wait().unwrap();
+            assert_eq!(entries(temporary.path()), BTreeSet::new(), "{setting:?}");
+        }
+    }
+}
+
+#[test]
+fn an_end_at_any_moment_leaves_nothing() {
+    if sandboxes().is_empty() {
+        return;
+    }
+    for setting in SETTINGS.into_iter().filter(|s| s.contained) {
+        for i in 0..12u64 {
+            for (role, pause) in [("end while starting", 20_000 + 1777 * i), ("end while probing", 2300 * i)]
+            {
+                let temporary = temporary();
+                let mark = pause.to_string();
+                let Some(mut helper) = Helper::start(setting, role, &mark, temporary.path()) else {
+                    continue;
+                };
+                assert_eq!(helper.hears("ended"), "all");
+                helper.child.wait().unwrap();
+                assert_eq!(entries(temporary.path()), BTreeSet::new(), "{setting:?} {role} {pause}");
+            }
+        }
+    }
+}
+
 fn pids(mark: &str) -> Vec<rustix::process::Pid> {
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
     let of = entries.filter(|e| {

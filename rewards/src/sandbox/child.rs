@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, WaitId, WaitIdOptions, WaitStatus, waitid};
 
-use super::spawn::Place;
 use super::watch::Watch;
 use super::{Limits, Program, Sandbox, SandboxError, Scratch};
 use crate::children::Gate;
@@ -88,13 +87,10 @@ impl Child {
         limits: Limits,
         files: &[(&str, &[u8])],
     ) -> Result<Self, SandboxError> {
-        let plan = sandbox.plan(program, limits, files)?;
-        let scratch = match &plan.place {
-            Place::Host(scratch) => Some(Arc::clone(scratch)),
-            #[cfg(target_os = "linux")]
-            Place::Own(_) => None,
-        };
+        // Before there is a directory: who ends everything waits until it is known.
         let gate = Gate::enter();
+        let plan = sandbox.plan(program, limits, files)?;
+        let scratch = plan.place.scratch().map(Arc::clone);
         let started = plan.spawn().inspect_err(|_| {
             if let Some(scratch) = &scratch {
                 scratch.remove();

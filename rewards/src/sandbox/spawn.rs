@@ -49,6 +49,17 @@ pub(super) enum Place {
     Own(Space),
 }
 
+impl Place {
+    /// Its directory on the host, which has to be looked at and removed.
+    pub(super) fn scratch(&self) -> Option<&Arc<Scratch>> {
+        match self {
+            Self::Host(scratch) => Some(scratch),
+            #[cfg(target_os = "linux")]
+            Self::Own(_) => None,
+        }
+    }
+}
+
 /// Namespaces of one child.
 #[cfg(target_os = "linux")]
 pub(super) struct Space {
