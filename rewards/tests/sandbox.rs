@@ -483,6 +483,32 @@ fn an_end_at_any_moment_leaves_nothing() {
     }
 }
 
+#[test]
+fn what_a_program_is_given_does_not_count() {
+    for sandbox in sandboxes() {
+        let large = vec![1u8; 6 << 20];
+        let names: Vec<String> = (0..600).map(|i| format!("g{i}")).collect();
+        let mut files: Vec<(&str, &[u8])> = names.iter().map(|name| (&**name, &b"x"[..])).collect();
+        files.push(("large", &large));
+        let script = |more: &str| {
+            let args = vec!["-c".into(), format!("{more}; sleep 0.5; cat large g* | wc -c")];
+            let program = Program { path: "/bin/bash".into(), args, readable: vec![], forks: true };
+            run(&sandbox, &program, limits(20), &files, b"").unwrap()
+        };
+        let finished = script("head -c 3000000 /dev/zero >own");
+        assert_eq!(
+            (finished.end, &*finished.stdout),
+            (End::Exit(0), &b"6292056\n"[..]),
+            "{}",
+            sandbox.level()
+        );
+        // What it makes itself is bounded as without them.
+        let finished = script("for i in 1 2 3; do head -c 3000000 /dev/zero >own$i || exit 3; done");
+        let want = if sandbox.bounds_files() { End::Exit(3) } else { End::Files };
+        assert_eq!(finished.end, want, "{}", sandbox.level());
+    }
+}
+
 fn pids(mark: &str) -> Vec<rustix::process::Pid> {
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
     let of = entries.filter(|e| {

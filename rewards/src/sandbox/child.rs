@@ -112,7 +112,7 @@ impl Child {
             over: None,
             ended: false,
             status: None,
-            host: scratch.map(|scratch| (scratch, Watch::new())),
+            host: scratch.map(|scratch| (scratch, Watch::new(limits.file, files))),
         };
         for fd in child.descriptors().into_iter().flatten() {
             rustix::io::ioctl_fionbio(fd, true).map_err(|e| SandboxError::new("preparing a pipe", e))?;
@@ -153,7 +153,7 @@ impl Child {
             return true;
         }
         if let Some((scratch, watch)) = &mut self.host
-            && watch.sees_too_much(scratch, self.group, self.forks, self.limits.file)
+            && watch.sees_too_much(scratch, self.group, self.forks)
         {
             self.over = Some(End::Files);
             return true;

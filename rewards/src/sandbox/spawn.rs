@@ -81,12 +81,10 @@ impl Space {
         owner: Option<u32>,
     ) -> io::Result<Self> {
         use std::os::unix::ffi::OsStrExt;
-        const PAGE: u64 = 4096;
         let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
         let (uid, gid) = (owner.unwrap_or(user.as_raw()), owner.unwrap_or(group.as_raw()));
-        let given: u64 = files.iter().map(|(_, c)| (c.len() as u64).div_ceil(PAGE) * PAGE).sum();
         let inodes = INODES + files.len() as u64;
-        let size = bytes.saturating_add(given);
+        let size = bytes.saturating_add(space_of(files));
         let options = format!("size={size},nr_inodes={inodes},mode=700,uid={uid},gid={gid}");
         let pair = |name: &str, content: String| {
             Ok::<_, io::Error>((CString::new(format!("/proc/self/{name}"))?, CString::new(content)?))
@@ -125,6 +123,12 @@ impl Space {
             check(libc::chdir(self.at.as_ptr()).into())
         }
     }
+}
+
+/// Bytes that files take where they are given to a child; its limits come on top.
+pub(super) fn space_of(files: &[(&str, &[u8])]) -> u64 {
+    const PAGE: u64 = 4096;
+    files.iter().map(|(_, content)| (content.len() as u64).div_ceil(PAGE) * PAGE).sum()
 }
 
 /// What a probing child tries.
