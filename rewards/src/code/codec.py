@@ -25,7 +25,8 @@ STANDARD = {
     'collections.deque': (lambda t, v: [list(v), v.maxlen], ({list}, {int, type(None)}), lambda t, *parts: t(*parts)),
     'collections.Counter': (lambda t, v: [dict(v)], ({dict},), lambda t, counts: t(counts)),
     'collections.OrderedDict': (lambda t, v: [list(v.items())], ({list},), lambda t, pairs: t(pairs)),
-    'collections.defaultdict': (lambda t, v: [dict(v)], ({dict},), lambda t, values: t(None, values)),
+    # The factory is None, a type, or a function of one of the two sides.
+    'collections.defaultdict': (lambda t, v: [v.default_factory, dict(v)], (None, {dict}), lambda t, *parts: t(*parts)),
     'array.array': (lambda t, v: [v.typecode, v.tolist()], ({str}, {list}),
                     lambda t, code, items: t(code, only(items, {int, float, str}))),
     'uuid.UUID': TEXT,
@@ -135,7 +136,7 @@ def decode(data, other):
         if len(parts) != len(kinds):
             raise ValueError('other parts')
         for part, kind in zip(parts, kinds):
-            only([part], kind)
+            only([part], kind or {type(part)})
         return make(getattr(__import__(module), cls), *parts)
     return other(tag, content)
 
