@@ -117,9 +117,14 @@ class Solution(type(sys)):
 
 def find(name):
     found, value = link.value('find', name)
-    # A function or a class is used when it is called.
-    link.used = link.used or found and number_of(value) is None
+    # A function or a class is used when it is called; what is here as data, when it is read.
+    link.used = link.used or found and not stays_there(value)
     return found, value
+
+
+def stays_there(value):
+    # Whether the value is only a stand-in for a function, a class or an object that has to be asked.
+    return type(value) in OPAQUE or type(value) is Kind
 
 
 class Space(dict):
@@ -132,7 +137,8 @@ class Space(dict):
         found, value = find(name) if name in self.wanted else (False, None)
         if not found:
             raise KeyError(name)
-        if number_of(value) is not None:
+        # Data may be other data the next time.
+        if stays_there(value):
             self[name] = value
         return value
 
