@@ -1,8 +1,9 @@
 # Plain data as JSON with the types of Python; everything else as a number that stands for it.
 import json, os, sys
 
-# Deeper data is refused before Python's own limit on recursion is reached.
+# Deeper data is refused before Python's own limit on recursion is reached. How deep the deepest was that came.
 DEPTH = 200
+deepest = 0
 PLAIN = (int, float, complex, str, bytes, bytearray, tuple, list, set, frozenset, dict)
 # Types that are sent by name: they make plain data of plain data and nothing else.
 TYPES = {t.__name__: t for t in PLAIN + (bool, object, range, slice)}
@@ -42,6 +43,10 @@ VIEWS = {
 }
 
 
+class TooDeep(Exception):
+    pass
+
+
 def full_name(cls):
     return f'{cls.__module__.split(".")[0]}.{cls.__name__}'
 
@@ -49,7 +54,7 @@ def full_name(cls):
 def encode(value, other, depth=0):
     # other(value, data) sends what is no plain data, and what is more than the plain data that it also is.
     if depth > DEPTH:
-        raise ValueError('nested too deeply')
+        raise TooDeep('nested too deeply')
     if value is None or value is True or value is False:
         return value
     cls = type(value)
@@ -97,22 +102,24 @@ def encode_plain(value, cls, other, depth):
     return items if cls is list else {{tuple: 't', set: 's', frozenset: 'z'}[cls]: items}
 
 
-def decode(data, other):
+def decode(data, other, depth=0):
+    global deepest
+    deepest, depth = max(deepest, depth), depth + 1
     if isinstance(data, list):
-        return [decode(d, other) for d in data]
+        return [decode(d, other, depth) for d in data]
     if not isinstance(data, dict):
         return data
     (tag, content), = data.items()
     if tag == 'i':
         return int(content, 16)
     if tag == 't':
-        return tuple([decode(d, other) for d in content])
+        return tuple([decode(d, other, depth) for d in content])
     if tag == 's':
-        return {decode(d, other) for d in content}
+        return {decode(d, other, depth) for d in content}
     if tag == 'z':
-        return frozenset([decode(d, other) for d in content])
+        return frozenset([decode(d, other, depth) for d in content])
     if tag == 'd':
-        return {decode(k, other): decode(v, other) for k, v in content}
+        return {decode(k, other, depth): decode(v, other, depth) for k, v in content}
     if tag == 'b':
         return bytes.fromhex(content)
     if tag == 'w':
@@ -122,17 +129,17 @@ def decode(data, other):
     if tag == 'e':
         return Ellipsis
     if tag == 'n':
-        return range(*only(decode(content, other), {int}))
+        return range(*only(decode(content, other, depth), {int}))
     if tag == 'l':
-        return slice(*decode(content, other))
+        return slice(*decode(content, other, depth))
     if tag == 'v':
-        return VIEWS[content[0]][1](*only([decode(content[1], other)], {list}))
+        return VIEWS[content[0]][1](*only([decode(content[1], other, depth)], {list}))
     if tag == 'm':
         return TYPES[content]
     if tag == 'p':
         module, cls = content[0].split('.')
         _, kinds, make = STANDARD[content[0]]
-        parts, = only([decode(content[1], other)], {list})
+        parts, = only([decode(content[1], other, depth)], {list})
         if len(parts) != len(kinds):
             raise ValueError('other parts')
         for part, kind in zip(parts, kinds):

@@ -81,7 +81,17 @@ class Link:
     def pack(self, value):
         if type(value) is tuple:
             value = list(value)
-        return encode(value, self.send)
+        try:
+            return encode(value, self.send)
+        except TooDeep:
+            # That deep by what the tests built, unless the program has sent deep data itself.
+            if deepest <= DEPTH // 4:
+                self.refuse('tests send data that is nested too deeply')
+            raise
+
+    def refuse(self, why):
+        self.unsendable = why
+        raise Unsendable(why)
 
     def unpack(self, data):
         return decode(data, self.receive)
@@ -100,8 +110,7 @@ class Link:
             return {'g': self.keep(lambda: list(itertools.islice(value, 1)))}
         if callable(value):
             return {'k': self.keep(value)}
-        self.unsendable = f'tests cannot send a {type(value).__name__} to the program'
-        raise Unsendable(self.unsendable)
+        self.refuse(f'tests cannot send a {type(value).__name__} to the program')
 
     def keep(self, value):
         # Each access makes another object of the same method.
