@@ -129,7 +129,7 @@ fn sweep_one(parent: BorrowedFd<'_>, name: &std::ffi::CStr, owners: &std::ops::R
     let user = rustix::process::geteuid();
     let of = fstat(&dir).map_or(u32::MAX, |s| s.st_uid);
     let own = of == user.as_raw() || user.is_root() && owners.contains(&of);
-    // Who uses it holds the lock, and so does a process of a child that is still there.
+    // Who uses it holds the lock. What a killed one left running does not: the descriptor does not survive an exec.
     if own && flock(&dir, FlockOperation::NonBlockingLockExclusive).is_ok() {
         tree::empty(&dir);
         let _ = unlinkat(parent, name, AtFlags::REMOVEDIR);
