@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::conversation::prompt_messages;
+
 /// One message of a prompt. It is read as [`crate::conversation()`] reads it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Value")]
@@ -52,16 +54,11 @@ impl Task {
             Some(Value::Number(id)) => id.to_string() == self.id,
             _ => false,
         };
+        // As it is read: text parts and keys that are null make no other prompt.
         let same_prompt = match row.get("prompt") {
-            Some(Value::String(text)) => matches!(&self.prompt[..], [only] if only.content == *text),
-            Some(Value::Array(list)) => {
-                let same = |(value, message): (&Value, &Message)| {
-                    value.get("role").and_then(Value::as_str) == Some(&message.role)
-                        && value.get("content").and_then(Value::as_str) == Some(&message.content)
-                };
-                list.len() == self.prompt.len() && list.iter().zip(&self.prompt).all(same)
-            }
-            _ => false,
+            None => false,
+            Some(Value::Null) => self.prompt.is_empty(),
+            Some(prompt) => prompt_messages(prompt, "prompt").is_ok_and(|read| read == self.prompt),
         };
         let same_reference = row.get("reference") == Some(&self.reference);
         for (name, same) in [("id", same_id), ("prompt", same_prompt), ("reference", same_reference)] {
@@ -131,6 +128,24 @@ mod tests {
         let row = fields(json!({"prompt": conversation, "x": null}));
         let task = Task { prompt: message("2+2?"), ..Task::default() };
         assert_eq!(Value::Object(task.with_row(row).meta), json!({"x": null}));
+        // However it is written, `rlvr score` has the same rest.
+        for prompt in [
+            json!(null),
+            json!("q"),
+            json!([{"role": "user", "content": "q", "name": null}]),
+            json!([{"role": "user", "content": [{"type": "text", "text": "q"}]}]),
+            json!([{"role": "system", "content": "q"}]),
+        ] {
+            let row = json!({"id": 7, "completion": "", "prompt": prompt, "x": 1});
+            let read = crate::rows::Row::parse(row.clone()).unwrap().task;
+            let mut fields = fields(row);
+            fields.shift_remove("completion");
+            assert_eq!(Task { meta: Map::new(), ..read.clone() }.with_row(fields), read);
+        }
+        let row = fields(json!({"prompt": "q"}));
+        let task =
+            Task { prompt: vec![Message { role: "system".into(), content: "q".into() }], ..Task::default() };
+        assert_eq!(task.with_row(row.clone()).meta, row);
     }
 
     #[test]

@@ -147,8 +147,22 @@ fn partial_credit_tolerance_and_reasons() {
     let outcome = judge(partial(), asserts, "def f(x):\n    return x");
     assert_eq!(outcome.score.map(|s| (s * 3.0).round()), Some(2.0), "{outcome:?}");
     assert!(outcome.reason.contains("test 2: AssertionError"), "{outcome:?}");
+    // A test that cannot be asked, or that nobody could decide, does not hide what failed before it.
+    let asked =
+        json!({"asserts": ["assert f(2) == 5", "class A: pass", "assert f(A())", "assert f(3) == 3"]});
+    let outcome = judge(partial(), asked.clone(), "def f(x):\n    return x");
+    assert_eq!((outcome.score, outcome.verdict), (Some(0.25), Verdict::Partial), "{outcome:?}");
+    assert!(outcome.reason.contains("test 1: AssertionError"), "{outcome:?}");
+    let outcome = judge(partial(), asked, "def f(x):\n    return 5");
+    assert_eq!(outcome.verdict, Verdict::Unverifiable, "{outcome:?}");
+    let calls = [json!({"input": [1], "output": 9}), json!({"input": [2], "output": [1, 2]})];
+    let set = "def f(x):\n    return {1, 2}";
+    let outcome = judge(partial(), json!({"entry_point": "f", "tests": calls}), set);
+    assert_eq!(outcome.verdict, Verdict::Incorrect, "{outcome:?}");
+    let outcome = judge(partial(), json!({"entry_point": "f", "tests": calls[1..]}), set);
+    assert_eq!(outcome.verdict, Verdict::Unverifiable, "{outcome:?}");
     let level = Sandbox::detect().unwrap().isolation();
-    assert!(outcome.method.starts_with(&format!("untagged/asserts@{}", level.name())), "{}", outcome.method);
+    assert!(outcome.method.starts_with(&format!("untagged/calls@{}", level.name())), "{}", outcome.method);
     println!("isolation: {} ({:?})", level.name(), Sandbox::detect().unwrap());
 }
 

@@ -1,18 +1,26 @@
-//! What programs leave: processes, directories and space, with and without namespaces, as root and as an ordinary user.
+//! What programs leave: processes, directories and space, with and without namespaces; where users matter and root runs
+//! the tests, as root and as an ordinary user.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use processes::{contain, wait_until};
 use rlvr_rewards::children;
 use rlvr_rewards::sandbox::{End, Finished, Isolation, Limits, Program, Sandbox, run};
+use victim::Victim;
+
+#[path = "support/processes.rs"]
+mod processes;
+#[path = "support/victim.rs"]
+mod victim;
 
 const MIB: u64 = 1 << 20;
 
@@ -56,33 +64,6 @@ fn python(sandbox: Sandbox, script: &str, limits: Limits) -> Finished {
     run(&sandbox, &program, limits, &[], b"").unwrap()
 }
 
-/// A directory that must stay whole.
-struct Victim(tempfile::TempDir);
-
-impl Victim {
-    fn new() -> Self {
-        let dir = tempfile::Builder::new().prefix("rlvr-victim-").tempdir().unwrap();
-        std::fs::create_dir_all(dir.path().join("sub/deep")).unwrap();
-        for i in 0..20 {
-            std::fs::write(dir.path().join(format!("f{i}")), "precious").unwrap();
-        }
-        std::fs::write(dir.path().join("sub/deep/g"), "precious").unwrap();
-        for path in ["sub", ""] {
-            let mode = std::fs::Permissions::from_mode(0o711);
-            std::fs::set_permissions(dir.path().join(path), mode).unwrap();
-        }
-        Self(dir)
-    }
-
-    fn check(&self) {
-        let mode = |p: &str| std::fs::metadata(self.0.path().join(p)).map(|m| m.permissions().mode() & 0o777);
-        let files = (0..20).filter(|i| self.0.path().join(format!("f{i}")).exists()).count();
-        let deep = self.0.path().join("sub/deep/g").exists();
-        assert_eq!((files, deep), (20, true), "files of others were deleted");
-        assert_eq!((mode("").unwrap(), mode("sub").unwrap()), (0o711, 0o711), "modes of others were changed");
-    }
-}
-
 /// Processes that still exchange a directory with a link when the program is ended, by names that take the kernel long to
 /// follow, so that the last exchange happens after the kill.
 const EXCHANGES: &str = r"
@@ -106,13 +87,12 @@ for a, b in zip(dirs, links):
 time.sleep(60)
 ";
 
-#[test]
-fn the_last_exchange_of_a_killed_program_deletes_nothing_of_others() {
+/// Tries it in every sandbox.
+fn last_exchanges() {
     for sandbox in sandboxes() {
         for _ in 0..3 {
             let victim = Victim::new();
-            let path = victim.0.path().to_str().unwrap();
-            let code = EXCHANGES.replace("@VICTIM@", path);
+            let code = EXCHANGES.replace("@VICTIM@", victim.path().to_str().unwrap());
             let code = code.replace("@RENAMEAT2@", &libc::SYS_renameat2.to_string());
             let script = format!(
                 "cat >a.py <<'PY'\n{code}\nPY\npython3 a.py </dev/null >/dev/null 2>&1 &\nsleep 0.7; echo done"
@@ -121,6 +101,17 @@ fn the_last_exchange_of_a_killed_program_deletes_nothing_of_others() {
             assert_eq!(finished.stdout, b"done\n", "{finished:?}");
             victim.check();
         }
+    }
+}
+
+#[test]
+fn the_last_exchange_of_a_killed_program_deletes_nothing_of_others() {
+    last_exchanges();
+    let (ordinary, temporary) = (Setting { ordinary: true, contained: false }, temporary());
+    if let Some(mut helper) = Helper::start(ordinary, "exchange", "", temporary.path()) {
+        println!("as an ordinary user: {}", helper.hears("level"));
+        assert_eq!(helper.hears("exchanged"), "all");
+        helper.child.wait().unwrap();
     }
 }
 
@@ -163,16 +154,19 @@ const TAKES: [(&str, &str); 5] = [
     ),
 ];
 
+/// The program that takes space in this way.
+fn fill(way: &str) -> String {
+    let (_, take) = TAKES.into_iter().find(|(name, _)| *name == way).unwrap();
+    // As Python keeps a descriptor of its own for a mapping, a C function maps.
+    let map = "__import__('ctypes').CDLL(None).mmap(None, 4096, 1, 1, f, 0)";
+    FILL.replace("@TAKE@", &take.replace("mmap.mmap(f, 4096)", map))
+}
+
 #[test]
 fn what_has_no_name_is_bounded_too() {
     for sandbox in sandboxes() {
-        for (name, take) in TAKES {
-            // As Python keeps a descriptor of its own for a mapping, a C function maps.
-            let take = take.replace(
-                "mmap.mmap(f, 4096)",
-                "__import__('ctypes').CDLL(None).mmap(None, 4096, 1, 1, f, 0)",
-            );
-            let finished = python(sandbox, &FILL.replace("@TAKE@", &take), limits(60));
+        for (name, _) in TAKES {
+            let finished = python(sandbox, &fill(name), limits(60));
             let said = String::from_utf8_lossy(&finished.stdout).into_owned();
             println!("{} {name}: {} {said:?}", sandbox.level(), finished.end);
             let held: Option<u64> = said.split(' ').next().and_then(|n| n.parse().ok());
@@ -212,6 +206,35 @@ fn names_are_bounded_too() {
     }
 }
 
+/// More open files than a program may have.
+fn many_files() -> Vec<std::fs::File> {
+    (0..100).map(|_| std::fs::File::open("/dev/null").unwrap()).collect()
+}
+
+#[test]
+fn files_that_the_host_has_open_do_not_count_for_a_program() {
+    let open = many_files();
+    for sandbox in sandboxes() {
+        for level in [Isolation::Process, Isolation::Landlock, Isolation::Seccomp] {
+            let sandbox = sandbox.lowered(level);
+            let finished = shell(sandbox, "ulimit -n; ulimit -Hn", limits(20));
+            assert_eq!(finished.stdout, b"64\n64\n", "{}: {finished:?}", sandbox.level());
+        }
+    }
+    drop(open);
+    // A process that has so many open before its first program finds the same.
+    let temporary = temporary();
+    for setting in SETTINGS {
+        let level = |many: &str| {
+            let mut helper = Helper::start(setting, "level", many, temporary.path())?;
+            let level = helper.hears("level");
+            helper.child.wait().unwrap();
+            Some(level)
+        };
+        assert_eq!(level("many files"), level("few files"), "{setting:?}");
+    }
+}
+
 /// Where and as whom a helper runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Setting {
@@ -227,35 +250,6 @@ const SETTINGS: [Setting; 4] = [
     Setting { ordinary: true, contained: false },
     Setting { ordinary: true, contained: true },
 ];
-
-/// What a container's filter refuses.
-fn contain(command: &mut Command) {
-    use seccompiler::{
-        SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
-    };
-    let spaces = [libc::CLONE_NEWUSER, libc::CLONE_NEWPID, libc::CLONE_NEWNS];
-    let with = |flag: i32| {
-        let op = SeccompCmpOp::MaskedEq(flag as u64);
-        SeccompRule::new(vec![SeccompCondition::new(0, SeccompCmpArgLen::Dword, op, flag as u64).unwrap()])
-            .unwrap()
-    };
-    let mut rules = std::collections::BTreeMap::from([(libc::SYS_clone, spaces.map(with).to_vec())]);
-    for call in [libc::SYS_unshare, libc::SYS_setns, libc::SYS_mount, libc::SYS_umount2] {
-        rules.insert(call, vec![]);
-    }
-    let refuse = SeccompAction::Errno(libc::EPERM as u32);
-    let arch = std::env::consts::ARCH.try_into().unwrap();
-    let filter = SeccompFilter::new(rules, SeccompAction::Allow, refuse, arch).unwrap();
-    let filter: seccompiler::BpfProgram = filter.try_into().unwrap();
-    // SAFETY: two system calls on a program that was made before the fork.
-    unsafe {
-        command.pre_exec(move || seccompiler::apply_filter(&filter).map_err(|_| libc::EPERM).map_err(error))
-    };
-}
-
-fn error(code: i32) -> std::io::Error {
-    std::io::Error::from_raw_os_error(code)
-}
 
 /// This test binary as another process that only runs the helper below.
 struct Helper {
@@ -298,16 +292,61 @@ impl Helper {
     }
 }
 
+/// Ends everything after some microseconds, and this process.
+fn end_after(pause: u64) -> ! {
+    std::thread::sleep(Duration::from_micros(pause));
+    children::end_all();
+    println!("\nended=all");
+    std::process::exit(0);
+}
+
 /// What the other tests start as a process of its own.
 #[test]
 #[ignore = "only as a process of other tests"]
 fn helper() {
     let Ok(role) = std::env::var("RLVR_TEST_ROLE") else { return };
     let mark = std::env::var("RLVR_TEST_MARK").unwrap();
+    let _open = if mark == "many files" { many_files() } else { Vec::new() };
+    if role == "end while probing" {
+        std::thread::spawn(Sandbox::detect);
+        end_after(mark.parse().unwrap());
+    }
+    if role == "mapped" {
+        // The temporary directory may be given relative to this.
+        std::env::set_current_dir(&mark).unwrap();
+    }
     let sandbox = Sandbox::detect().unwrap();
     println!("\nlevel={}", sandbox.level());
-    if role == "level" {
-        return;
+    match &*role {
+        "level" => return,
+        "exchange" => {
+            last_exchanges();
+            println!("exchanged=all");
+            return;
+        }
+        "mapped" => {
+            let finished = python(sandbox.without_namespaces(), &fill("mapped"), limits(60));
+            println!("end={}", finished.end);
+            return;
+        }
+        "refuse" => {
+            // No system call takes such an argument.
+            let args = vec!["a\0b".to_string()];
+            let program = Program { path: "/bin/sh".into(), args, readable: vec![], forks: true };
+            println!("refused={}", run(&sandbox, &program, limits(9), &[], b"").is_err());
+            return;
+        }
+        "end while starting" => {
+            for _ in 0..3 {
+                std::thread::spawn(move || {
+                    loop {
+                        shell(sandbox, "exit", limits(9));
+                    }
+                });
+            }
+            end_after(mark.parse().unwrap());
+        }
+        _ => {}
     }
     // A program with a child in the background that nobody waits for, and one without.
     let scripts = [format!("sleep {mark} & sleep {mark}"), format!("(sleep {mark} &); exec sleep {mark}")];
@@ -317,9 +356,7 @@ fn helper() {
     std::io::stdout().flush().unwrap();
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).unwrap();
-    children::end_all();
-    println!("ended=all");
-    std::process::exit(0);
+    end_after(0);
 }
 
 /// Command lines with the mark of a test.
@@ -328,14 +365,6 @@ fn marked(mark: &str) -> Vec<String> {
     let lines = entries.filter_map(|e| std::fs::read(e.path().join("cmdline")).ok());
     let lines = lines.map(|l| String::from_utf8_lossy(&l).replace('\0', " "));
     lines.filter(|l| l.starts_with("sleep") && l.contains(mark)).collect()
-}
-
-fn wait_until(what: &str, is: impl Fn() -> bool) {
-    let until = Instant::now() + Duration::from_secs(60);
-    while !is() {
-        assert!(Instant::now() < until, "{what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 /// A temporary directory that everybody may use.
@@ -392,6 +421,91 @@ fn nothing_outlives_the_process_that_started_it() {
             }
             assert_eq!(entries(temporary.path()), BTreeSet::new(), "{setting:?} kill={kill}: left behind");
         }
+    }
+}
+
+#[test]
+fn mapped_files_are_bounded_wherever_temporary_files_are() {
+    if sandboxes().is_empty() {
+        return;
+    }
+    let (real, links) = (temporary(), temporary());
+    let link = links.path().join("link");
+    symlink(real.path(), &link).unwrap();
+    for setting in SETTINGS {
+        for place in [&link, Path::new("."), Path::new("../")] {
+            let here = real.path().join("inner");
+            std::fs::create_dir_all(&here).unwrap();
+            std::fs::set_permissions(&here, std::fs::Permissions::from_mode(0o1777)).unwrap();
+            let Some(mut helper) = Helper::start(setting, "mapped", here.to_str().unwrap(), place) else {
+                continue;
+            };
+            assert_eq!(helper.hears("end"), End::Files.to_string(), "{setting:?} {place:?}");
+            helper.child.wait().unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_child_that_is_not_started_leaves_nothing() {
+    if sandboxes().is_empty() {
+        return;
+    }
+    for setting in SETTINGS {
+        let temporary = temporary();
+        if let Some(mut helper) = Helper::start(setting, "refuse", "", temporary.path()) {
+            assert_eq!(helper.hears("refused"), "true");
+            helper.child.wait().unwrap();
+            assert_eq!(entries(temporary.path()), BTreeSet::new(), "{setting:?}");
+        }
+    }
+}
+
+#[test]
+fn an_end_at_any_moment_leaves_nothing() {
+    if sandboxes().is_empty() {
+        return;
+    }
+    for setting in SETTINGS.into_iter().filter(|s| s.contained) {
+        for i in 0..12u64 {
+            for (role, pause) in [("end while starting", 20_000 + 1777 * i), ("end while probing", 2300 * i)]
+            {
+                let temporary = temporary();
+                let mark = pause.to_string();
+                let Some(mut helper) = Helper::start(setting, role, &mark, temporary.path()) else {
+                    continue;
+                };
+                assert_eq!(helper.hears("ended"), "all");
+                helper.child.wait().unwrap();
+                assert_eq!(entries(temporary.path()), BTreeSet::new(), "{setting:?} {role} {pause}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_program_is_given_does_not_count() {
+    for sandbox in sandboxes() {
+        let large = vec![1u8; 6 << 20];
+        let names: Vec<String> = (0..600).map(|i| format!("g{i}")).collect();
+        let mut files: Vec<(&str, &[u8])> = names.iter().map(|name| (&**name, &b"x"[..])).collect();
+        files.push(("large", &large));
+        let script = |more: &str| {
+            let args = vec!["-c".into(), format!("{more}; sleep 0.5; cat large g* | wc -c")];
+            let program = Program { path: "/bin/bash".into(), args, readable: vec![], forks: true };
+            run(&sandbox, &program, limits(20), &files, b"").unwrap()
+        };
+        let finished = script("head -c 3000000 /dev/zero >own");
+        assert_eq!(
+            (finished.end, &*finished.stdout),
+            (End::Exit(0), &b"6292056\n"[..]),
+            "{}",
+            sandbox.level()
+        );
+        // What it makes itself is bounded as without them.
+        let finished = script("for i in 1 2 3; do head -c 3000000 /dev/zero >own$i || exit 3; done");
+        let want = if sandbox.bounds_files() { End::Exit(3) } else { End::Files };
+        assert_eq!(finished.end, want, "{}", sandbox.level());
     }
 }
 

@@ -169,6 +169,20 @@ fn the_bound_has_a_reason_and_large_ordinary_values_are_below_it() {
 }
 
 #[test]
+fn long_texts_and_a_large_pattern_are_below_the_bound() {
+    let schema = json!({"items": {"pattern": r"^[\s\S]{1,2000}$"}});
+    let value = |last: usize| {
+        let texts = (0..20).map(|i| "a".repeat(if i == 19 { last } else { 2000 }));
+        json!(texts.collect::<Vec<_>>()).to_string()
+    };
+    let outcome = judge(schema.clone(), &value(2000));
+    assert_eq!(outcome.verdict, Verdict::Correct, "{}", outcome.reason);
+    let outcome = judge(schema, &value(2001));
+    assert_eq!(outcome.verdict, Verdict::Incorrect);
+    assert!(!outcome.reason.contains("steps"), "{}", outcome.reason);
+}
+
+#[test]
 fn long_chains_of_schemas_do_not_end_the_process() {
     let chain = |n: usize, link: &dyn Fn(Value) -> Value| {
         let mut defs: Map<String, Value> =

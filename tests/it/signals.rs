@@ -1,53 +1,20 @@
 //! What a command leaves that a signal ends.
 #![cfg(target_os = "linux")]
 use crate::cli::{rlvr, rows, stderr, write};
+use processes::{contain, wait_until};
 use serde_json::json;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
-/// Like a container whose filter refuses namespaces and mounts.
-fn contain(command: &mut Command) {
-    use seccompiler::{
-        BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-        SeccompRule,
-    };
-    let spaces = [libc::CLONE_NEWUSER, libc::CLONE_NEWPID, libc::CLONE_NEWNS];
-    let with = |flag: i32| {
-        let op = SeccompCmpOp::MaskedEq(flag as u64);
-        SeccompRule::new(vec![SeccompCondition::new(0, SeccompCmpArgLen::Dword, op, flag as u64).unwrap()])
-            .unwrap()
-    };
-    let rules = std::collections::BTreeMap::from([
-        (libc::SYS_clone, spaces.map(with).to_vec()),
-        (libc::SYS_mount, vec![]),
-        (libc::SYS_unshare, vec![]),
-    ]);
-    let refuse = SeccompAction::Errno(libc::EPERM as u32);
-    let arch = std::env::consts::ARCH.try_into().unwrap();
-    let filter = SeccompFilter::new(rules, SeccompAction::Allow, refuse, arch).unwrap();
-    let filter: BpfProgram = filter.try_into().unwrap();
-    let apply = move || {
-        seccompiler::apply_filter(&filter).map_err(|_| std::io::Error::from_raw_os_error(libc::EPERM))
-    };
-    // SAFETY: two system calls on a program that was made before the fork.
-    unsafe { command.pre_exec(apply) };
-}
+#[path = "../../rewards/tests/support/processes.rs"]
+mod processes;
 
 /// Processes that sleep for a time that only one test has.
 fn sleepers(mark: &str) -> usize {
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
     let lines = entries.filter_map(|e| std::fs::read(e.path().join("cmdline")).ok());
     lines.filter(|l| *l == format!("sleep\0{mark}\0").into_bytes()).count()
-}
-
-fn wait_until(what: &str, is: impl Fn() -> bool) {
-    let until = Instant::now() + Duration::from_secs(120);
-    while !is() {
-        assert!(Instant::now() < until, "{what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 /// Whether programs can be run as here.

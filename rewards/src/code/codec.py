@@ -1,28 +1,38 @@
 # Plain data as JSON with the types of Python; everything else as a number that stands for it.
 import json, os, sys
 
-# Deeper data is refused before Python's own limit on recursion is reached.
+# Deeper data is refused before Python's own limit on recursion is reached. How deep the deepest was that came.
 DEPTH = 200
+deepest = 0
 PLAIN = (int, float, complex, str, bytes, bytearray, tuple, list, set, frozenset, dict)
 # Types that are sent by name: they make plain data of plain data and nothing else.
 TYPES = {t.__name__: t for t in PLAIN + (bool, object, range, slice)}
-# Types of the standard library that are sent as what makes them again.
+# Types of the standard library that are sent as what makes them again: how they are taken apart, by the methods of the
+# type itself, what types the parts have, and how they are put together. A part of another type, such as a stand-in for an
+# object of a program, is refused: it would be kept as if it were a number or a text.
+INTEGERS = ({int},) * 3
+ISO = (lambda t, v: [t.isoformat(v)], ({str},), lambda t, text: t.fromisoformat(text))
+TEXT = (lambda t, v: [t.__str__(v)], ({str},), lambda t, text: t(text))
 STANDARD = {
-    'datetime.date': (lambda v: [v.isoformat()], lambda t, text: t.fromisoformat(text)),
-    'datetime.datetime': (lambda v: [v.isoformat()], lambda t, text: t.fromisoformat(text)),
-    'datetime.time': (lambda v: [v.isoformat()], lambda t, text: t.fromisoformat(text)),
-    'datetime.timedelta': (lambda v: [v.days, v.seconds, v.microseconds], lambda t, *parts: t(*parts)),
-    'datetime.timezone': (lambda v: [v.utcoffset(None)], lambda t, offset: t(offset)),
-    'fractions.Fraction': (lambda v: [v.numerator, v.denominator], lambda t, *parts: t(*parts)),
-    'decimal.Decimal': (lambda v: [str(v)], lambda t, text: t(text)),
-    'collections.deque': (lambda v: [list(v), v.maxlen], lambda t, *parts: t(*parts)),
-    'collections.Counter': (lambda v: [dict(v)], lambda t, counts: t(counts)),
-    'collections.OrderedDict': (lambda v: [list(v.items())], lambda t, pairs: t(pairs)),
-    'collections.defaultdict': (lambda v: [dict(v)], lambda t, values: t(None, values)),
-    'array.array': (lambda v: [v.typecode, v.tolist()], lambda t, *parts: t(*parts)),
-    'uuid.UUID': (lambda v: [str(v)], lambda t, text: t(text)),
-    'pathlib.PosixPath': (lambda v: [str(v)], lambda t, text: t(text)),
-    'pathlib.PurePosixPath': (lambda v: [str(v)], lambda t, text: t(text)),
+    'datetime.date': ISO,
+    'datetime.datetime': ISO,
+    'datetime.time': ISO,
+    'datetime.timedelta': (lambda t, v: in_days(v), INTEGERS, lambda t, *parts: t(*parts)),
+    'datetime.timezone': (lambda t, v: in_days(v.utcoffset(None)), INTEGERS,
+                          lambda t, *parts: t(__import__('datetime').timedelta(*parts))),
+    'fractions.Fraction': (lambda t, v: [int(v.numerator), int(v.denominator)], INTEGERS[1:],
+                           lambda t, *parts: t(*parts)),
+    'decimal.Decimal': TEXT,
+    'collections.deque': (lambda t, v: [list(v), v.maxlen], ({list}, {int, type(None)}), lambda t, *parts: t(*parts)),
+    'collections.Counter': (lambda t, v: [dict(v)], ({dict},), lambda t, counts: t(counts)),
+    'collections.OrderedDict': (lambda t, v: [list(v.items())], ({list},), lambda t, pairs: t(pairs)),
+    # The factory is None, a type, or a function of one of the two sides.
+    'collections.defaultdict': (lambda t, v: [v.default_factory, dict(v)], (None, {dict}), lambda t, *parts: t(*parts)),
+    'array.array': (lambda t, v: [v.typecode, v.tolist()], ({str}, {list}),
+                    lambda t, code, items: t(code, only(items, {int, float, str}))),
+    'uuid.UUID': TEXT,
+    'pathlib.PosixPath': TEXT,
+    'pathlib.PurePosixPath': TEXT,
 }
 # Classes whose objects are never plain data.
 OPAQUE = set()
@@ -33,6 +43,10 @@ VIEWS = {
 }
 
 
+class TooDeep(Exception):
+    pass
+
+
 def full_name(cls):
     return f'{cls.__module__.split(".")[0]}.{cls.__name__}'
 
@@ -40,7 +54,7 @@ def full_name(cls):
 def encode(value, other, depth=0):
     # other(value, data) sends what is no plain data, and what is more than the plain data that it also is.
     if depth > DEPTH:
-        raise ValueError('nested too deeply')
+        raise TooDeep('nested too deeply')
     if value is None or value is True or value is False:
         return value
     cls = type(value)
@@ -63,7 +77,7 @@ def encode(value, other, depth=0):
             data = encode_plain(value, base, other, depth + 1)
         elif full_name(base) in STANDARD:
             name = full_name(base)
-            data = {'p': [name, encode(STANDARD[name][0](value), other, depth + 1)]}
+            data = {'p': [name, encode(STANDARD[name][0](base, value), other, depth + 1)]}
         else:
             continue
         return data if base is cls else other(value, data)
@@ -88,22 +102,24 @@ def encode_plain(value, cls, other, depth):
     return items if cls is list else {{tuple: 't', set: 's', frozenset: 'z'}[cls]: items}
 
 
-def decode(data, other):
+def decode(data, other, depth=0):
+    global deepest
+    deepest, depth = max(deepest, depth), depth + 1
     if isinstance(data, list):
-        return [decode(d, other) for d in data]
+        return [decode(d, other, depth) for d in data]
     if not isinstance(data, dict):
         return data
     (tag, content), = data.items()
     if tag == 'i':
         return int(content, 16)
     if tag == 't':
-        return tuple([decode(d, other) for d in content])
+        return tuple([decode(d, other, depth) for d in content])
     if tag == 's':
-        return {decode(d, other) for d in content}
+        return {decode(d, other, depth) for d in content}
     if tag == 'z':
-        return frozenset([decode(d, other) for d in content])
+        return frozenset([decode(d, other, depth) for d in content])
     if tag == 'd':
-        return {decode(k, other): decode(v, other) for k, v in content}
+        return {decode(k, other, depth): decode(v, other, depth) for k, v in content}
     if tag == 'b':
         return bytes.fromhex(content)
     if tag == 'w':
@@ -113,17 +129,34 @@ def decode(data, other):
     if tag == 'e':
         return Ellipsis
     if tag == 'n':
-        return range(*decode(content, other))
+        return range(*only(decode(content, other, depth), {int}))
     if tag == 'l':
-        return slice(*decode(content, other))
+        return slice(*decode(content, other, depth))
     if tag == 'v':
-        return VIEWS[content[0]][1](decode(content[1], other))
+        return VIEWS[content[0]][1](*only([decode(content[1], other, depth)], {list}))
     if tag == 'm':
         return TYPES[content]
     if tag == 'p':
         module, cls = content[0].split('.')
-        return STANDARD[content[0]][1](getattr(__import__(module), cls), *decode(content[1], other))
+        _, kinds, make = STANDARD[content[0]]
+        parts, = only([decode(content[1], other, depth)], {list})
+        if len(parts) != len(kinds):
+            raise ValueError('other parts')
+        for part, kind in zip(parts, kinds):
+            only([part], kind or {type(part)})
+        return make(getattr(__import__(module), cls), *parts)
     return other(tag, content)
+
+
+def only(items, kinds):
+    # The items, which must be of exactly these types: what only looks like one may be a stand-in.
+    if not all(type(item) in kinds for item in items):
+        raise ValueError('no plain data')
+    return items
+
+
+def in_days(delta):
+    return [delta.days, delta.seconds, delta.microseconds]
 
 
 def replace(mine, after):

@@ -53,17 +53,19 @@ def judge():
         try:
             candidate = eval(entry, Space(space, __builtins__=builtins_left, wanted=names.wanted)) if entry else None
             if programs[i] is None:
-                ok, why = any(is_value(candidate(*args), test['want'], tolerance) for args in calls[i]), 'another value'
+                ok, why = gives(candidate, calls[i], test['want'], tolerance), 'another value'
             else:
                 run_program(programs[i], space, candidate, entry)
                 ok, why = True, ''
+            unclear = link.unsendable
         except Unclear as error:
-            return report(bad=str(error))
+            unclear = str(error)
         except BaseException as error:
-            ok, why = False, shown(error)
-        # A test may have caught what says so.
-        if link.unsendable:
-            return report(bad=link.unsendable)
+            # A test may have caught what says that something cannot be sent.
+            ok, why, unclear = False, shown(error), link.unsendable
+        if unclear and not link.lost:
+            # A program that has failed a test has failed, whatever the others would say.
+            return report(bad=unclear) if passed else report(end=True)
         if link.lost:
             ok, why = False, link.lost
         report(i=i, ok=ok, why=why)
@@ -73,6 +75,23 @@ def judge():
     if passed and not link.used:
         return report(bad='the tests ask nothing of the program')
     report(end=True)
+
+
+def gives(candidate, readings, want, tolerance):
+    # One reading of the arguments under which the call gives the value is enough: under another one it may raise, as an
+    # integer that was read as a float does in a range.
+    failure = None
+    for args in readings:
+        try:
+            if is_value(candidate(*args), want, tolerance):
+                return True
+        except (Lost, Unsendable):
+            raise
+        except BaseException as error:
+            failure = failure if isinstance(failure, Unclear) else error
+    if failure is not None:
+        raise failure
+    return False
 
 
 def shown(error):
@@ -98,9 +117,14 @@ class Solution(type(sys)):
 
 def find(name):
     found, value = link.value('find', name)
-    # A function or a class is used when it is called.
-    link.used = link.used or found and number_of(value) is None
+    # A function or a class is used when it is called; what is here as data, when it is read.
+    link.used = link.used or found and not stays_there(value)
     return found, value
+
+
+def stays_there(value):
+    # Whether the value is only a stand-in for a function, a class or an object that has to be asked.
+    return type(value) in OPAQUE or type(value) is Kind
 
 
 class Space(dict):
@@ -113,7 +137,8 @@ class Space(dict):
         found, value = find(name) if name in self.wanted else (False, None)
         if not found:
             raise KeyError(name)
-        if number_of(value) is not None:
+        # Data may be other data the next time.
+        if stays_there(value):
             self[name] = value
         return value
 
@@ -123,11 +148,12 @@ def type_of(value):
 
 
 def run_program(program, space, candidate, entry):
-    before = set(space)
+    before = dict(space)
     if entry:
         space.setdefault('candidate', candidate)
     exec(program, space)
-    for name in [n for n in space if n not in before or n == 'check']:
+    # A later test may use a name again.
+    for name in [n for n, value in space.items() if value is not before.get(n) or n == 'check']:
         value = space[name]
         if type(value) is types.FunctionType and name == 'check' and entry:
             run_to_its_end(value(candidate))

@@ -1,5 +1,5 @@
 # The judge's end of the conversation with the candidate's process. What comes from there is data, whatever it is.
-import _thread, builtins, itertools, types
+import _thread, builtins, collections, itertools, types
 
 
 class Lost(BaseException):
@@ -81,7 +81,17 @@ class Link:
     def pack(self, value):
         if type(value) is tuple:
             value = list(value)
-        return encode(value, self.send)
+        try:
+            return encode(value, self.send)
+        except TooDeep:
+            # That deep by what the tests built, unless the program has sent deep data itself.
+            if deepest <= DEPTH // 4:
+                self.refuse('tests send data that is nested too deeply')
+            raise
+
+    def refuse(self, why):
+        self.unsendable = why
+        raise Unsendable(why)
 
     def unpack(self, data):
         return decode(data, self.receive)
@@ -100,8 +110,7 @@ class Link:
             return {'g': self.keep(lambda: list(itertools.islice(value, 1)))}
         if callable(value):
             return {'k': self.keep(value)}
-        self.unsendable = f'tests cannot send a {type(value).__name__} to the program'
-        raise Unsendable(self.unsendable)
+        self.refuse(f'tests cannot send a {type(value).__name__} to the program')
 
     def keep(self, value):
         # Each access makes another object of the same method.
@@ -128,10 +137,15 @@ class Link:
     def remote(self, n, tag, data):
         if tag == 'a':
             return Coroutine(n)
-        value = None if data is None else self.unpack(data)
+        if data is None:
+            return Remote(n)
+        value = self.unpack(data)
         base = type(value)
-        if data is None or base not in PLAIN or base in (list, dict, set, bytearray):
-            return Remote(n, None if data is None else base)
+        if base not in PLAIN and full_name(base) not in STANDARD:
+            # A stand-in, for example, whose class says what it is taken for.
+            raise ValueError('no plain data')
+        if base not in PLAIN or base in (list, dict, set, bytearray):
+            return Remote(n, base)
         # What cannot change is here as it is, with the attributes of the object that it was made of.
         shadow = SHADOWS.setdefault(base, type(base.__name__, (Shadow, base), {}))
         made = base.__new__(shadow, value)

@@ -25,7 +25,8 @@
 //! patched built-ins nor an `__eq__` that is always true, an early exit or a forged result earns anything: the judge's
 //! results come through a pipe of their own and carry a random nonce.
 //!
-//! Plain data are the built-in types and dates, times, `Fraction`, `Decimal`, `deque`, `Counter` and the like. Other objects
+//! Plain data are the built-in types and dates, times, `Fraction`, `Decimal`, `deque`, `Counter` and the like, nested up to
+//! 200 times; what a program returns deeper is no value. Other objects
 //! stay in the candidate's process; the tests see a stand-in with attributes, calls, items, iteration and the operators of
 //! its class. It equals no plain data; two of the candidate's objects are compared as the candidate says. An operator that
 //! gets a value of the tests (`Vector(1, 2) * 3`) may only give another object, because it has told the candidate a number that
@@ -46,8 +47,9 @@
 //!
 //! Verdicts: failed, crashed and late programs are `incorrect`, and so is everything else that the candidate's process does
 //! once its code is loaded, replies that cannot be read among it; no code is `no_answer`. Tests that do not compile, import
-//! what is not there, fail before the candidate is loaded, ask for what cannot be sent or ask nothing of the program are
-//! `unverifiable`; a sandbox below `min_isolation` or a missing interpreter is `error`. The level is in every
+//! what is not there, fail before the candidate is loaded, ask for what cannot be sent (an object of theirs, data that is
+//! nested too deeply by them alone) or ask nothing of the program are `unverifiable`, unless the program has failed a test
+//! before; a sandbox below `min_isolation` or a missing interpreter is `error`. The level is in every
 //! [`Outcome::method`], as `block/tests@seccomp+tmpfs`, with what bounds the files of a program: a file system of its own
 //! (`tmpfs`) or a look at them every 20 ms (`watched`). Unlike the other verifiers this one has a clock.
 

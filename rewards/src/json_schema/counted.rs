@@ -4,6 +4,9 @@
 //! step from a budget for each access, more for texts, comparisons and hashes. Whatever the schema is, validation cannot go on
 //! without accesses, so the budget bounds its time, and with it the memory of caches and errors. Each access also looks how
 //! deep the stack is. When either is used up the validation is unwound.
+//!
+//! Which texts are matched with which pattern is not known here, so every text and name pays for the largest pattern of the
+//! schema. They may be as long together as one text that [`crate::pattern`] matches: 256 KB beside a pattern of 1,000 places.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -17,15 +20,20 @@ use serde_json::{Map, Number, Value};
 #[derive(Clone, Copy)]
 struct Budget {
     steps: u64,
-    /// Steps for sixteen bytes of a text.
-    weight: u64,
+    /// Places of the largest pattern that a text may be matched with.
+    places: u64,
     /// The address that the stack must not grow below.
     floor: usize,
 }
 
 thread_local! {
-    static LEFT: Cell<Budget> = const { Cell::new(Budget { steps: 0, weight: 1, floor: 0 }) };
+    static LEFT: Cell<Budget> = const { Cell::new(Budget { steps: 0, places: 0, floor: 0 }) };
 }
+
+/// Bytes of a text that cost a step when nothing is matched, and bytes times places that do when something is: a place is
+/// done with sooner than anything else.
+const BYTES: u64 = 16;
+const PLACES: u64 = 128;
 
 /// Ends a validation.
 struct Exhausted;
@@ -47,19 +55,21 @@ fn spend(steps: u64) {
 }
 
 fn spend_text(text: &str) {
-    spend(1 + (text.len() as u64).saturating_mul(LEFT.get().weight) / 16);
+    let bytes = text.len() as u64;
+    spend(1 + (bytes / BYTES).max(bytes.saturating_mul(LEFT.get().places) / PLACES));
 }
 
 /// Does `work` on counted values of this thread and gives its result with the steps it took; none when there were more than
-/// `budget`, or when it nested so deeply that `stack` bytes did not suffice. Sixteen bytes of a text cost `weight` steps.
+/// `budget`, or when it nested so deeply that `stack` bytes did not suffice. The largest pattern that a text may be matched
+/// with has so many `places`.
 pub(super) fn within<T>(
     budget: u64,
-    weight: u64,
+    places: u64,
     stack: usize,
     work: impl FnOnce() -> T,
 ) -> Option<(T, u64)> {
     let floor = stack_address().saturating_sub(stack);
-    LEFT.set(Budget { steps: budget, weight, floor });
+    LEFT.set(Budget { steps: budget, places, floor });
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(result) => Some((result, budget - LEFT.get().steps)),
         Err(end) if end.is::<Exhausted>() => None,
@@ -76,7 +86,7 @@ fn spend_parts(value: &Value, times: u64) {
             spend_text(name);
             spend_parts(member, times);
         }),
-        Value::String(text) => spend(times.saturating_mul(text.len() as u64) / 16),
+        Value::String(text) => spend(times.saturating_mul(text.len() as u64) / BYTES),
         _ => {}
     }
 }
@@ -160,7 +170,7 @@ impl<'a> Node<'a, CountedJson> for Counted<'a> {
 
     fn string_length(&self) -> Option<u64> {
         let text = self.0.as_str()?;
-        spend(1 + text.len() as u64 / 16);
+        spend(1 + text.len() as u64 / BYTES);
         Some(text.chars().count() as u64)
     }
 

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, WaitId, WaitIdOptions, WaitStatus, waitid};
 
-use super::spawn::Place;
 use super::watch::Watch;
 use super::{Limits, Program, Sandbox, SandboxError, Scratch};
 use crate::children::Gate;
@@ -88,13 +87,10 @@ impl Child {
         limits: Limits,
         files: &[(&str, &[u8])],
     ) -> Result<Self, SandboxError> {
-        let plan = sandbox.plan(program, limits, files)?;
-        let scratch = match &plan.place {
-            Place::Host(scratch) => Some(Arc::clone(scratch)),
-            #[cfg(target_os = "linux")]
-            Place::Own(_) => None,
-        };
+        // Before there is a directory: who ends everything waits until it is known.
         let gate = Gate::enter();
+        let plan = sandbox.plan(program, limits, files)?;
+        let scratch = plan.place.scratch().map(Arc::clone);
         let started = plan.spawn().inspect_err(|_| {
             if let Some(scratch) = &scratch {
                 scratch.remove();
@@ -116,7 +112,7 @@ impl Child {
             over: None,
             ended: false,
             status: None,
-            host: scratch.map(|scratch| (scratch, Watch::new())),
+            host: scratch.map(|scratch| (scratch, Watch::new(limits.file, files))),
         };
         for fd in child.descriptors().into_iter().flatten() {
             rustix::io::ioctl_fionbio(fd, true).map_err(|e| SandboxError::new("preparing a pipe", e))?;
@@ -157,7 +153,7 @@ impl Child {
             return true;
         }
         if let Some((scratch, watch)) = &mut self.host
-            && watch.sees_too_much(scratch, self.group, self.forks, self.limits.file)
+            && watch.sees_too_much(scratch, self.group, self.forks)
         {
             self.over = Some(End::Files);
             return true;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::spawn::{HELD, Place, Plan, Trial};
 use super::{Isolation, Limits, Program, SandboxError, Scratch, scratch};
+use crate::children::Gate;
 
 /// User ids for children of root: below what container runtimes map by default, above what people get.
 const OWNERS: std::ops::Range<u32> = 59_000..60_000;
@@ -130,8 +131,13 @@ impl Sandbox {
     ) -> Result<Plan, SandboxError> {
         let owner = self.owner();
         let (place, path) = self.place(program, limits, files, owner)?;
-        let plan = self.plan_at(program, limits, files, owner, place, &path);
-        plan.map_err(|e| SandboxError::new("preparing a child", e))
+        let scratch = place.scratch().map(Arc::clone);
+        self.plan_at(program, limits, files, owner, place, &path).map_err(|e| {
+            if let Some(scratch) = scratch {
+                scratch.remove();
+            }
+            SandboxError::new("preparing a child", e)
+        })
     }
 
     /// The directory for a child and its path.
@@ -218,9 +224,6 @@ impl Sandbox {
 
     /// Starts a child that applies the rules and tries what they forbid.
     fn holds(self) -> Result<(), SandboxError> {
-        let failed = |e: std::io::Error| SandboxError::new("probing", e);
-        let outside = tempfile::Builder::new().prefix("rlvr-probe-").tempdir().map_err(failed)?;
-        std::fs::write(outside.path().join("outside"), "x").map_err(failed)?;
         let limits = Limits {
             wall: Duration::from_secs(5),
             cpu_s: 5,
@@ -232,20 +235,29 @@ impl Sandbox {
         };
         // Never started: the trial ends before the exec.
         let program = Program { path: "/".into(), args: vec![], readable: vec![], forks: true };
+        // Until the directories are gone: they are not known to who ends everything.
+        let _gate = Gate::enter();
         let mut plan = self.plan(&program, limits, &[])?;
-        if plan.owner.is_some() {
-            for path in [outside.path(), &outside.path().join("outside")] {
-                std::os::unix::fs::chown(path, plan.owner, plan.owner).map_err(failed)?;
-            }
-        }
-        let open = std::fs::File::open(outside.path()).map_err(failed)?;
-        let apart = plan.owner.is_none() && self.spaces == Spaces::Own { apart: true };
-        plan.trial = Some(Trial { outside: open.into(), apart });
-        let tried = plan.spawn();
-        if let Place::Host(scratch) = &plan.place {
+        // A directory like that of another child, which a later process removes if this one is killed here.
+        let outside = Scratch::new(plan.owner).map_err(|e| SandboxError::new("probing", e));
+        let tried = outside.and_then(|outside| {
+            let tried = self.try_in(&mut plan, &outside);
+            outside.remove();
+            tried
+        });
+        if let Some(scratch) = plan.place.scratch() {
             scratch.remove();
         }
-        match tried {
+        tried
+    }
+
+    /// Starts the child of a trial that must not reach what is in `outside`.
+    fn try_in(self, plan: &mut Plan, outside: &Scratch) -> Result<(), SandboxError> {
+        let failed = |e: std::io::Error| SandboxError::new("probing", e);
+        outside.write("outside", b"x").map_err(failed)?;
+        let apart = plan.owner.is_none() && self.spaces == Spaces::Own { apart: true };
+        plan.trial = Some(Trial { outside: outside.dir().try_clone().map_err(failed)?, apart });
+        match plan.spawn() {
             Err(e) if e.source.raw_os_error() == Some(HELD) => Ok(()),
             Err(e) => Err(e),
             // It runs the program, which is a directory.

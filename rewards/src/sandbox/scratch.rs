@@ -1,14 +1,15 @@
 //! The directory of the host in which a child works where it has no file system of its own.
 
 use std::ffi::{CString, OsStr};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{
-    AtFlags, Dir, FlockOperation, Gid, Mode, OFlags, Uid, fchown, flock, fstat, mkdirat, open, unlinkat,
+    AtFlags, Dir, FlockOperation, Gid, Mode, OFlags, Uid, fchown, flock, fstat, mkdirat, open, openat,
+    unlinkat,
 };
 use rustix::io::Errno;
 
@@ -32,7 +33,8 @@ impl Scratch {
     /// # Errors
     /// When it cannot be made.
     pub(super) fn new(owner: Option<u32>) -> io::Result<Self> {
-        let place = std::env::temp_dir();
+        // As the kernel says it: mappings are found by this path, and the program is told it as its home.
+        let place = std::env::temp_dir().canonicalize()?;
         let parent = directory(&place)?;
         let mut tries = 0;
         loop {
@@ -53,7 +55,18 @@ impl Scratch {
         let name = format!("{PREFIX}{}-{:016x}", std::process::id(), random(place));
         let name = CString::new(name).map_err(|_| Errno::INVAL)?;
         mkdirat(parent, &name, Mode::RWXU)?;
-        let dir = tree::open(parent.as_fd(), &name)?;
+        match Self::take(parent, &name, owner) {
+            Ok(dir) => Ok((name, dir)),
+            Err(e) => {
+                // Empty, whoever has it now.
+                let _ = unlinkat(parent, &name, AtFlags::REMOVEDIR);
+                Err(e)
+            }
+        }
+    }
+
+    fn take(parent: &OwnedFd, name: &CString, owner: Option<u32>) -> Result<OwnedFd, Errno> {
+        let dir = tree::open(parent.as_fd(), name)?;
         flock(&dir, FlockOperation::NonBlockingLockExclusive)?;
         if let Some(owner) = owner {
             let (uid, gid) = (Uid::from_raw(owner), Gid::from_raw(owner));
@@ -63,7 +76,19 @@ impl Scratch {
         if fstat(&dir)?.st_nlink == 0 {
             return Err(Errno::NOENT);
         }
-        Ok((name, dir))
+        Ok(dir)
+    }
+
+    /// Puts a file into it that belongs to whom the directory belongs to.
+    ///
+    /// # Errors
+    /// When it is there already or cannot be written.
+    pub(super) fn write(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = openat(&self.dir, name, flags, Mode::RUSR | Mode::WUSR)?;
+        let of = fstat(&self.dir)?;
+        fchown(&file, Some(Uid::from_raw(of.st_uid)), Some(Gid::from_raw(of.st_gid)))?;
+        std::fs::File::from(file).write_all(content)
     }
 
     /// Where it is.
@@ -104,7 +129,7 @@ fn sweep_one(parent: BorrowedFd<'_>, name: &std::ffi::CStr, owners: &std::ops::R
     let user = rustix::process::geteuid();
     let of = fstat(&dir).map_or(u32::MAX, |s| s.st_uid);
     let own = of == user.as_raw() || user.is_root() && owners.contains(&of);
-    // Who uses it holds the lock, and so does a process of a child that is still there.
+    // Who uses it holds the lock. What a killed one left running does not: the descriptor does not survive an exec.
     if own && flock(&dir, FlockOperation::NonBlockingLockExclusive).is_ok() {
         tree::empty(&dir);
         let _ = unlinkat(parent, name, AtFlags::REMOVEDIR);

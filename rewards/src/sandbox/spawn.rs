@@ -49,6 +49,17 @@ pub(super) enum Place {
     Own(Space),
 }
 
+impl Place {
+    /// Its directory on the host, which has to be looked at and removed.
+    pub(super) fn scratch(&self) -> Option<&Arc<Scratch>> {
+        match self {
+            Self::Host(scratch) => Some(scratch),
+            #[cfg(target_os = "linux")]
+            Self::Own(_) => None,
+        }
+    }
+}
+
 /// Namespaces of one child.
 #[cfg(target_os = "linux")]
 pub(super) struct Space {
@@ -70,12 +81,10 @@ impl Space {
         owner: Option<u32>,
     ) -> io::Result<Self> {
         use std::os::unix::ffi::OsStrExt;
-        const PAGE: u64 = 4096;
         let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
         let (uid, gid) = (owner.unwrap_or(user.as_raw()), owner.unwrap_or(group.as_raw()));
-        let given: u64 = files.iter().map(|(_, c)| (c.len() as u64).div_ceil(PAGE) * PAGE).sum();
         let inodes = INODES + files.len() as u64;
-        let size = bytes.saturating_add(given);
+        let size = bytes.saturating_add(space_of(files));
         let options = format!("size={size},nr_inodes={inodes},mode=700,uid={uid},gid={gid}");
         let pair = |name: &str, content: String| {
             Ok::<_, io::Error>((CString::new(format!("/proc/self/{name}"))?, CString::new(content)?))
@@ -114,6 +123,12 @@ impl Space {
             check(libc::chdir(self.at.as_ptr()).into())
         }
     }
+}
+
+/// Bytes that files take where they are given to a child; its limits come on top.
+pub(super) fn space_of(files: &[(&str, &[u8])]) -> u64 {
+    const PAGE: u64 = 4096;
+    files.iter().map(|(_, content)| (content.len() as u64).div_ceil(PAGE) * PAGE).sum()
 }
 
 /// What a probing child tries.
@@ -299,16 +314,14 @@ impl Plan {
             (libc::RLIMIT_CPU as i32, Some(l.cpu_s)),
             (libc::RLIMIT_AS as i32, Some(l.memory)),
             (libc::RLIMIT_FSIZE as i32, Some(l.file)),
-            (libc::RLIMIT_NOFILE as i32, Some(DESCRIPTORS)),
             (libc::RLIMIT_NPROC as i32, self.processes),
         ];
         for (what, value) in limits {
             let Some(value) = value else { continue };
-            let limit = libc::rlimit { rlim_cur: value as _, rlim_max: value as _ };
+            let set = set_limit(what, value);
             // A lower limit that is already there stays.
-            // SAFETY: the pointer is to a value that lives until the call returns.
-            if unsafe { libc::setrlimit(what as _, &limit) } != 0 && what == libc::RLIMIT_CPU as i32 {
-                return Err(io::Error::last_os_error());
+            if what == libc::RLIMIT_CPU as i32 {
+                set?;
             }
         }
         Ok(())
@@ -331,7 +344,12 @@ impl Plan {
         }
         match &self.trial {
             Some(trial) => Err(io::Error::from_raw_os_error(self.try_all(trial))),
-            None => Ok(()),
+            None => {
+                // The last of all: until the exec the child has the descriptors of the process that started it, and where
+                // those use up its own limit nothing more can be opened. A lower limit that is already there stays.
+                let _ = set_limit(libc::RLIMIT_NOFILE as i32, DESCRIPTORS);
+                Ok(())
+            }
         }
     }
 
@@ -390,6 +408,13 @@ impl Plan {
             escapes || unbounded || child < 0 || libc::getpid() != 1
         }
     }
+}
+
+/// Limits this process to `value` of a resource, for good.
+fn set_limit(what: i32, value: u64) -> io::Result<()> {
+    let limit = libc::rlimit { rlim_cur: value as _, rlim_max: value as _ };
+    // SAFETY: the pointer is to a value that lives until the call returns.
+    check(unsafe { libc::setrlimit(what as _, &limit) }.into())
 }
 
 fn check(result: c_long) -> io::Result<()> {

@@ -149,7 +149,12 @@ pub(super) fn walk(top: &OwnedFd, depth: usize, look: &mut dyn FnMut(&Stat) -> b
 }
 
 #[cfg(test)]
+#[path = "../../tests/support/victim.rs"]
+mod victim;
+
+#[cfg(test)]
 mod tests {
+    use super::victim::Victim;
     use super::*;
     use std::fs::{self, Permissions};
     use std::os::unix::fs::{PermissionsExt, symlink};
@@ -163,35 +168,6 @@ mod tests {
         fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
     }
 
-    /// A directory that must stay whole, with what it consists of.
-    struct Victim(tempfile::TempDir);
-
-    impl Victim {
-        fn new() -> Self {
-            let dir = tempfile::Builder::new().prefix("rlvr-victim-").tempdir().unwrap();
-            fs::create_dir_all(dir.path().join("sub/deep")).unwrap();
-            for file in ["a", "b", "sub/c", "sub/deep/d"] {
-                fs::write(dir.path().join(file), "precious").unwrap();
-            }
-            mode(&dir.path().join("sub"), 0o711);
-            mode(dir.path(), 0o755);
-            Self(dir)
-        }
-
-        fn check(&self) {
-            let mut found = Vec::new();
-            let mut count = |s: &Stat| {
-                found.push(s.st_mode & 0o7777);
-                true
-            };
-            walk(&opened(self.0.path()), 9, &mut count).unwrap();
-            assert_eq!(found.len(), 6, "something of the victim is gone");
-            assert_eq!(found.iter().filter(|m| **m == 0o711).count(), 1, "a mode was changed: {found:?}");
-            let own = fs::metadata(self.0.path()).unwrap().permissions().mode();
-            assert_eq!(own & 0o7777, 0o755, "its mode was changed");
-        }
-    }
-
     #[test]
     fn empties_deep_and_locked_directories_and_follows_nothing() {
         let victim = Victim::new();
@@ -202,8 +178,8 @@ mod tests {
             fs::create_dir(&deep).unwrap();
         }
         fs::write(deep.join("f"), "x").unwrap();
-        symlink(victim.0.path(), top.path().join("link")).unwrap();
-        symlink(victim.0.path(), top.path().join("d/link")).unwrap();
+        symlink(victim.path(), top.path().join("link")).unwrap();
+        symlink(victim.path(), top.path().join("d/link")).unwrap();
         symlink("nowhere", top.path().join("broken")).unwrap();
         fs::hard_link(deep.join("f"), top.path().join("hard")).unwrap();
         for i in 0..3 {
@@ -237,8 +213,8 @@ mod tests {
             fs::create_dir_all(dir.join("x/y")).unwrap();
             fs::create_dir_all(inner.join("x")).unwrap();
             fs::write(dir.join("f"), "x").unwrap();
-            symlink(victim.0.path(), &link).unwrap();
-            symlink(victim.0.path(), &inner_link).unwrap();
+            symlink(victim.path(), &link).unwrap();
+            symlink(victim.path(), &inner_link).unwrap();
             let (stop, began) = (AtomicBool::new(false), AtomicBool::new(false));
             std::thread::scope(|scope| {
                 let attacker = scope.spawn(|| {

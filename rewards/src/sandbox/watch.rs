@@ -12,10 +12,11 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, openat, statat
 use rustix::process::Pid;
 
 use super::Scratch;
+use super::spawn::space_of;
 use super::tree;
 use crate::children;
 
-/// Entries that a child may make, and how deep; more ends it.
+/// Entries that a child may make beside those that it is given, and how deep; more ends it.
 const ENTRIES: usize = 512;
 const DEPTH: usize = 32;
 /// Files without a name that a process may have mapped.
@@ -24,31 +25,35 @@ const MAPPED: usize = 16;
 const PAUSE: Duration = Duration::from_millis(20);
 const FACTOR: u32 = 10;
 
-/// When to look again.
+/// What a child may hold, and when to look again.
 pub(super) struct Watch {
+    bytes: u64,
+    entries: usize,
     next: Instant,
 }
 
 impl Watch {
-    pub(super) fn new() -> Self {
-        Self { next: Instant::now() + PAUSE }
+    /// For a child that may hold `bytes` beside the `files` that it is given.
+    pub(super) fn new(bytes: u64, files: &[(&str, &[u8])]) -> Self {
+        let bytes = bytes.saturating_add(space_of(files));
+        Self { bytes, entries: ENTRIES + files.len(), next: Instant::now() + PAUSE }
     }
 
-    /// Whether the child that leads `group` holds more than `bytes` or too many entries, if it is time to look.
-    pub(super) fn sees_too_much(&mut self, scratch: &Scratch, group: Pid, forks: bool, bytes: u64) -> bool {
+    /// Whether the child that leads `group` holds too many bytes or entries, if it is time to look.
+    pub(super) fn sees_too_much(&mut self, scratch: &Scratch, group: Pid, forks: bool) -> bool {
         let began = Instant::now();
         if began < self.next {
             return false;
         }
-        let over = is_over(scratch, group, forks, bytes);
+        let over = is_over(scratch, group, forks, self.bytes, self.entries);
         self.next = Instant::now() + PAUSE.max(began.elapsed() * FACTOR);
         over
     }
 }
 
 /// Whether too much is held. Looks at a bounded number of entries.
-fn is_over(scratch: &Scratch, group: Pid, forks: bool, bytes: u64) -> bool {
-    let (mut entries, mut total, mut seen) = (0, 0, HashSet::new());
+fn is_over(scratch: &Scratch, group: Pid, forks: bool, bytes: u64, entries: usize) -> bool {
+    let (mut found, mut total, mut seen) = (0, 0, HashSet::new());
     let mut add = |stat: &Stat, total: &mut u64| {
         // Blocks, not length: a file with holes costs what it occupies. Each once, however many names it has.
         if seen.insert((stat.st_dev, stat.st_ino)) {
@@ -58,8 +63,8 @@ fn is_over(scratch: &Scratch, group: Pid, forks: bool, bytes: u64) -> bool {
     };
     let mut over = false;
     let deep = tree::walk(scratch.dir(), DEPTH, &mut |stat| {
-        entries += 1;
-        over = add(stat, &mut total) || entries > ENTRIES;
+        found += 1;
+        over = add(stat, &mut total) || found > entries;
         !over
     });
     if over || deep.is_err() {
@@ -87,13 +92,15 @@ fn open_files(process: Pid) -> Vec<Stat> {
 /// How many files of the directory a process has mapped that have no name any more.
 fn mapped(scratch: &Scratch, process: Pid) -> usize {
     let Ok(maps) = std::fs::read(format!("/proc/{}/maps", process.as_raw_nonzero())) else { return 0 };
-    let place = scratch.path().as_os_str().as_bytes();
+    // As the kernel writes it here.
+    let place =
+        scratch.path().as_os_str().as_bytes().split(|b| *b == b'\n').collect::<Vec<_>>().join(&br"\012"[..]);
     // Address, rights, offset, device, number, and a path from the first slash on.
     let gone = maps.split(|b| *b == b'\n').filter(|line| line.ends_with(b" (deleted)"));
     let files = gone.filter_map(|line| {
         let slash = line.iter().position(|b| *b == b'/')?;
         let number = line[..slash].split(|b| *b == b' ').rfind(|f| !f.is_empty())?;
-        line[slash..].starts_with(place).then_some(number)
+        line[slash..].starts_with(&place).then_some(number)
     });
     files.collect::<HashSet<_>>().len()
 }
