@@ -51,6 +51,20 @@ impl ChatTemplate {
         Self { parsed, source: source.into(), path: path.into(), variables: tokens.collect() }
     }
 
+    /// Reads a template from a file, at once: one that cannot be used is an error.
+    ///
+    /// # Errors
+    /// A file that cannot be read, is too long or no regular file, is not UTF-8, or does not parse.
+    pub fn open(path: &Path, special_tokens: &BTreeMap<String, String>) -> Result<Self, PolicyError> {
+        let bytes = crate::file::read(path, MAX_SOURCE as u64)?;
+        let template = match String::from_utf8(bytes) {
+            Ok(source) => Self::new(&source, path, special_tokens),
+            Err(_) => Self::unusable("it is not UTF-8".into(), path, special_tokens),
+        };
+        template.check()?;
+        Ok(template)
+    }
+
     /// A template that fails when it is needed.
     pub(crate) fn unusable(problem: String, path: &Path, special_tokens: &BTreeMap<String, String>) -> Self {
         let parsed = Err(Fault { line: 0, message: problem });

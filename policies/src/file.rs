@@ -13,12 +13,21 @@ use crate::error::PolicyError;
 /// # Errors
 /// An unreadable or longer file, or what is no regular file: reading a pipe could wait forever.
 pub(crate) fn read(path: &Path, most: u64) -> Result<Vec<u8>, PolicyError> {
-    let mut bytes = Vec::new();
     // One byte more than allowed shows a file that is longer, also one that has grown.
-    open(path)?.0.take(most + 1).read_to_end(&mut bytes).map_err(PolicyError::read(path))?;
+    let bytes = begin(path, most + 1)?;
     if bytes.len() as u64 > most {
         return Err(PolicyError::TooLong { path: path.into(), most });
     }
+    Ok(bytes)
+}
+
+/// The first bytes of a regular file, at most `most`.
+///
+/// # Errors
+/// As [`read`], but for the length.
+pub(crate) fn begin(path: &Path, most: u64) -> Result<Vec<u8>, PolicyError> {
+    let mut bytes = Vec::new();
+    open(path)?.0.take(most).read_to_end(&mut bytes).map_err(PolicyError::read(path))?;
     Ok(bytes)
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
@@ -33,7 +32,8 @@ impl TemplateFiles {
     /// An unreadable file, or a `chat_template.json` that is not JSON.
     pub(crate) fn of_folder(folder: &Path, config: &Map<String, Value>) -> Result<Self, PolicyError> {
         let jinja = folder.join("chat_template.jinja");
-        if jinja.is_file() {
+        // A link that leads nowhere or a pipe is no missing template.
+        if fs::symlink_metadata(&jinja).is_ok() {
             let text = read(&jinja)?;
             return Ok(Self { named: [(DEFAULT.to_owned(), text)].into(), path: jinja });
         }
@@ -43,7 +43,7 @@ impl TemplateFiles {
             return Ok(found);
         }
         let json = folder.join("chat_template.json");
-        if json.is_file() {
+        if fs::symlink_metadata(&json).is_ok() {
             let text = file::read(&json, MAX_FILE)?;
             let value: Value = serde_json::from_slice(&text).map_err(PolicyError::json(&json))?;
             return Ok(Self { named: named(Some(value.get("chat_template").unwrap_or(&value))), path: json });
@@ -101,10 +101,7 @@ impl TemplateFiles {
 
 /// The bytes of a template, no more than show that it is too long.
 fn read(path: &Path) -> Result<Vec<u8>, PolicyError> {
-    let mut bytes = Vec::new();
-    let file = fs::File::open(path).map_err(PolicyError::read(path))?;
-    file.take(MAX_SOURCE as u64 + 1).read_to_end(&mut bytes).map_err(PolicyError::read(path))?;
-    Ok(bytes)
+    file::begin(path, MAX_SOURCE as u64 + 1)
 }
 
 /// `chat_template` of a JSON file: a string, a list of `{name, template}`, or an object of names and templates.
@@ -132,6 +129,17 @@ mod tests {
     fn choose(folder: &Path, config: Value) -> Option<ChatTemplate> {
         let files = TemplateFiles::of_folder(folder, config.as_object().unwrap()).unwrap();
         files.choose(&BTreeMap::new())
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_that_leads_nowhere_is_no_missing_template() {
+        for name in ["chat_template.jinja", "chat_template.json"] {
+            let dir = tempfile::tempdir().unwrap();
+            std::os::unix::fs::symlink("nowhere", dir.path().join(name)).unwrap();
+            let message = TemplateFiles::of_folder(dir.path(), &Map::new()).err().unwrap().to_string();
+            assert!(message.contains(name), "{message}");
+        }
     }
 
     #[test]

@@ -111,7 +111,12 @@ impl JsonlLog {
 }
 
 fn open(path: &Path, empty: bool) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(empty).open(path)
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(empty).open(path)?;
+    // A pipe would be read forever.
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    Ok(file)
 }
 
 /// The number of bytes that hold whole rows up to `step`.

@@ -168,9 +168,7 @@ impl Policy {
     }
 
     fn with_template(mut self, path: &Path) -> Result<Self, Error> {
-        let source = std::fs::read_to_string(path).map_err(IoError::at("read", path))?;
-        let template = ChatTemplate::new(&source, path, &self.assets.special_tokens());
-        template.check()?;
+        let template = ChatTemplate::open(path, &self.assets.special_tokens())?;
         Arc::make_mut(&mut self.assets).set_chat_template(template.source());
         self.template = Some(template);
         Ok(self)

@@ -57,6 +57,15 @@ pub fn is_run(dir: &Path) -> bool {
     file(CONFIG_FILE) && [METRICS_FILE, META_FILE, ROLLOUTS_FILE].into_iter().any(file)
 }
 
+/// Whether a directory can be made at `path`, or files in it: tried in what is there of the path, of which nothing stays.
+fn creatable(path: &Path) -> Result<(), IoError> {
+    let there = |at: &&Path| at.as_os_str().is_empty() || fs::symlink_metadata(at).is_ok();
+    let base = path.ancestors().find(there).unwrap_or(Path::new("."));
+    let base = if base.as_os_str().is_empty() { Path::new(".") } else { base };
+    let probe = base.join(format!(".rlvr-{}", std::process::id()));
+    fs::create_dir(&probe).and_then(|()| fs::remove_dir(&probe)).map_err(IoError::at("create", path))
+}
+
 /// The directory of a run, held by this process until dropped.
 #[derive(Debug)]
 pub struct RunDir {
@@ -97,6 +106,7 @@ impl RunDir {
     /// As both.
     pub fn check(path: &Path, existing: Existing, config: &RunConfig) -> Result<(), Error> {
         Self::usable(path, existing)?;
+        creatable(path)?;
         DirLock::check(path)?;
         match existing {
             Existing::Resume => resumes(path, config),

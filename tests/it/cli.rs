@@ -121,6 +121,21 @@ fn a_bad_config_names_line_and_field() {
     let path = write(dir.path(), "broken.toml", "name = \"x\"\n[policy\n");
     refused(&["train", &path], "", &["broken.toml:2"]);
     refused(&["train", "nowhere.toml"], "", &["nowhere.toml", "no such"]);
+    // Sizes that no memory holds.
+    let path = write(dir.path(), "config.toml", SMALL_RUN);
+    let sizes =
+        ["policy.tiny.hidden=1000000", "policy.tiny.layers=1000000000000", "policy.tiny.context=1000000000"];
+    for size in sizes {
+        refused(&["train", &path, "--dry-run", "--set", size], "", &["policy.tiny"]);
+    }
+    refused(
+        &["sample", "--policy", &model("tiny-qwen2"), "--prompt", "x", "-n", "1000000000000"],
+        "",
+        &["1000000"],
+    );
+    for out in ["-", &path] {
+        refused(&["train", &path, "--out", out], "", &["is no directory"]);
+    }
     refused(&["train", &dir.path().display().to_string()], "", &["is a directory"]);
 }
 
@@ -267,6 +282,11 @@ fn logprobs_read_a_conversation_by_the_chat_template() {
     assert_ne!(found[1], found[2]);
     // Raw text is no message of the user here.
     assert_ne!(found[1], found[3]);
+    refused(
+        &args,
+        &lines(&[json!({"id": 1, "prompt": "2", "completion": null})]),
+        &["stdin:1", "`completion` is null"],
+    );
     let nameless = row(json!([{"role": "user", "contents": "2+2"}]));
     refused(&args, &lines(&[nameless]), &["stdin:1", "content"]);
 }

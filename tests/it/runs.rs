@@ -254,6 +254,13 @@ fn a_dry_run_ends_as_the_run_would() {
     assert!(stderr(&resumed).contains("seed: 0 → 4"), "{}", stderr(&resumed));
     let nowhere = dir.path().join("nowhere").display().to_string();
     refused(&["train", &path, "--out", &nowhere, "--dry-run", "--resume"], "", &["holds no run to resume"]);
+    // No directory can be made below a file.
+    let below = dir.path().join("below");
+    std::fs::write(&below, "").unwrap();
+    let below = below.join("run").display().to_string();
+    let ends = [&["--dry-run"][..], &[]]
+        .map(|more| rlvr(&[&["train", path.as_str(), "--out", &below], more].concat(), "").status.code());
+    assert!(ends[0] == ends[1] && ends[0] != Some(0), "{ends:?}");
     // What a later stage meets depends on those before it.
     let warm =
         "[[stage]]\nkind = \"sft\"\nname = \"warm\"\ndata = \"train\"\nsteps = 1\n[[stage]]\nkind = \"grpo\"";

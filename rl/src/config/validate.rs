@@ -43,6 +43,13 @@ impl Checks {
     }
 }
 
+/// Most completions of a step.
+const MAX_COMPLETIONS: usize = 10_000_000;
+/// Most parameters in the layers of a policy from nothing: 4 GiB of f32.
+const MAX_TINY: u128 = 1 << 30;
+/// Longest context of one, in tokens.
+const MAX_TINY_CONTEXT: usize = 1 << 20;
+
 impl RunConfig {
     /// Everything wrong with the config, not only the first thing; empty when it can be used.
     pub fn validate(&self) -> Vec<Problem> {
@@ -144,6 +151,22 @@ impl RunConfig {
         ] {
             checks.require(value > 0, at(field), "must be at least 1");
         }
+        // Of squares and products of the widths; a policy from nothing is small.
+        let matrices =
+            4u128 * (tiny.hidden as u128).pow(2) + 3 * tiny.hidden as u128 * tiny.intermediate as u128;
+        let parameters = matrices.saturating_mul(tiny.layers as u128);
+        checks.require(
+            parameters <= MAX_TINY,
+            "policy.tiny",
+            format!(
+                "has {parameters} parameters in its layers; at most {MAX_TINY}, larger policies are files"
+            ),
+        );
+        checks.require(
+            tiny.context <= MAX_TINY_CONTEXT,
+            at("context"),
+            format!("must be at most {MAX_TINY_CONTEXT}"),
+        );
         if tiny.heads > 0 && tiny.kv_heads > 0 {
             let (hidden, heads, kv_heads) = (tiny.hidden, tiny.heads, tiny.kv_heads);
             checks.require(
@@ -267,6 +290,11 @@ impl RunConfig {
         check_stop(field("stop"), &stage.stop, checks);
         checks.require(stage.steps != Some(0), field("steps"), "must be at least 1");
         checks.require(stage.prompts_per_step >= 1, field("prompts_per_step"), "must be at least 1");
+        checks.require(
+            stage.prompts_per_step.saturating_mul(stage.group_size) <= MAX_COMPLETIONS,
+            field("group_size"),
+            format!("times prompts_per_step must be at most {MAX_COMPLETIONS}"),
+        );
         checks.require(
             stage.group_size >= 2,
             field("group_size"),

@@ -14,6 +14,11 @@ use crate::error::{DataError, Error, IoError};
 /// # Errors
 /// The first line that `take` refuses, with file and line; a file that cannot be read.
 pub(super) fn each(path: &Path, take: &mut dyn FnMut(&[u8]) -> Result<(), String>) -> Result<bool, Error> {
+    // Opening a pipe waits for its other end.
+    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        let what = format!("{} is not a regular file", path.display());
+        return Err(Error::Unusable { what });
+    }
     let file = match File::open(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(false),
         file => file.map_err(IoError::at("read", path))?,

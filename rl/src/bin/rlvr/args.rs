@@ -173,8 +173,8 @@ pub struct SampleArgs {
     /// JSON Lines file of prompts, - for stdin
     #[arg(long, value_name = "FILE")]
     pub tasks: Option<PathBuf>,
-    /// Completions a prompt
-    #[arg(short, value_name = "K", default_value_t = 1, value_parser = positive)]
+    /// Completions a prompt, at most a million
+    #[arg(short, value_name = "K", default_value_t = 1, value_parser = samples)]
     pub n: usize,
     /// Divides the logits; 0 is greedy
     #[arg(long, value_name = "T", default_value_t = 1.0, allow_negative_numbers = true)]
@@ -510,6 +510,11 @@ pub fn positive(text: &str) -> Result<usize, String> {
         Ok(number) => Ok(number),
         Err(_) => Err("must be a whole number".into()),
     }
+}
+
+/// A number of completions of one prompt, all of which are held in memory.
+pub fn samples(text: &str) -> Result<usize, String> {
+    positive(text).and_then(|n| if n <= 1_000_000 { Ok(n) } else { Err("must be at most 1000000".into()) })
 }
 
 /// The value of `--dtype`.

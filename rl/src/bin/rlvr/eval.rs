@@ -22,10 +22,10 @@ const BATCH: usize = 64;
 /// Refuses a file where a directory for results is meant.
 pub fn check_out(out: &Path) -> Result<()> {
     let shown = out.display();
-    match out.exists() && !out.is_dir() {
-        true => {
-            Err(bad(format!("--out {shown} is a file: name a directory for the results, such as evals/new")))
-        }
+    match out.exists() && !out.is_dir() || out == Path::new("-") {
+        true => Err(bad(format!(
+            "--out {shown} is no directory: name a directory for the results, such as evals/new"
+        ))),
         false => Ok(()),
     }
 }

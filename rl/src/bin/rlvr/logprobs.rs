@@ -54,6 +54,9 @@ pub fn run(args: &LogprobsArgs) -> Result<()> {
     Ok(())
 }
 
+/// What a row's sequence is in.
+const KEYS: [&str; 4] = ["prompt_tokens", "completion_tokens", "prompt", "completion"];
+
 /// How a row gives its sequence.
 enum Form<'a> {
     Ids(&'a Value, &'a Value),
@@ -85,6 +88,10 @@ impl<'a> Form<'a> {
                 Err("`prompt` must be text or a conversation, `completion` text".into())
             }
             _ => {
+                let null = KEYS.into_iter().find(|key| fields.get(*key).is_some_and(Value::is_null));
+                if let Some(key) = null {
+                    return Err(format!("`{key}` is null"));
+                }
                 Err("the row needs `prompt_tokens` and `completion_tokens`, or `prompt` and `completion`"
                     .into())
             }

@@ -15,6 +15,9 @@ use std::path::Path;
 
 pub fn run(run: &Path, reward: &dyn Reward, to: &Destination) -> Result<()> {
     let path = if run.is_dir() { run.join(ROLLOUTS_FILE) } else { run.to_path_buf() };
+    if run.is_dir() && std::fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
+        return Err(bad(format!("{} is not a regular file", path.display())));
+    }
     let mut source = Source::open(&path)?;
     let mut lines = Vec::new();
     let mut changes = Changes::default();

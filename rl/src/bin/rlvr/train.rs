@@ -27,6 +27,11 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     if !args.config.exists() {
         return Err(bad(format!("{}: there is no such run config", args.config.display())));
     }
+    if let Some(out) = args.out.as_deref()
+        && (out.exists() && !out.is_dir() || out == std::path::Path::new("-"))
+    {
+        return Err(bad(format!("--out {} is no directory, which a run needs", out.display())));
+    }
     let config = RunConfig::load(&args.config, &args.set)?;
     let options = RunOptions {
         out: args.out.clone(),
