@@ -2,6 +2,10 @@
 //! hand-written backward. The same structure as `host`, which it is tested against.
 //!
 //! Only compiled with one of the features `cuda` and `wgpu`.
+
+// Kernels are written in the part of Rust that cubecl compiles.
+#![allow(clippy::collapsible_if, clippy::eq_op, clippy::manual_div_ceil, clippy::needless_range_loop)]
+
 pub mod adamw;
 pub mod attention;
 mod attention_tiles;
