@@ -1,15 +1,18 @@
 //! Finding the answer in a response: a chain of rules that gives spans, and the choice of the last explicit one.
 //!
 //! Rules: `\boxed{…}` (balanced braces), `<answer>…</answer>`, `#### …`, a cue phrase such as "the answer is" (several
-//! languages), a JSON field `"answer"`, a bold span in the last line, a response that is nothing but an answer, and on
-//! request the last number. What is thought is never an answer: everything up to the last `</think>` is dropped, and a
+//! languages), a JSON field `"answer"`, a bold span in the last line, a response that is nothing but an answer, and with
+//! [`Extract::Lenient`] the last number or formula. What is thought is never an answer: everything up to the last `</think>` is dropped, and a
 //! `<think>` that does not close leaves no answer.
+
+mod lenient;
 
 use std::sync::LazyLock;
 
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::lenient::last_sentences;
 use crate::text::{self, fixed};
 
 /// Bytes at the end of a response that are searched.
@@ -41,15 +44,18 @@ pub enum Think {
     RequireClosed,
 }
 
-/// What to do when nothing marks an answer.
+/// How far an answer is looked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Fallback {
-    /// There is no answer.
+pub enum Extract {
+    /// What the response marks as its answer, and nothing else.
     #[default]
-    None,
-    /// The last number of the response is the answer.
-    LastNumber,
+    #[serde(alias = "none")]
+    Strict,
+    /// Where nothing is marked, the last number or formula (letter, yes or no) that the response states. For evaluations
+    /// of models that were never told of marks; in training it pays what only happens to stand last.
+    #[serde(alias = "last_number")]
+    Lenient,
 }
 
 /// Settings of the extraction chain.
@@ -59,8 +65,8 @@ pub struct ExtractPolicy {
     pub multi_answer: MultiAnswer,
     /// Think tags.
     pub think: Think,
-    /// No explicit answer.
-    pub fallback: Fallback,
+    /// How far to look.
+    pub extract: Extract,
 }
 
 /// The rule that found a span.
@@ -81,8 +87,8 @@ pub enum Rule {
     Bold,
     /// The response is nothing but an answer.
     Bare,
-    /// The last number.
-    LastNumber,
+    /// The last number or formula, where nothing is marked.
+    Lenient,
 }
 
 impl Rule {
@@ -96,7 +102,7 @@ impl Rule {
             Self::Json => "json",
             Self::Bold => "bold",
             Self::Bare => "bare",
-            Self::LastNumber => "last_number",
+            Self::Lenient => "lenient",
         }
     }
 }
@@ -457,7 +463,7 @@ pub fn answer(response: &str, policy: ExtractPolicy) -> Result<Answer, Missing> 
     let body = strip_think(response, policy.think == Think::RequireClosed)?;
     let body = without_specials(text::tail(body, INPUT_BYTES));
     let found = candidates(body);
-    let Some(last) = found.last() else { return unmarked(body, policy.fallback) };
+    let Some(last) = found.last() else { return unmarked(body, policy.extract) };
     if last.text.len() > SPAN_BYTES {
         return Err(Missing::TooLong);
     }
@@ -548,15 +554,10 @@ fn is_retracted(after: &str) -> bool {
     RETRACTION.find_iter(after).last().is_some_and(|m| !CONFIRMATION.is_match(&after[m.end()..]))
 }
 
-/// A response without any mark: bold in the last line, nothing but an answer, or the last number on request.
-fn unmarked(body: &str, fallback: Fallback) -> Result<Answer, Missing> {
+/// A response without any mark: bold in the last line, nothing but an answer, or what lenient extraction finds.
+fn unmarked(body: &str, extract: Extract) -> Result<Answer, Missing> {
     static BOLD: LazyLock<Regex> =
         LazyLock::new(|| fixed(r"\*\*([^*\n]{1,200})\*\*|\\(?:textbf|mathbf)\{([^{}\n]{1,200})\}"));
-    static NUMBER: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(
-            r"[-−]?\$?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:\s*/\s*\d+)?%?|[-−]?\\d?frac\{?\d+\}?\{?\d+\}?",
-        )
-    });
     // A sentence: five words or more outside of commands.
     let wordy = |text: &str| {
         let is_word = |w: &&str| {
@@ -600,12 +601,10 @@ fn unmarked(body: &str, fallback: Fallback) -> Result<Answer, Missing> {
         }
         return Ok(give(trimmed, Rule::Bare));
     }
-    if fallback == Fallback::LastNumber
-        && let Some(m) = NUMBER.find_iter(body).last()
-    {
-        return Ok(give(m.as_str(), Rule::LastNumber));
+    match extract {
+        Extract::Strict => Err(Missing::NotFound),
+        Extract::Lenient => lenient::last(body).map(|text| give(text, Rule::Lenient)),
     }
-    Err(Missing::NotFound)
 }
 
 /// A last line that states a result in other words than "answer".
@@ -622,8 +621,8 @@ fn statement() -> &'static Regex {
 /// Compiles the patterns.
 pub(crate) fn warm_up() {
     let text = "the answer is not \\boxed{1} or **2**, or 3. Scratch that, it's <answer>4</answer> #### 5\nThe result is 6";
-    for policy in [Fallback::None, Fallback::LastNumber] {
-        let policy = ExtractPolicy { fallback: policy, ..ExtractPolicy::default() };
+    for extract in [Extract::Strict, Extract::Lenient] {
+        let policy = ExtractPolicy { extract, ..ExtractPolicy::default() };
         for text in [
             text,
             "The result is 6",

@@ -15,12 +15,15 @@
 //! Words of English, Chinese, Spanish, French, German, Portuguese, Italian, Russian, Japanese, Korean, Arabic and Hindi
 //! are known. Reference: `{"answer": "yes"}`; a boolean counts as yes or no.
 
+use std::sync::LazyLock;
+
+use regex::Regex;
 use serde::{Deserialize, Serialize};
 
-use crate::extract::{self, ExtractPolicy, MultiAnswer, Rule, Think};
+use crate::extract::{self, Extract, ExtractPolicy, MultiAnswer, Rule, Think};
 use crate::reward::{Outcome, Reward, RewardError, TaskError, Verdict};
 use crate::task::{Response, Task};
-use crate::text;
+use crate::text::{self, fixed};
 
 /// Settings of the `yes_no` and `yes_no_maybe` rewards.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +35,9 @@ pub struct YesNoConfig {
     pub multi_answer: MultiAnswer,
     /// Think tags. Default `strip`.
     pub think: Think,
+    /// What counts when no answer is given plainly: nothing (`strict`, the default) or the word that the last sentence
+    /// with one ends a clause with (`lenient`).
+    pub extract: Extract,
 }
 
 /// The `yes_no` reward.
@@ -253,6 +259,18 @@ fn read(span: &str, head_only: bool) -> Reading {
     }
 }
 
+/// What the last sentence with a yes or a no says, unless it is a question or a guess.
+fn lenient(body: &str) -> (Reading, &'static str) {
+    static DENIAL: LazyLock<Regex> =
+        LazyLock::new(|| fixed(r"(?i)\b(?:not|never|cannot|doubt|deny|neither|nor|if|whether)\b|n['’]t\b"));
+    let said = extract::last_sentences(body).find_map(|sentence| match read(sentence, false) {
+        Reading::Nothing => None,
+        _ if text::is_hedged(sentence) || DENIAL.is_match(sentence) => Some(Reading::Nothing),
+        reading => Some(reading),
+    });
+    (said.unwrap_or(Reading::Nothing), "lenient")
+}
+
 impl YesNo {
     /// The reward with these settings; `name` is its metric key.
     pub fn new(config: YesNoConfig, name: &'static str) -> Self {
@@ -289,7 +307,10 @@ impl YesNo {
                     .trim_start_matches("Therefore, ")
                     .trim_start_matches("So, ")
                     .trim_start_matches("Thus, ");
-                (read(so, true), "last_line")
+                match (read(so, true), self.config.extract) {
+                    (Reading::Nothing, Extract::Lenient) => lenient(body),
+                    (reading, _) => (reading, "last_line"),
+                }
             }
             reading => (reading, "beginning"),
         }

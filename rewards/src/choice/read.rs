@@ -368,6 +368,25 @@ fn open(mut set: Set, options: &Options) -> Set {
     set
 }
 
+/// The options that a sentence names, by labels that cannot be words and by their texts.
+pub(super) fn named(sentence: &str, options: &Options) -> Set {
+    let mut set = loose_labels(sentence, options);
+    for mention in options.mentions(sentence).iter().filter(|m| !options.is_common(m.index)) {
+        set.add(Set::one(mention.index));
+    }
+    set
+}
+
+/// Whether a sentence denies something.
+pub(super) fn is_negated(sentence: &str) -> bool {
+    static NEGATED: LazyLock<Regex> = LazyLock::new(|| {
+        fixed(
+            r"(?i)\b(?:not|never|neither|nor|cannot|except|unlike|wrong|incorrect|false|excluded?|nicht|kein\w*|falsch)\b|n['’]t\b|не\s|不|错",
+        )
+    });
+    NEGATED.is_match(sentence)
+}
+
 /// Labels within a span that cannot be words: in brackets or bold, called an option, or a capital at the end.
 fn loose_labels(span: &str, options: &Options) -> Set {
     static CALLED: LazyLock<Regex> = LazyLock::new(|| {

@@ -4,7 +4,7 @@
 //! of other scripts count against the language: in full where they make up a clause, a third where they are a term or a
 //! name inside of its own sentences. Letters of its script are judged in pieces of some sentences: by the commonest words
 //! of each language and by `whatlang`'s trigrams. Where neither tells, which is so for a few words, they count for it unless
-//! they are in Latin letters.
+//! they are in plain Latin letters, which may be of any language.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -122,15 +122,24 @@ fn is_in(piece: &str, lang: Lang, script: Script, sure: f64) -> bool {
     let most = hits.iter().filter(|(l, _)| **l != lang).map(|(_, n)| *n).max().unwrap_or(0);
     match detect(piece) {
         Some(info) if info.lang() != lang => match info.confidence() {
-            // A few words that are in no list: in Latin letters they may be of any language.
-            found if found < sure => own >= most && (own > 0 || script != Script::Latin),
+            // A few words that are in no list: in plain Latin letters they may be of any language.
+            found if found < sure => own >= most && (own > 0 || !is_plain(piece)),
             // Close relatives share most words.
             found if found < 0.8 => own > of(info.lang()) && own >= most,
             _ => own > 2 * of(info.lang()) + 1,
         },
-        Some(_) => most <= 2 * own + 1,
+        // A label that nothing else speaks for is a guess.
+        Some(info) => {
+            let told = own > 0 || info.confidence() >= sure || lang == Lang::Eng || !is_plain(piece);
+            told && most <= 2 * own + 1
+        }
         None => own >= most && own > 0,
     }
+}
+
+/// Whether all letters are those of English.
+fn is_plain(piece: &str) -> bool {
+    piece.chars().all(|c| c.is_ascii() || !c.is_alphabetic())
 }
 
 /// Vowel signs, which are no letters and inside of words.
