@@ -6,6 +6,7 @@ use regex::Regex;
 
 use super::options::{Options, Set};
 use crate::text::{self, fixed};
+use crate::words::Phrases;
 
 /// What a span says about the options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -379,12 +380,9 @@ pub(super) fn named(sentence: &str, options: &Options) -> Set {
 
 /// Whether a sentence denies something.
 pub(super) fn is_negated(sentence: &str) -> bool {
-    static NEGATED: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(
-            r"(?i)\b(?:not|never|neither|nor|cannot|except|unlike|wrong|incorrect|false|excluded?|nicht|kein\w*|falsch)\b|n['’]t\b|не\s|不|错",
-        )
-    });
-    NEGATED.is_match(sentence)
+    static NEGATED: LazyLock<Phrases> =
+        LazyLock::new(|| Phrases::of(&["not", "exclude", "wrong", "doubt", "nobody"]));
+    NEGATED.hold(sentence) || sentence.contains("n't") || sentence.contains("n’t")
 }
 
 /// Labels within a span that cannot be words: in brackets or bold, called an option, or a capital at the end.

@@ -60,17 +60,18 @@ pub(super) fn find(
         blocks.retain(|b| !b.is_session());
     }
     let defined: Vec<usize> = blocks.iter().map(|b| b.defines(names)).collect();
-    let last = |wanted: &dyn Fn(&Block) -> bool| {
-        (0..blocks.len()).filter(|i| wanted(&blocks[*i])).max_by_key(|i| (defined[*i], *i))
+    let last = |wanted: &dyn Fn(&Block) -> bool, rule: &'static str| {
+        let fit = (0..blocks.len()).filter(|i| wanted(&blocks[*i]));
+        fit.max_by_key(|i| (defined[*i], *i)).map(|i| (i, rule))
     };
-    let tagged = |b: &Block| config.language.tags().contains(&&*b.tag);
-    let untagged = |b: &Block| b.tag.is_empty();
-    let rules: [(&dyn Fn(&Block) -> bool, _); 3] =
-        [(&tagged, "tagged"), (&untagged, "untagged"), (&|_| true, "fence")];
-    let found: Vec<(usize, &str)> =
-        rules.iter().filter_map(|(wanted, rule)| last(*wanted).map(|i| (i, *rule))).collect();
+    let found = [
+        last(&|b| config.language.tags().contains(&&*b.tag), "tagged"),
+        last(&|b| b.tag.is_empty(), "untagged"),
+        last(&|_| true, "fence"),
+    ];
     // A definition in a block without the language's name goes before a usage in one with it.
-    let chosen = found.iter().take(2).find(|(i, _)| defined[*i] > 0).or(found.first()).copied();
+    let found = || found.iter().flatten().copied();
+    let chosen = found().take(2).find(|(i, _)| defined[*i] > 0).or(found().next());
     match chosen {
         Some((i, rule)) => Ok((blocks.swap_remove(i).code, rule)),
         None if config.whole && !body.trim().is_empty() => Ok((body.to_string(), "whole")),

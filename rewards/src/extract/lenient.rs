@@ -17,6 +17,7 @@ use regex::Regex;
 
 use super::{Missing, is_retracted};
 use crate::text::{self, fixed};
+use crate::words::{self, Phrases};
 
 /// Bytes at the end of a reply, and sentences there, that are read.
 const BYTES: usize = 8 * 1024;
@@ -189,24 +190,15 @@ fn is_name(object: &str) -> bool {
 }
 
 fn stated(sentence: &str) -> Stated<'_> {
-    static SUPPOSED: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(
-            r"(?i)^[\s*_]*(?:if|suppose|assume|assuming|unless|imagine|when|si|wenn|falls|se|если)\b|^(?:如果|假设|若|もし)",
-        )
-    });
+    static SUPPOSED: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["condition"]));
     static BOUND: LazyLock<Regex> = LazyLock::new(|| {
         fixed(
             r"(?i)(?:\b(?:than|at least|at most|over|under|above|below|up to|exceeds?|nearly|almost|minus|negative|times|twice|mehr als|más de|plus de)|超过|不到|至少|最多|大于|小于|以上)[\s$(*]*$",
         )
     });
-    static DENIED: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(
-            r"(?i)(?:\b(?:not|never|cannot|isn't|without|nicht|kein\w*|pas|no es|não é|non è)\b|n['’]t\b|не\s|不是|并非)[^,;.，；]{0,30}$",
-        )
-    });
     static SCALE: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(
-            r"(?i)^\s?(?:hundred|thousand|million|billion|trillion|dozen|percent|squared|cubed|hal(?:f|ves)|thirds?|quarters?|fourths?|fifths?|lakhs?|crores?|times|factorial|mil|mill\w+|тысяч\w*|миллион\w*|万|亿|%|‰|!)",
+        words::pattern(
+            r"(?i)^\s?(?:{magnitude}|{denominator}|percent|squared|cubed|lakhs?|crores?|times|factorial|mil|mill\w+|тысяч\w*|миллион\w*|万|亿|%|‰|!)",
         )
     });
     let sentence = text::tail(sentence, SENTENCE);
@@ -214,10 +206,11 @@ fn stated(sentence: &str) -> Stated<'_> {
     let Some(last) = all.iter().rposition(|(start, end)| !is_name(&sentence[*start..*end])) else {
         return Stated::Nothing;
     };
-    if SUPPOSED.is_match(sentence) {
+    let words = sentence.trim_start_matches(|c: char| !c.is_alphanumeric());
+    if SUPPOSED.opening(words).is_some() {
         return Stated::Nothing;
     }
-    if text::is_hedged(sentence) {
+    if is_guess(sentence) {
         return Stated::Open;
     }
     let (mut start, mut end) = all[last];
@@ -233,7 +226,7 @@ fn stated(sentence: &str) -> Stated<'_> {
         (start, end) = (start - 1, end + 1);
     }
     let before = text::tail(&sentence[..start], 64);
-    if DENIED.is_match(before) {
+    if is_denied(before) {
         return Stated::Denied;
     }
     let operator = |c: char| "+-−–*×·/÷=^<>≤≥)".contains(c);
@@ -260,11 +253,30 @@ fn stated(sentence: &str) -> Stated<'_> {
     }
 }
 
+/// Whether a sentence leaves open what it says. Words such as "all of them" hedge an answer and not a whole sentence.
+fn is_guess(sentence: &str) -> bool {
+    static GUESS: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["guess", "maybe"]));
+    static MAY: LazyLock<Regex> = LazyLock::new(|| {
+        fixed(
+            r"(?i)\b(?:might|could (?:also )?be|may (?:also )?be|not (?:sure|certain)|unsure|either|i think)\b|\?",
+        )
+    });
+    GUESS.hold(sentence) || MAY.is_match(sentence)
+}
+
+/// Whether the words before an object deny it.
+fn is_denied(before: &str) -> bool {
+    static NOT: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["not", "exclude"]));
+    static CONTRACTED: LazyLock<Regex> = LazyLock::new(|| fixed(r"(?i)n['’]t\b"));
+    let place =
+        NOT.places(before).map(|(_, end)| end).chain(CONTRACTED.find_iter(before).map(|m| m.end())).max();
+    place.is_some_and(|end| before.len() - end <= 30 && !before[end..].contains([',', ';', '.', '，', '；']))
+}
+
 /// Whether only a comma or a word such as "and" stands between two objects.
 fn joins(gap: &str) -> bool {
-    static JOIN: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(r"(?i)^\s*(?:[,、，;]\s*)?(?:(?:and|or|to|y|o|et|ou|und|oder|e|и|или|和|或|至|到)\s*)?$")
-    });
+    static JOIN: LazyLock<Regex> =
+        LazyLock::new(|| words::pattern(r"(?i)^\s*(?:[,、，;]\s*)?(?:(?:{and}|{or}|to|至|到)\s*)?$"));
     gap.len() <= 24 && !gap.trim().is_empty() && JOIN.is_match(gap)
 }
 

@@ -27,13 +27,14 @@ fn closes(c: char) -> bool {
     matches!(c, '"' | '\'' | ')' | ']' | '*' | '_' | '`' | '”' | '’' | '»' | '」' | '』' | '）')
 }
 
-/// Whether the dot behind `word` ends no sentence, with the text before the word and behind the dot.
-fn goes_on(before: &str, word: &str, after: &str) -> bool {
+/// Whether the dot behind `word` ends no sentence, with the text before the word and behind the dot; `first` where the
+/// sentence begins with it.
+fn goes_on(before: &str, word: &str, after: &str, first: bool) -> bool {
     let next = after.trim_start_matches(|c: char| c.is_whitespace() || closes(c) || matches!(c, '(' | '“'));
     let next = next.chars().next();
     let capital = next.is_none_or(|c| !c.is_lowercase() && !c.is_numeric());
     let line = text::tail(before, 256).rsplit('\n').next().unwrap_or("");
-    let opens_line = !line.chars().any(char::is_alphanumeric);
+    let opens_line = first || !line.chars().any(char::is_alphanumeric);
     let bare = word.trim_start_matches(|c: char| !c.is_alphanumeric());
     let lower = bare.to_lowercase();
     let previous = before.trim_end().rsplit(char::is_whitespace).next().unwrap_or("");
@@ -65,7 +66,8 @@ fn goes_on(before: &str, word: &str, after: &str) -> bool {
 /// The number of sentences; an unended rest is one, too.
 pub(super) fn sentence_count(text: &str) -> usize {
     let (mut count, mut open) = (0, false);
-    let mut word = 0;
+    // Where the word at hand and the sentence begin.
+    let (mut word, mut begin) = (0, 0);
     for (at, c) in text.char_indices() {
         if c.is_whitespace() {
             word = at + c.len_utf8();
@@ -74,12 +76,18 @@ pub(super) fn sentence_count(text: &str) -> usize {
         let stop = match c {
             '。' | '！' | '？' | '।' | '؟' | '۔' | '։' | '።' | '។' | '။' => true,
             '!' | '?' => is_end(after),
-            '.' => is_end(after) && !goes_on(&text[..word], &text[word..at], after),
+            '.' => {
+                is_end(after) && {
+                    let first = !text[begin.min(word)..word].contains(char::is_alphanumeric);
+                    !goes_on(&text[..word], &text[word..at], after, first)
+                }
+            }
             _ => false,
         };
         if stop {
             count += usize::from(open);
             open = false;
+            begin = at + c.len_utf8();
         } else {
             open |= c.is_alphanumeric();
         }
@@ -115,6 +123,7 @@ mod tests {
             ("第一句。第二句！第三句？", 3),
             ("यह पहला है। यह दूसरा है।", 2),
             ("Das ist z. B. so. Das ist d. h. gut.", 2),
+            ("1. First item. 2. Second item.", 2),
             ("Hello", 1),
             ("...", 0),
             ("What?! Really!!", 2),

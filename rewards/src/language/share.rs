@@ -14,7 +14,7 @@ use whatlang::{Lang, Script, detect};
 /// The commonest words: of which languages a word is.
 static COMMON: LazyLock<HashMap<&'static str, Vec<Lang>>> = LazyLock::new(|| {
     let mut words: HashMap<&'static str, Vec<Lang>> = HashMap::new();
-    for line in include_str!("../../languages/common_words.txt").lines().filter(|l| !l.starts_with('#')) {
+    for line in include_str!("common_words.txt").lines().filter(|l| !l.starts_with('#')) {
         let mut list = line.split_whitespace();
         let Some(lang) = list.next().and_then(Lang::from_code) else { continue };
         list.for_each(|word| words.entry(word).or_default().push(lang));
