@@ -2,7 +2,8 @@
 //!
 //! `BLEU = BP · exp(Σ log p_n / N)` with clipped n-gram precisions `p_n` up to N = 4 and the brevity penalty
 //! `BP = exp(1 - r / c)` where the response (c words) is shorter than the reference nearest in length (r words).
-//! Words are those of the tokenizer `13a` of WMT's mteval script, case kept.
+//! Words are those of the tokenizer `13a` of WMT's mteval script, case kept; beyond it, each character and each sign of a
+//! script without spaces (Chinese, Japanese, Thai) is a word.
 //!
 //! Smoothing is exponential (NIST): the k-th precision without a match counts as `1 / (2^k · candidates)`. For a single
 //! response the order is effective: N is the longest n-gram that the response has at all. For a corpus it is not, so that
@@ -21,7 +22,7 @@ use crate::extract::Think;
 use crate::reward::{Outcome, Reward, RewardError, TaskError, Verdict};
 use crate::task::{Response, Task};
 use crate::text::fixed;
-use crate::token_f1::{MAX_WORDS, body, check_references, references};
+use crate::token_f1::{MAX_WORDS, body, check_references, is_dense, references};
 
 /// Longest n-gram.
 const ORDER: usize = 4;
@@ -49,7 +50,15 @@ fn tokens(text: &str) -> Vec<String> {
     static DASH: LazyLock<Regex> = LazyLock::new(|| fixed(r"([0-9])(-)"));
     let plain = text.replace("<skipped>", "").replace("-\n", "").replace('\n', " ");
     let plain = plain.replace("&quot;", "\"").replace("&amp;", "&").replace("&lt;", "<").replace("&gt;", ">");
-    let line = format!(" {plain} ");
+    let mut line = String::from(" ");
+    for c in plain.chars() {
+        if is_dense(c) || matches!(c as u32, 0x3000..=0x303F | 0xFF00..=0xFFEF) {
+            line.extend([' ', c, ' ']);
+        } else {
+            line.push(c);
+        }
+    }
+    line.push(' ');
     let line = SYMBOLS.replace_all(&line, " $1 ");
     let line = AFTER.replace_all(&line, "$1 $2 ");
     let line = BEFORE.replace_all(&line, " $1 $2");
@@ -184,6 +193,10 @@ mod tests {
         assert_eq!(sentence_bleu("x y", &refs("a b")), 0.0);
         // p = 2/2, 1/1 and a brevity penalty of exp(1 - 4/2).
         assert!((sentence_bleu("a b", &refs("a b c d")) - (-1.0f64).exp()).abs() < 1e-12);
+        // p = 5/7, 3/6, 2/5, 1/4 of characters.
+        let chinese = sentence_bleu("我喜欢吃香蕉。", &refs("我喜欢吃苹果。"));
+        assert!((chinese - (5.0f64 / 7.0 * 0.5 * 0.4 * 0.25).powf(0.25)).abs() < 1e-12);
+        assert_eq!(tokens("用Python 3写，好"), ["用", "Python", "3", "写", "，", "好"]);
         assert_eq!(
             tokens("Hi, you: 3.5-4 (ok)."),
             ["Hi", ",", "you", ":", "3.5", "-", "4", "(", "ok", ")", "."]

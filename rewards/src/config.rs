@@ -512,7 +512,7 @@ mod tests {
             kind = "sum"
             [[rewards.terms]]
             weight = 1.0
-            reward = { kind = "math", fallback = "last_number" }
+            reward = { kind = "math", extract = "lenient" }
             [[rewards.terms]]
             weight = 0.5
             name = "shape"

@@ -4,18 +4,20 @@
 //! |---|---|
 //! | `think_answer` | `<think>…</think> <answer>…</answer>`, once each, nothing outside but white space |
 //! | `answer` | exactly one `<answer>…</answer>`, no think tags required |
+//! | `think` | `<think>…</think>` and then free text, both with content |
 //! | `boxed` | at least one `\boxed{…}` with content, outside of think |
 //! | `pattern = "…"` | a regular expression; anchor it to match the whole |
 //!
-//! | response | `think_answer` | `answer` | `boxed` |
-//! |---|---|---|---|
-//! | `<think>a</think> <answer>b</answer>` | correct | correct | incorrect |
-//! | `<think></think> <answer>b</answer>` · `<think>a</think> <answer> </answer>` | incorrect | by its answer | incorrect |
-//! | `Well. <answer>b</answer>` | incorrect | correct | incorrect |
-//! | `<answer>b</answer> <answer>c</answer>` | incorrect | incorrect | incorrect |
-//! | `It is \boxed{b}` | incorrect | incorrect | correct |
+//! | response | `think_answer` | `answer` | `think` | `boxed` |
+//! |---|---|---|---|---|
+//! | `<think>a</think> <answer>b</answer>` | correct | correct | correct | incorrect |
+//! | `<think></think> <answer>b</answer>` · `<think>a</think> <answer> </answer>` | incorrect | by its answer | incorrect | incorrect |
+//! | `Well. <answer>b</answer>` | incorrect | correct | incorrect | incorrect |
+//! | `<answer>b</answer> <answer>c</answer>` | incorrect | incorrect | incorrect | incorrect |
+//! | `<think>a</think> It is \boxed{b}` | incorrect | incorrect | correct | correct |
 //!
-//! With `graded` the score is the share of the requirements that hold. The content is not judged: put an answer beside it.
+//! Content is a letter, a digit or a sign that says something, such as `∞`, `∅` or `+`; dots and dashes are none. With
+//! `graded` the score is the share of the requirements that hold. The content is not judged: put an answer beside it.
 
 use serde::{Deserialize, Serialize};
 
@@ -34,7 +36,7 @@ pub struct FormatConfig {
     /// A regular expression that must match instead of `style`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pattern: Option<String>,
-    /// Share of the requirements that hold instead of all or nothing (`think_answer` and `answer`). Default false.
+    /// Share of the requirements that hold instead of all or nothing (not for `boxed`). Default false.
     pub graded: bool,
     /// The prompt already opened `<think>`, so the response starts inside it. Default false.
     pub think_opened: bool,
@@ -49,8 +51,20 @@ pub enum FormatStyle {
     ThinkAnswer,
     /// One `<answer>…</answer>`.
     Answer,
+    /// `<think>…</think>` and then free text.
+    Think,
     /// A `\boxed{…}` outside of think.
     Boxed,
+}
+
+/// Whether a text says something.
+fn has_content(text: &str) -> bool {
+    // Letters that show nothing.
+    let blank = |c: char| matches!(c, '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}');
+    let symbol = |c: char| matches!(c as u32, 0xB1 | 0xD7 | 0xF7 | 0xAC | 0x2190..=0x23FF | 0x25A0..=0x27BF | 0x27C0..=0x2BFF | 0x1F000..=0x1FAFF);
+    // A line of plus or equals signs is an ornament.
+    let operator = matches!(text.trim(), "+" | "<" | ">" | "=" | "<=" | ">=" | "!=" | "==");
+    operator || text.chars().any(|c| c.is_alphanumeric() && !blank(c) || symbol(c))
 }
 
 /// The `format` reward.
@@ -74,24 +88,37 @@ impl Format {
         let count = |tag: &str| text.matches(tag).count();
         let filled = |open: &str, close: &str| {
             (text.split_once(open).and_then(|(_, rest)| rest.split_once(close)))
-                .is_some_and(|(inner, _)| inner.chars().any(char::is_alphanumeric))
+                .is_some_and(|(inner, _)| has_content(inner))
         };
         let answer = [
             ("one <answer> … </answer>", count("<answer>") == 1 && count("</answer>") == 1),
             ("an answer that is not empty", filled("<answer>", "</answer>")),
         ];
+        let one_think = ("one <think> … </think>", count("<think>") == 1 && count("</think>") == 1);
+        let filled_think = ("thoughts that are not empty", filled("<think>", "</think>"));
         match self.config.style {
             FormatStyle::Boxed => vec![(
                 "a \\boxed{…} outside of think",
-                extract::strip_think(text, false).ok().is_some_and(|body| {
-                    extract::boxed(body).iter().any(|c| c.text.chars().any(char::is_alphanumeric))
-                }),
+                extract::strip_think(text, false)
+                    .ok()
+                    .is_some_and(|body| extract::boxed(body).iter().any(|c| has_content(c.text))),
             )],
             FormatStyle::Answer => {
                 let outside = text.find("<answer>").zip(text.find("</answer>")).is_some_and(|(a, b)| a < b);
                 let mut list = answer.to_vec();
                 list.push(("tags in order", outside));
                 list
+            }
+            FormatStyle::Think => {
+                let parts = text.split_once("<think>").and_then(|(before, rest)| {
+                    rest.split_once("</think>").map(|(_, after)| (before.trim().is_empty(), after))
+                });
+                vec![
+                    one_think,
+                    filled_think,
+                    ("text after the thoughts", parts.is_some_and(|(_, after)| has_content(after))),
+                    ("nothing before the thoughts", parts.is_some_and(|(first, _)| first)),
+                ]
             }
             FormatStyle::ThinkAnswer => {
                 let positions: Option<Vec<usize>> =
@@ -102,10 +129,7 @@ impl Format {
                         && text[p[1] + "</think>".len()..p[2]].trim().is_empty()
                         && text[p[3] + "</answer>".len()..].trim().is_empty()
                 });
-                let mut list = vec![
-                    ("one <think> … </think>", count("<think>") == 1 && count("</think>") == 1),
-                    ("thoughts that are not empty", filled("<think>", "</think>")),
-                ];
+                let mut list = vec![one_think, filled_think];
                 list.extend(answer);
                 list.push(("nothing outside of the tags, in order", whole));
                 list
@@ -156,6 +180,7 @@ impl Reward for Format {
             (_, FormatStyle::ThinkAnswer) => {
                 format!("<think>\n…so it is {answer}\n</think>\n<answer>{answer}</answer>")
             }
+            (_, FormatStyle::Think) => format!("<think>\n…so it is {answer}\n</think>\n{answer}"),
             (_, FormatStyle::Answer) => format!("<answer>{answer}</answer>"),
             (_, FormatStyle::Boxed) => format!("\\boxed{{{answer}}}"),
         };
@@ -201,6 +226,7 @@ mod tests {
         check(style(FormatStyle::Boxed), "so \\boxed{4}", 1.0);
         check(style(FormatStyle::Boxed), "so \\boxed{}", 0.0);
         check(style(FormatStyle::Boxed), "<think>\\boxed{4}</think> 4", 0.0);
+        check(style(FormatStyle::Boxed), "\\boxed{∅}", 1.0);
         let graded = FormatConfig { graded: true, ..FormatConfig::default() };
         check(graded.clone(), "<think>a</think><answer>b</answer>", 1.0);
         check(graded, "<think>a</think> b", 0.4);
@@ -209,5 +235,42 @@ mod tests {
         let pattern = FormatConfig { pattern: Some("^x+$".into()), ..FormatConfig::default() };
         check(pattern.clone(), "xxx", 1.0);
         check(pattern, "xxy", 0.0);
+    }
+
+    #[test]
+    fn signs_are_content() {
+        for sign in ["∞", "∅", "√", "→", "≤", "+", ">", "✓", "😀", "⊂"] {
+            check(FormatConfig::default(), &format!("<think>a</think><answer>{sign}</answer>"), 1.0);
+        }
+        for nothing in
+            ["…", "...", "-", "—", "?", "_", "***", "===", "\u{3164}", "\u{200b}", "。", "「」", "·", "\"\""]
+        {
+            check(FormatConfig::default(), &format!("<think>a</think><answer>{nothing}</answer>"), 0.0);
+        }
+    }
+
+    #[test]
+    fn think_and_then_free_text() {
+        let think = FormatConfig { style: FormatStyle::Think, ..FormatConfig::default() };
+        let c = |text, want| check(think.clone(), text, want);
+        c("<think>a</think>b", 1.0);
+        c("\n<think>\na\n</think>\n\nIt is **b**.\n", 1.0);
+        c("<think>a</think> <answer>b</answer>", 1.0);
+        c("<think>a</think>", 0.0);
+        c("<think>a</think> ...", 0.0);
+        c("<think> </think>b", 0.0);
+        c("<think>a", 0.0);
+        c("a</think>b", 0.0);
+        c("b", 0.0);
+        c("Well. <think>a</think>b", 0.0);
+        c("<think>a</think>b</think>c", 0.0);
+        c("<think>a</think>b<think>c</think>d", 0.0);
+        c("</think>a<think>b", 0.0);
+        let opened = FormatConfig { think_opened: true, ..think };
+        check(opened.clone(), "a</think>b", 1.0);
+        check(opened.clone(), "<think>a</think>b", 1.0);
+        check(opened.clone(), "</think>b", 0.0);
+        check(opened.clone(), "a</think>b</think>c", 0.0);
+        check(opened, "b", 0.0);
     }
 }

@@ -14,13 +14,15 @@
 //! one costs less the longer it thinks, and overrunning costs as much as a wrong guess. A task that the inner reward
 //! cannot judge stays unjudged.
 //!
-//! Unlike the papers, the length is counted in characters or words and not in tokens: a reward never sees token ids.
+//! The papers count tokens (`unit = "tokens"`); a response has that number where a policy made it or its row says it, and
+//! without it this reward breaks. Characters, the default, and words need nothing but the text.
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::{ConfigError, RewardConfig};
 use crate::reward::{Outcome, Reward, RewardError, TaskError, Verdict, score_one};
 use crate::task::{Response, Task};
+use crate::token_f1::is_dense;
 
 /// Settings of the `length` reward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,17 +48,52 @@ impl Default for LengthConfig {
 pub enum LengthUnit {
     /// Unicode scalar values.
     Chars,
-    /// Runs without white space.
+    /// Runs without white space; a character of a script without spaces is one.
     Words,
+    /// Tokens of the policy, as [`Response::tokens`] has them.
+    Tokens,
 }
 
 impl LengthUnit {
-    fn count(self, text: &str) -> usize {
+    /// The length of a response.
+    ///
+    /// # Errors
+    /// When tokens are asked for and their number is not known.
+    fn count(self, reward: &str, response: Response<'_>) -> Result<usize, RewardError> {
         match self {
-            Self::Chars => text.chars().count(),
-            Self::Words => text.split_whitespace().count(),
+            Self::Chars => Ok(response.text.chars().count()),
+            Self::Words => Ok(words(response.text)),
+            Self::Tokens => response.tokens.ok_or_else(|| RewardError::Failed {
+                reward: reward.into(),
+                reason: "unit \"tokens\" needs the number of tokens of a completion, which this one comes \
+                         without: put the field \"tokens\" into its row, or count in chars or words"
+                    .into(),
+            }),
         }
     }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Chars => "characters",
+            Self::Words => "words",
+            Self::Tokens => "tokens",
+        }
+    }
+}
+
+/// Runs without white space, and each character of a script without spaces.
+fn words(text: &str) -> usize {
+    let mut count = 0;
+    let mut before = ' ';
+    for c in text.chars() {
+        // What follows a Chinese character is a run of its own where it is no punctuation.
+        let begins = before.is_whitespace() || is_dense(before) && c.is_alphanumeric();
+        count += usize::from(is_dense(c) || begins && !c.is_whitespace());
+        if !is_dense(before) || is_dense(c) || c.is_alphanumeric() || c.is_whitespace() {
+            before = c;
+        }
+    }
+    count
 }
 
 /// The `length` reward; its score lies in [-1, 0].
@@ -85,7 +122,7 @@ impl Reward for Length {
     }
 
     fn score(&self, _: &Task, response: Response<'_>) -> Result<Outcome, RewardError> {
-        let length = self.config.unit.count(response.text);
+        let length = self.config.unit.count("length", response)?;
         let LengthConfig { max, soft, .. } = self.config;
         let score = if length <= max - soft {
             0.0
@@ -99,7 +136,7 @@ impl Reward for Length {
             -1.0 => Verdict::Incorrect,
             _ => Verdict::Partial,
         };
-        let unit = if self.config.unit == LengthUnit::Chars { "characters" } else { "words" };
+        let unit = self.config.unit.name();
         let reason = format!("{length} {unit}, limit {max}");
         Ok(Outcome { score: Some(score), ..Outcome::of(verdict, "soft_overlong", reason) }
             .with_work(response.text.len() as u64))
@@ -180,7 +217,7 @@ impl Reward for CosineLength {
         if inner.verdict.is_masked() {
             return Ok(inner);
         }
-        let length = self.config.unit.count(response.text);
+        let length = self.config.unit.count("cosine_length", response)?;
         let [start, end] =
             if inner.verdict == Verdict::Correct { self.config.correct } else { self.config.wrong };
         let score = if length >= self.config.max {
@@ -234,8 +271,38 @@ mod tests {
     fn words_and_bad_settings() {
         let reward = Length::new(LengthConfig { max: 4, soft: 2, unit: LengthUnit::Words }).unwrap();
         assert_eq!(score_one(&reward, &Task::default(), Response::new("a b  c")).score, Some(-0.5));
+        for (text, want) in [
+            ("", 0),
+            (" a  b ", 2),
+            ("我们先算。", 4),
+            ("用 Python 写", 3),
+            ("用Python写，好", 4),
+            ("สวัสดี", 6),
+            ("안녕 세계", 2),
+        ] {
+            assert_eq!(words(text), want, "{text:?}");
+        }
         assert!(Length::new(LengthConfig { max: 1, soft: 2, unit: LengthUnit::Words }).is_err());
         assert!(Length::new(LengthConfig { max: 0, soft: 0, unit: LengthUnit::Words }).is_err());
+    }
+
+    #[test]
+    fn tokens_come_with_the_response() {
+        let reward = Length::new(LengthConfig { max: 4, soft: 2, unit: LengthUnit::Tokens }).unwrap();
+        let score = |tokens| {
+            score_one(&reward, &Task::default(), Response { tokens, ..Response::new("a b c d e f g") })
+        };
+        assert_eq!(score(Some(3)).score, Some(-0.5));
+        assert_eq!(score(Some(2)).score, Some(0.0));
+        let missing = score(None);
+        assert_eq!((missing.score, missing.verdict), (None, Verdict::Error));
+        assert!(missing.reason.contains("\"tokens\""), "{}", missing.reason);
+        let config = serde_json::json!({"kind": "cosine_length", "max": 10, "unit": "tokens"});
+        let cosine = serde_json::from_value::<RewardConfig>(config).unwrap().build().unwrap();
+        let task = Task::new("t", serde_json::json!({"answer": "4"}));
+        let response = |tokens| Response { tokens, ..Response::new("\\boxed{4}") };
+        assert_eq!(score_one(&*cosine, &task, response(Some(5))).score, Some(0.75));
+        assert_eq!(score_one(&*cosine, &task, response(None)).verdict, Verdict::Error);
     }
 
     #[test]

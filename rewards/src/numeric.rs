@@ -9,7 +9,7 @@
 //! | `The answer is 4200%` | correct |
 //! | `The answer is 41.9` · `The answer is 42 or 43` · `The answer is x` | incorrect |
 //! | `\boxed{42} \boxed{43}` | ambiguous |
-//! | `So we count 42 of them in all.` | no answer, but with `fallback = "last_number"` |
+//! | `So we count 42 of them in all.` | no answer, but with `extract = "lenient"` |
 //! | `The answer is not 42.` · what is only thought · nothing | no answer |
 
 use std::borrow::Cow;
@@ -21,7 +21,7 @@ use regex::Regex;
 use serde::{Deserialize, Serialize};
 
 use crate::config::ConfigError;
-use crate::extract::{self, ExtractPolicy, Fallback, MultiAnswer, Think};
+use crate::extract::{self, Extract, ExtractPolicy, MultiAnswer, Think};
 use crate::math::{PercentPolicy, number};
 use crate::reward::{Outcome, Reward, RewardError, TaskError, Verdict};
 use crate::task::{Response, Task};
@@ -44,8 +44,10 @@ pub struct NumericConfig {
     pub multi_answer: MultiAnswer,
     /// Think tags. Default `strip`.
     pub think: Think,
-    /// What counts when no answer is marked. Default `none`.
-    pub fallback: Fallback,
+    /// What counts when no answer is marked: nothing (`strict`, the default) or what stands last (`lenient`). `fallback =
+    /// "last_number"` is an older name of `lenient`.
+    #[serde(alias = "fallback")]
+    pub extract: Extract,
 }
 
 impl Default for NumericConfig {
@@ -57,7 +59,7 @@ impl Default for NumericConfig {
             unit: None,
             multi_answer: MultiAnswer::default(),
             think: Think::default(),
-            fallback: Fallback::default(),
+            extract: Extract::default(),
         }
     }
 }
@@ -145,8 +147,8 @@ impl Reward for Numeric {
         if golds.is_empty() || golds.iter().any(|g| number(g).is_none()) {
             return Ok(Outcome::of(Verdict::Unverifiable, "numeric", "the reference is no number"));
         }
-        let NumericConfig { multi_answer, think, fallback, .. } = self.config;
-        let answer = match extract::answer(response.text, ExtractPolicy { multi_answer, think, fallback }) {
+        let NumericConfig { multi_answer, think, extract, .. } = self.config;
+        let answer = match extract::answer(response.text, ExtractPolicy { multi_answer, think, extract }) {
             Ok(answer) => answer,
             Err(missing) => {
                 return Ok(Outcome::of(Verdict::NoAnswer, "numeric", missing.reason()).with_work(work));

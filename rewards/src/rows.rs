@@ -42,6 +42,8 @@ pub struct Row {
     pub completion: String,
     /// Whether the completion stopped at the token limit (`"truncated": true` or `"finish_reason": "length"`).
     pub truncated: bool,
+    /// Tokens of the completion (`"tokens": 12`), where the row says it.
+    pub tokens: Option<usize>,
 }
 
 impl Row {
@@ -70,13 +72,14 @@ impl Row {
         };
         let truncated = fields.get("truncated") == Some(&Value::Bool(true))
             || fields.get("finish_reason").and_then(Value::as_str) == Some("length");
+        let tokens = fields.get("tokens").and_then(Value::as_u64).map(|n| n as usize);
         let task = Task { id: id_text, prompt, reference, meta: fields };
-        Ok(Self { id, task, completion, truncated })
+        Ok(Self { id, task, completion, truncated, tokens })
     }
 
     /// The completion as a response.
     pub fn response(&self) -> Response<'_> {
-        Response { text: &self.completion, truncated: self.truncated }
+        Response { text: &self.completion, truncated: self.truncated, tokens: self.tokens }
     }
 
     /// The output row: `{"id", "score", "verdict", "extracted", "reason", "method", "gold", "prediction", "parts"?}`.
@@ -140,6 +143,9 @@ mod tests {
         assert_eq!(out["score"], 1.0);
         assert_eq!(out["verdict"], "correct");
         assert_eq!(out["extracted"], "Paris");
+        let row = json!({"id": 7, "completion": "a b", "tokens": 12, "finish_reason": "length"});
+        let row = Row::parse(row).unwrap();
+        assert_eq!((row.response().tokens, row.response().truncated), (Some(12), true));
         let row = json!({"id": "a", "completion": "", "reference": {}, "prompt": "p"});
         let out = score_row(&*reward, row).unwrap();
         assert_eq!((&out["score"], &out["verdict"]), (&Value::Null, &json!("unverifiable")));

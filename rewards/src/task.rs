@@ -97,12 +97,14 @@ pub struct Response<'a> {
     pub text: &'a str,
     /// Whether generation stopped at the token limit and not by itself.
     pub truncated: bool,
+    /// Tokens of the completion, where they are known.
+    pub tokens: Option<usize>,
 }
 
 impl<'a> Response<'a> {
     /// A response that ended by itself.
     pub fn new(text: &'a str) -> Self {
-        Self { text, truncated: false }
+        Self { text, truncated: false, tokens: None }
     }
 }
 

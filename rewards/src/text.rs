@@ -5,6 +5,8 @@ use std::sync::LazyLock;
 use regex::Regex;
 use unicode_normalization::UnicodeNormalization;
 
+use crate::words::Phrases;
+
 /// A built-in pattern; a mistake in one is a programming error that the tests meet first. Word boundaries are ASCII: the
 /// engine leaves its fast path at the first other character for Unicode ones.
 pub(crate) fn fixed(pattern: &str) -> Regex {
@@ -58,23 +60,32 @@ pub fn normalise(text: &str) -> String {
 
 /// Whether an answer is only a guess or leaves several answers open.
 pub fn is_hedged(text: &str) -> bool {
-    static HEDGE: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(
-            r"(?i)\b(?:either|maybe|perhaps|possibly|probably|might|could be|may be|not sure|unsure|uncertain|i guess|i think it'?s|hard to (?:say|tell)|any of|one of)\b|\?",
-        )
-    });
-    HEDGE.is_match(text)
+    static HEDGE: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["hedge", "guess"]));
+    text.contains('?') || HEDGE.hold(text)
 }
 
 /// Whether a clause denies what follows: "not 42", "isn't 42", "cannot be 42".
 pub fn is_negated(text: &str) -> bool {
-    static NEGATION: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(
-            r"(?i)^[\s$*(\\\[]*(?:definitely |certainly |clearly )?(?:(?:not|never|isn't|anything but|neither|nicht|niet|nie|inte|ikke|no es|não é|non è|n'est pas|pas)\b|не\s|不是|并非|無|لا\s|لیس|ليس)",
-        )
-    });
-    NEGATION.is_match(text)
+    after_not(text).is_some()
 }
+
+/// What follows a denial at the beginning of a clause.
+pub(crate) fn after_not(text: &str) -> Option<&str> {
+    static NOT: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["not"]));
+    let mut rest = text;
+    for _ in 0..3 {
+        rest = rest.trim_start_matches(|c: char| c.is_whitespace() || "$*(\\[:".contains(c));
+        if let Some(end) = NOT.opening(rest) {
+            // Alone it is the answer "no".
+            return Some(&rest[end..]).filter(|r| r.chars().any(char::is_alphanumeric));
+        }
+        rest = &rest[ADVERB.opening(rest)?..];
+    }
+    None
+}
+
+/// Words that change nothing in what a clause states.
+static ADVERB: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["indeed"]));
 
 #[cfg(test)]
 mod tests {

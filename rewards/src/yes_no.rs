@@ -15,12 +15,15 @@
 //! Words of English, Chinese, Spanish, French, German, Portuguese, Italian, Russian, Japanese, Korean, Arabic and Hindi
 //! are known. Reference: `{"answer": "yes"}`; a boolean counts as yes or no.
 
+use std::sync::LazyLock;
+
 use serde::{Deserialize, Serialize};
 
-use crate::extract::{self, ExtractPolicy, MultiAnswer, Rule, Think};
+use crate::extract::{self, Extract, ExtractPolicy, MultiAnswer, Rule, Think};
 use crate::reward::{Outcome, Reward, RewardError, TaskError, Verdict};
 use crate::task::{Response, Task};
 use crate::text;
+use crate::words::{self, Phrases};
 
 /// Settings of the `yes_no` and `yes_no_maybe` rewards.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +35,9 @@ pub struct YesNoConfig {
     pub multi_answer: MultiAnswer,
     /// Think tags. Default `strip`.
     pub think: Think,
+    /// What counts when no answer is given plainly: nothing (`strict`, the default) or the word that the last sentence
+    /// with one ends a clause with (`lenient`).
+    pub extract: Extract,
 }
 
 /// The `yes_no` reward.
@@ -67,84 +73,6 @@ enum Reading {
     Nothing,
 }
 
-const YES: &[&str] = &[
-    "yes",
-    "yeah",
-    "yep",
-    "true",
-    "correct",
-    "affirmative",
-    "sí",
-    "si",
-    "oui",
-    "ja",
-    "sim",
-    "sì",
-    "да",
-    "はい",
-    "네",
-    "예",
-    "نعم",
-    "हाँ",
-    "हां",
-    "是的",
-    "是",
-    "对",
-    "對",
-    "有",
-    "会",
-    "能",
-];
-const NO: &[&str] = &[
-    "no",
-    "nope",
-    "false",
-    "incorrect",
-    "negative",
-    "non",
-    "nein",
-    "não",
-    "нет",
-    "いいえ",
-    "아니요",
-    "아니오",
-    "아니",
-    "لا",
-    "नहीं",
-    "不是",
-    "不",
-    "否",
-    "没有",
-    "不对",
-    "不会",
-    "不能",
-];
-const MAYBE: &[&str] = &[
-    "maybe",
-    "perhaps",
-    "possibly",
-    "uncertain",
-    "unclear",
-    "inconclusive",
-    "quizás",
-    "quizá",
-    "tal vez",
-    "peut-être",
-    "vielleicht",
-    "talvez",
-    "forse",
-    "возможно",
-    "может быть",
-    "多分",
-    "たぶん",
-    "아마",
-    "ربما",
-    "शायद",
-    "可能",
-    "也许",
-    "不确定",
-];
-
 fn is_cjk(c: char) -> bool {
     matches!(c as u32, 0x3040..=0x30FF | 0x3400..=0x9FFF | 0xAC00..=0xD7A3)
 }
@@ -153,8 +81,8 @@ fn is_cjk(c: char) -> bool {
 fn found(span: &str) -> Vec<(usize, usize, Answer)> {
     let lower = span.to_lowercase();
     let mut all: Vec<(usize, usize, Answer)> = Vec::new();
-    for (list, answer) in [(YES, Answer::Yes), (NO, Answer::No), (MAYBE, Answer::Maybe)] {
-        for word in list {
+    for (key, answer) in [("yes", Answer::Yes), ("no", Answer::No), ("maybe", Answer::Maybe)] {
+        for word in words::entries(key).map(|e| e.phrase) {
             let cjk = word.chars().all(is_cjk);
             for (at, _) in lower.match_indices(word).take(64) {
                 let end = at + word.len();
@@ -253,6 +181,20 @@ fn read(span: &str, head_only: bool) -> Reading {
     }
 }
 
+/// What the last sentence with a yes or a no says, unless it is a question or a guess.
+fn lenient(body: &str) -> (Reading, &'static str) {
+    static DENIAL: LazyLock<Phrases> =
+        LazyLock::new(|| Phrases::of(&["not", "doubt", "nobody", "condition"]));
+    let denies =
+        |sentence: &str| DENIAL.hold(sentence) || sentence.contains("n't") || sentence.contains("n’t");
+    let said = extract::last_sentences(body).find_map(|sentence| match read(sentence, false) {
+        Reading::Nothing => None,
+        _ if text::is_hedged(sentence) || denies(sentence) => Some(Reading::Nothing),
+        reading => Some(reading),
+    });
+    (said.unwrap_or(Reading::Nothing), "lenient")
+}
+
 impl YesNo {
     /// The reward with these settings; `name` is its metric key.
     pub fn new(config: YesNoConfig, name: &'static str) -> Self {
@@ -289,7 +231,10 @@ impl YesNo {
                     .trim_start_matches("Therefore, ")
                     .trim_start_matches("So, ")
                     .trim_start_matches("Thus, ");
-                (read(so, true), "last_line")
+                match (read(so, true), self.config.extract) {
+                    (Reading::Nothing, Extract::Lenient) => lenient(body),
+                    (reading, _) => (reading, "last_line"),
+                }
             }
             reading => (reading, "beginning"),
         }

@@ -59,3 +59,29 @@ fn choice() {
         (json!(outcome.extracted), row["letter"].clone())
     });
 }
+
+/// Rows of the other kinds, each with its settings: right answers beside wrong ones that look right.
+#[test]
+fn kinds() {
+    let range = |low: f64, high: f64, score: f64| score >= low - 1e-9 && score <= high + 1e-9;
+    // Without an interpreter no program can be judged.
+    let python = std::process::Command::new("python3").arg("--version").output().is_ok() && cfg!(unix);
+    run("kinds", include_str!("corpus/kinds.jsonl"), 100, |row| {
+        if row["config"]["kind"] == "code" && !python {
+            return (Value::Null, Value::Null);
+        }
+        let config: RewardConfig = serde_json::from_value(row["config"].clone()).unwrap();
+        let task = Task::new("row", row["reference"].clone());
+        let response = Response::new(row["completion"].as_str().unwrap());
+        let outcome = score_one(&*config.build().unwrap(), &task, response);
+        let score = outcome.score.unwrap_or(f64::NAN);
+        let as_expected = match &row["expected"] {
+            Value::String(word) if word == "accept" => range(1.0, 1.0, score),
+            Value::String(_) => range(0.0, 0.0, score),
+            Value::Number(number) => number.as_f64().is_some_and(|n| range(n, n, score)),
+            bounds => range(bounds[1].as_f64().unwrap(), bounds[2].as_f64().unwrap(), score),
+        };
+        let got = json!([outcome.score, outcome.method, outcome.reason, outcome.extracted]);
+        (json!(if as_expected { &Value::Null } else { &got }), Value::Null)
+    });
+}

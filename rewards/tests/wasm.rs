@@ -163,7 +163,7 @@ fn every_field_arrives_and_comes_back() {
     task.prompt = vec![Message { role: "user".into(), content: "2 + 2?".into() }];
     task.meta = json!({"k": [1, "é"]}).as_object().unwrap().clone();
     let text = "né\u{0}\u{10ffff}";
-    let outcome = score_one(&score.reward, &task, Response { text, truncated: true });
+    let outcome = score_one(&score.reward, &task, Response { truncated: true, ..Response::new(text) });
     assert_eq!((outcome.score, outcome.verdict), (Some(0.5), Verdict::NoAnswer), "{outcome:?}");
     assert_eq!((outcome.extracted.as_deref(), &*outcome.reason), (Some(text), r#"{"k":[1,"é"]}"#));
 

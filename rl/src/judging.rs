@@ -101,8 +101,11 @@ fn judge(
     let texts = (completions.iter())
         .map(|c| Ok((text_of(&c.token_ids)?, c.finish_reason.is_truncated())))
         .collect::<Result<Vec<(String, bool)>, Error>>()?;
-    let items: Vec<_> =
-        texts.iter().map(|(text, truncated)| (task, Response { text, truncated: *truncated })).collect();
+    let items: Vec<_> = (texts.iter().zip(completions))
+        .map(|((text, truncated), c)| {
+            (task, Response { text, truncated: *truncated, tokens: Some(c.token_ids.len()) })
+        })
+        .collect();
     let outcomes = score_batch(reward, &items);
     let judgement = |((text, truncated), outcome): ((String, bool), rlvr_rewards::Outcome)| Judgement {
         text,

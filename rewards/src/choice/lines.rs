@@ -309,6 +309,11 @@ fn concluding<'a>(body: &'a str, options: &Options) -> Option<Found<'a>> {
     None
 }
 
+/// Whether a line is an item of a list of options.
+pub(super) fn is_listed(line: &str, options: &Options) -> bool {
+    line_label(line, options).is_some()
+}
+
 /// The option that is left when all others are denied; needs at least three known options.
 pub(super) fn eliminated(denied: Set, options: &Options) -> Option<Set> {
     if !options.known() || options.len() < 3 || denied.len() + 1 != options.len() {

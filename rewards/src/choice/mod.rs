@@ -39,7 +39,7 @@ use self::claims::{Claim, Strength};
 use self::options::{Options, Set};
 use self::read::Reading;
 use crate::config::ConfigError;
-use crate::extract::{self, Missing, MultiAnswer, Think};
+use crate::extract::{self, Extract, Missing, MultiAnswer, Think};
 use crate::reward::{Outcome, Reward, RewardError, TaskError, Verdict};
 use crate::task::{Response, Task};
 use crate::text;
@@ -52,6 +52,9 @@ pub struct ChoiceConfig {
     pub multi_answer: MultiAnswer,
     /// Think tags. Default `strip`.
     pub think: Think,
+    /// What counts when no option is chosen plainly: nothing (`strict`, the default) or the only option that the last
+    /// sentence with one names (`lenient`).
+    pub extract: Extract,
 }
 
 /// The `choice` reward.
@@ -147,6 +150,11 @@ impl Choice {
             if let Reading::Denied(set) = claim.reading {
                 denied.add(set);
             }
+        }
+        if self.config.extract == Extract::Lenient
+            && let Some(index) = lenient(body, options, denied)
+        {
+            return Choosing::Option(index, "lenient");
         }
         match lines::eliminated(denied, options) {
             Some(set) => several(set, "elimination"),
@@ -253,6 +261,20 @@ fn stated(body: &str, weak: &[Claim]) -> Option<Choosing> {
         return Some(Choosing::None(Missing::Retracted.reason()));
     }
     Some(several(set, last.rule))
+}
+
+/// The only option that the last sentence with one names; a denial on the way there ends the search.
+fn lenient(body: &str, options: &Options, denied: Set) -> Option<usize> {
+    for sentence in extract::last_sentences(body) {
+        if read::is_negated(sentence) || text::is_hedged(sentence) || read::is_open(sentence) {
+            return None;
+        }
+        let set = read::named(sentence, options);
+        if !set.is_empty() {
+            return set.only().filter(|i| !lines::is_listed(sentence, options) && !denied.holds(*i));
+        }
+    }
+    None
 }
 
 fn adjoining(gap: &str) -> bool {

@@ -6,6 +6,7 @@ use regex::Regex;
 
 use super::options::{Options, Set};
 use crate::text::{self, fixed};
+use crate::words::Phrases;
 
 /// What a span says about the options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -366,6 +367,22 @@ fn open(mut set: Set, options: &Options) -> Set {
         set.add(Set::one(other));
     }
     set
+}
+
+/// The options that a sentence names, by labels that cannot be words and by their texts.
+pub(super) fn named(sentence: &str, options: &Options) -> Set {
+    let mut set = loose_labels(sentence, options);
+    for mention in options.mentions(sentence).iter().filter(|m| !options.is_common(m.index)) {
+        set.add(Set::one(mention.index));
+    }
+    set
+}
+
+/// Whether a sentence denies something.
+pub(super) fn is_negated(sentence: &str) -> bool {
+    static NEGATED: LazyLock<Phrases> =
+        LazyLock::new(|| Phrases::of(&["not", "exclude", "wrong", "doubt", "nobody"]));
+    NEGATED.hold(sentence) || sentence.contains("n't") || sentence.contains("n’t")
 }
 
 /// Labels within a span that cannot be words: in brackets or bold, called an option, or a capital at the end.

@@ -1,7 +1,8 @@
 //! `code`: a program passes the tests of its task, run in a sandbox.
 //!
 //! The code is the last fenced block of the response with a matching language, else the last one without, else the last;
-//! with `whole` a response without any block is code itself. Thoughts are never code.
+//! a block that defines what the tests call goes before one that only uses it, and a session with `>>>` is no program. With
+//! `whole` a response without any block is code itself. Thoughts are never code.
 //!
 //! The reference has one of
 //!
@@ -241,7 +242,7 @@ impl Reward for Code {
             Err(reason) => return Ok(Outcome::of(Verdict::Unverifiable, format!("code@{level}"), reason)),
         };
         self.ready().map_err(broken)?;
-        let found = block::find(response.text, &self.config);
+        let found = block::find(response.text, &self.config, &suite.names());
         let (code, rule) = match found {
             Ok(found) => found,
             Err(reason) => return Ok(Outcome::of(Verdict::NoAnswer, format!("code@{level}"), reason)),

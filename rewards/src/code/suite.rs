@@ -1,14 +1,19 @@
 //! The tests of a task.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
+use regex::Regex;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Language;
+use crate::text::{self, fixed};
 
 /// Tests of one task.
 const MAX_TESTS: usize = 10_000;
+/// Bytes of a test in which names are looked for.
+const TEXT_BYTES: usize = 16 * 1024;
 
 /// One test of a program that reads and writes.
 #[derive(Clone, Debug, PartialEq)]
@@ -140,6 +145,42 @@ impl Suite {
             return raw.asserts.iter().map(|a| shell_assert(a)).collect::<Result<_, _>>().map(Self::Io);
         }
         raw.tests.into_iter().map(io).collect::<Result<_, _>>().map(Self::Io)
+    }
+
+    /// The names that the tests call; those that the candidate does not define say nothing.
+    pub(super) fn names(&self) -> Vec<String> {
+        static CALLED: LazyLock<Regex> = LazyLock::new(|| fixed(r"(?:^|[^.\w])([A-Za-z_]\w*)[ \t]*\("));
+        static WORD: LazyLock<Regex> = LazyLock::new(|| fixed(r"([A-Za-z_][\w-]*)"));
+        static DEFINED: LazyLock<Regex> =
+            LazyLock::new(|| fixed(r"\b(?:def|class)[ \t]+([A-Za-z_]\w*)|\bas[ \t]+([A-Za-z_]\w*)"));
+        let words = |pattern: &Regex, text: &str| -> BTreeSet<String> {
+            (pattern.captures_iter(text::head(text, TEXT_BYTES)))
+                .filter_map(|c| c.iter().skip(1).flatten().next().map(|m| m.as_str().to_string()))
+                .collect()
+        };
+        let mut names = BTreeSet::new();
+        match self {
+            // `Solution().add` is defined by who defines `Solution`.
+            Self::Judge(JudgeSuite { entry_point: Some(name), .. }) => {
+                names.extend(words(&WORD, name).into_iter().find(|word| name.trim_start().starts_with(word)));
+            }
+            Self::Judge(suite) => {
+                let code = |test: &JudgeTest| match test {
+                    JudgeTest::Code { code } => Some(code.clone()),
+                    JudgeTest::Call { .. } => None,
+                };
+                let list: Vec<String> = suite.tests.iter().take(64).filter_map(code).collect();
+                let defined: BTreeSet<String> =
+                    list.iter().chain([&suite.test_setup]).flat_map(|code| words(&DEFINED, code)).collect();
+                names.extend(list.iter().flat_map(|code| words(&CALLED, code)));
+                names.retain(|name| !defined.contains(name));
+            }
+            Self::Io(tests) => {
+                let commands = tests.iter().take(64).filter_map(|t| t.command.as_ref());
+                names.extend(commands.flat_map(|command| words(&WORD, command)));
+            }
+        }
+        names.into_iter().collect()
     }
 
     /// Name of the style in [`crate::Outcome::method`].

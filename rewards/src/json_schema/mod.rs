@@ -1,10 +1,11 @@
-//! `json_schema`: the last JSON object or array of the response is valid against a JSON Schema.
+//! `json_schema`: the JSON value that the response gives is valid against a JSON Schema.
 //!
-//! The schema stands in the settings (`schema`) or, before them, in `reference.schema`. The value is the last one that
-//! parses among the fenced blocks and bare objects or arrays after think; one within another is part of it. Text around it
-//! is allowed unless `strict`. Drafts 4 to 2020-12 by `$schema`, the newest without one. Nothing is ever loaded: a `$ref`
-//! outside of the schema is an error of the task. Patterns are matched in linear time, so look-around and
-//! back-references are errors, too.
+//! The schema stands in the settings (`schema`) or, before them, in `reference.schema`. The value is the last object or
+//! array after think that stands by itself, in a fence or alone on its lines or at the end of one behind a colon; without
+//! one the last within a sentence. One within another is part of it, and a citation `[1]` or the `[]` of a remark is none;
+//! a value that does not parse, or that is cut off, is no answer. Text around it is allowed unless `strict`. Drafts 4 to
+//! 2020-12 by `$schema`, the newest without one. Nothing is ever loaded: a `$ref` outside of the schema is an error of the
+//! task. Patterns are matched in linear time, so look-around and back-references are errors, too.
 //!
 //! Validation is bounded for every schema and value: each look at a part of the value is a step, and a value that takes more
 //! than [`MAX_STEPS`] of them is `incorrect` for that reason. With an ordinary schema that is more than a megabyte; with a
@@ -15,6 +16,7 @@
 //! response (`no_answer`). The schema `{}` accepts every value: write `type`, `required`, `additionalProperties`.
 
 mod counted;
+mod pick;
 
 use std::sync::LazyLock;
 
@@ -47,8 +49,6 @@ const STACK: usize = 512 << 10;
 const LARGE_STACK: usize = 256 << 20;
 /// Longest text that may have the format `regex`.
 const FORMAT_BYTES: usize = 1024;
-/// Places where a value is tried and does not parse.
-const MAX_FAILURES: usize = 128;
 
 /// Settings of the `json_schema` reward.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -187,28 +187,6 @@ fn is_pattern(text: &str) -> bool {
         && CHECK.as_ref().is_some_and(|check| check.is_valid(&Value::String(text.into())))
 }
 
-/// The last JSON object or array in `text`, outermost, with its place.
-pub(crate) fn last_value(text: &str) -> Option<(Value, usize, usize)> {
-    let mut last = None;
-    let mut from = 0;
-    let mut failures = 0;
-    while let Some(at) = text[from..].find(['{', '[']).map(|i| from + i) {
-        let mut values = serde_json::Deserializer::from_str(&text[at..]).into_iter::<Value>();
-        if let Some(Ok(value)) = values.next() {
-            let end = at + values.byte_offset();
-            last = Some((value, at, end));
-            from = end;
-        } else {
-            failures += 1;
-            from = at + 1;
-            if failures > MAX_FAILURES {
-                break;
-            }
-        }
-    }
-    last
-}
-
 impl JsonSchema {
     /// Checks the settings.
     ///
@@ -249,12 +227,17 @@ impl JsonSchema {
                 }
             }
         };
-        let Some((value, start, end)) = last_value(text) else {
+        let Some(pick::Found { value, start, end }) = pick::given(text) else {
             return Outcome::of(Verdict::NoAnswer, "json_schema", "no JSON object or array").with_work(work);
+        };
+        let shown: String = text[start..end].chars().take(1000).collect();
+        let Some(value) = value else {
+            return Outcome::of(Verdict::NoAnswer, "json_schema", "the last value does not parse")
+                .with_extracted(shown)
+                .with_work(work);
         };
         let around = format!("{}{}", text[..start].trim(), text[end..].trim());
         let bare = matches!(&*around.to_ascii_lowercase(), "" | "``````" | "```json```" | "```json\n```");
-        let shown: String = text[start..end].chars().take(1000).collect();
         let (found, steps) = schema.judge(&value);
         let outcome = match found {
             Found::Invalid(problem) => Outcome::of(Verdict::Incorrect, "json_schema", problem),
@@ -305,6 +288,29 @@ mod tests {
         check("{\"a\": 1", Verdict::NoAnswer);
         check("", Verdict::NoAnswer);
         check("<think>{\"a\": 1}</think> no", Verdict::NoAnswer);
+        // What stands by itself is given, and what a sentence only mentions is not.
+        check("```json\n{\"a\": 1}\n```\nNote: use [] for empty lists.", Verdict::Correct);
+        check("```json\n{\"a\": 1}\n```\nAs said in [1] and [2, 3].\n\n[1] A book, 2020.", Verdict::Correct);
+        check(
+            "```json\n{\"a\": 1}\n```\nThe field is a number, e.g. {\"a\": \"x\"} is wrong.",
+            Verdict::Correct,
+        );
+        check("{\"a\": 1}\n\nDo not write {\"a\": \"1\"}.", Verdict::Correct);
+        check("The object is {\"a\": 1} [1].", Verdict::Correct);
+        check("<answer>{\"a\": 1}</answer>", Verdict::Correct);
+        check("It is `{\"a\": 1}`.", Verdict::Correct);
+        check("```json\n{\"a\": 1}\n```\nCorrected: {\"a\": \"x\"}", Verdict::Incorrect);
+        check("```json\n{\"a\": 1}\n```\nSorry, the final object is {\"a\": \"x\"}.", Verdict::Incorrect);
+        check("```json\n{\"a\": 1}\n```\nBetter:\n```json\n{\"a\": \"x\"}\n```", Verdict::Incorrect);
+        check("Input:\n{\"a\": 1}\nOutput:\n[1, 2]", Verdict::Incorrect);
+        check("42", Verdict::Incorrect);
+        // A part of a broken value is not the value.
+        check("{\"x\": {\"a\": 1}, \"y\": ", Verdict::NoAnswer);
+        check("{\"x\": {\"a\": 1},}", Verdict::NoAnswer);
+        check("{'x': {\"a\": 1}}", Verdict::NoAnswer);
+        check("[{\"a\": 1}, {\"a\": 2}, ...]", Verdict::NoAnswer);
+        check("{\"a\": 1}\n```json\n{\"a\": [1, ", Verdict::NoAnswer);
+        check("Braces { } are fine: {\"a\": 1}", Verdict::Correct);
         check(&"{".repeat(100_000), Verdict::NoAnswer);
         check(&"[".repeat(100_000), Verdict::NoAnswer);
     }

@@ -35,7 +35,7 @@ pub use self::equal::PercentPolicy;
 use self::equal::{Comparison, Equality};
 use self::expr::{Expr, Parsed};
 use crate::config::ConfigError;
-use crate::extract::{self, ExtractPolicy, Fallback, MultiAnswer, Think};
+use crate::extract::{self, Extract, ExtractPolicy, MultiAnswer, Think};
 use crate::reward::{Outcome, Reward, RewardError, TaskError, Verdict};
 use crate::task::{Response, Task};
 use crate::text;
@@ -48,8 +48,10 @@ pub struct MathConfig {
     pub multi_answer: MultiAnswer,
     /// Think tags. Default `strip`.
     pub think: Think,
-    /// What counts when no answer is marked. Default `none`.
-    pub fallback: Fallback,
+    /// What counts when no answer is marked: nothing (`strict`, the default) or what stands last (`lenient`). `fallback =
+    /// "last_number"` is an older name of `lenient`.
+    #[serde(alias = "fallback")]
+    pub extract: Extract,
     /// How `x%` compares with a plain number. Default `either`.
     pub percent: PercentPolicy,
     /// Units. Default `ignore`.
@@ -393,9 +395,9 @@ impl Reward for Math {
             let reason = format!("the reference cannot be used: {reason}");
             return Ok(Outcome::of(Verdict::Unverifiable, "math", reason));
         }
-        let MathConfig { multi_answer, think, fallback, .. } = self.config;
+        let MathConfig { multi_answer, think, extract, .. } = self.config;
         let work = response.text.len() as u64 / 64;
-        let answer = match extract::answer(response.text, ExtractPolicy { multi_answer, think, fallback }) {
+        let answer = match extract::answer(response.text, ExtractPolicy { multi_answer, think, extract }) {
             Ok(answer) => answer,
             Err(missing) => {
                 return Ok(Outcome::of(Verdict::NoAnswer, "math", missing.reason())

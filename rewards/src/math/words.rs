@@ -1,6 +1,6 @@
 //! Words to tokens: functions, units, numbers that are written out, phrases that are mathematics.
 
-use super::lexicon::{GREEK, SHORT_WORDS, UNITS, denominator, function, magnitude, number_word};
+use super::lexicon::{GREEK, UNITS, denominator, function, is_minus, is_short_word, magnitude, number_word};
 use super::token::{Lexer, Tok, Token};
 
 impl Lexer {
@@ -134,12 +134,12 @@ impl Lexer {
                 self.push(Tok::Num(denominator(&lower).unwrap_or("1").into()));
                 return;
             }
-            "negative" | "minus" if self.is_before_number() => Tok::Op('-'),
+            _ if is_minus(&lower) && self.is_before_number() => Tok::Op('-'),
             "u" if word == "U" && self.is_between_sets() => Tok::Cup,
             _ if GREEK.contains(&word) => Tok::Sym(word.into()),
             _ if word.len() == 1 => Tok::Sym(word.into()),
             _ if after_value && UNITS.contains(&word) => Tok::Text(word.into()),
-            _ if word.len() > 3 || upright || SHORT_WORDS.contains(&&*lower) => Tok::Text(word.into()),
+            _ if word.len() > 3 || upright || is_short_word(&lower) => Tok::Text(word.into()),
             _ => {
                 for c in word.chars() {
                     self.push(Tok::Sym(c.into()));
@@ -184,7 +184,8 @@ impl Lexer {
 /// `twenty-one`, `negative one`, `one hundred`.
 pub(super) fn is_number_phrase(text: &str) -> bool {
     let mut words = text.split(['-', ' ']);
-    let sign = matches!(words.next(), Some(w) if number_word(w).is_some() || matches!(&*w.to_ascii_lowercase(), "negative" | "minus"));
+    let sign =
+        matches!(words.next(), Some(w) if number_word(w).is_some() || is_minus(&w.to_ascii_lowercase()));
     let rest = words.all(|w| {
         let lower = w.to_ascii_lowercase();
         number_word(w).is_some() || magnitude(&lower).is_some() || denominator(&lower).is_some()

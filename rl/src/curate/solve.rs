@@ -113,7 +113,7 @@ fn solve(
         let items: Vec<(&Task, Response)> = (tasks.iter().zip(&groups))
             .flat_map(|(task, group)| {
                 let responses = group.iter().flatten();
-                responses.map(move |c| (*task, Response { text: &c.text, truncated: c.truncated }))
+                responses.map(move |c| (*task, Response { truncated: c.truncated, ..Response::new(&c.text) }))
             })
             .collect();
         let outcomes = score_batch(reward, &items);

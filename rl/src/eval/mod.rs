@@ -180,7 +180,9 @@ fn complete(
     }
     let items: Vec<_> = texts
         .iter()
-        .map(|(task, text, _, truncated)| (tasks[*task], Response { text, truncated: *truncated }))
+        .map(|(task, text, tokens, truncated)| {
+            (tasks[*task], Response { text, truncated: *truncated, tokens: Some(*tokens) })
+        })
         .collect();
     let outcomes = score_batch(reward, &items);
     Ok((texts.into_iter().zip(outcomes))

@@ -15,7 +15,13 @@ fn two_texts(data: &[u8]) -> (String, String) {
 }
 
 fn score(kind: &str, reference: Value, completion: &str) -> Outcome {
-    let reward = RewardConfig::from_kind(kind).expect("a kind of reward").build().expect("a reward");
+    score_with(json!({ "kind": kind }), reference, completion)
+}
+
+fn score_with(config: Value, reference: Value, completion: &str) -> Outcome {
+    let config: RewardConfig = serde_json::from_value(config).expect("the settings of a reward");
+    let kind = format!("{config:?}");
+    let reward = config.build().expect("a reward");
     let outcome = score_one(&*reward, &Task::new("t", reference), Response::new(completion));
     assert!(outcome.verdict != Verdict::Error, "{kind}: {}", outcome.reason);
     assert!(outcome.work <= MAX_WORK, "{kind}: work {}", outcome.work);
@@ -38,6 +44,23 @@ pub fn extraction(data: &[u8]) {
     }
     score("yes_no", json!({"answer": "yes"}), &completion);
     score("yes_no_maybe", json!({"answer": "maybe"}), &completion);
+    let lenient = |kind: &str, reference: Value| {
+        score_with(json!({"kind": kind, "extract": "lenient"}), reference, &completion);
+    };
+    lenient("math", json!({ "answer": gold }));
+    lenient("numeric", json!({"answer": "42"}));
+    lenient("yes_no", json!({"answer": "yes"}));
+    lenient("choice", json!({"answer": "B", "options": ["4", gold, "the answer", "none of these"]}));
+    for opened in [false, true] {
+        score_with(
+            json!({"kind": "format", "style": "think", "think_opened": opened}),
+            json!({}),
+            &completion,
+        );
+    }
+    score("language", json!({"language": "ru"}), &completion);
+    let sentences = json!([{"id": "length_constraints:number_sentences", "kwargs": {"num_sentences": 2}}]);
+    score("instructions", json!({ "instructions": sentences }), &completion);
 }
 
 /// Four options, one of them from the input.

@@ -223,7 +223,9 @@ impl Completions {
             .collect();
         let responses: Vec<(&Task, Response<'_>)> = (pairs.iter())
             .map(|(item, c)| {
-                (&benchmark.items[*item].task, Response { text: &c.text, truncated: c.truncated })
+                // A row without the number has 0, and a completion has at least the token that ends it.
+                let tokens = Some(c.tokens).filter(|n| *n > 0);
+                (&benchmark.items[*item].task, Response { text: &c.text, truncated: c.truncated, tokens })
             })
             .collect();
         let outcomes = score_batch(&*benchmark.reward, &responses);

@@ -10,8 +10,8 @@
 //! | `keywords:frequency` | `keyword`, `frequency`, `relation` | it occurs so often |
 //! | `keywords:forbidden_words` | `forbidden_words` | none occurs |
 //! | `keywords:letter_frequency` | `letter`, `let_frequency`, `let_relation` | the letter occurs so often, in either case |
-//! | `language:response_language` | `language` | `whatlang` detects it |
-//! | `length_constraints:number_words` · `number_sentences` | `num_words` · `num_sentences`, `relation` | so many |
+//! | `language:response_language` | `language` | most of it is in that language |
+//! | `length_constraints:number_words` · `number_sentences` | `num_words` · `num_sentences`, `relation` | so many; an abbreviation ends no sentence, and a Chinese character is a word |
 //! | `length_constraints:number_paragraphs` | `num_paragraphs` | so many, separated by `***` |
 //! | `length_constraints:nth_paragraph_first_word` | `num_paragraphs`, `nth_paragraph`, `first_word` | so many, separated by blank lines, and the n-th starts so |
 //! | `detectable_content:postscript` | `postscript_marker` | a line starts with the marker (`P.S.`) |
@@ -32,16 +32,19 @@
 //! Relations are "at least" (the default), "less than", "at most", "more than", "exactly". The empty response satisfies
 //! nothing, although it has no comma.
 
+mod sentences;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use whatlang::Lang;
 
+use self::sentences::sentence_count;
 use crate::contains::occurrences;
 use crate::extract::Think;
 use crate::language;
 use crate::reward::{Outcome, Reward, RewardError, TaskError, Verdict};
 use crate::task::{Response, Task};
-use crate::token_f1::body;
+use crate::token_f1::{body, is_dense};
 
 /// Settings of the `instructions` reward.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,28 +99,17 @@ impl Kwargs<'_> {
     }
 }
 
+/// Runs of letters, digits and `_`; a character of a script without spaces is a word.
 fn word_count(text: &str) -> usize {
-    text.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|w| !w.is_empty()).count()
-}
-
-/// Sentences end in `.`, `!` or `?` before white space or the end, or in `。`, `！`, `？`; an unended rest is one, too.
-fn sentence_count(text: &str) -> usize {
     let mut count = 0;
     let mut open = false;
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        let next = chars.peek().copied();
-        let stop = matches!(c, '。' | '！' | '？')
-            || matches!(c, '.' | '!' | '?')
-                && next.is_none_or(|n| n.is_whitespace() || matches!(n, '"' | '\'' | ')' | '”'));
-        if stop {
-            count += usize::from(open);
-            open = false;
-        } else {
-            open |= c.is_alphanumeric();
-        }
+    for c in text.chars() {
+        let dense = is_dense(c);
+        let solid = !dense && (c.is_alphanumeric() || c == '_');
+        count += usize::from(dense || solid && !open);
+        open = solid;
     }
-    count + usize::from(open)
+    count
 }
 
 fn pieces<'a>(text: &'a str, mark: &str) -> Vec<&'a str> {
@@ -183,7 +175,8 @@ fn follows(id: &str, kwargs: &Kwargs<'_>, text: &str) -> Result<bool, String> {
         "language:response_language" => {
             let name = kwargs.text("language")?;
             let wanted = language::code(name).ok_or_else(|| format!("unknown language {name:?}"))?;
-            language::detect(text).is_some_and(|(lang, _)| lang == wanted)
+            let config = language::LanguageConfig { min_letters: 1, ..Default::default() };
+            language::share_of(text, wanted, &config).is_some_and(|share| share >= config.min_share)
         }
         "length_constraints:number_words" => {
             kwargs.relation("relation", word_count(text), kwargs.count("num_words")?)?
@@ -383,8 +376,8 @@ mod tests {
         check(
             "length_constraints:number_words",
             json!({"num_words": 3, "relation": "at least"}),
-            &["a b c"],
-            &["a b"],
+            &["a b c", "我们算"],
+            &["a b", "我们"],
         );
         check(
             "length_constraints:number_sentences",
