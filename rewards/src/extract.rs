@@ -2,19 +2,27 @@
 //!
 //! Rules: `\boxed{…}` (balanced braces), `<answer>…</answer>`, `#### …`, a cue phrase such as "the answer is" (several
 //! languages), a JSON field `"answer"`, a bold span in the last line, a response that is nothing but an answer, and with
-//! [`Extract::Lenient`] the last number or formula. What is thought is never an answer: everything up to the last `</think>` is dropped, and a
-//! `<think>` that does not close leaves no answer.
-
-mod lenient;
+//! [`Extract::Lenient`] the last number or formula. What is thought is never an answer, nor what follows the end of the
+//! turn ([`crate::turn`]).
 
 use std::sync::LazyLock;
 
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::lenient::last_sentences;
 use crate::text::{self, fixed};
+pub use crate::turn::strip_think;
 use crate::words::{self, Phrases};
+
+mod cue;
+mod lenient;
+mod object;
+mod unmarked;
+
+use self::cue::{CUE, back_cues, clause, cues, trim_end};
+pub(crate) use self::lenient::last_sentences;
+pub use self::object::object;
+use self::unmarked::unmarked;
 
 /// Bytes at the end of a response that are searched.
 pub const INPUT_BYTES: usize = 64 * 1024;
@@ -162,19 +170,6 @@ impl Missing {
     }
 }
 
-/// The text after the last `</think>`.
-///
-/// # Errors
-/// When a `<think>` does not close, or `require_closed` and there is no `</think>`.
-pub fn strip_think(text: &str, require_closed: bool) -> Result<&str, Missing> {
-    let body = match text.rfind("</think>") {
-        Some(at) => &text[at + "</think>".len()..],
-        None if require_closed => return Err(Missing::UnclosedThink),
-        None => text,
-    };
-    if body.contains("<think>") { Err(Missing::UnclosedThink) } else { Ok(body) }
-}
-
 /// End of the brace group that opens at byte `open` of `text` (the index of the closing brace).
 fn closing_brace(text: &str, open: usize) -> Option<usize> {
     let bytes = text.as_bytes();
@@ -241,12 +236,13 @@ pub fn boxed(body: &str) -> Vec<Candidate<'_>> {
 }
 
 fn tags<'a>(body: &'a str, found: &mut Vec<Candidate<'a>>) {
-    static TAG: LazyLock<Regex> =
-        LazyLock::new(|| fixed(r"(?i)<(/?)(?:final_?)?answer\s*>|\[(/?)(?:final_?)?answer\]"));
+    static TAG: LazyLock<Regex> = LazyLock::new(|| {
+        fixed(r"(?i)<(/?)(?:final_?)?answer\s*>|\[(/?)(?:final_?)?answer\]|<\|(?:begin|(end))_of_box\|>")
+    });
     let mut open: Option<(usize, usize)> = None;
     for m in TAG.captures_iter(body) {
         let Some(whole) = m.get(0) else { continue };
-        let closes = m.get(1).or_else(|| m.get(2)).is_some_and(|slash| !slash.is_empty());
+        let closes = (1..=3).find_map(|i| m.get(i)).is_some_and(|slash| !slash.is_empty());
         if !closes {
             open = Some((whole.start(), whole.end()));
         } else if let Some((start, inner)) = open.take() {
@@ -267,97 +263,6 @@ fn hashes<'a>(body: &'a str, found: &mut Vec<Candidate<'a>>) {
                 found.push(Candidate { text, rule: Rule::Hashes, start: whole.start(), end: whole.end() });
             }
         }
-    }
-}
-
-/// A cue of any language, with the words that may follow it in front of the answer.
-static CUE: LazyLock<Regex> = LazyLock::new(|| {
-    let heading = words::each_language(
-        r"(?m:^)[ \t]*(?:#{1,6}[ \t]*|\*\*|__)+(?:(?:{article?})[ \t]+)?(?:(?:{final?})[ \t]+)?(?:{answer}|results?)[ \t]*:?(?:\*\*|__)?:?[ \t]*\r?\n",
-        "heading",
-    );
-    let cue = words::each_language(r"(?:{answer})(?:\s*(?:{final?})){0,2}\s*(?:{link?}|[:：=])", "cue");
-    let lead = words::each_language(r"(?:{so}),?[ \t]+", "")
-        + "|"
-        + &words::each_language(r"(?:{indeed}),?[ \t]+", "");
-    fixed(&format!(r"(?i)(?:{heading}|{cue})(?:\*\*|__)?[ \t]*(?:(?:\bis|=|:|：)[ \t]*)?(?:{lead})?"))
-});
-
-/// The words before a cue that make it no statement.
-fn is_conditional(before: &str) -> bool {
-    static CONDITION: LazyLock<Regex> = LazyLock::new(|| {
-        words::pattern(
-            r"(?i)(?:{condition})\s+(?:\w+\s+){0,3}$|(?:{doubt}|(?:{nobody}) (?:\w+ ){1,3})\s*(?:that\s+)?(?:\w+\s+){0,2}$",
-        )
-    });
-    CONDITION.is_match(text::tail(before, 48))
-}
-
-/// The clause after a cue: to the end of the sentence or line; a display formula on the next line counts.
-fn clause(rest: &str) -> &str {
-    static CUT: LazyLock<Regex> = LazyLock::new(|| {
-        words::pattern(concat!(
-            r"(?i)[.!;](?:[\s*)\]$]|$)|[。！；]|\n|,?\s+(?:{because})|,\s*(?:{aside})",
-            r"|:\s+[a-z]{2,}\s+[a-z]{2,}\s|\s+[—–-]+\s*(?:{because}|{aside})|\s*</?[a-z]+>|\s*<\|"
-        ))
-    });
-    let trimmed = rest.trim_start_matches(|c: char| c.is_whitespace() || matches!(c, '*' | ':' | '_'));
-    let base = rest.len() - trimmed.len();
-    let after = &rest[base..];
-    for (open, close) in [("\\[", "\\]"), ("$$", "$$"), ("```", "```")] {
-        if let Some(inner) = after.strip_prefix(open) {
-            let inner = inner.find(close).map_or(inner, |end| &inner[..end]);
-            return inner.trim();
-        }
-    }
-    let after = text::head(after, SPAN_BYTES + 64);
-    let mut from = 0;
-    for _ in 0..16 {
-        let Some(m) = CUT.find_at(after, from) else { break };
-        // A stop inside an open formula is part of it.
-        let before = &after[..m.start()];
-        let in_formula = before.matches('$').count() % 2 == 1
-            || before.matches('{').count() > before.matches('}').count()
-            || before.matches("\\(").count() > before.matches("\\)").count();
-        if !in_formula || m.as_str().starts_with('\n') {
-            // "5!!" at the end of a sentence is no double factorial.
-            let stop = if m.as_str().starts_with('!') { before.trim_end_matches('!') } else { before };
-            return stop.trim();
-        }
-        from = m.end();
-        if from >= after.len() {
-            break;
-        }
-    }
-    after.trim()
-}
-
-/// Without closing Markdown, a smiley, or signs that are no writing.
-fn trim_end(span: &str) -> &str {
-    let mut span = span.trim_end();
-    for mark in ["__", ":)", ":-)", ";)", ":D"] {
-        span = span.strip_suffix(mark).unwrap_or(span).trim_end();
-    }
-    span.trim_end_matches(|c: char| {
-        ('\u{2600}'..='\u{27bf}').contains(&c) || c >= '\u{1f300}' || c.is_whitespace()
-    })
-}
-
-fn cues<'a>(body: &'a str, found: &mut Vec<Candidate<'a>>) {
-    let all: Vec<_> = CUE.find_iter(body).collect();
-    for m in &all[all.len().saturating_sub(MAX_CANDIDATES)..] {
-        if is_conditional(&body[..m.start()]) {
-            continue;
-        }
-        let span = trim_end(clause(&body[m.end()..]));
-        let heading = m.as_str().ends_with('\n');
-        let gives = m.as_str().bytes().next().is_some_and(|b| b"gGhHoOyY".contains(&b));
-        let formal = span.starts_with(|c: char| !c.is_alphabetic()) || span.starts_with("\\");
-        if heading && !formal && span.len() > 40 || gives && !formal {
-            continue;
-        }
-        let start = span.as_ptr() as usize - body.as_ptr() as usize;
-        found.push(Candidate { text: span, rule: Rule::Cue, start: m.start(), end: start + span.len() });
     }
 }
 
@@ -382,6 +287,7 @@ pub fn candidates(body: &str) -> Vec<Candidate<'_>> {
     hashes(body, &mut found);
     json(body, &mut found);
     cues(body, &mut found);
+    back_cues(body, &mut found);
     // Ordered by end, the widest first: a span within another one comes directly before or after its holder.
     found.sort_by_key(|c| (c.end, std::cmp::Reverse(c.start)));
     if found.len() > MAX_CANDIDATES {
@@ -448,13 +354,17 @@ fn separates(gap: &str) -> bool {
 /// Why there is none.
 pub fn answer(response: &str, policy: ExtractPolicy) -> Result<Answer, Missing> {
     let body = strip_think(response, policy.think == Think::RequireClosed)?;
-    let body = without_specials(text::tail(body, INPUT_BYTES));
+    let body = text::tail(body, INPUT_BYTES);
     let found = candidates(body);
     let Some(last) = found.last() else { return unmarked(body, policy.extract) };
     if last.text.len() > SPAN_BYTES {
         return Err(Missing::TooLong);
     }
-    if text::is_negated(last.text) || is_denied(&body[..last.start], last) {
+    if let Some(denied) = text::after_not(last.text) {
+        // "The answer is not 42, it is 43."
+        return turned(&body[denied.as_ptr() as usize - body.as_ptr() as usize..]).ok_or(Missing::Negated);
+    }
+    if is_denied(&body[..last.start], last) || last.rule == Rule::Cue && text::is_denied_behind(last.text) {
         return Err(Missing::Negated);
     }
     if is_retracted(&body[last.end..]) {
@@ -493,24 +403,6 @@ pub fn answer(response: &str, policy: ExtractPolicy) -> Result<Answer, Missing> 
     Ok(Answer { text, rule: last.rule, joined, conflicting })
 }
 
-/// Without the special tokens that end a response, such as `<|im_end|>`.
-fn without_specials(body: &str) -> &str {
-    let mut body = body.trim_end();
-    for _ in 0..4 {
-        let cut = match body.strip_suffix("|>") {
-            Some(rest) => rest.rfind("<|").filter(|at| rest.len() - at <= 32),
-            None => {
-                ["</s>", "<eos>", "<end_of_turn>"].iter().find_map(|t| body.strip_suffix(t)).map(str::len)
-            }
-        };
-        match cut {
-            Some(at) => body = body[..at].trim_end(),
-            None => break,
-        }
-    }
-    body
-}
-
 /// The other number of "6 or \boxed{5}" and "either \boxed{5} or 6".
 fn alternative<'a>(before: &'a str, after: &'a str) -> Option<&'a str> {
     static BEFORE: LazyLock<Regex> =
@@ -520,6 +412,24 @@ fn alternative<'a>(before: &'a str, after: &'a str) -> Option<&'a str> {
     (BEFORE.captures(text::tail(before, 48)).and_then(|m| m.get(1)))
         .or_else(|| AFTER.captures(text::head(after, 48)).and_then(|m| m.get(1)))
         .map(|m| m.as_str().trim_end_matches(['.', ',']))
+}
+
+/// What is given in place of an answer that `rest` of a sentence denies: "42, it is 43", "42 but 43".
+fn turned(rest: &str) -> Option<Answer> {
+    static BUT: LazyLock<Regex> = LazyLock::new(|| {
+        words::pattern(
+            r"(?i)^(?:[^.;。\n]|\.\d){1,80}?(?:[,;，；]\s*(?:it|this|that)(?:'s|’s|\s+(?:{copula}))|[,;，；]\s*(?:{copula}|{but})|\s(?:{but}))\s*",
+        )
+    });
+    let m = BUT.find(text::head(rest, 200))?;
+    let span = trim_end(clause(&rest[m.end()..]));
+    let formal = span.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '$' | '\\' | '-' | '−'));
+    (formal && !is_retracted(&rest[m.end() + span.len()..])).then(|| Answer {
+        text: span.into(),
+        rule: Rule::Cue,
+        joined: false,
+        conflicting: false,
+    })
 }
 
 fn is_denied(before: &str, last: &Candidate<'_>) -> bool {
@@ -545,71 +455,6 @@ pub(crate) fn gives_up(text: &str) -> bool {
     UNKNOWN.closing(end).is_some()
 }
 
-/// A response without any mark: bold in the last line, nothing but an answer, or what lenient extraction finds.
-fn unmarked(body: &str, extract: Extract) -> Result<Answer, Missing> {
-    static BOLD: LazyLock<Regex> =
-        LazyLock::new(|| fixed(r"\*\*([^*\n]{1,200})\*\*|\\(?:textbf|mathbf)\{([^{}\n]{1,200})\}"));
-    // A sentence: five words or more outside of commands.
-    let wordy = |text: &str| {
-        let is_word = |w: &&str| {
-            let w = w.trim_matches(|c: char| c.is_ascii_punctuation() && c != '\\');
-            !w.is_empty() && w.chars().all(|c| c.is_alphabetic() || matches!(c, '\'' | '’' | '-'))
-        };
-        text.split_whitespace().filter(is_word).count() >= 5
-    };
-    let give = |text: &str, rule| Answer { text: text.into(), rule, joined: false, conflicting: false };
-    let mut trimmed = body.trim();
-    if let Some(inner) = trimmed.strip_prefix("```").and_then(|t| t.strip_suffix("```"))
-        && !inner.contains("```")
-    {
-        trimmed = inner.split_once('\n').map_or(inner, |(_, code)| code).trim();
-    }
-    let last_line = trimmed.lines().next_back().unwrap_or("").trim();
-    let mut bold = BOLD.captures_iter(last_line);
-    if let (Some(m), None) = (bold.next(), bold.next())
-        && let Some(span) = m.get(1).or_else(|| m.get(2))
-        && span.as_str().chars().any(|c| c.is_ascii_digit() || c == '\\')
-        && !text::is_hedged(last_line)
-        && !last_line.contains(" not ")
-    {
-        return Ok(give(span.as_str().trim(), Rule::Bold));
-    }
-    if let Some(m) = statement().captures(last_line)
-        && let Some(span) = m.get(1)
-        && !text::is_hedged(last_line)
-    {
-        let span = clause(span.as_str());
-        return match text::is_negated(span) {
-            true => Err(Missing::Negated),
-            false => Ok(give(span, Rule::Cue)),
-        };
-    }
-    let short = trimmed.len() <= 256 && !trimmed.contains('\n') || is_one_formula(trimmed);
-    let open = trimmed.contains("\\boxed") || trimmed.contains("<answer");
-    if short && !open && !trimmed.is_empty() && !wordy(trimmed) {
-        if text::is_negated(trimmed) {
-            return Err(Missing::Negated);
-        }
-        return Ok(give(trimmed, Rule::Bare));
-    }
-    match extract {
-        Extract::Strict => Err(Missing::NotFound),
-        Extract::Lenient => lenient::last(body).map(|text| give(text, Rule::Lenient)),
-    }
-}
-
-/// A last line that states a result in other words than "answer".
-fn statement() -> &'static Regex {
-    static STATEMENT: LazyLock<Regex> = LazyLock::new(|| {
-        let own = words::each_language(
-            r"(?:(?:{so?}),?\s*)?(?:(?:{article?})\s+)?(?:(?:{final?})\s+)?(?:{result})(?:\s+of\s+\S{1,40})?[*_]*\s*(?:{link}|=|:|：)",
-            "statement",
-        );
-        fixed(&format!(r"(?i)^[#*_\s]*(?:{own})[*_]*\s*([-−$\\(\d.*]\S*.*|[a-zA-Z]\s*=\s*\S.*)$"))
-    });
-    &STATEMENT
-}
-
 /// Compiles the patterns.
 pub(crate) fn warm_up() {
     let text = "the answer is not \\boxed{1} or **2**, or 3. Scratch that, it's <answer>4</answer> #### 5\nThe result is 6";
@@ -622,19 +467,14 @@ pub(crate) fn warm_up() {
             "3",
             "\\boxed{1} and \\boxed{2} or 3",
             "and then 6 more, or so we think",
+            "Janet makes 18 dollars, not 19",
+            "It is not 4, it is 5. So we have $x = 1$",
+            "The answer is not 4, it is 5.",
         ] {
             let _ = answer(text, policy);
+            let _ = object(text);
         }
     }
-}
-
-/// Whether the text is one display formula and nothing else.
-fn is_one_formula(text: &str) -> bool {
-    [("\\[", "\\]"), ("$$", "$$"), ("$", "$")].iter().any(|(open, close)| {
-        text.len() <= SPAN_BYTES
-            && (text.strip_prefix(open).and_then(|t| t.strip_suffix(close)))
-                .is_some_and(|inner| !inner.contains(close) && !inner.contains(open))
-    })
 }
 
 #[cfg(test)]

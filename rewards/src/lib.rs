@@ -52,6 +52,7 @@ pub mod task;
 pub mod text;
 pub mod threads;
 pub mod token_f1;
+pub mod turn;
 pub mod wasm;
 mod words;
 pub mod yes_no;
@@ -67,4 +68,4 @@ pub use task::{Message, Response, Task};
 
 /// Version of the verifiers, as results record it: evaluations of two versions are not compared. Raise it by one with
 /// every change that may give some completion another verdict, score or extracted answer.
-pub const VERIFIER_VERSION: u32 = 2;
+pub const VERIFIER_VERSION: u32 = 3;

@@ -21,7 +21,7 @@ use regex::Regex;
 use serde::{Deserialize, Serialize};
 
 use crate::config::ConfigError;
-use crate::extract::{self, Extract, ExtractPolicy, MultiAnswer, Think};
+use crate::extract::{self, Extract, ExtractPolicy, MultiAnswer, Rule, Think};
 use crate::math::{PercentPolicy, number};
 use crate::reward::{Outcome, Reward, RewardError, TaskError, Verdict};
 use crate::task::{Response, Task};
@@ -155,7 +155,12 @@ impl Reward for Numeric {
             }
         };
         let clash = answer.joined || answer.conflicting && multi_answer == MultiAnswer::RejectIfConflicting;
-        let result = result_of(&answer.text);
+        // Of a sentence the object that it gives.
+        let whole = Some(&*answer.text).filter(|text| result_of(text).and_then(number).is_some());
+        let marked = !matches!(answer.rule, Rule::Bare | Rule::Bold | Rule::LastNumber);
+        let object = || if marked { extract::object(&answer.text) } else { None };
+        let given = whole.or_else(object).unwrap_or(&answer.text);
+        let result = result_of(given);
         let parsed = result.and_then(number);
         let (verdict, reason) = match &parsed {
             _ if clash || text::is_hedged(&answer.text) => (Verdict::Ambiguous, "several or hedged answers"),
@@ -177,7 +182,7 @@ impl Reward for Numeric {
             Some((value, ..)) => outcome.with_prediction(show(value)),
             None => outcome,
         };
-        Ok(outcome.with_gold(golds[0].clone()).with_extracted(answer.text).with_work(work))
+        Ok(outcome.with_gold(golds[0].clone()).with_extracted(given).with_work(work))
     }
 
     fn gold(&self, task: &Task) -> Option<String> {

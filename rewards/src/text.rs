@@ -69,6 +69,14 @@ pub fn is_negated(text: &str) -> bool {
     after_not(text).is_some()
 }
 
+/// Whether a clause ends in words that deny what stands before them: "5ではない".
+pub(crate) fn is_denied_behind(text: &str) -> bool {
+    static DENIED: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["denied"]));
+    DENIED
+        .places(text)
+        .any(|(start, _)| text[..start].chars().any(|c| c.is_alphanumeric() && !crate::words::is_dense(c)))
+}
+
 /// What follows a denial at the beginning of a clause.
 pub(crate) fn after_not(text: &str) -> Option<&str> {
     static NOT: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["not"]));

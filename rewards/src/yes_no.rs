@@ -12,17 +12,17 @@
 //! | `Yes and no` · `yes or no` | ambiguous | ambiguous |
 //! | `not yes` · `It depends.` · `I know.` | no answer | no answer |
 //!
-//! Words of English, Chinese, Spanish, French, German, Portuguese, Italian, Russian, Japanese, Korean, Arabic and Hindi
-//! are known. Reference: `{"answer": "yes"}`; a boolean counts as yes or no.
+//! The words of all languages of `docs/languages.md` are known, as whole words: 是否 and 对不起 are no "yes". Reference: `{"answer": "yes"}`; a boolean counts as yes or no.
 
 use std::sync::LazyLock;
 
+use regex::Regex;
 use serde::{Deserialize, Serialize};
 
 use crate::extract::{self, Extract, ExtractPolicy, MultiAnswer, Rule, Think};
 use crate::reward::{Outcome, Reward, RewardError, TaskError, Verdict};
 use crate::task::{Response, Task};
-use crate::text;
+use crate::text::{self, fixed};
 use crate::words::{self, Phrases};
 
 /// Settings of the `yes_no` and `yes_no_maybe` rewards.
@@ -73,27 +73,27 @@ enum Reading {
     Nothing,
 }
 
-fn is_cjk(c: char) -> bool {
-    matches!(c as u32, 0x3040..=0x30FF | 0x3400..=0x9FFF | 0xAC00..=0xD7A3)
-}
-
-/// Every answer word of `span` with its place, the longest at a place; single Chinese characters only at the beginning.
-fn found(span: &str) -> Vec<(usize, usize, Answer)> {
-    let lower = span.to_lowercase();
+/// Every answer word of `span` with its place, the longest at a place. In scripts without spaces a word counts where no
+/// other character of the script stands beside it: 是 is not found in 是否, nor 네 in 네 번째.
+fn found(lower: &str) -> Vec<(usize, usize, Answer)> {
     let mut all: Vec<(usize, usize, Answer)> = Vec::new();
+    let solid = |c: Option<char>| {
+        c.is_some_and(|c| {
+            c.is_alphanumeric() || matches!(c, '\'' | '’' | '-') || matches!(c as u32, 0x093A..=0x094F)
+        })
+    };
     for (key, answer) in [("yes", Answer::Yes), ("no", Answer::No), ("maybe", Answer::Maybe)] {
         for word in words::entries(key).map(|e| e.phrase) {
-            let cjk = word.chars().all(is_cjk);
             for (at, _) in lower.match_indices(word).take(64) {
                 let end = at + word.len();
-                let before = lower[..at].chars().next_back();
-                let after = lower[end..].chars().next();
-                let solid = |c: Option<char>| {
-                    c.is_some_and(|c| {
-                        c.is_alphanumeric() || c == '\'' || c == '’' || c == '-' || c as u32 == 0x093F
-                    })
+                let inside = if word.chars().all(words::is_dense) {
+                    let rest =
+                        lower[end..].strip_prefix(['的', '了', '啊', '呀', '요']).unwrap_or(&lower[end..]);
+                    lower[..at].chars().next_back().is_some_and(words::is_dense)
+                        || rest.trim_start_matches(' ').starts_with(words::is_dense)
+                } else {
+                    solid(lower[..at].chars().next_back()) || solid(lower[end..].chars().next())
                 };
-                let inside = if cjk { before.is_some_and(is_cjk) } else { solid(before) || solid(after) };
                 if !inside {
                     all.push((at, end, answer));
                 }
@@ -105,62 +105,83 @@ fn found(span: &str) -> Vec<(usize, usize, Answer)> {
     all
 }
 
+/// Without a label in front, "(C) maybe", and words that only conclude, "所以".
+fn bare(span: &str) -> &str {
+    static LABEL: LazyLock<Regex> = LazyLock::new(|| fixed(r"^\s*(?:\([A-Ja-j]\)|[A-Ja-j][.):])\s*(?:\S)"));
+    static SO: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["so"]));
+    let mut span = span.trim();
+    if let Some(m) = LABEL.find(span) {
+        let last = m.as_str().chars().next_back().map_or(0, char::len_utf8);
+        span = &span[m.end() - last..];
+    }
+    if let Some(end) = SO.opening(span) {
+        span = span[end..].trim_start_matches([' ', ',', '，', ':', '：']);
+    }
+    span
+}
+
+/// Whether only words that change nothing stand before an answer: "I would say".
+fn is_open(lead: &str) -> bool {
+    static OPEN: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["indeed", "guess", "so", "say"]));
+    let mut lead = lead;
+    for _ in 0..4 {
+        lead = lead.trim_matches(|c: char| !c.is_alphanumeric());
+        if matches!(lead, "" | "a" | "text" | "boxed") {
+            return true;
+        }
+        let Some(end) = OPEN.opening(lead) else { return false };
+        lead = &lead[end..];
+    }
+    false
+}
+
 fn read(span: &str, head_only: bool) -> Reading {
-    let span = text::head(span.trim(), 400);
-    let all = found(span);
-    let Some((at, end, answer)) = all.first().copied() else { return Reading::Nothing };
-    let lower = span.to_lowercase();
-    let lead = lower[..at].trim_matches(|c: char| !c.is_alphanumeric());
-    let denied = |lead: &str| {
-        lead.rsplit(' ')
-            .take(3)
-            .any(|w| matches!(w, "not" | "isn't" | "never" | "cannot" | "nicht" | "pas" | "не"))
-    };
+    static CORRECTION: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["correction", "instead"]));
+    static NOT: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["not", "deny", "doubt"]));
+    static JOIN: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["and", "or", "but", "indeed", "maybe"]));
+    static FOLLOWS: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["because", "follows"]));
+    let lower = text::head(bare(span), 400).to_lowercase();
+    let all = found(&lower);
+    let Some((mut at, mut end, mut answer)) = all.first().copied() else { return Reading::Nothing };
+    // "Yes... Actually, no."
+    let mut turned = false;
+    for pair in all.windows(2) {
+        let ((_, from, _), (next, to, other)) = (pair[0], pair[1]);
+        let gap = &lower[from..next];
+        let corrects = CORRECTION.places(gap).last().is_some_and(|(_, end)| is_open(&gap[end..]));
+        if other != answer && corrects {
+            (at, end, answer, turned) = (next, to, other, true);
+        }
+    }
+    let lead = if turned { "" } else { lower[..at].trim_matches(|c: char| !c.is_alphanumeric()) };
+    let denied = |lead: &str| NOT.places(lead).any(|(_, end)| lead[end..].split_whitespace().count() <= 4);
     // "不是" begins like a denial and is the answer "no".
-    let plain_no = answer == Answer::No && lead.is_empty();
-    if denied(lead) || !plain_no && text::is_negated(span) {
+    let plain_no = turned || answer == Answer::No && lead.is_empty();
+    if denied(lead) || !plain_no && text::is_negated(&lower) {
         return Reading::Denied;
     }
     let rest = &lower[end..];
-    let open = matches!(
-        lead,
-        "" | "definitely" | "clearly" | "probably" | "likely" | "oh" | "well" | "a" | "text" | "boxed"
-    );
     let link = rest.trim_start().trim_start_matches(['/', ',', '*']).trim_start();
-    let joined = all.iter().skip(1).any(|(next, _, other)| {
-        *other != answer
-            && lower[end..*next].split_whitespace().all(|w| {
-                let w = w.trim_matches(|c: char| !c.is_alphanumeric());
-                matches!(
-                    w,
-                    "" | "and"
-                        | "or"
-                        | "but"
-                        | "also"
-                        | "y"
-                        | "o"
-                        | "et"
-                        | "ou"
-                        | "und"
-                        | "oder"
-                        | "maybe"
-                        | "e"
-                        | "和"
-                        | "或"
-                )
-            })
-    });
-    if joined {
+    let joins = |gap: &str| {
+        gap.split_whitespace().all(|w| {
+            let w = w.trim_matches(|c: char| !c.is_alphanumeric());
+            w.is_empty() || JOIN.opening(w) == Some(w.len())
+        })
+    };
+    if all.iter().any(|(next, _, other)| *next >= end && *other != answer && joins(&lower[end..*next])) {
         return Reading::Several;
     }
     let stop = rest.is_empty()
-        || !rest.starts_with(char::is_alphanumeric) && (!rest.starts_with(' ') || link.is_empty());
-    let because = ["because", "since", "as ", "it ", "there ", "this ", "the ", "they ", "that "]
-        .iter()
-        .any(|w| link.starts_with(w));
-    let cjk = lower[at..end].chars().all(is_cjk);
-    if open && (stop || because && answer != Answer::No || cjk) {
-        return if rest.trim_start().starts_with('?') { Reading::Several } else { Reading::One(answer) };
+        || !rest.starts_with(char::is_alphanumeric)
+            && (!rest.starts_with(' ') || link.is_empty() || link.starts_with(['(', '（', '—', '–', '-']));
+    let because = FOLLOWS.opening(link).is_some();
+    let dense = lower[at..end].chars().all(words::is_dense);
+    if is_open(lead) && (stop || because && answer != Answer::No || dense) {
+        return if rest.trim_start().starts_with(['?', '？']) {
+            Reading::Several
+        } else {
+            Reading::One(answer)
+        };
     }
     if head_only {
         return Reading::Nothing;
@@ -224,19 +245,20 @@ impl YesNo {
         let (Some(first), Some(end)) = (lines.first(), lines.last()) else {
             return (Reading::Nothing, "none");
         };
-        match read(first, true) {
-            Reading::Nothing => {
-                let so = end
-                    .trim()
-                    .trim_start_matches("Therefore, ")
-                    .trim_start_matches("So, ")
-                    .trim_start_matches("Thus, ");
-                match (read(so, true), self.config.extract) {
-                    (Reading::Nothing, Extract::Lenient) => lenient(body),
-                    (reading, _) => (reading, "last_line"),
-                }
-            }
-            reading => (reading, "beginning"),
+        // The last line may take the first one back.
+        static CORRECTION: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["correction", "instead"]));
+        let end_says = read(end, true);
+        let corrected = CORRECTION
+            .opening(end.trim())
+            .map(|at| read(end.trim()[at..].trim_start_matches([',', ' ', ':', '.']), true));
+        if let Some(Reading::One(answer)) = corrected {
+            return (Reading::One(answer), "last_line");
+        }
+        match (read(first, true), end_says) {
+            (Reading::Nothing, Reading::Nothing) if self.config.extract == Extract::Lenient => lenient(body),
+            (Reading::Nothing, reading) => (reading, "last_line"),
+            (Reading::One(a), Reading::One(b)) if a != b => (Reading::Several, "beginning"),
+            (reading, _) => (reading, "beginning"),
         }
     }
 
@@ -362,6 +384,82 @@ mod tests {
         check(true, "Maybe.", "maybe");
         check(true, "The answer is maybe.", "maybe");
         check(true, "yes, no, maybe", "ambiguous");
+    }
+
+    #[test]
+    fn whole_words_of_any_language() {
+        for text in [
+            "对不起，我无法回答",
+            "不知道。",
+            "不清楚。",
+            "是否需要手术要看情况",
+            "是什么原因还不清楚",
+            "有待进一步检查",
+            "没有足够的信息来判断。",
+            "没有办法回答",
+            "네 번째",
+            "예를 들어",
+            "会议结束了",
+            "能量守恒",
+            "Noël.",
+            "Sieben.",
+            "对于这个问题，我没有看法",
+        ] {
+            check(false, text, "");
+        }
+        for text in [
+            "是。",
+            "是的，可以。",
+            "对。",
+            "会的。",
+            "Tak.",
+            "Evet.",
+            "Có.",
+            "ใช่",
+            "네.",
+            "Kyllä.",
+            "答案是：是",
+            "答案：是的",
+            "所以，是的。",
+            "Да, конечно.",
+            "肯定的。",
+        ] {
+            check(false, text, "yes");
+        }
+        for text in [
+            "不是。",
+            "不会。",
+            "不对。",
+            "Nie.",
+            "Hayır.",
+            "Không.",
+            "아니요.",
+            "Nej.",
+            "答案是：否",
+            "否定的。",
+            "答：不是。",
+        ] {
+            check(false, text, "no");
+        }
+        check(true, "不一定。", "maybe");
+        check(false, "不能确定。", "ambiguous");
+    }
+
+    #[test]
+    fn corrections_denials_and_asides() {
+        check(false, "Yes... Actually, no.", "no");
+        check(false, "No. Wait, yes.", "yes");
+        check(false, "Yes, it grows.\n\nActually, no.", "no");
+        check(false, "Yes, it grows.\n\nNo.", "ambiguous");
+        check(false, "Answer: Yes (because no other cause fits)", "yes");
+        check(false, "I would say yes.", "yes");
+        check(false, "I would not say yes.", "");
+        check(false, "I don't think the answer is yes.", "");
+        check(true, "C. maybe", "maybe");
+        check(true, "(C) maybe", "maybe");
+        check(false, "(A) yes", "yes");
+        check(false, "<thinking>yes", "");
+        check(false, "<thinking>yes</thinking>No.", "no");
     }
 
     #[test]

@@ -4,10 +4,12 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use super::lines;
 use super::options::{Options, Set};
 use super::read::{self, Reading};
 use crate::extract;
 use crate::text::{self, fixed};
+use crate::words::{self, Phrases};
 
 /// How much a claim weighs against another kind of claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,8 +36,10 @@ pub(super) struct Claim {
 const MAX_PLACES: usize = 48;
 
 /// The sentences of `body` as byte ranges; a label's own full stop ("B. Fever") ends none.
-pub(super) fn sentences(body: &str) -> Vec<(usize, usize)> {
+/// Nor does the full stop within the text of an option ("C. difficile").
+pub(super) fn sentences(body: &str, options: &Options) -> Vec<(usize, usize)> {
     let mut out = Vec::new();
+    let names = options.dotted(body);
     let mut start = 0;
     let mut chars = body.char_indices().peekable();
     while let Some((at, c)) = chars.next() {
@@ -51,7 +55,10 @@ pub(super) fn sentences(body: &str) -> Vec<(usize, usize)> {
                     || so_far.len() <= 10 && so_far.to_ascii_lowercase().starts_with("option ");
                 let short =
                     matches!(&*word.to_ascii_lowercase(), "e.g" | "i.e" | "vs" | "dr" | "mr" | "st" | "etc");
-                (next.is_whitespace() || matches!(next, '*' | ')' | '"' | '”' | '\\' | '<'))
+                let named =
+                    names.get(names.partition_point(|(_, to)| *to <= at)).is_some_and(|(from, _)| *from < at);
+                !named
+                    && (next.is_whitespace() || matches!(next, '*' | ')' | '"' | '”' | '\\' | '<'))
                     && !opening
                     && !short
             }
@@ -78,7 +85,7 @@ pub(super) fn sentence_at(list: &[(usize, usize)], at: usize) -> (usize, usize) 
 pub(super) fn marked(body: &str, options: &Options, out: &mut Vec<Claim>) {
     static TAG: LazyLock<Regex> = LazyLock::new(|| {
         fixed(
-            r"(?is)<(?:answer|final_answer|final|ans|choice|option|result)>\s*(.{0,1200}?)\s*</(?:answer|final_answer|final|ans|choice|option|result)>",
+            r"(?is)(?:<(?:answer|final_answer|final|ans|choice|option|result)>|<\|begin_of_box\|>)\s*(.{0,1200}?)\s*(?:</(?:answer|final_answer|final|ans|choice|option|result)>|<\|end_of_box\|>)",
         )
     });
     static JSON: LazyLock<Regex> = LazyLock::new(|| {
@@ -114,7 +121,7 @@ pub(super) fn marked(body: &str, options: &Options, out: &mut Vec<Claim>) {
         // What a box or tag holds may be a whole sentence with a cue of its own.
         let mut inner = Vec::new();
         if span.len() > 3 && rule != "boxed" {
-            let list = sentences(span);
+            let list = sentences(span, options);
             cues(span, &list, options, &mut inner);
             marked_boxes(span, options, &mut inner);
         }
@@ -124,7 +131,7 @@ pub(super) fn marked(body: &str, options: &Options, out: &mut Vec<Claim>) {
         {
             reading = last.reading;
         } else if reading == Reading::Nothing && rule == "answer_tag" {
-            statements(span, &sentences(span), options, &mut inner);
+            statements(span, &sentences(span, options), options, &mut inner);
             reading = inner.last().map_or(Reading::Nothing, |c| c.reading);
         }
         let denied =
@@ -154,61 +161,45 @@ pub(super) fn chosen(reading: Reading) -> Option<Set> {
     if let Reading::Chosen(set) = reading { Some(set) } else { None }
 }
 
+/// A cue of any language.
 static CUE: LazyLock<Regex> = LazyLock::new(|| {
-    fixed(concat!(
-        r"(?i)(?:",
-        r"\b(?P<en>(?:answers?|ans|letter|solution|correct(?:\*\*)?\s*[:=]|(?:option|choice|one)\s+(?:that|which)|(?:correct|right|best|final|chosen|selected|appropriate|likely|suitable|accurate|remaining|(?:incorrect|false|wrong) statement:?|(?:most|only|next|true|possible) (?:\w+ )?)\s?(?:options?|choices?|alternatives?|one|letters?|statements?|selection|diagnosis|cause|step|treatment|explanation|response|therapy|drug|test|finding|mechanism|management)|(?:incorrect|false) statement|(?:option|choice|selection|conclusion|diagnosis)(?:\*\*)?\s*[:=])",
-        r"(?:[*_]{1,3})?(?:\s*\([^)\n]{2,40}\))?(?:(?:[^.:=\n?;]|\.\d){0,90}?\b(?:is|are|was|would be|should be|must be|will be|seems to be|appears to be|has to be|becomes)\b|[*_\s]*(?:[:：=]|->|→|⇒|=>|–|—|-|\.)|))",
-        r"|\b(?:my (?:choice|pick|selection|guess|best guess|vote)|best guess)\b[^.:=\n?;]{0,30}?(?:\bis\b|\bwould be\b|:)",
-        r"|\b(?:la |the |a |l['’])?(?:opci[oó]n|respuesta|alternativa|resposta|opção|risposta|opzione|r[ée]ponse|antwort|lösung|antwoord|odpowied[zź]|jawaban\w*|cevap|đáp án|svar\w*)\b(?:[^.:=\n?;]{0,60}?(?:\bes\b|\bsería\b|\best\b|\bserait\b|\bist\b|\blautet\b|\bwäre\b|\bé\b|é\s|è\s|\badalah\b|\blà\b|\bto\b|[:：=]|–|—|-))?",
-        r"|ответ\w*(?:[^.:\n?;a-zA-Z]{0,40}?(?:[:：=—–-]|является|это|будет))?",
-        r"|(?:правильн|верн)\w+\s+(?:вариант\w*|ответ\w*|утверждени\w*)(?:\s*(?:[:—–-]|это|является))?",
-        r"|(?:正确|正確|最佳|最终|最終|标准|参考)?(?:的)?(?:答案|选项|選項|答え|回答|解答|正解|正答)(?:应该|應該|应当|应|應)?(?:选择|選擇|选|選)?\s*(?:就是|是|为|為|は|：|:|=)?",
-        r"|(?:应该|应|應|故|因此|所以|我|本题|此题|就)?(?:选择|選擇|选|選)(?:项|項)?\s*(?:是|为|[:：])?",
-        r"|(?:정답|답변|답)\s*(?:은|는|이|:|：)?",
-        r"|(?:الإجابة|الاجابة|الجواب|الخيار)(?:\s+(?:النهائية|الصحيحة|الصحيح|النهائي|الأفضل))*\s*(?:هي|هو|:)?",
-        r"|(?:सही\s+)?(?:उत्तर|जवाब|विकल्प)\s*(?:है|:|：|-)?",
-        r")(?:[*_]{1,3})?"
-    ))
+    let all = words::each_language(
+        r"(?:(?:{article?})\s+)?(?:(?:{final?})\s+){0,2}(?:{answer}|{option})(?:[^.:=\n?;]{0,60}?(?:{link?}|[:：=]|–|—|-))?",
+        "choice",
+    );
+    fixed(&format!("(?i)(?:{all})(?:[*_]{{1,3}})?"))
 });
 
 /// Words before a cue that make it no statement of the writer.
 fn is_supposed(before: &str) -> bool {
     static CONDITION: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(
-            r"(?i)(?:\b(?:if|whether|suppose|assum(?:e|ing)|when|unless|until|verify|check|sure|certain|confirm|ensure)\b[^.,;]{0,40}|\b(?:might|may|could) (?:think|assume|believe|say|argue|expect|guess)\b[^.,;]{0,30}|\b(?:tempting|at first|initially|one could)\b,?[^.;,]{0,60})$",
+        words::pattern(
+            r"(?i)(?:(?:{condition})[^.,;]{0,40}|(?:{supposed})[^.,;]{0,30}|(?:{tempting}),?[^.;,]{0,60})$",
         )
     });
     // "B is tempting, but the answer is C" turns away from what is supposed.
-    CONDITION.find(text::tail(before, 96)).is_some_and(|m| !m.as_str().contains(" but "))
+    CONDITION.find(text::tail(before, 96)).is_some_and(|m| !BUT.hold(m.as_str()))
 }
+
+static BUT: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["but"]));
 
 /// "I don't think the answer is …".
 fn is_doubted(before: &str) -> bool {
-    static DOUBT: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(
-            r"(?i)(?:\b(?:don't|do not|doubt|wouldn't say|unlikely|not convinced|cannot say)\b[^.,;]{0,30}|\b(?:incorrect|wrong|an?)\s+)$",
-        )
-    });
+    static DOUBT: LazyLock<Regex> =
+        LazyLock::new(|| words::pattern(r"(?i)(?:(?:{doubt})[^.,;]{0,30}|\b(?:incorrect|wrong|an?)\s+)$"));
     DOUBT.is_match(text::tail(before, 64))
 }
 
 fn is_question(sentence: &str) -> bool {
-    static ASKS: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(
-            r"(?i)^[\s*#>\-]*(?:so |and |but |then |now )?(?:is|are|could|would|can|does|do|what|which|why|how|should|shall|who|where)\b",
-        )
-    });
+    static ASKS: LazyLock<Regex> =
+        LazyLock::new(|| words::pattern(r"(?i)^[\s*#>\-]*(?:(?:{so}|{and}|{but}|now) )?(?:{asks})"));
     sentence.trim_end().ends_with(['?', '？']) && ASKS.is_match(sentence)
 }
 
 /// The clause after a cue: the rest of its sentence, or the next line when nothing is left of this one.
 fn clause<'a>(body: &'a str, list: &[(usize, usize)], at: usize) -> &'a str {
-    static CUT: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(
-            r"(?i),?\s+(?:because|since|rather than|instead of|as opposed to|whereas|while|unlike)\b|,\s*(?:so|as|not|and not)\b|,?\s+(?:and not|but not)\b|\s*</",
-        )
-    });
+    static CUT: LazyLock<Regex> =
+        LazyLock::new(|| words::pattern(r"(?i),?\s+(?:{because})|,\s*(?:{aside})|\s*</|<\|"));
     let empty = |s: &str| !s.chars().any(char::is_alphanumeric);
     let end = sentence_at(list, at).1.max(at);
     let mut span = &body[at..end];
@@ -225,18 +216,11 @@ fn clause<'a>(body: &'a str, list: &[(usize, usize)], at: usize) -> &'a str {
 
 /// Cue phrases with the clause that follows.
 pub(super) fn cues(body: &str, list: &[(usize, usize)], options: &Options, out: &mut Vec<Claim>) {
-    static PLURAL: LazyLock<Regex> =
-        LazyLock::new(|| fixed(r"(?i)\b(?:choices|options|answers|alternatives|letters|statements)\b"));
+    static PLURAL: LazyLock<Regex> = LazyLock::new(|| words::pattern(r"(?i)(?:{several})"));
     static BARE: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(
-            r"(?i)(?:\b(?:is|are|was|be|becomes|es|est|ist|lautet|adalah)\b|é|è|[:：=–—>→⇒是为為は은는هيو]|-)[*_\s]*$",
-        )
+        words::pattern(r"(?i)(?:{link}|{copula}|{change}|[:：=–—>→⇒是为為は은는هيو]|-)[*_\s]*$")
     });
-    static SOFT: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(
-            r"(?i)\b(?:one|letter|step|treatment|explanation|response|therapy|drug|test|finding|mechanism|management|cause|diagnosis|conclusion)\b",
-        )
-    });
+    static SOFT: LazyLock<Regex> = LazyLock::new(|| words::pattern(r"(?i)(?:{soft})"));
     let all: Vec<_> = CUE.find_iter(body).filter(|m| !m.is_empty()).collect();
     for m in &all[all.len().saturating_sub(MAX_PLACES * 2)..] {
         let (from, to) = sentence_at(list, m.start());
@@ -246,21 +230,34 @@ pub(super) fn cues(body: &str, list: &[(usize, usize)], options: &Options, out: 
             continue;
         }
         let span = clause(body, list, m.end());
+        if span.is_empty() {
+            continue;
+        }
         let start = span.as_ptr() as usize - body.as_ptr() as usize;
         let linked = BARE.is_match(m.as_str());
         let mut reading = if linked {
             read::answer_span(span, options)
         } else {
             // "answer B", "选B": only a label directly after the noun.
-            direct(span, options, dense)
+            match text::after_not(span) {
+                Some(_) => read::answer_span(span, options),
+                None => direct(span, options, dense),
+            }
         };
+        // A heading above a list of options, or a sentence about all of them, chooses none.
+        if span.as_ptr() as usize >= body.as_ptr() as usize + to.max(m.end())
+            && lines::begins_list(&body[start..], options, m.as_str())
+            || WALK.hold(text::tail(&body[from..m.end()], 240)) && !linked_by_verb(m.as_str())
+        {
+            continue;
+        }
         if let Some(set) = chosen(reading) {
             if set.len() > 1 && PLURAL.is_match(m.as_str()) && set.len() >= options.len().min(3) {
                 continue;
             }
             // "The answer would be C if …".
             static IF: LazyLock<Regex> =
-                LazyLock::new(|| fixed(r"(?i)\b(?:if|unless|had (?:the|she|he|it))\b"));
+                LazyLock::new(|| words::pattern(r"(?i)(?:{condition}|\bhad (?:the|she|he|it)\b)"));
             let rest = &body[m.end()..to.max(m.end())];
             if m.as_str().to_ascii_lowercase().ends_with("would be")
                 && (IF.is_match(rest) || IF.is_match(before))
@@ -268,10 +265,10 @@ pub(super) fn cues(body: &str, list: &[(usize, usize)], options: &Options, out: 
                 continue;
             }
             static FOREIGN_NOT: LazyLock<Regex> =
-                LazyLock::new(|| fixed(r"(?i)\b(?:no|nicht|n['’]est|não|non|ikke|niet)\b|(?:^|\s)не\s"));
+                LazyLock::new(|| words::pattern(r"(?i)(?:\s(?:{not}|no|non)(?:\s|$))|\bn['’]est\b"));
             let foreign = m.as_str().to_ascii_lowercase();
             let foreign = !foreign.contains("answer") && FOREIGN_NOT.is_match(&foreign);
-            if foreign || is_doubted(before) || dense && read::denied_before(body, m.start()) {
+            if foreign || is_doubted(before) || dense && is_refused(&body[from..m.start()]) {
                 reading = Reading::Denied(set);
             }
         }
@@ -301,8 +298,26 @@ pub(super) fn cues(body: &str, list: &[(usize, usize)], options: &Options, out: 
     }
 }
 
+static WALK: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["walk"]));
+
+/// Whether a cue ends in a verb and not in a colon or nothing.
+fn linked_by_verb(cue: &str) -> bool {
+    static VERB: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["copula"]));
+    VERB.closing(cue.trim_end_matches(['*', '_', ' '])).is_some()
+}
+
+/// Whether the verb that follows is denied: "不能选", "not choose".
+fn is_refused(before: &str) -> bool {
+    DENYING.is_match(text::tail(before, 40)) || read::denied_before(before, before.len())
+}
+
 /// A label directly at the start of `span`.
 fn direct(span: &str, options: &Options, dense: bool) -> Reading {
+    let word = span.trim_start_matches([' ', ':', '：', '*', '(', '[', '_', '】']);
+    let len = word.bytes().take_while(u8::is_ascii_uppercase).count();
+    if let Some(set) = options.word(&word[..len]) {
+        return Reading::Chosen(set);
+    }
     let Some(mark) = read::head_mark(span, options) else { return Reading::Nothing };
     let after = span[mark.end..].trim_start();
     let bounded = after.is_empty() || !after.starts_with(char::is_alphanumeric) || dense || mark.marked;
@@ -319,19 +334,17 @@ fn direct(span: &str, options: &Options, dense: bool) -> Reading {
 
 fn is_verb(after: &str) -> bool {
     static VERB: LazyLock<Regex> =
-        LazyLock::new(|| fixed(r"(?i)^(?:is|because|as|since|for|and|or|है|هي)\b|^है"));
+        LazyLock::new(|| words::pattern(r"(?i)^(?:{copula}|{because}|{aside}|{and}|{or}|for\b|है|هي)"));
     VERB.is_match(after)
 }
 
+/// What is said of an option, by language.
 static PREDICATE: LazyLock<Regex> = LazyLock::new(|| {
-    fixed(concat!(
-        r"(?i)(?:\b(?:is|are|was|were|would be|must be|should be|will be|can be|could be|seems(?: to be)?|appears(?: to be)?|has to be|have to be)(?P<nt>n't|n’t)?\s+",
-        r"(?P<adv>(?:(?:not|never|clearly|definitely|therefore|thus|also|indeed|all|both|likely|obviously|certainly|actually|less|more|very|probably|the|an?|our|my|most|single|only|one|best|next|overall|initial|first|safely|easily|so)\s+){0,6})",
-        r"(?P<adj>correct|right|best|true|answer|one|accurate|appropriate|likely|suitable|fitting|choice|option|valid|probable|diagnosis|incorrect|wrong|false|unlikely|inappropriate|ruled out|rule out|eliminated|excluded|contraindicated|inaccurate|untrue|not)\b",
-        r"|\b(?P<es>es|est|ist|é|sind|son)\s+(?P<neg>(?:no|pas|nicht|não)\s+)?(?:(?:la|el|le|die|der|das|a|o|bonne|mejor|richtige|melhor|opción|option|respuesta|réponse|resposta)\s+){0,4}(?P<adj2>correct[aoe]?s?|juste|vraie?|richtig\w*|korrekt\w*|certa|antwort|respuesta|réponse|falsch\w*|incorrect[aoe]?|fausse|errada|falsa)\b",
-        r"|(?P<zh>(?:是|为|為)?(?P<zhneg>不)?(?P<zhadj>正确|正確|对的|對的|错误|錯誤|错的)(?:的|答案|选项)*|が(?:正解|正しい|答え)|(?:가|이)\s?(?:정답|맞|옳)|(?:является|—|–)?\s*(?P<runeg>не)?(?:правильн|верн)\w+|هي الإجابة الصحيحة|सही\s+(?:उत्तर|विकल्प|जवाब))",
-        r"|\b(?P<fit>remains|fits|is left)\b|\b(?:stands out as|fits best|matches best|makes the most sense|(?:best|most accurately|most closely) (?:explains|fits|describes|matches|answers|represents|reflects|aligns))\b)"
-    ))
+    let all = words::each_language(
+        r"(?:{copula})\s+(?:(?:no|{not})\s+)?(?:(?:{article?}|{final?}|{option})\s+){0,4}(?:{right}|{answer}|{wrong})",
+        "predicate",
+    );
+    fixed(&format!("(?i)(?:{all})"))
 });
 
 /// "B is correct", "A and C are wrong", "(B) Aortic stenosis is the best answer".
@@ -348,7 +361,11 @@ pub(super) fn statements(body: &str, list: &[(usize, usize)], options: &Options,
             continue;
         }
         let word = |name| m.name(name).map_or("", |w| w.as_str()).to_ascii_lowercase();
-        let adjective = [word("adj"), word("adj2")].concat();
+        let adjective = word("adj");
+        static WRONG: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["wrong"]));
+        static NOT: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["not"]));
+        // English and Chinese patterns name what they found.
+        let named = ["adj", "zhadj", "fit"].iter().any(|name| m.name(name).is_some());
         let bad = matches!(
             &*adjective,
             "incorrect"
@@ -364,20 +381,12 @@ pub(super) fn statements(body: &str, list: &[(usize, usize)], options: &Options,
                 | "inaccurate"
                 | "untrue"
                 | "not"
-                | "fausse"
-                | "errada"
-                | "falsa"
-                | "incorrecta"
-                | "incorrecto"
-                | "incorrecte"
-                | "incorreta"
-        ) || adjective.starts_with("falsch")
+        ) || !named && WRONG.hold(whole.as_str())
             || matches!(&*word("zhadj"), "错误" | "錯誤" | "错的");
         let adverbs = word("adv");
         let not = m.name("nt").is_some()
-            || m.name("neg").is_some()
             || m.name("zhneg").is_some()
-            || m.name("runeg").is_some()
+            || !named && NOT.hold(whole.as_str())
             || adverbs.contains("not ")
             || adverbs.contains("never ")
             || adverbs.contains("less ");
@@ -401,8 +410,9 @@ pub(super) fn statements(body: &str, list: &[(usize, usize)], options: &Options,
         if set.is_empty() {
             continue;
         }
-        static IF: LazyLock<Regex> =
-            LazyLock::new(|| fixed(r"(?i)^\s*(?:only )?(?:if|when|unless|in cases?|answer choices?\s+if)\b"));
+        static IF: LazyLock<Regex> = LazyLock::new(|| {
+            words::pattern(r"(?i)^\s*(?:only )?(?:(?:{condition})|in cases?\b|answer choices?\s+if\b)")
+        });
         let denied = bad || not;
         if !denied
             && (weak && adjective != "true" && adjective != "right"
@@ -423,17 +433,15 @@ pub(super) fn statements(body: &str, list: &[(usize, usize)], options: &Options,
     }
 }
 
-static HEDGED: LazyLock<Regex> = LazyLock::new(|| {
-    fixed(
-        r"(?i)\b(?:maybe|perhaps|possibly|might|could|not sure|unsure|either|don't think|do not think|doubt)\b",
-    )
-});
+static HEDGED: LazyLock<Regex> = LazyLock::new(|| words::pattern(r"(?i)(?:{hedge}|could|{doubt})"));
+
+static ADVERB: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["indeed"]));
 
 /// The options that are the subject of a predicate.
 fn subject_set(subject: &str, options: &Options, texts: bool) -> Set {
     static CLAUSE: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(
-            r"(?i)(?:,?\s*\b(?:so|therefore|thus|hence|but|because|since|while|whereas|that|although|though|then|as|means)\b[,:]?|,\s*and\b(?: that)?|[:：,]|，)\s+",
+        words::pattern(
+            r"(?i)(?:,?\s*(?:{so}|{but}|{because}|{clause})[,:]?|,\s*and\b(?: that)?|[:：,]|，)\s+",
         )
     });
     let subject = text::tail(subject, 240);
@@ -450,8 +458,20 @@ fn subject_set(subject: &str, options: &Options, texts: bool) -> Set {
                 || aside.starts_with(',') && aside.ends_with(',');
             let titled =
                 mark.marked && rest.len() <= 120 && (options.by_part(rest).is_some() || !options.known());
-            let adverb =
-                matches!(rest, "" | "alone" | "also" | "clearly" | "definitely" | "only" | "itself" | "both");
+            let adverb = matches!(
+                rest,
+                "" | "alone"
+                    | "only"
+                    | "itself"
+                    | "both"
+                    | "选项"
+                    | "選項"
+                    | "项"
+                    | "項"
+                    | "번"
+                    | "が"
+                    | "は"
+            ) || ADVERB.opening(rest) == Some(rest.len());
             if own || aside || titled || adverb {
                 return set;
             }
@@ -481,13 +501,13 @@ fn subject_set(subject: &str, options: &Options, texts: bool) -> Set {
 /// "so B", "I choose B", "it must be B", "leaving B", and denials such as "rule out A and C".
 pub(super) fn remarks(body: &str, list: &[(usize, usize)], options: &Options, out: &mut Vec<Claim>) {
     static REMARK: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(concat!(
-            r"(?i)\b(?:(?P<deny>rul(?:e|es|ed|ing) out|eliminat(?:e|es|ed|ing)|exclud(?:e|es|ed|ing)|reject(?:ed|ing)?|discard(?:ed|ing)?|it(?:'s| is) not|it isn't|not|neither)",
-            r"|(?P<choose>choos(?:e|ing)|pick(?:ing)?|select(?:ing)?|opt for|go(?:ing)? (?:with|for)|went with|vote for|settle on|stick with|lean(?:ing)? (?:towards?|to)|i say|i'd say|i would say|would say|i answer|leav(?:es|ing)(?: us)?(?: with)?(?: only)?|left with|narrows? (?:it )?down to|corresponds to|points to|matches|is option|equivalent to|indicates|it(?:'s| is)|it must be|it has to be|it should be|must be|this is|that is|that's|which is|i think|i believe|i guess|i chose|chose|selected|favou?rs?|elijo|escojo|escolho|choisis|wähle|nehme)",
-            r"|(?P<so>so|therefore|thus|hence|ergo|consequently|conclusion|probably|most likely|likely|only|option|choice))\b[,:：]?\s*(?:\*\*)?",
-            r"|(?P<sign>[→⇒]|=>|->|∴|выбираю|因此|所以|故|だから|따라서|اختار|مैं)\s*"
+        words::pattern(concat!(
+            r"(?i)(?:(?P<deny>{rejects})|(?P<choose>(?P<firm>{chooses})|{points})|(?P<so>{therefore}|{weakly}))[,:：]?\s*(?:\*\*)?",
+            r"|(?P<turn>{correction})[,.:!…，。！—-]*\s*(?:(?:the (?:final |correct )?answer|it|that)(?:'s|’s| is| should be| must be)\s+)?",
+            r"|(?P<sign>[→⇒]|=>|->|∴)\s*"
         ))
     });
+    static QUIET: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["weakly"]));
     let all: Vec<_> = REMARK.captures_iter(body).collect();
     for m in &all[all.len().saturating_sub(MAX_PLACES * 2)..] {
         let Some(whole) = m.get(0) else { continue };
@@ -514,11 +534,11 @@ pub(super) fn remarks(body: &str, list: &[(usize, usize)], options: &Options, ou
         let choose = m.name("choose").is_some();
         let mut reading = direct(span, options, false);
         // "it is not A but B".
+        let not = body[whole.start()..to].to_ascii_lowercase().find("not").filter(|i| *i < whole.len());
+        let at = whole.start() + not.unwrap_or(0);
         if deny
-            && whole.as_str().to_ascii_lowercase().contains("not")
-            && let Some(at) =
-                body[whole.start()..to].to_ascii_lowercase().find("not").map(|i| whole.start() + i)
             && body.is_char_boundary(at)
+            && text::is_negated(&body[at..to])
             && let turned @ Reading::Chosen(_) = read::answer_span(clause(body, list, at), options)
         {
             out.push(Claim {
@@ -530,16 +550,11 @@ pub(super) fn remarks(body: &str, list: &[(usize, usize)], options: &Options, ou
             });
             continue;
         }
-        let quiet = matches!(
-            &*whole.as_str().to_ascii_lowercase().trim_end().replace(['*', ':', ','], ""),
-            "option" | "choice" | "only" | "so" | "likely" | "probably" | "most likely"
-        );
+        let said = whole.as_str().trim_end().trim_end_matches(['*', ':', ',', ' ']);
+        let quiet = m.name("so").is_some() && QUIET.opening(said) == Some(said.len());
         if choose && reading == Reading::Nothing {
             // Option texts after "choose" and "go with", not after "it is" and "indicates".
-            let firm = whole.as_str().to_ascii_lowercase();
-            if ["cho", "pick", "select", "opt", "go", "with", "elijo", "favo", "leav", "must be"]
-                .iter()
-                .any(|w| firm.contains(w))
+            if m.name("firm").is_some()
                 && let Reading::Chosen(set) = read::answer_span(span, options)
                 && set.len() == 1
             {
@@ -547,6 +562,12 @@ pub(super) fn remarks(body: &str, list: &[(usize, usize)], options: &Options, ou
             }
         }
         let Reading::Chosen(set) = reading else { continue };
+        // "Actually C." turns to C; "Wait, A is old" says nothing yet.
+        let mere_no = whole.as_str().trim().chars().count() <= 4
+            && whole.as_str().trim().chars().all(char::is_alphabetic);
+        if m.name("turn").is_some() && (mere_no || !stands_alone(span, options)) {
+            continue;
+        }
         let negative = deny || DENYING.is_match(text::tail(before, 40)) || is_doubted(before);
         if deny && read::denied_before(body, whole.start()) && !whole.as_str().eq_ignore_ascii_case("not ") {
             continue;
@@ -557,12 +578,7 @@ pub(super) fn remarks(body: &str, list: &[(usize, usize)], options: &Options, ou
             }
             // A list of the options is no choice, nor is "option B" within a sentence about it.
             if quiet {
-                let end = span.trim_end().trim_end_matches(['.', '*', ')', '"', '!']);
-                let alone = read::head_mark(span, options).is_some_and(|k| {
-                    let rest =
-                        end.get(k.end..).unwrap_or("").trim_start_matches(|c: char| !c.is_alphanumeric());
-                    rest.is_empty() || options.by_text(rest) == Some(k.index)
-                });
+                let alone = stands_alone(span, options);
                 let own_line =
                     body[..whole.start()].trim_end_matches([' ', '*', '#', '-', '>']).ends_with('\n')
                         || whole.start() == 0;
@@ -590,37 +606,19 @@ pub(super) fn remarks(body: &str, list: &[(usize, usize)], options: &Options, ou
     }
 }
 
-static DENYING: LazyLock<Regex> = LazyLock::new(|| {
-    fixed(
-        r"(?i)(?:\b(?:not|never|cannot|wouldn't|won't|don't|didn't|shouldn't|can't)|n't)\s+(?:\w+\s+){0,2}$",
-    )
-});
+/// Whether a span is a label, with its own text at most.
+fn stands_alone(span: &str, options: &Options) -> bool {
+    let end = span.trim_end().trim_end_matches(['.', '*', ')', '"', '!', '。']);
+    read::head_mark(span, options).is_some_and(|k| {
+        let rest = end.get(k.end..).unwrap_or("").trim_start_matches(|c: char| !c.is_alphanumeric());
+        rest.is_empty() || options.by_text(rest) == Some(k.index)
+    })
+}
+
+static DENYING: LazyLock<Regex> = LazyLock::new(|| words::pattern(r"(?i)(?:{deny}|n't)\s*(?:\w+\s+){0,2}$"));
 
 /// Whether the text between two claims takes the first one back.
 pub(super) fn corrects(gap: &str) -> bool {
-    static CORRECTION: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(
-            r"(?i)\b(?:wait|no|actually|correction|scratch that|on second thought|i made (?:a mistake|an error)|let me (?:re\w+|correct|double)|sorry|hmm|i (?:was|am) wrong|that(?:'s| is| was) (?:wrong|incorrect|not right)|instead|oops|my mistake|i take (?:that|it) back|rethink\w*|reconsider\w*|upon (?:further )?re\w+|however, (?:on|upon|after)|changed? my mind)\b|不对|等等|更正|いや|待って|아니|нет,|perdón|espera|attend|moment",
-        )
-    });
-    CORRECTION.is_match(gap)
-}
-
-/// Whether the response ends with "but I do not know".
-pub(super) fn gives_up(body: &str) -> bool {
-    static UNKNOWN: LazyLock<Regex> = LazyLock::new(|| fixed(r"(?i)\bbut i (?:do not|don't) know[.!\s]*$"));
-    UNKNOWN.is_match(text::tail(body, 64))
-}
-
-/// Whether what follows the last claim takes it back.
-pub(super) fn retracted(after: &str) -> bool {
-    static RETRACTION: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(
-            r"(?i)\b(?:scratch that|ignore that|i take (?:that|it) back|on second thought|(?:that|this)(?:'s| is| was| answer is) (?:wrong|incorrect|not right|not correct)|i made (?:a mistake|an error)|(?:that|this) (?:can't|cannot) be right|wait,? (?:no|that)\b|actually,? (?:no\b|i(?:'m| am) not sure)|disregard|never ?mind)",
-        )
-    });
-    static CONFIRMATION: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(r"(?i)\b(?:is correct|is right|was right|confirmed|checks out|stands|stick with)\b")
-    });
-    RETRACTION.find_iter(after).last().is_some_and(|m| !CONFIRMATION.is_match(&after[m.end()..]))
+    static CORRECTION: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["correction", "change"]));
+    CORRECTION.hold(gap)
 }

@@ -8,6 +8,7 @@ use super::claims::{sentences, statements};
 use super::options::{Options, Set, words};
 use super::read::{self, Mark};
 use crate::text::{self, fixed};
+use crate::words::{self, Phrases};
 
 /// An answer with the span that shows it and the rule.
 pub(super) type Found<'a> = (Set, &'a str, &'static str);
@@ -21,7 +22,10 @@ fn line_label(line: &str, options: &Options) -> Option<Mark> {
     let mark = read::head_mark(decoration(line), options)?;
     let line = decoration(line);
     let before = line[..mark.start].trim_matches(|c: char| !c.is_alphanumeric()).to_ascii_lowercase();
-    let plain = matches!(&*before, "" | "option" | "choice" | "letter" | "answer" | "opción" | "vitamin")
+    static NOUN: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["option", "answer"]));
+    let plain = before.is_empty()
+        || before == "vitamin"
+        || NOUN.opening(&before) == Some(before.len())
         || before.chars().all(|c| c as u32 > 0x7F)
         || before.starts_with("text")
         || before.starts_with("boxed");
@@ -34,7 +38,9 @@ fn line_label(line: &str, options: &Options) -> Option<Mark> {
         '.', ':', ')', '、', '，', '。', '：', '-', '–', '—', ',', '!', ';', '/', '&', '=', '|',
     ]);
     static WORD: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(r"(?i)^(?:because|since|as|is the (?:correct|best|right)|and|or|it is|\()|^\(")
+        words::pattern(
+            r"(?i)^(?:{because}|{aside}|(?:{copula})\s+(?:{article})\s+(?:{final})|{and}|{or}|it is|\()|^(?:{option})[\s。.]*$",
+        )
     });
     let rest = next.trim_start_matches(|c: char| !c.is_alphanumeric());
     let own = options
@@ -72,6 +78,19 @@ fn enumerated(line: &str, options: &Options) -> usize {
     set.len()
 }
 
+/// Whether `text`, what stands below a cue, is a list of the options and not the answer: its first lines have different
+/// labels. Below a word for the answer only a list from the first option on is one.
+pub(super) fn begins_list(text: &str, options: &Options, cue: &str) -> bool {
+    static ANSWER: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["answer"]));
+    let lines = text.lines().filter(|l| l.chars().any(char::is_alphanumeric)).take(40);
+    let mut labels = lines.filter_map(|l| line_label(text::head(l, 400), options)).map(|m| m.index);
+    let Some(first) = labels.next() else { return false };
+    match ANSWER.hold(cue) {
+        true => first == 0 && labels.next() == Some(1),
+        false => enumerated(text.lines().next().unwrap_or(""), options) > 1 || labels.any(|l| l != first),
+    }
+}
+
 /// A letter that stands by itself: the whole response, its first or its last line.
 pub(super) fn letter<'a>(body: &'a str, options: &Options) -> Option<Found<'a>> {
     let lines: Vec<&str> =
@@ -97,16 +116,19 @@ pub(super) fn letter<'a>(body: &'a str, options: &Options) -> Option<Found<'a>> 
             return None;
         }
         static HEDGE: LazyLock<Regex> =
-            LazyLock::new(|| fixed(r"(?i)^[\s,.]*(?:or|maybe|possibly|perhaps|might|could)\b|\bnot sure\b"));
+            LazyLock::new(|| words::pattern(r"(?i)^[\s,.]*(?:{or}|{hedge}|could)|not sure"));
         static OTHER: LazyLock<Regex> = LazyLock::new(|| {
-            fixed(r"(?i)\b(?:or|and)\s+(?:maybe |possibly |option )?[(\[]?([A-Z])[)\]]?[.?!]?\s*$")
+            words::pattern(r"(?i)(?:{or}|{and})\s+(?:maybe |possibly |option )?[(\[]?([A-Z])[)\]]?[.?!]?\s*$")
         });
         if set.len() == 1 && HEDGE.is_match(&residue) || read::is_open(&residue) && rest.len() < 120 && !own {
             return None;
         }
-        if let Some(other) = OTHER.captures(rest).and_then(|c| options.by_label(c.get(1)?.as_str()))
+        let place = OTHER.captures(rest).and_then(|c| c.get(1));
+        if let Some(place) = place
+            && let Some(other) = options.by_label(place.as_str())
             && !set.holds(other)
             && !own
+            && !read::denied_before(rest, place.start())
         {
             return None;
         }
@@ -167,11 +189,11 @@ pub(super) fn letter<'a>(body: &'a str, options: &Options) -> Option<Found<'a>> 
 /// The only line of a list that is said to be correct.
 fn ticked<'a>(lines: &[&'a str], marks: &[(usize, Mark)], options: &Options) -> Option<Found<'a>> {
     static TICK: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(
-            r"(?i)[✓✔✅☑]|\((?:correct|correct answer|answer)\)|(?:[-–—:.*(]|\bis)\s*\**\s*(?:this is (?:the )?)?(?:correct|the correct answer|right)\b|←|<--",
+        words::pattern(
+            r"(?i)[✓✔✅☑]|\((?:{right}|{answer})\)|(?:[-–—:.*(]|{copula})\s*\**\s*(?:{right})|←|<--",
         )
     });
-    static CROSS: LazyLock<Regex> = LazyLock::new(|| fixed(r"(?i)\bnot (?:the )?correct\b|incorrect|[✗✘❌]"));
+    static CROSS: LazyLock<Regex> = LazyLock::new(|| words::pattern(r"(?i){wrong}|[✗✘❌]|not the correct"));
     let mut found = None;
     for (i, mark) in marks {
         let rest = lines[*i];
@@ -208,6 +230,13 @@ pub(super) fn option_text<'a>(body: &'a str, options: &Options) -> Option<Found<
     if exact.len() > 1 {
         return None;
     }
+    // "The third option."
+    if trimmed.len() <= 64
+        && !text::is_negated(trimmed)
+        && let Some(index) = read::ordinal(trimmed, options)
+    {
+        return Some((Set::one(index), trimmed, "option_text"));
+    }
     if let Some(found) = opening(first, options) {
         return Some(found);
     }
@@ -233,7 +262,7 @@ fn opening<'a>(line: &'a str, options: &Options) -> Option<Found<'a>> {
     let close = mentions.get(1).is_some_and(|m| m.index != head.index && m.start <= head.end + 12);
     let rest = options.residue(text::head(after, 200));
     static HEDGE: LazyLock<Regex> =
-        LazyLock::new(|| fixed(r"(?i)^\W*(?:or|and|maybe|possibly|perhaps|is not|not)\b"));
+        LazyLock::new(|| words::pattern(r"(?i)^\W*(?:{or}|{and}|{hedge}|is not|{not})"));
     if close || HEDGE.is_match(&rest) || line.trim_end().ends_with('?') {
         return None;
     }
@@ -242,21 +271,26 @@ fn opening<'a>(line: &'a str, options: &Options) -> Option<Found<'a>> {
 
 /// The last sentences name one option and do not deny it.
 fn concluding<'a>(body: &'a str, options: &Options) -> Option<Found<'a>> {
-    static CONCLUDES: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(
-            r"(?i)\b(?:therefore|thus|hence|so|in conclusion|overall|consequently|most likely|most probable|most appropriate|best|consistent with|conclude|diagnosis|suggests?|indicates?|should|must|correct|characteristic|typical|classic|is called|known as|due to|caused by)\b",
-        )
-    });
-    static LEFT_OPEN: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(
-            r"(?i)\b(?:maybe|perhaps|possibly|might|could|may|either|unsure|not sure|uncertain|unless|if|whether|cannot|can't|both)\b",
-        )
-    });
+    static CONCLUDES: LazyLock<Regex> = LazyLock::new(|| words::pattern(r"(?i)(?:{concludes}|{so})"));
+    static LEFT_OPEN: LazyLock<Regex> =
+        LazyLock::new(|| words::pattern(r"(?i)(?:{hedge}|could|may|unless|if|whether|cannot|can't|both)"));
     static LISTING: LazyLock<Regex> = LazyLock::new(|| {
         fixed(r"(?i:\b(?:option|choice)\s+)[(*]*[A-Z]\b|(?i:^|\s)(?:\x01 or\b|(?i:or)\s+\x01)")
     });
     static ASIDE: LazyLock<Regex> = LazyLock::new(|| fixed(r"\((?i:option |choice )?[A-Z]\)"));
-    let list = sentences(body);
+    let list = sentences(body, options);
+    // "So: <the text of an option>." at the very end.
+    let end = body.trim_end().trim_end_matches(['.', '*', '"', '。']);
+    let line = &body[body.trim_end().rfind('\n').map_or(0, |at| at + 1)..end.len()];
+    static SO: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["so", "answer"]));
+    if let Some((before, text)) = line.rsplit_once([':', '：'])
+        && SO.closing(before.trim_end()).is_some()
+        && let Some(index) = options.by_text(text)
+        && !options.is_common(index)
+        && !read::denied_before(before, before.len())
+    {
+        return Some((Set::one(index), text, "option_text"));
+    }
     let said = |from: usize, to: usize| -> Option<Set> {
         let sentence = &body[from..to];
         let residue = options.residue(sentence);
@@ -325,8 +359,8 @@ pub(super) fn eliminated(denied: Set, options: &Options) -> Option<Set> {
 /// Options that statements of a list deny, line by line: "A. Fever - incorrect".
 pub(super) fn denied_lines(body: &str, options: &Options) -> Set {
     static CROSS: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(
-            r"(?i)[✗✘❌]|(?:[-–—:.(,]|\bis)\s*\**\s*(?:this (?:option )?is )?(?:incorrect|wrong|not correct|ruled out|not the (?:correct|best))\b",
+        words::pattern(
+            r"(?i)[✗✘❌]|(?:[-–—:.(,]|{copula})\s*\**\s*(?:this (?:option )?is )?(?:{wrong}|not the (?:correct|best))",
         )
     });
     let mut set = Set::default();
@@ -339,7 +373,7 @@ pub(super) fn denied_lines(body: &str, options: &Options) -> Set {
         }
     }
     let mut said = Vec::new();
-    statements(body, &sentences(body), options, &mut said);
+    statements(body, &sentences(body, options), options, &mut said);
     for claim in said {
         if let read::Reading::Denied(more) = claim.reading {
             set.add(more);

@@ -33,6 +33,8 @@ mod lines;
 mod options;
 mod read;
 
+use std::sync::LazyLock;
+
 use serde::{Deserialize, Serialize};
 
 use self::claims::{Claim, Strength};
@@ -43,6 +45,7 @@ use crate::extract::{self, Extract, Missing, MultiAnswer, Think};
 use crate::reward::{Outcome, Reward, RewardError, TaskError, Verdict};
 use crate::task::{Response, Task};
 use crate::text;
+use crate::words::Phrases;
 
 /// Settings of the `choice` reward.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +58,8 @@ pub struct ChoiceConfig {
     /// What counts when no option is chosen plainly: nothing (`strict`, the default) or the only option that the last
     /// sentence with one names (`lenient`).
     pub extract: Extract,
+    /// The reference may name several options (`AC`, `"A, C"`, `["A", "C"]`): all and only these are right. Default false.
+    pub several: bool,
 }
 
 /// The `choice` reward.
@@ -70,31 +75,9 @@ enum Choosing {
     None(&'static str),
 }
 
-/// The part of a response that is meant for the reader: without thoughts, special tokens and white space.
+/// The part of a response that is meant for the reader, without white space around it.
 fn visible(response: &str, think: Think) -> Result<&str, Missing> {
-    let mut body = extract::strip_think(response, think == Think::RequireClosed)?;
-    for (open, close) in [
-        ("<thinking>", "</thinking>"),
-        ("<reasoning>", "</reasoning>"),
-        ("<thought>", "</thought>"),
-        ("<scratchpad>", "</scratchpad>"),
-        ("◁think▷", "◁/think▷"),
-    ] {
-        if let Some(at) = body.rfind(close) {
-            body = &body[at + close.len()..];
-        }
-        if body.contains(open) {
-            return Err(Missing::UnclosedThink);
-        }
-    }
-    for stop in ["<|im_end|>", "<|endoftext|>", "<|eot_id|>", "</s>", "<end_of_turn>"] {
-        // What a model writes after its own end is another turn.
-        if let Some(at) = body.find(stop)
-            && body[..at].chars().any(char::is_alphanumeric)
-        {
-            body = &body[..at];
-        }
-    }
+    let body = extract::strip_think(response, think == Think::RequireClosed)?;
     Ok(text::tail(body, extract::INPUT_BYTES).trim())
 }
 
@@ -115,10 +98,10 @@ impl Choice {
         if let Some(index) = options.whole(body) {
             return Choosing::Option(index, "option_text");
         }
-        if claims::gives_up(body) {
+        if extract::gives_up(body) {
             return Choosing::None(Missing::Retracted.reason());
         }
-        let sentences = claims::sentences(body);
+        let sentences = claims::sentences(body, options);
         let mut found: Vec<Claim> = Vec::new();
         claims::marked(body, options, &mut found);
         claims::cues(body, &sentences, options, &mut found);
@@ -135,15 +118,15 @@ impl Choice {
         weak.extend(soft);
         strong.sort_by_key(|c| (c.end, std::cmp::Reverse(c.start)));
         weak.sort_by_key(|c| (c.end, c.start));
-        if let Some(verdict) = self.explicit(body, &strong, &weak) {
+        if let Some(verdict) = self.explicit(body, options, &strong, &weak) {
             return verdict;
         }
         if let Some(verdict) = stated(body, &weak) {
             return verdict;
         }
         let by_itself = lines::letter(body, options).or_else(|| lines::option_text(body, options));
-        if let Some((set, _, rule)) = by_itself {
-            return several(set, rule);
+        if let Some((set, span, rule)) = by_itself {
+            return self.together(set, &options.residue(span), rule);
         }
         let mut denied = lines::denied_lines(body, options);
         for claim in strong.iter().chain(&weak) {
@@ -164,7 +147,7 @@ impl Choice {
     }
 
     /// The last marked answer or cue, unless the writer corrects it afterwards.
-    fn explicit(&self, body: &str, strong: &[Claim], weak: &[Claim]) -> Option<Choosing> {
+    fn explicit(&self, body: &str, options: &Options, strong: &[Claim], weak: &[Claim]) -> Option<Choosing> {
         let last = strong.iter().rposition(|c| matches!(c.reading, Reading::Chosen(_) | Reading::Open))?;
         let claim = &strong[last];
         let Reading::Chosen(mut set) = claim.reading else {
@@ -194,14 +177,55 @@ impl Choice {
         {
             return Some(several(other, later.rule));
         }
-        if claims::retracted(&body[claim.end..]) {
+        if extract::is_retracted(&body[claim.end..]) {
             return Some(Choosing::None(Missing::Retracted.reason()));
         }
-        Some(several(set, claim.rule))
+        Some(self.together(set, &options.residue(&body[claim.start..claim.end]), claim.rule))
+    }
+
+    /// The options of a set; where several may be the answer, not those that `span` gives as alternatives.
+    fn together(&self, set: Set, span: &str, rule: &'static str) -> Choosing {
+        static OR: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["or", "hedge"]));
+        match self.config.several && set.len() > 1 && OR.hold(span) {
+            true => Choosing::None("the options are alternatives"),
+            false => several(set, rule),
+        }
+    }
+
+    /// Whether exactly the options of the reference are chosen.
+    fn all_and_only(&self, options: &Options, task: &Task, response: Response<'_>) -> Outcome {
+        let list = |set: Set| set.iter().map(|i| options.label(i).to_string()).collect::<Vec<_>>().join(", ");
+        let Some(gold) = options.golds(&task.reference) else {
+            return Outcome::of(Verdict::Unverifiable, "choice", "the reference names no options");
+        };
+        let chosen = match visible(response.text, self.config.think) {
+            // Nothing but labels.
+            Ok(body) => match options.word(body.trim_matches(|c: char| !c.is_alphanumeric())) {
+                Some(set) => Choosing::Several(set, "letter"),
+                None => self.choose(response.text, options),
+            },
+            Err(missing) => Choosing::None(missing.reason()),
+        };
+        let (set, rule) = match chosen {
+            Choosing::Option(index, rule) => (Set::one(index), rule),
+            Choosing::Several(set, rule) => (set, rule),
+            Choosing::None(reason) => {
+                return Outcome::of(Verdict::NoAnswer, "choice", reason).with_gold(list(gold));
+            }
+        };
+        let verdict = if set == gold { Verdict::Correct } else { Verdict::Incorrect };
+        let reason = format!("chose {}, reference {}", list(set), list(gold));
+        Outcome::of(verdict, rule, reason)
+            .with_extracted(list(set))
+            .with_prediction(list(set))
+            .with_gold(list(gold))
     }
 
     fn outcome(&self, task: &Task, response: Response<'_>) -> Outcome {
-        let options = Options::of(task);
+        let options = Options::of(task, self.config.several);
+        if self.config.several {
+            return self.all_and_only(&options, task, response).with_work(response.text.len() as u64);
+        }
         let answers = if task.reference.is_object() { task.answers() } else { Vec::new() };
         let gold = answers.first().and_then(|a| options.gold(a));
         let chosen = self.choose(response.text, &options);
@@ -257,7 +281,7 @@ fn stated(body: &str, weak: &[Claim]) -> Option<Choosing> {
         c.start >= last.end
             && matches!(c.reading, Reading::Denied(d) if set.only().is_some_and(|i| d.holds(i)))
     });
-    if denied || claims::retracted(&body[last.end..]) {
+    if denied || extract::is_retracted(&body[last.end..]) {
         return Some(Choosing::None(Missing::Retracted.reason()));
     }
     Some(several(set, last.rule))
@@ -278,12 +302,10 @@ fn lenient(body: &str, options: &Options, denied: Set) -> Option<usize> {
 }
 
 fn adjoining(gap: &str) -> bool {
+    static LINK: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["and", "or"]));
     let words = |w: &str| {
-        let w = w.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
-        matches!(
-            &*w,
-            "" | "and" | "or" | "y" | "o" | "et" | "ou" | "und" | "oder" | "或" | "和" | "и" | "или"
-        )
+        let w = w.trim_matches(|c: char| !c.is_alphanumeric());
+        w.is_empty() || LINK.opening(w) == Some(w.len())
     };
     gap.len() <= 32 && gap.split_whitespace().all(words)
 }
@@ -306,7 +328,12 @@ impl Reward for Choice {
 
     fn gold(&self, task: &Task) -> Option<String> {
         let answers = task.answers();
-        let options = Options::of(task);
+        let options = Options::of(task, self.config.several);
+        if self.config.several {
+            let set = options.golds(&task.reference)?;
+            let list: Vec<&str> = set.iter().map(|i| options.label(i)).collect();
+            return Some(format!("<think>\n…\n</think>\n<answer>{}</answer>", list.join(", ")));
+        }
         let label = options.label(options.gold(answers.first()?)?).to_string();
         Some(format!("<think>\n…\n</think>\n<answer>{label}</answer>"))
     }
@@ -316,7 +343,13 @@ impl Reward for Choice {
         let Some(answer) = answers.first() else {
             return Err(TaskError::MissingField { reward: "choice".into(), field: "answer" });
         };
-        match Options::of(task).gold(answer) {
+        let options = Options::of(task, self.config.several);
+        let found = if self.config.several {
+            options.golds(&task.reference).map(|_| 0)
+        } else {
+            options.gold(answer)
+        };
+        match found {
             Some(_) => Ok(()),
             None => Err(TaskError::BadGold {
                 reward: "choice".into(),
@@ -392,6 +425,53 @@ mod tests {
         check("A is a possibility, and so is B.", "");
         check("The answer is E.", "");
         check("The answer is a matter of debate.", "");
+    }
+
+    #[test]
+    fn several_options_are_all_and_only_right() {
+        let reward = Choice::new(ChoiceConfig { several: true, ..ChoiceConfig::default() }).unwrap();
+        let options = json!(["Asthma", "Anemia", "Arthritis", "Angina"]);
+        let check = |answer: Value, text: &str, want: Verdict| {
+            let task = Task::new("t", json!({"answer": answer, "options": options}));
+            let outcome = score_one(&reward, &task, Response::new(text));
+            assert_eq!(outcome.verdict, want, "{text:?} {}", outcome.reason);
+        };
+        for answer in [
+            json!("AC"),
+            json!("A, C"),
+            json!("A and C"),
+            json!(["A", "C"]),
+            json!(["Asthma", "Arthritis"]),
+            json!("CA"),
+        ] {
+            for text in [
+                "AC",
+                "A, C",
+                "The answer is A and C.",
+                "答案：AC",
+                "\\boxed{A, C}",
+                "\\boxed{C,A}",
+                "Answer: CA",
+                "<answer>A\nC</answer>",
+                "\\boxed{A}, \\boxed{C}",
+                "**A, C**",
+            ] {
+                check(answer.clone(), text, Verdict::Correct);
+            }
+            for text in ["A", "ABC", "The answer is A, B and C.", "ABCD", "B, D", "\\boxed{A}"] {
+                check(answer.clone(), text, Verdict::Incorrect);
+            }
+            for text in ["", "The answer is A or C.", "A. Asthma\nB. Anemia\nC. Arthritis\nD. Angina"] {
+                let task = Task::new("t", json!({"answer": answer, "options": options}));
+                assert_eq!(score_one(&reward, &task, Response::new(text)).score, Some(0.0), "{text:?}");
+            }
+        }
+        check(json!("B"), "B", Verdict::Correct);
+        check(json!("B"), "BC", Verdict::Incorrect);
+        assert!(reward.check_task(&Task::new("t", json!({"answer": "AX", "options": options}))).is_err());
+        let task = Task::new("t", json!({"answer": "AC", "options": options}));
+        assert_eq!(reward.gold(&task).as_deref(), Some("<think>\n…\n</think>\n<answer>A, C</answer>"));
+        assert!(Choice::new(ChoiceConfig::default()).unwrap().check_task(&task).is_err());
     }
 
     #[test]

@@ -123,10 +123,14 @@ pub(super) struct Options {
     texts: Vec<Vec<String>>,
     /// Whether the labels are the plain letters from A on.
     latin: bool,
+    /// Whether a text has a full stop within it, as "C. difficile".
+    dotted: bool,
+    /// Whether several options may be the answer together.
+    several: bool,
 }
 
 impl Options {
-    pub(super) fn of(task: &Task) -> Self {
+    pub(super) fn of(task: &Task, several: bool) -> Self {
         let field = |name| task.reference.get(name);
         let text = |v: &Value| match v {
             Value::String(s) => s.clone(),
@@ -153,7 +157,8 @@ impl Options {
             given.filter(|l| !l.is_empty() && l.iter().all(|s| !s.is_empty())).unwrap_or_else(plain);
         labels.truncate(64);
         let latin = labels.iter().zip('A'..='Z').all(|(l, c)| *l == c.to_string());
-        let mut options = Self { labels, texts: Vec::new(), latin };
+        let dotted = raw.iter().any(|s| s.trim_end_matches('.').contains(". "));
+        let mut options = Self { labels, texts: Vec::new(), latin, dotted, several };
         // Options that carry their label ("A. Fever") are stripped of it when all do.
         let stripped: Vec<Option<&str>> =
             raw.iter().enumerate().map(|(i, s)| options.without_label(s, i)).collect();
@@ -172,6 +177,37 @@ impl Options {
         let rest = rest.get(label.len()..)?.trim_start();
         let cut = rest.strip_prefix([')', ']', '.', ':'])?;
         (head.to_uppercase() == *label && !cut.trim().is_empty()).then(|| cut.trim())
+    }
+
+    /// Where texts with a full stop within them stand in `body`, in order.
+    pub(super) fn dotted(&self, body: &str) -> Vec<(usize, usize)> {
+        if !self.dotted {
+            return Vec::new();
+        }
+        let mentions = self.mentions(body).into_iter();
+        mentions.filter(|m| body[m.start..m.end].contains('.')).map(|m| (m.start, m.end)).collect()
+    }
+
+    /// Where several options may be the answer: those that a word such as `ACD` names.
+    pub(super) fn word(&self, token: &str) -> Option<Set> {
+        if !self.several || !(2..=26).contains(&token.len()) || !token.bytes().all(|b| b.is_ascii_uppercase())
+        {
+            return None;
+        }
+        let mut set = Set::default();
+        for (at, _) in token.char_indices() {
+            let one = Set::one(self.by_label(&token[at..=at])?);
+            if set.holds(one.only()?) {
+                return None;
+            }
+            set.add(one);
+        }
+        Some(set)
+    }
+
+    /// Whether several options may be the answer together.
+    pub(super) fn several(&self) -> bool {
+        self.several
     }
 
     /// How many options there are.
@@ -343,6 +379,31 @@ impl Options {
         }
         rest.push_str(&span[from..]);
         rest
+    }
+
+    /// The options of a reference that names several: a list of them, or `AC`, `A, C`, `A and C`.
+    pub(super) fn golds(&self, reference: &Value) -> Option<Set> {
+        let one = |v: &Value| v.as_str().and_then(|s| self.gold(s)).map(Set::one);
+        let mut set = Set::default();
+        match reference.get("answer")? {
+            Value::Array(list) if !list.is_empty() => {
+                for item in list {
+                    set.add(one(item)?);
+                }
+            }
+            Value::String(s) => match self.gold(s).map(Set::one).or_else(|| self.word(s.trim())) {
+                Some(found) => set = found,
+                None => {
+                    for part in s.split([',', ';', '、', '，', '&', ' ']).map(str::trim) {
+                        if !part.is_empty() && !part.eq_ignore_ascii_case("and") {
+                            set.add(self.gold(part).map(Set::one)?);
+                        }
+                    }
+                }
+            },
+            _ => return None,
+        }
+        (!set.is_empty()).then_some(set)
     }
 
     /// The option of the reference answer: its label or its text.

@@ -6,7 +6,7 @@ use regex::Regex;
 
 use super::options::{Options, Set};
 use crate::text::{self, fixed};
-use crate::words::Phrases;
+use crate::words::{self, Phrases};
 
 /// What a span says about the options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,19 +41,15 @@ const CLOSERS: &[char] =
 
 /// Words that only introduce a label.
 static LEAD: LazyLock<Regex> = LazyLock::new(|| {
-    fixed(concat!(
-        r"(?i)^(?:[\s*_$`>#:：=\-–—→,]+|\\(?:text|textbf|mathbf|mathrm|textrm|mathsf|boxed|fbox|bf|rm)\b\s*\{?|\\[(\[,]|",
-        r"(?:the|la|el|le|die|der|das|letter|option|options|choice|choices|answer|answers|alternative|number|statement|letra|lettre|buchstabe|opción|opcion|opção|réponse|respuesta|resposta|antwort|alternativa|inciso|proposition|variante?|вариант|буква|ответ|definitely|clearly|probably|likely|most likely|certainly|therefore|thus|simply|hence|indeed|actually|obviously|undoubtedly|that|it|its|is|it's|be|to be|also|daher|somit|folglich|entonces|donc|então|portanto|quindi|only|both|just|i think|i believe|i would say|i'd say|es|est|ist|lautet|é|è)\b(?:\(s\))?|",
-        r"l['’]option|选项|選項|选择|選択肢|보기|選|选|الخيار|الحرف|विकल्प|是|为|為|乙は)",
+    words::pattern(concat!(
+        r"(?i)^(?:[\s*_$`>#:：=\-–—→,，：。\]】』」》]+|\\(?:text|textbf|mathbf|mathrm|textrm|mathsf|boxed|fbox|bf|rm)\b\s*\{?|\\[(\[,]|",
+        r"(?:{lead}|{option}|{answer}|{indeed}|{so}|{copula}|{link})(?:\(s\))?)",
     ))
 });
 
 /// Words after a plain label that leave it a label.
-static PLAIN: LazyLock<Regex> = LazyLock::new(|| {
-    fixed(
-        r"(?i)^\s*(?:is|are|because|since|as|and|or|for|which|based|due|given|with|und|oder|ou|et|porque|car|weil|parce|потому|так|not|but|rather|instead|would|seems|must|should|remains|fits|vs|versus|through|\()\b|^\s*\(",
-    )
-});
+static PLAIN: LazyLock<Regex> =
+    LazyLock::new(|| words::pattern(r"(?i)^\s*(?:{after}|{copula}|{and}|{or}|{because}|{not}|{but}|\()"));
 
 /// Words that make a capital letter part of a name: "B cells", "T wave", "E. coli".
 static NAME: LazyLock<Regex> = LazyLock::new(|| {
@@ -82,7 +78,11 @@ pub(super) fn mark_at(s: &str, at: usize, options: &Options) -> Option<Mark> {
         return None;
     }
     // "B-cell", "A's", "2.5", "B+", "25%" and "1/2" are no labels.
-    let joined = matches!(next, '-' | '‐' | '\'' | '’' | '^' | '_') && second.is_alphanumeric()
+    // But "C'dir" is Turkish for "is C".
+    static IS_SUFFIX: LazyLock<Regex> = LazyLock::new(|| fixed(r"^['’][dt](?:i|ı|u|ü)r(?:[^\w]|$)"));
+    let joined = matches!(next, '-' | '‐' | '\'' | '’' | '^' | '_')
+        && second.is_alphanumeric()
+        && !IS_SUFFIX.is_match(text::head(&rest[width..], 16))
         || matches!(next, '.' | ',' | '/' | ':') && second.is_ascii_digit() && first.is_ascii_digit()
         || matches!(next, '+' | '%' | '°') && !(second == ' ' && rest[width..].contains("+ "))
         || matches!(before, '-' | '/' | '.' | '^' | '=' | '~' | '<' | '>')
@@ -140,11 +140,7 @@ pub(super) fn head_mark(span: &str, options: &Options) -> Option<Mark> {
     None
 }
 
-static NAMING: LazyLock<Regex> = LazyLock::new(|| {
-    fixed(
-        r"(?i)^(?:letter|options?|choices?|alternativ\w+|letra|lettre|buchstabe|opci[oó]n|opção|inciso|l['’]option|вариант|буква|选项|選項|選択肢|보기|الخيار|विकल्प)$",
-    )
-});
+static NAMING: LazyLock<Regex> = LazyLock::new(|| words::pattern(r"(?i)^(?:{option})$"));
 
 /// Whether what follows a label leaves it one: "a patient" and "I think" are words.
 fn is_label(span: &str, mark: &Mark, named: bool) -> bool {
@@ -166,13 +162,14 @@ fn is_label(span: &str, mark: &Mark, named: bool) -> bool {
     if mark.lower { named || dense || PLAIN.is_match(after) } else { true }
 }
 
-static IS_BECAUSE: LazyLock<Regex> = LazyLock::new(|| fixed(r"(?i)^(?:is|because|and|or)\b"));
+static IS_BECAUSE: LazyLock<Regex> = LazyLock::new(|| words::pattern(r"(?i)^(?:is|because|{and}|{or})"));
 
 /// The labels that are listed after a mark: "B or C", "B, C", "B/D", "A through D". Gives the set and the end of the list.
 pub(super) fn listed(span: &str, first: &Mark, options: &Options) -> (Set, usize) {
     static LINK: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(
-            r"(?i)^[\s.]*(?:(?:[,/&+;|、，]|\b(?:and/or|and|or|y|o|u|et|ou|und|oder|e|vs\.?|versus|through|to|as well as)\b|и|или|和|或者|或|及|以及|と|か|また|또는|와|과|أو|और|या)[\s]*)+(?:(?:either|option|options|choice|letter|possibly|maybe|perhaps|also)\s+)*",
+        // Conjunctions of one letter count in lower case only: "D, E, F".
+        words::pattern(
+            r"^[\s.]*(?:(?:[,/&+;|、，]|and/or|AND|OR|And|Or|{and}|{or}|{range}|か|また)[\s]*)+(?:(?:either|possibly|maybe|perhaps|also|{option})\s+)*",
         )
     });
     let mut set = Set::one(first.index);
@@ -182,7 +179,9 @@ pub(super) fn listed(span: &str, first: &Mark, options: &Options) -> (Set, usize
         let at = match LINK.find(rest) {
             Some(m) => end + m.end(),
             // "A B C D".
-            None if rest.starts_with(' ') => end + rest.len() - rest.trim_start().len(),
+            None if rest.starts_with(' ') || options.several() && rest.starts_with('\n') => {
+                end + rest.len() - rest.trim_start().len()
+            }
             None => break,
         };
         let bracket = span[at..].len() - span[at..].trim_start_matches(OPENERS).len();
@@ -200,74 +199,84 @@ pub(super) fn listed(span: &str, first: &Mark, options: &Options) -> (Set, usize
 }
 
 static LINKING: LazyLock<Regex> =
-    LazyLock::new(|| fixed(r"(?i)^(?:and|or|are|is|can|could|but|as|to|because)\b"));
+    LazyLock::new(|| words::pattern(r"(?i)^(?:{and}|{or}|{copula}|{but}|{because}|{range}|as|can|could)"));
 
 /// Words that leave an answer open between several.
 fn is_hedge(span: &str) -> bool {
-    static HEDGE: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(
-            r"(?i)\b(?:either|between|maybe|perhaps|possibly|might|could be|may be|can be|unsure|uncertain|not sure|any of|one of|any one|all of them|hard to (?:say|tell)|tal vez|quizás|quizá|peut-être|vielleicht|talvez)\b|可能是|也许|或许|または|或者|возможно|может быть|ربما|शायद",
-        )
-    });
-    HEDGE.is_match(span)
+    static HEDGE: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["hedge"]));
+    HEDGE.hold(span)
 }
 
-/// Refusals and open ends.
+/// Refusals and open ends; "it can't be A" leaves nothing open.
 pub(super) fn is_open(span: &str) -> bool {
-    static OPEN: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(
-            r"(?i)\b(?:cannot|can't|can not|could not|couldn't|unable|not possible|impossible to|none of (?:the|these|them)|none|unclear|unknown|undetermined|not (?:enough|sure|certain|listed|provided|given|known|clear|among|present|one of|in the)|insufficient|no (?:correct|right|answer|single)|depends?|debatable|n/a|not applicable|neither|missing|i don't know)\b|无法|不确定|不知道|わかりません|모르|不明",
-        )
+    static OPEN: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["open"]));
+    static LABEL: LazyLock<Regex> = LazyLock::new(|| {
+        fixed(r"^\s*(?:be\s+)?(?:either\s+)?(?:(?i:option)\s+)?[(\[*]*[A-Z0-9]{1,2}(?:[^A-Za-z0-9]|$)")
     });
-    OPEN.is_match(span)
+    OPEN.places(span).any(|(_, end)| !LABEL.is_match(&span[end..]))
 }
 
 /// Whether the words before byte `at` of `s` deny what stands there.
 pub(super) fn denied_before(s: &str, at: usize) -> bool {
-    static BEFORE: LazyLock<Regex> = LazyLock::new(|| {
+    static BEFORE: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["not", "exclude"]));
+    static CANNOT: LazyLock<Regex> = LazyLock::new(|| {
         fixed(
-            r"(?i)(?:\b(?:not|never|neither|nor|without|except|unlike|excludes?|excluding|excluded|against|rule[sd]? out|ruling out|eliminat\w+|reject\w*|discard\w*|instead of|rather than|other than|isn't|aren't|wasn't|no|nicht|kein\w*|pas|ni)|n't|n’t|не|不是|并非|不选|不选择|排除|ليس\w*)\s*(?:[\w'’,/]+\s+){0,3}[(\[*\s“\x22]*$",
+            r"(?i)(?:n't|n’t|cannot|can not) be\s+(?:(?:either|any of|option|choice)\s+)*(?:[(\[*]*\b[A-Z0-9]\b[)\]*]*(?:\s*,|\s+or|\s+nor|\s+and)+\s*)*[(\[*\s]*$",
         )
     });
-    BEFORE.is_match(text::tail(&s[..at], 80))
+    let before = text::tail(&s[..at], 80);
+    // A few whole words may stand in between: "not the choice B".
+    let near = |rest: &str| {
+        let rest = rest.trim_end_matches(['(', '[', '*', '“', '"']);
+        (rest.trim().is_empty() || rest.ends_with(char::is_whitespace))
+            && rest.split_whitespace().count() <= 3
+            && rest.chars().all(|c| c.is_alphanumeric() || c.is_whitespace() || "_'’,/".contains(c))
+    };
+    BEFORE.places(before).any(|(_, end)| near(&before[end..]))
+        || ["n't", "n’t"]
+            .iter()
+            .any(|not| before.rfind(not).is_some_and(|at| near(&before[at + not.len()..])))
+        || CANNOT.is_match(before)
 }
 
-/// Whether the words after byte `at` deny what stands before.
+/// Whether the words after byte `at` deny what stands before; "C, not B" denies B.
 pub(super) fn denied_after(s: &str, at: usize) -> bool {
     static AFTER: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(
-            r"(?i)^[)\]*.:,\s]*(?:\([^)\n]{1,80}\)\s*)?(?:(?:is|was|seems|appears|would be|are|can be|could be|must be|should be|has been)\s*)?(?:clearly |also |definitely |therefore |thus |very |the )?(?:not\b|n't|isn't|aren't|cannot|incorrect|wrong|false\b|ruled out|eliminated|excluded|unlikely|less likely|contraindicated|不对|错误|不正确|は間違|ではな|じゃな|이 아|가 아|는 아|नहीं|falsch|incorrect[ao]|неверн|неправильн)",
+        words::pattern(
+            r"(?i)^[)\]*.:,\s]*(?:\([^)\n]{1,80}\)\s*)?(?:(?:{copula}|seems|appears|would be|can be|could be|must be|should be|has been)\s*)?(?:(?:{indeed}|{so}|very|the)\s*)?(?:이|가|은|는|は)?\s*(?:{not}|n't|aren't|cannot|{wrong}|{denied}|間違)",
         )
     });
-    AFTER.is_match(text::head(&s[at..], 160))
+    static CONTRAST: LazyLock<Regex> = LazyLock::new(|| {
+        words::pattern(
+            r"^[)\]*.\s]*[,;，、–—-]\s*(?:and\s+|but\s+)?(?:{not})\s*(?:(?i:option|choice|选项)\s+)?[(\[*]*[A-Z0-9]{1,2}(?:[^A-Za-z0-9]|$)",
+        )
+    });
+    let after = text::head(&s[at..], 160);
+    AFTER.is_match(after) && !CONTRAST.is_match(after)
 }
 
 /// What an answer span (a box, a tag, the clause after a cue) says.
 pub(super) fn answer_span(span: &str, options: &Options) -> Reading {
-    static NOT: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(
-            r"(?i)^[\s$*(\\\[:]*(?:definitely |certainly |clearly |probably |likely |most likely |simply )?(?:not\b|never\b|isn't\b|anything but\b|neither\b|no es\b|n'est pas\b|pas\b|nicht\b|não\b|не\b|不是|ليس)",
-        )
-    });
     static BUT: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(
-            r"(?i)(?:\b(?:but rather|but instead|but|rather|sondern|sino|mais|а)\b|而是|[,;]\s*(?:it is|it's))\s*",
-        )
+        words::pattern(r"(?i)(?:(?:{but})|[,;，；]\s*(?:it\s+|this\s+|that\s+)?(?:{copula}|it's))\s*")
     });
     let span = text::head(span.trim(), 1024);
+    if let Some(set) = options.word(span.trim_matches(|c: char| !c.is_alphanumeric())) {
+        return Reading::Chosen(set);
+    }
     if let Some(index) = options.by_text(span)
         && !is_single_label(span, options)
     {
         return Reading::Chosen(Set::one(index));
     }
-    if let Some(not) = NOT.find(span) {
-        if let Some(but) = BUT.find(&span[not.end()..]) {
-            let rest = &span[not.end() + but.end()..];
+    if let Some(after) = text::after_not(span) {
+        if let Some(but) = BUT.find(after) {
+            let rest = &after[but.end()..];
             if let chosen @ Reading::Chosen(_) = positive(rest, options) {
                 return chosen;
             }
         }
-        return match positive(&span[not.end()..], options) {
+        return match positive(after, options) {
             Reading::Chosen(set) => Reading::Denied(set),
             _ => Reading::Denied(Set::default()),
         };
@@ -306,7 +315,7 @@ fn positive(span: &str, options: &Options) -> Reading {
                 set.add(Set::one(other));
             }
             static OR: LazyLock<Regex> =
-                LazyLock::new(|| fixed(r"(?i)\b(?:or|oder|ou|o)\s+(?:(?:maybe|possibly|the|option)\s+)*$"));
+                LazyLock::new(|| words::pattern(r"(?i)\s(?:{or})\s+(?:(?:maybe|possibly|the|option)\s+)*$"));
             for m in mentions.iter().filter(|m| m.start >= end) {
                 if OR.is_match(text::tail(&span[..m.start], 48)) {
                     set.add(Set::one(m.index));
@@ -314,13 +323,25 @@ fn positive(span: &str, options: &Options) -> Reading {
             }
             // A second label that is offered further on: "B (aortic) or C".
             static OR_LABEL: LazyLock<Regex> = LazyLock::new(|| {
-                fixed(
-                    r"(?i:\bor\s+(?:maybe\s+|possibly\s+|option\s+|even\s+)*)[(\[*]*([A-Z])(?:[)\]*.,;:?]|\s*$)",
+                words::pattern(
+                    r"\s(?:or|OR|{or})\s+(?i:maybe\s+|possibly\s+|option\s+|even\s+)*[(\[*]*([A-Z])(?:[)\]*.,;:?]|\s*$)",
                 )
             });
-            if let Some(other) = OR_LABEL.captures(rest).and_then(|c| options.by_label(c.get(1)?.as_str())) {
+            let other = OR_LABEL.captures(rest).and_then(|c| c.get(1));
+            if let Some(place) = other
+                && let Some(other) = options.by_label(place.as_str())
+                && !denied_before(rest, place.start())
+            {
                 set.add(Set::one(other));
             }
+        }
+        // "B, no wait, C".
+        static CORRECTION: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["correction", "change"]));
+        if let Some((_, after)) = CORRECTION.places(rest).last()
+            && let Some(mark) = head_mark(&rest[after..], options)
+            && !rest[after + mark.end..].contains(char::is_alphanumeric)
+        {
+            return Reading::Chosen(Set::one(mark.index));
         }
         return Reading::Chosen(hedge(set));
     }
@@ -387,11 +408,9 @@ pub(super) fn is_negated(sentence: &str) -> bool {
 
 /// Labels within a span that cannot be words: in brackets or bold, called an option, or a capital at the end.
 fn loose_labels(span: &str, options: &Options) -> Set {
-    static CALLED: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(r"(?i)\b(?:option|choice|letter|alternative|opción|opção|alternativa|letra|вариант)\s*[(\[*]*$")
-    });
+    static CALLED: LazyLock<Regex> = LazyLock::new(|| words::pattern(r"(?i)(?:{option})\s*[(\[*]*$"));
     static LAST: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(r"(?i)(?:\b(?:is|be|as|or|and|option|choice|answer|with|namely)|[,:]|是|は)\s*$")
+        words::pattern(r"(?i)(?:\bbe|\bas|with|namely|{copula}|{or}|{and}|{option}|{answer}|[,:]|是|は)\s*$")
     });
     let mut set = Set::default();
     for (at, c) in span.char_indices() {
@@ -420,21 +439,14 @@ fn loose_labels(span: &str, options: &Options) -> Set {
 /// "the second option".
 pub(super) fn ordinal(span: &str, options: &Options) -> Option<usize> {
     static ORDINAL: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(
-            r"(?i)\b(first|second|third|fourth|fifth|sixth|last)\s+(?:option|choice|one|answer|alternative|statement)\b|第([一二三四五])(?:个|項|项|選|选)|(?:la |el )(primera|segunda|tercera|cuarta) (?:opci[oó]n|alternativa)",
-        )
+        words::pattern(r"(?i)({ordinal})\s*(?:个|個)?\s*(?:one\b|statement\b|项|項|选|選|{option}|{answer})")
     });
     let found = ORDINAL.captures(span)?;
-    let word = found.get(1).or_else(|| found.get(2)).or_else(|| found.get(3))?.as_str().to_lowercase();
-    let index = match &*word {
-        "first" | "一" | "primera" => 0,
-        "second" | "二" | "segunda" => 1,
-        "third" | "三" | "tercera" => 2,
-        "fourth" | "四" | "cuarta" => 3,
-        "fifth" | "五" => 4,
-        "sixth" => 5,
-        _ if options.known() => options.len().checked_sub(1)?,
-        _ => return None,
+    let word = found.get(1)?.as_str().to_lowercase();
+    let place: usize = words::value("ordinal", word.trim_matches('_'))?.parse().ok()?;
+    let index = match place {
+        0 if options.known() => options.len().checked_sub(1)?,
+        place => place.checked_sub(1)?,
     };
     (index < options.len()).then_some(index)
 }

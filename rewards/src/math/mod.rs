@@ -35,7 +35,7 @@ pub use self::equal::PercentPolicy;
 use self::equal::{Comparison, Equality};
 use self::expr::{Expr, Parsed};
 use crate::config::ConfigError;
-use crate::extract::{self, Extract, ExtractPolicy, MultiAnswer, Think};
+use crate::extract::{self, Extract, ExtractPolicy, MultiAnswer, Rule, Think};
 use crate::reward::{Outcome, Reward, RewardError, TaskError, Verdict};
 use crate::task::{Response, Task};
 use crate::text;
@@ -405,10 +405,21 @@ impl Reward for Math {
                     .with_work(work));
             }
         };
+        // Of a sentence the object that it gives.
+        let marked = !matches!(answer.rule, Rule::Bare | Rule::Bold | Rule::LastNumber);
+        let object = if marked { extract::object(&answer.text) } else { None };
+        let given = object.unwrap_or(&answer.text);
         let mut best: Option<Judged> = None;
         let mut total = work;
         for gold in &golds {
-            let judged = self.judge(gold, &answer.text);
+            let mut judged = self.judge(gold, &answer.text);
+            if judged.verdict == Verdict::Incorrect
+                && given != answer.text
+                && !matches!(parse_gold(gold), Ok(Gold::Words))
+            {
+                let part = self.judge(gold, given);
+                judged = Judged { work: judged.work + part.work, ..part };
+            }
             total += judged.work;
             let better = best
                 .as_ref()
@@ -433,9 +444,9 @@ impl Reward for Math {
             _ => format!("is not the reference ({})", best.rule),
         };
         Ok(Outcome::of(verdict, format!("{}/{}", answer.rule.name(), best.rule), reason)
-            .with_prediction(canonical(&answer.text))
+            .with_prediction(canonical(given))
             .with_gold(canonical(&golds[0]))
-            .with_extracted(answer.text)
+            .with_extracted(given)
             .with_work(total))
     }
 

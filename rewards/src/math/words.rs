@@ -15,6 +15,15 @@ impl Lexer {
         while self.peek(0).is_ascii_alphabetic() {
             self.at += 1;
         }
+        // "mètres" and "jabłek" are words; Greek letters and other scripts are not part of one.
+        let is_latin = |c: char| c.is_alphabetic() && ('\u{c0}'..='\u{24f}').contains(&c);
+        if is_latin(self.peek(0)) {
+            while self.peek(0).is_ascii_alphabetic() || is_latin(self.peek(0)) {
+                self.at += 1;
+            }
+            let word: String = self.chars[start..self.at].iter().collect();
+            return self.push(Tok::Text(word));
+        }
         let word: String = self.chars[start..self.at].iter().collect();
         if matches!(&*word, "US" | "USD" | "EUR" | "GBP" | "Rs" | "INR" | "AUD" | "CAD")
             && self.is_before_amount()

@@ -6,7 +6,7 @@
 mod phrases;
 mod table;
 
-pub(crate) use self::phrases::Phrases;
+pub(crate) use self::phrases::{Phrases, is_dense};
 use self::table::{Language, PATTERN};
 pub(crate) use self::table::{entries, value};
 
@@ -20,13 +20,16 @@ const LETTERS: &str = r"[A-Za-z\x{80}-\x{10FFFF}]*";
 /// A pattern that matches nowhere.
 const NOTHING: &str = r"[^\s\S]";
 
+/// The edge of a word of ASCII letters; `__Answer__` has one, too.
+const EDGE: &str = r"(?:\b|_)";
+
 /// A phrase of a table as a pattern: `*` is any letters, `[…]` may be left out, `(…|…)` is one of several.
 fn as_pattern(phrase: &str) -> String {
     let mut out = String::new();
     // Where a group begins or ends the phrase, its letters are of one kind.
     let is_plain = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
     if is_plain(phrase.trim_start_matches(['[', '(']).chars().next()) {
-        out.push_str(r"\b");
+        out.push_str(EDGE);
     }
     for c in phrase.chars() {
         match c {
@@ -40,7 +43,7 @@ fn as_pattern(phrase: &str) -> String {
         }
     }
     if is_plain(phrase.trim_end_matches([']', ')']).chars().next_back()) {
-        out.push_str(r"\b");
+        out.push_str(EDGE);
     }
     out
 }
