@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::ConfigError;
 use crate::extract::{self, ExtractPolicy, Fallback, MultiAnswer, Think};
 use crate::math::{PercentPolicy, number};
+use crate::reference::{self, Unusable};
 use crate::reward::{Outcome, Reward, RewardError, TaskError, Verdict};
 use crate::task::{Response, Task};
 use crate::text;
@@ -141,10 +142,10 @@ impl Reward for Numeric {
 
     fn score(&self, task: &Task, response: Response<'_>) -> Result<Outcome, RewardError> {
         let work = response.text.len() as u64;
-        let golds = task.answers();
-        if golds.is_empty() || golds.iter().any(|g| number(g).is_none()) {
-            return Ok(Outcome::of(Verdict::Unverifiable, "numeric", "the reference is no number"));
-        }
+        let golds = match golds(task) {
+            Ok(golds) if !golds.is_empty() => golds,
+            _ => return Ok(Outcome::of(Verdict::Unverifiable, "numeric", "the reference is no number")),
+        };
         let NumericConfig { multi_answer, think, fallback, .. } = self.config;
         let answer = match extract::answer(response.text, ExtractPolicy { multi_answer, think, fallback }) {
             Ok(answer) => answer,
@@ -180,23 +181,36 @@ impl Reward for Numeric {
 
     fn gold(&self, task: &Task) -> Option<String> {
         let unit = self.config.unit.as_deref().unwrap_or("");
-        task.answers().first().map(|g| format!("<answer>{g} {unit}</answer>"))
+        golds(task).ok()?.first().map(|g| format!("<answer>{g} {unit}</answer>"))
     }
 
     fn check_task(&self, task: &Task) -> Result<(), TaskError> {
-        let golds = task.answers();
-        if golds.is_empty() {
-            return Err(TaskError::MissingField { reward: "numeric".into(), field: "answer" });
-        }
-        match golds.iter().find(|g| number(g).is_none()) {
-            None => Ok(()),
-            Some(gold) => Err(TaskError::BadGold {
-                reward: "numeric".into(),
-                gold: gold.clone(),
-                reason: "it is no number".into(),
-            }),
+        match golds(task) {
+            Ok(golds) if golds.is_empty() => {
+                Err(TaskError::MissingField { reward: "numeric".into(), field: "answer" })
+            }
+            Ok(_) => Ok(()),
+            Err(Unusable { gold, reason }) => {
+                Err(TaskError::BadGold { reward: "numeric".into(), gold, reason })
+            }
         }
     }
+}
+
+/// The references of a task, all of them numbers.
+fn golds(task: &Task) -> Result<Vec<String>, Unusable> {
+    let mut golds = reference::answers(task)?;
+    for gold in &mut golds {
+        if number(gold).is_none()
+            && let Ok(Cow::Owned(answer)) = reference::behind_cue(gold)
+        {
+            *gold = answer;
+        }
+        if number(gold).is_none() {
+            return Err(Unusable { gold: gold.clone(), reason: "it is no number".into() });
+        }
+    }
+    Ok(golds)
 }
 
 #[cfg(test)]

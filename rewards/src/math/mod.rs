@@ -13,19 +13,29 @@
 //! Bounded in work: 64 KiB of input, 4 KiB of answer, 4,096 tokens, depth 200, 65,536 bits, 20,000 comparisons. An answer
 //! above a budget is wrong; a reference above one is unverifiable.
 
+mod algebra;
+mod atom;
 mod bracket;
+mod complex;
 mod decimal;
 mod equal;
 mod eval;
+mod expand;
 mod expr;
+mod field;
 mod lexicon;
 mod logarithm;
+mod named;
+mod over;
 mod parse;
+mod quadrature;
 mod region;
+mod relation;
 mod token;
 mod units;
 mod words;
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
@@ -36,6 +46,7 @@ use self::equal::{Comparison, Equality};
 use self::expr::{Expr, Parsed};
 use crate::config::ConfigError;
 use crate::extract::{self, ExtractPolicy, Fallback, MultiAnswer, Think};
+use crate::reference::{self, Unusable};
 use crate::reward::{Outcome, Reward, RewardError, TaskError, Verdict};
 use crate::task::{Response, Task};
 use crate::text;
@@ -96,6 +107,21 @@ enum Gold {
     Value(Parsed),
     /// Words, or mathematics beyond the parser: compared as a string.
     Words,
+}
+
+/// The references of a task as they are compared: whole solutions are their answers.
+fn golds(task: &Task) -> Result<Vec<String>, Unusable> {
+    let mut golds = reference::answers(task)?;
+    for gold in &mut golds {
+        let unusable = |reason| Unusable { gold: gold.clone(), reason };
+        if let Gold::Words = parse_gold(gold).map_err(unusable)?
+            && let Cow::Owned(answer) = reference::behind_cue(gold).map_err(unusable)?
+        {
+            parse_gold(&answer).map_err(unusable)?;
+            *gold = answer;
+        }
+    }
+    Ok(golds)
 }
 
 fn parse_gold(gold: &str) -> Result<Gold, String> {
@@ -304,6 +330,7 @@ fn is_calculation(gold: &Expr, pred: &Expr) -> bool {
             Expr::Neg(a) | Expr::Percent(a) => plain(a),
             Expr::Div(a, b) => plain(a) && plain(b),
             Expr::Add(list) | Expr::Mul(list) => list.iter().all(plain),
+            Expr::Over(_) => true,
             _ => false,
         }
     }
@@ -385,14 +412,16 @@ impl Reward for Math {
     }
 
     fn score(&self, task: &Task, response: Response<'_>) -> Result<Outcome, RewardError> {
-        let golds = task.answers();
-        if golds.is_empty() {
-            return Ok(Outcome::of(Verdict::Unverifiable, "math", "the reference has no answer"));
-        }
-        if let Some(reason) = golds.iter().find_map(|g| parse_gold(g).err()) {
-            let reason = format!("the reference cannot be used: {reason}");
-            return Ok(Outcome::of(Verdict::Unverifiable, "math", reason));
-        }
+        let golds = match golds(task) {
+            Ok(golds) if golds.is_empty() => {
+                return Ok(Outcome::of(Verdict::Unverifiable, "math", "the reference has no answer"));
+            }
+            Ok(golds) => golds,
+            Err(Unusable { reason, .. }) => {
+                let reason = format!("the reference cannot be used: {reason}");
+                return Ok(Outcome::of(Verdict::Unverifiable, "math", reason));
+            }
+        };
         let MathConfig { multi_answer, think, fallback, .. } = self.config;
         let work = response.text.len() as u64 / 64;
         let answer = match extract::answer(response.text, ExtractPolicy { multi_answer, think, fallback }) {
@@ -438,18 +467,17 @@ impl Reward for Math {
     }
 
     fn gold(&self, task: &Task) -> Option<String> {
-        task.answers().first().map(|g| format!("<think>\n…\n</think>\nThe answer is \\boxed{{{g}}}."))
+        golds(task).ok()?.first().map(|g| format!("<think>\n…\n</think>\nThe answer is \\boxed{{{g}}}."))
     }
 
     fn check_task(&self, task: &Task) -> Result<(), TaskError> {
-        let golds = task.answers();
-        if golds.is_empty() {
-            return Err(TaskError::MissingField { reward: "math".into(), field: "answer" });
-        }
-        golds.iter().try_for_each(|gold| match parse_gold(gold) {
+        match golds(task) {
+            Ok(golds) if golds.is_empty() => {
+                Err(TaskError::MissingField { reward: "math".into(), field: "answer" })
+            }
             Ok(_) => Ok(()),
-            Err(reason) => Err(TaskError::BadGold { reward: "math".into(), gold: gold.clone(), reason }),
-        })
+            Err(Unusable { gold, reason }) => Err(TaskError::BadGold { reward: "math".into(), gold, reason }),
+        }
     }
 }
 
@@ -474,7 +502,7 @@ pub(crate) fn number(span: &str) -> Option<(num_rational::BigRational, Option<St
         None => {
             let mut free = std::collections::BTreeSet::new();
             eval::symbols(expr, &mut free);
-            let c = eval::complex(expr, 0, &fuel).filter(|c| free.is_empty() && c.im == 0.0)?;
+            let c = complex::complex(expr, 0, &fuel).filter(|c| free.is_empty() && c.im == 0.0)?;
             num_rational::BigRational::from_float(c.re)?
         }
     };

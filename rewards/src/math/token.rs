@@ -46,8 +46,12 @@ pub enum Tok {
     Infix(&'static str),
     /// Digits with a base above ten.
     Based(String, u32),
-    /// A command with arguments: `frac`, `sqrt`, `binom`, `overline`.
+    /// A command with arguments: `frac`, `sqrt`, `binom`, `overline`; `sum`, `prod` and `int`.
     Cmd(&'static str),
+    /// The `dx` that ends an integral.
+    Differential(String),
+    /// An integral over a variable whose differential stands within its body.
+    IntegralOver(String),
     Begin(String),
     End,
     Percent,
@@ -237,6 +241,9 @@ impl Lexer {
             'π' => self.push(Tok::Sym("pi".into())),
             'θ' => self.push(Tok::Sym("theta".into())),
             '√' => self.push(Tok::Cmd("sqrt")),
+            '∑' => self.push(Tok::Cmd("sum")),
+            '∏' => self.push(Tok::Cmd("prod")),
+            '∫' => self.push(Tok::Cmd("int")),
             '∛' => self.push(Tok::Cmd("cbrt")),
             '¼' | '½' | '¾' | '⅓' | '⅔' | '⅕' | '⅖' | '⅗' | '⅘' | '⅙' | '⅚' | '⅛' | '⅜' | '⅝' | '⅞' =>
             {
@@ -604,6 +611,9 @@ impl Lexer {
             "choose" => self.push(Tok::Infix("binom")),
             "sqrt" | "surd" => self.push(Tok::Cmd("sqrt")),
             "binom" | "dbinom" | "tbinom" => self.push(Tok::Cmd("binom")),
+            "sum" => self.push(Tok::Cmd("sum")),
+            "prod" => self.push(Tok::Cmd("prod")),
+            "int" => self.push(Tok::Cmd("int")),
             "overline" | "bar" | "dot" => self.push(Tok::Cmd("overline")),
             "cdot" | "times" | "ast" | "bullet" => self.push(Tok::Op('*')),
             "div" | "slash" => self.push(Tok::Op('/')),
@@ -695,6 +705,9 @@ impl Lexer {
                         ["and", "or"].into_iter().find(|w| trimmed.trim_matches(',').trim() == *w)
                     {
                         self.push(Tok::Text(word.into()));
+                    } else if let Some(name) = trimmed.strip_suffix(':') {
+                        self.push(Tok::Text(name.trim_end().to_string()));
+                        self.push(Tok::Op(':'));
                     } else {
                         self.push(Tok::Text(trimmed.to_string()));
                     }

@@ -90,6 +90,12 @@ impl Lexer {
         }
     }
 
+    fn ends_integral(&self, word: &str) -> bool {
+        let mut last = word.chars().rev();
+        matches!((last.next(), last.next()), (Some('a'..='z'), Some('d')))
+            && self.out.iter().any(|t| t.tok == Tok::Cmd("int"))
+    }
+
     fn join_unit(&mut self, value: &str) {
         if let Some(Token { tok: Tok::Num(tens), .. }) = self.out.last_mut() {
             tens.truncate(1);
@@ -139,6 +145,13 @@ impl Lexer {
             _ if GREEK.contains(&word) => Tok::Sym(word.into()),
             _ if word.len() == 1 => Tok::Sym(word.into()),
             _ if after_value && UNITS.contains(&word) => Tok::Text(word.into()),
+            // "xdx" and "dxdy" behind an integral sign.
+            _ if word.len() <= 6 && self.ends_integral(word) => {
+                for c in word.chars() {
+                    self.push(Tok::Sym(c.into()));
+                }
+                return;
+            }
             _ if word.len() > 3 || upright || SHORT_WORDS.contains(&&*lower) => Tok::Text(word.into()),
             _ => {
                 for c in word.chars() {
