@@ -148,6 +148,9 @@ mod tests {
         check(json!("Paris"), "Paris", Verdict::Correct);
         check(json!(12), "#### 12", Verdict::Correct);
         check(json!(""), "#### 12", Verdict::Unverifiable);
+        check(json!("He paid 7 and 5.\n#### 12"), "#### 12", Verdict::Correct);
+        check(json!("He paid 7 and 5.\n#### 12"), "#### 7", Verdict::Incorrect);
+        check(json!(1e20), "#### 100000000000000000000", Verdict::Unverifiable);
         let task = Task::new("t", json!({"answer": "Paris", "aliases": ["Lutetia"]}));
         let outcome = score_one(&Exact::new(ExactConfig::default()), &task, Response::new("Answer: Lutetia"));
         assert_eq!(outcome.verdict, Verdict::Correct, "{}", outcome.reason);

@@ -11,6 +11,7 @@ use regex::Regex;
 use serde::{Deserialize, Serialize};
 
 use crate::text::{self, fixed};
+use crate::words::{self, Phrases};
 
 /// Bytes at the end of a response that are searched.
 pub const INPUT_BYTES: usize = 64 * 1024;
@@ -263,36 +264,25 @@ fn hashes<'a>(body: &'a str, found: &mut Vec<Candidate<'a>>) {
     }
 }
 
+/// A cue of any language, with the words that may follow it in front of the answer.
 static CUE: LazyLock<Regex> = LazyLock::new(|| {
-    fixed(concat!(
-        r"(?i)(?:",
-        r"(?m:^)[ \t]*(?:#{1,6}[ \t]*|\*\*|__)+(?:the[ \t]+)?(?:final[ \t]+)?(?:answer|result)s?[ \t]*:?(?:\*\*|__)?:?[ \t]*\r?\n",
-        r"|\b(?:gives?|gets?|have|obtain|yields?)[ \t]+(?:the|an|our)[ \t]+(?:final[ \t]+)?answer(?:[ \t]+(?:as|of|to be))?\b",
-        r"|\bans\.",
-        r"|\b(?:answers?|ans)\b(?:\*\*|__)?(?:\s*\([^)\n]{0,40}\))?(?:[ \t]+(?:to|for|of|here)\b[^.:=\n]{0,100}?)?",
-        r"[ \t]*(?:,[ \t]*(?:therefore|thus|then|hence|of course),)?[ \t]*(?:(?:therefore|thus|then|simply|hence|also),?[ \t]+)?",
-        r"(?:(?:\bis|\bare|\bshould be|\bmust be|\bwould be|\bwill be|\bcomes? out to(?: be)?|\bequals)\b|=>|=|:|：|→|⇒|—|–)",
-        r"|\b(?:respuesta|resposta|risposta|réponse|antwort|respons)\b(?:\s+(?:final\w*|finale|correct\w*|richtige))?\s*(?:\bes\b|é\s|è\s|\best\b|\bist\b|\blautet\b|:|=)",
-        r"|\b(?:antwoord|svaret|svar|odpowiedź|cevap|jawaban(?:nya)?|vastaus|odpověď|válasz)\s*(?:\bis\b|är\b|er\b|\bto\b|\badalah\b|\bon\b|\bje\b|:|=)",
-        r"|(?:đáp án|đáp số)\s*(?:là|:|=)|(?:відповідь|απάντηση)\s*(?:είναι|:|—|–|=)|คำตอบ\s*(?:คือ|:)|پاسخ\s*:",
-        r"|ответ(?:ом)?\s*(?:равен|:|—|–|-|=)",
-        r"|(?:答案|答え|答|正解)(?:应该|應該|应|應)?\s*(?:是|为|為|は|：|:|=)",
-        r"|(?:정답|답)\s*(?:은|는|:)",
-        r"|(?:الإجابة|الجواب)(?:\s+النهائية)?\s*(?:هي|هو|:)",
-        r"|उत्तर\s*(?:है|:)",
-        r"|\b(?:scratch that|correction|on second thought|i made a mistake|actually|wait|no)\b[,.:!—-]*\s*(?:it|that|this|the value)\s*(?:'s|is|should be|must be|equals)\b",
-        r"|\b(?:scratch that|correction)\b[,.:!—-]*",
-        r")(?:\*\*|__)?[ \t]*(?:(?:\bis|=|:|：)[ \t]*)?(?:(?:therefore|thus|hence|then|simply|just|clearly|indeed|obviously|again),?[ \t]+)?"
-    ))
+    let heading = words::each_language(
+        r"(?m:^)[ \t]*(?:#{1,6}[ \t]*|\*\*|__)+(?:(?:{article?})[ \t]+)?(?:(?:{final?})[ \t]+)?(?:{answer}|results?)[ \t]*:?(?:\*\*|__)?:?[ \t]*\r?\n",
+        "heading",
+    );
+    let cue = words::each_language(r"(?:{answer})(?:\s*(?:{final?})){0,2}\s*(?:{link?}|[:：=])", "cue");
+    let lead = words::each_language(r"(?:{so}),?[ \t]+", "")
+        + "|"
+        + &words::each_language(r"(?:{indeed}),?[ \t]+", "");
+    fixed(&format!(r"(?i)(?:{heading}|{cue})(?:\*\*|__)?[ \t]*(?:(?:\bis|=|:|：)[ \t]*)?(?:{lead})?"))
 });
 
 /// The words before a cue that make it no statement.
 fn is_conditional(before: &str) -> bool {
     static CONDITION: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(concat!(
-            r"(?i)\b(?:if|whether|suppose|assume|assuming|when|unless|until|verify|check|confirm|verify that|check that|check whether)\s+(?:\w+\s+){0,3}$",
-            r"|\b(?:false|untrue|incorrect|wrong|doubt|doubtful|deny|denied|impossible|unlikely|(?:not|n't) (?:true|the case|correct|say|think|believe|claim|mean)|(?:nobody|no one|none) (?:\w+ ){1,3})\s*(?:that\s+)?(?:\w+\s+){0,2}$"
-        ))
+        words::pattern(
+            r"(?i)(?:{condition})\s+(?:\w+\s+){0,3}$|(?:{doubt}|(?:{nobody}) (?:\w+ ){1,3})\s*(?:that\s+)?(?:\w+\s+){0,2}$",
+        )
     });
     CONDITION.is_match(text::tail(before, 48))
 }
@@ -300,10 +290,9 @@ fn is_conditional(before: &str) -> bool {
 /// The clause after a cue: to the end of the sentence or line; a display formula on the next line counts.
 fn clause(rest: &str) -> &str {
     static CUT: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(concat!(
-            r"(?i)[.!;](?:[\s*)\]$]|$)|[。！；]|\n",
-            r"|,?\s+(?:because|since|which|rather than|instead of|as required|as desired|as shown|where|and not|but not)\b|,\s*(?:so|as|not|but)\b",
-            r"|:\s+[a-z]{2,}\s+[a-z]{2,}\s|\s+[—–-]+\s*(?:not|because|which|so)\b|\s*</?[a-z]+>|\s*<\|"
+        words::pattern(concat!(
+            r"(?i)[.!;](?:[\s*)\]$]|$)|[。！；]|\n|,?\s+(?:{because})|,\s*(?:{aside})",
+            r"|:\s+[a-z]{2,}\s+[a-z]{2,}\s|\s+[—–-]+\s*(?:{because}|{aside})|\s*</?[a-z]+>|\s*<\|"
         ))
     });
     let trimmed = rest.trim_start_matches(|c: char| c.is_whitespace() || matches!(c, '*' | ':' | '_'));
@@ -425,25 +414,23 @@ pub fn candidates(body: &str) -> Vec<Candidate<'_>> {
 
 /// "17 or \\boxed{18}": an alternative outside of the marked-up answer.
 fn offers(span: &str) -> bool {
-    static OFFER: LazyLock<Regex> = LazyLock::new(|| fixed(r"(?i)(?:\d[\s$.)]*\bor\b|\bor\b[\s$(]*\d)"));
+    static OFFER: LazyLock<Regex> =
+        LazyLock::new(|| words::pattern(r"(?i)\d[\s$.)]*\s(?:{or})\s|\s(?:{or})[\s$(]*\d"));
     OFFER.is_match(span)
 }
 
 /// "The answer is correct": a remark on an answer and no answer.
 fn is_comment(span: &str) -> bool {
-    static COMMENT: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(
-            r"(?i)^(?:indeed |therefore |also )?(?:correct|right|wrong|incorrect|verified|reasonable|as follows|below|above|given|clear|unique|found|in the form|i\b|we\b|let me|let's|(?:that|this) (?:is|was))\b",
-        )
-    });
+    static COMMENT: LazyLock<Regex> =
+        LazyLock::new(|| words::pattern(r"(?i)^(?:(?:{indeed}|{so}) )?(?:{remark})"));
     COMMENT.is_match(span)
 }
 
 /// Whether the text between two spans only separates them.
 fn separates(gap: &str) -> bool {
     static GAP: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(
-            r"(?i)^[\s$,;&/()\[\]*\\]*(?:\\?(?:text|quad|qquad)\b[\s{]*)*(?:and|or|y|et|und|o|ou|oder|或|和)?(?:\s*(?:option|case|answer|candidate|possibility|alternative)\s*\w{1,2}\s*[:.)])?(?:[\s}]*\\?(?:quad|qquad)?)*[\s$,;()\[\]*\\]*(?:[a-z](?:_\{?\w\}?)?\s*=\s*)?$",
+        words::pattern(
+            r"(?i)^[\s$,;&/()\[\]*\\]*(?:\\?(?:text|quad|qquad)\b[\s{]*)*(?:{and}|{or})?(?:\s*(?:option|case|answer|candidate|possibility|alternative)\s*\w{1,2}\s*[:.)])?(?:[\s}]*\\?(?:quad|qquad)?)*[\s$,;()\[\]*\\]*(?:[a-z](?:_\{?\w\}?)?\s*=\s*)?$",
         )
     });
     gap.len() <= 64 && GAP.is_match(gap)
@@ -454,6 +441,10 @@ fn separates(gap: &str) -> bool {
 /// # Errors
 /// Why there is none.
 pub fn answer(response: &str, policy: ExtractPolicy) -> Result<Answer, Missing> {
+    visible_answer(&text::visible(response), policy)
+}
+
+fn visible_answer(response: &str, policy: ExtractPolicy) -> Result<Answer, Missing> {
     let body = strip_think(response, policy.think == Think::RequireClosed)?;
     let body = without_specials(text::tail(body, INPUT_BYTES));
     let found = candidates(body);
@@ -521,9 +512,9 @@ fn without_specials(body: &str) -> &str {
 /// The other number of "6 or \boxed{5}" and "either \boxed{5} or 6".
 fn alternative<'a>(before: &'a str, after: &'a str) -> Option<&'a str> {
     static BEFORE: LazyLock<Regex> =
-        LazyLock::new(|| fixed(r"(?i)([-−]?\d[\d.,/]*)[$\s)\\]*\bor\b[\s$(\[\\]*$"));
+        LazyLock::new(|| words::pattern(r"(?i)([-−]?\d[\d.,/]*)[$\s)\\]*(?:{or})[\s$(\[\\]*$"));
     static AFTER: LazyLock<Regex> =
-        LazyLock::new(|| fixed(r"(?i)^[\s$)\]\\,]*\bor\b[\s$(\\]*([-−]?\d[\d.,/]*)"));
+        LazyLock::new(|| words::pattern(r"(?i)^[\s$)\]\\,]*(?:{or})[\s$(\\]*([-−]?\d[\d.,/]*)"));
     (BEFORE.captures(text::tail(before, 48)).and_then(|m| m.get(1)))
         .or_else(|| AFTER.captures(text::head(after, 48)).and_then(|m| m.get(1)))
         .map(|m| m.as_str().trim_end_matches(['.', ',']))
@@ -531,21 +522,25 @@ fn alternative<'a>(before: &'a str, after: &'a str) -> Option<&'a str> {
 
 fn is_denied(before: &str, last: &Candidate<'_>) -> bool {
     static DENIAL: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(r"(?i)\b(?:not|isn't|never|cannot be|can't be)\s+(?:simply |just |equal to )?[\s$\\(\[*]*$")
+        words::pattern(r"(?i)(?:{not}|cannot be|can't be)\s*(?:(?:{indeed}|equal to)\s+)?[\s$\\(\[*]*$")
     });
     last.rule == Rule::Boxed && DENIAL.is_match(text::tail(before, 48))
 }
 
-fn is_retracted(after: &str) -> bool {
-    static RETRACTION: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(concat!(
-            r"(?i)\b(?:scratch that|ignore that|i take that back|on second thought|(?:that|this)(?:'s| is| was| answer is) (?:wrong|incorrect|not right|not correct)",
-            r"|but i (?:do not|don't) know[.!\s]*$|i made (?:a mistake|an error)|(?:that|this) (?:can't|cannot) be right|wait,? no\b)"
-        ))
-    });
-    static CONFIRMATION: LazyLock<Regex> =
-        LazyLock::new(|| fixed(r"(?i)\b(?:is correct|is right|was right|confirmed|checks out|matches)\b"));
-    RETRACTION.find_iter(after).last().is_some_and(|m| !CONFIRMATION.is_match(&after[m.end()..]))
+/// Whether what follows an answer takes it back.
+pub(crate) fn is_retracted(after: &str) -> bool {
+    static RETRACTION: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["retract"]));
+    static CONFIRMATION: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["confirm"]));
+    let last = RETRACTION.places(after).last();
+    last.is_some_and(|(_, end)| !CONFIRMATION.hold(&after[end..])) || gives_up(after)
+}
+
+/// Whether the text ends with "but I do not know".
+pub(crate) fn gives_up(text: &str) -> bool {
+    static UNKNOWN: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["unknown"]));
+    let end = text
+        .trim_end_matches(|c: char| !c.is_alphanumeric() && (c as u32) < 0x300 || matches!(c, '。' | '！'));
+    UNKNOWN.closing(end).is_some()
 }
 
 /// A response without any mark: bold in the last line, nothing but an answer, or the last number on request.
@@ -554,7 +549,7 @@ fn unmarked(body: &str, fallback: Fallback) -> Result<Answer, Missing> {
         LazyLock::new(|| fixed(r"\*\*([^*\n]{1,200})\*\*|\\(?:textbf|mathbf)\{([^{}\n]{1,200})\}"));
     static NUMBER: LazyLock<Regex> = LazyLock::new(|| {
         fixed(
-            r"[-−]?\$?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:\s*/\s*\d+)?%?|[-−]?\\d?frac\{?\d+\}?\{?\d+\}?",
+            r"[-−]?\$?(?:\d{1,3}(?:[,.]\d{3})+|\d+)(?:[.,]\d+)?(?:\s*/\s*\d+)?%?|[-−]?\\d?frac\{?\d+\}?\{?\d+\}?",
         )
     });
     // A sentence: five words or more outside of commands.
@@ -611,10 +606,11 @@ fn unmarked(body: &str, fallback: Fallback) -> Result<Answer, Missing> {
 /// A last line that states a result in other words than "answer".
 fn statement() -> &'static Regex {
     static STATEMENT: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(concat!(
-            r"(?i)^[#*_\s]*(?:(?:so|thus|hence|therefore|finally|then),?\s+)?(?:the\s+)?(?:(?:final|correct)\s+)?",
-            r"(?:result|solution|value(?:\s+of\s+\S{1,40})?|option|choice)[*_]*\s*(?:\bis\b|=|:|：)[*_]*\s*([-−$\\(\d.*]\S*.*|[a-zA-Z]\s*=\s*\S.*)$"
-        ))
+        let own = words::each_language(
+            r"(?:(?:{so?}),?\s*)?(?:(?:{article?})\s+)?(?:(?:{final?})\s+)?(?:{result})(?:\s+of\s+\S{1,40})?[*_]*\s*(?:{link}|=|:|：)",
+            "statement",
+        );
+        fixed(&format!(r"(?i)^[#*_\s]*(?:{own})[*_]*\s*([-−$\\(\d.*]\S*.*|[a-zA-Z]\s*=\s*\S.*)$"))
     });
     &STATEMENT
 }

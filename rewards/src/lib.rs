@@ -54,6 +54,7 @@ pub mod text;
 pub mod threads;
 pub mod token_f1;
 pub mod wasm;
+mod words;
 pub mod yes_no;
 
 pub use config::{ConfigError, RewardConfig, Term};

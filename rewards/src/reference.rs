@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::extract::{self, ExtractPolicy, Rule};
 use crate::task::Task;
+use crate::text;
 
 /// Words of a reference without a mark that make it a text and no answer.
 const MAX_WORDS: usize = 40;
@@ -67,10 +68,9 @@ pub(crate) fn behind_cue(reference: &str) -> Result<Cow<'_, str>, String> {
 pub(crate) fn answers(task: &Task) -> Result<Vec<String>, Unusable> {
     check_digits(task)?;
     (task.answers().into_iter())
-        .map(|gold| match marked(&gold) {
-            Ok(Cow::Borrowed(_)) => Ok(gold),
-            Ok(Cow::Owned(answer)) => Ok(answer),
-            Err(reason) => Err(Unusable { gold, reason }),
+        .map(|gold| match marked(&text::visible(&gold)) {
+            Ok(answer) => Ok(answer.into_owned()),
+            Err(reason) => Err(Unusable { gold: gold.clone(), reason }),
         })
         .collect()
 }

@@ -1,9 +1,12 @@
 //! Text normalisation and the small patterns that several verifiers share.
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use regex::Regex;
 use unicode_normalization::UnicodeNormalization;
+
+use crate::words::Phrases;
 
 /// A built-in pattern; a mistake in one is a programming error that the tests meet first. Word boundaries are ASCII: the
 /// engine leaves its fast path at the first other character for Unicode ones.
@@ -18,6 +21,20 @@ pub fn tail(text: &str, bytes: usize) -> &str {
         start += 1;
     }
     &text[start..]
+}
+
+/// Whether a character only marks an order of bytes or a direction of writing.
+pub(crate) fn is_invisible(c: char) -> bool {
+    matches!(c as u32, 0xfeff | 0x200b | 0x200e | 0x200f | 0x202a..=0x202e | 0x2060..=0x2064 | 0x2066..=0x2069 | 0xad | 0x61c)
+}
+
+/// `text` without characters that only mark an order of bytes or a direction of writing.
+pub(crate) fn visible(text: &str) -> Cow<'_, str> {
+    // Most texts have none, and all of them are beyond ASCII.
+    if text.is_ascii() || !text.contains(is_invisible) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.chars().filter(|c| !is_invisible(*c)).collect())
 }
 
 /// The first `bytes` bytes of `text`, cut at a character boundary.
@@ -35,7 +52,8 @@ pub fn normalise(text: &str) -> String {
     static WRAP: LazyLock<Regex> = LazyLock::new(|| {
         fixed(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|boxed|operatorname)\s*\{")
     });
-    let unwrapped = WRAP.replace_all(text, "{");
+    let shown = visible(text);
+    let unwrapped = WRAP.replace_all(&shown, "{");
     let folded: String = unwrapped.nfkc().collect::<String>().to_lowercase();
     let cleaned: String = (folded.chars())
         .map(|c| match c {
@@ -58,23 +76,32 @@ pub fn normalise(text: &str) -> String {
 
 /// Whether an answer is only a guess or leaves several answers open.
 pub fn is_hedged(text: &str) -> bool {
-    static HEDGE: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(
-            r"(?i)\b(?:either|maybe|perhaps|possibly|probably|might|could be|may be|not sure|unsure|uncertain|i guess|i think it'?s|hard to (?:say|tell)|any of|one of)\b|\?",
-        )
-    });
-    HEDGE.is_match(text)
+    static HEDGE: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["hedge", "guess"]));
+    text.contains('?') || HEDGE.hold(text)
 }
 
 /// Whether a clause denies what follows: "not 42", "isn't 42", "cannot be 42".
 pub fn is_negated(text: &str) -> bool {
-    static NEGATION: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(
-            r"(?i)^[\s$*(\\\[]*(?:definitely |certainly |clearly )?(?:(?:not|never|isn't|anything but|neither|nicht|niet|nie|inte|ikke|no es|não é|non è|n'est pas|pas)\b|не\s|不是|并非|無|لا\s|لیس|ليس)",
-        )
-    });
-    NEGATION.is_match(text)
+    after_not(text).is_some()
 }
+
+/// What follows a denial at the beginning of a clause.
+pub(crate) fn after_not(text: &str) -> Option<&str> {
+    static NOT: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["not"]));
+    let mut rest = text;
+    for _ in 0..3 {
+        rest = rest.trim_start_matches(|c: char| c.is_whitespace() || "$*(\\[:".contains(c));
+        if let Some(end) = NOT.opening(rest) {
+            // Alone it is the answer "no".
+            return Some(&rest[end..]).filter(|r| r.chars().any(char::is_alphanumeric));
+        }
+        rest = &rest[ADVERB.opening(rest)?..];
+    }
+    None
+}
+
+/// Words that change nothing in what a clause states.
+static ADVERB: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["indeed"]));
 
 #[cfg(test)]
 mod tests {

@@ -21,6 +21,7 @@ use crate::extract::{self, ExtractPolicy, MultiAnswer, Rule, Think};
 use crate::reward::{Outcome, Reward, RewardError, TaskError, Verdict};
 use crate::task::{Response, Task};
 use crate::text;
+use crate::words;
 
 /// Settings of the `yes_no` and `yes_no_maybe` rewards.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,84 +68,6 @@ enum Reading {
     Nothing,
 }
 
-const YES: &[&str] = &[
-    "yes",
-    "yeah",
-    "yep",
-    "true",
-    "correct",
-    "affirmative",
-    "sí",
-    "si",
-    "oui",
-    "ja",
-    "sim",
-    "sì",
-    "да",
-    "はい",
-    "네",
-    "예",
-    "نعم",
-    "हाँ",
-    "हां",
-    "是的",
-    "是",
-    "对",
-    "對",
-    "有",
-    "会",
-    "能",
-];
-const NO: &[&str] = &[
-    "no",
-    "nope",
-    "false",
-    "incorrect",
-    "negative",
-    "non",
-    "nein",
-    "não",
-    "нет",
-    "いいえ",
-    "아니요",
-    "아니오",
-    "아니",
-    "لا",
-    "नहीं",
-    "不是",
-    "不",
-    "否",
-    "没有",
-    "不对",
-    "不会",
-    "不能",
-];
-const MAYBE: &[&str] = &[
-    "maybe",
-    "perhaps",
-    "possibly",
-    "uncertain",
-    "unclear",
-    "inconclusive",
-    "quizás",
-    "quizá",
-    "tal vez",
-    "peut-être",
-    "vielleicht",
-    "talvez",
-    "forse",
-    "возможно",
-    "может быть",
-    "多分",
-    "たぶん",
-    "아마",
-    "ربما",
-    "शायद",
-    "可能",
-    "也许",
-    "不确定",
-];
-
 fn is_cjk(c: char) -> bool {
     matches!(c as u32, 0x3040..=0x30FF | 0x3400..=0x9FFF | 0xAC00..=0xD7A3)
 }
@@ -153,8 +76,8 @@ fn is_cjk(c: char) -> bool {
 fn found(span: &str) -> Vec<(usize, usize, Answer)> {
     let lower = span.to_lowercase();
     let mut all: Vec<(usize, usize, Answer)> = Vec::new();
-    for (list, answer) in [(YES, Answer::Yes), (NO, Answer::No), (MAYBE, Answer::Maybe)] {
-        for word in list {
+    for (key, answer) in [("yes", Answer::Yes), ("no", Answer::No), ("maybe", Answer::Maybe)] {
+        for word in words::entries(key).map(|e| e.phrase) {
             let cjk = word.chars().all(is_cjk);
             for (at, _) in lower.match_indices(word).take(64) {
                 let end = at + word.len();

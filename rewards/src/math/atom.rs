@@ -104,6 +104,7 @@ impl Parser {
             match self.peek() {
                 Some(Tok::Num(n)) => label.push_str(n),
                 Some(Tok::Sym(s) | Tok::Text(s)) => label.push_str(s),
+                Some(Tok::Func(name)) => label.push_str(name),
                 Some(Tok::Comma) if braced => label.push(','),
                 Some(Tok::Op(c)) if braced => label.push(*c),
                 Some(Tok::Open('(') | Tok::Close(')')) if braced => {}

@@ -120,7 +120,7 @@ struct Sample<'f> {
 }
 
 fn complex_at(expr: &Expr, at: Sample<'_>, fuel: &Fuel) -> Option<C64> {
-    burn(fuel, 4).ok()?;
+    burn(fuel, if at.frame.is_some() { 12 } else { 4 }).ok()?;
     let get = |e: &Expr| complex_at(e, at, fuel);
     let point = at.point;
     let value = match expr {
@@ -290,13 +290,14 @@ fn function(name: &str, args: &[Expr], at: Sample<'_>, fuel: &Fuel) -> Option<C6
 #[cfg(test)]
 mod tests {
     use super::super::parse::parse;
+    use super::super::token::Marks;
     use super::*;
     use crate::math::eval::FUEL;
 
     #[test]
     fn complex_values() {
         let check = |text: &str, re: f64, im: f64| {
-            let got = complex(&parse(text, true).unwrap().expr, 0, &Fuel::new(FUEL)).unwrap();
+            let got = complex(&parse(text, Marks::Grouped).unwrap().expr, 0, &Fuel::new(FUEL)).unwrap();
             assert!((got.re - re).abs() < 1e-12 && (got.im - im).abs() < 1e-12, "{text} {got:?}");
         };
         check("\\sqrt{2}\\sqrt{3}", 6f64.sqrt(), 0.0);

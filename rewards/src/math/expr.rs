@@ -136,6 +136,8 @@ pub struct Parsed {
     pub expr: Expr,
     /// Words after the value: a unit or a noun.
     pub tail: Option<String>,
+    /// Whether the last token is a letter that stands apart, as in `5 A` and `20°F`, and not in `5A`.
+    pub apart: bool,
     /// Tokens and nodes.
     pub work: u64,
 }

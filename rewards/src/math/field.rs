@@ -165,6 +165,7 @@ impl<'a> Field<'a> {
 #[cfg(test)]
 mod tests {
     use super::super::parse::parse;
+    use super::super::token::Marks;
     use super::*;
     use crate::math::eval::FUEL;
 
@@ -173,7 +174,7 @@ mod tests {
         for index in 0..2 {
             let fuel = Fuel::new(FUEL);
             let field = Field::new(index, 1, &fuel);
-            let square = parse("i^2 + 1", true).unwrap().expr;
+            let square = parse("i^2 + 1", Marks::Grouped).unwrap().expr;
             assert_eq!(field.eval(&square), Some(0), "{index}");
         }
     }

@@ -1,12 +1,21 @@
 //! Words and characters that the tokenizer knows.
 
-/// Letters that are words and no products of symbols, up to three letters long.
-pub const SHORT_WORDS: &[&str] = &[
-    "is", "it", "no", "yes", "not", "the", "and", "or", "if", "so", "we", "be", "to", "of", "by", "at", "in",
-    "on", "per", "all", "any", "but", "for", "are", "was", "has", "had", "its", "my", "he", "she", "as",
-    "an", "us", "do", "red", "odd", "man", "men", "day", "sum", "cup", "box", "car", "pen", "hat", "egg",
-    "cat", "dog", "bag", "am", "pm", "new", "old", "out", "off", "per", "may", "who", "you", "now",
-];
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
+use crate::words;
+
+/// Whether letters are a word and no product of symbols; asked of those up to three letters long.
+pub fn is_short_word(word: &str) -> bool {
+    static SHORT: LazyLock<HashSet<&str>> =
+        LazyLock::new(|| words::entries("short").map(|e| e.phrase).collect());
+    SHORT.contains(word)
+}
+
+/// Whether a word before a number changes its sign.
+pub fn is_minus(word: &str) -> bool {
+    words::entries("minus").any(|e| e.phrase == word)
+}
 
 /// Unit symbols; read as units only directly after a value.
 pub const UNITS: &[&str] = &[
@@ -15,6 +24,25 @@ pub const UNITS: &[&str] = &[
     "rad", "deg", "USD", "EUR", "GBP", "usd", "kmh", "kph", "gal", "qt", "pt", "rpm", "mA", "mV", "kV", "GB",
     "MB", "KB", "TB", "ms", "ns",
 ];
+
+/// Whether a name is the symbol of a unit, with or without a prefix.
+pub fn unit_symbols(name: &str) -> bool {
+    const SYMBOLS: &[&str] = &[
+        "m", "g", "s", "A", "K", "mol", "cd", "Hz", "N", "Pa", "J", "W", "C", "V", "F", "Ω", "S", "Wb", "T",
+        "H", "lm", "lx", "Bq", "Gy", "Sv", "L", "l", "eV", "cal", "bar", "rad", "M", "B", "b",
+    ];
+    const ALONE: &[&str] = &[
+        "h", "min", "hr", "sec", "atm", "ft", "in", "lb", "oz", "mi", "yd", "sr", "°C", "°F", "°", "rpm",
+        "mph", "day", "year", "person", "unit", "units", "mole", "u",
+    ];
+    let plain = |name: &str| SYMBOLS.contains(&name);
+    let prefixed = |name: &str| {
+        let mut rest = name.chars();
+        matches!(rest.next(), Some('k' | 'M' | 'G' | 'T' | 'm' | 'μ' | 'µ' | 'n' | 'p' | 'c' | 'd' | 'h'))
+            && plain(rest.as_str())
+    };
+    plain(name) || ALONE.contains(&name) || prefixed(name) || UNITS.contains(&name)
+}
 
 /// Greek letters by name.
 pub const GREEK: &[&str] = &[
@@ -54,73 +82,26 @@ pub fn function(name: &str) -> Option<&'static str> {
 
 /// The digits of a number word.
 pub fn number_word(word: &str) -> Option<&'static str> {
-    const WORDS: &[(&str, &str)] = &[
-        ("zero", "0"),
-        ("one", "1"),
-        ("two", "2"),
-        ("three", "3"),
-        ("four", "4"),
-        ("five", "5"),
-        ("six", "6"),
-        ("seven", "7"),
-        ("eight", "8"),
-        ("nine", "9"),
-        ("ten", "10"),
-        ("eleven", "11"),
-        ("twelve", "12"),
-        ("thirteen", "13"),
-        ("fourteen", "14"),
-        ("fifteen", "15"),
-        ("sixteen", "16"),
-        ("seventeen", "17"),
-        ("eighteen", "18"),
-        ("nineteen", "19"),
-        ("twenty", "20"),
-        ("thirty", "30"),
-        ("forty", "40"),
-        ("fifty", "50"),
-        ("sixty", "60"),
-        ("seventy", "70"),
-        ("eighty", "80"),
-        ("ninety", "90"),
-    ];
-    WORDS.iter().find(|(w, _)| w.eq_ignore_ascii_case(word)).map(|(_, n)| *n)
+    words::value("number", &word.to_ascii_lowercase())
 }
 
 /// The number that a word after a count multiplies it by.
 pub fn magnitude(word: &str) -> Option<&'static str> {
-    Some(match word {
-        "dozen" => "12",
-        "hundred" | "hundreds" => "100",
-        "thousand" | "thousands" => "1000",
-        "million" | "millions" => "1000000",
-        "billion" | "billions" => "1000000000",
-        "trillion" | "trillions" => "1000000000000",
-        _ => return None,
-    })
+    words::value("magnitude", word)
 }
 
 /// The number that a word after a count divides it by: `two thirds`.
 pub fn denominator(word: &str) -> Option<&'static str> {
-    Some(match word {
-        "half" | "halves" => "2",
-        "third" | "thirds" => "3",
-        "quarter" | "quarters" | "fourth" | "fourths" => "4",
-        "fifth" | "fifths" => "5",
-        "sixth" | "sixths" => "6",
-        "seventh" | "sevenths" => "7",
-        "eighth" | "eighths" => "8",
-        "ninth" | "ninths" => "9",
-        "tenth" | "tenths" => "10",
-        "hundredth" | "hundredths" => "100",
-        _ => return None,
-    })
+    words::value("denominator", word)
 }
 
 /// Full-width, Arabic-Indic and typographic characters to their plain forms.
 pub fn fold(text: &str) -> Vec<char> {
     let mut out = Vec::with_capacity(text.len());
     for c in text.chars() {
+        if crate::text::is_invisible(c) {
+            continue;
+        }
         out.push(match c {
             '\u{ff01}'..='\u{ff5e}' => char::from_u32(c as u32 - 0xfee0).unwrap_or(c),
             '\u{660}'..='\u{669}' => char::from_u32(c as u32 - 0x660 + 48).unwrap_or(c),

@@ -3,9 +3,16 @@
 //! Two stages. *Extraction* is [`crate::extract`]. *Equality* tries, in order: the same normalised string, the same exact
 //! rational, the same rational function (values at seeded points of two prime fields), the same value in double
 //! precision for what is algebraic or transcendental. Lists and sets are unordered; tuples, intervals and matrices are
-//! ordered; an interval equals the same inequality in one variable; equations are compared up to a nonzero factor.
-//! Units, currency and a name in front (`x = …`) may be left out; a unit that contradicts the reference's is wrong.
-//! A decimal equals an exact value when it is it rounded to six significant digits or more (`decimal`).
+//! ordered; values with names (`x = 3, y = 5`) are compared by name; an interval equals the same inequality in one unknown;
+//! equations are compared up to a nonzero factor; unions, intersections and complements of named sets by membership.
+//! Units, currency and a name in front (`x = …`, `S : S' = …`) may be left out; a unit that contradicts the reference's is
+//! wrong. A decimal equals an exact value when it is it rounded to six significant digits or more (`decimal`).
+//! Sums, products and integrals over a known range have their value (integrals of polynomials exactly, others by
+//! quadrature); those over an unknown or infinite one equal others of the same range and body.
+//!
+//! Words behind a number change it ("5 squared", "3 quarters", "5万"); an answer with such words that are not understood
+//! ("5 at most") is not read. A decimal comma is one where the response is written in a language that has it, or the number
+//! can be nothing else (`decimal_mark`). A reference that is a whole solution counts as its marked answer.
 //!
 //! Not accepted: an expression with free symbols where the reference is a number, a list of alternatives or a hedge where
 //! it is one value (`ambiguous`), a denial, what is only thought, a tautology.
@@ -16,8 +23,10 @@
 mod algebra;
 mod atom;
 mod bracket;
+mod command;
 mod complex;
 mod decimal;
+mod digits;
 mod equal;
 mod eval;
 mod expand;
@@ -26,8 +35,11 @@ mod field;
 mod lexicon;
 mod logarithm;
 mod named;
+mod numerals;
 mod over;
 mod parse;
+mod phrase;
+mod place;
 mod quadrature;
 mod region;
 mod relation;
@@ -44,6 +56,9 @@ pub use self::decimal::DecimalPolicy;
 pub use self::equal::PercentPolicy;
 use self::equal::{Comparison, Equality};
 use self::expr::{Expr, Parsed};
+pub use self::place::DecimalMark;
+pub(crate) use self::place::with_comma;
+pub(crate) use self::token::Marks;
 use crate::config::ConfigError;
 use crate::extract::{self, ExtractPolicy, Fallback, MultiAnswer, Think};
 use crate::reference::{self, Unusable};
@@ -69,6 +84,8 @@ pub struct MathConfig {
     pub decimal: DecimalPolicy,
     /// Arithmetic that is left to be worked out. Default `accept`.
     pub calculation: Calculation,
+    /// What separates decimals. Default `auto`.
+    pub decimal_mark: DecimalMark,
 }
 
 /// Whether a unit matters.
@@ -135,7 +152,7 @@ fn parse_gold(gold: &str) -> Result<Gold, String> {
     if !trimmed.chars().any(|c| c.is_alphanumeric() || matches!(c, '∞' | '∅' | '\\')) {
         return Err("it has neither digits nor letters".into());
     }
-    if let Some(parsed) = parse::parse(trimmed, true) {
+    if let Some(parsed) = parse::parse(trimmed, Marks::Grouped) {
         let words = matches!(parsed.expr, Expr::Text(_));
         return Ok(if words { Gold::Words } else { Gold::Value(parsed) });
     }
@@ -213,8 +230,8 @@ impl Math {
     }
 
     /// Compares one reference with one span; a letter before the span, as in `(C) 5`, may be the answer or be left out.
-    fn judge(&self, gold: &str, span: &str) -> Judged {
-        let mut whole = self.judge_span(gold, span);
+    fn judge(&self, gold: &str, span: &str, comma: bool) -> Judged {
+        let mut whole = self.judge_span(gold, span, comma);
         if whole.verdict != Verdict::Incorrect {
             return whole;
         }
@@ -225,7 +242,7 @@ impl Math {
             whole.verdict = Verdict::Correct;
             whole.rule = "letter";
         } else if !is_letter {
-            let part = self.judge_span(gold, rest);
+            let part = self.judge_span(gold, rest, comma);
             whole.work += part.work;
             if part.verdict == Verdict::Correct {
                 whole.verdict = part.verdict;
@@ -235,7 +252,7 @@ impl Math {
         whole
     }
 
-    fn judge_span(&self, gold: &str, span: &str) -> Judged {
+    fn judge_span(&self, gold: &str, span: &str, comma: bool) -> Judged {
         let judged = |verdict, rule, work| Judged { verdict, rule, work };
         let Ok(parsed_gold) = parse_gold(gold) else { return judged(Verdict::Unverifiable, "gold", 1) };
         if normal_string(gold) == normal_string(span) {
@@ -246,7 +263,8 @@ impl Math {
                 let same = text::normalise(gold) == text::normalise(span)
                     || words(gold) == words(span)
                     || says_none(gold)
-                        && parse::parse(span, true).is_some_and(|p| p.expr == Expr::Set(Vec::new()));
+                        && parse::parse(span, Marks::Grouped)
+                            .is_some_and(|p| p.expr == Expr::Set(Vec::new()));
                 let verdict = match same {
                     true => Verdict::Correct,
                     false if text::is_hedged(span) => Verdict::Ambiguous,
@@ -269,16 +287,21 @@ impl Math {
         let mut found = Equality::Different("unparsed");
         // A list where the gold is one too may have been written with bare thousands separators.
         let lists = matches!(gold_value.expr, Expr::List(..) | Expr::Set(_) | Expr::Tuple(..));
-        for group_commas in [true, false] {
-            let again = lists && span.contains(',');
-            if !group_commas && !again {
-                break;
-            }
-            let Some(mut pred) = parse::parse(span, group_commas) else { continue };
-            units::split_letter(&gold_value, &mut pred);
-            comparison.work += pred.work;
-            let gold_again = if group_commas { None } else { parse::parse(gold, false) };
+        let readings: &[Marks] = match (comma, lists && span.contains(',')) {
+            (false, false) => &[Marks::Grouped],
+            (false, true) => &[Marks::Grouped, Marks::Listed],
+            (true, false) => &[place::with_comma(gold)],
+            (true, true) => &[Marks::Listed, place::with_comma(gold)],
+        };
+        for marks in readings {
+            let Some(mut pred) = parse::parse(span, *marks) else { continue };
+            // A reference is read by its own convention, which a list that is joined by commas may leave open.
+            let gold_again = (*marks != Marks::Grouped && gold.contains(','))
+                .then(|| parse::parse(gold, *marks))
+                .flatten();
             let gold_value = gold_again.as_ref().unwrap_or(&gold_value);
+            units::split_letter(gold_value, &mut pred);
+            comparison.work += pred.work;
             found = match units::agree(gold_value.tail.as_deref(), pred.tail.as_deref()) {
                 units::Agreement::Contradict => Equality::Different("unit"),
                 units::Agreement::Missing if self.config.units == UnitPolicy::Require => {
@@ -398,7 +421,7 @@ fn says_none(span: &str) -> bool {
 
 /// A rational value in canonical form, or the normalised string.
 fn canonical(span: &str) -> String {
-    let exact = parse::parse(span, true)
+    let exact = parse::parse(span, Marks::Grouped)
         .and_then(|p| eval::exact(&p.expr, &eval::Fuel::new(eval::FUEL / 4)).ok().flatten());
     match exact {
         Some(value) if value.numer().bits() < 512 && value.denom().bits() < 512 => value.to_string(),
@@ -435,7 +458,8 @@ impl Reward for Math {
         let mut best: Option<Judged> = None;
         let mut total = work;
         for gold in &golds {
-            let judged = self.judge(gold, &answer.text);
+            let comma = self.config.decimal_mark.is_comma(gold, &answer.text, response.text);
+            let judged = self.judge(gold, &answer.text, comma);
             total += judged.work;
             let better = best
                 .as_ref()
@@ -483,8 +507,8 @@ impl Reward for Math {
 
 /// The exact value of an answer span, for rewards that compare numbers; with it, the words after it and whether it has a
 /// percent sign.
-pub(crate) fn number(span: &str) -> Option<(num_rational::BigRational, Option<String>, bool)> {
-    let parsed = parse::parse(span, true)?;
+pub(crate) fn number(span: &str, marks: Marks) -> Option<(num_rational::BigRational, Option<String>, bool)> {
+    let parsed = parse::parse(span, marks)?;
     let mut expr = &parsed.expr;
     if let Expr::Chain(sides, _) = expr {
         expr = match sides.as_slice() {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use num_traits::Zero;
+
 use super::equal::{Comparison, Equality, MAX_ITEMS};
 use super::eval::symbols;
 use super::expand::expand_pm;
@@ -31,6 +33,9 @@ pub fn is_label(e: &Expr) -> bool {
                 |n: &str| n == "m" || n.starts_with('\\') || n.chars().all(|c| c.is_ascii_uppercase());
             is_applied(e) || list.iter().all(|f| matches!(f, Expr::Sym(n) if letters(n)))
         }
+        Expr::Call("cap" | "setminus", list) | Expr::Union(list) => list
+            .iter()
+            .all(|part| matches!(part, Expr::Sym(_) | Expr::Call(..) | Expr::Union(_)) && is_label(part)),
         Expr::Call(_, args) => matches!(args.as_slice(), [Expr::Sym(_)] | [Expr::Mul(_)]),
         // S : S' and NO/BO.
         Expr::Div(a, b) => [a, b].iter().all(|part| !matches!(***part, Expr::Div(..)) && is_label(part)),
@@ -83,7 +88,9 @@ fn asks(left: &Expr, rest: &[Expr]) -> bool {
     let (mut names, mut known) = (BTreeSet::new(), BTreeSet::new());
     symbols(left, &mut names);
     rest.iter().for_each(|side| symbols(side, &mut known));
-    of_names(left) && names.len() > 1 && known.is_empty()
+    // What equals zero is an equation.
+    let zero = |side: &Expr| matches!(side, Expr::Num { value, .. } if value.is_zero());
+    of_names(left) && names.len() > 1 && known.is_empty() && !rest.iter().any(zero)
 }
 
 /// The sides of a chain of equations that claim the value, those after the first ≈ apart: without the label and without

@@ -154,6 +154,8 @@ pub fn exact_total(over: &Over, frame: Option<&Frame<'_, BigRational>>, fuel: &F
         let value = BigRational::from_integer(k.into());
         let inner = Frame { name: &over.variable, value, outer: frame };
         let Some(term) = exact_in(&over.body, Some(&inner), fuel)? else { return Ok(None) };
+        // Reducing a fraction takes a step for every bit.
+        burn(fuel, if total.is_integer() { 1 } else { 4 * (bits(&total) + bits(&term)) })?;
         total = if sum { add(total, &term, fuel)? } else { mul(total, &term, fuel)? };
         within_bits(&total)?;
     }
@@ -203,6 +205,7 @@ fn polynomial(
         let mut out = vec![BigRational::zero(); (a.len() + b.len()).saturating_sub(1)];
         for (i, x) in a.iter().enumerate() {
             for (j, y) in b.iter().enumerate() {
+                burn(fuel, 24)?;
                 let sum = std::mem::take(&mut out[i + j]);
                 out[i + j] = add(sum, &mul(x.clone(), y, fuel)?, fuel)?;
                 within_bits(&out[i + j])?;

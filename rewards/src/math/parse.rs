@@ -2,15 +2,20 @@
 
 use super::expr::{Expr, Joint, Parsed, integer, mixed};
 use super::over;
-use super::token::{Rel, Tok, Token, tokenize};
+use super::token::{Marks, Rel, Tok, Token, tokenize};
+use super::units;
 
 /// Nesting of brackets, powers, signs and postfixes together.
 const MAX_DEPTH: usize = 200;
 
 /// Parses a span; none when it is no mathematics or above a budget.
-pub fn parse(text: &str, group_commas: bool) -> Option<Parsed> {
-    let (mut tokens, currency) = tokenize(text, group_commas)?;
+pub fn parse(text: &str, marks: Marks) -> Option<Parsed> {
+    let (mut tokens, currency) = tokenize(text, marks)?;
     over::mark_differentials(&mut tokens);
+    let apart = match &tokens[..] {
+        [.., before, Token { tok: Tok::Sym(_), space }] => *space || before.tok == Tok::Degree,
+        _ => false,
+    };
     let work = tokens.len() as u64;
     let mut parser = Parser { tokens, at: 0, depth: 0, bars: 0 };
     // "approximately 3", "equal to 3": words that change nothing.
@@ -42,10 +47,31 @@ pub fn parse(text: &str, group_commas: bool) -> Option<Parsed> {
     }
     let expr = parser.sequence(true)?;
     let expr = parser.infix(expr)?;
-    let tail = parser.tail()?;
+    let (expr, tail) = parser.measured(expr)?;
     let amount = currency && matches!(expr, Expr::Num { .. } | Expr::Neg(_) | Expr::Mul(_) | Expr::Chain(..));
     let tail = tail.or_else(|| amount.then(|| "dollars".to_string()));
-    Some(Parsed { expr, tail, work })
+    Some(Parsed { expr, tail, apart, work })
+}
+
+/// `A ∩ B = {2, 3}`: the sign of equality binds less than the operation before it.
+fn named_set(e: Expr) -> Expr {
+    let equation =
+        |e: Option<&Expr>| matches!(e, Some(Expr::Chain(_, signs)) if signs.first() == Some(&Rel::Eq));
+    let ends = match &e {
+        Expr::Union(items) => equation(items.last()),
+        Expr::Call("cap" | "setminus", list) => equation(list.last()),
+        _ => false,
+    };
+    let chained = |list: &[Expr]| list[..list.len() - 1].iter().any(|e| matches!(e, Expr::Chain(..)));
+    let (name, mut list) = match e {
+        Expr::Union(list) if ends && !chained(&list) => (None, list),
+        Expr::Call(name, list) if ends && !chained(&list) => (Some(name), list),
+        other => return other,
+    };
+    let Some(Expr::Chain(mut sides, signs)) = list.pop() else { return Expr::Union(list) };
+    list.push(sides.remove(0));
+    sides.insert(0, name.map_or_else(|| Expr::Union(list.clone()), |name| Expr::Call(name, list.clone())));
+    Expr::Chain(sides, signs)
 }
 
 /// Words that join answers or deny one.
@@ -89,11 +115,58 @@ impl Parser {
         result
     }
 
+    /// The value with its unit; "5 feet 3 inches" is one value in the last unit.
+    fn measured(&mut self, first: Expr) -> Option<(Expr, Option<String>)> {
+        let mut expr = first;
+        let mut unit: Option<String> = None;
+        for _ in 0..4 {
+            let tail = self.tail()?;
+            let whole = match (unit, tail) {
+                (None, tail) => tail,
+                (Some(before), Some(tail)) => {
+                    let (factor, smaller) = units::factor(&before, &tail)?;
+                    // 3 inches 5 feet is no length.
+                    if !smaller {
+                        return None;
+                    }
+                    let Expr::Add(parts) = expr else { return None };
+                    let [above, below] = <[Expr; 2]>::try_from(parts).ok()?;
+                    expr = Expr::Add(vec![Expr::Mul(vec![factor, above]), below]);
+                    Some(tail)
+                }
+                (Some(_), None) => return None,
+            };
+            if self.peek().is_none() {
+                return Some((expr, whole));
+            }
+            self.eat_and();
+            let next = self.product()?;
+            expr = Expr::Add(vec![expr, next]);
+            unit = Some(whole?);
+        }
+        None
+    }
+
+    fn eat_and(&mut self) {
+        if matches!(self.peek(), Some(Tok::Text(w)) if w == "and") {
+            self.at += 1;
+        }
+    }
+
+    /// Whether another number follows the unit that was read, as in `5 feet 3 inches`.
+    fn next_is_number(&self) -> bool {
+        let and = usize::from(matches!(self.peek(), Some(Tok::Text(w)) if w == "and"));
+        matches!(self.peek_at(and), Some(Tok::Num(_))) && matches!(self.peek_at(and + 1), Some(Tok::Text(_)))
+    }
+
     /// What follows the value: nothing, punctuation, or words without numbers.
     fn tail(&mut self) -> Option<Option<String>> {
         let mut words = String::new();
         let start = self.at;
         while let Some(tok) = self.peek() {
+            if self.at > start && self.next_is_number() && units::is_known(&words) {
+                break;
+            }
             match tok {
                 Tok::Text(word) => {
                     let lower = word.to_lowercase();
@@ -123,7 +196,13 @@ impl Parser {
                         words.push(*c);
                     }
                 }
-                Tok::Num(n) if self.at > start && matches!(&**n, "2" | "3" | "1") => {
+                // m^2, s^{-1}, m2.
+                Tok::Num(n)
+                    if self.at > start
+                        && matches!(&**n, "2" | "3" | "1" | "4")
+                        && (!self.tokens[self.at].space
+                            || matches!(self.tokens[self.at - 1].tok, Tok::Op('^' | '-'))) =>
+                {
                     let n = n.clone();
                     words.push_str(&n);
                 }
@@ -201,7 +280,7 @@ impl Parser {
                 _ => break,
             }
         }
-        Some(if items.len() == 1 { items.remove(0) } else { Expr::Union(items) })
+        Some(named_set(if items.len() == 1 { items.remove(0) } else { Expr::Union(items) }))
     }
 
     /// "Area of the circle = 9π", "Alice: 5": words in front of a sign are one name.
@@ -274,6 +353,8 @@ impl Parser {
         let right = self.nested(|p| p.sequence(false))?;
         Some(match name {
             "binom" => Expr::Call("binom", vec![left, right]),
+            // 5分之3: the parts are named first.
+            "of" => Expr::Div(Box::new(right), Box::new(left)),
             _ => Expr::Div(Box::new(left), Box::new(right)),
         })
     }
@@ -467,7 +548,7 @@ mod tests {
     use super::*;
 
     fn value(text: &str) -> Option<String> {
-        parse(text, true)
+        parse(text, Marks::Grouped)
             .and_then(|p| {
                 super::super::eval::exact(&p.expr, &super::super::eval::Fuel::new(super::super::eval::FUEL))
                     .ok()
@@ -477,7 +558,7 @@ mod tests {
     }
 
     fn check(text: &str, want: &str) {
-        assert_eq!(value(text).as_deref(), Some(want), "{text:?} {:?}", parse(text, true));
+        assert_eq!(value(text).as_deref(), Some(want), "{text:?} {:?}", parse(text, Marks::Grouped));
     }
 
     #[test]
@@ -517,10 +598,10 @@ mod tests {
     #[test]
     fn nonsense_is_refused() {
         for text in ["", "1 2 3 4 5", "\\frac{1}", "+", "(", "1 + ", "^", "3 not 4"] {
-            assert_eq!(parse(text, true).map(|p| p.expr), None, "{text:?}");
+            assert_eq!(parse(text, Marks::Grouped).map(|p| p.expr), None, "{text:?}");
         }
         let deep = "(".repeat(1000) + "1";
-        assert_eq!(parse(&deep, true), None);
-        assert_eq!(parse(&"-".repeat(2000), true), None);
+        assert_eq!(parse(&deep, Marks::Grouped), None);
+        assert_eq!(parse(&"-".repeat(2000), Marks::Grouped), None);
     }
 }

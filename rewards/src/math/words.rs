@@ -1,11 +1,15 @@
 //! Words to tokens: functions, units, numbers that are written out, phrases that are mathematics.
 
-use super::lexicon::{GREEK, SHORT_WORDS, UNITS, denominator, function, magnitude, number_word};
+use super::lexicon::{GREEK, UNITS, denominator, function, is_minus, is_short_word, magnitude, number_word};
+use super::phrase::is_accented;
 use super::token::{Lexer, Tok, Token};
 
 impl Lexer {
     pub(super) fn word(&mut self) {
         let start = self.at;
+        if self.effect_here() {
+            return;
+        }
         if self.peek(1).is_ascii_alphanumeric()
             && self.peek(0).is_ascii_uppercase()
             && let Some(len) = self.based()
@@ -14,6 +18,11 @@ impl Lexer {
         }
         while self.peek(0).is_ascii_alphabetic() {
             self.at += 1;
+        }
+        // A word such as "millón" is one; letters of other scripts begin another.
+        if is_accented(self.peek(0)) {
+            self.at = start;
+            return self.foreign();
         }
         let word: String = self.chars[start..self.at].iter().collect();
         if matches!(&*word, "US" | "USD" | "EUR" | "GBP" | "Rs" | "INR" | "AUD" | "CAD")
@@ -25,7 +34,7 @@ impl Lexer {
     }
 
     /// Whether a number, or the word for one, comes next.
-    fn is_before_number(&self) -> bool {
+    pub(super) fn is_before_number(&self) -> bool {
         let mut rest = self.chars[self.at..].iter().take(16).skip_while(|c| **c == ' ').peekable();
         if rest.peek().is_some_and(|c| c.is_ascii_digit()) {
             return true;
@@ -57,7 +66,7 @@ impl Lexer {
     }
 
     /// Joins a number word to what stands before it: `twenty-one`, `two hundred (and) five`, `7 (seven)`.
-    fn number_from_word(&mut self, value: &str) {
+    pub(super) fn number_from_word(&mut self, value: &str) {
         let last = |back: usize| self.out.len().checked_sub(back).map(|i| &self.out[i].tok);
         let is_tens =
             |t: Option<&Tok>| matches!(t, Some(Tok::Num(n)) if n.len() == 2 && n.ends_with('0') && n != "10");
@@ -132,7 +141,9 @@ impl Lexer {
                 self.from_word = self.out.len();
                 return;
             }
-            _ if denominator(&lower).is_some() && self.is_after_number_word() => {
+            _ if denominator(&lower).is_some()
+                && (self.is_after_number_word() || self.counts_parts(&lower)) =>
+            {
                 if matches!(self.out.last().map(|t| &t.tok), Some(Tok::Op('-'))) {
                     self.out.pop();
                 }
@@ -140,7 +151,7 @@ impl Lexer {
                 self.push(Tok::Num(denominator(&lower).unwrap_or("1").into()));
                 return;
             }
-            "negative" | "minus" if self.is_before_number() => Tok::Op('-'),
+            _ if is_minus(&lower) && self.is_before_number() => Tok::Op('-'),
             "u" if word == "U" && self.is_between_sets() => Tok::Cup,
             _ if GREEK.contains(&word) => Tok::Sym(word.into()),
             _ if word.len() == 1 => Tok::Sym(word.into()),
@@ -152,7 +163,7 @@ impl Lexer {
                 }
                 return;
             }
-            _ if word.len() > 3 || upright || SHORT_WORDS.contains(&&*lower) => Tok::Text(word.into()),
+            _ if word.len() > 3 || upright || is_short_word(&lower) => Tok::Text(word.into()),
             _ => {
                 for c in word.chars() {
                     self.push(Tok::Sym(c.into()));
@@ -197,7 +208,8 @@ impl Lexer {
 /// `twenty-one`, `negative one`, `one hundred`.
 pub(super) fn is_number_phrase(text: &str) -> bool {
     let mut words = text.split(['-', ' ']);
-    let sign = matches!(words.next(), Some(w) if number_word(w).is_some() || matches!(&*w.to_ascii_lowercase(), "negative" | "minus"));
+    let sign =
+        matches!(words.next(), Some(w) if number_word(w).is_some() || is_minus(&w.to_ascii_lowercase()));
     let rest = words.all(|w| {
         let lower = w.to_ascii_lowercase();
         number_word(w).is_some() || magnitude(&lower).is_some() || denominator(&lower).is_some()
