@@ -1,6 +1,6 @@
 //! `exact`: the normalised answer string equals the reference or one of its aliases.
 //!
-//! The span comes from the extraction chain; a response without any mark is taken whole when it is one short line.
+//! The span comes from the extraction chain, that of a reference with a mark as well; a response without any mark is taken whole when it is one short line.
 //! Normalisation: see [`crate::text::normalise`]. References: `reference.answer`, a string or a list, and
 //! `reference.aliases`, a list.
 //!
@@ -17,10 +17,11 @@
 use serde::{Deserialize, Serialize};
 
 use crate::extract::{self, ExtractPolicy, MultiAnswer, Think};
+use crate::reference::{self, Unusable};
 use crate::reward::{Outcome, Reward, RewardError, TaskError, Verdict};
 use crate::task::{Response, Task};
 use crate::text;
-use crate::token_f1::references;
+use crate::token_f1::{marked_references, references};
 
 /// Settings of the `exact` reward.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -47,6 +48,10 @@ impl Exact {
         Self { config }
     }
 
+    fn references(&self, task: &Task) -> Vec<String> {
+        if self.config.whole { references(task) } else { marked_references(task) }
+    }
+
     fn form(&self, s: &str) -> String {
         if self.config.literal { s.trim().to_string() } else { text::normalise(s) }
     }
@@ -59,8 +64,8 @@ impl Reward for Exact {
 
     fn score(&self, task: &Task, response: Response<'_>) -> Result<Outcome, RewardError> {
         let work = response.text.len() as u64;
-        let golds: Vec<String> = references(task).iter().map(|g| self.form(g)).collect();
-        if golds.iter().all(String::is_empty) {
+        let golds: Vec<String> = self.references(task).iter().map(|g| self.form(g)).collect();
+        if golds.iter().all(String::is_empty) || reference::check_digits(task).is_err() {
             return Ok(Outcome::of(Verdict::Unverifiable, "exact", "the reference has no answer"));
         }
         let policy = ExtractPolicy {
@@ -104,12 +109,15 @@ impl Reward for Exact {
     }
 
     fn gold(&self, task: &Task) -> Option<String> {
-        let answer = references(task).into_iter().next()?;
+        let answer = self.references(task).into_iter().next()?;
         Some(if self.config.whole { answer } else { format!("<answer>{answer}</answer>") })
     }
 
     fn check_task(&self, task: &Task) -> Result<(), TaskError> {
-        if references(task).iter().all(|g| self.form(g).is_empty()) {
+        if let Err(Unusable { gold, reason }) = reference::check_digits(task) {
+            return Err(TaskError::BadGold { reward: "exact".into(), gold, reason });
+        }
+        if self.references(task).iter().all(|g| self.form(g).is_empty()) {
             return Err(TaskError::MissingField { reward: "exact".into(), field: "answer" });
         }
         Ok(())
@@ -140,6 +148,9 @@ mod tests {
         check(json!("Paris"), "Paris", Verdict::Correct);
         check(json!(12), "#### 12", Verdict::Correct);
         check(json!(""), "#### 12", Verdict::Unverifiable);
+        check(json!("He paid 7 and 5.\n#### 12"), "#### 12", Verdict::Correct);
+        check(json!("He paid 7 and 5.\n#### 12"), "#### 7", Verdict::Incorrect);
+        check(json!(1e20), "#### 100000000000000000000", Verdict::Unverifiable);
         let task = Task::new("t", json!({"answer": "Paris", "aliases": ["Lutetia"]}));
         let outcome = score_one(&Exact::new(ExactConfig::default()), &task, Response::new("Answer: Lutetia"));
         assert_eq!(outcome.verdict, Verdict::Correct, "{}", outcome.reason);

@@ -353,6 +353,10 @@ fn separates(gap: &str) -> bool {
 /// # Errors
 /// Why there is none.
 pub fn answer(response: &str, policy: ExtractPolicy) -> Result<Answer, Missing> {
+    visible_answer(&text::visible(response), policy)
+}
+
+fn visible_answer(response: &str, policy: ExtractPolicy) -> Result<Answer, Missing> {
     let body = strip_think(response, policy.think == Think::RequireClosed)?;
     let body = text::tail(body, INPUT_BYTES);
     let found = candidates(body);

@@ -43,6 +43,7 @@ pub mod numeric;
 pub mod pattern;
 pub mod plugin;
 pub mod procedural;
+mod reference;
 pub mod repetition;
 pub mod reward;
 pub mod rouge;

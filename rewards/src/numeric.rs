@@ -22,7 +22,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::ConfigError;
 use crate::extract::{self, Extract, ExtractPolicy, MultiAnswer, Rule, Think};
-use crate::math::{PercentPolicy, number};
+use crate::math::{DecimalMark, Marks, PercentPolicy, number, with_comma};
+use crate::reference::{self, Unusable};
 use crate::reward::{Outcome, Reward, RewardError, TaskError, Verdict};
 use crate::task::{Response, Task};
 use crate::text;
@@ -48,6 +49,8 @@ pub struct NumericConfig {
     /// "last_number"` is an older name of `lenient`.
     #[serde(alias = "fallback")]
     pub extract: Extract,
+    /// What separates decimals. Default `auto`.
+    pub decimal_mark: DecimalMark,
 }
 
 impl Default for NumericConfig {
@@ -60,6 +63,7 @@ impl Default for NumericConfig {
             multi_answer: MultiAnswer::default(),
             think: Think::default(),
             extract: Extract::default(),
+            decimal_mark: DecimalMark::default(),
         }
     }
 }
@@ -95,9 +99,9 @@ impl Numeric {
         (gold - value).abs() <= if slack > self.absolute { slack } else { self.absolute.clone() }
     }
 
-    fn matches(&self, gold: &str, value: &BigRational, percent: bool) -> Option<bool> {
+    fn matches(&self, gold: &str, marks: Marks, value: &BigRational, percent: bool) -> Option<bool> {
         let hundred = BigRational::from_integer(100.into());
-        let (gold, _, gold_percent) = number(gold)?;
+        let (gold, _, gold_percent) = number(gold, marks)?;
         Some(match (gold_percent, percent) {
             (false, false) | (true, true) => self.is_close(&gold, value),
             (false, true) => {
@@ -143,10 +147,10 @@ impl Reward for Numeric {
 
     fn score(&self, task: &Task, response: Response<'_>) -> Result<Outcome, RewardError> {
         let work = response.text.len() as u64;
-        let golds = task.answers();
-        if golds.is_empty() || golds.iter().any(|g| number(g).is_none()) {
-            return Ok(Outcome::of(Verdict::Unverifiable, "numeric", "the reference is no number"));
-        }
+        let golds = match golds(task) {
+            Ok(golds) if !golds.is_empty() => golds,
+            _ => return Ok(Outcome::of(Verdict::Unverifiable, "numeric", "the reference is no number")),
+        };
         let NumericConfig { multi_answer, think, extract, .. } = self.config;
         let answer = match extract::answer(response.text, ExtractPolicy { multi_answer, think, extract }) {
             Ok(answer) => answer,
@@ -155,13 +159,18 @@ impl Reward for Numeric {
             }
         };
         let clash = answer.joined || answer.conflicting && multi_answer == MultiAnswer::RejectIfConflicting;
+        let mark = self.config.decimal_mark;
+        let gold_marks = |gold: &str| gold_marks(gold, mark);
+        let comma =
+            mark.is_comma(&golds[0], &answer.text, response.text) || gold_marks(&golds[0]) == Marks::Comma;
+        let marks = if comma { with_comma(&golds[0]) } else { Marks::Grouped };
         // Of a sentence the object that it gives.
-        let whole = Some(&*answer.text).filter(|text| result_of(text).and_then(number).is_some());
-        let marked = !matches!(answer.rule, Rule::Bare | Rule::Bold | Rule::LastNumber);
+        let whole = Some(&*answer.text).filter(|t| result_of(t).and_then(|r| number(r, marks)).is_some());
+        let marked = !matches!(answer.rule, Rule::Bare | Rule::Bold | Rule::Lenient);
         let object = || if marked { extract::object(&answer.text) } else { None };
         let given = whole.or_else(object).unwrap_or(&answer.text);
         let result = result_of(given);
-        let parsed = result.and_then(number);
+        let parsed = result.and_then(|r| number(r, marks));
         let (verdict, reason) = match &parsed {
             _ if clash || text::is_hedged(&answer.text) => (Verdict::Ambiguous, "several or hedged answers"),
             _ if result.is_none() => (Verdict::Incorrect, "a calculation, not its result"),
@@ -170,7 +179,7 @@ impl Reward for Numeric {
                 (Verdict::Incorrect, "the unit is missing or another one")
             }
             Some((value, _, percent)) => {
-                match golds.iter().any(|g| self.matches(g, value, *percent).unwrap_or(false)) {
+                match golds.iter().any(|g| self.matches(g, gold_marks(g), value, *percent).unwrap_or(false)) {
                     true => (Verdict::Correct, "within the tolerance"),
                     false => (Verdict::Incorrect, "outside of the tolerance"),
                 }
@@ -187,23 +196,46 @@ impl Reward for Numeric {
 
     fn gold(&self, task: &Task) -> Option<String> {
         let unit = self.config.unit.as_deref().unwrap_or("");
-        task.answers().first().map(|g| format!("<answer>{g} {unit}</answer>"))
+        golds(task).ok()?.first().map(|g| format!("<answer>{g} {unit}</answer>"))
     }
 
     fn check_task(&self, task: &Task) -> Result<(), TaskError> {
-        let golds = task.answers();
-        if golds.is_empty() {
-            return Err(TaskError::MissingField { reward: "numeric".into(), field: "answer" });
-        }
-        match golds.iter().find(|g| number(g).is_none()) {
-            None => Ok(()),
-            Some(gold) => Err(TaskError::BadGold {
-                reward: "numeric".into(),
-                gold: gold.clone(),
-                reason: "it is no number".into(),
-            }),
+        match golds(task) {
+            Ok(golds) if golds.is_empty() => {
+                Err(TaskError::MissingField { reward: "numeric".into(), field: "answer" })
+            }
+            Ok(_) => Ok(()),
+            Err(Unusable { gold, reason }) => {
+                Err(TaskError::BadGold { reward: "numeric".into(), gold, reason })
+            }
         }
     }
+}
+
+/// How a reference is read: by its own convention, which is a comma where it is no number otherwise.
+fn gold_marks(gold: &str, mark: DecimalMark) -> Marks {
+    match mark == DecimalMark::Comma || number(gold, Marks::Grouped).is_none() {
+        true => Marks::Comma,
+        false => Marks::Grouped,
+    }
+}
+
+/// The references of a task, all of them numbers.
+fn golds(task: &Task) -> Result<Vec<String>, Unusable> {
+    let mut golds = reference::answers(task)?;
+    for gold in &mut golds {
+        let is_number =
+            |gold: &str| [Marks::Grouped, Marks::Comma].iter().any(|m| number(gold, *m).is_some());
+        if !is_number(gold)
+            && let Ok(Cow::Owned(answer)) = reference::behind_cue(gold)
+        {
+            *gold = answer;
+        }
+        if !is_number(gold) {
+            return Err(Unusable { gold: gold.clone(), reason: "it is no number".into() });
+        }
+    }
+    Ok(golds)
 }
 
 #[cfg(test)]
@@ -263,6 +295,56 @@ mod tests {
         let same = NumericConfig { percent: PercentPolicy::Same, ..NumericConfig::default() };
         check(same.clone(), "25", "<answer>25%</answer>", Verdict::Incorrect);
         check(same, "0.25", "<answer>25%</answer>", Verdict::Correct);
+    }
+
+    #[test]
+    fn words_that_change_a_number() {
+        let c = |gold: &str, text: &str, want| check(NumericConfig::default(), gold, text, want);
+        for text in [
+            "5 cubed",
+            "5 tenths",
+            "5 times 3",
+            "5 more than 3",
+            "5 root 3",
+            "5‰",
+            "5 thousand",
+            "5 feet 3 inches",
+        ] {
+            c("5", &format!("The answer is {text}."), Verdict::Incorrect);
+        }
+        c("5", "答案是5以上", Verdict::Incorrect);
+        c("5", "Ответ: 5 тысяч", Verdict::Incorrect);
+        c("1/2", "The answer is 5 tenths.", Verdict::Correct);
+        c("5000000", "La respuesta es 5 millones.", Verdict::Correct);
+        c("15000", "答案是一万五千。", Verdict::Correct);
+    }
+
+    #[test]
+    fn decimal_commas() {
+        let c = |gold, text, want| check(NumericConfig::default(), gold, text, want);
+        c("3.5", "Die Antwort ist 3,5.", Verdict::Correct);
+        c("3,5", "\\boxed{3,5}", Verdict::Correct);
+        c("3,5", "\\boxed{3.5}", Verdict::Correct);
+        c("3.5", "The answer is 3,5.", Verdict::Incorrect);
+        c("1234", "Die Antwort ist 1.234.", Verdict::Correct);
+        c("1.234", "Die Antwort ist 1.234.", Verdict::Correct);
+        c("3500", "Die Antwort ist 3,500.", Verdict::Incorrect);
+        let comma = NumericConfig { decimal_mark: DecimalMark::Comma, ..NumericConfig::default() };
+        check(comma, "3.5", "\\boxed{3,5}", Verdict::Correct);
+        let point = NumericConfig { decimal_mark: DecimalMark::Point, ..NumericConfig::default() };
+        check(point.clone(), "3.5", "Die Antwort ist 3,5.", Verdict::Incorrect);
+        check(point, "3500", "Die Antwort ist 3,500.", Verdict::Correct);
+    }
+
+    #[test]
+    fn solutions_as_references() {
+        let c = |gold, text, want| check(NumericConfig::default(), gold, text, want);
+        c("4+5=<<4+5=9>>9\n#### 9", "#### 9", Verdict::Correct);
+        c("4+5=<<4+5=9>>9\n#### 9", "#### 5", Verdict::Incorrect);
+        c("The answer is 9.", "\\boxed{9}", Verdict::Correct);
+        let task = Task::new("t", serde_json::json!({ "answer": 1e20 }));
+        let reward = Numeric::new(NumericConfig::default()).unwrap();
+        assert!(reward.check_task(&task).is_err());
     }
 
     #[test]

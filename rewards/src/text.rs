@@ -1,5 +1,6 @@
 //! Text normalisation and the small patterns that several verifiers share.
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use regex::Regex;
@@ -22,6 +23,20 @@ pub fn tail(text: &str, bytes: usize) -> &str {
     &text[start..]
 }
 
+/// Whether a character only marks an order of bytes or a direction of writing.
+pub(crate) fn is_invisible(c: char) -> bool {
+    matches!(c as u32, 0xfeff | 0x200b | 0x200e | 0x200f | 0x202a..=0x202e | 0x2060..=0x2064 | 0x2066..=0x2069 | 0xad | 0x61c)
+}
+
+/// `text` without characters that only mark an order of bytes or a direction of writing.
+pub(crate) fn visible(text: &str) -> Cow<'_, str> {
+    // Most texts have none, and all of them are beyond ASCII.
+    if text.is_ascii() || !text.contains(is_invisible) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.chars().filter(|c| !is_invisible(*c)).collect())
+}
+
 /// The first `bytes` bytes of `text`, cut at a character boundary.
 pub fn head(text: &str, bytes: usize) -> &str {
     let mut end = text.len().min(bytes);
@@ -37,7 +52,8 @@ pub fn normalise(text: &str) -> String {
     static WRAP: LazyLock<Regex> = LazyLock::new(|| {
         fixed(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|boxed|operatorname)\s*\{")
     });
-    let unwrapped = WRAP.replace_all(text, "{");
+    let shown = visible(text);
+    let unwrapped = WRAP.replace_all(&shown, "{");
     let folded: String = unwrapped.nfkc().collect::<String>().to_lowercase();
     let cleaned: String = (folded.chars())
         .map(|c| match c {

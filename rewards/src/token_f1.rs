@@ -13,6 +13,7 @@
 //! `any_of` refuses hedges ("Paris or Rome", "maybe Paris"), denials and a sentence that only contains the answer.
 //! References: `reference.answer`, a string or a list, and `reference.aliases`, a list.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,7 @@ use unicode_normalization::UnicodeNormalization;
 
 use crate::config::ConfigError;
 use crate::extract::{self, ExtractPolicy, MultiAnswer, Think};
+use crate::reference::{self, Unusable};
 use crate::reward::{Outcome, Reward, RewardError, TaskError, Verdict};
 use crate::task::{Response, Task};
 use crate::text;
@@ -83,8 +85,17 @@ pub(crate) fn references(task: &Task) -> Vec<String> {
     all
 }
 
+/// The same, whole solutions as their marked answers.
+pub(crate) fn marked_references(task: &Task) -> Vec<String> {
+    let marked = |text: String| reference::marked(&text).map(Cow::into_owned).unwrap_or(text);
+    references(task).into_iter().map(marked).collect()
+}
+
 /// Why a task with these references cannot be judged, if it cannot.
 pub(crate) fn check_references(reward: &str, task: &Task) -> Result<(), TaskError> {
+    if let Err(Unusable { gold, reason }) = reference::check_digits(task) {
+        return Err(TaskError::BadGold { reward: reward.into(), gold, reason });
+    }
     if references(task).iter().any(|r| r.chars().any(char::is_alphanumeric)) {
         Ok(())
     } else {
@@ -231,7 +242,7 @@ impl Reward for AnyOf {
             || answer.conflicting && self.config.multi_answer == MultiAnswer::RejectIfConflicting;
         let mut same = false;
         let mut best: f64 = 0.0;
-        for reference in references(task) {
+        for reference in marked_references(task) {
             let wanted = words(&reference);
             same |= !wanted.is_empty() && wanted == said;
             best = best.max(f1(shared(&said, &wanted), said.len(), wanted.len()));
@@ -251,7 +262,7 @@ impl Reward for AnyOf {
     }
 
     fn gold(&self, task: &Task) -> Option<String> {
-        references(task).into_iter().next().map(|answer| format!("<answer>{answer}</answer>"))
+        marked_references(task).into_iter().next().map(|answer| format!("<answer>{answer}</answer>"))
     }
 
     fn check_task(&self, task: &Task) -> Result<(), TaskError> {

@@ -6,18 +6,23 @@ use num_bigint::BigInt;
 use num_rational::BigRational;
 use num_traits::{Signed, ToPrimitive, Zero};
 
+use super::algebra;
+use super::complex::{C64, complex};
 use super::decimal::DecimalPolicy;
-use super::eval::{C64, FUEL, Field, Fuel, OverBudget, complex, exact, symbols};
+use super::eval::{FUEL, Fuel, OverBudget, exact, symbols};
+use super::expand::{expand_pm, vector};
 use super::expr::{Expr, Joint, integer};
+use super::field::Field;
 use super::logarithm::natural_pair;
+use super::named::{items, strip_label};
+use super::over::{is_open, same_variable};
 use super::region::region;
-use super::token::Rel;
 
 /// Relative distance at which double-precision values count as equal: far above rounding errors, far below any
 /// difference between answers people write.
-const TOLERANCE: f64 = 1e-9;
+pub const TOLERANCE: f64 = 1e-9;
 /// Items of a list or set that are matched.
-const MAX_ITEMS: usize = 64;
+pub const MAX_ITEMS: usize = 64;
 
 /// How `x%` compares with a number without a percent sign.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -53,7 +58,7 @@ pub struct Comparison {
     pub decimal: DecimalPolicy,
     /// Comparisons and evaluations so far.
     pub work: u64,
-    fuel: Fuel,
+    pub(super) fuel: Fuel,
 }
 
 impl Comparison {
@@ -111,6 +116,14 @@ impl Comparison {
             {
                 return self.regions(gold, pred);
             }
+            _ if algebra::has_operation(gold) || algebra::has_operation(pred) => {
+                if let Some(same) = algebra::same_set(gold, pred) {
+                    return Self::verdict(same, "sets");
+                }
+            }
+            _ => {}
+        }
+        match (gold, pred) {
             (Expr::Add(terms), _) | (_, Expr::Add(terms))
                 if terms.iter().any(|t| matches!(t, Expr::Neg(set) if matches!(**set, Expr::Set(_)))) =>
             {
@@ -198,8 +211,11 @@ impl Comparison {
         let (mut gold_symbols, mut pred_symbols) = (BTreeSet::new(), BTreeSet::new());
         symbols(gold, &mut gold_symbols);
         symbols(pred, &mut pred_symbols);
+        if is_open(pred) && !is_open(gold) {
+            return Equality::Different("not worked out");
+        }
         if gold_symbols != pred_symbols {
-            return Equality::Different("symbols");
+            return self.fewer_symbols(gold, &gold_symbols, pred, &pred_symbols);
         }
         if gold_symbols.is_empty()
             && let (Some(a), Some(b)) = (complex(gold, 0, &self.fuel), complex(pred, 0, &self.fuel))
@@ -223,11 +239,56 @@ impl Comparison {
             Some(true) => Equality::Equal("numeric"),
             Some(false) => Equality::Different("numeric"),
             None if gold == pred => Equality::Equal("same"),
-            None => Equality::Different("not comparable"),
+            None => self.parts_of_over(gold, pred),
         }
     }
 
-    fn all_equal<'a>(&mut self, pairs: impl Iterator<Item = (&'a Expr, &'a Expr)>) -> bool {
+    /// Sums, products and integrals without a value: the same kind over the same range with the same body.
+    fn parts_of_over(&mut self, gold: &Expr, pred: &Expr) -> Equality {
+        if let (Expr::Over(a), Expr::Over(b)) = (gold, pred)
+            && let Some((a, b)) = same_variable(a, b)
+        {
+            let ranges = match (&a.range, &b.range) {
+                (None, None) => true,
+                (Some((low, high)), Some((from, to))) => {
+                    self.all_equal([(low, from), (high, to)].into_iter())
+                }
+                _ => false,
+            };
+            return Self::verdict(ranges && self.compare(&a.body, &b.body).is_equal(), "body");
+        }
+        Equality::Different("not comparable")
+    }
+
+    /// Expressions of different symbols: a symbol may be missing where it cancels, from the gold only where it stands
+    /// within trigonometric functions (`\sin^2 x + \cos^2 x` for 1, but not `x - x + 42` for 42).
+    fn fewer_symbols(
+        &mut self,
+        gold: &Expr,
+        of_gold: &BTreeSet<String>,
+        pred: &Expr,
+        of_pred: &BTreeSet<String>,
+    ) -> Equality {
+        fn outside(e: &Expr, into: &mut BTreeSet<String>) {
+            match e {
+                Expr::Call("sin" | "cos" | "tan" | "cot" | "sec" | "csc" | "sinh" | "cosh" | "tanh", _) => {}
+                Expr::Sym(_) => symbols(e, into),
+                other => other.parts().into_iter().for_each(|part| outside(part, into)),
+            }
+        }
+        let mut plain = BTreeSet::new();
+        outside(pred, &mut plain);
+        if !plain.is_subset(of_gold)
+            || is_open(gold)
+            || !of_pred.is_subset(of_gold) && !of_gold.is_subset(of_pred)
+        {
+            return Equality::Different("symbols");
+        }
+        let same = identity(gold, pred, &self.fuel).or_else(|| numeric(gold, pred, &self.fuel));
+        Self::verdict(same == Some(true), "identity")
+    }
+
+    pub(super) fn all_equal<'a>(&mut self, pairs: impl Iterator<Item = (&'a Expr, &'a Expr)>) -> bool {
         for (a, b) in pairs {
             if !self.compare(a, b).is_equal() {
                 return false;
@@ -236,12 +297,15 @@ impl Comparison {
         true
     }
 
-    fn verdict(equal: bool, rule: &'static str) -> Equality {
+    pub(super) fn verdict(equal: bool, rule: &'static str) -> Equality {
         if equal { Equality::Equal(rule) } else { Equality::Different(rule) }
     }
 
     /// Lists and sets, without order; repeated items count once.
     fn collection(&mut self, gold: &Expr, pred: &Expr) -> Equality {
+        if let Some(found) = self.named(gold, pred) {
+            return found;
+        }
         let relations = |e: &Expr| matches!(e, Expr::List(items, _) if items.iter().any(|i| matches!(i, Expr::Chain(..))));
         let union = |e: &Expr| matches!(e, Expr::Union(_) | Expr::Call("setminus", _));
         if (relations(gold) || relations(pred) || union(gold) || union(pred))
@@ -308,7 +372,7 @@ impl Comparison {
     }
 
     /// Whether every item of `a` has its own equal in `b`; equality is transitive, so the first match will do.
-    fn matched(&mut self, a: &[Expr], mut b: Vec<Expr>) -> bool {
+    pub(super) fn matched(&mut self, a: &[Expr], mut b: Vec<Expr>) -> bool {
         a.iter().all(|x| match b.iter().position(|y| self.compare(x, y).is_equal()) {
             Some(at) => {
                 b.swap_remove(at);
@@ -365,233 +429,6 @@ impl Comparison {
             _ => self.regions(gold, pred),
         }
     }
-
-    /// Sets of reals: intervals, unions, inequalities.
-    fn regions(&mut self, gold: &Expr, pred: &Expr) -> Equality {
-        let (Some(a), Some(b)) = (region(gold), region(pred)) else { return Equality::Different("kind") };
-        let variables = a.variable.is_none() || b.variable.is_none() || a.variable == b.variable;
-        let (mut x, mut y) = (a.pieces, b.pieces);
-        if !variables || x.len() != y.len() || x.len() > MAX_ITEMS {
-            return Equality::Different("region");
-        }
-        x.sort_by(|p, q| p.key().total_cmp(&q.key()));
-        y.sort_by(|p, q| p.key().total_cmp(&q.key()));
-        for (p, q) in x.iter().zip(&y) {
-            for (g, h) in [(&p.low, &q.low), (&p.high, &q.high)] {
-                let same = match (g, h) {
-                    (None, None) => true,
-                    (Some(g), Some(h)) => g.closed == h.closed && self.compare(&g.expr, &h.expr).is_equal(),
-                    _ => false,
-                };
-                if !same {
-                    return Equality::Different("region");
-                }
-            }
-        }
-        Equality::Equal("region")
-    }
-
-    fn relation(&mut self, gold: &Expr, pred: &Expr) -> Equality {
-        if let (Expr::Chain(a, p), Expr::Chain(b, q)) = (gold, pred) {
-            if let (Some(_), Some(_)) = (region(gold), region(pred)) {
-                return self.regions(gold, pred);
-            }
-            let labels = strip_label(gold).is_some() && strip_label(pred).is_some();
-            if labels
-                && (a[0] == b[0] || is_applied(&a[0]) || is_applied(&b[0]) || matches!(b[0], Expr::Text(_)))
-            {
-                let right: Vec<&Expr> = members(gold);
-                return match right.first() {
-                    Some(first) => {
-                        let first = (*first).clone();
-                        self.members_equal(&first, pred)
-                    }
-                    None => Equality::Different("equation"),
-                };
-            }
-            if p.len() == 1 && q.len() == 1 {
-                return Self::verdict(
-                    same_relation((&a[0], p[0], &a[1]), (&b[0], q[0], &b[1]), &self.fuel),
-                    "equation",
-                );
-            }
-            return Self::verdict(gold == pred, "equation");
-        }
-        if let Expr::Chain(..) = gold {
-            if strip_label(gold).is_some() && !matches!(pred, Expr::List(..)) {
-                let right = members(gold);
-                return match right.last() {
-                    Some(right) => {
-                        let right = (*right).clone();
-                        self.compare(&right, pred)
-                    }
-                    None => Equality::Different("equation"),
-                };
-            }
-            return self.regions(gold, pred);
-        }
-        if let (Expr::List(..), Some(value)) = (gold, strip_label(pred)) {
-            return self.compare(gold, value);
-        }
-        if region(gold).is_some()
-            && !matches!(gold, Expr::Sym(_))
-            && let Some(_) = region(pred)
-        {
-            return self.regions(gold, pred);
-        }
-        self.members_equal(gold, pred)
-    }
-
-    /// Every side of a chain of equations (without its label, up to the first ≈) equals the gold.
-    fn members_equal(&mut self, gold: &Expr, pred: &Expr) -> Equality {
-        let Expr::Chain(_, signs) = pred else { return self.compare(gold, pred) };
-        if !signs.iter().all(|s| matches!(s, Rel::Eq | Rel::Approx | Rel::In)) {
-            return Equality::Different("relation");
-        }
-        let mut last = Equality::Different("relation");
-        for side in members(pred) {
-            if matches!(side, Expr::Chain(..)) {
-                return Equality::Different("relation");
-            }
-            last = self.compare(gold, side);
-            if !last.is_equal() {
-                return last;
-            }
-        }
-        last
-    }
-}
-
-/// Items of a list or set with ± expanded; x = 1, x = 2 lists values.
-fn items(e: &Expr) -> Option<Vec<Expr>> {
-    let (Expr::List(items, _) | Expr::Set(items)) = e else { return None };
-    let mut flat = Vec::new();
-    for item in items {
-        match expand_pm(item) {
-            Some(Expr::List(both, _)) => flat.extend(both),
-            _ => flat.push(item.clone()),
-        }
-    }
-    // (x, y) = … and x = 1, y = 2 keep their names; one name for all is dropped.
-    let label = |e: &Expr| match e {
-        Expr::Chain(sides, _) if strip_label(e).is_some() => sides.first().cloned(),
-        _ => None,
-    };
-    let first = flat.first().and_then(label);
-    let one_name = flat.iter().all(|i| label(i).is_none_or(|l| first.as_ref().is_none_or(|f| *f == l)));
-    if one_name {
-        flat = flat.iter().map(|i| strip_label(i).unwrap_or(i).clone()).collect();
-    } else if flat.iter().all(|i| label(i).is_some()) {
-        // Different names: the values in the order of the alphabet.
-        let name = |e: &Expr| match label(e) {
-            Some(Expr::Sym(name)) => name,
-            _ => String::new(),
-        };
-        flat.sort_by_key(name);
-        flat = flat.iter().map(|i| strip_label(i).unwrap_or(i).clone()).collect();
-    }
-    Some(flat)
-}
-
-/// `f(x)`, `P(A)`: a symbol applied to something.
-fn is_applied(e: &Expr) -> bool {
-    matches!(e, Expr::Mul(list) if list.len() == 2 && matches!(list[0], Expr::Sym(_)))
-}
-
-/// The right side of `x = …`, `f(x) = …`, `x ∈ …`; none when the left side is no label.
-fn strip_label(e: &Expr) -> Option<&Expr> {
-    let Expr::Chain(sides, signs) = e else { return None };
-    if !signs.iter().all(|s| matches!(s, Rel::Eq | Rel::Approx | Rel::In)) {
-        return None;
-    }
-    let label = match &sides[0] {
-        Expr::Sym(name) => !matches!(&**name, "pi" | "e"),
-        Expr::Text(_) => true,
-        Expr::Tuple(_, items, _) => items.iter().all(|i| matches!(i, Expr::Sym(_))),
-        e @ Expr::Mul(list) => {
-            // f(x) or a product of words such as AB, never a formula with numbers.
-            is_applied(e)
-                || list.iter().all(|f| matches!(f, Expr::Sym(n) if n == "m" || n.starts_with('\\') || n.chars().all(|c| c.is_ascii_uppercase())))
-        }
-        Expr::Call(_, args) => matches!(args.as_slice(), [Expr::Sym(_)] | [Expr::Mul(_)]),
-        _ => false,
-    };
-    if !label {
-        return None;
-    }
-    if let Expr::Sym(name) = &sides[0] {
-        let mut inside = BTreeSet::new();
-        sides[1..].iter().for_each(|s| symbols(s, &mut inside));
-        if inside.contains(name) {
-            return None;
-        }
-    }
-    sides.get(1)
-}
-
-/// The sides of a chain of equations that claim the value: without the label, and up to the first ≈.
-fn members(e: &Expr) -> Vec<&Expr> {
-    let Expr::Chain(sides, signs) = e else { return vec![e] };
-    let skip = usize::from(strip_label(e).is_some());
-    let mut out: Vec<&Expr> = Vec::new();
-    for (i, side) in sides.iter().enumerate().skip(skip) {
-        if i > skip && signs[i - 1] == Rel::Approx {
-            break;
-        }
-        out.push(side);
-    }
-    out
-}
-
-/// Whether two relations say the same up to a nonzero factor (positive for inequalities); a tautology says nothing.
-fn same_relation(a: (&Expr, Rel, &Expr), b: (&Expr, Rel, &Expr), fuel: &Fuel) -> bool {
-    let less = |(l, op, r): (&Expr, Rel, &Expr)| -> (Expr, Rel) {
-        let (l, op, r) = match op {
-            Rel::Gt => (r, Rel::Lt, l),
-            Rel::Ge => (r, Rel::Le, l),
-            op => (l, op, r),
-        };
-        (Expr::Add(vec![l.clone(), Expr::Neg(Box::new(r.clone()))]), op)
-    };
-    let ((d, p), (f, q)) = (less(a), less(b));
-    let (mut s, mut t) = (BTreeSet::new(), BTreeSet::new());
-    symbols(&d, &mut s);
-    symbols(&f, &mut t);
-    if p != q || s != t || p == Rel::In {
-        return false;
-    }
-    if matches!(p, Rel::Eq | Rel::Ne)
-        && let Some(same) = proportional(&d, &f, fuel)
-    {
-        return same;
-    }
-    let mut ratio: Option<C64> = None;
-    for point in [0, 2, 4, 1, 3] {
-        let (Some(x), Some(y)) = (complex(&d, point, fuel), complex(&f, point, fuel)) else { continue };
-        let Some(r) = x.div(y) else { return false };
-        if r.abs() < TOLERANCE || matches!(p, Rel::Lt | Rel::Le) && (r.re <= 0.0 || r.im != 0.0) {
-            return false;
-        }
-        match ratio {
-            Some(first) if !close(first, r) => return false,
-            _ => ratio = Some(r),
-        }
-    }
-    ratio.is_some()
-}
-
-fn proportional(a: &Expr, b: &Expr, fuel: &Fuel) -> Option<bool> {
-    let mut ratio = None;
-    for seed in [1, 2, 3] {
-        let field = Field::new(0, seed, fuel);
-        let (x, y) = (field.eval(a)?, field.eval(b)?);
-        let Some(r) = field.div(x, y) else { return Some(false) };
-        if r == 0 || ratio.is_some_and(|first| first != r) {
-            return Some(false);
-        }
-        ratio = Some(r);
-    }
-    Some(true)
 }
 
 /// Identity of two rational functions by their values at a point of each of two prime fields.
@@ -605,7 +442,7 @@ fn identity(a: &Expr, b: &Expr, fuel: &Fuel) -> Option<bool> {
     Some(true)
 }
 
-fn close(a: C64, b: C64) -> bool {
+pub fn close(a: C64, b: C64) -> bool {
     let scale = a.abs().max(b.abs());
     // Only cancellation gives such a value; 1e-12 is its noise for operands near 1.
     scale < 1e-12
@@ -618,6 +455,7 @@ fn close(a: C64, b: C64) -> bool {
 fn numeric(a: &Expr, b: &Expr, fuel: &Fuel) -> Option<bool> {
     let mut free = BTreeSet::new();
     symbols(a, &mut free);
+    symbols(b, &mut free);
     let points: &[u64] = if free.is_empty() { &[0] } else { &[0, 2, 4, 1, 3] };
     let mut compared = 0;
     for &point in points {
@@ -653,85 +491,7 @@ fn literal(e: &Expr) -> Option<(u32, BigRational)> {
     }
 }
 
-/// The two values of an expression with ±; none without one.
-pub fn expand_pm(e: &Expr) -> Option<Expr> {
-    fn has(e: &Expr) -> bool {
-        match e {
-            Expr::Pm(..) => true,
-            Expr::Neg(a) | Expr::Percent(a) | Expr::Degree(a) => has(a),
-            Expr::Div(a, b) | Expr::Pow(a, b) => has(a) || has(b),
-            Expr::Add(l) | Expr::Mul(l) | Expr::Call(_, l) | Expr::Tuple(_, l, _) | Expr::Chain(l, _) => {
-                l.iter().any(has)
-            }
-            _ => false,
-        }
-    }
-    fn pick(e: &Expr, up: bool) -> Expr {
-        let b = |e: &Expr| Box::new(pick(e, up));
-        let all = |l: &[Expr]| l.iter().map(|e| pick(e, up)).collect::<Vec<_>>();
-        match e {
-            Expr::Pm(l, r, plus) => {
-                let right = pick(r, up);
-                let right = if *plus == up { right } else { Expr::Neg(Box::new(right)) };
-                match &**l {
-                    zero if *zero == integer(0) => right,
-                    l => Expr::Add(vec![pick(l, up), right]),
-                }
-            }
-            Expr::Neg(a) => Expr::Neg(b(a)),
-            Expr::Percent(a) => Expr::Percent(b(a)),
-            Expr::Degree(a) => Expr::Degree(b(a)),
-            Expr::Div(x, y) => Expr::Div(b(x), b(y)),
-            Expr::Pow(x, y) => Expr::Pow(b(x), b(y)),
-            Expr::Add(l) => Expr::Add(all(l)),
-            Expr::Mul(l) => Expr::Mul(all(l)),
-            Expr::Call(name, l) => Expr::Call(name, all(l)),
-            Expr::Tuple(o, l, c) => Expr::Tuple(*o, all(l), *c),
-            Expr::Chain(l, signs) => Expr::Chain(all(l), signs.clone()),
-            other => other.clone(),
-        }
-    }
-    has(e).then(|| Expr::List(vec![pick(e, true), pick(e, false)], Joint::Comma))
-}
-
+/// Whether π occurs in it.
 fn has_pi(e: &Expr) -> bool {
-    match e {
-        Expr::Sym(name) => name == "pi",
-        Expr::Neg(a) => has_pi(a),
-        Expr::Div(a, b) => has_pi(a) || has_pi(b),
-        Expr::Mul(list) | Expr::Add(list) => list.iter().any(has_pi),
-        _ => false,
-    }
-}
-
-/// A number times a matrix, or a sum of matrices, as one matrix.
-fn vector(e: &Expr) -> Option<Expr> {
-    let scaled = |cells: &[Vec<Expr>], by: &dyn Fn(&Expr) -> Expr| {
-        Expr::Matrix(cells.iter().map(|row| row.iter().map(by).collect()).collect())
-    };
-    match e {
-        Expr::Neg(inner) => match &**inner {
-            Expr::Matrix(cells) => Some(scaled(cells, &|c| Expr::Neg(Box::new(c.clone())))),
-            _ => None,
-        },
-        Expr::Mul(factors) => {
-            let at = factors.iter().position(|f| matches!(f, Expr::Matrix(_)))?;
-            let Expr::Matrix(cells) = &factors[at] else { return None };
-            let others: Vec<Expr> =
-                factors.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, f)| f.clone()).collect();
-            if others.iter().any(|f| matches!(f, Expr::Matrix(_) | Expr::Tuple(..))) {
-                return None;
-            }
-            Some(scaled(cells, &|c| {
-                let mut product = others.clone();
-                product.push(c.clone());
-                Expr::Mul(product)
-            }))
-        }
-        Expr::Div(inner, by) => match &**inner {
-            Expr::Matrix(cells) => Some(scaled(cells, &|c| Expr::Div(Box::new(c.clone()), by.clone()))),
-            _ => None,
-        },
-        _ => None,
-    }
+    e.any(&|e| matches!(e, Expr::Sym(name) if name == "pi"))
 }

@@ -39,6 +39,87 @@ pub enum Expr {
     Chain(Vec<Expr>, Vec<Rel>),
     Union(Vec<Expr>),
     Text(String),
+    /// A sum, product or integral over a variable of its own.
+    Over(Box<Over>),
+}
+
+/// What `\sum`, `\prod` and `\int` do with their body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fold {
+    Sum,
+    Product,
+    Integral,
+}
+
+/// `\sum_{k=1}^{n} k^2`: the body for every value of the variable in the range.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Over {
+    pub fold: Fold,
+    pub variable: String,
+    /// Its lowest and highest value; none for an integral without limits.
+    pub range: Option<(Expr, Expr)>,
+    pub body: Expr,
+}
+
+impl Expr {
+    /// The expressions directly within this one.
+    pub fn parts(&self) -> Vec<&Expr> {
+        match self {
+            Self::Num { .. } | Self::Sym(_) | Self::Infinity | Self::Based { .. } | Self::Text(_) => {
+                Vec::new()
+            }
+            Self::Neg(a) | Self::Percent(a) | Self::Degree(a) => vec![a],
+            Self::Div(a, b) | Self::Pow(a, b) | Self::Pm(a, b, _) => vec![a, b],
+            Self::Add(list)
+            | Self::Mul(list)
+            | Self::Call(_, list)
+            | Self::List(list, _)
+            | Self::Set(list)
+            | Self::Tuple(_, list, _)
+            | Self::Chain(list, _)
+            | Self::Union(list) => list.iter().collect(),
+            Self::Matrix(rows) => rows.iter().flatten().collect(),
+            Self::Over(over) => {
+                let ends = over.range.iter().flat_map(|(low, high)| [low, high]);
+                ends.chain([&over.body]).collect()
+            }
+        }
+    }
+
+    /// The same expression with `f` of each part in its place.
+    pub fn map(&self, f: &dyn Fn(&Expr) -> Expr) -> Expr {
+        let boxed = |e: &Expr| Box::new(f(e));
+        let all = |list: &[Expr]| list.iter().map(f).collect::<Vec<_>>();
+        match self {
+            Self::Neg(a) => Self::Neg(boxed(a)),
+            Self::Percent(a) => Self::Percent(boxed(a)),
+            Self::Degree(a) => Self::Degree(boxed(a)),
+            Self::Div(a, b) => Self::Div(boxed(a), boxed(b)),
+            Self::Pow(a, b) => Self::Pow(boxed(a), boxed(b)),
+            Self::Pm(a, b, plus) => Self::Pm(boxed(a), boxed(b), *plus),
+            Self::Add(list) => Self::Add(all(list)),
+            Self::Mul(list) => Self::Mul(all(list)),
+            Self::Call(name, list) => Self::Call(name, all(list)),
+            Self::List(list, joint) => Self::List(all(list), *joint),
+            Self::Set(list) => Self::Set(all(list)),
+            Self::Tuple(open, list, close) => Self::Tuple(*open, all(list), *close),
+            Self::Chain(list, signs) => Self::Chain(all(list), signs.clone()),
+            Self::Union(list) => Self::Union(all(list)),
+            Self::Matrix(rows) => Self::Matrix(rows.iter().map(|row| all(row)).collect()),
+            Self::Over(over) => Self::Over(Box::new(Over {
+                fold: over.fold,
+                variable: over.variable.clone(),
+                range: over.range.as_ref().map(|(low, high)| (f(low), f(high))),
+                body: f(&over.body),
+            })),
+            leaf => leaf.clone(),
+        }
+    }
+
+    /// Whether `is` holds for this expression or anything within it.
+    pub fn any(&self, is: &dyn Fn(&Expr) -> bool) -> bool {
+        is(self) || self.parts().into_iter().any(|part| part.any(is))
+    }
 }
 
 /// What separates the items of a list.
@@ -55,6 +136,8 @@ pub struct Parsed {
     pub expr: Expr,
     /// Words after the value: a unit or a noun.
     pub tail: Option<String>,
+    /// Whether the last token is a letter that stands apart, as in `5 A` and `20°F`, and not in `5A`.
+    pub apart: bool,
     /// Tokens and nodes.
     pub work: u64,
 }

@@ -25,6 +25,25 @@ pub const UNITS: &[&str] = &[
     "MB", "KB", "TB", "ms", "ns",
 ];
 
+/// Whether a name is the symbol of a unit, with or without a prefix.
+pub fn unit_symbols(name: &str) -> bool {
+    const SYMBOLS: &[&str] = &[
+        "m", "g", "s", "A", "K", "mol", "cd", "Hz", "N", "Pa", "J", "W", "C", "V", "F", "Ω", "S", "Wb", "T",
+        "H", "lm", "lx", "Bq", "Gy", "Sv", "L", "l", "eV", "cal", "bar", "rad", "M", "B", "b",
+    ];
+    const ALONE: &[&str] = &[
+        "h", "min", "hr", "sec", "atm", "ft", "in", "lb", "oz", "mi", "yd", "sr", "°C", "°F", "°", "rpm",
+        "mph", "day", "year", "person", "unit", "units", "mole", "u",
+    ];
+    let plain = |name: &str| SYMBOLS.contains(&name);
+    let prefixed = |name: &str| {
+        let mut rest = name.chars();
+        matches!(rest.next(), Some('k' | 'M' | 'G' | 'T' | 'm' | 'μ' | 'µ' | 'n' | 'p' | 'c' | 'd' | 'h'))
+            && plain(rest.as_str())
+    };
+    plain(name) || ALONE.contains(&name) || prefixed(name) || UNITS.contains(&name)
+}
+
 /// Greek letters by name.
 pub const GREEK: &[&str] = &[
     "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu",
@@ -80,6 +99,9 @@ pub fn denominator(word: &str) -> Option<&'static str> {
 pub fn fold(text: &str) -> Vec<char> {
     let mut out = Vec::with_capacity(text.len());
     for c in text.chars() {
+        if crate::text::is_invisible(c) {
+            continue;
+        }
         out.push(match c {
             '\u{ff01}'..='\u{ff5e}' => char::from_u32(c as u32 - 0xfee0).unwrap_or(c),
             '\u{660}'..='\u{669}' => char::from_u32(c as u32 - 0x660 + 48).unwrap_or(c),

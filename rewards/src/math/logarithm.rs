@@ -2,36 +2,15 @@
 
 use super::expr::Expr;
 
-/// The parts of an expression that may hold a function.
-fn parts(e: &Expr) -> Vec<&Expr> {
-    match e {
-        Expr::Neg(a) | Expr::Percent(a) | Expr::Degree(a) => vec![a],
-        Expr::Div(a, b) | Expr::Pow(a, b) => vec![a, b],
-        Expr::Add(list) | Expr::Mul(list) | Expr::Call(_, list) => list.iter().collect(),
-        _ => Vec::new(),
-    }
-}
-
 fn calls(e: &Expr, name: &str) -> bool {
-    matches!(e, Expr::Call(function, args) if *function == name && args.len() == 1)
-        || parts(e).into_iter().any(|part| calls(part, name))
+    e.any(&|e| matches!(e, Expr::Call(function, args) if *function == name && args.len() == 1))
 }
 
 /// `e` with every `log` without a base as the natural one.
 fn natural(e: &Expr) -> Expr {
-    let boxed = |e: &Expr| Box::new(natural(e));
-    let list = |list: &[Expr]| list.iter().map(natural).collect();
     match e {
-        Expr::Neg(a) => Expr::Neg(boxed(a)),
-        Expr::Percent(a) => Expr::Percent(boxed(a)),
-        Expr::Degree(a) => Expr::Degree(boxed(a)),
-        Expr::Div(a, b) => Expr::Div(boxed(a), boxed(b)),
-        Expr::Pow(a, b) => Expr::Pow(boxed(a), boxed(b)),
-        Expr::Add(terms) => Expr::Add(list(terms)),
-        Expr::Mul(factors) => Expr::Mul(list(factors)),
-        Expr::Call("log", args) if args.len() == 1 => Expr::Call("ln", list(args)),
-        Expr::Call(name, args) => Expr::Call(name, list(args)),
-        other => other.clone(),
+        Expr::Call("log", args) if args.len() == 1 => Expr::Call("ln", vec![natural(&args[0])]),
+        other => other.map(&natural),
     }
 }
 

@@ -3,9 +3,16 @@
 //! Two stages. *Extraction* is [`crate::extract`]. *Equality* tries, in order: the same normalised string, the same exact
 //! rational, the same rational function (values at seeded points of two prime fields), the same value in double
 //! precision for what is algebraic or transcendental. Lists and sets are unordered; tuples, intervals and matrices are
-//! ordered; an interval equals the same inequality in one variable; equations are compared up to a nonzero factor.
-//! Units, currency and a name in front (`x = …`) may be left out; a unit that contradicts the reference's is wrong.
-//! A decimal equals an exact value when it is it rounded to six significant digits or more (`decimal`).
+//! ordered; values with names (`x = 3, y = 5`) are compared by name; an interval equals the same inequality in one unknown;
+//! equations are compared up to a nonzero factor; unions, intersections and complements of named sets by membership.
+//! Units, currency and a name in front (`x = …`, `S : S' = …`) may be left out; a unit that contradicts the reference's is
+//! wrong. A decimal equals an exact value when it is it rounded to six significant digits or more (`decimal`).
+//! Sums, products and integrals over a known range have their value (integrals of polynomials exactly, others by
+//! quadrature); those over an unknown or infinite one equal others of the same range and body.
+//!
+//! Words behind a number change it ("5 squared", "3 quarters", "5万"); an answer with such words that are not understood
+//! ("5 at most") is not read. A decimal comma is one where the response is written in a language that has it, or the number
+//! can be nothing else (`decimal_mark`). A reference that is a whole solution counts as its marked answer.
 //!
 //! Not accepted: an expression with free symbols where the reference is a number, a list of alternatives or a hedge where
 //! it is one value (`ambiguous`), a denial, what is only thought, a tautology.
@@ -13,19 +20,34 @@
 //! Bounded in work: 64 KiB of input, 4 KiB of answer, 4,096 tokens, depth 200, 65,536 bits, 20,000 comparisons. An answer
 //! above a budget is wrong; a reference above one is unverifiable.
 
+mod algebra;
+mod atom;
 mod bracket;
+mod command;
+mod complex;
 mod decimal;
+mod digits;
 mod equal;
 mod eval;
+mod expand;
 mod expr;
+mod field;
 mod lexicon;
 mod logarithm;
+mod named;
+mod numerals;
+mod over;
 mod parse;
+mod phrase;
+mod place;
+mod quadrature;
 mod region;
+mod relation;
 mod token;
 mod units;
 mod words;
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
@@ -34,8 +56,12 @@ pub use self::decimal::DecimalPolicy;
 pub use self::equal::PercentPolicy;
 use self::equal::{Comparison, Equality};
 use self::expr::{Expr, Parsed};
+pub use self::place::DecimalMark;
+pub(crate) use self::place::with_comma;
+pub(crate) use self::token::Marks;
 use crate::config::ConfigError;
 use crate::extract::{self, Extract, ExtractPolicy, MultiAnswer, Rule, Think};
+use crate::reference::{self, Unusable};
 use crate::reward::{Outcome, Reward, RewardError, TaskError, Verdict};
 use crate::task::{Response, Task};
 use crate::text;
@@ -60,6 +86,8 @@ pub struct MathConfig {
     pub decimal: DecimalPolicy,
     /// Arithmetic that is left to be worked out. Default `accept`.
     pub calculation: Calculation,
+    /// What separates decimals. Default `auto`.
+    pub decimal_mark: DecimalMark,
 }
 
 /// Whether a unit matters.
@@ -100,6 +128,21 @@ enum Gold {
     Words,
 }
 
+/// The references of a task as they are compared: whole solutions are their answers.
+fn golds(task: &Task) -> Result<Vec<String>, Unusable> {
+    let mut golds = reference::answers(task)?;
+    for gold in &mut golds {
+        let unusable = |reason| Unusable { gold: gold.clone(), reason };
+        if let Gold::Words = parse_gold(gold).map_err(unusable)?
+            && let Cow::Owned(answer) = reference::behind_cue(gold).map_err(unusable)?
+        {
+            parse_gold(&answer).map_err(unusable)?;
+            *gold = answer;
+        }
+    }
+    Ok(golds)
+}
+
 fn parse_gold(gold: &str) -> Result<Gold, String> {
     let trimmed = gold.trim();
     if trimmed.is_empty() {
@@ -111,7 +154,7 @@ fn parse_gold(gold: &str) -> Result<Gold, String> {
     if !trimmed.chars().any(|c| c.is_alphanumeric() || matches!(c, '∞' | '∅' | '\\')) {
         return Err("it has neither digits nor letters".into());
     }
-    if let Some(parsed) = parse::parse(trimmed, true) {
+    if let Some(parsed) = parse::parse(trimmed, Marks::Grouped) {
         let words = matches!(parsed.expr, Expr::Text(_));
         return Ok(if words { Gold::Words } else { Gold::Value(parsed) });
     }
@@ -189,8 +232,8 @@ impl Math {
     }
 
     /// Compares one reference with one span; a letter before the span, as in `(C) 5`, may be the answer or be left out.
-    fn judge(&self, gold: &str, span: &str) -> Judged {
-        let mut whole = self.judge_span(gold, span);
+    fn judge(&self, gold: &str, span: &str, comma: bool) -> Judged {
+        let mut whole = self.judge_span(gold, span, comma);
         if whole.verdict != Verdict::Incorrect {
             return whole;
         }
@@ -201,7 +244,7 @@ impl Math {
             whole.verdict = Verdict::Correct;
             whole.rule = "letter";
         } else if !is_letter {
-            let part = self.judge_span(gold, rest);
+            let part = self.judge_span(gold, rest, comma);
             whole.work += part.work;
             if part.verdict == Verdict::Correct {
                 whole.verdict = part.verdict;
@@ -211,7 +254,7 @@ impl Math {
         whole
     }
 
-    fn judge_span(&self, gold: &str, span: &str) -> Judged {
+    fn judge_span(&self, gold: &str, span: &str, comma: bool) -> Judged {
         let judged = |verdict, rule, work| Judged { verdict, rule, work };
         let Ok(parsed_gold) = parse_gold(gold) else { return judged(Verdict::Unverifiable, "gold", 1) };
         if normal_string(gold) == normal_string(span) {
@@ -222,7 +265,8 @@ impl Math {
                 let same = text::normalise(gold) == text::normalise(span)
                     || words(gold) == words(span)
                     || says_none(gold)
-                        && parse::parse(span, true).is_some_and(|p| p.expr == Expr::Set(Vec::new()));
+                        && parse::parse(span, Marks::Grouped)
+                            .is_some_and(|p| p.expr == Expr::Set(Vec::new()));
                 let verdict = match same {
                     true => Verdict::Correct,
                     false if text::is_hedged(span) => Verdict::Ambiguous,
@@ -245,16 +289,21 @@ impl Math {
         let mut found = Equality::Different("unparsed");
         // A list where the gold is one too may have been written with bare thousands separators.
         let lists = matches!(gold_value.expr, Expr::List(..) | Expr::Set(_) | Expr::Tuple(..));
-        for group_commas in [true, false] {
-            let again = lists && span.contains(',');
-            if !group_commas && !again {
-                break;
-            }
-            let Some(mut pred) = parse::parse(span, group_commas) else { continue };
-            units::split_letter(&gold_value, &mut pred);
-            comparison.work += pred.work;
-            let gold_again = if group_commas { None } else { parse::parse(gold, false) };
+        let readings: &[Marks] = match (comma, lists && span.contains(',')) {
+            (false, false) => &[Marks::Grouped],
+            (false, true) => &[Marks::Grouped, Marks::Listed],
+            (true, false) => &[place::with_comma(gold)],
+            (true, true) => &[Marks::Listed, place::with_comma(gold)],
+        };
+        for marks in readings {
+            let Some(mut pred) = parse::parse(span, *marks) else { continue };
+            // A reference is read by its own convention, which a list that is joined by commas may leave open.
+            let gold_again = (*marks != Marks::Grouped && gold.contains(','))
+                .then(|| parse::parse(gold, *marks))
+                .flatten();
             let gold_value = gold_again.as_ref().unwrap_or(&gold_value);
+            units::split_letter(gold_value, &mut pred);
+            comparison.work += pred.work;
             found = match units::agree(gold_value.tail.as_deref(), pred.tail.as_deref()) {
                 units::Agreement::Contradict => Equality::Different("unit"),
                 units::Agreement::Missing if self.config.units == UnitPolicy::Require => {
@@ -306,6 +355,7 @@ fn is_calculation(gold: &Expr, pred: &Expr) -> bool {
             Expr::Neg(a) | Expr::Percent(a) => plain(a),
             Expr::Div(a, b) => plain(a) && plain(b),
             Expr::Add(list) | Expr::Mul(list) => list.iter().all(plain),
+            Expr::Over(_) => true,
             _ => false,
         }
     }
@@ -373,7 +423,7 @@ fn says_none(span: &str) -> bool {
 
 /// A rational value in canonical form, or the normalised string.
 fn canonical(span: &str) -> String {
-    let exact = parse::parse(span, true)
+    let exact = parse::parse(span, Marks::Grouped)
         .and_then(|p| eval::exact(&p.expr, &eval::Fuel::new(eval::FUEL / 4)).ok().flatten());
     match exact {
         Some(value) if value.numer().bits() < 512 && value.denom().bits() < 512 => value.to_string(),
@@ -387,14 +437,16 @@ impl Reward for Math {
     }
 
     fn score(&self, task: &Task, response: Response<'_>) -> Result<Outcome, RewardError> {
-        let golds = task.answers();
-        if golds.is_empty() {
-            return Ok(Outcome::of(Verdict::Unverifiable, "math", "the reference has no answer"));
-        }
-        if let Some(reason) = golds.iter().find_map(|g| parse_gold(g).err()) {
-            let reason = format!("the reference cannot be used: {reason}");
-            return Ok(Outcome::of(Verdict::Unverifiable, "math", reason));
-        }
+        let golds = match golds(task) {
+            Ok(golds) if golds.is_empty() => {
+                return Ok(Outcome::of(Verdict::Unverifiable, "math", "the reference has no answer"));
+            }
+            Ok(golds) => golds,
+            Err(Unusable { reason, .. }) => {
+                let reason = format!("the reference cannot be used: {reason}");
+                return Ok(Outcome::of(Verdict::Unverifiable, "math", reason));
+            }
+        };
         let MathConfig { multi_answer, think, extract, .. } = self.config;
         let work = response.text.len() as u64 / 64;
         let answer = match extract::answer(response.text, ExtractPolicy { multi_answer, think, extract }) {
@@ -406,18 +458,19 @@ impl Reward for Math {
             }
         };
         // Of a sentence the object that it gives.
-        let marked = !matches!(answer.rule, Rule::Bare | Rule::Bold | Rule::LastNumber);
+        let marked = !matches!(answer.rule, Rule::Bare | Rule::Bold | Rule::Lenient);
         let object = if marked { extract::object(&answer.text) } else { None };
         let given = object.unwrap_or(&answer.text);
         let mut best: Option<Judged> = None;
         let mut total = work;
         for gold in &golds {
-            let mut judged = self.judge(gold, &answer.text);
+            let comma = self.config.decimal_mark.is_comma(gold, &answer.text, response.text);
+            let mut judged = self.judge(gold, &answer.text, comma);
             if judged.verdict == Verdict::Incorrect
                 && given != answer.text
                 && !matches!(parse_gold(gold), Ok(Gold::Words))
             {
-                let part = self.judge(gold, given);
+                let part = self.judge(gold, given, comma);
                 judged = Judged { work: judged.work + part.work, ..part };
             }
             total += judged.work;
@@ -451,25 +504,24 @@ impl Reward for Math {
     }
 
     fn gold(&self, task: &Task) -> Option<String> {
-        task.answers().first().map(|g| format!("<think>\n…\n</think>\nThe answer is \\boxed{{{g}}}."))
+        golds(task).ok()?.first().map(|g| format!("<think>\n…\n</think>\nThe answer is \\boxed{{{g}}}."))
     }
 
     fn check_task(&self, task: &Task) -> Result<(), TaskError> {
-        let golds = task.answers();
-        if golds.is_empty() {
-            return Err(TaskError::MissingField { reward: "math".into(), field: "answer" });
-        }
-        golds.iter().try_for_each(|gold| match parse_gold(gold) {
+        match golds(task) {
+            Ok(golds) if golds.is_empty() => {
+                Err(TaskError::MissingField { reward: "math".into(), field: "answer" })
+            }
             Ok(_) => Ok(()),
-            Err(reason) => Err(TaskError::BadGold { reward: "math".into(), gold: gold.clone(), reason }),
-        })
+            Err(Unusable { gold, reason }) => Err(TaskError::BadGold { reward: "math".into(), gold, reason }),
+        }
     }
 }
 
 /// The exact value of an answer span, for rewards that compare numbers; with it, the words after it and whether it has a
 /// percent sign.
-pub(crate) fn number(span: &str) -> Option<(num_rational::BigRational, Option<String>, bool)> {
-    let parsed = parse::parse(span, true)?;
+pub(crate) fn number(span: &str, marks: Marks) -> Option<(num_rational::BigRational, Option<String>, bool)> {
+    let parsed = parse::parse(span, marks)?;
     let mut expr = &parsed.expr;
     if let Expr::Chain(sides, _) = expr {
         expr = match sides.as_slice() {
@@ -487,7 +539,7 @@ pub(crate) fn number(span: &str) -> Option<(num_rational::BigRational, Option<St
         None => {
             let mut free = std::collections::BTreeSet::new();
             eval::symbols(expr, &mut free);
-            let c = eval::complex(expr, 0, &fuel).filter(|c| free.is_empty() && c.im == 0.0)?;
+            let c = complex::complex(expr, 0, &fuel).filter(|c| free.is_empty() && c.im == 0.0)?;
             num_rational::BigRational::from_float(c.re)?
         }
     };

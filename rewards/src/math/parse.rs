@@ -1,16 +1,21 @@
 //! Tokens to expressions: a precedence parser that recovers from missing braces.
 
-use num_traits::One;
-
-use super::expr::{Expr, Joint, Parsed, decimal, integer, mixed, repeating_decimal};
-use super::token::{Rel, Tok, Token, tokenize};
+use super::expr::{Expr, Joint, Parsed, integer, mixed};
+use super::over;
+use super::token::{Marks, Rel, Tok, Token, tokenize};
+use super::units;
 
 /// Nesting of brackets, powers, signs and postfixes together.
 const MAX_DEPTH: usize = 200;
 
 /// Parses a span; none when it is no mathematics or above a budget.
-pub fn parse(text: &str, group_commas: bool) -> Option<Parsed> {
-    let (tokens, currency) = tokenize(text, group_commas)?;
+pub fn parse(text: &str, marks: Marks) -> Option<Parsed> {
+    let (mut tokens, currency) = tokenize(text, marks)?;
+    over::mark_differentials(&mut tokens);
+    let apart = match &tokens[..] {
+        [.., before, Token { tok: Tok::Sym(_), space }] => *space || before.tok == Tok::Degree,
+        _ => false,
+    };
     let work = tokens.len() as u64;
     let mut parser = Parser { tokens, at: 0, depth: 0, bars: 0 };
     // "approximately 3", "equal to 3": words that change nothing.
@@ -42,10 +47,38 @@ pub fn parse(text: &str, group_commas: bool) -> Option<Parsed> {
     }
     let expr = parser.sequence(true)?;
     let expr = parser.infix(expr)?;
-    let tail = parser.tail()?;
+    let (expr, tail) = parser.measured(expr)?;
     let amount = currency && matches!(expr, Expr::Num { .. } | Expr::Neg(_) | Expr::Mul(_) | Expr::Chain(..));
     let tail = tail.or_else(|| amount.then(|| "dollars".to_string()));
-    Some(Parsed { expr, tail, work })
+    Some(Parsed { expr, tail, apart, work })
+}
+
+/// `A ∩ B = {2, 3}`: the sign of equality binds less than the operation before it.
+fn named_set(e: Expr) -> Expr {
+    let equation =
+        |e: Option<&Expr>| matches!(e, Some(Expr::Chain(_, signs)) if signs.first() == Some(&Rel::Eq));
+    let ends = match &e {
+        Expr::Union(items) => equation(items.last()),
+        Expr::Call("cap" | "setminus", list) => equation(list.last()),
+        _ => false,
+    };
+    let chained = |list: &[Expr]| list[..list.len() - 1].iter().any(|e| matches!(e, Expr::Chain(..)));
+    let (name, mut list) = match e {
+        Expr::Union(list) if ends && !chained(&list) => (None, list),
+        Expr::Call(name, list) if ends && !chained(&list) => (Some(name), list),
+        other => return other,
+    };
+    let Some(Expr::Chain(mut sides, signs)) = list.pop() else { return Expr::Union(list) };
+    list.push(sides.remove(0));
+    sides.insert(0, name.map_or_else(|| Expr::Union(list.clone()), |name| Expr::Call(name, list.clone())));
+    Expr::Chain(sides, signs)
+}
+
+/// Words that join answers or deny one.
+fn is_joint(word: &str) -> bool {
+    word.to_lowercase()
+        .split_whitespace()
+        .any(|w| matches!(w, "or" | "and" | "not" | "no" | "nor" | "never" | "if"))
 }
 
 /// The state of one parse.
@@ -82,11 +115,58 @@ impl Parser {
         result
     }
 
+    /// The value with its unit; "5 feet 3 inches" is one value in the last unit.
+    fn measured(&mut self, first: Expr) -> Option<(Expr, Option<String>)> {
+        let mut expr = first;
+        let mut unit: Option<String> = None;
+        for _ in 0..4 {
+            let tail = self.tail()?;
+            let whole = match (unit, tail) {
+                (None, tail) => tail,
+                (Some(before), Some(tail)) => {
+                    let (factor, smaller) = units::factor(&before, &tail)?;
+                    // 3 inches 5 feet is no length.
+                    if !smaller {
+                        return None;
+                    }
+                    let Expr::Add(parts) = expr else { return None };
+                    let [above, below] = <[Expr; 2]>::try_from(parts).ok()?;
+                    expr = Expr::Add(vec![Expr::Mul(vec![factor, above]), below]);
+                    Some(tail)
+                }
+                (Some(_), None) => return None,
+            };
+            if self.peek().is_none() {
+                return Some((expr, whole));
+            }
+            self.eat_and();
+            let next = self.product()?;
+            expr = Expr::Add(vec![expr, next]);
+            unit = Some(whole?);
+        }
+        None
+    }
+
+    fn eat_and(&mut self) {
+        if matches!(self.peek(), Some(Tok::Text(w)) if w == "and") {
+            self.at += 1;
+        }
+    }
+
+    /// Whether another number follows the unit that was read, as in `5 feet 3 inches`.
+    fn next_is_number(&self) -> bool {
+        let and = usize::from(matches!(self.peek(), Some(Tok::Text(w)) if w == "and"));
+        matches!(self.peek_at(and), Some(Tok::Num(_))) && matches!(self.peek_at(and + 1), Some(Tok::Text(_)))
+    }
+
     /// What follows the value: nothing, punctuation, or words without numbers.
     fn tail(&mut self) -> Option<Option<String>> {
         let mut words = String::new();
         let start = self.at;
         while let Some(tok) = self.peek() {
+            if self.at > start && self.next_is_number() && units::is_known(&words) {
+                break;
+            }
             match tok {
                 Tok::Text(word) => {
                     let lower = word.to_lowercase();
@@ -116,7 +196,13 @@ impl Parser {
                         words.push(*c);
                     }
                 }
-                Tok::Num(n) if self.at > start && matches!(&**n, "2" | "3" | "1") => {
+                // m^2, s^{-1}, m2.
+                Tok::Num(n)
+                    if self.at > start
+                        && matches!(&**n, "2" | "3" | "1" | "4")
+                        && (!self.tokens[self.at].space
+                            || matches!(self.tokens[self.at - 1].tok, Tok::Op('^' | '-'))) =>
+                {
                     let n = n.clone();
                     words.push_str(&n);
                 }
@@ -172,6 +258,7 @@ impl Parser {
     fn union(&mut self) -> Option<Expr> {
         let first = self.relation()?;
         let mut items = vec![first];
+        let mut chained = 0;
         loop {
             match self.peek() {
                 Some(Tok::Cup) => {
@@ -183,7 +270,9 @@ impl Parser {
                     self.at += 1;
                     let right = self.relation()?;
                     let left = items.pop()?;
-                    if matches!(left, Expr::Call("cap" | "setminus", _)) {
+                    // Regions of long chains are work.
+                    chained = if matches!(left, Expr::Call("cap" | "setminus", _)) { chained + 1 } else { 0 };
+                    if chained > 6 {
                         return None;
                     }
                     items.push(Expr::Call(name, vec![left, right]));
@@ -191,10 +280,27 @@ impl Parser {
                 _ => break,
             }
         }
-        Some(if items.len() == 1 { items.remove(0) } else { Expr::Union(items) })
+        Some(named_set(if items.len() == 1 { items.remove(0) } else { Expr::Union(items) }))
+    }
+
+    /// "Area of the circle = 9π", "Alice: 5": words in front of a sign are one name.
+    fn join_label(&mut self) {
+        let words = |at: &usize| matches!(self.peek_at(*at), Some(Tok::Text(w)) if !is_joint(w));
+        let count = (0..12).take_while(words).count();
+        let colon = self.peek_at(count) == Some(&Tok::Op(':'));
+        if count == 0 || !colon && (count == 1 || self.peek_at(count) != Some(&Tok::Rel(Rel::Eq))) {
+            return;
+        }
+        let name: Vec<String> = (self.tokens[self.at..self.at + count].iter())
+            .map(|t| if let Tok::Text(word) = &t.tok { word.clone() } else { String::new() })
+            .collect();
+        self.tokens[self.at + count].tok = Tok::Rel(Rel::Eq);
+        self.tokens[self.at + count - 1].tok = Tok::Text(name.join(" "));
+        self.at += count - 1;
     }
 
     fn relation(&mut self) -> Option<Expr> {
+        self.join_label();
         let mut sides = vec![self.ratio()?];
         let mut signs = Vec::new();
         while let Some(Tok::Rel(rel)) = self.peek() {
@@ -247,6 +353,8 @@ impl Parser {
         let right = self.nested(|p| p.sequence(false))?;
         Some(match name {
             "binom" => Expr::Call("binom", vec![left, right]),
+            // 5分之3: the parts are named first.
+            "of" => Expr::Div(Box::new(right), Box::new(left)),
             _ => Expr::Div(Box::new(left), Box::new(right)),
         })
     }
@@ -302,9 +410,15 @@ impl Parser {
 
     fn starts_factor(&self) -> bool {
         match self.peek() {
-            Some(Tok::Num(_) | Tok::Sym(_) | Tok::Func(_) | Tok::Cmd(_) | Tok::Infinity | Tok::Begin(_)) => {
-                true
-            }
+            Some(
+                Tok::Num(_)
+                | Tok::Sym(_)
+                | Tok::Func(_)
+                | Tok::Cmd(_)
+                | Tok::IntegralOver(_)
+                | Tok::Infinity
+                | Tok::Begin(_),
+            ) => true,
             // "5 (exactly)": a remark.
             Some(Tok::Open('(')) => !matches!(self.peek_at(1), Some(Tok::Text(_))),
             // "[2, 5[": the bracket ends an interval.
@@ -318,7 +432,7 @@ impl Parser {
         }
     }
 
-    fn product(&mut self) -> Option<Expr> {
+    pub(super) fn product(&mut self) -> Option<Expr> {
         let plain_integer = |t: Option<&Tok>| matches!(t, Some(Tok::Num(n)) if !n.contains('.'));
         // Signs belong to the whole product, so that -3 1/2 is -(3 + 1/2).
         let mut negative = false;
@@ -345,6 +459,10 @@ impl Parser {
                 Some(Tok::Op('/')) => {
                     self.at += 1;
                     divisors.push(self.unary()?);
+                    // NO/BO: capitals side by side are one name.
+                    while self.continues_name() {
+                        divisors.push(self.power()?);
+                    }
                     after_number = matches!(divisors.last(), Some(Expr::Num { .. }));
                     literal = false;
                     continue;
@@ -402,6 +520,15 @@ impl Parser {
         Some(if negative { Expr::Neg(Box::new(value)) } else { value })
     }
 
+    /// A capital directly behind another one.
+    fn continues_name(&self) -> bool {
+        fn is_capital(t: &Token) -> bool {
+            matches!(&t.tok, Tok::Sym(s) if s.len() == 1 && s.bytes().all(|b| b.is_ascii_uppercase()))
+        }
+        let pair = self.at.checked_sub(1).and_then(|before| self.tokens.get(before..=self.at));
+        matches!(pair, Some([before, this]) if is_capital(before) && is_capital(this) && !this.space)
+    }
+
     /// A plain `x` between two numbers: "3 x 4".
     fn is_times_sign(&self) -> bool {
         let before = self.at.checked_sub(1).map(|i| &self.tokens[i].tok);
@@ -410,299 +537,9 @@ impl Parser {
             && self.tokens[self.at].space
             && self.tokens[self.at + 1].space
     }
-
-    fn unary(&mut self) -> Option<Expr> {
-        match self.peek() {
-            Some(Tok::Op('-')) => {
-                self.at += 1;
-                let inner = self.nested(Self::unary)?;
-                Some(Expr::Neg(Box::new(inner)))
-            }
-            Some(Tok::Op('+')) => {
-                self.at += 1;
-                self.nested(Self::unary)
-            }
-            _ => self.power(),
-        }
-    }
-
-    fn power(&mut self) -> Option<Expr> {
-        let base = self.postfix()?;
-        if self.eat(&Tok::Op('^')) {
-            if self.ordinal() {
-                return Some(base);
-            }
-            let exponent = self.nested(|p| match p.peek() {
-                Some(Tok::Op('-' | '+')) => p.unary(),
-                Some(Tok::Open('{')) => p.atom(),
-                _ => p.power(),
-            })?;
-            let mut power = Expr::Pow(Box::new(base), Box::new(exponent));
-            let mut rounds = 0;
-            while self.peek() == Some(&Tok::Op('!')) && rounds < 4 {
-                self.at += 1;
-                rounds += 1;
-                power = Expr::Call("fact", vec![power]);
-            }
-            return Some(power);
-        }
-        Some(base)
-    }
-
-    /// The `th` of `7^{\text{th}}`.
-    fn ordinal(&mut self) -> bool {
-        let braced = usize::from(self.peek() == Some(&Tok::Open('{')));
-        let hit =
-            matches!(self.peek_at(braced), Some(Tok::Text(w)) if matches!(&**w, "st" | "nd" | "rd" | "th"));
-        if hit {
-            self.at += 1 + braced;
-            if braced == 1 {
-                self.eat(&Tok::Close('}'));
-            }
-        }
-        hit
-    }
-
-    fn postfix(&mut self) -> Option<Expr> {
-        let mut expr = self.atom()?;
-        let mut rounds = 0;
-        loop {
-            match self.peek() {
-                Some(Tok::Op('!')) => expr = Expr::Call("fact", vec![expr]),
-                Some(Tok::Percent) => expr = Expr::Percent(Box::new(expr)),
-                Some(Tok::Degree) => expr = Expr::Degree(Box::new(expr)),
-                Some(Tok::Op('\'')) => match &mut expr {
-                    Expr::Sym(name) => name.push('\''),
-                    _ => return None,
-                },
-                Some(Tok::Op('_')) => {
-                    self.at += 1;
-                    let label = self.subscript()?;
-                    expr = match expr {
-                        Expr::Num { value, digits: None } => {
-                            let base = label.parse().ok().filter(|b| (2..=36).contains(b))?;
-                            let digits = value.to_string();
-                            u128::from_str_radix(&digits, base).ok()?;
-                            Expr::Based { digits, base }
-                        }
-                        Expr::Sym(name) => Expr::Sym(format!("{name}_{label}")),
-                        _ => return None,
-                    };
-                    continue;
-                }
-                _ => break,
-            }
-            self.at += 1;
-            rounds += 1;
-            if rounds > 8 {
-                return None;
-            }
-        }
-        Some(expr)
-    }
-
-    fn subscript(&mut self) -> Option<String> {
-        let braced = self.eat(&Tok::Open('{'));
-        let mut label = String::new();
-        loop {
-            match self.peek() {
-                Some(Tok::Num(n)) => label.push_str(n),
-                Some(Tok::Sym(s) | Tok::Text(s)) => label.push_str(s),
-                Some(Tok::Comma) if braced => label.push(','),
-                Some(Tok::Op(c)) if braced => label.push(*c),
-                Some(Tok::Open('(') | Tok::Close(')')) if braced => {}
-                Some(Tok::Close('}')) if braced => {
-                    self.at += 1;
-                    break;
-                }
-                _ => return None,
-            }
-            self.at += 1;
-            if !braced {
-                break;
-            }
-        }
-        let word = match &*label {
-            "two" => "2".to_string(),
-            "ten" => "10".to_string(),
-            _ => label,
-        };
-        Some(word)
-    }
-
-    /// The argument of a command: a group, or one digit or symbol.
-    fn argument(&mut self) -> Option<Expr> {
-        if let Some(Tok::Num(n)) = self.peek()
-            && n.len() > 1
-            && n.bytes().all(|b| b.is_ascii_digit())
-        {
-            let (first, rest) = (n[..1].to_string(), n[1..].to_string());
-            self.tokens[self.at].tok = Tok::Num(rest);
-            return decimal(&first);
-        }
-        match self.peek() {
-            Some(Tok::Op('-')) => self.unary(),
-            _ => self.atom(),
-        }
-    }
-
-    fn atom(&mut self) -> Option<Expr> {
-        self.nested(Self::atom_inner)
-    }
-
-    fn atom_inner(&mut self) -> Option<Expr> {
-        let tok = self.peek()?.clone();
-        self.at += 1;
-        match tok {
-            Tok::Num(n) => {
-                if self.peek() == Some(&Tok::Cmd("overline")) && n.contains('.') {
-                    self.at += 1;
-                    return self.repeating(&n);
-                }
-                decimal(&n)
-            }
-            Tok::Sym(s) => Some(Expr::Sym(s)),
-            Tok::Infinity => Some(Expr::Infinity),
-            Tok::Empty => Some(Expr::Set(Vec::new())),
-            Tok::Text(words) => Some(Expr::Text(words)),
-            Tok::Cmd("frac") => {
-                let n = self.argument()?;
-                let d = self.argument()?;
-                Some(Expr::Div(Box::new(n), Box::new(d)))
-            }
-            Tok::Cmd("binom") => {
-                let n = self.argument()?;
-                let k = self.argument()?;
-                Some(Expr::Call("binom", vec![n, k]))
-            }
-            Tok::Cmd("cbrt") => {
-                let inner = self.atom()?;
-                Some(Expr::Call("root", vec![inner, integer(3)]))
-            }
-            Tok::Cmd("sqrt") => {
-                let mut degree = None;
-                if self.peek() == Some(&Tok::Open('[')) {
-                    self.at += 1;
-                    degree = Some(self.nested(Self::sum)?);
-                    self.eat(&Tok::Close(']'));
-                }
-                let inner = self.atom()?;
-                Some(match degree {
-                    Some(n) => Expr::Call("root", vec![inner, n]),
-                    None => Expr::Call("sqrt", vec![inner]),
-                })
-            }
-            Tok::Cmd("overline") => {
-                // A repeating decimal without its point, or a label; only the label is meaningful.
-                let inner = self.atom()?;
-                match inner {
-                    Expr::Sym(s) => Some(Expr::Sym(s)),
-                    other => Some(Expr::Call("overline", vec![other])),
-                }
-            }
-            Tok::Func(name) => self.call(name),
-            Tok::Bar => {
-                self.bars += 1;
-                let inner = self.nested(Self::sum);
-                self.bars -= 1;
-                let inner = inner?;
-                self.eat(&Tok::Bar).then_some(Expr::Call("abs", vec![inner]))
-            }
-            Tok::Based(digits, base) => Some(Expr::Based { digits, base }),
-            Tok::Close(']') => self.bracket(']'),
-            Tok::Op(mark @ ('_' | '^')) => self.prefixed_choose(mark),
-            Tok::Begin(env) => self.matrix(&env),
-            Tok::Open(open) => self.bracket(open),
-            _ => None,
-        }
-    }
-
-    /// `{}_5C_2` and `{}^5C_2`: combinations; with P arrangements.
-    fn prefixed_choose(&mut self, _mark: char) -> Option<Expr> {
-        let n = self.argument()?;
-        let name = match self.peek()? {
-            Tok::Sym(c) if c == "C" => "binom",
-            Tok::Sym(c) if c == "P" => "perm",
-            _ => return None,
-        };
-        self.at += 1;
-        if !self.eat(&Tok::Op('_')) {
-            return None;
-        }
-        let k = self.argument()?;
-        Some(Expr::Call(name, vec![n, k]))
-    }
-
-    fn repeating(&mut self, prefix: &str) -> Option<Expr> {
-        let braced = self.eat(&Tok::Open('{'));
-        let Some(Tok::Num(period)) = self.peek().cloned() else { return None };
-        self.at += 1;
-        if braced {
-            self.eat(&Tok::Close('}'));
-        }
-        if period.contains('.') || period.len() > 64 {
-            return None;
-        }
-        repeating_decimal(prefix, &period)
-    }
-
-    fn call(&mut self, name: &'static str) -> Option<Expr> {
-        let mut power = None;
-        let mut base = None;
-        for _ in 0..2 {
-            if self.eat(&Tok::Op('^')) {
-                power =
-                    Some(self.nested(|p| {
-                        if p.peek() == Some(&Tok::Op('-')) { p.unary() } else { p.argument() }
-                    })?);
-            } else if self.eat(&Tok::Op('_')) {
-                base = Some(self.argument()?);
-            }
-        }
-        let args = match self.peek() {
-            Some(Tok::Open(open @ ('(' | '{' | '['))) => {
-                let open = *open;
-                self.at += 1;
-                match self.bracket(open)? {
-                    Expr::Tuple(_, items, _) | Expr::List(items, _) | Expr::Set(items) => items,
-                    one => vec![one],
-                }
-            }
-            _ => {
-                let mut factors = vec![self.nested(Self::unary)?];
-                while matches!(self.peek(), Some(Tok::Num(_) | Tok::Sym(_) | Tok::Cmd(_))) {
-                    factors.push(self.power()?);
-                }
-                vec![collapse(factors)]
-            }
-        };
-        let mut args = args;
-        if let Some(base) = base {
-            args.push(base);
-        }
-        let inverse = power.as_ref().is_some_and(|p| {
-            matches!(p, Expr::Neg(inner) if matches!(&**inner, Expr::Num { value, .. } if value.is_one()))
-        });
-        if inverse {
-            let arc = match name {
-                "sin" => Some("arcsin"),
-                "cos" => Some("arccos"),
-                "tan" => Some("arctan"),
-                _ => None,
-            };
-            if let Some(arc) = arc {
-                return Some(Expr::Call(arc, args));
-            }
-        }
-        let value = Expr::Call(name, args);
-        Some(match power {
-            Some(p) => Expr::Pow(Box::new(value), Box::new(p)),
-            None => value,
-        })
-    }
 }
 
-fn collapse(mut factors: Vec<Expr>) -> Expr {
+pub(super) fn collapse(mut factors: Vec<Expr>) -> Expr {
     if factors.len() == 1 { factors.remove(0) } else { Expr::Mul(factors) }
 }
 
@@ -711,7 +548,7 @@ mod tests {
     use super::*;
 
     fn value(text: &str) -> Option<String> {
-        parse(text, true)
+        parse(text, Marks::Grouped)
             .and_then(|p| {
                 super::super::eval::exact(&p.expr, &super::super::eval::Fuel::new(super::super::eval::FUEL))
                     .ok()
@@ -721,7 +558,7 @@ mod tests {
     }
 
     fn check(text: &str, want: &str) {
-        assert_eq!(value(text).as_deref(), Some(want), "{text:?} {:?}", parse(text, true));
+        assert_eq!(value(text).as_deref(), Some(want), "{text:?} {:?}", parse(text, Marks::Grouped));
     }
 
     #[test]
@@ -761,10 +598,10 @@ mod tests {
     #[test]
     fn nonsense_is_refused() {
         for text in ["", "1 2 3 4 5", "\\frac{1}", "+", "(", "1 + ", "^", "3 not 4"] {
-            assert_eq!(parse(text, true).map(|p| p.expr), None, "{text:?}");
+            assert_eq!(parse(text, Marks::Grouped).map(|p| p.expr), None, "{text:?}");
         }
         let deep = "(".repeat(1000) + "1";
-        assert_eq!(parse(&deep, true), None);
-        assert_eq!(parse(&"-".repeat(2000), true), None);
+        assert_eq!(parse(&deep, Marks::Grouped), None);
+        assert_eq!(parse(&"-".repeat(2000), Marks::Grouped), None);
     }
 }

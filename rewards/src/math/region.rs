@@ -1,7 +1,12 @@
 //! Sets of reals: intervals, unions of them, inequalities in one variable.
 
-use super::eval::{FUEL, Fuel, complex, symbols};
+use num_rational::BigRational;
+use num_traits::{One, Signed, Zero};
+
+use super::complex::complex;
+use super::eval::{FUEL, Frame, Fuel, exact_in, symbols};
 use super::expr::{Expr, Joint};
+use super::named::is_label;
 use super::token::Rel;
 
 /// Work for the value of one bound; an answer has at most a thousand of them.
@@ -245,17 +250,52 @@ fn merge(mut pieces: Vec<Piece>) -> Vec<Piece> {
     out
 }
 
+/// `x`, `AB`, `f(x)`, `2x + 1`: the unknown and what it is multiplied by and added to.
+fn unknown(e: &Expr) -> Option<(String, BigRational, BigRational)> {
+    let whole = |name: String| Some((name, BigRational::one(), BigRational::zero()));
+    match e {
+        Expr::Sym(name) if !matches!(&**name, "pi" | "e" | "i") => return whole(name.clone()),
+        Expr::Mul(_) | Expr::Div(..) | Expr::Call(..) if is_label(e) && !is_constant(e) => {
+            return whole(format!("{e:?}"));
+        }
+        Expr::Add(_) | Expr::Mul(_) | Expr::Div(..) | Expr::Neg(_) => {}
+        _ => return None,
+    }
+    let mut free = std::collections::BTreeSet::new();
+    symbols(e, &mut free);
+    let name = free.pop_first().filter(|_| free.is_empty())?;
+    let fuel = Fuel::new(VALUE_FUEL);
+    let at = |n: i64, d: i64| {
+        let value = BigRational::new(n.into(), d.into());
+        exact_in(e, Some(&Frame { name: &name, value, outer: None }), &fuel).ok().flatten()
+    };
+    // A polynomial that is linear at five points of three kinds is linear for all that people write.
+    let (offset, one) = (at(0, 1)?, at(1, 1)?);
+    let slope = &one - &offset;
+    let fits = |n: i64, d: i64| {
+        at(n, d).is_some_and(|v| v == &slope * BigRational::new(n.into(), d.into()) + &offset)
+    };
+    let linear = fits(-7, 1) && fits(3, 5) && fits(101, 7);
+    (linear && !slope.is_zero()).then_some((name, slope, offset))
+}
+
+/// What the unknown is bounded by where `slope · unknown + offset` is bounded by `bound`.
+fn solved(bound: &Expr, slope: &BigRational, offset: &BigRational) -> Expr {
+    if is_infinite(bound) || slope.is_one() && offset.is_zero() {
+        return bound.clone();
+    }
+    let number = |value: &BigRational| Expr::Num { value: value.clone(), digits: None };
+    let rest = Expr::Add(vec![bound.clone(), Expr::Neg(Box::new(number(offset)))]);
+    Expr::Div(Box::new(rest), Box::new(number(slope)))
+}
+
 /// |x - a| < r and |x - a| > r.
 fn around(inner: &Expr, sign: Rel, radius: &Expr) -> Option<Region> {
-    let (name, centre) = match inner {
-        Expr::Sym(name) => (name, None),
-        Expr::Add(terms) => match terms.as_slice() {
-            [Expr::Sym(name), Expr::Neg(a)] if is_constant(a) => (name, Some((**a).clone())),
-            [Expr::Sym(name), a] if is_constant(a) => (name, Some(Expr::Neg(Box::new(a.clone())))),
-            _ => return None,
-        },
-        _ => return None,
-    };
+    let (name, slope, offset) = unknown(inner)?;
+    let name = &name;
+    let zero = BigRational::zero();
+    let radius = &solved(radius, &slope.abs(), &zero);
+    let centre = (!offset.is_zero()).then(|| Expr::Num { value: -offset / slope, digits: None });
     let at = |r: Expr| match &centre {
         Some(a) => Expr::Add(vec![a.clone(), r]),
         None => r,
@@ -277,22 +317,25 @@ fn around(inner: &Expr, sign: Rel, radius: &Expr) -> Option<Region> {
 }
 
 fn chain(sides: &[Expr], signs: &[Rel]) -> Option<Region> {
-    let name = |e: &Expr| match e {
-        Expr::Sym(name) if !matches!(&**name, "pi" | "e" | "i") => Some(name.clone()),
-        _ => None,
-    };
     match (sides, signs) {
-        ([Expr::Call("abs", args), radius], [sign]) if args.len() == 1 => around(&args[0], *sign, radius),
-        ([x, set], [Rel::In]) => Some(Region { variable: Some(name(x)?), ..region(set)? }),
-        ([a, b], [sign]) => {
-            let (variable, other, sign) = match (name(a), name(b)) {
-                (Some(v), None) => (v, b, *sign),
-                (None, Some(v)) => (v, a, flip(*sign)),
+        ([Expr::Call("abs", args), radius], [sign])
+            if args.len() == 1 && !matches!(sign, Rel::Eq | Rel::Approx) =>
+        {
+            around(&args[0], *sign, radius)
+        }
+        ([Expr::Sym(name), set], [Rel::In]) => Some(Region { variable: Some(name.clone()), ..region(set)? }),
+        ([e, set], [Rel::In]) if is_label(e) => {
+            Some(Region { variable: Some(format!("{e:?}")), ..region(set)? })
+        }
+        ([a, b], [sign]) if !matches!(sign, Rel::Eq | Rel::Approx | Rel::In) => {
+            let (found, other, sign) = match (is_constant(a), is_constant(b)) {
+                (false, true) => (unknown(a)?, b, *sign),
+                (true, false) => (unknown(b)?, a, flip(*sign)),
                 _ => return None,
             };
-            if !is_constant(other) {
-                return None;
-            }
+            let (variable, slope, offset) = found;
+            let other = &solved(other, &slope, &offset);
+            let sign = if slope.is_negative() { flip(sign) } else { sign };
             let pieces = match sign {
                 Rel::Lt => vec![Piece { low: None, high: bound(other, false) }],
                 Rel::Le => vec![Piece { low: None, high: bound(other, true) }],
@@ -304,16 +347,18 @@ fn chain(sides: &[Expr], signs: &[Rel]) -> Option<Region> {
             Some(Region { variable: Some(variable), pieces })
         }
         ([a, x, b], [p, q]) => {
-            let variable = name(x)?;
+            let (variable, slope, offset) = unknown(x)?;
+            if !is_constant(a) || !is_constant(b) {
+                return None;
+            }
             let (a, p, b, q) = match (p, q) {
                 (Rel::Lt | Rel::Le, Rel::Lt | Rel::Le) => (a, *p, b, *q),
                 (Rel::Gt | Rel::Ge, Rel::Gt | Rel::Ge) => (b, flip(*q), a, flip(*p)),
                 _ => return None,
             };
-            if !is_constant(a) || !is_constant(b) {
-                return None;
-            }
-            let piece = Piece { low: bound(a, p == Rel::Le), high: bound(b, q == Rel::Le) };
+            let (a, p, b, q) = if slope.is_negative() { (b, q, a, p) } else { (a, p, b, q) };
+            let [a, b] = [a, b].map(|e| solved(e, &slope, &offset));
+            let piece = Piece { low: bound(&a, p == Rel::Le), high: bound(&b, q == Rel::Le) };
             Some(Region { variable: Some(variable), pieces: vec![piece] })
         }
         _ => None,

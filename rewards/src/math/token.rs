@@ -1,7 +1,6 @@
 //! LaTeX and plain-text mathematics to tokens. Never fails on a character: what is unknown becomes a symbol.
 
-use super::lexicon::{GREEK, fold, function, magnitude, superscript};
-use super::words::is_number_phrase;
+use super::lexicon::{fold, superscript};
 
 /// Tokens of one span; a longer one is refused.
 pub const MAX_TOKENS: usize = 4096;
@@ -46,12 +45,18 @@ pub enum Tok {
     Infix(&'static str),
     /// Digits with a base above ten.
     Based(String, u32),
-    /// A command with arguments: `frac`, `sqrt`, `binom`, `overline`.
+    /// A command with arguments: `frac`, `sqrt`, `binom`, `overline`; `sum`, `prod` and `int`.
     Cmd(&'static str),
+    /// The `dx` that ends an integral.
+    Differential(String),
+    /// An integral over a variable whose differential stands within its body.
+    IntegralOver(String),
     Begin(String),
     End,
     Percent,
     Degree,
+    /// Words that change the value in a way that is not understood.
+    Unread,
     Cup,
     Cap,
     Setminus,
@@ -66,17 +71,36 @@ pub struct Token {
     pub space: bool,
 }
 
-/// Tokens of `text`; `group_commas` reads `1,234` outside of brackets as one number. None above [`MAX_TOKENS`].
+/// How commas and points between digits are read outside of brackets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Marks {
+    /// `1,234` is a thousand, `3.5` has a decimal point.
+    Grouped,
+    /// `1,234` is two numbers.
+    Listed,
+    /// `3,5` has a decimal comma and `1.234` is a thousand; `3.5` still has a decimal point.
+    Comma,
+    /// The same, but `1.234` has a decimal point.
+    CommaOrPoint,
+}
+
+impl Marks {
+    pub(super) fn has_comma(self) -> bool {
+        matches!(self, Self::Comma | Self::CommaOrPoint)
+    }
+}
+
+/// Tokens of `text` with numbers as `marks` says. None above [`MAX_TOKENS`].
 ///
 /// The flag says whether a dollar sign that is no delimiter stands before a number.
-pub fn tokenize(text: &str, group_commas: bool) -> Option<(Vec<Token>, bool)> {
+pub fn tokenize(text: &str, marks: Marks) -> Option<(Vec<Token>, bool)> {
     let mut lexer = Lexer {
         chars: fold(text),
         at: 0,
         out: Vec::new(),
         space: false,
         depth: 0,
-        group_commas,
+        marks,
         from_word: usize::MAX - 1,
         currency: false,
     };
@@ -89,25 +113,6 @@ pub fn tokenize(text: &str, group_commas: bool) -> Option<(Vec<Token>, bool)> {
     Some((lexer.out, lexer.currency))
 }
 
-/// A decimal whose digits repeat, as its beginning and its period: `0.1666` is `0.1` and `6`.
-fn repeating(number: &str) -> Option<(String, String)> {
-    let (whole, digits) = number.split_once('.')?;
-    let bytes = digits.as_bytes();
-    if bytes.len() > 64 {
-        return None;
-    }
-    for start in 0..=3usize.min(bytes.len()) {
-        let rest = &bytes[start..];
-        for period in 1..=rest.len() / 2 {
-            let covers = rest.len() >= 3 || start == 0;
-            if covers && rest.iter().zip(&rest[period..]).all(|(a, b)| a == b) {
-                return Some((format!("{whole}.{}", &digits[..start]), digits[start..start + period].into()));
-            }
-        }
-    }
-    None
-}
-
 /// The state of the tokenizer.
 pub(super) struct Lexer {
     pub(super) chars: Vec<char>,
@@ -116,7 +121,7 @@ pub(super) struct Lexer {
     pub(super) space: bool,
     /// Open brackets that make commas separate.
     pub(super) depth: usize,
-    pub(super) group_commas: bool,
+    pub(super) marks: Marks,
     /// Whether a `\$` stands before a number.
     pub(super) currency: bool,
     /// Tokens up to and with the last number that was a word.
@@ -227,7 +232,11 @@ impl Lexer {
             ';' => self.push(Tok::Semi),
             '&' => self.push(Tok::Amp),
             '|' => self.push(Tok::Bar),
-            '%' | '‰' => self.push(Tok::Percent),
+            '%' => self.push(Tok::Percent),
+            '‰' => {
+                self.push(Tok::Op('/'));
+                self.push(Tok::Num("1000".into()));
+            }
             '°' | 'º' | '˚' => self.push(Tok::Degree),
             '∪' => self.push(Tok::Cup),
             '∩' => self.push(Tok::Cap),
@@ -237,6 +246,9 @@ impl Lexer {
             'π' => self.push(Tok::Sym("pi".into())),
             'θ' => self.push(Tok::Sym("theta".into())),
             '√' => self.push(Tok::Cmd("sqrt")),
+            '∑' => self.push(Tok::Cmd("sum")),
+            '∏' => self.push(Tok::Cmd("prod")),
+            '∫' => self.push(Tok::Cmd("int")),
             '∛' => self.push(Tok::Cmd("cbrt")),
             '¼' | '½' | '¾' | '⅓' | '⅔' | '⅕' | '⅖' | '⅗' | '⅘' | '⅙' | '⅚' | '⅛' | '⅜' | '⅝' | '⅞' =>
             {
@@ -300,12 +312,8 @@ impl Lexer {
                 if ('\u{370}'..='\u{3ff}').contains(&c) {
                     self.push(Tok::Sym(c.into()));
                 } else {
-                    let mut word = String::from(c);
-                    while self.peek(0).is_alphabetic() {
-                        word.push(self.peek(0));
-                        self.at += 1;
-                    }
-                    self.push(Tok::Text(word));
+                    self.at -= 1;
+                    self.foreign();
                 }
             }
             c if c.is_control() => {}
@@ -327,398 +335,6 @@ impl Lexer {
         let after_number = matches!(self.out.last().map(|t| &t.tok), Some(Tok::Num(_)));
         after_number && (self.starts("{o}") || self.peek(0) == 'o' && !self.peek(1).is_alphanumeric())
     }
-
-    pub(super) fn digits(&self, mut at: usize) -> usize {
-        let start = at;
-        while self.chars.get(at).is_some_and(char::is_ascii_digit) {
-            at += 1;
-        }
-        at - start
-    }
-
-    /// Length of a thousands separator at `at`, when three digits and no fourth follow it.
-    fn separator(&self, at: usize) -> Option<usize> {
-        let rest: String = self.chars[at..].iter().take(4).collect();
-        let len = if rest.starts_with("{,}") {
-            3
-        } else if rest.starts_with(",\\!") {
-            3 + usize::from(rest.ends_with(' '))
-        } else if rest.starts_with("\\,")
-            || rest.starts_with("\\ ")
-            || rest.starts_with("\\;")
-            || rest.starts_with("\\!")
-        {
-            2
-        } else if self.depth == 0
-            && (rest.starts_with(['\'', '_']) || self.group_commas && rest.starts_with([',', ' ']))
-        {
-            1
-        } else {
-            return None;
-        };
-        let plain_space = rest.starts_with(' ');
-        let after = at + len;
-        let fraction = plain_space && {
-            let mut next = after + 3;
-            while self.chars.get(next) == Some(&' ') {
-                next += 1;
-            }
-            self.chars.get(next) == Some(&'/')
-        };
-        (self.digits(after) == 3 && !fraction).then_some(len)
-    }
-
-    /// Length of the dots after a decimal that goes on: `0.333...`.
-    fn continues(&self) -> Option<usize> {
-        let dots = ["\\ldots", "\\dots", "\\cdots", "…", "..."];
-        let len = dots.iter().find(|d| self.starts(d))?.chars().count();
-        let more = if self.peek(len) == '.' { 1 } else { 0 };
-        (!self.peek(len + more).is_alphanumeric()).then_some(len + more)
-    }
-
-    /// Pushes a number such as `2A_{16}` and gives its length; none when there is none here.
-    pub(super) fn based(&mut self) -> Option<usize> {
-        let len = self.chars[self.at..].iter().take(65).take_while(|c| c.is_ascii_alphanumeric()).count();
-        let digits: String = self.chars[self.at..self.at + len].iter().collect();
-        if len > 64 || self.peek(len) != '_' || !digits.bytes().any(|b| b.is_ascii_alphabetic()) {
-            return None;
-        }
-        let braced = usize::from(self.peek(len + 1) == '{');
-        let start = self.at + len + 1 + braced;
-        let count = self.digits(start);
-        let label: String = self.chars[start..start + count].iter().collect();
-        let base: u32 = label.parse().ok().filter(|b| (11..=36).contains(b))?;
-        if braced == 1 && self.chars.get(start + count) != Some(&'}') {
-            return None;
-        }
-        if !digits.chars().all(|c| c.is_digit(base)) {
-            return None;
-        }
-        self.push(Tok::Based(digits.to_ascii_uppercase(), base));
-        Some(len + 1 + braced + count + braced)
-    }
-
-    fn number(&mut self) {
-        if let Some(len) = self.based() {
-            return self.at += len;
-        }
-        let mut number = String::new();
-        let whole = self.digits(self.at);
-        number.extend(&self.chars[self.at..self.at + whole]);
-        self.at += whole;
-        if (1..=3).contains(&whole) && number != "0" {
-            while let Some(len) = (self.at < self.chars.len()).then(|| self.separator(self.at)).flatten() {
-                number.extend(&self.chars[self.at + len..self.at + len + 3]);
-                self.at += len + 3;
-            }
-        }
-        let dot = if self.starts("{.}") { 3 } else { 1 };
-        if (self.peek(0) == '.' || dot == 3) && self.peek(dot).is_ascii_digit() {
-            let fraction = self.digits(self.at + dot);
-            let after = self.at + dot + fraction;
-            // 1.234.567: points as thousands separators.
-            let grouped = fraction == 3
-                && whole <= 3
-                && self.chars.get(after) == Some(&'.')
-                && self.digits(after + 1) == 3;
-            if grouped {
-                while self.peek(0) == '.' && self.digits(self.at + 1) == 3 {
-                    number.extend(&self.chars[self.at + 1..self.at + 4]);
-                    self.at += 4;
-                }
-            } else {
-                number.push('.');
-                number.extend(&self.chars[self.at + dot..after]);
-                self.at = after;
-            }
-        } else if self.peek(0) == '.'
-            && (self.starts(".\\overline")
-                || self.starts(".\\bar")
-                || self.starts(".\\dot{")
-                || self.starts(".("))
-        {
-            number.push('.');
-            self.at += 1;
-        } else if self.peek(0) == '.'
-            && !self.peek(1).is_alphanumeric()
-            && self.peek(1) != '.'
-            && self.peek(1) != '\\'
-        {
-            self.at += 1;
-        }
-        if number.contains('.')
-            && let Some(len) = self.continues()
-        {
-            self.at += len;
-            if let Some((prefix, period)) = repeating(&number) {
-                self.push(Tok::Num(prefix));
-                self.push(Tok::Cmd("overline"));
-                self.push(Tok::Num(period));
-                return;
-            }
-        }
-        // 0.1(6): the period in parentheses.
-        let period = if self.peek(0) == '(' && number.contains('.') { self.digits(self.at + 1) } else { 0 };
-        if period > 0 && self.peek(period + 1) == ')' {
-            let repeat: String = self.chars[self.at + 1..self.at + 1 + period].iter().collect();
-            self.at += period + 2;
-            self.push(Tok::Num(number));
-            self.push(Tok::Cmd("overline"));
-            self.push(Tok::Num(repeat));
-            return;
-        }
-        let mut exponent = String::new();
-        if matches!(self.peek(0), 'e' | 'E') {
-            let sign = usize::from(matches!(self.peek(1), '+' | '-'));
-            let digits = self.digits(self.at + 1 + sign);
-            let next = self.chars.get(self.at + 1 + sign + digits).copied().unwrap_or(' ');
-            if (1..=4).contains(&digits) && !next.is_alphanumeric() && next != '^' {
-                exponent.extend(&self.chars[self.at + 1..self.at + 1 + sign + digits]);
-                self.at += 1 + sign + digits;
-            }
-        }
-        self.push(Tok::Num(number));
-        if !exponent.is_empty() {
-            // Mantissa · 10^{exponent}.
-            self.push(Tok::Op('*'));
-            self.push(Tok::Num("10".into()));
-            self.push(Tok::Op('^'));
-            self.push(Tok::Open('{'));
-            if exponent.starts_with('-') {
-                self.push(Tok::Op('-'));
-            }
-            self.push(Tok::Num(exponent.trim_start_matches(['+', '-']).to_string()));
-            self.push(Tok::Close('}'));
-        }
-        for suffix in ["st", "nd", "rd", "th"] {
-            if self.starts(suffix) && !self.peek(2).is_alphanumeric() {
-                self.at += 2;
-            }
-        }
-    }
-
-    /// The raw text of a brace group that starts here (after optional spaces), and moves past it.
-    pub(super) fn group(&mut self) -> Option<String> {
-        let mut at = self.at;
-        while self.chars.get(at) == Some(&' ') {
-            at += 1;
-        }
-        if self.chars.get(at) != Some(&'{') {
-            return None;
-        }
-        let start = at + 1;
-        let mut depth = 0usize;
-        while let Some(c) = self.chars.get(at) {
-            match c {
-                '{' => depth += 1,
-                '}' => depth -= 1,
-                _ => {}
-            }
-            at += 1;
-            if depth == 0 {
-                self.at = at;
-                return Some(self.chars[start..at - 1].iter().collect());
-            }
-        }
-        self.at = self.chars.len();
-        Some(self.chars[start.min(self.at)..].iter().collect())
-    }
-
-    /// `\\\\[2pt]`: the gap after a row.
-    fn skip_row_gap(&mut self) {
-        if self.peek(0) != '[' {
-            return;
-        }
-        let len = self.chars[self.at..].iter().take(12).position(|c| *c == ']');
-        let inner: String =
-            len.map_or(String::new(), |len| self.chars[self.at + 1..self.at + len].iter().collect());
-        if let Some(len) = len
-            && ["pt", "em", "ex", "cm", "mm"].iter().any(|unit| inner.ends_with(unit))
-        {
-            self.at += len + 1;
-        }
-    }
-
-    /// `ℝ \\ {0}` in plain text.
-    fn is_set_difference(&self) -> bool {
-        matches!(self.out.last().map(|t| &t.tok), Some(Tok::Sym(s)) if s.starts_with("\\mathbb"))
-            && matches!(self.peek(0), '{' | '\\')
-    }
-
-    fn command(&mut self) {
-        self.at += 1;
-        let c = self.peek(0);
-        if !c.is_ascii_alphabetic() {
-            self.at += 1;
-            match c {
-                '{' => self.push(Tok::Open('S')),
-                '}' => self.push(Tok::Close('S')),
-                '%' => self.push(Tok::Percent),
-                '\\' => {
-                    self.push(Tok::Row);
-                    self.skip_row_gap();
-                }
-                '$' => {
-                    self.space = true;
-                    let next = self.chars[self.at..].iter().find(|c| **c != ' ');
-                    if next.is_some_and(|c| c.is_ascii_digit() || *c == '.') {
-                        self.currency = true;
-                    }
-                }
-                ' ' if self.is_set_difference() => self.push(Tok::Setminus),
-                '|' => self.push(Tok::Bar),
-                ' ' | '\n' | ',' | ';' | ':' | '!' | '(' | ')' | '[' | ']' | '#' | '&' | '\0' => {
-                    self.space = true;
-                }
-                _ => self.at -= 1,
-            }
-            return;
-        }
-        let start = self.at;
-        while self.peek(0).is_ascii_alphabetic() {
-            self.at += 1;
-        }
-        let name: String = self.chars[start..self.at].iter().collect();
-        match &*name {
-            "left" | "right" | "big" | "Big" | "bigg" | "Bigg" | "bigl" | "bigr" | "Bigl" | "Bigr"
-            | "biggl" | "biggr" | "middle" => {
-                if self.peek(0) == '.' {
-                    self.at += 1;
-                }
-            }
-            "displaystyle" | "scriptstyle" | "tiny" | "small" | "normalsize" | "large" | "Large"
-            | "LARGE" | "huge" | "Huge" | "underline" | "textstyle" | "limits" | "quad" | "qquad"
-            | "enspace" | "thinspace" | "space" | "hfill" | "rm" | "bf" | "it" | "boldsymbol" | "boxed"
-            | "fbox" | "hbox" | "nonumber" | "mathstrut" | "therefore" | "cdotp" | "unicode" => {
-                self.space = true
-            }
-            "frac" | "dfrac" | "tfrac" | "cfrac" | "sfrac" | "nicefrac" | "frac1" => {
-                self.push(Tok::Cmd("frac"))
-            }
-            "color" | "textcolor" | "hspace" | "vspace" | "phantom" | "hphantom" | "vphantom" | "label"
-            | "tag" => {
-                self.group();
-                self.space = true;
-            }
-            "over" => self.push(Tok::Infix("frac")),
-            "choose" => self.push(Tok::Infix("binom")),
-            "sqrt" | "surd" => self.push(Tok::Cmd("sqrt")),
-            "binom" | "dbinom" | "tbinom" => self.push(Tok::Cmd("binom")),
-            "overline" | "bar" | "dot" => self.push(Tok::Cmd("overline")),
-            "cdot" | "times" | "ast" | "bullet" => self.push(Tok::Op('*')),
-            "div" | "slash" => self.push(Tok::Op('/')),
-            "colon" => self.push(Tok::Op(':')),
-            "pm" => self.push(Tok::Pm(true)),
-            "mp" => self.push(Tok::Pm(false)),
-            "lt" => self.push(Tok::Rel(Rel::Lt)),
-            "gt" => self.push(Tok::Rel(Rel::Gt)),
-            "le" | "leq" | "leqslant" => self.push(Tok::Rel(Rel::Le)),
-            "ge" | "geq" | "geqslant" => self.push(Tok::Rel(Rel::Ge)),
-            "ne" | "neq" => self.push(Tok::Rel(Rel::Ne)),
-            "approx" | "simeq" | "cong" | "sim" => self.push(Tok::Rel(Rel::Approx)),
-            "in" => self.push(Tok::Rel(Rel::In)),
-            "cup" | "bigcup" => self.push(Tok::Cup),
-            "cap" | "bigcap" => self.push(Tok::Cap),
-            "setminus" | "backslash" => self.push(Tok::Setminus),
-            "emptyset" | "varnothing" => self.push(Tok::Empty),
-            "infty" | "infin" => self.push(Tok::Infinity),
-            "lbrace" => self.push(Tok::Open('S')),
-            "rbrace" => self.push(Tok::Close('S')),
-            "lbrack" => self.push(Tok::Open('[')),
-            "rbrack" => self.push(Tok::Close(']')),
-            "langle" => self.push(Tok::Open('<')),
-            "rangle" => self.push(Tok::Close('<')),
-            "lfloor" => self.push(Tok::Open('F')),
-            "rfloor" => self.push(Tok::Close('F')),
-            "lceil" => self.push(Tok::Open('C')),
-            "rceil" => self.push(Tok::Close('C')),
-            "lvert" => self.push(Tok::Open('A')),
-            "rvert" => self.push(Tok::Close('A')),
-            "vert" | "mid" | "Vert" => self.push(Tok::Bar),
-            "circ" | "degree" | "deg" => {
-                // `^\circ` and `^{\circ}`: the power sign before it belongs to it.
-                if matches!(self.out.last().map(|t| &t.tok), Some(Tok::Open('{'))) && self.peek(0) == '}' {
-                    self.out.pop();
-                    self.at += 1;
-                }
-                if matches!(self.out.last().map(|t| &t.tok), Some(Tok::Op('^'))) {
-                    self.out.pop();
-                }
-                self.push(Tok::Degree);
-            }
-            "percent" => self.push(Tok::Percent),
-            "prime" => self.push(Tok::Op('\'')),
-            "land" | "wedge" => self.push(Tok::Text("and".into())),
-            "lor" | "vee" => self.push(Tok::Text("or".into())),
-            "varphi" => self.push(Tok::Sym("phi".into())),
-            "varepsilon" => self.push(Tok::Sym("epsilon".into())),
-            "vartheta" => self.push(Tok::Sym("theta".into())),
-            "begin" => {
-                let env = self.group().unwrap_or_default();
-                if env.starts_with("array") {
-                    self.group();
-                }
-                self.push(Tok::Begin(env));
-            }
-            "end" => {
-                self.group();
-                self.push(Tok::End);
-            }
-            "text" | "textbf" | "textit" | "textrm" | "textnormal" | "mathrm" | "mathbf" | "mathit"
-            | "mathsf" | "mbox" | "mathbb" | "mathcal" | "operatorname" | "emph" | "texttt" | "vec"
-            | "hat" | "tilde" | "widehat" => {
-                let Some(inner) = self.group() else { return };
-                let trimmed = inner.trim();
-                let letters = trimmed.chars().all(|c| c.is_ascii_alphabetic());
-                if trimmed.is_empty() {
-                    self.space = true;
-                } else if self.phrase(trimmed) {
-                } else if name == "mathbb" && trimmed.len() == 1 {
-                    self.push(Tok::Sym(format!("\\mathbb{trimmed}")));
-                } else if letters && (name == "operatorname" || trimmed.len() == 1) {
-                    self.named(trimmed, false);
-                } else if letters {
-                    self.named(trimmed, true);
-                } else if let Some((first, rest)) = trimmed.split_once(' ')
-                    && magnitude(first).is_some()
-                    && matches!(self.out.last().map(|t| &t.tok), Some(Tok::Num(_)))
-                    && rest.chars().all(|c| c.is_ascii_alphabetic() || c == ' ')
-                {
-                    self.named(first, true);
-                    self.push(Tok::Text(rest.trim().to_string()));
-                } else if trimmed.chars().any(char::is_alphabetic) && !trimmed.contains(['\\', '$', '{']) {
-                    let has_digit = trimmed.chars().any(|c| c.is_ascii_digit());
-                    let first_digit = trimmed.starts_with(|c: char| c.is_ascii_digit() || c == '-');
-                    if has_digit && first_digit || is_number_phrase(trimmed) {
-                        self.splice(trimmed);
-                    } else if let Some(word) =
-                        ["and", "or"].into_iter().find(|w| trimmed.trim_matches(',').trim() == *w)
-                    {
-                        self.push(Tok::Text(word.into()));
-                    } else {
-                        self.push(Tok::Text(trimmed.to_string()));
-                    }
-                } else {
-                    self.splice(trimmed);
-                }
-            }
-            other if function(other).is_some() => self.push(Tok::Func(function(other).unwrap_or("sin"))),
-            "pi" => self.push(Tok::Sym("pi".into())),
-            other if GREEK.contains(&other) => self.push(Tok::Sym(other.into())),
-            other => {
-                let symbol = format!("\\{other}");
-                self.push(Tok::Sym(symbol));
-            }
-        }
-    }
-
-    /// Puts `inner` in front of what remains. It is strictly shorter than what was consumed, so this ends.
-    fn splice(&mut self, inner: &str) {
-        let inner: Vec<char> = inner.chars().collect();
-        self.at -= inner.len();
-        let at = self.at;
-        self.chars[at..at + inner.len()].copy_from_slice(&inner);
-    }
 }
 
 #[cfg(test)]
@@ -726,7 +342,7 @@ mod tests {
     use super::*;
 
     fn check(text: &str, want: &[Tok]) {
-        let got: Vec<Tok> = tokenize(text, true).unwrap().0.into_iter().map(|t| t.tok).collect();
+        let got: Vec<Tok> = tokenize(text, Marks::Grouped).unwrap().0.into_iter().map(|t| t.tok).collect();
         assert_eq!(got, want, "{text:?}");
     }
 

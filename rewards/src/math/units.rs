@@ -74,8 +74,8 @@ fn known(tail: &str) -> Option<Unit> {
     Some((dimension, size))
 }
 
-/// Reads the letters of `5 m` and `12 m/s` as a unit where the gold has no symbols that they could be; a compound unit
-/// only where the gold has a unit too.
+/// Reads the letters of `5 m` and `12 m/s` as a unit where the gold has no symbols that they could be; a product of
+/// letters that is no quotient only where the gold has a unit too.
 pub fn split_letter(gold: &Parsed, pred: &mut Parsed) {
     if pred.tail.is_some() {
         return;
@@ -85,21 +85,25 @@ pub fn split_letter(gold: &Parsed, pred: &mut Parsed) {
     if !free.is_empty() {
         return;
     }
+    let apart = pred.apart;
     let mut unit = String::new();
     let value = match &pred.expr {
-        Expr::Mul(factors) => {
+        // C(5, 2) is no point in coulombs.
+        Expr::Mul(factors) if !matches!(factors[0], Expr::Sym(_)) => {
             let single = factors.len() == 2;
-            split(factors, &mut unit).filter(|_| single || gold.tail.is_some())
+            let value = split(factors, apart, &mut unit);
+            value.filter(|_| single || gold.tail.is_some() || is_quotient(&unit))
         }
-        Expr::Div(n, d) if gold.tail.is_some() => {
+        Expr::Div(n, d) => {
             let mut below = String::new();
-            let rest = split(std::slice::from_ref(d), &mut below);
+            let rest = split(std::slice::from_ref(d), apart, &mut below);
             let value = match &**n {
-                Expr::Mul(factors) => split(factors, &mut unit),
+                Expr::Mul(factors) => split(factors, apart, &mut unit),
                 _ => None,
             };
             unit = format!("{unit}/{below}");
-            value.filter(|_| rest.is_some_and(|rest| rest.is_empty()))
+            let whole = rest.is_some_and(|rest| rest.is_empty());
+            value.filter(|_| whole && (gold.tail.is_some() || is_quotient(&unit)))
         }
         _ => None,
     };
@@ -112,19 +116,30 @@ pub fn split_letter(gold: &Parsed, pred: &mut Parsed) {
     }
 }
 
+/// Whether letters are a unit by a unit, none of them twice: `m/s`, `m s^-1`.
+fn is_quotient(unit: &str) -> bool {
+    let letters: Vec<char> = unit.chars().filter(|c| c.is_alphabetic()).collect();
+    let distinct = letters.iter().enumerate().all(|(i, c)| !letters[..i].contains(c));
+    distinct && letters.len() > 1 && (unit.contains('/') || unit.contains("^-"))
+}
+
 /// The factors that are no unit symbols; none when a symbol is no unit.
-fn split(factors: &[Expr], unit: &mut String) -> Option<Vec<Expr>> {
-    const LETTERS: &[&str] = &["m", "g", "s", "h", "L", "l", "N", "J", "W", "V"];
+fn split(factors: &[Expr], apart: bool, unit: &mut String) -> Option<Vec<Expr>> {
+    const LETTERS: &[&str] = &["m", "g", "s", "h", "L", "l", "N", "J", "W", "V", "\\Omega", "Omega"];
+    // These are also digits, names and constants.
+    const APART: &[&str] = &["A", "C", "F", "H", "K", "T"];
     let mut rest = Vec::new();
     for factor in factors {
         match factor {
-            Expr::Sym(letter) if LETTERS.contains(&&**letter) => unit.push_str(letter),
+            Expr::Sym(letter) if LETTERS.contains(&&**letter) || apart && APART.contains(&&**letter) => {
+                unit.push_str(letter);
+            }
             Expr::Text(word) if known(word).is_some() || super::lexicon::UNITS.contains(&word.trim()) => {
                 unit.push_str(word.trim());
             }
             Expr::Text(_) => return None,
             Expr::Pow(base, exponent) if matches!(**exponent, Expr::Num { .. } | Expr::Neg(_)) => {
-                match split(std::slice::from_ref(base), unit)?.is_empty() {
+                match split(std::slice::from_ref(base), apart, unit)?.is_empty() {
                     true => match &**exponent {
                         Expr::Num { value, .. } => unit.push_str(&format!("^{value}")),
                         _ => unit.push_str("^-"),
@@ -133,9 +148,9 @@ fn split(factors: &[Expr], unit: &mut String) -> Option<Vec<Expr>> {
                 }
             }
             Expr::Div(n, d) => {
-                let above = split(std::slice::from_ref(n), unit)?;
+                let above = split(std::slice::from_ref(n), apart, unit)?;
                 let mut below = String::new();
-                let divisor = split(std::slice::from_ref(d), &mut below)?;
+                let divisor = split(std::slice::from_ref(d), apart, &mut below)?;
                 match above.is_empty() && divisor.is_empty() {
                     true => unit.push_str(&format!("/{below}")),
                     false if below.is_empty() => rest.push(factor.clone()),
@@ -147,6 +162,17 @@ fn split(factors: &[Expr], unit: &mut String) -> Option<Vec<Expr>> {
         }
     }
     Some(rest)
+}
+
+/// Whether a unit is known.
+pub fn is_known(unit: &str) -> bool {
+    known(unit).is_some()
+}
+
+/// How many of `unit` are one of `before`, and whether `unit` is the smaller one; none where they measure other things.
+pub fn factor(before: &str, unit: &str) -> Option<(Expr, bool)> {
+    let ((a, x), (b, y)) = (known(before)?, known(unit)?);
+    (a == b).then(|| (Expr::Num { value: &x / &y, digits: None }, y < x))
 }
 
 /// Whether a time is before or after noon.

@@ -1,11 +1,15 @@
 //! Words to tokens: functions, units, numbers that are written out, phrases that are mathematics.
 
 use super::lexicon::{GREEK, UNITS, denominator, function, is_minus, is_short_word, magnitude, number_word};
+use super::phrase::is_accented;
 use super::token::{Lexer, Tok, Token};
 
 impl Lexer {
     pub(super) fn word(&mut self) {
         let start = self.at;
+        if self.effect_here() {
+            return;
+        }
         if self.peek(1).is_ascii_alphanumeric()
             && self.peek(0).is_ascii_uppercase()
             && let Some(len) = self.based()
@@ -15,14 +19,10 @@ impl Lexer {
         while self.peek(0).is_ascii_alphabetic() {
             self.at += 1;
         }
-        // "mètres" and "jabłek" are words; Greek letters and other scripts are not part of one.
-        let is_latin = |c: char| c.is_alphabetic() && ('\u{c0}'..='\u{24f}').contains(&c);
-        if is_latin(self.peek(0)) {
-            while self.peek(0).is_ascii_alphabetic() || is_latin(self.peek(0)) {
-                self.at += 1;
-            }
-            let word: String = self.chars[start..self.at].iter().collect();
-            return self.push(Tok::Text(word));
+        // A word such as "millón" is one; letters of other scripts begin another.
+        if is_accented(self.peek(0)) {
+            self.at = start;
+            return self.foreign();
         }
         let word: String = self.chars[start..self.at].iter().collect();
         if matches!(&*word, "US" | "USD" | "EUR" | "GBP" | "Rs" | "INR" | "AUD" | "CAD")
@@ -34,7 +34,7 @@ impl Lexer {
     }
 
     /// Whether a number, or the word for one, comes next.
-    fn is_before_number(&self) -> bool {
+    pub(super) fn is_before_number(&self) -> bool {
         let mut rest = self.chars[self.at..].iter().take(16).skip_while(|c| **c == ' ').peekable();
         if rest.peek().is_some_and(|c| c.is_ascii_digit()) {
             return true;
@@ -66,7 +66,7 @@ impl Lexer {
     }
 
     /// Joins a number word to what stands before it: `twenty-one`, `two hundred (and) five`, `7 (seven)`.
-    fn number_from_word(&mut self, value: &str) {
+    pub(super) fn number_from_word(&mut self, value: &str) {
         let last = |back: usize| self.out.len().checked_sub(back).map(|i| &self.out[i].tok);
         let is_tens =
             |t: Option<&Tok>| matches!(t, Some(Tok::Num(n)) if n.len() == 2 && n.ends_with('0') && n != "10");
@@ -97,6 +97,12 @@ impl Lexer {
             self.push(Tok::Num(value.into()));
             self.from_word = self.out.len();
         }
+    }
+
+    fn ends_integral(&self, word: &str) -> bool {
+        let mut last = word.chars().rev();
+        matches!((last.next(), last.next()), (Some('a'..='z'), Some('d')))
+            && self.out.iter().any(|t| t.tok == Tok::Cmd("int"))
     }
 
     fn join_unit(&mut self, value: &str) {
@@ -135,7 +141,9 @@ impl Lexer {
                 self.from_word = self.out.len();
                 return;
             }
-            _ if denominator(&lower).is_some() && self.is_after_number_word() => {
+            _ if denominator(&lower).is_some()
+                && (self.is_after_number_word() || self.counts_parts(&lower)) =>
+            {
                 if matches!(self.out.last().map(|t| &t.tok), Some(Tok::Op('-'))) {
                     self.out.pop();
                 }
@@ -148,6 +156,13 @@ impl Lexer {
             _ if GREEK.contains(&word) => Tok::Sym(word.into()),
             _ if word.len() == 1 => Tok::Sym(word.into()),
             _ if after_value && UNITS.contains(&word) => Tok::Text(word.into()),
+            // "xdx" and "dxdy" behind an integral sign.
+            _ if word.len() <= 6 && self.ends_integral(word) => {
+                for c in word.chars() {
+                    self.push(Tok::Sym(c.into()));
+                }
+                return;
+            }
             _ if word.len() > 3 || upright || is_short_word(&lower) => Tok::Text(word.into()),
             _ => {
                 for c in word.chars() {

@@ -4,9 +4,11 @@
 //! the key is filled in ([`pattern`]), or the value of one word ([`value`]). `docs/languages.md` describes the tables.
 
 mod phrases;
+mod place;
 mod table;
 
 pub(crate) use self::phrases::{Phrases, is_dense};
+pub(crate) use self::place::writes_comma;
 use self::table::{Language, PATTERN};
 pub(crate) use self::table::{entries, value};
 

@@ -26,6 +26,11 @@ impl Language {
         self.keys.get(key).map_or(&[], Vec::as_slice)
     }
 
+    /// The words and phrases under keys that hold no patterns.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Entry> {
+        self.keys.iter().filter(|(key, _)| !key.starts_with(PATTERN)).flat_map(|(_, list)| list)
+    }
+
     #[cfg(test)]
     pub(super) fn keys(&self) -> impl Iterator<Item = (&'static str, &[Entry])> {
         self.keys.iter().map(|(key, list)| (*key, list.as_slice()))

@@ -69,6 +69,10 @@ const KEYS: &[(&str, fn(&str) -> bool)] = &[
     ("denominator", is_count),
     ("minus", str::is_empty),
     ("short", str::is_empty),
+    ("behind", is_change),
+    ("between", is_sign),
+    ("counter", str::is_empty),
+    ("decimal", str::is_empty),
 ];
 
 /// What a language cannot do without.
@@ -95,6 +99,20 @@ const REQUIRED: &[&str] = &[
 
 fn is_count(value: &str) -> bool {
     !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// `^2`, `/1000`, `+1/2`, `!`, `%`, or `?` for what is not worked out.
+fn is_change(value: &str) -> bool {
+    let mut rest = value.chars();
+    match rest.next() {
+        Some('^' | '*' | '/' | '+') => rest.as_str().split('/').all(is_count),
+        Some('!' | '%' | '?') => rest.as_str().is_empty(),
+        _ => false,
+    }
+}
+
+fn is_sign(value: &str) -> bool {
+    matches!(value, "+" | "-" | "*" | "/" | "^" | "_" | "choose" | "root" | "of" | "?")
 }
 
 #[test]
