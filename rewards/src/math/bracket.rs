@@ -2,7 +2,7 @@
 
 use super::expr::{Expr, Joint};
 use super::parse::Parser;
-use super::token::{Rel, Tok};
+use super::token::{Rel, Tok, Token};
 
 impl Parser {
     pub(super) fn bracket(&mut self, open: char) -> Option<Expr> {
@@ -111,6 +111,9 @@ impl Parser {
     }
 
     pub(super) fn matrix(&mut self, env: &str) -> Option<Expr> {
+        if matches!(env, "cases" | "aligned" | "align" | "align*" | "gathered") {
+            return self.system();
+        }
         if !(env.ends_with("matrix") || env.starts_with("array")) {
             return None;
         }
@@ -135,5 +138,41 @@ impl Parser {
         rows.retain(|r| !r.is_empty());
         let matrix = Expr::Matrix(rows);
         Some(if env == "vmatrix" { Expr::Call("det", vec![matrix]) } else { matrix })
+    }
+
+    /// Equations below each other, all of which hold; what has conditions beside its rows is no system.
+    fn system(&mut self) -> Option<Expr> {
+        let mut rows = Vec::new();
+        loop {
+            match self.peek()? {
+                Tok::End => {
+                    self.at += 1;
+                    break;
+                }
+                Tok::Row | Tok::Comma | Tok::Semi => self.at += 1,
+                _ => rows.push(self.nested(Self::row)?),
+            }
+        }
+        let equations = rows.iter().all(|row| matches!(row, Expr::Chain(..)));
+        match rows.len() {
+            0 => None,
+            1 => equations.then(|| rows.remove(0)),
+            _ => equations.then_some(Expr::List(rows, Joint::And)),
+        }
+    }
+
+    /// `x &= 3`: the mark of alignment beside the sign goes.
+    fn row(&mut self) -> Option<Expr> {
+        let end =
+            (self.tokens[self.at..].iter()).position(|t| matches!(t.tok, Tok::Row | Tok::End))? + self.at;
+        let sign = |t: Option<&Token>| matches!(t.map(|t| &t.tok), Some(Tok::Rel(_)));
+        let mark = (self.at..end).find(|i| {
+            self.tokens[*i].tok == Tok::Amp
+                && (sign(self.tokens.get(i + 1)) || sign(self.tokens.get(i.wrapping_sub(1))))
+        });
+        if let Some(mark) = mark {
+            self.tokens.remove(mark);
+        }
+        self.relation()
     }
 }

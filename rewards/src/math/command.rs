@@ -47,6 +47,17 @@ impl Lexer {
         }
     }
 
+    /// `x = 3 \quad y = 5`: whether a name with its sign of equality follows behind a value.
+    fn names_a_value(&self) -> bool {
+        let value =
+            matches!(self.out.last().map(|t| &t.tok), Some(Tok::Num(_) | Tok::Sym(_) | Tok::Close(_)));
+        let mut rest = self.chars[self.at..].iter().skip_while(|c| **c == ' ').take(16);
+        let letter = rest.next().is_some_and(|c| c.is_ascii_alphabetic() || *c == '\\');
+        let equals =
+            rest.find(|c| !(c.is_ascii_alphanumeric() || matches!(c, ' ' | '_' | '{' | '}'))) == Some(&'=');
+        value && letter && equals && self.out.iter().any(|t| t.tok == Tok::Rel(Rel::Eq))
+    }
+
     /// `ℝ \\ {0}` in plain text.
     fn is_set_difference(&self) -> bool {
         matches!(self.out.last().map(|t| &t.tok), Some(Tok::Sym(s)) if s.starts_with("\\mathbb"))
@@ -95,14 +106,14 @@ impl Lexer {
                 }
             }
             "displaystyle" | "scriptstyle" | "tiny" | "small" | "normalsize" | "large" | "Large"
-            | "LARGE" | "huge" | "Huge" | "underline" | "textstyle" | "limits" | "quad" | "qquad"
-            | "enspace" | "thinspace" | "space" | "hfill" | "rm" | "bf" | "it" | "boldsymbol" | "boxed"
-            | "fbox" | "hbox" | "nonumber" | "mathstrut" | "therefore" | "cdotp" | "unicode" => {
-                self.space = true
-            }
+            | "LARGE" | "huge" | "Huge" | "underline" | "textstyle" | "limits" | "enspace" | "thinspace"
+            | "space" | "hfill" | "rm" | "bf" | "it" | "boldsymbol" | "boxed" | "fbox" | "hbox"
+            | "nonumber" | "mathstrut" | "therefore" | "cdotp" | "unicode" => self.space = true,
             "frac" | "dfrac" | "tfrac" | "cfrac" | "sfrac" | "nicefrac" | "frac1" => {
                 self.push(Tok::Cmd("frac"))
             }
+            "quad" | "qquad" if self.names_a_value() => self.push(Tok::Comma),
+            "quad" | "qquad" => self.space = true,
             "color" | "textcolor" | "hspace" | "vspace" | "phantom" | "hphantom" | "vphantom" | "label"
             | "tag" => {
                 self.group();

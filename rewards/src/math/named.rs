@@ -166,7 +166,7 @@ fn assignments(e: &Expr) -> Option<Vec<(Expr, Expr)>> {
     let letter = matches!(&sides[0], Expr::Sym(name) if matches!(&**name, "e" | "i")) && free.is_empty();
     let value = if letter { sides.get(1)? } else { strip_label(e)? };
     match (&sides[0], value) {
-        (Expr::Tuple(_, names, _), Expr::Tuple(_, values, _)) if names.len() == values.len() => {
+        (Expr::Tuple('(', names, _), Expr::Tuple(_, values, _)) if names.len() == values.len() => {
             Some(names.iter().cloned().zip(values.iter().cloned()).collect())
         }
         (Expr::Tuple(..), _) => None,

@@ -1,6 +1,7 @@
 //! Tokens to expressions: a precedence parser that recovers from missing braces.
 
 use super::expr::{Expr, Joint, Parsed, integer, mixed};
+use super::lexicon::unit_symbols;
 use super::over;
 use super::token::{Marks, Rel, Tok, Token, tokenize};
 use super::units;
@@ -226,6 +227,12 @@ impl Parser {
             loop {
                 match self.peek() {
                     Some(Tok::Comma | Tok::Semi) => {}
+                    Some(Tok::Row) if top => {}
+                    // 3 cm, 5 cm: the unit of the last item is that of all.
+                    Some(Tok::Text(w)) if top && !separated && self.is_shared_unit(w) => {
+                        self.at += 1;
+                        continue;
+                    }
                     Some(Tok::Text(w)) if w == "or" => joint = Joint::Or,
                     Some(Tok::Text(w)) if w == "and" => {
                         if joint != Joint::Or {
@@ -253,6 +260,17 @@ impl Parser {
             }
         }
         Some(if items.len() == 1 { items.remove(0) } else { Expr::List(items, joint) })
+    }
+
+    /// Whether a unit stands before a separator here and again at the end.
+    fn is_shared_unit(&self, word: &str) -> bool {
+        let again = self.tokens.last().is_some_and(|t| matches!(&t.tok, Tok::Text(last) if last == word));
+        let separator = match self.peek_at(1) {
+            Some(Tok::Comma | Tok::Semi) => true,
+            Some(Tok::Text(joint)) => matches!(&**joint, "and" | "or"),
+            _ => false,
+        };
+        again && separator && (units::is_known(word) || unit_symbols(word))
     }
 
     fn union(&mut self) -> Option<Expr> {
@@ -299,7 +317,7 @@ impl Parser {
         self.at += count - 1;
     }
 
-    fn relation(&mut self) -> Option<Expr> {
+    pub(super) fn relation(&mut self) -> Option<Expr> {
         self.join_label();
         let mut sides = vec![self.ratio()?];
         let mut signs = Vec::new();
