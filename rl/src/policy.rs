@@ -1,6 +1,6 @@
 //! A policy as the loop uses it: the decoder with its tokenizer and chat template, and where they come from.
 use crate::config::{ChatTemplate as TemplateChoice, Dtype, EndToken, PolicyConfig, TinyConfig};
-use crate::error::{Error, IoError};
+use crate::error::Error;
 use burn::tensor::Device;
 use rlvr_policies::cache::{Cache, DrawAt};
 use rlvr_policies::decoder::Compute;
