@@ -16,6 +16,8 @@ def judge():
                 fields[name] = value.encode('utf-8', 'replace').decode()
         write_line(out, setup['nonce'] + ' ' + json.dumps(fields))
 
+    # NotImplemented is not true, as in newer versions of Python.
+    warnings.filterwarnings('error', 'NotImplemented', DeprecationWarning)
     report(phase='tests')
     space = Space({'__name__': 'tests', 'next of the tests': next_of, 'type of the tests': type_of})
     space.update((f'{name} of the program', kind) for name, kind in CONTROL.items())
@@ -26,14 +28,17 @@ def judge():
                       defined_by(setup['solution']))
         if not entry and any('check' in s.own and 'check' not in s.free for s in surveys if s):
             raise ValueError('check needs an entry_point')
-        programs = [s and s.program() for s in surveys]
+        theirs = names.shadowed if names.everywhere else set()
+        programs = [s and s.program(theirs) for s in surveys]
         calls = [readings(t['args']) if 'args' in t else None for t in tests]
         # What the candidate has to define is not there without it.
         builtins_left = {k: v for k, v in vars(builtins).items() if k not in names.shadowed}
         space['__builtins__'] = builtins_left if names.everywhere else vars(builtins)
         space.update((name, __import__(name)) for name in names.modules)
         sys.modules['solution'] = Solution('solution')
-        exec(first.program(), space)
+        if any('random' in s.imported | s.free for s in [first] + [s for s in surveys if s]):
+            seed_both()
+        exec(first.program(theirs), space)
     except (Exception, Unclear, Unsendable) as error:
         return report(bad=shown(error))
     report(phase='setup')
@@ -44,6 +49,9 @@ def judge():
     report(phase='load')
     try:
         link.ask('load')
+        link.loaded = True
+        if link.seeded is not None:
+            link.ask('seed', link.seeded)
     except BaseException as error:
         return report(load=shown(error))
     report(phase='run')
@@ -75,6 +83,19 @@ def judge():
     if passed and not link.used:
         return report(bad='the tests ask nothing of the program')
     report(end=True)
+
+
+def seed_both():
+    # Random numbers that a test seeds are those of the program, too.
+    import random
+    own = random.seed
+
+    def seed(*args, **kwargs):
+        own(*args, **kwargs)
+        link.seeded = link.pack([*args, *kwargs.values()])
+        if link.loaded:
+            link.ask('seed', link.seeded)
+    random.seed = seed
 
 
 def gives(candidate, readings, want, tolerance):

@@ -124,10 +124,11 @@ SHADOWS = {}
 
 def call(number, args, kwargs):
     def read(reply):
-        result, changed = reply
+        result, changed, returned = reply
+        given = [*args, *kwargs.values()]
         for i, after in changed.items():
-            replace(args[int(i)], link.unpack(after))
-        return link.unpack(result)
+            replace(given[int(i)], link.unpack(after))
+        return link.unpack(result) if returned is None else given[returned]
     return link.understand(read, link.ask('call', number, link.pack(args), link.pack(kwargs)))
 
 
