@@ -6,7 +6,7 @@ builtins.exit = builtins.quit = sys.exit
 MUTABLE = {'bytearray', 'Counter', 'OrderedDict', 'array', 'defaultdict', 'deque', 'dict', 'list', 'set'}
 # What the judge may ask of an object beside calls.
 ACTIONS = {f.__name__: f for f in (
-    getattr, setattr, delattr, len, iter, hash, bool, int, float, complex, str, repr, format, round, divmod, pow,
+    getattr, setattr, delattr, type, len, iter, hash, bool, int, float, complex, str, repr, format, round, divmod, pow,
     reversed, isinstance, issubclass, copy.copy, copy.deepcopy, math.trunc, math.floor, math.ceil)}
 ACTIONS.update((name, getattr(operator, name)) for name in (
     'eq ne lt le gt ge add sub mul truediv floordiv mod matmul and_ or_ xor lshift rshift iadd isub imul itruediv '
