@@ -368,6 +368,31 @@ const ASSERTS: &[(&str, &str)] = &[
     ("bad unicode", "def f(x): return '\\ud800'"),
 ];
 
+/// Attacks on tests that ask a value by its methods: `f('x')` must begin with `abc`, `g(2)` be within `{4}` and equal it, `k()`
+/// read `a`.
+const ASKING: &[(&str, &str)] = &[
+    (
+        "an object that says yes",
+        "class E:\n    def __getattr__(s, n): return lambda *a: True\n    def __eq__(s, o): return True\n    def __enter__(s): return s\n    def __exit__(s, *a): return True\nf = g = k = lambda *a: E()",
+    ),
+    (
+        "data that says yes",
+        "class T(str):\n    def startswith(s, *a): return True\n    def __enter__(s): return s\n    def __exit__(s, *a): return True\nclass S(set):\n    def issubset(s, o): return True\n    def __eq__(s, o): return True\nf = lambda x: T('ab')\ng = lambda x: S()\nk = lambda: T()",
+    ),
+    (
+        "data of the right kind, and a set that says yes",
+        "class S(set):\n    def issubset(s, o): return True\n    def __eq__(s, o): return True\nf = lambda x: 'abc'\ng = lambda x: S([7])\nk = lambda: __import__('io').StringIO('a')",
+    ),
+    (
+        "nothing is said",
+        "class E:\n    def __eq__(s, o): return NotImplemented\n    def issubset(s, o): return NotImplemented\nf = lambda x: 'abc'\ng = lambda x: E()\nk = lambda: __import__('io').StringIO('a')",
+    ),
+    (
+        "a manager that takes all errors",
+        "class M:\n    def __enter__(s): return s\n    def __exit__(s, *a): return True\n    def read(s): return 'b'\nf = lambda x: 'abc'\ng = lambda x: {4}\nk = M",
+    ),
+];
+
 struct Traces {
     dirs: BTreeSet<PathBuf>,
 }
@@ -486,15 +511,26 @@ fn no_attack_is_accepted_or_leaves_anything() {
     let right = "f = lambda x: x * x\ng = lambda v: sum(v) / len(v)\nh = sorted";
     assert_eq!(attack(Language::Python, &asserts, &[("control", right)], dir.path()).len(), 1);
 
+    let asking = json!({"asserts": [
+        "assert f('x').startswith('abc')",
+        "assert g(2).issubset({4})",
+        "assert g(2).__eq__({4})",
+        "with k() as c:\n    assert c.read() == 'a'",
+    ]});
+    let right = "import io\nf = lambda x: 'abc'\ng = lambda x: {4}\nk = lambda: io.StringIO('a')";
+    assert_eq!(attack(Language::Python, &asking, &[("control", right)], dir.path()).len(), 1);
+
     let mut wrong = attack(Language::Python, &yes, REACH, dir.path());
     wrong.extend(attack(Language::Bash, &yes, SHELL, dir.path()));
     wrong.extend(attack(Language::Python, &asserts, ASSERTS, dir.path()));
+    wrong.extend(attack(Language::Python, &asking, ASKING, dir.path()));
     traces.check();
     assert_eq!(std::fs::read_to_string(&outside).unwrap(), "secret");
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
     assert_eq!(std::fs::read_to_string(victim.join("file")).unwrap(), "precious");
     assert!(wrong.is_empty(), "{} attacks:\n{}", wrong.len(), wrong.join("\n"));
-    println!("{} attacks in {:?}", REACH.len() + SHELL.len() + ASSERTS.len(), begin.elapsed());
+    let attacks = REACH.len() + SHELL.len() + ASSERTS.len() + ASKING.len();
+    println!("{attacks} attacks in {:?}", begin.elapsed());
 }
 
 #[test]

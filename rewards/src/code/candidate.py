@@ -6,7 +6,7 @@ builtins.exit = builtins.quit = sys.exit
 MUTABLE = {'bytearray', 'Counter', 'OrderedDict', 'array', 'defaultdict', 'deque', 'dict', 'list', 'set'}
 # What the judge may ask of an object beside calls.
 ACTIONS = {f.__name__: f for f in (
-    getattr, setattr, delattr, len, iter, hash, bool, int, float, complex, str, repr, format, round, divmod, pow,
+    getattr, setattr, delattr, type, len, iter, hash, bool, int, float, complex, str, repr, format, round, divmod, pow,
     reversed, isinstance, issubclass, copy.copy, copy.deepcopy, math.trunc, math.floor, math.ceil)}
 ACTIONS.update((name, getattr(operator, name)) for name in (
     'eq ne lt le gt ge add sub mul truediv floordiv mod matmul and_ or_ xor lshift rshift iadd isub imul itruediv '
@@ -129,6 +129,10 @@ def serve():
                 source = f.read()
             exec(compile(source, 'solution.py', 'exec'), module.__dict__)
             return ['ok', None]
+        if action == 'seed':
+            import random
+            random.seed(*unpack(target))
+            return ['ok', None]
         if action == 'find':
             found = target in module.__dict__
             return ['ok', pack([found, module.__dict__[target] if found else None])]
@@ -137,11 +141,15 @@ def serve():
         thing = objects[target]
         if action == 'call':
             args, kwargs = unpack(rest[0]), unpack(rest[1])
-            before = [pack(a) for a in args]
-            result = pack(thing(*args, **kwargs))
-            # Arguments that were changed in place.
-            after = {i: pack(a) for i, a in enumerate(args) if type(a).__name__ in MUTABLE and id(a) not in numbers}
-            return ['ok', result, {i: a for i, a in after.items() if a != before[i]}]
+            given = [*args, *kwargs.values()]
+            before = [pack(a) for a in given]
+            value = thing(*args, **kwargs)
+            result = pack(value)
+            # Arguments that were changed in place, and the one that is the result.
+            own = {i: a for i, a in enumerate(given) if type(a).__name__ in MUTABLE and id(a) not in numbers}
+            after = {i: pack(a) for i, a in own.items()}
+            same = next((i for i, a in own.items() if a is value), None)
+            return ['ok', result, {i: a for i, a in after.items() if a != before[i]}, same]
         if action == 'next':
             if target in pending:
                 raise pending.pop(target)

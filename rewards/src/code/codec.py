@@ -5,6 +5,7 @@ import json, os, sys
 DEPTH = 200
 deepest = 0
 PLAIN = (int, float, complex, str, bytes, bytearray, tuple, list, set, frozenset, dict)
+SINGLE = (Ellipsis, NotImplemented)
 # Types that are sent by name: they make plain data of plain data and nothing else.
 TYPES = {t.__name__: t for t in PLAIN + (bool, object, range, slice)}
 # Types of the standard library that are sent as what makes them again: how they are taken apart, by the methods of the
@@ -62,8 +63,8 @@ def encode(value, other, depth=0):
         return encode_plain(value, cls, other, depth + 1)
     if cls in OPAQUE:
         return other(value, None)
-    if value is Ellipsis:
-        return {'e': 0}
+    if value is Ellipsis or value is NotImplemented:
+        return {'e': SINGLE.index(value)}
     if cls is range or cls is slice:
         return {'n' if cls is range else 'l': encode([value.start, value.stop, value.step], other, depth + 1)}
     if isinstance(value, type) and TYPES.get(value.__name__) is value:
@@ -127,7 +128,7 @@ def decode(data, other, depth=0):
     if tag == 'c':
         return complex(*content)
     if tag == 'e':
-        return Ellipsis
+        return SINGLE[content]
     if tag == 'n':
         return range(*only(decode(content, other, depth), {int}))
     if tag == 'l':

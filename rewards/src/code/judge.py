@@ -16,24 +16,31 @@ def judge():
                 fields[name] = value.encode('utf-8', 'replace').decode()
         write_line(out, setup['nonce'] + ' ' + json.dumps(fields))
 
+    # NotImplemented is not true, as in newer versions of Python.
+    warnings.filterwarnings('error', 'NotImplemented', DeprecationWarning)
     report(phase='tests')
-    space = Space({'__name__': 'tests', 'next of the tests': next_of, 'type of the tests': type_of})
+    space = Space({'__name__': 'tests', 'next of the tests': next_of, 'type of the tests': type_of,
+                   'is of the tests': same, 'method of the tests': method_of, 'claim of the tests': Claim()})
     space.update((f'{name} of the program', kind) for name, kind in CONTROL.items())
     try:
         first = Survey(setup['test_setup'], 'test_setup')
         surveys = [Survey(t['code'], 'test') if 'code' in t else None for t in tests]
         names = Names(entry and Survey(entry, 'entry_point', 'eval'), first, [s for s in surveys if s],
-                      defined_by(setup['solution']))
+                      *defined_by(setup['solution']))
+        link.classes = names.classes
         if not entry and any('check' in s.own and 'check' not in s.free for s in surveys if s):
             raise ValueError('check needs an entry_point')
-        programs = [s and s.program() for s in surveys]
+        theirs = names.shadowed if names.everywhere else set()
+        programs = [s and s.program(theirs) for s in surveys]
         calls = [readings(t['args']) if 'args' in t else None for t in tests]
         # What the candidate has to define is not there without it.
         builtins_left = {k: v for k, v in vars(builtins).items() if k not in names.shadowed}
         space['__builtins__'] = builtins_left if names.everywhere else vars(builtins)
         space.update((name, __import__(name)) for name in names.modules)
         sys.modules['solution'] = Solution('solution')
-        exec(first.program(), space)
+        if any('random' in s.imported | s.free for s in [first] + [s for s in surveys if s]):
+            seed_both()
+        exec(first.program(theirs), space)
     except (Exception, Unclear, Unsendable) as error:
         return report(bad=shown(error))
     report(phase='setup')
@@ -44,6 +51,9 @@ def judge():
     report(phase='load')
     try:
         link.ask('load')
+        link.loaded = True
+        if link.seeded is not None:
+            link.ask('seed', link.seeded)
     except BaseException as error:
         return report(load=shown(error))
     report(phase='run')
@@ -77,6 +87,19 @@ def judge():
     report(end=True)
 
 
+def seed_both():
+    # Random numbers that a test seeds are those of the program, too.
+    import random
+    own = random.seed
+
+    def seed(*args, **kwargs):
+        own(*args, **kwargs)
+        link.seeded = link.pack([*args, *kwargs.values()])
+        if link.loaded:
+            link.ask('seed', link.seeded)
+    random.seed = seed
+
+
 def gives(candidate, readings, want, tolerance):
     # One reading of the arguments under which the call gives the value is enough: under another one it may raise, as an
     # integer that was read as a float does in a range.
@@ -99,11 +122,12 @@ def shown(error):
 
 
 def defined_by(solution):
-    # What the reference's own program defines.
+    # What the reference's own program defines, and which of it are classes.
     try:
-        return Survey(solution or '', 'solution').bound
+        survey = Survey(solution or '', 'solution')
     except Exception:
-        return set()
+        return set(), set()
+    return survey.bound, {n.name for n in survey.tree.body if isinstance(n, ast.ClassDef)}
 
 
 class Solution(type(sys)):
@@ -117,6 +141,9 @@ class Solution(type(sys)):
 
 def find(name):
     found, value = link.value('find', name)
+    if name in link.classes and type(value) is Remote:
+        # By another name the same class may be in the place of a function.
+        value = Remote(value._number, value._base, 'class')
     # A function or a class is used when it is called; what is here as data, when it is read.
     link.used = link.used or found and not stays_there(value)
     return found, value
@@ -144,7 +171,32 @@ class Space(dict):
 
 
 def type_of(value):
-    return link.do('getattr', value, '__class__') if type(value) in OPAQUE else type(value)
+    if type(value) not in OPAQUE:
+        return type(value)
+    kind = link.do('type', value)
+    if number_of(kind) is None and kind is not object:
+        # What is of a plain type was sent as its value.
+        raise TypeError('an object of the program is of no such type')
+    return kind
+
+
+def method_of(value, name):
+    # By its name a comparison would give NotImplemented, which some take for true.
+    if type(value) not in OPAQUE or value._base:
+        return getattr(value, name)
+    if not value._standing:
+        raise AttributeError(f'an object of the program has no {name}')
+    return link.do('getattr', value, name)
+
+
+class Claim:
+    # Around what a test asserts. Which errors came of it is kept: no context manager of a program may take them.
+    def __enter__(self):
+        pass
+
+    def __exit__(self, kind, error, trace):
+        if error is not None:
+            link.asserted.append(error)
 
 
 def run_program(program, space, candidate, entry):
@@ -174,6 +226,9 @@ def run_to_its_end(result):
 
 def run_case(case):
     import unittest
+    # There may be several stand-ins for one object.
+    unittest.TestCase.assertIs = lambda self, a, b, msg=None: self.assertTrue(same(a, b), msg)
+    unittest.TestCase.assertIsNot = lambda self, a, b, msg=None: self.assertFalse(same(a, b), msg)
     result = unittest.TestResult()
     unittest.defaultTestLoader.loadTestsFromTestCase(case).run(result)
     unexpected = [(t, 'passed unexpectedly') for t in result.unexpectedSuccesses]

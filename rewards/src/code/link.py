@@ -1,5 +1,5 @@
 # The judge's end of the conversation with the candidate's process. What comes from there is data, whatever it is.
-import _thread, builtins, collections, itertools, types
+import _thread, builtins, collections, itertools, types, warnings
 
 
 class Lost(BaseException):
@@ -27,12 +27,16 @@ class Link:
         # Why nothing more is asked; what a test could not send; whether anything was asked of the candidate's code.
         self.lost = self.unsendable = None
         self.used = False
+        # Errors of what the tests assert.
+        self.asserted = []
+        # Names that mean classes in the tests; with what the tests seeded their random numbers.
+        self.classes, self.seeded, self.loaded = set(), None, False
         # What was sent and stays here, with its numbers; exceptions that left; what stands for objects of the candidate.
         self.kept, self.numbers, self.left, self.remotes = [], {}, [], {}
 
     def ask(self, *message):
         with self.turn:
-            self.used |= message[0] not in ('setup', 'load', 'find')
+            self.used |= message[0] not in ('setup', 'load', 'find', 'seed')
             text = json.dumps(message)
             while True:
                 if self.lost:
@@ -163,7 +167,18 @@ class Link:
                 return known
         n, bases = described[2:]
         if n not in self.remotes:
-            self.remotes[n] = Kind(name, tuple(self.kind(b) for b in bases), {'__module__': module, '_class': n})
+            fields = {'__module__': module, '_class': n}
+            bases = tuple(self.kind(b) for b in bases)
+            # A class of the program that has the name of one of Python's is caught by this name, too.
+            real = CONTROL.get(name, getattr(builtins, name, None))
+            if is_exception(real) and not any(issubclass(b, real) for b in bases):
+                try:
+                    self.remotes[n] = Kind(name, (*(b for b in bases if not issubclass(real, b)), real), fields)
+                except TypeError:
+                    # The two cannot be one.
+                    self.remotes[n] = Kind(name, bases, fields)
+            else:
+                self.remotes[n] = Kind(name, bases, fields)
         return self.remotes[n]
 
     def raised(self, described):

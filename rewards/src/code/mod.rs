@@ -31,8 +31,13 @@
 //! stay in the candidate's process; the tests see a stand-in with attributes, calls, items, iteration and the operators of
 //! its class. It equals no plain data; two of the candidate's objects are compared as the candidate says. An operator that
 //! gets a value of the tests (`Vector(1, 2) * 3`) may only give another object, because it has told the candidate a number that
-//! may be the expected one. Exceptions arrive as their own class or, where the candidate defines it, as one that stands for
-//! it; `StopIteration` and `GeneratorExit` as classes that end no loop, which tests catch by those names all the same.
+//! may be the expected one. For the same reason it is not asked what a text or a set is asked (`f(x).startswith('a')`), and
+//! its context manager takes no error of what a test asserts. Only an object that a test makes of a class which it names
+//! (`t = Trie()`) is also asked whether it contains or equals a value of the test; not so the same object where a function or
+//! a method returns it. That a name means a class is said by the `solution` of the reference or by the tests: an
+//! `isinstance`, or a capital letter and a use that no value of a plain type has (`t.insert('a')`, `t.root`). A class that
+//! is only compared (`Money(1) == 1`) looks like a function; give a `solution`. Exceptions arrive as their own class or, where the candidate defines it, as one that stands for
+//! it, and for the built-in one of the same name; `StopIteration` and `GeneratorExit` as classes that end no loop, which tests catch by those names all the same.
 //!
 //! Which names the candidate has to define follows from the tests alone: those of the entry point, those that nothing else
 //! defines, and where that leaves none the built-in that every test calls. A built-in that is meant to be the

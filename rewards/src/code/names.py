@@ -46,7 +46,7 @@ class Survey:
         for child in table.get_children():
             self.walk(child, False)
 
-    def program(self):
+    def program(self, theirs=frozenset()):
         missing = self.missing()
         if missing:
             raise ImportError(f'the tests import {missing}, which is not there')
@@ -61,8 +61,42 @@ class Survey:
             if isinstance(node, ast.FunctionDef) and node.name.startswith('test_') and node.name not in self.called:
                 if len(node.args.args) > len(node.args.defaults):
                     raise ValueError(f'{node.name} needs arguments')
-        tree = Rewrite(self.bound).visit(self.tree)
+        tree = Rewrite(self.bound | theirs).visit(self.tree)
         return compile(ast.fix_missing_locations(tree), 'test', 'exec')
+
+    def classes(self, entry):
+        # Names that the tests use as classes. A capital letter alone says nothing: functions have them, too. But the value
+        # of a function has no attributes that no plain type has, and nothing that is called without arguments gives a
+        # value that is then changed by a method, unless to bring it into order.
+        nodes = list(ast.walk(self.tree))
+        found, makers = set(), {}
+        for n in nodes:
+            if maker_of(n) in ('isinstance', 'issubclass') and len(n.args) == 2:
+                kinds = n.args[1].elts if isinstance(n.args[1], ast.Tuple) else [n.args[1]]
+                found.update(k.id for k in kinds if isinstance(k, ast.Name))
+            if isinstance(n, ast.AugAssign):
+                continue
+            value = n.context_expr if isinstance(n, ast.withitem) else getattr(n, 'value', None)
+            targets = getattr(n, 'targets', None) or [getattr(n, 'optional_vars', getattr(n, 'target', None))]
+            for target in targets:
+                pairs = isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple)
+                for t, v in zip(target.elts, value.elts) if pairs else [(target, value)]:
+                    makers.setdefault(path_of(t), []).append(v if isinstance(v, ast.Call) else None)
+        makers.pop(None, None)
+        # The names that imported ones have in the program.
+        aliases = {a.asname: a.name for n in nodes if isinstance(n, ast.ImportFrom) and n.module == 'solution'
+                   for a in n.names if a.asname}
+        changed = {id(n.value.func) for n in nodes if isinstance(n, ast.Expr) and isinstance(n.value, ast.Call)
+                   and getattr(n.value.func, 'attr', None) not in ('reverse', 'sort')}
+        for n in nodes:
+            if isinstance(n, ast.Attribute):
+                calls = [n.value] if isinstance(n.value, ast.Call) else makers.get(path_of(n.value), ())
+                made_by, bare = {maker_of(c, aliases) for c in calls}, not any(c.args or c.keywords for c in calls if c)
+                name = entry if made_by == {'candidate'} else next(iter(made_by), None)
+                if len(made_by) == 1 and name and name.lstrip('_')[:1].isupper():
+                    if id(n) in changed and bare or not is_plain_attribute(n.attr):
+                        found.add(name)
+        return found
 
     def missing(self):
         # A module that is imported and not there, unless the tests themselves look whether it is.
@@ -74,6 +108,26 @@ class Survey:
                 if id(n) not in guarded and root not in sys.modules and importlib.util.find_spec(root) is None:
                     return root
         return None
+
+
+def path_of(node):
+    # A name, or the attribute of one, as text; none for anything else.
+    if isinstance(node, ast.Attribute):
+        path = path_of(node.value)
+        return path and f'{path}.{node.attr}'
+    return getattr(node, 'id', None)
+
+
+def maker_of(node, aliases={}):
+    # The name that is called, if this is the call of a name.
+    path = path_of(node.func) if isinstance(node, ast.Call) else None
+    name = path and path.replace('solution.', '', 1)
+    return aliases.get(name, name) if name and '.' not in name else None
+
+
+def is_plain_attribute(name):
+    kinds = [getattr(__import__(module), cls) for module, cls in (n.split('.') for n in STANDARD)]
+    return any(hasattr(t, name) for t in (*PLAIN, *kinds))
 
 
 def is_builtin(name):
@@ -93,7 +147,7 @@ def is_module(name, surveys):
 
 class Names:
     # Where each name of the tests comes from.
-    def __init__(self, entry, first, tests, solution):
+    def __init__(self, entry, first, tests, solution, classes):
         surveys = [first] + tests + ([entry] if entry else [])
         read = set().union(*(s.free for s in surveys))
         bound = set().union(*(s.bound for s in [first] + tests))
@@ -122,6 +176,10 @@ class Names:
                 names = ', '.join(sorted(set().union(*(s.called & functions for s in tests))))
                 raise ValueError(f'which of {names} is meant to be the program\'s? Give an entry_point')
             self.shadowed = called
+        # Names that mean classes: by the reference's own program, or else by what the tests do.
+        entry_name = entry.tree.body.id if entry and isinstance(entry.tree.body, ast.Name) else None
+        by_use = set().union(*(s.classes(entry_name) for s in [first] + tests))
+        self.classes = classes | by_use - solution
         self.wanted = (read - own - known - self.modules | self.shadowed) - {'candidate' if entry else ''}
 
 
@@ -160,8 +218,30 @@ class Rewrite(ast.NodeTransformer):
             return ast.Name('next of the tests', ast.Load())
         return node
 
+    def visit_Assert(self, node):
+        self.generic_visit(node)
+        return ast.With([ast.withitem(ast.Name('claim of the tests', ast.Load()))], [node])
+
+    def visit_Expr(self, node):
+        # What unittest asserts.
+        name = getattr(node.value.func, 'attr', '') if isinstance(node.value, ast.Call) else ''
+        self.generic_visit(node)
+        if not name.startswith(('assert', 'fail')):
+            return node
+        return ast.With([ast.withitem(ast.Name('claim of the tests', ast.Load()))], [node])
+
+    def visit_Compare(self, node):
+        # There may be several stand-ins for one object.
+        self.generic_visit(node)
+        if len(node.ops) != 1 or not isinstance(node.ops[0], (ast.Is, ast.IsNot)):
+            return node
+        same = ast.Call(ast.Name('is of the tests', ast.Load()), [node.left, *node.comparators], [])
+        return same if isinstance(node.ops[0], ast.Is) else ast.UnaryOp(ast.Not(), same)
+
     def visit_Attribute(self, node):
         self.generic_visit(node)
+        if node.attr in COMPARING and isinstance(node.ctx, ast.Load):
+            return ast.Call(ast.Name('method of the tests', ast.Load()), [node.value, ast.Constant(node.attr)], [])
         if node.attr == '__class__' and isinstance(node.ctx, ast.Load):
             return ast.Call(ast.Name('type of the tests', ast.Load()), [node.value], [])
         return node

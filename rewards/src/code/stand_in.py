@@ -10,23 +10,48 @@ def number_of(value):
     return value.__dict__.get('_class') if type(value) is Kind else None
 
 
+def same(value, other):
+    # Whether both are one object. There may be several stand-ins for one.
+    number = number_of(value)
+    return value is other if number is None else number == number_of(other)
+
+
+# What a value of a plain type is asked for to learn whether it is the expected one, and what it makes of an expected set.
+# An object that a program returns in the place of such a value would be told what is expected and could say yes.
+TELLING = {name for t in PLAIN for name in vars(t) if name.startswith(('is', 'startswith', 'endswith'))}
+MAKING = {'difference', 'intersection', 'symmetric_difference', 'union'}
+COMPARING = {f'__{name}__' for name in ('eq', 'ne', 'lt', 'le', 'gt', 'ge', 'contains')}
+
 class Remote:
     # Its operators are those of the candidate, as long as only objects of the candidate take part. It equals no plain
     # data, unless its class extends a plain type. An operator that gets a value of the tests tells the candidate what is
     # expected, so that what comes of it may only be another object, which is never taken for a number.
-    __slots__ = ('_number', '_base', '_told')
+    #
+    # A test that makes an object of a class which it names asks this class, also by values of its own: whether a Trie
+    # contains a word is what it is for. This holds for the stand-in that the test got by calling the class, and not for
+    # another one of the same object: what a function or a method returns may be in the place of an expected value.
+    __slots__ = ('_number', '_base', '_told', '_standing')
 
-    def __init__(self, number, base=None):
-        for name, value in (('_number', number), ('_base', base), ('_told', False)):
+    def __init__(self, number, base=None, standing=None):
+        # The standing: 'class' and 'made', or none.
+        for name, value in (('_number', number), ('_base', base), ('_told', False), ('_standing', standing)):
             object.__setattr__(self, name, value)
 
     def __call__(self, *args, **kwargs):
-        return call(self._number, args, kwargs)
+        result = call(self._number, args, kwargs)
+        if self._standing == 'class' and type(result) is Remote:
+            return Remote(result._number, result._base, 'made')
+        return result
 
     def __getattr__(self, name):
         if name.startswith('__') and name not in ('__name__', '__qualname__', '__dict__', '__annotations__'):
             raise AttributeError(name)
+        asks = (name in TELLING or name in MAKING) and not self._standing
+        if asks and self._base and hasattr(self._base, name):
+            return getattr(data_of(self), name)
         value = link.do('getattr', self, name)
+        if asks and type(value) is Remote:
+            return guarded(name, value)
         if self._base and name in ('numerator', 'denominator') and not isinstance(value, int):
             # A Fraction of the tests computes with them, and with a stand-in it would ask the program for the result.
             raise TypeError(f'the {name} of an object of the program is no integer')
@@ -41,15 +66,17 @@ class Remote:
         return next_of(self)
 
     def __contains__(self, item):
-        if number_of(item) is not None:
+        if number_of(item) is not None or self._standing == 'made':
             return link.do('contains', self, item)
         return any(item is own or item == own for own in self)
 
     def __enter__(self):
-        return link.value('enter', self._number)
+        entered = link.value('enter', self._number)
+        return self if same(self, entered) else entered
 
     def __exit__(self, kind, error, trace):
-        return link.value('leave', self._number, link.pack(error))
+        taken = link.value('leave', self._number, link.pack(error))
+        return taken and all(error is not own for own in link.asserted)
 
     def __mro_entries__(self, bases):
         link.refuse('tests derive a class from one of the program')
@@ -124,10 +151,11 @@ SHADOWS = {}
 
 def call(number, args, kwargs):
     def read(reply):
-        result, changed = reply
+        result, changed, returned = reply
+        given = [*args, *kwargs.values()]
         for i, after in changed.items():
-            replace(args[int(i)], link.unpack(after))
-        return link.unpack(result)
+            replace(given[int(i)], link.unpack(after))
+        return link.unpack(result) if returned is None else given[returned]
     return link.understand(read, link.ask('call', number, link.pack(args), link.pack(kwargs)))
 
 
@@ -158,6 +186,26 @@ def next_of(iterator, *default):
     raise CONTROL['StopIteration'](*[value][:value is not None])
 
 
+def guarded(name, method):
+    # The method, unless it is called as the one of a plain type with values of the tests: then it is not asked whether
+    # these are right, and may make only another object of them, as an operator.
+    def asked(*args, **kwargs):
+        if kwargs or any(number_of(a) is not None for a in args) or not is_plain_call(name, args):
+            return method(*args, **kwargs)
+        if name in TELLING:
+            raise AttributeError(f'an object of the program has no {name}')
+        return told(method(*args), name)
+    return asked
+
+
+def is_plain_call(name, args):
+    if hasattr(set, name):
+        return len(args) == 1 and hasattr(type(args[0]), '__iter__')
+    if name in ('startswith', 'endswith'):
+        return bool(args) and all(a is None or isinstance(a, int) for a in args[1:])
+    return not args
+
+
 def data_of(remote):
     return link.value('data', remote._number)
 
@@ -168,16 +216,20 @@ def arithmetic(action, swapped=False):
         result = link.do(action, *pair, *more)
         if number_of(other) is not None and not self._told and not (type(other) is Remote and other._told):
             return result
-        if type(result) is not Remote or result._base:
-            raise TypeError(f'{action} with an object of the program')
-        object.__setattr__(result, '_told', True)
-        return result
+        return told(result, action)
     return operator
+
+
+def told(result, action):
+    if type(result) is not Remote or result._base:
+        raise TypeError(f'{action} with an object of the program')
+    object.__setattr__(result, '_told', True)
+    return result
 
 
 def comparison(action):
     def operator(self, other):
-        if number_of(other) is not None:
+        if number_of(other) is not None or self._standing == 'made' and not self._base:
             return link.do(action, self, other)
         if self._base:
             return getattr(data_of(self), f'__{action}__')(other)
