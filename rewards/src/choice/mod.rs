@@ -124,15 +124,18 @@ impl Choice {
         if let Some(verdict) = stated(body, &weak) {
             return verdict;
         }
-        let by_itself = lines::letter(body, options).or_else(|| lines::option_text(body, options));
-        if let Some((set, span, rule)) = by_itself {
-            return self.together(set, &options.residue(span), rule);
-        }
         let mut denied = lines::denied_lines(body, options);
         for claim in strong.iter().chain(&weak) {
             if let Reading::Denied(set) = claim.reading {
                 denied.add(set);
             }
+        }
+        let by_itself = lines::letter(body, options).or_else(|| {
+            // A text that is mentioned is not chosen where its letter is denied.
+            lines::option_text(body, options).filter(|(set, ..)| !set.iter().any(|i| denied.holds(i)))
+        });
+        if let Some((set, span, rule)) = by_itself {
+            return self.together(set, &options.residue(span), rule);
         }
         if self.config.extract == Extract::Lenient
             && let Some(index) = lenient(body, options, denied)

@@ -248,7 +248,7 @@ pub(super) fn denied_after(s: &str, at: usize) -> bool {
     });
     static CONTRAST: LazyLock<Regex> = LazyLock::new(|| {
         words::pattern(
-            r"^[)\]*.\s]*[,;，、–—-]\s*(?:and\s+|but\s+)?(?:{not})\s*(?:(?i:option|choice|选项)\s+)?[(\[*]*[A-Z0-9]{1,2}(?:[^A-Za-z0-9]|$)",
+            r"^[)\]*.\s]*[,;，、–—-]\s*(?:and\s+|but\s+)?(?:(?:{indeed})\s+)?(?:{not})\s*(?:(?i:option|choice|选项)\s+)?[(\[*]*[A-Z0-9]{1,2}(?:[^A-Za-z0-9]|$)",
         )
     });
     let after = text::head(&s[at..], 160);
@@ -305,6 +305,10 @@ fn positive(span: &str, options: &Options) -> Reading {
             return Reading::Denied(Set::one(mark.index));
         }
         let (mut set, end) = listed(span, &mark, options);
+        // "A, B and D are less likely".
+        if set.len() > 1 && denied_after(span, end) {
+            return Reading::Denied(set);
+        }
         let rest = &span[end..];
         if set.len() == 1 {
             // Another option's text in place of this one's contradicts the label; "or <text>" offers another.

@@ -62,6 +62,11 @@ pub fn object(span: &str) -> Option<&str> {
     for object in &found {
         let gap = &span[from..object.start];
         from = object.end;
+        // "(2 packs)" is an aside.
+        let before = &span[..object.start];
+        if before.matches('(').count() > before.matches(')').count() {
+            continue;
+        }
         let linking = LINK.closing(gap.trim_end()).is_some();
         if is_denied(gap) || object.name && !linking || LABEL.closing(gap.trim_end()).is_some() {
             continue;
@@ -113,7 +118,9 @@ fn is_sentence(span: &str) -> bool {
     }
     let counted = words::value("number", &word.to_lowercase()).is_some()
         && words::value("number", "one") != Some(&word);
-    !formal && !counted && (dense || after.len() < next.len() && (word.len() >= 2 || word == "I"))
+    !formal
+        && !counted
+        && (dense || after.len() < next.len() && (word.len() >= 2 || matches!(&*word, "I" | "A")))
 }
 
 /// `$n$`, `$ABCD$`, `\(x_1\)`: letters that name what is asked for.
@@ -146,7 +153,7 @@ fn objects(span: &str) -> Vec<Object> {
             true => PLAIN.find_at(span, m.start()).filter(|p| p.start() == m.start()).unwrap_or(m),
             false => m,
         };
-        from = from.min(m.end().max(m.start() + 1));
+        from = m.end();
         let end =
             m.start() + m.as_str().trim_end_matches(['.', ',', ';', ':', '!', '?', '*', '"', '”']).len();
         if end <= m.start() {
@@ -256,7 +263,7 @@ fn is_circumstance(gap: &str) -> bool {
 
 /// Whether words that change the value of an object stand before it: "more than 18".
 fn is_bounded(before: &str) -> bool {
-    static BOUND: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["bound"]));
+    static BOUND: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["bound", "minus"]));
     BOUND.closing(before.trim_end()).is_some()
 }
 
@@ -311,6 +318,7 @@ mod tests {
             "all real numbers except 2",
             "The price is 18 dollars and 5 cents",
             "cos x = 1",
+            "minus $120 = $12.",
             "AB + CD = 10",
             "\\frac{1}{2} of it",
             "",
