@@ -39,14 +39,24 @@ fn is_punctuation(c: char) -> bool {
         || matches!(c as u32, 0xA1 | 0xA7 | 0xAB | 0xB7 | 0xBB | 0xBF | 0x2010..=0x205E | 0x3001..=0x303F | 0xFF01..=0xFF0F | 0xFF1A..=0xFF20)
 }
 
-/// The words of `text` as they are compared.
+/// The words of `text` as they are compared: without articles, unless there is nothing else.
+fn content_words(text: &str) -> Vec<String> {
+    let found = words(text);
+    if found.is_empty() { all_words(text, true) } else { found }
+}
+
+/// The words of `text` without articles.
 pub(crate) fn words(text: &str) -> Vec<String> {
+    all_words(text, false)
+}
+
+fn all_words(text: &str, articles: bool) -> Vec<String> {
     let folded: String = text.nfkc().flat_map(char::to_lowercase).filter(|c| !is_punctuation(*c)).collect();
     let mut out = Vec::new();
     for word in folded.split_whitespace() {
         if word.chars().any(is_dense) {
             out.extend(word.chars().map(String::from));
-        } else if !matches!(word, "a" | "an" | "the") {
+        } else if articles || !matches!(word, "a" | "an" | "the") {
             out.push(word.to_string());
         }
         if out.len() >= MAX_WORDS {
@@ -237,13 +247,13 @@ impl Reward for AnyOf {
             Ok(answer) => answer,
             Err(missing) => return Ok(Outcome::of(Verdict::NoAnswer, "any_of", missing.reason())),
         };
-        let said = words(&answer.text);
+        let said = content_words(&answer.text);
         let clash = answer.joined
             || answer.conflicting && self.config.multi_answer == MultiAnswer::RejectIfConflicting;
         let mut same = false;
         let mut best: f64 = 0.0;
         for reference in marked_references(task) {
-            let wanted = words(&reference);
+            let wanted = content_words(&reference);
             same |= !wanted.is_empty() && wanted == said;
             best = best.max(f1(shared(&said, &wanted), said.len(), wanted.len()));
         }

@@ -26,7 +26,6 @@ fn is_as_expected(outcome: &Outcome, expected: &Value) -> bool {
 }
 
 #[test]
-#[ignore = "not all of the rows are judged as they should be yet: run with --ignored --nocapture"]
 fn cases_beside_the_repository() {
     let beside = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/cases/verifiers.jsonl"));
     let path = std::env::var_os("RLVR_CASES").map_or(beside, PathBuf::from);

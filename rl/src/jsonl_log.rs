@@ -112,9 +112,10 @@ impl JsonlLog {
 
 fn open(path: &Path, empty: bool) -> io::Result<File> {
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(empty).open(path)?;
-    // A pipe would be read forever.
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    // A pipe that is read waits forever.
+    #[cfg(unix)]
+    if std::os::unix::fs::FileTypeExt::is_fifo(&file.metadata()?.file_type()) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a pipe"));
     }
     Ok(file)
 }

@@ -133,7 +133,7 @@ fn mistakes_are_found_before_anything_is_answered() {
     refused(
         &["eval", "run", "--policy", "nowhere", "--tasks", &quiz.definition, "--out", &file],
         "",
-        &["q.jsonl is a file"],
+        &["q.jsonl is no directory"],
     );
 
     let completions = quiz.completions("c.jsonl", 8, 1, |_, _| true);
@@ -142,7 +142,7 @@ fn mistakes_are_found_before_anything_is_answered() {
         refused(&[&args[..], more].concat(), "", parts);
     };
     let tasks = &*quiz.definition;
-    score(&["--tasks", tasks, "--out", &file], &["q.jsonl is a file", "directory"]);
+    score(&["--tasks", tasks, "--out", &file], &["q.jsonl is no directory", "directory"]);
     score(&["--tasks", tasks, "--out", &out, "--reward", "math"], &["--reward math", "JSON Lines"]);
     score(&["--tasks", tasks, "--out", &out, "--fail-under", "q=1"], &["the tasks are quiz"]);
     score(&["--tasks", "addition", "--out", &out, "--shuffle-options", "1"], &["addition", "no options"]);

@@ -259,10 +259,10 @@ fn what_cannot_be_written_is_an_error_with_its_path() {
     fs::write(&config, CONFIG).unwrap();
     let file = dir.path().join("file");
     fs::write(&file, "mine").unwrap();
-    for out in [file.join("run"), file.clone()] {
+    for (out, expected) in [(file.join("run"), 1), (file.clone(), 2)] {
         let code = start(&config, &out, &log).wait().unwrap().code();
         let message = fs::read_to_string(&log).unwrap();
-        assert_eq!(code, Some(1), "{message}");
+        assert_eq!(code, Some(expected), "{message}");
         assert!(message.contains(&out.display().to_string()), "{message}");
         fs::remove_file(&log).unwrap();
     }

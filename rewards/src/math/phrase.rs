@@ -315,6 +315,8 @@ impl Lexer {
         }
         if let Some((value, len)) = han(&run).or_else(|| hangul(&run))
             && (len == run.len() || is_measured(&run[len..]))
+            // 千克 behind a fraction is a unit.
+            && phrase_at(&COUNTER, &run).is_none_or(|(counter, _)| counter <= len)
         {
             self.at += len;
             for token in value {

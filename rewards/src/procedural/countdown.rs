@@ -190,9 +190,14 @@ enum Token {
 }
 
 fn tokens(text: &str) -> Result<Vec<Token>, Cow<'static, str>> {
-    let text = text.trim().trim_end_matches('.');
+    // Full-width signs are the same signs.
+    let plain = |c: char| match c {
+        '\u{ff01}'..='\u{ff5e}' => char::from_u32(c as u32 - 0xfee0).unwrap_or(c),
+        c => c,
+    };
+    let text: String = text.chars().map(plain).collect();
     let mut found = Vec::new();
-    let mut rest = text;
+    let mut rest = text.trim().trim_end_matches('.');
     while let Some(c) = rest.chars().next() {
         if found.len() == MAX_TOKENS {
             return Err("the expression is too long".into());
