@@ -1,8 +1,11 @@
 use super::table::{FILES, Language, PATTERN};
 use super::*;
 
+/// Whether an entry of a key is well formed.
+type Check = fn(&str) -> bool;
+
 /// Every key with what its values must be.
-const KEYS: &[(&str, fn(&str) -> bool)] = &[
+const KEYS: &[(&str, Check)] = &[
     ("answer", str::is_empty),
     ("result", str::is_empty),
     ("final", str::is_empty),
