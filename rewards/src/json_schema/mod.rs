@@ -33,6 +33,8 @@ use crate::token_f1::body;
 
 use counted::{Counted, CountedJson, within};
 
+/// Longest response that is read as one value, in bytes.
+const WHOLE_BYTES: usize = 1 << 20;
 /// Steps that judging one value may take.
 pub const MAX_STEPS: u64 = 2_000_000;
 /// Steps that finding the first problem may take, beside those: errors need memory.
@@ -227,7 +229,14 @@ impl JsonSchema {
                 }
             }
         };
-        let Some(pick::Found { value, start, end }) = pick::given(text) else {
+        // Of a long response the end is read, unless it is one value.
+        let whole = extract::strip_think(response.text, false).map_or(text, str::trim);
+        let is_long = whole.len() > extract::INPUT_BYTES;
+        let is_value = is_long
+            && whole.len() <= WHOLE_BYTES
+            && serde_json::from_str::<serde::de::IgnoredAny>(whole).is_ok();
+        let text = if is_value { whole } else { text };
+        let Some(pick::Found { value, start, end }) = pick::given(text, is_long && !is_value) else {
             return Outcome::of(Verdict::NoAnswer, "json_schema", "no JSON object or array").with_work(work);
         };
         let shown: String = text[start..end].chars().take(1000).collect();
@@ -313,6 +322,25 @@ mod tests {
         check("Braces { } are fine: {\"a\": 1}", Verdict::Correct);
         check(&"{".repeat(100_000), Verdict::NoAnswer);
         check(&"[".repeat(100_000), Verdict::NoAnswer);
+    }
+
+    #[test]
+    fn no_part_of_a_long_value_is_taken_for_the_whole() {
+        let judge = |kind: &str, text: &str| {
+            let schema = Some(json!({"type": kind}));
+            let reward = JsonSchema::new(JsonSchemaConfig { schema, ..JsonSchemaConfig::default() }).unwrap();
+            score_one(&reward, &Task::new("t", json!({})), Response::new(text)).verdict
+        };
+        let items: Vec<Value> = (0..12_000).map(|i| json!({"a": i})).collect();
+        let (close, pretty) = (json!(items).to_string(), serde_json::to_string_pretty(&items).unwrap());
+        for list in [&close, &pretty] {
+            assert!(list.len() > extract::INPUT_BYTES);
+            assert_eq!(judge("array", list), Verdict::Correct);
+            assert_eq!(judge("object", list), Verdict::Incorrect);
+            assert_eq!(judge("object", &format!("Here is it: {list}")), Verdict::NoAnswer);
+        }
+        let reasoned = format!("{}\n```json\n{{\"a\": 1}}\n```", "We think. ".repeat(10_000));
+        assert_eq!(judge("object", &reasoned), Verdict::Correct);
     }
 
     #[test]

@@ -102,11 +102,12 @@ fn bracketed(rest: &str) -> usize {
 static OPENING: LazyLock<Regex> =
     LazyLock::new(|| fixed(r#"^(?:\{\s*(?:["'}]|[A-Za-z_]\w{0,64}:|$)|\[\s*(?:[\[\]{"'0-9tfn-]|$))"#));
 
-/// The value that `text` gives.
-pub(super) fn given(text: &str) -> Option<Found> {
+/// The value that `text` gives. Where `text` is `cut`, the end of a longer one, what may be a part of a value that began
+/// before is none.
+pub(super) fn given(text: &str, cut: bool) -> Option<Found> {
     let whole = text.trim();
     // A response that is nothing but a value may be a text or a number, too.
-    if let Ok(value) = serde_json::from_str(whole) {
+    if !cut && let Ok(value) = serde_json::from_str(whole) {
         let start = text.len() - text.trim_start().len();
         return Some(Found { value: Some(value), start, end: start + whole.len() });
     }
@@ -134,10 +135,11 @@ pub(super) fn given(text: &str) -> Option<Found> {
             }
         };
         from = found.end;
-        let standing = standing(text, &found);
+        let within = cut && text[found.end..].trim_start().starts_with([',', ']', '}', ':']);
+        let standing = if within { Standing::Aside } else { standing(text, &found) };
         if best.as_ref().is_none_or(|(held, _)| standing >= *held) {
             best = Some((standing, found));
         }
     }
-    best.map(|(_, found)| found)
+    best.filter(|(standing, _)| !cut || *standing == Standing::Given).map(|(_, found)| found)
 }
