@@ -164,7 +164,7 @@ pub(super) fn chosen(reading: Reading) -> Option<Set> {
 /// A cue of any language.
 static CUE: LazyLock<Regex> = LazyLock::new(|| {
     let all = words::each_language(
-        r"(?:(?:{article?})\s+)?(?:(?:{final?})\s+){0,2}(?:{answer}|{option})(?:[^.:=\n?;]{0,60}?(?:{link?}|[:：=]|–|—|-))?",
+        r"(?:(?:{article?})\s+)?(?:(?:{final?})\s+){0,2}(?:{answer}|{option})(?:(?-i:[^.:=\n?;]{0,60}?)(?:{link?}|[:：=]|–|—|-))?",
         "choice",
     );
     fixed(&format!("(?i)(?:{all})(?:[*_]{{1,3}})?"))

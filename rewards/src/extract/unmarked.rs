@@ -94,7 +94,7 @@ fn only_formula(line: &str, whole: bool) -> Option<&str> {
 fn statement() -> &'static Regex {
     static STATEMENT: LazyLock<Regex> = LazyLock::new(|| {
         let own = words::each_language(
-            r"(?:(?:{so?}),?\s*)?(?:(?:{article?})\s+)?(?:(?:{final?})\s+)?(?:{result})(?:\s+of\s+\S{1,40})?[*_]*\s*(?:{link}|=|:|：)",
+            r"(?:(?:{so?}),?\s*)?(?:(?:{article?})\s+)?(?:(?:{final?})\s+)?(?:{result})(?:\s+of\s+(?-i:[!-~\x{A1}-\x{1FFF}\x{2010}-\x{10FFFF}]{1,40}))?[*_]*\s*(?:{link}|=|:|：)",
             "statement",
         );
         fixed(&format!(r"(?i)^[#*_\s]*(?:{own})[*_]*\s*([-−$\\(\d.*]\S*.*|[a-zA-Z]\s*=\s*\S.*)$"))

@@ -17,10 +17,10 @@ use regex::Regex;
 use crate::text::fixed;
 
 /// Letters of any script, as cheaply as a pattern can say it.
-const LETTERS: &str = r"[A-Za-z\x{80}-\x{10FFFF}]*";
+const LETTERS: &str = r"(?-i:[A-Za-z\x{80}-\x{10FFFF}]*)";
 
 /// A pattern that matches nowhere.
-const NOTHING: &str = r"[^\s\S]";
+const NOTHING: &str = "(?-i:[a&&b])";
 
 /// The edge of a word of ASCII letters; `__Answer__` has one, too.
 const EDGE: &str = r"(?:\b|_)";
