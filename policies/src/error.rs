@@ -71,6 +71,12 @@ pub enum PolicyError {
         /// What is supported instead.
         supported: String,
     },
+    /// A directory, pipe or device in the place of a file.
+    #[error("{} is not a regular file", path.display())]
+    NotAFile {
+        /// What stands there.
+        path: PathBuf,
+    },
     /// A weight file is truncated or malformed.
     #[error("{} is not a readable weight file: {problem}", path.display())]
     CorruptWeights {

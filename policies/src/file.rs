@@ -35,7 +35,7 @@ pub(crate) fn begin(path: &Path, most: u64) -> Result<Vec<u8>, PolicyError> {
 fn open(path: &Path) -> Result<(File, u64), PolicyError> {
     // Before opening, which would wait for the other end of a pipe.
     if !std::fs::metadata(path).map_err(PolicyError::read(path))?.is_file() {
-        return Err(PolicyError::corrupt(path, "it is not a regular file"));
+        return Err(PolicyError::NotAFile { path: path.into() });
     }
     let file = File::open(path).map_err(PolicyError::read(path))?;
     let len = file.metadata().map_err(PolicyError::read(path))?.len();

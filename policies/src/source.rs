@@ -162,12 +162,8 @@ impl PolicyFiles {
                 problem: "is not a token id or a list of them".into(),
             })
         };
-        let mut eos = std::mem::take(&mut config.eos_token_ids);
-        eos.extend(generation("eos_token_id")?);
-        eos.extend(id("eos_token"));
-        for token in eos {
-            // An id that the model cannot produce ends nothing.
-            if (token as usize) < config.vocab_size && !config.eos_token_ids.contains(&token) {
+        for token in generation("eos_token_id")?.into_iter().chain(id("eos_token")) {
+            if !config.eos_token_ids.contains(&token) {
                 config.eos_token_ids.push(token);
             }
         }
@@ -175,6 +171,7 @@ impl PolicyFiles {
         let (bos, pad) = (first("bos_token_id")?, first("pad_token_id")?);
         config.bos_token_id = config.bos_token_id.or(bos).or_else(|| id("bos_token"));
         config.pad_token_id = config.pad_token_id.or(pad).or_else(|| id("pad_token"));
+        config.drop_foreign_tokens(source);
         if config.eos_token_ids.is_empty() {
             tracing::warn!(
                 "{}: no end-of-sequence token; completions end at max_tokens only",

@@ -215,38 +215,51 @@ pub(super) fn check(keys: &Keys<'_>, architecture: Architecture) -> Result<(), P
             return Err(keys.unsupported(key, &format!("supported: {supported}")));
         }
     }
+    for ignored in ignored(keys, architecture)? {
+        tracing::warn!("{}: {ignored}", keys.path.display());
+    }
+    Ok(())
+}
+
+/// What the file says and the decoder passes over, a message each.
+fn ignored(keys: &Keys<'_>, architecture: Architecture) -> Result<Vec<String>, PolicyError> {
+    let mut messages = Vec::new();
     for (key, neutral, instead) in &WARNED {
         if let Some(value) = keys.map.get(*key).filter(|v| !neutral.holds(v)) {
-            tracing::warn!("{}: `{key}` = {value} is ignored: {instead}", keys.path.display());
+            messages.push(format!("`{key}` = {value} is ignored: {instead}"));
         }
     }
-    let model = architecture.model_type();
+    for key in ["bos_token_id", "eos_token_id", "pad_token_id"] {
+        if keys.map.get(key).and_then(Value::as_i64) == Some(-1) {
+            messages.push(format!(
+                "`{key}` = -1 is read as none: the tokenizer's and those of generation_config.json count"
+            ));
+        }
+    }
     if let Some(Value::Array(classes)) = keys.get("architectures")
         && !classes
             .iter()
             .any(|c| c.as_str().is_some_and(|c| c.eq_ignore_ascii_case(architecture.class_name())))
     {
         let (found, class) = (serde_json::json!(classes), architecture.class_name());
-        tracing::warn!(
-            "{}: `architectures` is {found}, the weights are read as {class}",
-            keys.path.display()
-        );
+        messages.push(format!("`architectures` is {found}, the weights are read as {class}"));
     }
-    if architecture == Architecture::Qwen2 && keys.bool("attention_bias")? == Some(false) {
-        tracing::warn!(
-            "{}: `attention_bias` = false is ignored: qwen2 models have these biases",
-            keys.path.display()
-        );
+    if architecture == Architecture::Qwen2
+        && let Some(value) = keys.bool("attention_bias")?
+    {
+        messages.push(format!(
+            "`attention_bias` = {value} is ignored: qwen2 models have biases of queries, keys and values, none of the output"
+        ));
     }
     let unknown = unknown(keys, architecture);
     if !unknown.is_empty() {
-        tracing::warn!(
-            "{}: a {model} model does not have these keys, they are ignored: {}",
-            keys.path.display(),
+        let model = architecture.model_type();
+        messages.push(format!(
+            "a {model} model does not have these keys, they are ignored: {}",
             unknown.join(", ")
-        );
+        ));
     }
-    Ok(())
+    Ok(messages)
 }
 
 /// Keys that are set and that the family does not have.
@@ -344,5 +357,29 @@ mod tests {
         assert_eq!(of(Architecture::Llama, value.clone()), "sliding_window dual_chunk");
         assert_eq!(of(Architecture::Mistral, value.clone()), "dual_chunk");
         assert_eq!(of(Architecture::Qwen2, value), "dual_chunk");
+    }
+    #[test]
+    fn what_is_passed_over_is_said() {
+        let of = |architecture, value: Value| {
+            let keys = Keys { map: value.as_object().unwrap(), prefix: "", path: Path::new("config.json") };
+            ignored(&keys, architecture).unwrap().join("; ")
+        };
+        for (architecture, value, part) in [
+            (Architecture::Llama, json!({"eos_token_id": -1}), "`eos_token_id` = -1"),
+            (Architecture::Llama, json!({"pad_token_id": -1}), "`pad_token_id` = -1"),
+            (Architecture::Qwen2, json!({"attention_bias": true}), "`attention_bias` = true"),
+            (Architecture::Qwen2, json!({"attention_bias": false}), "`attention_bias` = false"),
+            (Architecture::Qwen3, json!({"attention_dropout": 0.1}), "no dropout"),
+            (
+                Architecture::Llama,
+                json!({"architectures": ["MistralForCausalLM"]}),
+                "read as LlamaForCausalLM",
+            ),
+        ] {
+            let said = of(architecture, value);
+            assert!(said.contains(part), "{part}: {said}");
+        }
+        let silent = json!({"eos_token_id": 2, "attention_bias": true, "attention_dropout": 0.0, "architectures": null});
+        assert_eq!(of(Architecture::Llama, silent), "");
     }
 }

@@ -231,7 +231,7 @@ impl ModelConfig {
 
     /// Drops token ids that the model has no row for: some published configs name a padding token that only their
     /// tokenizer knows.
-    fn drop_foreign_tokens(&mut self, path: &Path) {
+    pub(crate) fn drop_foreign_tokens(&mut self, path: &Path) {
         let vocab_size = self.vocab_size;
         let known = |id: &u32| {
             let known = (*id as usize) < vocab_size;

@@ -233,10 +233,20 @@ fn section<'a>(keys: &Keys<'a>, name: &str) -> Result<Option<&'a Map<String, Val
 }
 
 /// What every kind of scaling may say.
-const COMMON: [&str; 5] = ["rope_type", "type", "rope_theta", "partial_rotary_factor", "factor"];
-const LLAMA3: [&str; 3] = ["low_freq_factor", "high_freq_factor", ORIGINAL];
-const YARN: [&str; 7] =
-    [ORIGINAL, "attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "truncate"];
+const COMMON: [&str; 4] = ["rope_type", "type", "rope_theta", "partial_rotary_factor"];
+const LINEAR: [&str; 1] = ["factor"];
+const DYNAMIC: [&str; 2] = ["factor", ORIGINAL];
+const LLAMA3: [&str; 4] = ["factor", "low_freq_factor", "high_freq_factor", ORIGINAL];
+const YARN: [&str; 8] = [
+    "factor",
+    ORIGINAL,
+    "attention_factor",
+    "beta_fast",
+    "beta_slow",
+    "mscale",
+    "mscale_all_dim",
+    "truncate",
+];
 const ORIGINAL: &str = "original_max_position_embeddings";
 
 fn one_section(
@@ -260,13 +270,13 @@ fn one_section(
     let type_key = if rope.map.contains_key("rope_type") { "rope_type" } else { "type" };
     let (scaling, known): (_, &[&str]) = match rope.str(type_key)? {
         None | Some("default") => (RopeScaling::None, &[]),
-        Some("linear") => (RopeScaling::Linear { factor: required("factor")? }, &[]),
+        Some("linear") => (RopeScaling::Linear { factor: required("factor")? }, &LINEAR),
         Some("dynamic") => {
             tracing::warn!(
                 "{}: dynamic scaling begins beyond max_position_embeddings = {max_positions}, where the context ends",
                 rope.path.display()
             );
-            (RopeScaling::Dynamic { factor: required("factor")? }, &[ORIGINAL])
+            (RopeScaling::Dynamic { factor: required("factor")? }, &DYNAMIC)
         }
         Some("llama3") => {
             let (low, high) = (required("low_freq_factor")?, required("high_freq_factor")?);
@@ -286,8 +296,7 @@ fn one_section(
             return Err(rope.unsupported(type_key, "supported: default, linear, dynamic, llama3, yarn"));
         }
     };
-    let unused = |key: &&String| !COMMON.contains(&key.as_str()) && !known.contains(&key.as_str());
-    let unused: Vec<_> = rope.map.keys().filter(unused).map(String::as_str).collect();
+    let unused = unused(&rope, known);
     if !unused.is_empty() {
         tracing::warn!(
             "{}: in `{}` these say nothing to a rope of this type: {}",
@@ -297,6 +306,12 @@ fn one_section(
         );
     }
     Ok((theta, scaling))
+}
+
+/// Keys that are set and that this type of rotation does not read.
+fn unused<'a>(rope: &Keys<'a>, known: &[&str]) -> Vec<&'a str> {
+    let unused = |key: &&String| !COMMON.contains(&key.as_str()) && !known.contains(&key.as_str());
+    rope.map.keys().filter(unused).map(String::as_str).filter(|key| rope.get(key).is_some()).collect()
 }
 
 fn yarn(rope: &Keys<'_>, theta: f64, original: usize, max_positions: usize) -> Result<Yarn, PolicyError> {
@@ -337,5 +352,24 @@ impl Yarn {
                 path.display()
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn what_a_type_does_not_read_is_named() {
+        let of = |value: Value, known: &[&str]| {
+            let map = value.as_object().unwrap();
+            unused(&Keys { map, prefix: "rope_parameters", path: Path::new("config.json") }, known).join(" ")
+        };
+        assert_eq!(of(json!({"rope_type": "default", "rope_theta": 1e6, "factor": 4.0}), &[]), "factor");
+        assert_eq!(of(json!({"type": "linear", "factor": 4.0, "beta_fast": 32}), &LINEAR), "beta_fast");
+        assert_eq!(of(json!({"type": "dynamic", "factor": 4.0, ORIGINAL: 4096}), &DYNAMIC), "");
+        assert_eq!(of(json!({"rope_type": "yarn", "factor": 4.0, "low_freq_factor": 1.0}), &YARN), "low_freq_factor");
+        assert_eq!(of(json!({"rope_type": "llama3", "factor": 8.0, "truncate": null}), &LLAMA3), "");
     }
 }
