@@ -6,7 +6,7 @@
 use rlvr::config::{DeviceConfig, GrpoConfig, TinyConfig};
 use rlvr::policy::Policy;
 use rlvr::rewards::{Message, Response, Task, reward_fn, score_one};
-use rlvr::trainer::{Source, Trainer};
+use rlvr::train::grpo::{Source, Trainer};
 use std::error::Error;
 
 /// The keys of a `[[stage]]` of kind `grpo`; what is absent has its default.

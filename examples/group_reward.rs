@@ -6,7 +6,7 @@
 use rlvr::config::{DeviceConfig, GrpoConfig, TinyConfig};
 use rlvr::policy::Policy;
 use rlvr::rewards::{Message, Response, Task, group_reward_fn, score_batch};
-use rlvr::trainer::{Source, Trainer};
+use rlvr::train::grpo::{Source, Trainer};
 use std::collections::HashSet;
 use std::error::Error;
 

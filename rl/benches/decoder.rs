@@ -7,7 +7,7 @@ use burn::tensor::{DType, Device};
 use divan::counter::ItemsCount;
 use rayon::prelude::*;
 use rlvr::bench::processor_s;
-use rlvr::record::peak_rss_mb;
+use rlvr::run::record::peak_rss_mb;
 use rlvr_policies::Decoder;
 use rlvr_policies::packed::{PackedBatch, PromptGroup};
 use std::sync::OnceLock;
@@ -106,9 +106,13 @@ fn training() -> impl FnMut() -> f64 {
     let groups: Vec<_> =
         sequences.iter().map(|s| PromptGroup { prompt: &s[..1], completions: vec![&s[1..]] }).collect();
     let batch = PackedBatch::new(&groups);
-    let config =
-        rlvr::optim::AdamWConfig { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0, max_grad_norm: 1.0 };
-    let mut optim = rlvr::optim::AdamW::new(config, &decoder);
+    let config = rlvr::train::adamw::AdamWConfig {
+        betas: [0.9, 0.999],
+        eps: 1e-8,
+        weight_decay: 0.0,
+        max_grad_norm: 1.0,
+    };
+    let mut optim = rlvr::train::adamw::AdamW::new(config, &decoder);
     let mut grads = decoder.zero_gradients();
     move || {
         grads.clear();

@@ -15,10 +15,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::config::CheckpointConfig;
-use crate::destination::{TEMPORARY, sync_dir, write_atomic};
-use crate::error::IoError;
+use crate::files::IoError;
+use crate::files::destination::{TEMPORARY, sync_dir, write_atomic};
+use crate::files::tensors::{self, NamedTensor, TensorMap, TensorsError};
 use crate::random::Checksum;
-use crate::tensor_file::{self, NamedTensor, TensorMap};
 
 const MANIFEST: &str = "manifest.json";
 const STATE: &str = "state.json";
@@ -58,6 +58,15 @@ pub enum CheckpointError {
         /// One line a checkpoint.
         reasons: Vec<String>,
     },
+}
+
+impl From<TensorsError> for CheckpointError {
+    fn from(error: TensorsError) -> Self {
+        match error {
+            TensorsError::Io(error) => Self::Io(error),
+            TensorsError::Corrupt { path, reason } => Self::Corrupt { path, reason },
+        }
+    }
 }
 
 /// Everything a run needs to continue, apart from tensors. All randomness is keyed by these numbers.
@@ -120,7 +129,7 @@ impl Checkpoint {
     /// # Errors
     /// [`CheckpointError`].
     pub fn tensors(&self, name: &str) -> Result<TensorMap, CheckpointError> {
-        tensor_file::read(&self.path.join(format!("{name}.safetensors")))
+        tensors::read(&self.path.join(format!("{name}.safetensors")))
     }
 }
 
@@ -223,7 +232,7 @@ impl CheckpointStore {
         fs::create_dir_all(at).map_err(IoError::at("create the directory", at))?;
         policy(at).map_err(|source| CheckpointError::Policy { path: at.to_path_buf(), source })?;
         for (name, tensors) in tensors {
-            tensor_file::write(&at.join(format!("{name}.safetensors")), tensors)?;
+            tensors::write(&at.join(format!("{name}.safetensors")), tensors)?;
         }
         write_json(&at.join(STATE), state)?;
         let mut manifest = Manifest { format: FORMAT, files: BTreeMap::new() };
@@ -436,7 +445,7 @@ fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, CheckpointE
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tensor_file::HostTensor;
+    use crate::files::tensors::HostTensor;
 
     fn store(dir: &Path, keep_last: usize, keep_best: bool) -> CheckpointStore {
         let keep_best = keep_best.then(|| "eval/test/greedy".to_owned());

@@ -1,12 +1,15 @@
 //! What can go wrong at the edges of a run, and whose fault it is.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+use crate::files::IoError;
+use crate::files::lock::LockError;
 
 pub use crate::checkpoint::CheckpointError;
 pub use crate::config::ConfigError;
 pub use crate::data::DataError;
-pub use crate::destination::OutputError;
+pub use crate::files::destination::OutputError;
 
 /// An error of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +37,7 @@ pub enum Error {
     Rollout(#[from] rlvr_rollout::RolloutError),
     /// The loss met numbers that it cannot use.
     #[error(transparent)]
-    Loss(#[from] crate::grpo::LossError),
+    Loss(#[from] crate::algorithm::LossError),
     /// Something that the run needs is not there or makes no sense.
     #[error("{what}")]
     Unusable {
@@ -61,11 +64,8 @@ pub enum Error {
         path: PathBuf,
     },
     /// Another process writes into the directory of a run or an evaluation.
-    #[error("{} is in use by another process", path.display())]
-    DirLocked {
-        /// The directory.
-        path: PathBuf,
-    },
+    #[error(transparent)]
+    DirLocked(LockError),
     /// `--resume` of a directory without a run.
     #[error("{} holds no run to resume: it has no {missing}", path.display())]
     NothingToResume {
@@ -87,6 +87,15 @@ pub enum Error {
     },
 }
 
+impl From<LockError> for Error {
+    fn from(error: LockError) -> Self {
+        match error {
+            LockError::Io(error) => Self::Io(error),
+            held => Self::DirLocked(held),
+        }
+    }
+}
+
 impl Error {
     /// The exit code the command line gives for this error: 2 for bad input, 1 for a failure while running.
     pub fn exit_code(&self) -> u8 {
@@ -103,45 +112,12 @@ impl Error {
             | Self::Policy(_)
             | Self::Unusable { .. } => 2,
             Self::Checkpoint(_)
-            | Self::DirLocked { .. }
+            | Self::DirLocked(_)
             | Self::Rollout(_)
             | Self::Loss(_)
             | Self::Training { .. } => 1,
             Self::Interrupted => 130,
         }
-    }
-}
-
-/// An operation of the file system that failed, with its path.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {action} {}{}", path.display(), hint(source))]
-pub struct IoError {
-    /// What was tried, as a verb phrase: `write`, `create the directory`.
-    pub action: &'static str,
-    /// The file or directory.
-    pub path: PathBuf,
-    /// What the operating system said.
-    #[source]
-    pub source: io::Error,
-}
-
-impl IoError {
-    /// A closure for `map_err`: `File::open(p).map_err(IoError::at("open", p))`.
-    pub fn at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_path_buf();
-        move |source| Self { action, path, source }
-    }
-}
-
-fn hint(source: &io::Error) -> &'static str {
-    match source.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ": the disk is full",
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            ": it is not writable or readable for this user"
-        }
-        io::ErrorKind::IsADirectory => ": it is a directory, a file name is needed",
-        io::ErrorKind::ResourceBusy => ": another process is writing it",
-        _ => "",
     }
 }
 

@@ -1,10 +1,10 @@
 //! Three AdamW steps with clipping by the global norm, against PyTorch in float64.
 use burn::tensor::Device;
-use rlvr::optim::{AdamW, AdamWConfig};
 use rlvr::policies::decoder::Compute;
 use rlvr::policies::host::head::TargetStats;
 use rlvr::policies::packed::{PackedBatch, PromptGroup};
 use rlvr::policies::{Decoder, PolicyFiles};
+use rlvr::train::adamw::{AdamW, AdamWConfig};
 use safetensors::SafeTensors;
 use std::path::PathBuf;
 

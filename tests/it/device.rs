@@ -3,9 +3,9 @@
 #![cfg(any(feature = "cuda", feature = "wgpu"))]
 use crate::golden_runs::check_on;
 use rlvr::config::{DeviceConfig, RunConfig, TinyConfig};
-use rlvr::events::Event;
 use rlvr::policy::{Policy, Sampler};
 use rlvr::rollout::{BatchSettings, BatchedEngine, Prompt, RolloutEngine, SampleKey, SamplingParams};
+use rlvr::run::events::Event;
 use rlvr::run::{RunOptions, train};
 use serde_json::{Map, Value};
 use std::path::Path;

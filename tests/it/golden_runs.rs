@@ -1,6 +1,6 @@
 //! Whole GRPO training runs replayed from given rollouts: the weights end where TRL's float64 run ended.
 use rlvr::config::RunConfig;
-use rlvr::events::Event;
+use rlvr::run::events::Event;
 use rlvr::run::{RunOptions, train};
 use safetensors::SafeTensors;
 use serde_json::Value;

@@ -1,6 +1,6 @@
 //! The tiny policy learns: its reward rises by a margin that a broken algorithm does not reach.
 use rlvr::config::RunConfig;
-use rlvr::events::Event;
+use rlvr::run::events::Event;
 use rlvr::run::{RunOptions, train};
 use rlvr_policies::host::gemm::Operands;
 use serde_json::{Map, Value};

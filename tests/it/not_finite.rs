@@ -1,8 +1,8 @@
 //! Weights that are NaN or infinite end a run, and are never saved.
 use rlvr::Error;
 use rlvr::config::{DeviceConfig, RunConfig, TinyConfig};
-use rlvr::events::{Event, Report};
 use rlvr::policy::Policy;
+use rlvr::run::events::{Event, Report};
 use rlvr::run::{RunOptions, train};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;

@@ -1,9 +1,9 @@
 //! A run that was interrupted or killed, and resumed, equals one that was not, byte for byte.
 use rlvr::Error;
 use rlvr::config::RunConfig;
-use rlvr::events::{Event, Report};
 use rlvr::metrics::is_timing;
 use rlvr::random::unit;
+use rlvr::run::events::{Event, Report};
 use rlvr::run::{RunOptions, train};
 use serde_json::{Map, Value};
 use std::fs::{self, File};

@@ -1,9 +1,9 @@
 //! Steps of the trainer: dynamic sampling, and advantages from the parts of a reward.
+use rlvr::algorithm::gdpo_advantages;
 use rlvr::config::{DeviceConfig, GrpoConfig, TinyConfig};
-use rlvr::grpo::gdpo_advantages;
 use rlvr::policy::Policy;
 use rlvr::rewards::{Message, Response, Reward, RewardConfig, Task, group_reward_fn, reward_fn};
-use rlvr::trainer::{Source, StepOutcome, Trainer};
+use rlvr::train::grpo::{Source, StepOutcome, Trainer};
 use std::sync::Mutex;
 
 /// One step of a tiny random policy on twelve prompts, of which four make a step.

@@ -369,7 +369,10 @@ mod tests {
         assert_eq!(of(json!({"rope_type": "default", "rope_theta": 1e6, "factor": 4.0}), &[]), "factor");
         assert_eq!(of(json!({"type": "linear", "factor": 4.0, "beta_fast": 32}), &LINEAR), "beta_fast");
         assert_eq!(of(json!({"type": "dynamic", "factor": 4.0, ORIGINAL: 4096}), &DYNAMIC), "");
-        assert_eq!(of(json!({"rope_type": "yarn", "factor": 4.0, "low_freq_factor": 1.0}), &YARN), "low_freq_factor");
+        assert_eq!(
+            of(json!({"rope_type": "yarn", "factor": 4.0, "low_freq_factor": 1.0}), &YARN),
+            "low_freq_factor"
+        );
         assert_eq!(of(json!({"rope_type": "llama3", "factor": 8.0, "truncate": null}), &LLAMA3), "");
     }
 }

@@ -9,7 +9,7 @@ use toml::{Table, Value};
 
 use super::locate::{self, child_mut, culprit, expected_names, nearest, quoted_after};
 use super::{ChatTemplate, DataConfig, RunConfig, StageConfig};
-use crate::encoding::utf8;
+use crate::files::encoding::utf8;
 use crate::random;
 
 /// Why a run config cannot be used. Every message is one block that says where and what.

@@ -8,7 +8,7 @@ mod locate;
 mod stage;
 #[cfg(test)]
 mod tests;
-pub(crate) mod validate;
+mod validate;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,11 +18,11 @@ use std::str::FromStr;
 use burn::tensor::DType;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+pub use crate::checks::Problem;
 pub use crate::data::DataConfig;
 pub use load::{ConfigError, data_config};
 pub(crate) use load::{document, syntax};
 pub use stage::{GrpoConfig, OptimConfig, ReferenceFrom, RolloutsConfig, SftConfig, StageConfig};
-pub use validate::Problem;
 
 use rlvr_policies::decoder::Recompute;
 use rlvr_rewards::RewardConfig;

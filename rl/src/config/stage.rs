@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::grpo::{GroupsWithoutSignal, LossConfig};
+use crate::algorithm::{GroupsWithoutSignal, LossConfig};
 use crate::schedule::{ScheduleConfig, ScheduleKind};
 use rlvr_rollout::{LongPrompt, SamplingParams};
 
@@ -233,7 +233,7 @@ impl OptimConfig {
     }
 }
 
-/// `[stage.rollouts]`: rollouts made elsewhere, see [`crate::rollouts_file`].
+/// `[stage.rollouts]`: rollouts made elsewhere, see [`crate::train::recorded`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RolloutsConfig {

@@ -6,42 +6,14 @@ use super::locate::nearest;
 use super::{
     ChatTemplate, DataConfig, EvalConfig, GrpoConfig, OptimConfig, RunConfig, SftConfig, StageConfig,
 };
+use crate::algorithm::{AdvantageKind, GroupsWithoutSignal};
+use crate::benchmarks;
+use crate::checks::{Checks, Problem};
 use crate::data::{Parting, Split};
-use crate::eval::builtin;
-use crate::grpo::{AdvantageKind, GroupsWithoutSignal};
 use rlvr_rollout::{RolloutError, SamplingParams};
 
 /// Stages of a run.
 const STAGES: usize = 1000;
-
-/// Something wrong with a config.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// The field with the tables around it, as in `stage.0.group_size`.
-    pub field: String,
-    /// What is wrong and what to do.
-    pub message: String,
-}
-
-/// Collects problems; every check is one call.
-#[derive(Default)]
-pub(crate) struct Checks {
-    problems: Vec<Problem>,
-}
-
-impl Checks {
-    /// Notes `message` at `field` unless `ok`.
-    pub(crate) fn require(&mut self, ok: bool, field: impl Into<String>, message: impl Into<String>) {
-        if !ok {
-            self.problems.push(Problem { field: field.into(), message: message.into() });
-        }
-    }
-
-    /// What was noted.
-    pub(crate) fn into_problems(self) -> Vec<Problem> {
-        self.problems
-    }
-}
 
 /// Most completions of a step.
 const MAX_COMPLETIONS: usize = 10_000_000;
@@ -106,7 +78,7 @@ impl RunConfig {
             "log.rollouts_frac",
             format!("is {} and must lie in [0, 1]", self.log.rollouts_frac),
         );
-        checks.problems
+        checks.into_problems()
     }
 
     /// Checks that `keep_best` is a metric that some evaluation gives.
@@ -361,8 +333,8 @@ impl RunConfig {
         let nothing = eval.data.is_empty() && eval.tasks.is_empty();
         checks.require(!nothing, "eval.data", "names no data source, and `tasks` no benchmark");
         let names = eval.tasks.iter().filter(|task| !task.ends_with(".toml"));
-        for name in names.filter(|name| builtin::text(name).is_none()) {
-            let meant = nearest(name, builtin::names());
+        for name in names.filter(|name| benchmarks::text(name).is_none()) {
+            let meant = nearest(name, benchmarks::names());
             let meant = meant.map_or(String::new(), |near| format!(", did you mean `{near}`?"));
             let message = format!("there is no built-in benchmark `{name}`{meant} (rlvr eval ls lists them)");
             checks.require(false, "eval.tasks", message);

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{ConformanceError, shape};
-use crate::grpo::{Advantage, Sequence};
+use crate::algorithm::{Advantage, Sequence};
 
 type Rows = Vec<Vec<f64>>;
 

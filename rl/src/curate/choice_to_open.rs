@@ -14,9 +14,9 @@ use serde_json::{Map, Value, json};
 
 use super::error::CurateError;
 use super::output::Output;
-use super::row::{self, Row};
 use super::scan::{Input, Watch, scan};
 use crate::random;
+use crate::rows::{self, Row};
 
 const OPEN_STREAM: u64 = 0x6f70_656e;
 
@@ -90,17 +90,17 @@ pub fn choice_to_open(
 }
 
 fn fate(row: &Row, settings: &OpenSettings) -> Result<Fate, String> {
-    let options = row::options(&row.fields);
+    let options = rows::options(&row.fields);
     if options.is_empty() || row.fields.get("reference").is_some_and(|r| r.get("letters").is_some()) {
         return Ok(Fate::Other);
     }
-    let Some(question) = row::question(&row.fields) else {
+    let Some(question) = rows::question(&row.fields) else {
         return Err(
             "a multiple-choice row needs its `question` without the options; rlvr data import keeps it"
                 .into(),
         );
     };
-    let Some(answer) = row::answer(&row.fields) else {
+    let Some(answer) = rows::answer(&row.fields) else {
         return Err("the row has no `reference.answer`".into());
     };
     if !options.contains(&answer) {
@@ -188,7 +188,7 @@ static JUDGES: LazyLock<Option<Regex>> = LazyLock::new(|| {
 
 /// The stem of the open question, or why there is none.
 fn open(question: &str, options: &[String], answer: &str, max_words: usize) -> Result<String, &'static str> {
-    let mut forms: Vec<String> = options.iter().map(|o| row::normal_form(o)).collect();
+    let mut forms: Vec<String> = options.iter().map(|o| rows::normal_form(o)).collect();
     if options.iter().any(|o| matches(&REFERS, o)) {
         return Err("an option speaks of other options");
     }
@@ -224,7 +224,7 @@ fn open(question: &str, options: &[String], answer: &str, max_words: usize) -> R
     if words > max_words {
         return Err("the answer is longer than a phrase");
     }
-    if format!(" {} ", row::normal_form(&stem)).contains(&format!(" {} ", row::normal_form(answer))) {
+    if format!(" {} ", rows::normal_form(&stem)).contains(&format!(" {} ", rows::normal_form(answer))) {
         return Err("the stem contains the answer");
     }
     Ok(stem)
@@ -285,14 +285,14 @@ fn rewritten(row: &Row, stem: &str, options: &[String], answer: &str) -> Map<Str
     let mut fields = row.fields.clone();
     let context = fields.get("context").and_then(Value::as_str);
     let prompt = context.map_or_else(|| stem.to_owned(), |context| format!("{context}\n\n{stem}"));
-    let label = row::field(&row.fields, "reference.answer").cloned().unwrap_or(Value::Null);
+    let label = rows::field(&row.fields, "reference.answer").cloned().unwrap_or(Value::Null);
     let mut reference = json!({"answer": answer.trim()});
     let aliases = aliases(answer);
     if !aliases.is_empty() {
         reference["aliases"] = json!(aliases);
     }
     let was =
-        json!({"id": row.id(), "question": row::question(&row.fields), "options": options, "answer": label});
+        json!({"id": row.id(), "question": rows::question(&row.fields), "options": options, "answer": label});
     fields.insert("id".into(), json!(format!("{}-open", row.id())));
     fields.insert("prompt".into(), json!(prompt));
     fields.insert("question".into(), json!(stem));

@@ -18,9 +18,9 @@ use serde_json::{Map, Value, json};
 
 use super::error::CurateError;
 use super::output::Output;
-use super::row::{self, Row};
 use super::scan::{Input, Watch, scan};
 use crate::random;
+use crate::rows::{self, Row};
 
 /// Test ids named for one row at most.
 const NAMED: usize = 10;
@@ -227,15 +227,18 @@ impl Tests {
 
 /// A hash of the question with its options in any order, or of the named fields.
 fn exact_key(fields: &Map<String, Value>, on: &[String]) -> Result<u64, String> {
-    let text = match (on.is_empty(), row::question(fields)) {
+    let text = match (on.is_empty(), rows::question(fields)) {
         (true, Some(question)) => {
-            let mut options: Vec<String> = row::options(fields).iter().map(|o| row::normal_form(o)).collect();
+            let mut options: Vec<String> =
+                rows::options(fields).iter().map(|o| rows::normal_form(o)).collect();
             options.sort_unstable();
-            format!("{}\u{1f}{}", row::normal_form(question), options.join("\u{1f}"))
+            format!("{}\u{1f}{}", rows::normal_form(question), options.join("\u{1f}"))
         }
-        _ => {
-            row::text_of(fields, on)?.split('\u{1f}').map(row::normal_form).collect::<Vec<_>>().join("\u{1f}")
-        }
+        _ => rows::text_of(fields, on)?
+            .split('\u{1f}')
+            .map(rows::normal_form)
+            .collect::<Vec<_>>()
+            .join("\u{1f}"),
     };
     Ok(random::hash_bytes(text.as_bytes()))
 }
@@ -245,7 +248,7 @@ fn grams(fields: &Map<String, Value>, n: usize) -> Result<Vec<u64>, String> {
     if n == 0 {
         return Ok(Vec::new());
     }
-    let form = row::normal_form(&row::content(fields)?);
+    let form = rows::normal_form(&rows::content(fields)?);
     let words: Vec<u64> = form.split(' ').map(|word| random::hash_bytes(word.as_bytes())).collect();
     let mut grams: Vec<u64> = words.windows(n).map(random::word).collect();
     grams.sort_unstable();

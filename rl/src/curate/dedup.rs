@@ -1,6 +1,6 @@
 //! `dedup`: the first of equal and nearly equal rows stays.
 //!
-//! Exact: the [normal form](super::row::normal_form) of what is asked, by a 64-bit hash (the chance that any two of 10
+//! Exact: the [normal form](crate::rows::normal_form) of what is asked, by a 64-bit hash (the chance that any two of 10
 //! million different rows share one is 3e-6). Near: a row goes when an earlier row that stays has a Jaccard similarity
 //! of at least the threshold, computed on the real shingles of both; MinHash only proposes the pairs.
 //!
@@ -20,10 +20,10 @@ use serde_json::{Map, Value, json};
 use super::error::CurateError;
 use super::minhash::{self, MinHasher};
 use super::output::Output;
-use super::row::{self, Row};
 use super::scan::{Input, Watch, scan, unchanged};
-use crate::error::IoError;
+use crate::files::IoError;
 use crate::random;
+use crate::rows::{self, Row};
 
 /// Rows of a bucket that each row is compared with, from either end. Only texts of one template fill a bucket this far.
 const BUCKET: usize = 16;
@@ -122,7 +122,7 @@ pub fn dedup(
 }
 
 fn seen(row: &Row, settings: &DedupSettings, hasher: Option<&MinHasher>) -> Result<Seen, String> {
-    let form = row::normal_form(&row::text_of(&row.fields, &settings.on)?);
+    let form = rows::normal_form(&rows::text_of(&row.fields, &settings.on)?);
     let (text, answer) = (random::hash_bytes(form.as_bytes()), answer_hash(&row.fields));
     Ok(Seen {
         key: if settings.same_answer { random::word(&[text, u64::from(answer)]) } else { text },
@@ -132,7 +132,7 @@ fn seen(row: &Row, settings: &DedupSettings, hasher: Option<&MinHasher>) -> Resu
 }
 
 fn answer_hash(fields: &Map<String, Value>) -> u32 {
-    let answer = row::answer(fields).map(|a| row::normal_form(&a)).unwrap_or_default();
+    let answer = rows::answer(fields).map(|a| rows::normal_form(&a)).unwrap_or_default();
     random::hash_bytes(answer.as_bytes()) as u32
 }
 
@@ -275,7 +275,7 @@ impl Index {
         let text = line_at(file, self.offsets[i as usize]).map_err(IoError::at("read", input))?;
         let changed = || CurateError::file(input, "changed while it was read; run the command again");
         let fields: Map<String, Value> = serde_json::from_slice(&text).map_err(|_| changed())?;
-        let form = row::normal_form(&row::text_of(&fields, &settings.on).map_err(|_| changed())?);
+        let form = rows::normal_form(&rows::text_of(&fields, &settings.on).map_err(|_| changed())?);
         Ok((minhash::shingles(&form), answer_hash(&fields)))
     }
 

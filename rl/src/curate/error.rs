@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::destination::OutputError;
-use crate::error::IoError;
+use crate::files::IoError;
+use crate::files::destination::OutputError;
 
 /// Why a curation step ended without output.
 #[derive(Debug, thiserror::Error)]

@@ -8,9 +8,9 @@ use serde_json::{Map, Value};
 
 use super::error::CurateError;
 use super::output::Output;
-use super::row::{self, Row};
 use super::scan::{Input, Watch, scan, seen};
 use crate::data::{Row as TemplateRow, Templates};
+use crate::rows::{self, Row};
 
 /// Which rows stay: those that satisfy every condition. Lengths are in words.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -107,23 +107,23 @@ impl<'a> Filter<'a> {
     fn reason(&self, fields: &Map<String, Value>) -> Result<Option<String>, String> {
         let s = self.settings;
         for condition in &s.field {
-            if !condition.values.contains(&row::plain_field(fields, &condition.field)) {
+            if !condition.values.contains(&rows::plain_field(fields, &condition.field)) {
                 return Ok(Some(format!("{} is another", condition.field)));
             }
         }
         for condition in &s.not_field {
-            let value = row::plain_field(fields, &condition.field);
+            let value = rows::plain_field(fields, &condition.field);
             if condition.values.contains(&value) {
                 return Ok(Some(format!("{} is {value}", condition.field)));
             }
         }
         for (condition, regex) in s.matches.iter().zip(&self.matches) {
-            if !regex.is_match(&row::plain_field(fields, &condition.field)) {
+            if !regex.is_match(&rows::plain_field(fields, &condition.field)) {
                 return Ok(Some(format!("{} does not match", condition.field)));
             }
         }
         for (condition, regex) in s.not_matches.iter().zip(&self.not_matches) {
-            if regex.is_match(&row::plain_field(fields, &condition.field)) {
+            if regex.is_match(&rows::plain_field(fields, &condition.field)) {
                 return Ok(Some(format!("{} matches", condition.field)));
             }
         }
@@ -135,19 +135,19 @@ impl<'a> Filter<'a> {
             }
         };
         if (s.min_words, s.max_words) != (None, None) {
-            let words = row::content(fields)?.split_whitespace().count();
+            let words = rows::content(fields)?.split_whitespace().count();
             if let Some(why) = outside(words, s.min_words, s.max_words) {
                 return Ok(Some(format!("question {why}")));
             }
         }
         if (s.min_answer_words, s.max_answer_words) != (None, None) {
-            let words = row::answer(fields).map_or(0, |a| a.split_whitespace().count());
+            let words = rows::answer(fields).map_or(0, |a| a.split_whitespace().count());
             if let Some(why) = outside(words, s.min_answer_words, s.max_answer_words) {
                 return Ok(Some(format!("answer {why}")));
             }
         }
         if (s.min_options, s.max_options) != (None, None)
-            && outside(row::options(fields).len(), s.min_options, s.max_options).is_some()
+            && outside(rows::options(fields).len(), s.min_options, s.max_options).is_some()
         {
             return Ok(Some("number of options".into()));
         }
@@ -181,7 +181,7 @@ pub fn filter(
     let read = |row: &Row| filter.reason(&row.fields);
     let done = scan(input, "filter", watch, &read, &mut |row, reason| {
         for (found, name) in found.iter_mut().zip(&names) {
-            *found += u64::from(row::field(&row.fields, name).is_some());
+            *found += u64::from(rows::field(&row.fields, name).is_some());
         }
         example.get_or_insert_with(|| row.fields.clone());
         match reason {

@@ -7,11 +7,11 @@ use serde_json::json;
 
 use super::error::CurateError;
 use super::output::Output;
-use super::row::Row;
 use super::scan::{self, Input, Watch};
 use super::shapes::{self, Reading};
 use super::tables::{self, FileKind};
 use crate::random;
+use crate::rows::Row;
 
 /// Rows of files as tasks, in the order of the files. Exact repetitions are for `dedup`; the same id with another
 /// content is an error here, because nothing later could tell the two apart: 64-bit hashes of the ids and of the contents

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::error::CurateError;
 use super::scan::Input;
-use crate::error::IoError;
+use crate::files::IoError;
 
 /// What `<file>.manifest.json` holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -17,7 +17,6 @@ mod parquet_pages;
 mod parquet_rows;
 mod parquet_thrift;
 pub mod quota;
-pub mod row;
 pub mod sampling;
 pub mod scan;
 pub mod shapes;

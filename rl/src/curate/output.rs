@@ -9,10 +9,10 @@ use sha2::{Digest, Sha256};
 
 use super::error::CurateError;
 use super::manifest::{FileRecord, Manifest, StepRecord};
-use super::row::Row;
 use super::scan::{Input, hex};
-use crate::destination::{Destination, OutputError, Pending, write_atomic};
-use crate::error::IoError;
+use crate::files::IoError;
+use crate::files::destination::{Destination, OutputError, Pending, write_atomic};
+use crate::rows::Row;
 
 /// Rows that appear when they are finished.
 struct Writer {

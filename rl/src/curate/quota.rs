@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 
 use super::error::CurateError;
 use super::output::Output;
-use super::row::{self, Row};
 use super::scan::{Input, Watch, scan, seen, unchanged};
 use crate::random;
+use crate::rows::{self, Row};
 
 const QUOTA_STREAM: u64 = 0x7175_6f74;
 /// Values of a field that are counted apart.
@@ -178,7 +178,7 @@ fn limit(
     watch: &dyn Watch,
 ) -> Result<Input, CurateError> {
     let value = |row: &Row| match task.field {
-        Some(field) => row::plain_field(&row.fields, field),
+        Some(field) => rows::plain_field(&row.fields, field),
         None => ALL.to_owned(),
     };
     let read = |row: &Row| -> Result<(Option<String>, u64), String> {
@@ -190,7 +190,7 @@ fn limit(
     let (mut found, mut example, mut outside) = (0, None, 0_u64);
     let mut other_values: BTreeSet<String> = BTreeSet::new();
     let before = scan(input, "count", watch, &read, &mut |row, (class, key)| {
-        found += u64::from(task.field.is_none_or(|field| row::field(&row.fields, field).is_some()));
+        found += u64::from(task.field.is_none_or(|field| rows::field(&row.fields, field).is_some()));
         example.get_or_insert_with(|| row.fields.clone());
         match class {
             Some(class) => keys.entry(class).or_default().push(key),

@@ -8,11 +8,11 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::error::CurateError;
-use super::row;
 use super::scan::{Unwatched, scan};
-use crate::destination::is_at;
-use crate::error::IoError;
+use crate::files::IoError;
+use crate::files::destination::is_at;
 use crate::policy::{Policy, Sampler};
+use crate::rows;
 use crate::stop::StopStrings;
 use rlvr_rewards::Task;
 use rlvr_rollout::{BatchSettings, BatchedEngine, PromptLimit, RolloutEngine, SampleKey, SamplingParams};
@@ -126,10 +126,10 @@ impl Recorded {
     /// A file or a row that cannot be used.
     pub fn read(path: &Path) -> Result<Self, CurateError> {
         let mut by_id: HashMap<String, Vec<Candidate>> = HashMap::new();
-        let read = |row: &super::row::Row| -> Result<(String, Candidate), String> {
+        let read = |row: &crate::rows::Row| -> Result<(String, Candidate), String> {
             let text = ["completion", "text"].iter().find_map(|name| row.fields.get(*name)?.as_str());
-            let text = text.ok_or_else(|| row::missing(&row.fields, "completion"))?;
-            let id = row::id(&row.fields).ok_or_else(|| row::missing(&row.fields, "id"))?;
+            let text = text.ok_or_else(|| rows::missing(&row.fields, "completion"))?;
+            let id = rows::id(&row.fields).ok_or_else(|| rows::missing(&row.fields, "id"))?;
             let cut = row.fields.get("truncated").and_then(Value::as_bool);
             let length = row.fields.get("finish_reason").and_then(Value::as_str) == Some("length");
             Ok((id, Candidate { text: text.to_owned(), truncated: cut.unwrap_or(length) }))
@@ -182,7 +182,7 @@ impl<C: Candidates> Journal<C> {
                 return Err(CurateError::file(path, message));
             }
         } else {
-            crate::destination::write_atomic(&beside, settings.to_string().as_bytes())?;
+            crate::files::destination::write_atomic(&beside, settings.to_string().as_bytes())?;
         }
         let held = File::open(&beside).map_err(IoError::at("open", &beside))?;
         if matches!(held.try_lock(), Err(TryLockError::WouldBlock)) || !is_at(&held, &beside).unwrap_or(true)
@@ -201,7 +201,7 @@ impl<C: Candidates> Journal<C> {
         let bytes = std::fs::read(path).map_err(IoError::at("read", path))?;
         // The last line may end in the middle of a character.
         let text = String::from_utf8_lossy(&bytes);
-        let id = |line: &str| row::id(&serde_json::from_str(line).unwrap_or_default());
+        let id = |line: &str| rows::id(&serde_json::from_str(line).unwrap_or_default());
         let lines: Vec<(&str, Option<String>)> = text.lines().map(|line| (line, id(line))).collect();
         let mut counts: HashMap<&str, usize> = HashMap::new();
         for (_, id) in &lines {
@@ -211,7 +211,7 @@ impl<C: Candidates> Journal<C> {
         let kept: String =
             lines.iter().filter(|(_, id)| whole(id)).map(|(line, _)| format!("{line}\n")).collect();
         if kept != text {
-            crate::destination::write_atomic(path, kept.as_bytes())?;
+            crate::files::destination::write_atomic(path, kept.as_bytes())?;
         }
         if kept.is_empty() { Ok(Recorded { by_id: HashMap::new() }) } else { Recorded::read(path) }
     }

@@ -11,9 +11,9 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::error::CurateError;
-use super::row::Row;
-use crate::encoding::{utf8, utf16};
-use crate::error::IoError;
+use crate::files::IoError;
+use crate::files::encoding::{utf8, utf16};
+use crate::rows::Row;
 
 /// Rows that are read and worked on at a time.
 const CHUNK_ROWS: usize = 4096;
@@ -222,7 +222,7 @@ pub(crate) fn seen(
     example: &Map<String, Value>,
 ) -> Result<(), CurateError> {
     match found {
-        0 => Err(CurateError::file(path, format!("in all rows: {}", super::row::missing(example, field)))),
+        0 => Err(CurateError::file(path, format!("in all rows: {}", crate::rows::missing(example, field)))),
         _ => Ok(()),
     }
 }

@@ -6,8 +6,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::row;
 use crate::random;
+use crate::rows;
 
 /// A data set whose rows are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,7 +129,7 @@ pub fn task(fields: &Map<String, Value>, reading: &Reading) -> Result<Value, Str
     let (shape, parts) = if reading.mapping.question.is_some() {
         ("row", mapped(fields, reading)?)
     } else {
-        let names = || row::names(fields.keys().map(String::as_str));
+        let names = || rows::names(fields.keys().map(String::as_str));
         let shape = reading.shape.or_else(|| Shape::guess(fields)).ok_or_else(|| {
             format!(
                 "the row is of no known shape; say which fields are --question and --answer (it has: {})",
@@ -144,10 +144,12 @@ pub fn task(fields: &Map<String, Value>, reading: &Reading) -> Result<Value, Str
     let id_field = reading.mapping.id.as_deref();
     let id = match id_field {
         Some("") => content_id(shape, &parts),
-        Some(name) => row::field(fields, name).map(row::plain).ok_or_else(|| row::missing(fields, name))?,
+        Some(name) => {
+            rows::field(fields, name).map(rows::plain).ok_or_else(|| rows::missing(fields, name))?
+        }
         None => ["id", "unique_id", "pubid", "pmid"]
             .iter()
-            .find_map(|name| fields.get(*name).filter(|v| v.is_string() || v.is_number()).map(row::plain))
+            .find_map(|name| fields.get(*name).filter(|v| v.is_string() || v.is_number()).map(rows::plain))
             .filter(|id| !id.is_empty())
             .unwrap_or_else(|| content_id(shape, &parts)),
     };
@@ -213,10 +215,10 @@ fn build(
 fn finished(fields: &Map<String, Value>, reading: &Reading) -> Result<Value, String> {
     for name in ["prompt", "reference"] {
         if fields.get(name).is_none_or(Value::is_null) {
-            return Err(row::missing(fields, name));
+            return Err(rows::missing(fields, name));
         }
     }
-    let id = row::id(fields).unwrap_or_else(|| {
+    let id = rows::id(fields).unwrap_or_else(|| {
         let both = format!("{}\u{1f}{}", fields["prompt"], fields["reference"]);
         format!("task-{:016x}", random::hash_bytes(both.as_bytes()))
     });
@@ -229,14 +231,14 @@ fn finished(fields: &Map<String, Value>, reading: &Reading) -> Result<Value, Str
 }
 
 fn text(fields: &Map<String, Value>, name: &str) -> Result<String, String> {
-    match row::field(fields, name) {
-        None | Some(Value::Null) => Err(row::missing(fields, name)),
+    match rows::field(fields, name) {
+        None | Some(Value::Null) => Err(rows::missing(fields, name)),
         Some(Value::Array(items)) if items.iter().all(Value::is_string) => {
             Ok(items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("\n"))
         }
         Some(value @ (Value::Array(_) | Value::Object(_))) => Err(format!("`{name}` is {value}, not text")),
         Some(value) => {
-            let text = row::plain(value).trim().to_owned();
+            let text = rows::plain(value).trim().to_owned();
             if text.is_empty() { Err(format!("`{name}` is empty")) } else { Ok(text) }
         }
     }
@@ -311,7 +313,7 @@ fn yes_no_maybe(fields: &Map<String, Value>) -> Result<Parts, String> {
     if !["yes", "no", "maybe"].contains(&answer.as_str()) {
         return Err(format!("`{name}` is {answer:?} and must be yes, no or maybe"));
     }
-    let context = match row::field(fields, "context.contexts") {
+    let context = match rows::field(fields, "context.contexts") {
         Some(_) => text(fields, "context.contexts")?,
         None => {
             text(fields, &first(fields, &["context", "contexts", "CONTEXTS"]).unwrap_or("context".into()))?
@@ -343,7 +345,7 @@ fn choice(fields: &Map<String, Value>, reading: &Reading) -> Result<Parts, Strin
             let there: Vec<&str> =
                 names.into_iter().filter(|n| fields.get(*n).is_some_and(|v| !v.is_null())).collect();
             if there.is_empty() {
-                return Err(row::missing(fields, "options"));
+                return Err(rows::missing(fields, "options"));
             }
             (there.iter().map(|n| text(fields, n)).collect::<Result<_, _>>()?, used(&there))
         }
@@ -367,10 +369,11 @@ fn option_list(value: &Value) -> Result<Vec<String>, String> {
     let parsed: Option<Value> = value.as_str().and_then(|text| serde_json::from_str(text).ok());
     let options: Vec<String> = match parsed.as_ref().unwrap_or(value) {
         // MedQA's newer form is a list of {"key", "value"}.
-        Value::Array(items) => {
-            items.iter().map(|item| item.get("value").map_or_else(|| row::plain(item), row::plain)).collect()
-        }
-        Value::Object(items) => items.values().map(row::plain).collect(),
+        Value::Array(items) => items
+            .iter()
+            .map(|item| item.get("value").map_or_else(|| rows::plain(item), rows::plain))
+            .collect(),
+        Value::Object(items) => items.values().map(rows::plain).collect(),
         other => return Err(format!("the options are {other}, not a list")),
     };
     match options.len() {
@@ -382,9 +385,9 @@ fn option_list(value: &Value) -> Result<Vec<String>, String> {
 /// The label of the right option, from a label, an index or a text.
 fn label(fields: &Map<String, Value>, name: &str, options: &[String], base: u8) -> Result<String, String> {
     let value =
-        row::field(fields, name).filter(|v| !v.is_null()).ok_or_else(|| row::missing(fields, name))?;
+        rows::field(fields, name).filter(|v| !v.is_null()).ok_or_else(|| rows::missing(fields, name))?;
     let letter = |index: usize| char::from(b'A' + index as u8).to_string();
-    let said = row::plain(value).trim().to_owned();
+    let said = rows::plain(value).trim().to_owned();
     let is_index = value.is_number() || name == "cop";
     if let Some(index) = options.iter().position(|o| o.trim() == said).filter(|_| !is_index) {
         return Ok(letter(index));
@@ -412,7 +415,7 @@ fn mapped(fields: &Map<String, Value>, reading: &Reading) -> Result<Parts, Strin
     let answer_field = m.answer.clone().ok_or("--question needs --answer, the field of the answer")?;
     let options = match &*m.options {
         [] => Vec::new(),
-        [one] => option_list(row::field(fields, one).ok_or_else(|| row::missing(fields, one))?)?,
+        [one] => option_list(rows::field(fields, one).ok_or_else(|| rows::missing(fields, one))?)?,
         several => several.iter().map(|name| text(fields, name)).collect::<Result<_, _>>()?,
     };
     let answer = if options.is_empty() {

@@ -7,11 +7,11 @@ use serde_json::{Map, Value, json};
 
 use super::error::CurateError;
 use super::output::Output;
-use super::row::{self, Row};
 use super::sampling::{Candidate, Candidates};
 use super::scan::{Input, Watch, scan};
 use super::validate;
 use crate::random;
+use crate::rows::{self, Row};
 use rlvr_rewards::{Message, Outcome, Response, Reward, Task, Verdict, score_batch};
 
 /// Tasks that are sampled and judged at a time; part of what a sample depends on.
@@ -238,7 +238,7 @@ fn pick<'a>(correct: &[&'a str], id: &str, settings: &RejectionSettings) -> Vec<
     let mut forms: Vec<String> = Vec::new();
     let mut different: Vec<&str> = Vec::new();
     for text in correct {
-        let form = row::normal_form(text);
+        let form = rows::normal_form(text);
         if !forms.contains(&form) {
             forms.push(form);
             different.push(text);

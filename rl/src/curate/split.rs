@@ -9,9 +9,9 @@ use serde_json::Value;
 
 use super::error::CurateError;
 use super::output::Output;
-use super::row::{self, Row};
 use super::scan::{Input, Watch, scan};
 use crate::random;
+use crate::rows::{self, Row};
 
 const SPLIT_STREAM: u64 = 0x7370_6c69;
 
@@ -90,11 +90,11 @@ pub fn split(
     settings.check()?;
     let read = |row: &Row| -> Result<usize, String> {
         let key = match &settings.group {
-            Some(group) => match row::field(&row.fields, group) {
-                None | Some(Value::Null) => return Err(row::missing(&row.fields, group)),
-                Some(value) => row::plain(value),
+            Some(group) => match rows::field(&row.fields, group) {
+                None | Some(Value::Null) => return Err(rows::missing(&row.fields, group)),
+                Some(value) => rows::plain(value),
             },
-            None => row::id(&row.fields).ok_or(
+            None => rows::id(&row.fields).ok_or(
                 "the row has no `id`: rlvr data import gives rows ids, or name a field with --group",
             )?,
         };

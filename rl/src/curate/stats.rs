@@ -7,9 +7,9 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::error::CurateError;
-use super::row::{self, Row};
 use super::scan::{Input, Watch, scan, seen};
 use crate::random;
+use crate::rows::{self, Row};
 
 /// Values of a field that are counted apart; further ones are counted together.
 const VALUES: usize = 100_000;
@@ -92,25 +92,26 @@ fn words(text: &str) -> u32 {
 }
 
 fn facts(fields: &Map<String, Value>, by: &[String]) -> Result<Facts, String> {
-    let content = row::content(fields)?;
-    let answer = row::answer(fields);
-    let options = row::options(fields);
+    let content = rows::content(fields)?;
+    let answer = rows::answer(fields);
+    let options = rows::options(fields);
     let label = answer.as_ref().filter(|_| !options.is_empty()).map(|answer| {
-        let letters = row::field(fields, "reference.letters").and_then(Value::as_str).unwrap_or("ABCDEFGHIJ");
+        let letters =
+            rows::field(fields, "reference.letters").and_then(Value::as_str).unwrap_or("ABCDEFGHIJ");
         let index = options.iter().position(|o| o == answer);
         index.and_then(|i| letters.chars().nth(i)).map_or_else(|| "other".to_owned(), String::from)
     });
-    let form = |text: &str| random::hash_bytes(row::normal_form(text).as_bytes());
+    let form = |text: &str| random::hash_bytes(rows::normal_form(text).as_bytes());
     Ok(Facts {
         question: words(&content),
         answer: answer.as_deref().map(words),
         completion: fields.get("completion").and_then(Value::as_str).map(words),
         options: options.len(),
         label,
-        id: row::id(fields).map(|id| random::hash_bytes(id.as_bytes())),
+        id: rows::id(fields).map(|id| random::hash_bytes(id.as_bytes())),
         content: form(&content),
         answer_hash: answer.map_or(0, |answer| form(&answer) as u32),
-        values: by.iter().map(|path| row::field(fields, path).map(row::plain)).collect(),
+        values: by.iter().map(|path| rows::field(fields, path).map(rows::plain)).collect(),
     })
 }
 

@@ -16,8 +16,8 @@ use sha2::{Digest, Sha256};
 use super::error::CurateError;
 use super::parquet_rows::Rows;
 use super::scan::{self, Input, Watch, hex};
-use crate::encoding::FROM_LATIN1;
-use crate::error::IoError;
+use crate::files::IoError;
+use crate::files::encoding::FROM_LATIN1;
 
 /// Columns of a table.
 const COLUMNS: usize = 10_000;

@@ -12,10 +12,10 @@ use super::filter::{FilterSettings, filter};
 use super::manifest::{FileRecord, Manifest};
 use super::output::{Command, Output};
 use super::quota::{BalanceSettings, CapSettings, balance, cap};
-use super::row::normal_form;
 use super::scan::{Input, Unwatched};
 use super::split::{PartShare, SplitSettings, split};
 use crate::random;
+use crate::rows::normal_form;
 
 /// A directory with an input, and what a step made of it.
 struct Bench {

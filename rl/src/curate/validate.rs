@@ -7,9 +7,9 @@ use rlvr_rewards::{Message, Response, Reward, Task, Verdict, prompt_messages, sc
 use serde_json::{Map, Value};
 
 use super::error::CurateError;
-use super::row::{self, Row};
 use super::scan::{Input, Watch, scan};
 use crate::random;
+use crate::rows::{self, Row};
 
 /// Text of a message that is shown.
 const SHOWN: usize = 80;
@@ -39,7 +39,7 @@ pub fn validate(
     scan(input, "validate", watch, &|row| Ok(problems(row, reward)), &mut |row, problems| {
         let line = row.line;
         problems.into_iter().for_each(|message| found(RowProblem { line, message }));
-        if let Some(id) = row::id(&row.fields) {
+        if let Some(id) = rows::id(&row.fields) {
             let key = random::hash_bytes(id.as_bytes());
             if let Some(first) = ids.get(&key) {
                 let message = format!("the id {:?} occurs in line {first} already", short(&id));
@@ -100,7 +100,7 @@ fn problems(row: &Row, reward: Option<&dyn Reward>) -> Vec<String> {
 /// # Errors
 /// A prompt that is absent, empty or of another shape.
 pub fn messages(fields: &Map<String, Value>) -> Result<Vec<Message>, String> {
-    let Some(prompt) = fields.get("prompt") else { return Err(row::missing(fields, "prompt")) };
+    let Some(prompt) = fields.get("prompt") else { return Err(rows::missing(fields, "prompt")) };
     let messages = prompt_messages(prompt, "prompt")?;
     match messages.iter().any(|m| !m.content.trim().is_empty()) {
         true => Ok(messages),
@@ -114,7 +114,7 @@ pub fn messages(fields: &Map<String, Value>) -> Result<Vec<Message>, String> {
 /// A row without one.
 pub fn reference(fields: &Map<String, Value>) -> Result<Value, String> {
     match fields.get("reference") {
-        None | Some(Value::Null) => Err(row::missing(fields, "reference")),
+        None | Some(Value::Null) => Err(rows::missing(fields, "reference")),
         Some(Value::Object(reference)) if reference.is_empty() => Err("`reference` is empty".into()),
         Some(reference) => Ok(reference.clone()),
     }
@@ -127,11 +127,11 @@ pub fn meta(fields: &Map<String, Value>) -> Map<String, Value> {
 
 /// A label that names no option, or options that say the same.
 fn choice_problem(fields: &Map<String, Value>) -> Option<String> {
-    let options = row::options(fields);
+    let options = rows::options(fields);
     if options.is_empty() {
         return None;
     }
-    let mut forms: Vec<String> = options.iter().map(|o| row::normal_form(o)).collect();
+    let mut forms: Vec<String> = options.iter().map(|o| rows::normal_form(o)).collect();
     if forms.iter().any(String::is_empty) {
         return Some("an option is empty".into());
     }

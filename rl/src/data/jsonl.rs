@@ -10,11 +10,11 @@ use serde_json::{Map, Value};
 
 use super::template::{Row, Templates, single_field};
 use super::{DataError, Entry, SHUFFLE_STREAM, Split, TaskKey, check_heldout, messages};
-use crate::config::validate::Checks;
-use crate::curate::row::{self, missing};
-use crate::encoding::utf8;
-use crate::error::IoError;
+use crate::checks::Checks;
+use crate::files::IoError;
+use crate::files::encoding::utf8;
 use crate::random;
+use crate::rows::{self, missing};
 use rlvr_rewards::{Message, Task, conversation};
 
 /// `kind = "jsonl"`. Strings marked *template* are minijinja over the row's fields, with Python's string methods.
@@ -286,9 +286,9 @@ impl JsonlConfig {
             return Ok(None);
         }
         let group = match &self.group {
-            Some(path) => match row::field(&row.fields, path) {
+            Some(path) => match rows::field(&row.fields, path) {
                 None | Some(Value::Null) => {
-                    return Err(format!("group: {}", row::missing(&row.fields, path)));
+                    return Err(format!("group: {}", rows::missing(&row.fields, path)));
                 }
                 value => value,
             },
@@ -305,7 +305,7 @@ impl JsonlConfig {
                 Value::Number(_) | Value::Bool(_) => messages(system, templates.text("prompt", row)?),
                 Value::Null => {
                     let field = single_field(source).unwrap_or("prompt");
-                    return Err(format!("prompt: {}", row::missing(&row.fields, field)));
+                    return Err(format!("prompt: {}", rows::missing(&row.fields, field)));
                 }
                 // A field that holds a conversation is one.
                 value => {

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use crate::curate::row;
 use crate::random;
+use crate::rows;
 use rlvr_rewards::Message;
 
 /// Fields that belong to what a row asks beside its text.
@@ -23,7 +23,7 @@ pub struct TaskKey {
 impl TaskKey {
     /// The key of a row; `group` is the value of its field of that name.
     pub(crate) fn of_row(fields: &Map<String, Value>, group: Option<&Value>) -> Self {
-        let hash = |value: &Value| random::hash_bytes(row::plain(value).as_bytes());
+        let hash = |value: &Value| random::hash_bytes(rows::plain(value).as_bytes());
         Self { question: question(fields), group: group.map(hash), prompt: 0 }
     }
 
@@ -65,14 +65,14 @@ pub(crate) enum Mark {
 /// A hash of what a row asks: context, question and options, or the prompt, as curation compares rows; of a row without
 /// either, everything but its id.
 fn question(fields: &Map<String, Value>) -> u64 {
-    let mut text = row::content(fields).unwrap_or_else(|_| {
+    let mut text = rows::content(fields).unwrap_or_else(|_| {
         let mut all = String::new();
         write_sorted(fields, &|name| name != "id", &mut all);
         all
     });
     for picture in PICTURES.iter().filter_map(|name| fields.get(*name)) {
         text.push('\u{0}');
-        text.push_str(&row::plain(picture));
+        text.push_str(&rows::plain(picture));
     }
     random::hash_bytes(text.as_bytes())
 }

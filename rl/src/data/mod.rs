@@ -14,9 +14,9 @@ pub(crate) use key::Mark;
 pub use key::TaskKey;
 pub(crate) use template::{Row, Templates};
 
-use crate::config::Problem;
-use crate::config::validate::Checks;
-use crate::error::IoError;
+use crate::checks::Checks;
+use crate::checks::Problem;
+use crate::files::IoError;
 use crate::random;
 use procedural::{
     AdditionConfig, ArithmeticConfig, BaseConversionConfig, CalendarConfig, CountdownConfig, EquationConfig,

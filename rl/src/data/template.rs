@@ -7,7 +7,7 @@ use minijinja::{Environment, ErrorKind, Output, State, UndefinedBehavior, escape
 use serde_json::{Map, Value};
 
 use super::DataError;
-use crate::curate::row;
+use crate::rows;
 
 /// The templates of one data source, compiled once.
 pub(crate) struct Templates {
@@ -53,7 +53,7 @@ impl Templates {
         let mut names = path.split('.');
         let first = names.next().and_then(|name| row.fields.get(name));
         let found = names.fold(first, |value, name| value.and_then(|v| v.get(name)));
-        found.cloned().ok_or_else(|| format!("{field}: {}", row::missing(&row.fields, path)))
+        found.cloned().ok_or_else(|| format!("{field}: {}", rows::missing(&row.fields, path)))
     }
 
     /// Compiles `source` as an expression and says whether it is true of `row`.
@@ -91,7 +91,7 @@ impl Templates {
         let fields = named.iter().filter(|path| about && !global(path));
         let lacking = fields.filter_map(|path| first_lacking(row, path, null));
         let first = lacking.min_by_key(|path| (source.find(path), *path))?;
-        Some(row::missing(&row.fields, first))
+        Some(rows::missing(&row.fields, first))
     }
 }
 
@@ -100,7 +100,7 @@ impl Templates {
 fn first_lacking<'a>(row: &Row, path: &'a str, null: bool) -> Option<&'a str> {
     let ends = path.match_indices('.').map(|(at, _)| at).chain([path.len()]);
     for prefix in ends.map(|end| &path[..end]) {
-        match row::field(&row.fields, prefix) {
+        match rows::field(&row.fields, prefix) {
             Some(Value::Object(_)) => {}
             Some(Value::Null) => return null.then_some(prefix),
             Some(_) => return None,
@@ -123,7 +123,7 @@ impl Row {
     }
 
     fn fields_present(&self) -> String {
-        format!(" (it has: {})", row::names(self.fields.keys().map(String::as_str)))
+        format!(" (it has: {})", rows::names(self.fields.keys().map(String::as_str)))
     }
 }
 

@@ -3,52 +3,8 @@
 use std::path::Path;
 
 use super::task_file::TaskFile;
+pub use crate::benchmarks::{BUILTIN, names, text};
 use crate::config::ConfigError;
-
-macro_rules! builtin {
-    ($($name:literal),+ $(,)?) => {
-        /// Name and text of every built-in definition.
-        pub const BUILTIN: &[(&str, &str)] =
-            &[$(($name, include_str!(concat!("tasks/", $name, ".toml")))),+];
-    };
-}
-
-builtin!(
-    "gsm8k",
-    "math500",
-    "aime2024",
-    "aime2025",
-    "medqa",
-    "medmcqa",
-    "pubmedqa",
-    "mmlu_medical",
-    "medbullets",
-    "medxpertqa_text",
-    "addition",
-    "arithmetic",
-    "base_conversion",
-    "calendar",
-    "countdown",
-    "equation",
-    "facts",
-    "letter_count",
-    "logic",
-    "lookup",
-    "reverse_text",
-    "sorting",
-    "sudoku",
-    "unit_conversion",
-);
-
-/// Names of the built-in benchmarks.
-pub fn names() -> impl Iterator<Item = &'static str> {
-    BUILTIN.iter().map(|(name, _)| *name)
-}
-
-/// The text of a built-in definition.
-pub fn text(name: &str) -> Option<&'static str> {
-    BUILTIN.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
-}
 
 /// A built-in definition; `None` where there is none of this name.
 ///

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use rlvr_rewards::Message;
 use sha2::{Digest, Sha256};
 
-use crate::error::{Error, IoError};
+use crate::error::Error;
+use crate::files::IoError;
 use crate::policy::Policy;
 
 /// SHA-256 of bytes, in hexadecimal.

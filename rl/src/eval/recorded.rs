@@ -11,8 +11,9 @@ use serde_json::json;
 use super::fingerprint::sha256_hex;
 use super::{EvalSettings, Generation, SourceFile, TaskFile};
 use crate::config::{ConfigError, RunConfig};
-use crate::destination::write_atomic;
-use crate::error::{Error, IoError};
+use crate::error::Error;
+use crate::files::IoError;
+use crate::files::destination::write_atomic;
 
 /// Writes a definition with its rows for every set into `dir`, and returns the definitions; none without `[eval]`.
 ///

@@ -8,11 +8,11 @@ use serde_json::{Map, Value, json};
 use super::benchmark::OpenSettings;
 use super::item::{Choice, Item, PromptParts, gold, lettered, shuffle};
 use super::task_file::{Continuation, Fields, TaskFile};
-use crate::curate::row::{id, missing};
 use crate::curate::validate::messages;
 use crate::data::jsonl::{JsonlConfig, add_reference, render_reference};
 use crate::data::template::{Row, Templates};
 use crate::data::{DataError, TaskKey};
+use crate::rows::{id, missing};
 
 /// Broken rows that are described; the rest is left out.
 const MAX_PROBLEMS: usize = 100;

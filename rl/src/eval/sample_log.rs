@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use crate::destination::write_atomic;
-use crate::dir_lock::DirLock;
-use crate::error::{Error, IoError};
+use crate::error::Error;
+use crate::files::IoError;
+use crate::files::destination::write_atomic;
+use crate::files::lock::DirLock;
 
 /// File with the settings.
 pub const SETTINGS: &str = "settings.json";

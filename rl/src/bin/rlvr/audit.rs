@@ -5,7 +5,7 @@ use crate::input::{self, Source, bad};
 use crate::output::{self, count, say};
 use crate::score;
 use anyhow::Result;
-use rlvr::destination::Destination;
+use rlvr::files::destination::Destination;
 use rlvr::random;
 use rlvr::rewards::rows::Row;
 use rlvr::rewards::{Reward, Verdict, score_one};

@@ -112,7 +112,7 @@ impl Evaluation {
         if !path.is_file() {
             return Err(bad(match () {
                 () if !dir.exists() => format!("{shown}: there is no such directory"),
-                () if rlvr::run_dir::is_run(dir) => format!(
+                () if rlvr::run::dir::is_run(dir) => format!(
                     "{shown} is a run: evaluate its policy first, rlvr eval run --policy {shown} --tasks … --out DIR"
                 ),
                 () => format!("{shown} is no output of rlvr eval: it has no {SAMPLES} beside {RESULTS}"),

@@ -1,7 +1,7 @@
 //! Reads what users give: text and JSON Lines, with the file and line of whatever is wrong.
 
 use anyhow::{Context, Result};
-use rlvr::encoding::utf8;
+use rlvr::files::encoding::utf8;
 use serde_json::{Map, Value};
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read};

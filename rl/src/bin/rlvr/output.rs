@@ -2,7 +2,7 @@
 
 use crate::input::BadInput;
 use rlvr::conformance::ConformanceError;
-use rlvr::destination::{Destination, ReaderGone};
+use rlvr::files::destination::{Destination, ReaderGone};
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, ErrorKind, StdoutLock, Write};
 use std::path::Path;

@@ -3,11 +3,11 @@
 use crate::eval::{interval, print_table, with_error};
 use crate::output::say;
 use anyhow::Result;
-use rlvr::destination::Destination;
-use rlvr::destination::write_atomic;
 use rlvr::eval::contamination::Contamination;
 use rlvr::eval::judge::{JudgeVerdict, Opinion, agreement};
 use rlvr::eval::{Accuracy, Benchmark, Commonest, Item, Judged, short_fields, solved};
+use rlvr::files::destination::Destination;
+use rlvr::files::destination::write_atomic;
 use rlvr::number::fixed;
 use rlvr::rewards::{Outcome, Verdict};
 use rlvr::stats::Estimate;

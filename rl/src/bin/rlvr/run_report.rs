@@ -3,9 +3,9 @@
 use crate::args::RunReportArgs;
 use crate::output::{self, say};
 use anyhow::Result;
-use rlvr::destination::Destination;
-use rlvr::run_dir::REPORT_FILE;
-use rlvr::run_report::{ReportOptions, html};
+use rlvr::files::destination::Destination;
+use rlvr::report::{ReportOptions, html};
+use rlvr::run::dir::REPORT_FILE;
 
 pub fn run(args: &RunReportArgs) -> Result<()> {
     let page = html(&args.run, &ReportOptions { samples: args.samples, seed: args.seed })?;

@@ -6,7 +6,7 @@ use anyhow::Result;
 use rlvr::checkpoint::{CheckpointStore, TrainState};
 use rlvr::config::CheckpointConfig;
 use rlvr::eval::EvalResult;
-use rlvr::run_dir::{self, CONFIG_FILE};
+use rlvr::run::dir::{self, CONFIG_FILE};
 use rlvr::stats::Recorded;
 use serde_json::Value;
 use std::path::{Path, PathBuf};

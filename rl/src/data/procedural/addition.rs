@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{Dice, Draw, Generator, check_range, generator};
-use crate::config::validate::Checks;
+use crate::checks::Checks;
 use crate::random;
 
 generator! {

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{Dice, Draw, Generator, check_between, check_range, generator};
-use crate::config::validate::Checks;
+use crate::checks::Checks;
 
 generator! {
     /// Arithmetic with several operands: precedence, optional parentheses, exact division. The work is one operation a

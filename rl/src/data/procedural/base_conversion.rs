@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{Dice, Draw, Generator, check_between, check_range, generator};
-use crate::config::validate::Checks;
+use crate::checks::Checks;
 
 generator! {
     /// Numbers from one base to another, digits 0-9 and a-f. The work goes by way of the value: Horner's scheme, then

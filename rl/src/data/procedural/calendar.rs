@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{Dice, Draw, Generator, check_between, check_range, generator};
-use crate::config::validate::Checks;
+use crate::checks::Checks;
 
 generator! {
     /// Calendar arithmetic in the Gregorian calendar: the day of the week of a date, or the date some days before or

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{Dice, Draw, Generator, check_between, generator};
-use crate::config::validate::Checks;
+use crate::checks::Checks;
 
 generator! {
     /// Search over arithmetic expressions: reach a target with given numbers and `+ - * /`. Several answers are right,

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{Dice, Draw, Generator, check_between, generator};
-use crate::config::validate::Checks;
+use crate::checks::Checks;
 
 generator! {
     /// Linear equations in x with a whole solution, such as `3x+4=19`; the work collects the terms, then divides.

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{Dice, Draw, Generator, check_between, check_range, generator};
-use crate::config::validate::Checks;
+use crate::checks::Checks;
 
 generator! {
     /// How often a letter occurs in a made-up word; the work counts letter by letter.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{Dice, Draw, Generator, check_between, generator};
-use crate::config::validate::Checks;
+use crate::checks::Checks;
 
 generator! {
     /// Propositional logic: whether a formula is true under an assignment (yes and no equally often), or an assignment

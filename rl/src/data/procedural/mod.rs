@@ -43,7 +43,7 @@ pub use unit_conversion::UnitConversionConfig;
 
 use super::template::{Row, Templates};
 use super::{AnswerFormat, DataError, Entry, GENERATE_STREAM, Split, TaskKey, check_heldout, messages};
-use crate::config::validate::Checks;
+use crate::checks::Checks;
 use crate::random;
 use rlvr_rewards::Task;
 

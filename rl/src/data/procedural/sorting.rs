@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{Dice, Draw, Generator, check_between, check_range, generator};
-use crate::config::validate::Checks;
+use crate::checks::Checks;
 use crate::random;
 
 generator! {

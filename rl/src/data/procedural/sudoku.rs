@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{Dice, Draw, Generator, check_range, generator};
-use crate::config::validate::Checks;
+use crate::checks::Checks;
 
 generator! {
     /// 4x4 sudokus: fill a grid so that every row, column and 2x2 box has the digits 1 to 4. With many empty cells

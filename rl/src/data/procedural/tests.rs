@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::*;
-use crate::config::validate::Problem;
+use crate::checks::Problem;
 use crate::data::{DataConfig, TaskSource};
 use rlvr_rewards::{Response, Reward, RewardConfig, Verdict, score_one};
 

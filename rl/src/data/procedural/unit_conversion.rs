@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Dice, Draw, Generator, check_between, generator};
-use crate::config::validate::Checks;
+use crate::checks::Checks;
 
 generator! {
     /// Quantities of length, mass, volume and time in another unit of the same system; answers end after few decimals. The

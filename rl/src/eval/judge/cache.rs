@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::Opinion;
-use crate::error::{Error, IoError};
+use crate::error::Error;
+use crate::files::IoError;
 
 /// The opinions by key.
 pub(super) struct Cache {

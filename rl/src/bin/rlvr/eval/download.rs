@@ -20,7 +20,7 @@ pub fn ensure(task: &TaskFile, settings: &OpenSettings) -> Result<()> {
     };
     let folder = target.parent().unwrap_or(&settings.data_dir);
     std::fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
-    rlvr::destination::write_atomic(&target, &fetched).map_err(rlvr::Error::from)?;
+    rlvr::files::destination::write_atomic(&target, &fetched).map_err(rlvr::Error::from)?;
     say!("{}: fetched {} ({} bytes)", task.name, target.display(), fetched.len());
     Ok(())
 }

@@ -8,12 +8,12 @@
 pub mod ceiling;
 
 use crate::Error;
-use crate::batch::{self, Sample};
-use crate::grpo::{LossConfig, StepTotals};
-use crate::optim::{AdamW, AdamWConfig};
+use crate::algorithm::{LossConfig, StepTotals};
 use crate::policy::Sampler;
-use crate::record::peak_rss_mb;
-use crate::trainer::micro_loss;
+use crate::run::record::peak_rss_mb;
+use crate::train::adamw::{AdamW, AdamWConfig};
+use crate::train::batch::{self, Sample};
+use crate::train::grpo::micro_loss;
 use burn::tensor::{DType, Device};
 use rlvr_policies::cache::{Cache, DrawAt};
 use rlvr_policies::gradients::Gradients;

@@ -20,7 +20,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::grpo::{LossConfig, LossConfigError, LossError, StepTotals, policy_loss};
+use crate::algorithm::{LossConfig, LossConfigError, LossError, StepTotals, policy_loss};
 
 use arrays::Arrays;
 

@@ -1,7 +1,7 @@
 //! What a run tells whoever watches it. The library prints nothing itself.
 use crate::eval::EvalResult;
 use crate::metrics::MetricsRow;
-use crate::preflight::PreflightReport;
+use crate::run::preflight::PreflightReport;
 use rlvr_rewards::Outcome;
 use std::path::{Path, PathBuf};
 

@@ -66,7 +66,7 @@ pub fn reward_penalty(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::grpo::config::KlPlace;
+    use crate::algorithm::config::KlPlace;
 
     /// Expected gradients by enumeration of a three-token policy with softmax logits, on policy.
     #[test]

@@ -4,16 +4,31 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use safetensors::tensor::{Dtype, SafeTensorError, TensorInfo, View};
 
-use crate::checkpoint::CheckpointError;
-use crate::error::IoError;
+use crate::files::IoError;
 
 /// Longest header that is believed, in bytes.
 const MAX_HEADER: u64 = 100_000_000;
+
+/// Why a file of tensors cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum TensorsError {
+    /// The file system refused.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// The file does not hold what it should.
+    #[error("{} is damaged: {reason}", path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
 
 /// A tensor on the host.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,21 +96,21 @@ impl View for &NamedTensor {
 /// Writes `tensors` to `path`, one at a time; the same tensors give the same bytes.
 ///
 /// # Errors
-/// [`CheckpointError::Io`] and [`CheckpointError::Corrupt`].
-pub fn write(path: &Path, tensors: &[NamedTensor]) -> Result<(), CheckpointError> {
+/// [`TensorsError::Io`] and [`TensorsError::Corrupt`].
+pub fn write(path: &Path, tensors: &[NamedTensor]) -> Result<(), TensorsError> {
     let views = tensors.iter().map(|tensor| (&tensor.name, tensor));
     safetensors::serialize_to_file(views, None, path).map_err(|error| match error {
         SafeTensorError::IoError(source) => IoError::at("write", path)(source).into(),
-        other => CheckpointError::Corrupt { path: path.to_path_buf(), reason: other.to_string() },
+        other => TensorsError::Corrupt { path: path.to_path_buf(), reason: other.to_string() },
     })
 }
 
 /// Reads every tensor of `path`; no more than one tensor is held twice.
 ///
 /// # Errors
-/// [`CheckpointError::Io`], and [`CheckpointError::Corrupt`] for a file that is cut off, not safetensors, or not f32.
-pub fn read(path: &Path) -> Result<TensorMap, CheckpointError> {
-    let corrupt = |reason: String| CheckpointError::Corrupt { path: path.to_path_buf(), reason };
+/// [`TensorsError::Io`], and [`TensorsError::Corrupt`] for a file that is cut off, not safetensors, or not f32.
+pub fn read(path: &Path) -> Result<TensorMap, TensorsError> {
+    let corrupt = |reason: String| TensorsError::Corrupt { path: path.to_path_buf(), reason };
     let mut file = File::open(path).map_err(IoError::at("open", path))?;
     let size = file.metadata().map_err(IoError::at("read", path))?.len();
     let mut length = [0; 8];

@@ -10,10 +10,10 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use crate::curate::row::names;
 use crate::data::DataError;
-use crate::encoding::utf8;
-use crate::error::IoError;
+use crate::files::IoError;
+use crate::files::encoding::utf8;
+use crate::rows::names;
 
 /// A log-probability may exceed 0 by this much, in nats, by rounding in the engine that reported it.
 const LOGPROB_SLACK: f64 = 1e-3;

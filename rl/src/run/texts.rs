@@ -14,7 +14,7 @@ use crate::data::{DataError, TaskSource};
 use crate::error::Error;
 use crate::eval::Benchmark;
 use crate::policy::Policy;
-use crate::rollouts_file::RecordedStep;
+use crate::train::recorded::RecordedStep;
 use rlvr_rewards::{Message, Task};
 use rlvr_rollout::{LongPrompt, PromptLimit};
 

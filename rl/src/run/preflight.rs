@@ -1,9 +1,10 @@
 //! A look at a few rollouts before the first step: can anything be learned here?
 use crate::config::{RunConfig, StageConfig};
 use crate::error::Error;
-use crate::inputs::Inputs;
-use crate::texts::Texts;
-use crate::trainer::{Judgement, Trainer};
+use crate::run::inputs::Inputs;
+use crate::run::texts::Texts;
+use crate::train::grpo::Trainer;
+use crate::train::judging::Judgement;
 use rlvr_rewards::{Task, Verdict};
 
 /// What the pre-flight saw.
@@ -45,7 +46,7 @@ impl PreflightReport {
         let rewards: Vec<f64> = all.iter().filter_map(|j| j.reward).collect();
         let silent = groups.iter().filter(|g| {
             let rewards: Vec<Option<f64>> = g.iter().map(|j| j.reward).collect();
-            !crate::grpo::has_signal(&rewards)
+            !crate::algorithm::has_signal(&rewards)
         });
         let mut report = Self {
             prompts: groups.len(),

@@ -6,8 +6,8 @@ use toml::Table;
 use super::chart::number;
 use super::history::{Evaluation, History};
 use crate::metrics as m;
-use crate::preflight::warnings;
-use crate::run_dir::{RunMeta, RunStatus};
+use crate::run::dir::{RunMeta, RunStatus};
+use crate::run::preflight::warnings;
 
 /// Steps at the end that warnings look at.
 const RECENT: usize = 10;

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
-use crate::error::{DataError, Error, IoError};
+use crate::error::{DataError, Error};
+use crate::files::IoError;
 
 /// Hands each line that is not blank to `take`, in order and one at a time. A last line without its newline that
 /// `take` refuses was being written, and is left out. False where there is no such file.

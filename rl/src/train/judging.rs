@@ -1,7 +1,6 @@
 //! Judging the groups of a rollout while others are still being generated.
 use crate::error::Error;
 use crate::threads;
-use crate::trainer::Judgement;
 use rayon::ThreadPool;
 use rlvr_policies::guard;
 use rlvr_rewards::{Response, Reward, Task, score_batch};
@@ -10,6 +9,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
+
+/// What the reward said of one completion.
+#[derive(Debug, Clone)]
+pub struct Judgement {
+    /// The completion as the reward saw it.
+    pub text: String,
+    /// Cut off before the policy ended it.
+    pub truncated: bool,
+    /// The reward, none when masked out.
+    pub reward: Option<f64>,
+    /// The whole outcome.
+    pub outcome: Outcome,
+}
 
 /// Judging threads for each thread that computes: rewards that take long mostly wait, for a process or a network.
 const THREADS_EACH: usize = 4;

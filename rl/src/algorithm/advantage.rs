@@ -205,7 +205,7 @@ fn sample_std(values: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::grpo::fixtures::Lcg;
+    use crate::algorithm::fixtures::Lcg;
 
     const KINDS: [AdvantageKind; 7] = [
         AdvantageKind::Grpo,

@@ -2,7 +2,7 @@
 //!
 //! Same arithmetic as `torch.optim.AdamW`: decoupled decay `p ← p·(1 − lr·wd)`, then
 //! `p ← p − lr/(1 − β₁ᵗ) · m / (√v/√(1 − β₂ᵗ) + ε)`. Weight decay, if any, applies to every parameter.
-use crate::tensor_file::NamedTensor;
+use crate::files::tensors::NamedTensor;
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 use rlvr_policies::decoder::{AdamWStep, Compute, Decoder};

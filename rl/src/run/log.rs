@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 use tensorboard_rs::summary_writer::SummaryWriter;
 
 use crate::config::LogConfig;
-use crate::error::IoError;
-use crate::jsonl_log::JsonlLog;
+use crate::files::IoError;
+use crate::files::jsonl::JsonlLog;
 use crate::metrics::MetricsRow;
 use crate::random;
 use rlvr_policies::guard::caught;
@@ -471,7 +471,7 @@ mod tests {
         let config = LogConfig { rollouts_tokens: true, tensorboard: false, ..LogConfig::default() };
         let mut log = RunLog::create(dir.path(), &config, 7).unwrap();
         step(&mut log, 1);
-        let steps = crate::rollouts_file::read(&dir.path().join(ROLLOUTS_FILE)).unwrap();
+        let steps = crate::train::recorded::read(&dir.path().join(ROLLOUTS_FILE)).unwrap();
         assert_eq!(steps[0].groups[0].rollouts.len(), 4);
         assert_eq!(steps[0].groups[0].rollouts[0].logprobs.as_deref(), Some(&[-0.5][..]));
     }

@@ -1,21 +1,21 @@
 //! One iteration of GRPO (arXiv:2402.03300, Algorithm 1): sample, verify, compare, update.
 //!
 //! Deviations: the loss and its gradient are computed in f64 on the host from read-back log-probabilities
-//! ([`crate::grpo`]); on-policy steps (one update a rollout) take π_old from the update's own pass, others from the
+//! ([`crate::algorithm`]); on-policy steps (one update a rollout) take π_old from the update's own pass, others from the
 //! sampler, whose distribution is the trained one; minibatches are neighbouring groups, not shuffled.
-use crate::batch::{self, Sample};
-use crate::config::GrpoConfig;
-use crate::error::Error;
-use crate::grpo::kl::reward_penalty;
-use crate::grpo::{
+use crate::algorithm::kl::reward_penalty;
+use crate::algorithm::{
     Advantage, AdvantageKind, GroupsWithoutSignal, LossConfig, LossStats, Sequence, StepTotals,
     batch_advantages, gdpo_advantages, has_signal, policy_loss,
 };
-use crate::judging::Judges;
-use crate::optim::{AdamW, AdamWConfig};
+use crate::config::GrpoConfig;
+use crate::error::Error;
 use crate::policy::{Policy, Sampler};
-use crate::rollouts_file::RecordedStep;
 use crate::stop::StopStrings;
+use crate::train::adamw::{AdamW, AdamWConfig};
+use crate::train::batch::{self, Sample};
+use crate::train::judging::{Judgement, Judges};
+use crate::train::recorded::RecordedStep;
 use rlvr_policies::Decoder;
 use rlvr_policies::gradients::Gradients;
 use rlvr_rewards::{Outcome, Reward, Task};
@@ -25,19 +25,6 @@ use rlvr_rollout::{
 use serde_json::{Map, Value};
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
-
-/// What the reward said of one completion.
-#[derive(Debug, Clone)]
-pub struct Judgement {
-    /// The completion as the reward saw it.
-    pub text: String,
-    /// Cut off before the policy ended it.
-    pub truncated: bool,
-    /// The reward, none when masked out.
-    pub reward: Option<f64>,
-    /// The whole outcome.
-    pub outcome: Outcome,
-}
 
 /// One prompt of a step with everything that became of it.
 #[derive(Debug, Clone)]
@@ -592,7 +579,7 @@ pub(crate) fn micro_loss(
     logprobs: &[Vec<f64>],
     config: &LossConfig,
     totals: &StepTotals,
-) -> Result<crate::grpo::LossOutput, crate::grpo::LossError> {
+) -> Result<crate::algorithm::LossOutput, crate::algorithm::LossError> {
     let masks: Vec<Vec<bool>> = micro.iter().map(|s| vec![true; s.completion.len()]).collect();
     let sequences: Vec<Sequence> = (micro.iter().zip(logprobs).zip(&masks))
         .map(|((s, logprobs), loss_mask)| Sequence {

@@ -1,24 +1,34 @@
 //! A run from start to end: stages, evaluation, records, checkpoints, resuming.
+pub mod dir;
+pub mod events;
+mod inputs;
+pub mod log;
+mod overlap;
+pub mod preflight;
+pub mod record;
+mod texts;
+mod writer;
+
 use crate::checkpoint::{Checkpoint, CheckpointStore, TrainState};
 use crate::config::{
     ChatTemplate, DataConfig, DeviceConfig, GrpoConfig, ReferenceFrom, RunConfig, SftConfig, StageConfig,
 };
 use crate::error::Error;
 use crate::eval::{EvalResult, EvalSettings, evaluate, recorded, tasks_of};
-use crate::events::{Event, Observer, Report};
-use crate::inputs::Inputs;
-use crate::log::RunLog;
+use crate::files::tensors::NamedTensor;
 use crate::metrics::{self, MetricsRow};
-use crate::optim::AdamW;
 use crate::policy::Policy;
-use crate::preflight;
-use crate::record;
-use crate::run_dir::{Existing, RunDir, RunMeta, RunStatus};
-use crate::sft::{self, SftTrainer};
-use crate::tensor_file::NamedTensor;
-use crate::texts::Texts;
-use crate::trainer::{Source, Trainer};
-use crate::writer::{Snapshot, Writer};
+use crate::run::dir::{Existing, RunDir, RunMeta, RunStatus};
+use crate::run::events::{Event, Observer, Report};
+use crate::run::inputs::Inputs;
+use crate::run::log::RunLog;
+use crate::run::preflight;
+use crate::run::record;
+use crate::run::texts::Texts;
+use crate::run::writer::{Snapshot, Writer};
+use crate::train::adamw::AdamW;
+use crate::train::grpo::{Source, Trainer};
+use crate::train::sft::{self, SftTrainer};
 use burn::tensor::Device;
 use rlvr_policies::{Decoder, guard};
 use rlvr_rewards::Task;
@@ -485,7 +495,7 @@ impl Run<'_> {
         }
     }
 
-    fn example(&mut self, outcome: &crate::trainer::StepOutcome, step: u64) {
+    fn example(&mut self, outcome: &crate::train::grpo::StepOutcome, step: u64) {
         let every = self.config.log.example_every;
         if every == 0 || !step.is_multiple_of(every) || outcome.groups.is_empty() {
             return;

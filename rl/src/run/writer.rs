@@ -6,12 +6,12 @@
 //! written.
 use crate::checkpoint::{CheckpointStore, TrainState};
 use crate::error::Error;
-use crate::log::RunLog;
+use crate::files::tensors::NamedTensor;
 use crate::metrics::MetricsRow;
 use crate::policy::SavedPolicy;
-use crate::record;
-use crate::tensor_file::NamedTensor;
-use crate::trainer::StepOutcome;
+use crate::run::log::RunLog;
+use crate::run::record;
+use crate::train::grpo::StepOutcome;
 use rlvr_policies::guard;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;

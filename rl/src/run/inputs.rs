@@ -3,10 +3,10 @@ use crate::config::{RunConfig, StageConfig};
 use crate::data::TaskSource;
 use crate::error::Error;
 use crate::eval::{Benchmark, OpenSettings, tasks_of};
-use crate::overlap;
 use crate::policy::Policy;
-use crate::rollouts_file::{self, RecordedStep};
-use crate::texts::{self, Read, Texts};
+use crate::run::overlap;
+use crate::run::texts::{self, Read, Texts};
+use crate::train::recorded::{self, RecordedStep};
 use rlvr_rewards::{Reward, Task};
 use std::collections::BTreeMap;
 

@@ -11,8 +11,8 @@ use super::history::History;
 use super::panels;
 use super::samples::Samples;
 use super::summary::{self, EvaluationRow};
-use crate::log::METRICS_FILE;
-use crate::run_dir::RunMeta;
+use crate::run::dir::RunMeta;
+use crate::run::log::METRICS_FILE;
 
 const TEMPLATE: &str = include_str!("page.html");
 

@@ -16,9 +16,10 @@ use std::fs;
 use std::path::Path;
 
 use crate::config::syntax;
-use crate::error::{Error, IoError};
-use crate::log::{METRICS_FILE, ROLLOUTS_FILE};
-use crate::run_dir::{CONFIG_FILE, RunMeta, is_run};
+use crate::error::Error;
+use crate::files::IoError;
+use crate::run::dir::{CONFIG_FILE, RunMeta, is_run};
+use crate::run::log::{METRICS_FILE, ROLLOUTS_FILE};
 use history::History;
 use samples::{Samples, Span};
 

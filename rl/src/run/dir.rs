@@ -8,11 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint;
 use crate::config::RunConfig;
-use crate::destination::TEMPORARY;
-use crate::destination::write_atomic;
-use crate::dir_lock::{DirLock, LOCK_FILE};
-use crate::error::{Error, IoError};
-use crate::log::{EVENTS_PREFIX, METRICS_FILE, ROLLOUTS_FILE};
+use crate::error::Error;
+use crate::files::IoError;
+use crate::files::destination::TEMPORARY;
+use crate::files::destination::write_atomic;
+use crate::files::lock::{DirLock, LOCK_FILE};
+use crate::run::log::{EVENTS_PREFIX, METRICS_FILE, ROLLOUTS_FILE};
 
 /// Name of the resolved config.
 pub const CONFIG_FILE: &str = "config.toml";

@@ -1,9 +1,9 @@
 //! From what a step did to its row of metrics and its rows of rollouts.
-use crate::error::IoError;
-use crate::log::{RolloutRow, RunLog};
+use crate::files::IoError;
 use crate::metrics::{self as m, MetricsRow, filled};
-use crate::sft::SftOutcome;
-use crate::trainer::{Group, StepOutcome};
+use crate::run::log::{RolloutRow, RunLog};
+use crate::train::grpo::{Group, StepOutcome};
+use crate::train::sft::SftOutcome;
 use rlvr_rewards::noise::was_flipped;
 use rlvr_rewards::{Part, Verdict};
 use std::collections::BTreeMap;
@@ -196,7 +196,7 @@ pub fn rollouts(log: &mut RunLog, step: u64, stage: &str, out: &StepOutcome) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trainer::Judgement;
+    use crate::train::judging::Judgement;
     use rlvr_rewards::Outcome;
 
     #[test]

@@ -1,10 +1,10 @@
 //! Supervised training on prompts with completions: mean negative log-likelihood of the completion tokens.
-use crate::batch::{self, Sample};
 use crate::config::SftConfig;
 use crate::data::TaskSource;
 use crate::error::Error;
-use crate::optim::{AdamW, AdamWConfig};
 use crate::policy::Policy;
+use crate::train::adamw::{AdamW, AdamWConfig};
+use crate::train::batch::{self, Sample};
 use rlvr_policies::gradients::Gradients;
 
 /// What a step did.

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::destination::{Destination, Pending, is_at};
-use crate::error::IoError;
+use crate::files::IoError;
+use crate::files::destination::{Destination, Pending, is_at};
 
 /// A file of rows that each have a `step`, in ascending order.
 #[derive(Debug)]

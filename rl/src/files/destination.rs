@@ -10,7 +10,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use crate::error::IoError;
+use crate::files::IoError;
 
 /// How the names of files begin that are being written.
 pub(crate) const TEMPORARY: &str = ".tmp-";

@@ -1,12 +1,26 @@
 //! A directory that one process writes into at a time.
 
 use std::fs::{File, TryLockError};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::error::{Error, IoError};
+use crate::files::IoError;
 
 /// Name of the file that is locked.
 pub(crate) const LOCK_FILE: &str = ".lock";
+
+/// Why a directory is not held.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another process holds it.
+    #[error("{} is in use by another process", path.display())]
+    Held {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Nothing can be written into it.
+    #[error(transparent)]
+    Io(#[from] IoError),
+}
 
 /// A directory held by this process until dropped.
 #[derive(Debug)]
@@ -18,13 +32,13 @@ impl DirLock {
     /// Holds a directory that exists, against other processes. The file that is locked stays behind, empty.
     ///
     /// # Errors
-    /// [`Error::DirLocked`], or [`Error::Io`] where nothing can be written into it.
-    pub fn take(dir: &Path) -> Result<Self, Error> {
+    /// [`LockError`].
+    pub fn take(dir: &Path) -> Result<Self, LockError> {
         let path = dir.join(LOCK_FILE);
         let file = File::create(&path).map_err(IoError::at("write into the directory", dir))?;
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(Error::DirLocked { path: dir.to_path_buf() }),
+            Err(TryLockError::WouldBlock) => return Err(LockError::Held { path: dir.to_path_buf() }),
             // Some network file systems have no locks.
             Err(TryLockError::Error(source)) => {
                 tracing::warn!(path = %path.display(), %source, "cannot lock")
@@ -36,10 +50,10 @@ impl DirLock {
     /// Refuses a directory that another process holds; changes nothing.
     ///
     /// # Errors
-    /// [`Error::DirLocked`].
-    pub fn check(dir: &Path) -> Result<(), Error> {
+    /// [`LockError::Held`].
+    pub fn check(dir: &Path) -> Result<(), LockError> {
         match File::open(dir.join(LOCK_FILE)).map(|file| file.try_lock()) {
-            Ok(Err(TryLockError::WouldBlock)) => Err(Error::DirLocked { path: dir.to_path_buf() }),
+            Ok(Err(TryLockError::WouldBlock)) => Err(LockError::Held { path: dir.to_path_buf() }),
             _ => Ok(()),
         }
     }
