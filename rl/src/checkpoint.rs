@@ -129,7 +129,7 @@ impl Checkpoint {
     /// # Errors
     /// [`CheckpointError`].
     pub fn tensors(&self, name: &str) -> Result<TensorMap, CheckpointError> {
-        tensors::read(&self.path.join(format!("{name}.safetensors")))
+        Ok(tensors::read(&self.path.join(format!("{name}.safetensors")))?)
     }
 }
 

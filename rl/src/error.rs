@@ -124,6 +124,7 @@ impl Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     #[test]
     fn io_errors_name_the_path_and_the_usual_causes() {

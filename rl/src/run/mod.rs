@@ -22,8 +22,6 @@ use crate::run::dir::{Existing, RunDir, RunMeta, RunStatus};
 use crate::run::events::{Event, Observer, Report};
 use crate::run::inputs::Inputs;
 use crate::run::log::RunLog;
-use crate::run::preflight;
-use crate::run::record;
 use crate::run::texts::Texts;
 use crate::run::writer::{Snapshot, Writer};
 use crate::train::adamw::AdamW;

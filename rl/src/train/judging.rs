@@ -3,7 +3,7 @@ use crate::error::Error;
 use crate::threads;
 use rayon::ThreadPool;
 use rlvr_policies::guard;
-use rlvr_rewards::{Response, Reward, Task, score_batch};
+use rlvr_rewards::{Outcome, Response, Reward, Task, score_batch};
 use rlvr_rollout::Completion;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
@@ -119,7 +119,7 @@ fn judge(
         })
         .collect();
     let outcomes = score_batch(reward, &items);
-    let judgement = |((text, truncated), outcome): ((String, bool), rlvr_rewards::Outcome)| Judgement {
+    let judgement = |((text, truncated), outcome): ((String, bool), Outcome)| Judgement {
         text,
         truncated,
         reward: outcome.score.filter(|s| s.is_finite()),

@@ -3,7 +3,7 @@
 use crate::args::ScoreArgs;
 use crate::input::{self, Source, bad};
 use crate::output::{self, count, say};
-use crate::score;
+use crate::{lines, rewards};
 use anyhow::Result;
 use rlvr::files::destination::Destination;
 use rlvr::random;
@@ -29,7 +29,7 @@ pub fn run(
     let mut source = Source::open(input)?;
     let mut audit = Audit::default();
     let mut disagreements: Vec<(u64, usize, Value)> = Vec::new();
-    score::each_line(&mut source, &|text| judge(reward, &truth, text), &mut |line, judged| {
+    lines::each_line(&mut source, &|text| judge(reward, &truth, text), &mut |line, judged| {
         let kind = audit.add(&judged);
         if matches!(kind, Some(Cell::FalsePositive | Cell::FalseNegative)) {
             disagreements.push((random::word(&[args.seed, line as u64]), line, judged.row));
@@ -72,9 +72,9 @@ fn truth(against: &str) -> Result<Truth> {
     }
     let path = Path::new(against);
     if path.is_file() || path.extension().is_some_and(|e| e == "toml") {
-        return Ok(Truth::Reward(score::from_file(path)?));
+        return Ok(Truth::Reward(rewards::from_file(path)?));
     }
-    Ok(Truth::Reward(score::by_kind(against)?))
+    Ok(Truth::Reward(rewards::by_kind(against)?))
 }
 
 /// Where a row stands in the table of confusion.
@@ -95,7 +95,7 @@ struct Judged {
 }
 
 fn judge(reward: &dyn Reward, truth: &Truth, text: &str) -> Result<Judged, String> {
-    let row = Row::parse(Value::Object(input::object(text)?)).map_err(|e| format!("{e}; {}", score::ROW))?;
+    let row = Row::parse(Value::Object(input::object(text)?)).map_err(|e| format!("{e}; {}", lines::ROW))?;
     let outcome = score_one(reward, &row.task, row.response());
     let (right, shown) = match truth {
         Truth::Labels => {

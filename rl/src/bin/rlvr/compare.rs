@@ -1,6 +1,6 @@
 //! `rlvr compare` and `rlvr eval compare`: arms of evaluations, item by item.
 
-use crate::comparison_args::{CompareArgs, CompareFormat};
+use crate::args::comparison::{CompareArgs, CompareFormat};
 use crate::evaluations::{self, Evaluation, LEVEL, Paired, TaskItems, Wanted, named};
 use crate::input::bad;
 use crate::output::{self, say};

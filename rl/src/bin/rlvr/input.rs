@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use rlvr::files::encoding::utf8;
+use rlvr::rewards::{Message, prompt_messages};
 use serde_json::{Map, Value};
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read};
@@ -128,4 +129,17 @@ pub fn id_text(value: &Value) -> Option<String> {
         Value::Number(number) => Some(number.to_string()),
         _ => None,
     }
+}
+
+/// The prompt of a row: `prompt`, text or messages, or `question`.
+pub fn messages(fields: &Map<String, Value>) -> Result<Vec<Message>, String> {
+    let given = ["prompt", "question"].iter().find_map(|key| Some((*key, fields.get(*key)?)));
+    let (key, prompt) = given.ok_or("the row has no `prompt` (or `question`)")?;
+    prompt_messages(prompt, key)
+}
+
+/// The candidate most like `name`, if any is.
+pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let scored = candidates.map(|c| (strsim::jaro_winkler(name, c), c));
+    scored.filter(|(likeness, _)| *likeness > 0.75).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, c)| c)
 }

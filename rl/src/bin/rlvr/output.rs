@@ -3,6 +3,7 @@
 use crate::input::BadInput;
 use rlvr::conformance::ConformanceError;
 use rlvr::files::destination::{Destination, ReaderGone};
+use rlvr::number::fixed;
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, ErrorKind, StdoutLock, Write};
 use std::path::Path;
@@ -187,4 +188,21 @@ pub fn duration(seconds: f64) -> String {
 /// `n thing` or `n things`.
 pub fn count(n: usize, thing: &str) -> String {
     if n == 1 { format!("1 {thing}") } else { format!("{n} {thing}s") }
+}
+
+/// An interval for people.
+pub fn interval((low, high): (f64, f64)) -> String {
+    format!("[{}, {}]", fixed(low, 3), fixed(high, 3))
+}
+
+/// A mean with its standard error, where there is one.
+pub fn with_error(mean: f64, error: f64) -> String {
+    if error.is_nan() { format!("{mean:.3}") } else { format!("{mean:.3} ± {error:.3}") }
+}
+
+/// Prints a table on stdout.
+pub fn print_table(header: &[&str], rows: &[Vec<String>]) -> anyhow::Result<()> {
+    let mut out = report();
+    out.write_all(table(header, rows).as_bytes())?;
+    Ok(out.flush()?)
 }

@@ -3,7 +3,6 @@
 use crate::args::{Language, PluginNewArgs, PluginTestArgs};
 use crate::input::{self, Source, bad};
 use crate::output::{self, count, one_line, say};
-use crate::sample;
 use anyhow::Result;
 use rlvr::number::fixed;
 use rlvr::rewards::plugin::check::{Check, conformance, gameability, robustness, sample_tasks};
@@ -169,7 +168,7 @@ fn tasks(path: &Path) -> Result<Vec<Task>> {
     let mut tasks = Vec::new();
     while let Some((line, fields)) = source.next_object()? {
         let prompt = match fields.contains_key("prompt") || fields.contains_key("question") {
-            true => sample::messages(&fields).map_err(|e| source.bad_at(line, e))?,
+            true => input::messages(&fields).map_err(|e| source.bad_at(line, e))?,
             false => Vec::new(),
         };
         let answer = fields.get("answer").map(|answer| match fields.get("options") {

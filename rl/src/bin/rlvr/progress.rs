@@ -1,6 +1,6 @@
 //! Shows a run while it runs: a live line on a terminal, one line a step elsewhere.
 
-use crate::eval::interval;
+use crate::output::interval;
 use crate::output::{count, duration, one_line, say};
 use indicatif::{ProgressBar, ProgressStyle};
 use rlvr::eval::EvalResult;

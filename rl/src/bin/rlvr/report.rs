@@ -1,9 +1,9 @@
 //! `rlvr eval report`: one table over many evaluations.
 
+use crate::args::comparison::{ReportArgs, ReportFormat};
 use crate::baseline::{Regression, regressions};
-use crate::comparison_args::{ReportArgs, ReportFormat};
-use crate::eval::with_error;
 use crate::evaluations::{self, Evaluation, LEVEL, TaskItems, Wanted, named};
+use crate::output::with_error;
 use crate::output::{self, say};
 use crate::text_metrics;
 use anyhow::{Result, anyhow};

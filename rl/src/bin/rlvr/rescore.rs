@@ -1,8 +1,8 @@
 //! `rlvr score --rescore`: the recorded rollouts of a run under another reward.
 
 use crate::input::{self, Source, bad};
+use crate::lines;
 use crate::output::{self, count, say};
-use crate::score;
 use anyhow::Result;
 use rlvr::files::destination::Destination;
 use rlvr::number::fixed;
@@ -21,7 +21,7 @@ pub fn run(run: &Path, reward: &dyn Reward, to: &Destination) -> Result<()> {
     let mut source = Source::open(&path)?;
     let mut lines = Vec::new();
     let mut changes = Changes::default();
-    score::each_line(&mut source, &|text| judge(reward, text), &mut |_, row| {
+    lines::each_line(&mut source, &|text| judge(reward, text), &mut |_, row| {
         changes.add(&row);
         lines.extend_from_slice(row.to_string().as_bytes());
         lines.push(b'\n');

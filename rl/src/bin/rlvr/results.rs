@@ -1,7 +1,7 @@
 //! What an evaluation leaves: `results.json`, `results.md`, and a table.
 
-use crate::eval::{interval, print_table, with_error};
 use crate::output::say;
+use crate::output::{interval, print_table, with_error};
 use anyhow::Result;
 use rlvr::eval::contamination::Contamination;
 use rlvr::eval::judge::{JudgeVerdict, Opinion, agreement};

@@ -21,7 +21,7 @@ pub struct RunResults {
 
 /// Whether a directory holds a run and no output of `rlvr eval`.
 pub fn is_run(dir: &Path) -> bool {
-    run_dir::is_run(dir) && !dir.join("samples.jsonl").exists()
+    dir::is_run(dir) && !dir.join("samples.jsonl").exists()
 }
 
 impl RunResults {

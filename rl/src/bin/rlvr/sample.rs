@@ -5,13 +5,13 @@ use crate::input::{self, Source, bad};
 use crate::{output, policy};
 use anyhow::Result;
 use rlvr::policy::{Policy, Sampler};
-use rlvr::rewards::{Message, prompt_messages};
+use rlvr::rewards::Message;
 use rlvr::rollout::{
     BatchSettings, BatchedEngine, Completion, Prompt, RolloutEngine, SampleKey, SamplingParams,
 };
 use rlvr::stop::StopStrings;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::io::Write;
 use std::path::Path;
 
@@ -128,20 +128,13 @@ fn requests(path: &Path) -> Result<Vec<Request>> {
             Some(id) if input::id_text(id).is_some() => id.clone(),
             Some(_) => return Err(source.bad_at(line, "`id` must be a string or a number")),
         };
-        let messages = messages(&fields).map_err(|e| source.bad_at(line, e))?;
+        let messages = input::messages(&fields).map_err(|e| source.bad_at(line, e))?;
         requests.push(Request { id, messages, place: source.place(line) });
     }
     if requests.is_empty() {
         return Err(bad(format!("{}: no prompts in it", path.display())));
     }
     Ok(requests)
-}
-
-/// The prompt of a row: `prompt`, text or messages, or `question`.
-pub fn messages(fields: &Map<String, Value>) -> Result<Vec<Message>, String> {
-    let given = ["prompt", "question"].iter().find_map(|key| Some((*key, fields.get(*key)?)));
-    let (key, prompt) = given.ok_or("the row has no `prompt` (or `question`)")?;
-    prompt_messages(prompt, key)
 }
 
 fn prompts(policy: &Policy, requests: &[Request], params: &SamplingParams) -> Result<Vec<Prompt>> {

@@ -2,7 +2,7 @@
 
 use crate::input::{self, Source, bad};
 use crate::output::{self, count, say};
-use crate::{score, tasks};
+use crate::{lines, tasks};
 use anyhow::{Result, anyhow};
 use rlvr::rewards::{Response, Reward, Task, Verdict, score_one};
 use std::io::Write;
@@ -14,7 +14,7 @@ const SHOWN: usize = 80;
 pub fn run(path: &Path, reward: &dyn Reward) -> Result<()> {
     let mut source = Source::open(path)?;
     let (mut rows, mut refused) = (0, Vec::new());
-    score::each_line(&mut source, &|text| check(reward, text), &mut |line, problem| {
+    lines::each_line(&mut source, &|text| check(reward, text), &mut |line, problem| {
         rows += 1;
         refused.extend(problem.map(|problem| (line, problem)));
     })?;

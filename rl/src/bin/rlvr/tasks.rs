@@ -1,10 +1,8 @@
 //! The benchmarks that `--tasks` names: built-in ones, definitions, and JSON Lines files.
 
-use crate::eval::args::TaskArgs;
+use crate::args::eval::TaskArgs;
 use crate::input::{self, Row, Source, bad};
 use crate::output::{count, say};
-use crate::sample;
-use crate::score;
 use anyhow::Result;
 use rlvr::eval::{
     Benchmark, Choice, Continuation, Definition, Item, OpenSettings, builtin, fingerprint, gold,
@@ -28,7 +26,7 @@ pub fn open(args: &TaskArgs, likelihood_of: Option<Continuation>) -> Result<Vec<
         let benchmark = match definition(name, &settings)? {
             Some(d) => {
                 if args.download {
-                    crate::eval::download::ensure(&d.file, &d.settings)?;
+                    crate::download::ensure(&d.file, &d.settings)?;
                 }
                 Benchmark::open(&d.file, &d.text, &d.settings)?
             }
@@ -84,7 +82,7 @@ pub fn definition(name: &str, settings: &OpenSettings) -> Result<Option<Definiti
 }
 
 fn unknown(name: &str) -> anyhow::Error {
-    let near = score::nearest(name, builtin::names());
+    let near = input::nearest(name, builtin::names());
     let near = near.map_or(String::new(), |near| format!(", did you mean {near}?"));
     let known: Vec<&str> = builtin::names().collect();
     let known = known.join(", ");
@@ -182,7 +180,7 @@ fn file_task((line, fields): Row, kind: &str) -> Result<Task, String> {
     };
     let options =
         fields.get("options").map(|o| o.as_array().ok_or("`options` must be a list")).transpose()?;
-    let mut prompt = sample::messages(&fields)?;
+    let mut prompt = input::messages(&fields)?;
     // A `prompt` is complete; a `question` is told how to be answered.
     if !fields.contains_key("prompt")
         && let Some(message) = prompt.last_mut()

@@ -1,6 +1,6 @@
 //! Text metrics over the completions of an evaluation.
 
-use crate::comparison_args::TextMetric;
+use crate::args::comparison::TextMetric;
 use crate::evaluations::TaskItems;
 use crate::input::{self, Source, bad};
 use anyhow::Result;

@@ -1,8 +1,8 @@
 //! `rlvr train`: runs the stages of a config.
 
 use crate::args::TrainArgs;
-use crate::eval::interval;
 use crate::input::bad;
+use crate::output::interval;
 use crate::output::{self, duration, say};
 use crate::progress::Progress;
 use crate::signals::{self, shell_words};

@@ -1,9 +1,9 @@
 //! `rlvr data run`: the steps of a TOML file, one after the other.
 
-use super::args::{PassRateStep, RejectionStep, RunArgs};
 use super::solve::{self, pass_rate_step, rejection_step};
 use super::steps::{command, fault, finish};
 use super::watch::Bar;
+use crate::args::data::{PassRateStep, RejectionStep, RunArgs};
 use crate::input::{self, bad};
 use crate::output::say;
 use anyhow::Result;

@@ -2,8 +2,8 @@
 
 use crate::args::DataGenerateArgs;
 use crate::input::bad;
+use crate::input::nearest;
 use crate::output;
-use crate::score::nearest;
 use anyhow::Result;
 use rlvr::config::data_config;
 use rlvr::data::TaskSource;

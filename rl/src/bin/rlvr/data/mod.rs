@@ -1,6 +1,5 @@
 //! `rlvr data`: generated tasks, and the steps of curation.
 
-pub mod args;
 mod chain;
 mod generate;
 mod solve;

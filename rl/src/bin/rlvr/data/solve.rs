@@ -1,10 +1,10 @@
 //! The steps of curation that ask a policy.
 
-use super::args::{PassRateArgs, PassRateStep, RejectionArgs, RejectionStep, SolveArgs};
 use super::steps::{command, create, fault, finish};
 use super::watch::Bar;
+use crate::args::data::{PassRateArgs, PassRateStep, RejectionArgs, RejectionStep, SolveArgs};
 use crate::input::bad;
-use crate::{policy, score};
+use crate::{policy, rewards};
 use anyhow::Result;
 use rlvr::curate::manifest::FileRecord;
 use rlvr::curate::output::Output;
@@ -33,8 +33,8 @@ pub fn check(args: &SolveArgs) -> Result<()> {
 pub fn reward(args: &SolveArgs) -> Result<Box<dyn Reward>> {
     let reward = match (&args.reward, &args.config) {
         (Some(_), Some(_)) => return Err(bad("give --reward or --config, not both")),
-        (Some(kind), None) => score::by_kind(kind)?,
-        (None, Some(path)) => score::from_file(path)?,
+        (Some(kind), None) => rewards::by_kind(kind)?,
+        (None, Some(path)) => rewards::from_file(path)?,
         (None, None) => return Err(bad("give --reward KIND or --config FILE")),
     };
     reward.prepare()?;

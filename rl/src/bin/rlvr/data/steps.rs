@@ -1,13 +1,13 @@
 //! The steps of curation that need no policy, as commands.
 
-use super::args::{
+use super::watch::Bar;
+use crate::args::data::{
     BalanceArgs, CapArgs, ChoiceToOpenArgs, DecontaminateArgs, DedupArgs, FilterArgs, ImportArgs, Limit,
     ManifestArgs, OutArgs, SplitArgs, StatsArgs, ValidateArgs,
 };
-use super::watch::Bar;
 use crate::input::bad;
 use crate::output::{self, count, say};
-use crate::score;
+use crate::rewards;
 use anyhow::{Result, anyhow};
 use rlvr::curate::choice_to_open::OpenSettings;
 use rlvr::curate::decontaminate::DecontaminateSettings;
@@ -129,8 +129,8 @@ fn files(args: &ImportArgs) -> Result<Vec<PathBuf>> {
 
 pub fn validate(args: &ValidateArgs) -> Result<()> {
     let reward = match (&args.reward, &args.config) {
-        (Some(kind), _) => Some(score::by_kind(kind)?),
-        (None, Some(path)) => Some(score::from_file(path)?),
+        (Some(kind), _) => Some(rewards::by_kind(kind)?),
+        (None, Some(path)) => Some(rewards::from_file(path)?),
         (None, None) => None,
     };
     if let Some(reward) = &reward {

@@ -1,6 +1,6 @@
 //! When an evaluation counts as failed: bounds on accuracy, and an earlier evaluation.
 
-use super::args::BoundArgs;
+use crate::args::eval::BoundArgs;
 use crate::baseline::regressions;
 use crate::evaluations::{self, Evaluation, Identity, Wanted};
 use crate::input::bad;

@@ -1,6 +1,6 @@
 //! The judge of `--judge`.
 
-use super::args::JudgeArgs;
+use crate::args::eval::JudgeArgs;
 use crate::input;
 use crate::results::Sample;
 use anyhow::Result;

@@ -1,8 +1,8 @@
 //! `rlvr eval ls`: the built-in benchmarks.
 
-use super::args::EvalLsArgs;
-use super::print_table;
+use crate::args::eval::EvalLsArgs;
 use crate::output;
+use crate::output::print_table;
 use anyhow::Result;
 use rlvr::eval::{Benchmark, OpenSettings, builtin, locate};
 use serde_json::{Value, json};

@@ -1,10 +1,10 @@
 //! `rlvr eval run`: generates for benchmarks, or ranks their options, and judges.
 
 use super::BATCH;
-use super::args::{EvalRunArgs, Mode};
 use super::bounds::Bounds;
 use super::judges;
 use super::rank::rank;
+use crate::args::eval::{EvalRunArgs, Mode};
 use crate::evaluations::RANKED;
 use crate::input::bad;
 use crate::output::{count, say};

@@ -1,8 +1,8 @@
 //! `rlvr eval score`: judges completions made elsewhere, or those of an earlier evaluation again.
 
-use super::args::EvalScoreArgs;
 use super::bounds::Bounds;
 use super::judges;
+use crate::args::eval::EvalScoreArgs;
 use crate::evaluations;
 use crate::input::{self, Source, bad};
 use crate::output::{count, say};

@@ -1,6 +1,6 @@
 //! `rlvr eval validate`: checks benchmarks and their data.
 
-use super::args::EvalValidateArgs;
+use crate::args::eval::EvalValidateArgs;
 use crate::input::bad;
 use crate::output;
 use crate::tasks;
@@ -23,7 +23,7 @@ pub fn run(args: &EvalValidateArgs) -> Result<()> {
             continue;
         };
         if args.tasks.download {
-            super::download::ensure(&definition.file, &definition.settings)?;
+            crate::download::ensure(&definition.file, &definition.settings)?;
         }
         found.push(validate(&definition.file, &definition.text, &definition.settings)?);
     }

@@ -1,7 +1,7 @@
 //! What is typed after `rlvr eval`.
 
+use crate::args::comparison::share_or_zero;
 use crate::args::{PolicyArgs, positive};
-use crate::comparison_args::share_or_zero;
 use clap::{Args, ValueEnum};
 use rlvr::eval::{Continuation, OpenSettings};
 use std::path::PathBuf;

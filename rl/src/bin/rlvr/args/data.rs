@@ -608,7 +608,7 @@ fn file_kind(text: &str) -> Result<FileKind, String> {
 fn shape(text: &str) -> Result<Shape, String> {
     let names: Vec<&str> = Shape::ALL.iter().map(|(name, _)| *name).collect();
     let found = Shape::ALL.iter().find(|(name, _)| *name == text).map(|(_, shape)| *shape);
-    let near = crate::score::nearest(text, names.iter().copied());
+    let near = crate::input::nearest(text, names.iter().copied());
     let near = near.map_or(String::new(), |near| format!(", did you mean {near}?"));
     found.ok_or_else(|| format!("no known shape{near} (known: {})", names.join(", ")))
 }

@@ -1,9 +1,12 @@
 //! What is typed on the command line.
 
-use crate::comparison_args::{CompareArgs, ReportArgs};
-use crate::data::args as data;
-use crate::eval::args::{EvalLsArgs, EvalRunArgs, EvalScoreArgs, EvalValidateArgs};
+pub mod comparison;
+pub mod data;
+pub mod eval;
+
 use clap::{Args, Parser, Subcommand};
+use comparison::{CompareArgs, ReportArgs};
+use eval::{EvalLsArgs, EvalRunArgs, EvalScoreArgs, EvalValidateArgs};
 use rlvr::config::{DeviceConfig, Dtype};
 use std::path::PathBuf;
 
