@@ -3,8 +3,8 @@
 //! Nothing is mapped into memory: a mapped file that another program truncates kills the process that reads it.
 
 use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::io::{BufWriter, Read, Write};
+use std::path::{Component, Path, PathBuf};
 
 use crate::error::PolicyError;
 
@@ -40,6 +40,50 @@ fn open(path: &Path) -> Result<(File, u64), PolicyError> {
     let file = File::open(path).map_err(PolicyError::read(path))?;
     let len = file.metadata().map_err(PolicyError::read(path))?.len();
     Ok((file, len))
+}
+
+/// Whether a repository's file name stays within the folder that it is joined to.
+pub(crate) fn is_inside(file: &str) -> bool {
+    let part = |s: &str| (1..=255).contains(&s.len()) && s != "." && s != "..";
+    file.len() <= 1024
+        && file.split('/').all(part)
+        && !file.contains(|c: char| c == '\\' || c.is_control())
+        && Path::new(file).components().all(|c| matches!(c, Component::Normal(_)))
+}
+
+/// Writes a whole file: under a temporary name beside it, synced, renamed.
+///
+/// # Errors
+/// An unwritable file; the previous one, if any, is then untouched.
+pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), PolicyError> {
+    write_atomic(path, |file| file.write_all(bytes).map_err(PolicyError::write(path)))
+}
+
+/// The same for what is written piece by piece.
+///
+/// # Errors
+/// As [`write_file`], and those of `fill`.
+pub(crate) fn write_atomic(
+    path: &Path,
+    fill: impl FnOnce(&mut BufWriter<File>) -> Result<(), PolicyError>,
+) -> Result<(), PolicyError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    // The same name each time: what a dead process left is written over, not added to.
+    let temporary: PathBuf = path.with_file_name(format!(".tmp-{name}"));
+    let write = || {
+        let file = File::create(&temporary).map_err(PolicyError::write(path))?;
+        let mut writer = BufWriter::new(file);
+        fill(&mut writer)?;
+        let file = writer.into_inner().map_err(|e| PolicyError::write(path)(e.into_error()))?;
+        file.sync_all().map_err(PolicyError::write(path))?;
+        std::fs::rename(&temporary, path).map_err(PolicyError::write(path))
+    };
+    write().inspect_err(|_| {
+        // Best effort: the error that is returned matters more than a leftover.
+        let _ = std::fs::remove_file(&temporary);
+    })?;
+    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(dir).and_then(|d| d.sync_all()).map_err(PolicyError::write(dir))
 }
 
 /// An open weight file whose bytes are read where and when they are needed.

@@ -1,9 +1,9 @@
 //! Writing a policy as a Hugging Face folder.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io::Write;
+use std::path::Path;
 
 use half::{bf16, f16};
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::config::{ModelConfig, token_ids_json};
 use crate::error::PolicyError;
+use crate::file::{write_atomic, write_file};
 use crate::tokenizer::Tokenizer;
 use crate::weights::{HostTensor, WeightSource, expected_tensors};
 
@@ -207,37 +208,6 @@ fn write_json(path: &Path, value: &Value) -> Result<(), PolicyError> {
     write_file(path, text.as_bytes())
 }
 
-/// Writes a whole file: under a temporary name beside it, synced, renamed.
-///
-/// # Errors
-/// An unwritable file; the previous one, if any, is then untouched.
-pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), PolicyError> {
-    write_atomic(path, |file| file.write_all(bytes).map_err(PolicyError::write(path)))
-}
-
-fn write_atomic(
-    path: &Path,
-    fill: impl FnOnce(&mut BufWriter<File>) -> Result<(), PolicyError>,
-) -> Result<(), PolicyError> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    // The same name each time: what a dead process left is written over, not added to.
-    let temporary: PathBuf = path.with_file_name(format!(".tmp-{name}"));
-    let write = || {
-        let file = File::create(&temporary).map_err(PolicyError::write(path))?;
-        let mut writer = BufWriter::new(file);
-        fill(&mut writer)?;
-        let file = writer.into_inner().map_err(|e| PolicyError::write(path)(e.into_error()))?;
-        file.sync_all().map_err(PolicyError::write(path))?;
-        fs::rename(&temporary, path).map_err(PolicyError::write(path))
-    };
-    write().inspect_err(|_| {
-        // Best effort: the error that is returned matters more than a leftover.
-        let _ = fs::remove_file(&temporary);
-    })?;
-    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(dir).and_then(|d| d.sync_all()).map_err(PolicyError::write(dir))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -355,7 +325,7 @@ mod tests {
     /// with transformers.
     #[test]
     fn folders_for_transformers() {
-        let Some(to) = std::env::var_os("RLVR_SAVE_TO").map(PathBuf::from) else { return };
+        let Some(to) = std::env::var_os("RLVR_SAVE_TO").map(std::path::PathBuf::from) else { return };
         for name in ["tiny-llama", "tiny-qwen2", "tiny-qwen3"] {
             save(&tiny(name), &to.join(name), SaveDtype::F32).unwrap();
         }

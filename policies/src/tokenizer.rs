@@ -192,7 +192,7 @@ impl Tokenizer {
     /// # Errors
     /// An unwritable file.
     pub fn save(&self, path: &Path) -> Result<(), PolicyError> {
-        crate::save::write_file(path, self.to_json()?.as_bytes())
+        crate::file::write_file(path, self.to_json()?.as_bytes())
     }
 }
 

@@ -12,6 +12,7 @@ pub mod data;
 pub mod error;
 pub mod eval;
 pub mod files;
+pub mod generate;
 pub mod metrics;
 pub mod number;
 pub mod policy;

@@ -2,7 +2,7 @@
 
 use crate::completion::{Completion, Prompt};
 use crate::error::RolloutError;
-use crate::sampling::SamplingParams;
+use crate::params::SamplingParams;
 use serde::Serialize;
 
 /// Source of completions. Implementations: [`crate::BatchedEngine`], [`crate::ScriptedEngine`].

@@ -5,7 +5,7 @@
 //! | [`engine`] | [`RolloutEngine`], the key of the randomness, statistics |
 //! | [`batched`] | [`BatchedEngine`]: batched decoding of any [`DecodeModel`] |
 //! | [`scripted`] | [`ScriptedEngine`]: prescribed completions, for tests and replays |
-//! | [`sampling`] | [`SamplingParams`], [`sample_token`] |
+//! | [`params`], [`sampling`] | [`SamplingParams`], [`sample_token`] |
 //! | [`rng`] | [`CounterRng`], randomness as a function of (seed, step, prompt, sample, position) |
 //!
 //! A completion depends on the weights, the prompt, the sampling parameters and its key (seed, step, prompt,
@@ -19,6 +19,7 @@ pub mod completion;
 pub mod engine;
 pub mod error;
 pub mod model;
+pub mod params;
 mod plan;
 pub mod prompt_limit;
 pub mod rng;
@@ -32,7 +33,8 @@ pub use completion::{Completion, FinishReason, Prompt};
 pub use engine::{GenerateStats, Progress, RolloutEngine, SampleKey, StopCheck, TruncatedPrompt};
 pub use error::{LogitsProblem, RolloutError};
 pub use model::{DecodeModel, Draw};
+pub use params::SamplingParams;
 pub use prompt_limit::{Fit, LongPrompt, PromptLimit};
 pub use rng::CounterRng;
-pub use sampling::{Sampled, SamplingParams, sample_token};
+pub use sampling::{Sampled, sample_token};
 pub use scripted::{ScriptedCall, ScriptedEngine};

@@ -3,7 +3,7 @@
 use crate::completion::{Completion, Prompt};
 use crate::engine::{GenerateStats, RolloutEngine, SampleKey};
 use crate::error::RolloutError;
-use crate::sampling::SamplingParams;
+use crate::params::SamplingParams;
 
 /// An engine that answers the n-th call of `generate` with the n-th entry of a script, whatever the prompts are.
 #[derive(Clone, Debug, Default)]

@@ -3,7 +3,7 @@
 //! All three keep a prefix of the vocabulary ordered by (logit descending, id ascending), so what is kept is described
 //! by its last token and the vocabulary is never sorted.
 
-use crate::sampling::SamplingParams;
+use crate::params::SamplingParams;
 use crate::softmax::{self, Peaks, Token};
 use std::cmp::Ordering;
 

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout)] // Figures, shown with `-- --nocapture`.
 
 mod adamw;
+mod circles;
 mod cli;
 mod comparison;
 mod curation;

@@ -14,8 +14,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::RepoKind;
-use super::names::{is_inside, is_plain};
+use super::names::is_plain;
 use crate::error::PolicyError;
+use crate::file::is_inside;
 
 /// Where a repository lies in the cache.
 pub(super) struct RepoCache {

@@ -13,7 +13,6 @@ mod repository;
 
 use std::path::PathBuf;
 
-pub(crate) use self::names::is_inside;
 pub use self::names::is_repo_id;
 pub use self::options::HubOptions;
 use self::repository::Hub;

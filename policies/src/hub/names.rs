@@ -1,7 +1,5 @@
 //! What of a server's words may become a path.
 
-use std::path::{Component, Path};
-
 /// Whether a string has the form `owner/name`.
 pub fn is_repo_id(spec: &str) -> bool {
     let part = |s: &str| {
@@ -30,15 +28,6 @@ pub(super) fn is_commit(sha: &str) -> bool {
     matches!(sha.len(), 40 | 64) && sha.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
-/// Whether a repository's file name stays within the folder that it is joined to.
-pub(crate) fn is_inside(file: &str) -> bool {
-    let part = |s: &str| (1..=255).contains(&s.len()) && s != "." && s != "..";
-    file.len() <= 1024
-        && file.split('/').all(part)
-        && !file.contains(|c: char| c == '\\' || c.is_control())
-        && Path::new(file).components().all(|c| matches!(c, Component::Normal(_)))
-}
-
 /// A file name as part of an address.
 pub(super) fn quoted(file: &str) -> String {
     let mut out = String::with_capacity(file.len());
@@ -56,6 +45,7 @@ pub(super) fn quoted(file: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::file::is_inside;
 
     #[test]
     fn repository_ids() {

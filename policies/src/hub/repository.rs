@@ -6,10 +6,11 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::cache::RepoCache;
-use super::names::{is_inside, is_repo_id};
+use super::names::is_repo_id;
 use super::remote::{Described, Remote, short};
 use super::{HubOptions, RepoKind, Trouble, download};
 use crate::error::PolicyError;
+use crate::file::is_inside;
 use crate::http::{Client, Fault};
 use crate::template_files::MAX_TEMPLATES;
 use crate::weights::read_index;

@@ -11,8 +11,8 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 
 use super::{HostTensor, WeightSource, element_count, expand, missing};
 use crate::error::PolicyError;
+use crate::file::is_inside;
 use crate::file::{self, WeightFile};
-use crate::hub::is_inside;
 
 /// Name of the single weight file of a Hugging Face folder.
 const SINGLE: &str = "model.safetensors";

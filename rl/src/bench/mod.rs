@@ -8,21 +8,21 @@
 pub mod ceiling;
 
 use crate::Error;
-use crate::algorithm::{LossConfig, StepTotals};
+use crate::algorithm::{LossConfig, LossError, StepTotals};
+use crate::generate::{Request, complete};
 use crate::policy::Sampler;
 use crate::run::record::peak_rss_mb;
-use crate::train::adamw::{AdamW, AdamWConfig};
+use crate::train::adamw::AdamWConfig;
 use crate::train::batch::{self, Sample};
 use crate::train::grpo::micro_loss;
+use crate::train::learner::Learner;
 use burn::tensor::{DType, Device};
 use rlvr_policies::cache::{Cache, DrawAt};
-use rlvr_policies::gradients::Gradients;
 use rlvr_policies::host::gemm::Operands;
 use rlvr_policies::host::head::TargetStats;
+use rlvr_policies::packed::PackedBatch;
 use rlvr_policies::{Decoder, ModelConfig};
-use rlvr_rollout::{
-    BatchSettings, BatchedEngine, CounterRng, DecodeModel, Prompt, RolloutEngine, SampleKey, SamplingParams,
-};
+use rlvr_rollout::{CounterRng, DecodeModel, Prompt, SampleKey, SamplingParams};
 use serde::Serialize;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -129,8 +129,7 @@ pub fn bench(mut decoder: Decoder, settings: BenchSettings) -> Result<BenchRepor
     let ceilings = ceiling::measure(&device, decoder.operands());
     let reference = decoder.clone();
     let optim = AdamWConfig { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0, max_grad_norm: 1.0 };
-    let mut optim = AdamW::new(optim, &decoder);
-    let mut grads = decoder.zero_gradients();
+    let mut learner = Learner::new(optim, &decoder);
     let (prompts, mut samples) = random_rollouts(decoder.config().vocab_size, &settings);
     let cost = Cost::new(&decoder);
     let mut phases = BTreeMap::new();
@@ -173,22 +172,18 @@ pub fn bench(mut decoder: Decoder, settings: BenchSettings) -> Result<BenchRepor
     let scored = score(&samples);
     samples.iter_mut().zip(scored).for_each(|(s, r)| s.ref_logprobs = r);
 
-    let mut failure = None;
-    let mut backward = |decoder: &Decoder, grads: &mut Gradients, samples: &[Sample]| {
-        if let Err(error) = gradient(decoder, &prompts, samples, micro_batch, grads) {
-            failure = Some(error);
-        }
+    let mut failed: Option<Error> = None;
+    let mut backward = |learner: &mut Learner, decoder: &Decoder, samples: &[Sample]| {
+        failed = gradient(learner, decoder, &prompts, samples, micro_batch).err().or(failed.take());
     };
-    let time = measure((&device, repeat), || (), |()| backward(&decoder, &mut grads, &samples));
+    let time = measure((&device, repeat), || (), |()| backward(&mut learner, &decoder, &samples));
     report("backward", time, computed, 3.0 * forward, None);
 
     let mut broken = None;
-    let mut update = |decoder: &mut Decoder, grads: &Gradients| {
-        if let Err(error) = optim.step(decoder, grads, 1e-6) {
-            broken = Some(error);
-        }
+    let mut update = |learner: &mut Learner, decoder: &mut Decoder| {
+        broken = learner.apply(decoder, 1e-6).err().or(broken.take());
     };
-    let time = measure((&device, repeat), || (), |()| update(&mut decoder, &grads));
+    let time = measure((&device, repeat), || (), |()| update(&mut learner, &mut decoder));
     // Weights, gradients and two moments are read, all but the gradients written.
     let bytes = 7.0 * size_of::<f32>() as f64 * decoder.num_params() as f64;
     report("optimizer", time, tokens, 0.0, Some(bytes));
@@ -200,11 +195,12 @@ pub fn bench(mut decoder: Decoder, settings: BenchSettings) -> Result<BenchRepor
         (&device, repeat),
         || (),
         |()| {
-            let sampler = Sampler(&decoder);
-            let settings = BatchSettings { max_batch_rows: batch, ..sampler.batch_settings() };
-            let mut engine = BatchedEngine::new(&sampler, settings);
-            match engine.generate(&asked, group, &sampling, SampleKey::new(1, 1)) {
-                Ok(groups) => {
+            let request = Request {
+                max_batch_rows: Some(batch),
+                ..Request::new(&asked, group, &sampling, SampleKey::new(1, 1))
+            };
+            match complete(&decoder, &[], None, &request, None) {
+                Ok((groups, _)) => {
                     for (sample, made) in samples.iter_mut().zip(groups.into_iter().flatten()) {
                         sample.completion = made.token_ids;
                         sample.sampler_logprobs = Some(made.logprobs.iter().map(|v| f64::from(*v)).collect());
@@ -214,8 +210,8 @@ pub fn bench(mut decoder: Decoder, settings: BenchSettings) -> Result<BenchRepor
             }
             let scored = score(&samples);
             samples.iter_mut().zip(scored).for_each(|(s, r)| s.ref_logprobs = r);
-            backward(&decoder, &mut grads, &samples);
-            update(&mut decoder, &grads);
+            backward(&mut learner, &decoder, &samples);
+            update(&mut learner, &mut decoder);
         },
     );
     let generated = cost.blocks(flat.len() + tokens) + cost.head(prompts.len() + tokens);
@@ -226,7 +222,7 @@ pub fn bench(mut decoder: Decoder, settings: BenchSettings) -> Result<BenchRepor
     if let Some(error) = unusable {
         return Err(error.into());
     }
-    if let Some(error) = failure {
+    if let Some(error) = failed {
         return Err(error);
     }
     Ok(BenchReport {
@@ -297,34 +293,22 @@ fn decode_steps(decoder: &Decoder, first: &[u32], cache: &mut Cache, count: usiz
 
 /// The gradient of a step: clipped surrogate with a KL penalty, in micro-batches.
 fn gradient(
+    learner: &mut Learner,
     decoder: &Decoder,
     prompts: &[Vec<u32>],
     samples: &[Sample],
     micro_batch: usize,
-    grads: &mut Gradients,
 ) -> Result<(), Error> {
     let config = LossConfig { kl_coef: 0.02, ..LossConfig::default() };
     let tokens: usize = samples.iter().map(|s| s.completion.len()).sum();
     let totals = StepTotals { sequences: samples.len() as f64, tokens: tokens as f64 };
-    let mut failure = None;
-    grads.clear();
-    for micro in samples.chunks(micro_batch) {
-        let packed = batch::pack(prompts, micro);
-        let mut loss = |targets: &TargetStats| match micro_loss(
-            micro,
-            &batch::split(&packed, targets),
-            &config,
-            &totals,
-        ) {
-            Ok(output) => output.grads.concat().into_iter().map(|g| g as f32).collect(),
-            Err(error) => {
-                failure = Some(error);
-                vec![0.0; targets.logprobs.len()]
-            }
-        };
-        decoder.train(&packed, 1.0, decoder.should_recompute(&packed), &mut loss, grads);
-    }
-    failure.map_or(Ok(()), |error| Err(error.into()))
+    learner.begin(decoder);
+    let mut loss = |micro: &[Sample], packed: &PackedBatch, targets: &TargetStats| {
+        let output = micro_loss(micro, &batch::split(packed, targets), &config, &totals)?;
+        Ok::<_, LossError>(output.grads.concat().into_iter().map(|g| g as f32).collect())
+    };
+    learner.accumulate(decoder, prompts, samples.chunks(micro_batch), 1.0, &mut loss)?;
+    Ok(())
 }
 
 /// Work by the shape of a decoder.

@@ -297,9 +297,8 @@ pub struct EvalConfig {
     pub sampling: Option<SamplingParams>,
     /// Strings that end a completion and stay part of it. Default: those of the last `grpo` stage.
     pub stop: Option<Vec<String>>,
-    /// Sequences generated at a time. Default 32.
-    #[serde(default = "eval_batch")]
-    pub batch: usize,
+    /// Completions decoded together. Default: what suits the device.
+    pub batch: Option<usize>,
 }
 
 fn yes() -> bool {
@@ -312,10 +311,6 @@ fn pass_at_1() -> Vec<usize> {
 
 fn data_dir() -> PathBuf {
     PathBuf::from("data")
-}
-
-fn eval_batch() -> usize {
-    32
 }
 
 /// Reads a string or a list of strings.

@@ -350,7 +350,7 @@ impl RunConfig {
             "nothing to do: `greedy` is off and this is 0",
         );
         checks.require(eval.limit != Some(0), "eval.limit", "must be at least 1");
-        checks.require(eval.batch >= 1, "eval.batch", "must be at least 1");
+        checks.require(eval.batch != Some(0), "eval.batch", "must be at least 1");
         checks.require(
             eval.samples == 0 || eval.pass_k.iter().all(|k| (1..=eval.samples).contains(k)),
             "eval.pass_k",

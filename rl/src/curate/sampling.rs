@@ -11,16 +11,14 @@ use super::error::CurateError;
 use super::scan::{Unwatched, scan};
 use crate::files::IoError;
 use crate::files::destination::is_at;
-use crate::policy::{Policy, Sampler};
+use crate::generate::{Request, generate};
+use crate::policy::Policy;
 use crate::rows;
-use crate::stop::StopStrings;
 use rlvr_rewards::Task;
-use rlvr_rollout::{BatchSettings, BatchedEngine, PromptLimit, RolloutEngine, SampleKey, SamplingParams};
+use rlvr_rollout::{PromptLimit, SampleKey, SamplingParams};
 
 /// Another stream than training and evaluation: the same key would give the same noise.
 const STREAM: u64 = 0x6375_7261_7465;
-/// Rows of a batch.
-const BATCH: usize = 64;
 
 /// A completion of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,19 +83,11 @@ impl Candidates for Sampled<'_> {
             fits.push(fit);
             prompts.extend(fit.then_some(prompt));
         }
-        let sampler = Sampler(&self.policy.decoder);
-        let settings = BatchSettings { max_batch_rows: BATCH, ..BatchSettings::default() };
-        let stop = StopStrings::new(self.policy.tokenizer(), &self.stop);
-        let mut engine = BatchedEngine::new(&sampler, settings).eos_token_ids(self.policy.eos_token_ids());
-        if !self.stop.is_empty() {
-            engine = engine.stop(&stop);
-        }
         let key = SampleKey { first_prompt: first, ..SampleKey::new(self.seed ^ STREAM, 0) };
+        let request =
+            Request { stop: &self.stop, ..Request::new(&prompts, self.samples, &self.sampling, key) };
         let failed = |e: &dyn std::fmt::Display| CurateError::Policy(format!("sampling: {e}"));
-        let groups = match prompts.is_empty() {
-            true => Vec::new(),
-            false => engine.generate(&prompts, self.samples, &self.sampling, key).map_err(|e| failed(&e))?,
-        };
+        let (groups, _) = generate(self.policy, &request, None).map_err(|e| failed(&e))?;
         let mut groups = groups.into_iter();
         fits.into_iter()
             .map(|fit| {

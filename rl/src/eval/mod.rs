@@ -28,12 +28,12 @@ pub use task_file::{
 use crate::config::{EvalConfig, RunConfig};
 use crate::data::TaskSource;
 use crate::error::Error;
+use crate::generate::{Request, generate};
 use crate::metrics::{self, MetricsRow, filled};
-use crate::policy::{Policy, Sampler};
+use crate::policy::Policy;
 use crate::stats::pass_at_k;
-use crate::stop::StopStrings;
 use rlvr_rewards::{Outcome, Response, Reward, Task, Verdict, score_batch};
-use rlvr_rollout::{BatchSettings, BatchedEngine, RolloutEngine, SampleKey, SamplingParams};
+use rlvr_rollout::{SampleKey, SamplingParams};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
@@ -95,8 +95,8 @@ pub struct EvalSettings {
     pub sampling: SamplingParams,
     /// Strings that end a completion and stay part of it.
     pub stop: Vec<String>,
-    /// Rows of a batch.
-    pub batch: usize,
+    /// Completions decoded together; none for what suits the device.
+    pub batch: Option<usize>,
     /// Seed of the samples.
     pub seed: u64,
 }
@@ -161,17 +161,13 @@ fn complete(
     stop: Option<&AtomicBool>,
 ) -> Result<Vec<Judged>, Error> {
     let prompts = tasks.iter().map(|t| policy.prompt(&t.prompt)).collect::<Result<Vec<_>, _>>()?;
-    let sampler = Sampler(&policy.decoder);
-    let batch = BatchSettings { max_batch_rows: settings.batch, ..BatchSettings::default() };
-    let mut engine = BatchedEngine::new(&sampler, batch).eos_token_ids(policy.eos_token_ids());
-    if let Some(flag) = stop {
-        engine = engine.cancel(flag);
-    }
-    let stop_strings = StopStrings::new(policy.tokenizer(), &settings.stop);
-    if !settings.stop.is_empty() {
-        engine = engine.stop(&stop_strings);
-    }
-    let groups = engine.generate(&prompts, samples, sampling, SampleKey::new(settings.seed, 0))?;
+    let request = Request {
+        stop: &settings.stop,
+        max_batch_rows: settings.batch,
+        cancel: stop,
+        ..Request::new(&prompts, samples, sampling, SampleKey::new(settings.seed, 0))
+    };
+    let (groups, _) = generate(policy, &request, None)?;
     let mut texts = Vec::new();
     for (task, group) in groups.iter().enumerate() {
         for c in group {

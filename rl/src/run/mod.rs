@@ -369,7 +369,7 @@ impl Run<'_> {
         let source = self.inputs.source(&config.data)?;
         let mut trainer = SftTrainer::new(policy, config, steps);
         if let Some(checkpoint) = resumed {
-            restore(&mut trainer.optim, &trainer.policy.decoder, checkpoint)?;
+            restore(&mut trainer.learner.optim, &trainer.policy.decoder, checkpoint)?;
         }
         let name = self.config.stage[state.stage].name();
         while state.step_in_stage < steps {
@@ -379,7 +379,7 @@ impl Run<'_> {
             let mut row = MetricsRow::new(state.step, name);
             record::sft(&mut row, &outcome, clock.elapsed().as_secs_f64());
             row.set(metrics::DATA_EPOCH, state.data_position as f64 / source.len() as f64);
-            self.end_step(steps, &trainer.policy, &trainer.optim, None, row, state, evals)?;
+            self.end_step(steps, &trainer.policy, &trainer.learner.optim, None, row, state, evals)?;
         }
         Ok(trainer.policy)
     }
@@ -400,7 +400,7 @@ impl Run<'_> {
         trainer.version = state.policy_version;
         trainer.recorded = data_of(self.config, config).map_or(&[], DataConfig::recorded);
         if let Some(checkpoint) = resumed {
-            restore(&mut trainer.optim, &trainer.policy.decoder, checkpoint)?;
+            restore(&mut trainer.learner.optim, &trainer.policy.decoder, checkpoint)?;
         } else if let Some(report) =
             preflight::look(self.config, self.inputs, self.texts, state.stage, &mut trainer)?
         {
@@ -451,7 +451,7 @@ impl Run<'_> {
             self.end_step(
                 steps,
                 &trainer.policy,
-                &trainer.optim,
+                &trainer.learner.optim,
                 trainer.reference.as_ref().filter(|_| config.reference == ReferenceFrom::StageStart),
                 row,
                 state,

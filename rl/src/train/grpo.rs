@@ -5,23 +5,23 @@
 //! sampler, whose distribution is the trained one; minibatches are neighbouring groups, not shuffled.
 use crate::algorithm::kl::reward_penalty;
 use crate::algorithm::{
-    Advantage, AdvantageKind, GroupsWithoutSignal, LossConfig, LossStats, Sequence, StepTotals,
-    batch_advantages, gdpo_advantages, has_signal, policy_loss,
+    Advantage, AdvantageKind, GroupsWithoutSignal, LossConfig, LossError, LossOutput, LossStats, Sequence,
+    StepTotals, batch_advantages, gdpo_advantages, has_signal, policy_loss,
 };
 use crate::config::GrpoConfig;
 use crate::error::Error;
-use crate::policy::{Policy, Sampler};
-use crate::stop::StopStrings;
-use crate::train::adamw::{AdamW, AdamWConfig};
+use crate::generate::{Request, generate};
+use crate::policy::Policy;
+use crate::train::adamw::AdamWConfig;
 use crate::train::batch::{self, Sample};
 use crate::train::judging::{Judgement, Judges};
+use crate::train::learner::Learner;
 use crate::train::recorded::RecordedStep;
 use rlvr_policies::Decoder;
-use rlvr_policies::gradients::Gradients;
+use rlvr_policies::host::head::TargetStats;
+use rlvr_policies::packed::PackedBatch;
 use rlvr_rewards::{Outcome, Reward, Task};
-use rlvr_rollout::{
-    BatchSettings, BatchedEngine, Completion, GenerateStats, Prompt, PromptLimit, RolloutEngine, SampleKey,
-};
+use rlvr_rollout::{Completion, GenerateStats, Prompt, PromptLimit, SampleKey};
 use serde_json::{Map, Value};
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -122,14 +122,12 @@ pub struct Trainer<'a> {
     pub policy: Policy,
     /// π_ref, when the loss or the reward has a KL term.
     pub reference: Option<Decoder>,
-    /// AdamW and its state.
-    pub optim: AdamW,
+    /// What changes its weights.
+    pub learner: Learner,
     /// Version of the weights, counted in optimizer steps over the run.
     pub version: u64,
     /// Names of fields of the data rows that go into the records. At first none.
     pub recorded: &'a [String],
-    /// Between the updates of a step only: generation needs as much for its packed weights.
-    grads: Option<Gradients>,
     config: &'a GrpoConfig,
     loss: LossConfig,
     reward: Option<&'a dyn Reward>,
@@ -149,17 +147,16 @@ impl<'a> Trainer<'a> {
         seed: u64,
         steps: u64,
     ) -> Self {
-        let optim = AdamW::new(AdamWConfig::from(&config.optim), &policy.decoder);
+        let learner = Learner::new(AdamWConfig::from(&config.optim), &policy.decoder);
         let total_updates = steps * (config.updates_per_rollout * config.minibatches) as u64;
         let loss = config.resolved_loss();
         let judges = Judges::default();
         Self {
             policy,
             reference,
-            optim,
+            learner,
             version: 0,
             recorded: &[],
-            grads: None,
             config,
             loss,
             reward,
@@ -210,7 +207,7 @@ impl<'a> Trainer<'a> {
                 self.update(step, &prompts, &samples[range], pass == 0 && i == 0, &mut out)?;
             }
         }
-        self.grads = None;
+        self.learner.release();
         out.loss /= (out.updates as f64).max(1.0);
         out.phases.update_s = clock.elapsed().as_secs_f64();
         Ok(out)
@@ -275,38 +272,24 @@ impl<'a> Trainer<'a> {
         let clock = Instant::now();
         let prompts =
             tasks.iter().map(|t| self.policy.prompt(&t.prompt)).collect::<Result<Vec<Prompt>, _>>()?;
-        let c = self.config;
-        let limit = c.max_prompt_tokens;
-        let policy = &self.policy;
-        let stop_strings = StopStrings::new(policy.tokenizer(), &c.stop);
-        let sampler = Sampler(&policy.decoder);
-        let usual = sampler.batch_settings();
-        let settings = BatchSettings {
-            max_batch_rows: c.max_batch_rows.unwrap_or(usual.max_batch_rows),
-            max_batch_tokens: c.max_batch_tokens.unwrap_or(usual.max_batch_tokens),
-            max_prompt_tokens: limit,
-            long_prompt: c.long_prompt,
-            ..usual
+        let (c, policy) = (self.config, &self.policy);
+        let limit = PromptLimit { max_prompt_tokens: c.max_prompt_tokens, long_prompt: c.long_prompt };
+        let request = Request {
+            stop: &c.stop,
+            limit,
+            max_batch_rows: c.max_batch_rows,
+            max_batch_tokens: c.max_batch_tokens,
+            version: self.version,
+            cancel: stop,
+            ..Request::new(&prompts, group_size, &c.sampling, key)
         };
-        let mut engine = BatchedEngine::new(&sampler, settings)
-            .eos_token_ids(policy.eos_token_ids())
-            .policy_version(self.version);
-        if let Some(flag) = stop {
-            engine = engine.cancel(flag);
-        }
-        if !c.stop.is_empty() {
-            engine = engine.stop(&stop_strings);
-        }
         let judged = self.judges.while_generating(reward, &|ids| policy.text(ids), tasks, |report| {
-            let mut engine = engine.on_group(report);
-            let completions = engine.generate(&prompts, group_size, &c.sampling, key)?;
-            Ok((completions, engine.stats().clone()))
+            Ok(generate(policy, &request, Some(report))?)
         })?;
         let (completions, stats) = judged.generated;
         out.phases.verify_s += judged.waited_s;
         out.phases.generate_s += clock.elapsed().as_secs_f64() - judged.waited_s;
 
-        let fit = PromptLimit { max_prompt_tokens: limit, long_prompt: c.long_prompt };
         let context = policy.decoder.config().max_position_embeddings;
         let mut groups = Vec::with_capacity(tasks.len());
         let results = completions.into_iter().zip(judged.judgements);
@@ -315,7 +298,8 @@ impl<'a> Trainer<'a> {
         {
             // Only a prompt that is skipped for its length has no judgements.
             let Some(judgements) = judgements else { continue };
-            let Some(ids) = fit.fit(i, &prompt.token_ids, context, c.sampling.max_tokens)?.token_ids() else {
+            let Some(ids) = limit.fit(i, &prompt.token_ids, context, c.sampling.max_tokens)?.token_ids()
+            else {
                 continue;
             };
             groups.push(Group {
@@ -499,48 +483,28 @@ impl<'a> Trainer<'a> {
         if live.is_empty() {
             return Ok(());
         }
-        let mut grads = match self.grads.take() {
-            Some(mut grads) => {
-                grads.clear();
-                grads
-            }
-            None => self.policy.decoder.zero_gradients(),
-        };
         let mut loss_sum = 0.0;
-        for micro in batch::micro_batches(&live, self.config.micro_batch) {
-            let packed = batch::pack(prompts, micro);
-            let recompute = self.policy.decoder.should_recompute(&packed);
-            let mut failure = None;
-            let (config, stats, first) = (&self.loss, &mut out.stats, &mut out.first);
-            let mut loss = |targets: &rlvr_policies::host::head::TargetStats| {
-                let logprobs = batch::split(&packed, targets);
-                if unchanged {
-                    first.record(micro, &logprobs, &targets.entropy);
-                }
-                match micro_loss(micro, &logprobs, config, &totals) {
-                    Ok(output) => {
-                        loss_sum += output.loss;
-                        stats.merge(&output.stats);
-                        output.grads.concat().into_iter().map(|g| g as f32).collect()
-                    }
-                    Err(error) => {
-                        failure = Some(error);
-                        vec![0.0; targets.logprobs.len()]
-                    }
-                }
-            };
-            let temperature = self.config.sampling.temperature;
-            self.policy.decoder.train(&packed, temperature, recompute, &mut loss, &mut grads);
-            if let Some(error) = failure {
-                return Err(error.into());
+        let (config, stats, first) = (&self.loss, &mut out.stats, &mut out.first);
+        let mut loss = |micro: &[Sample], packed: &PackedBatch, targets: &TargetStats| {
+            let logprobs = batch::split(packed, targets);
+            if unchanged {
+                first.record(micro, &logprobs, &targets.entropy);
             }
-            out.trained_tokens += packed.targets.len();
-        }
+            let output = micro_loss(micro, &logprobs, config, &totals)?;
+            loss_sum += output.loss;
+            stats.merge(&output.stats);
+            Ok::<_, LossError>(output.grads.concat().into_iter().map(|g| g as f32).collect())
+        };
+        let decoder = &mut self.policy.decoder;
+        let micro_batches = batch::micro_batches(&live, self.config.micro_batch);
+        self.learner.begin(decoder);
+        let temperature = self.config.sampling.temperature;
+        out.trained_tokens +=
+            self.learner.accumulate(decoder, prompts, micro_batches, temperature, &mut loss)?;
         let schedule = self.config.optim.schedule_config();
-        out.lr = schedule.lr_at(self.config.optim.lr, self.optim.steps(), self.total_updates);
-        let updated = self.optim.step(&mut self.policy.decoder, &grads, out.lr);
+        out.lr = schedule.lr_at(self.config.optim.lr, self.learner.optim.steps(), self.total_updates);
+        let updated = self.learner.apply(decoder, out.lr);
         out.grad_norm = updated.map_err(|e| Error::Training { step, what: e.to_string() })?;
-        self.grads = Some(grads);
         out.loss += loss_sum;
         out.updates += 1;
         self.version += 1;
@@ -579,7 +543,7 @@ pub(crate) fn micro_loss(
     logprobs: &[Vec<f64>],
     config: &LossConfig,
     totals: &StepTotals,
-) -> Result<crate::algorithm::LossOutput, crate::algorithm::LossError> {
+) -> Result<LossOutput, LossError> {
     let masks: Vec<Vec<bool>> = micro.iter().map(|s| vec![true; s.completion.len()]).collect();
     let sequences: Vec<Sequence> = (micro.iter().zip(logprobs).zip(&masks))
         .map(|((s, logprobs), loss_mask)| Sequence {

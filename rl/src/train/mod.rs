@@ -4,5 +4,6 @@ pub mod adamw;
 pub mod batch;
 pub mod grpo;
 pub mod judging;
+pub mod learner;
 pub mod recorded;
 pub mod sft;

@@ -3,9 +3,11 @@ use crate::config::SftConfig;
 use crate::data::TaskSource;
 use crate::error::Error;
 use crate::policy::Policy;
-use crate::train::adamw::{AdamW, AdamWConfig};
-use crate::train::batch::{self, Sample};
-use rlvr_policies::gradients::Gradients;
+use crate::train::adamw::AdamWConfig;
+use crate::train::batch::Sample;
+use crate::train::learner::Learner;
+use rlvr_policies::host::head::TargetStats;
+use rlvr_policies::packed::PackedBatch;
 
 /// What a step did.
 #[derive(Debug, Clone, Copy, Default)]
@@ -24,9 +26,8 @@ pub struct SftOutcome {
 pub struct SftTrainer<'a> {
     /// π_θ.
     pub policy: Policy,
-    /// AdamW and its state.
-    pub optim: AdamW,
-    grads: Gradients,
+    /// What changes its weights.
+    pub learner: Learner,
     config: &'a SftConfig,
     steps: u64,
 }
@@ -40,9 +41,8 @@ pub fn steps(config: &SftConfig, examples: usize) -> u64 {
 impl<'a> SftTrainer<'a> {
     /// A trainer at the start of its stage.
     pub fn new(policy: Policy, config: &'a SftConfig, steps: u64) -> Self {
-        let optim = AdamW::new(AdamWConfig::from(&config.optim), &policy.decoder);
-        let grads = policy.decoder.zero_gradients();
-        Self { policy, optim, grads, config, steps }
+        let learner = Learner::new(AdamWConfig::from(&config.optim), &policy.decoder);
+        Self { policy, learner, config, steps }
     }
 
     /// One optimizer step on the examples from `position` of the training order.
@@ -68,24 +68,21 @@ impl<'a> SftTrainer<'a> {
             prompts.push(prompt);
         }
         let tokens: usize = samples.iter().map(|s| s.completion.len()).sum();
-        self.grads.clear();
         let mut loss = 0.0;
-        for micro in samples.chunks(self.config.micro_batch) {
-            let packed = batch::pack(&prompts, micro);
-            let recompute = self.policy.decoder.should_recompute(&packed);
-            let mut nll = |stats: &rlvr_policies::host::head::TargetStats| {
-                loss -= stats.logprobs.iter().map(|v| f64::from(*v)).sum::<f64>();
-                vec![(-1.0 / tokens as f64) as f32; stats.logprobs.len()]
-            };
-            self.policy.decoder.train(&packed, 1.0, recompute, &mut nll, &mut self.grads);
-        }
-        let lr =
-            self.config.optim.schedule_config().lr_at(self.config.optim.lr, self.optim.steps(), self.steps);
+        let mut nll = |_: &[Sample], _: &PackedBatch, stats: &TargetStats| {
+            loss -= stats.logprobs.iter().map(|v| f64::from(*v)).sum::<f64>();
+            Ok::<_, Error>(vec![(-1.0 / tokens as f64) as f32; stats.logprobs.len()])
+        };
+        let decoder = &mut self.policy.decoder;
+        self.learner.begin(decoder);
+        self.learner.accumulate(decoder, &prompts, samples.chunks(self.config.micro_batch), 1.0, &mut nll)?;
+        let schedule = self.config.optim.schedule_config();
+        let lr = schedule.lr_at(self.config.optim.lr, self.learner.optim.steps(), self.steps);
         if !loss.is_finite() {
             let what = "the loss is NaN or infinite; nothing was changed: lower the learning rate".to_owned();
             return Err(Error::Training { step, what });
         }
-        let updated = self.optim.step(&mut self.policy.decoder, &self.grads, lr);
+        let updated = self.learner.apply(decoder, lr);
         let grad_norm = updated.map_err(|e| Error::Training { step, what: e.to_string() })?;
         Ok(SftOutcome { loss: loss / tokens as f64, tokens, grad_norm, lr })
     }

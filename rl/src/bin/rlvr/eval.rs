@@ -12,9 +12,6 @@ use crate::input::bad;
 use anyhow::Result;
 use std::path::Path;
 
-/// Completions decoded together.
-const BATCH: usize = 64;
-
 /// Refuses a file where a directory for results is meant.
 pub fn check_out(out: &Path) -> Result<()> {
     let shown = out.display();

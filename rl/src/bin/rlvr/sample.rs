@@ -4,18 +4,16 @@ use crate::args::SampleArgs;
 use crate::input::{self, Source, bad};
 use crate::{output, policy};
 use anyhow::Result;
-use rlvr::policy::{Policy, Sampler};
+use rlvr::generate;
+use rlvr::policy::Policy;
 use rlvr::rewards::Message;
-use rlvr::rollout::{
-    BatchSettings, BatchedEngine, Completion, Prompt, RolloutEngine, SampleKey, SamplingParams,
-};
-use rlvr::stop::StopStrings;
+use rlvr::rollout::{Completion, Prompt, SampleKey, SamplingParams};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::Path;
 
-/// Completions decoded together.
+/// Completions that are made before they are written.
 const ROWS: usize = 64;
 
 struct Request {
@@ -54,19 +52,14 @@ pub fn run(args: &SampleArgs) -> Result<()> {
     };
     let policy = policy::open(&args.policy, args.raw)?;
     let prompts = prompts(&policy, &requests, &params)?;
-    let stop = StopStrings::new(policy.tokenizer(), &args.stop);
-    let sampler = Sampler(&policy.decoder);
     let several = requests.len() > 1 || args.n > 1;
     let mut out = output::stdout();
     let chunk = (ROWS / args.n).max(1);
     for (i, (requests, prompts)) in requests.chunks(chunk).zip(prompts.chunks(chunk)).enumerate() {
-        let settings = BatchSettings { max_batch_rows: ROWS, ..BatchSettings::default() };
-        let mut engine = BatchedEngine::new(&sampler, settings).eos_token_ids(policy.eos_token_ids());
-        if !args.stop.is_empty() {
-            engine = engine.stop(&stop);
-        }
         let key = SampleKey { first_prompt: (i * chunk) as u64, ..SampleKey::new(args.seed, 0) };
-        let groups = engine.generate(prompts, args.n, &params, key).map_err(rlvr::Error::from)?;
+        let request =
+            generate::Request { stop: &args.stop, ..generate::Request::new(prompts, args.n, &params, key) };
+        let (groups, _) = generate::generate(&policy, &request, None).map_err(rlvr::Error::from)?;
         for (request, group) in requests.iter().zip(&groups) {
             for (sample, completion) in group.iter().enumerate() {
                 let text = policy.text(&completion.token_ids)?;

@@ -1,6 +1,5 @@
 //! `rlvr eval run`: generates for benchmarks, or ranks their options, and judges.
 
-use super::BATCH;
 use super::bounds::Bounds;
 use super::judges;
 use super::rank::rank;
@@ -329,7 +328,7 @@ fn generate(args: &EvalRunArgs, policy: &Policy, work: &Work<'_>, temperature: f
         pass_k: Vec::new(),
         sampling,
         stop: bounds.stop,
-        batch: BATCH,
+        batch: None,
         // Equal noise for equal places of two chunks would correlate their items.
         seed: args.seed ^ (work.number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15),
     };

@@ -1,0 +1,81 @@
+//! The one way in which weights change: forward, loss, backward in micro-batches, reduce, apply. GRPO, supervised training
+//! and `rlvr bench` learn with it.
+use crate::train::adamw::{AdamW, AdamWConfig, NotFinite};
+use crate::train::batch::{self, Sample};
+use rlvr_policies::Decoder;
+use rlvr_policies::gradients::Gradients;
+use rlvr_policies::host::head::TargetStats;
+use rlvr_policies::packed::PackedBatch;
+
+/// Optimizer and gradients of a stage.
+pub struct Learner {
+    /// AdamW and its state.
+    pub optim: AdamW,
+    /// Of the update in progress; kept from one update to the next until they are released.
+    grads: Option<Gradients>,
+}
+
+/// The gradient of the loss with respect to the log-probability of each target of a micro-batch, given what the
+/// forward pass found.
+pub type LossOf<'a, E> = &'a mut dyn FnMut(&[Sample], &PackedBatch, &TargetStats) -> Result<Vec<f32>, E>;
+
+impl Learner {
+    /// A learner with fresh optimizer state.
+    pub fn new(config: AdamWConfig, decoder: &Decoder) -> Self {
+        Self { optim: AdamW::new(config, decoder), grads: None }
+    }
+
+    /// Begins an update: gradients of zero.
+    pub fn begin(&mut self, decoder: &Decoder) {
+        match &mut self.grads {
+            Some(grads) => grads.clear(),
+            None => self.grads = Some(decoder.zero_gradients()),
+        }
+    }
+
+    /// Forward, loss and backward of micro-batches, whose gradients are added up. Returns the number of targets.
+    ///
+    /// # Errors
+    /// The first one of `loss`, after which the gradients are of no use.
+    pub fn accumulate<'s, E>(
+        &mut self,
+        decoder: &Decoder,
+        prompts: &[Vec<u32>],
+        micro_batches: impl Iterator<Item = &'s [Sample]>,
+        temperature: f64,
+        loss: LossOf<'_, E>,
+    ) -> Result<usize, E> {
+        let grads = self.grads.get_or_insert_with(|| decoder.zero_gradients());
+        let mut targets = 0;
+        for micro in micro_batches {
+            let packed = batch::pack(prompts, micro);
+            let mut failure = None;
+            let mut of = |stats: &TargetStats| {
+                loss(micro, &packed, stats).unwrap_or_else(|error| {
+                    failure = Some(error);
+                    vec![0.0; stats.logprobs.len()]
+                })
+            };
+            decoder.train(&packed, temperature, decoder.should_recompute(&packed), &mut of, grads);
+            if let Some(error) = failure {
+                return Err(error);
+            }
+            targets += packed.targets.len();
+        }
+        Ok(targets)
+    }
+
+    /// Ends an update: one step of the optimizer. Returns the gradient norm before clipping.
+    ///
+    /// # Errors
+    /// As [`AdamW::step`].
+    pub fn apply(&mut self, decoder: &mut Decoder, lr: f64) -> Result<f64, NotFinite> {
+        let grads = self.grads.get_or_insert_with(|| decoder.zero_gradients());
+        self.optim.step(decoder, grads, lr)
+    }
+
+    /// Gives the memory of the gradients back: generation needs as much for its packed weights.
+    pub fn release(&mut self) {
+        self.grads = None;
+    }
+}
