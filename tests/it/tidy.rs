@@ -119,6 +119,18 @@ fn one_module_opens_connections() {
 }
 
 #[test]
+fn one_module_generates_and_one_learns() {
+    for (path, text) in sources().into_iter().filter(|(path, _)| path.starts_with("rl/src")) {
+        let code = without_tests(&path, &text);
+        for (call, home) in
+            [("BatchedEngine::new", "rl/src/generate.rs"), (".train(&", "rl/src/train/learner.rs")]
+        {
+            assert_eq!(code.contains(call), path == Path::new(home), "{}: {call}", path.display());
+        }
+    }
+}
+
+#[test]
 fn files_are_short_and_finished() {
     let marks = ["TO", "FIX"].map(|start| start.to_owned() + if start == "TO" { "DO" } else { "ME" });
     let macros = ["todo", "unimplemented"].map(|name| format!("{name}!("));
