@@ -51,6 +51,32 @@ pub const GREEK: &[&str] = &[
     "Lambda", "Xi", "Pi", "Sigma", "Phi", "Psi", "Omega", "ell",
 ];
 
+/// Whether a word behind a quantity compares it with another one: "18 dollars less than …".
+pub fn is_comparison(word: &str) -> bool {
+    static THAN: LazyLock<HashSet<&str>> =
+        LazyLock::new(|| words::entries("than").map(|e| e.phrase).collect());
+    THAN.contains(word)
+}
+
+/// Whether a word in front of a value changes nothing: "a total of 5".
+pub fn is_fill(word: &str) -> bool {
+    static FILL: LazyLock<HashSet<&str>> =
+        LazyLock::new(|| words::entries("fill").map(|e| e.phrase).collect());
+    FILL.contains(word)
+}
+
+/// Whether letters directly behind a number and an apostrophe only are its ending: 7'dir.
+pub fn is_ending(letters: &str) -> bool {
+    words::entries("suffix").any(|e| e.phrase == letters)
+}
+
+/// Whether a word directly behind a value is the symbol of a unit.
+pub fn is_unit(word: &str) -> bool {
+    static OF_LANGUAGES: LazyLock<HashSet<&str>> =
+        LazyLock::new(|| words::entries("unit").map(|e| e.phrase).collect());
+    UNITS.contains(&word) || OF_LANGUAGES.contains(&*word.to_lowercase())
+}
+
 /// The function that a name stands for.
 pub fn function(name: &str) -> Option<&'static str> {
     Some(match name {
@@ -115,6 +141,7 @@ pub fn fold(text: &str) -> Vec<char> {
             '٫' => '.',
             '∣' => '|',
             '’' | '′' => '\'',
+            '「' | '」' | '『' | '』' => '"',
             '\u{a0}' | '\u{2009}' | '\u{202f}' | '\u{200a}' | '\u{2002}' | '\u{2003}' | '\u{3000}' => ' ',
             c => c,
         });

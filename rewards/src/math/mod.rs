@@ -48,6 +48,7 @@ mod units;
 mod words;
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
@@ -65,6 +66,7 @@ use crate::reference::{self, Unusable};
 use crate::reward::{Outcome, Reward, RewardError, TaskError, Verdict};
 use crate::task::{Response, Task};
 use crate::text;
+use crate::words::Phrases;
 
 /// Settings of the `math` reward.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -133,12 +135,22 @@ fn golds(task: &Task) -> Result<Vec<String>, Unusable> {
     let mut golds = reference::answers(task)?;
     for gold in &mut golds {
         let unusable = |reason| Unusable { gold: gold.clone(), reason };
-        if let Gold::Words = parse_gold(gold).map_err(unusable)?
-            && let Cow::Owned(answer) = reference::behind_cue(gold).map_err(unusable)?
-        {
-            parse_gold(&answer).map_err(unusable)?;
-            *gold = answer;
+        let is_words = matches!(parse_gold(gold).map_err(unusable)?, Gold::Words);
+        if !is_words && !reference::is_prose(gold) {
+            continue;
         }
+        let answer = match reference::behind_cue(gold) {
+            Ok(answer) => answer,
+            Err(reason) if is_words => return Err(unusable(reason)),
+            Err(_) => continue,
+        };
+        if !is_words && matches!(answer, Cow::Borrowed(_)) {
+            continue;
+        }
+        parse_gold(&answer).map_err(unusable)?;
+        let is_value = |text: &&str| matches!(parse_gold(text), Ok(Gold::Value(_)));
+        let stated = extract::stated(&answer).filter(is_value).map(str::to_string);
+        *gold = stated.unwrap_or_else(|| answer.into_owned());
     }
     Ok(golds)
 }
@@ -237,6 +249,20 @@ impl Math {
         if whole.verdict != Verdict::Incorrect {
             return whole;
         }
+        if let Some((letter, rest)) = choice_label(gold) {
+            // A reference such as "(B) 15" asks for either.
+            if words(span) == letter.to_lowercase().to_string() {
+                return Judged { verdict: Verdict::Correct, rule: "letter", ..whole };
+            }
+            let (span_letter, span_rest) = choice_label(span).map_or((None, span), |(l, r)| (Some(l), r));
+            let part = self.judge_span(rest, span_rest, comma);
+            whole.work += part.work;
+            if part.verdict == Verdict::Correct && span_letter.is_none_or(|l| l == letter) {
+                whole.verdict = part.verdict;
+                whole.rule = part.rule;
+            }
+            return whole;
+        }
         let Some((letter, rest)) = choice_label(span) else { return whole };
         let gold_letter = words(gold);
         let is_letter = gold_letter.len() == 1 && gold_letter.starts_with(char::is_alphabetic);
@@ -265,8 +291,9 @@ impl Math {
                 let same = text::normalise(gold) == text::normalise(span)
                     || words(gold) == words(span)
                     || says_none(gold)
-                        && parse::parse(span, Marks::Grouped)
-                            .is_some_and(|p| p.expr == Expr::Set(Vec::new()));
+                        && (says_none(span)
+                            || parse::parse(span, Marks::Grouped)
+                                .is_some_and(|p| p.expr == Expr::Set(Vec::new())));
                 let verdict = match same {
                     true => Verdict::Correct,
                     false if text::is_hedged(span) => Verdict::Ambiguous,
@@ -279,7 +306,7 @@ impl Math {
         if text::is_negated(span) {
             return judged(Verdict::NoAnswer, "negated", 1);
         }
-        if text::is_hedged(span) {
+        if text::is_open_number(span) {
             return judged(Verdict::Ambiguous, "hedged", 1);
         }
         if gold_value.expr == Expr::Set(Vec::new()) && says_none(span) {
@@ -391,11 +418,18 @@ fn choice_label(span: &str) -> Option<(char, &str)> {
 
 /// Letters and digits only, for text answers: `\text{(C)}` is `c`, "There are no solutions" is `nosolution`.
 fn words(s: &str) -> String {
+    static LEAD: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["there", "article"]));
     let normal = text::normalise(s);
-    let mut parts: Vec<&str> = normal.split(' ').collect();
-    while parts.len() > 1 && matches!(parts[0], "there" | "is" | "are" | "it" | "it's" | "an" | "a" | "the") {
-        parts.remove(0);
+    let mut rest = &*normal;
+    while let Some(end) = LEAD.opening(rest) {
+        let after = rest[end..].trim_start();
+        // "The" alone is an answer, and "a-b" begins with no article.
+        if after.is_empty() || after.len() == rest.len() - end && !rest[..end].ends_with('\'') {
+            break;
+        }
+        rest = after;
     }
+    let parts: Vec<&str> = rest.split(' ').collect();
     let mut out = String::with_capacity(normal.len());
     for part in parts {
         let plural =
@@ -416,9 +450,9 @@ fn words(s: &str) -> String {
 
 /// "No solution", which is the empty set.
 fn says_none(span: &str) -> bool {
-    let words = words(span);
-    let set = matches!(&*words, "emptyset" | "nullset") && !span.contains('\\');
-    set || matches!(&*words, "nosolution" | "norealsolution" | "nosolutionexist")
+    static NONE: LazyLock<HashSet<String>> =
+        LazyLock::new(|| crate::words::entries("none").map(|e| words(e.phrase)).collect());
+    !span.contains("\\empty") && NONE.contains(&words(span))
 }
 
 /// A rational value in canonical form, or the normalised string.

@@ -1,7 +1,7 @@
 //! Tokens to expressions: a precedence parser that recovers from missing braces.
 
 use super::expr::{Expr, Joint, Parsed, integer, mixed};
-use super::lexicon::unit_symbols;
+use super::lexicon::{is_comparison, is_fill, unit_symbols};
 use super::over;
 use super::token::{Marks, Rel, Tok, Token, tokenize};
 use super::units;
@@ -21,21 +21,7 @@ pub fn parse(text: &str, marks: Marks) -> Option<Parsed> {
     let mut parser = Parser { tokens, at: 0, depth: 0, bars: 0 };
     // "approximately 3", "equal to 3": words that change nothing.
     while let Some(Tok::Text(word)) = parser.peek() {
-        let fill = matches!(
-            &*word.to_ascii_lowercase(),
-            "approximately"
-                | "about"
-                | "exactly"
-                | "equal"
-                | "equals"
-                | "to"
-                | "just"
-                | "simply"
-                | "is"
-                | "the"
-                | "a"
-                | "all"
-        );
+        let fill = is_fill(&word.to_lowercase());
         if !fill || parser.at > 4 || parser.at + 1 >= parser.tokens.len() {
             break;
         }
@@ -52,6 +38,13 @@ pub fn parse(text: &str, marks: Marks) -> Option<Parsed> {
     let amount = currency && matches!(expr, Expr::Num { .. } | Expr::Neg(_) | Expr::Mul(_) | Expr::Chain(..));
     let tail = tail.or_else(|| amount.then(|| "dollars".to_string()));
     Some(Parsed { expr, tail, apart, work })
+}
+
+/// The number that a phrase of number words stands for, in digits.
+pub(super) fn natural(phrase: &str) -> Option<String> {
+    let parsed = parse(phrase, Marks::Grouped)?;
+    let value = super::eval::exact(&parsed.expr, &super::eval::Fuel::new(super::eval::FUEL / 64)).ok()??;
+    value.is_integer().then(|| value.to_string())
 }
 
 /// `A ∩ B = {2, 3}`: the sign of equality binds less than the operation before it.
@@ -175,7 +168,7 @@ impl Parser {
                         lower.split_whitespace().map(|w| w.trim_matches(|c: char| !c.is_alphanumeric()));
                     let first = all.clone().next().unwrap_or("");
                     if matches!(first, "and" | "but" | "if" | "unless" | "versus" | "plus" | "minus")
-                        || all.any(|w| matches!(w, "or" | "not" | "nor" | "otherwise"))
+                        || all.any(|w| matches!(w, "or" | "not" | "nor" | "otherwise") || is_comparison(w))
                     {
                         return None;
                     }
@@ -201,7 +194,7 @@ impl Parser {
                 Tok::Num(n)
                     if self.at > start
                         && matches!(&**n, "2" | "3" | "1" | "4")
-                        && (!self.tokens[self.at].space
+                        && (!self.tokens[self.at].space && !self.is_behind_prose()
                             || matches!(self.tokens[self.at - 1].tok, Tok::Op('^' | '-'))) =>
                 {
                     let n = n.clone();
@@ -215,6 +208,12 @@ impl Parser {
         }
         let words = words.trim();
         Some((!words.is_empty()).then(|| words.to_string()))
+    }
+
+    /// Whether a word that cannot be the symbol of a unit stands directly before: 个苹果分给3人.
+    fn is_behind_prose(&self) -> bool {
+        let before = self.at.checked_sub(1).map(|i| &self.tokens[i].tok);
+        matches!(before, Some(Tok::Text(word)) if !word.is_ascii())
     }
 
     /// Items separated by commas, semicolons, "and", "or".
@@ -342,6 +341,7 @@ impl Parser {
     /// `a : b` is a quotient, `a : b : c` compares as a whole; "a to b" is a ratio as well.
     pub(super) fn ratio(&mut self) -> Option<Expr> {
         let mut parts = vec![self.sum()?];
+        let mut spoken = false;
         loop {
             let colon = self.peek() == Some(&Tok::Op(':'));
             let to = matches!(self.peek(), Some(Tok::Text(w)) if w == "to")
@@ -350,8 +350,13 @@ impl Parser {
             if !colon && !to {
                 break;
             }
+            spoken |= to;
             self.at += 1;
             parts.push(self.sum()?);
+        }
+        // "3 to 4 hours" is a range.
+        if spoken && matches!(self.peek(), Some(Tok::Text(word)) if !is_joint(word)) {
+            return None;
         }
         Some(match parts.len() {
             1 => parts.remove(0),
@@ -474,6 +479,8 @@ impl Parser {
                     factors.push(self.unary()?);
                 }
                 // Products and quotients stay flat, however long: a / b · c / d = (a · c) / (b · d).
+                // $18/day: the unit's.
+                Some(Tok::Op('/')) if matches!(self.peek_at(1), Some(Tok::Text(_))) && after_number => break,
                 Some(Tok::Op('/')) => {
                     self.at += 1;
                     divisors.push(self.unary()?);
