@@ -111,6 +111,9 @@ fn named_value(span: &str) -> Option<&str> {
             "or",
             "than",
             "doubt",
+            "deny",
+            "retract",
+            "open",
         ])
     });
     let first = OBJECT.find(span).filter(|m| m.start() == 0)?;

@@ -36,7 +36,7 @@ impl Lexer {
     fn is_upright_unit(&self, command: &str, letter: &str) -> bool {
         let after_number = matches!(self.out.last().map(|t| &t.tok), Some(Tok::Num(_)));
         let upright = matches!(command, "text" | "textrm" | "mathrm");
-        let unit = matches!(letter, "m" | "g" | "s" | "h" | "L" | "l" | "N" | "J" | "W" | "V");
+        let unit = "mgshLlNJWVACFHKTSMu".contains(letter);
         after_number && upright && unit && !matches!(self.peek(0), '_' | '(')
     }
 
@@ -264,6 +264,12 @@ impl Lexer {
             }
             other if function(other).is_some() => self.push(Tok::Func(function(other).unwrap_or("sin"))),
             "pi" => self.push(Tok::Sym("pi".into())),
+            // 5 \mu\mathrm{m}: a prefix of a unit.
+            "mu" if matches!(self.out.last().map(|t| &t.tok), Some(Tok::Num(_)))
+                && (self.starts("\\mathrm{") || self.starts("\\text{")) =>
+            {
+                self.push(Tok::Text("μ".into()));
+            }
             other if GREEK.contains(&other) => self.push(Tok::Sym(other.into())),
             other => {
                 let symbol = format!("\\{other}");

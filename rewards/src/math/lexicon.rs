@@ -20,9 +20,10 @@ pub fn is_minus(word: &str) -> bool {
 /// Unit symbols; read as units only directly after a value.
 pub const UNITS: &[&str] = &[
     "cm", "mm", "km", "kg", "mg", "ml", "mL", "ft", "lb", "lbs", "oz", "mph", "hr", "hrs", "min", "sec",
-    "Hz", "kHz", "MHz", "Pa", "kPa", "mol", "cal", "kcal", "kJ", "kW", "MW", "mi", "yd", "nm", "dm", "cc",
-    "rad", "deg", "USD", "EUR", "GBP", "usd", "kmh", "kph", "gal", "qt", "pt", "rpm", "mA", "mV", "kV", "GB",
-    "MB", "KB", "TB", "ms", "ns",
+    "Hz", "kHz", "MHz", "Pa", "kPa", "mol", "cal", "kcal", "kJ", "kW", "MW", "mi", "yd", "nm", "kWh", "Wh",
+    "eV", "keV", "MeV", "GeV", "MPa", "GPa", "kN", "mW", "GHz", "THz", "dB", "yen", "won", "sq", "ppm",
+    "bpm", "fps", "dm", "cc", "rad", "deg", "USD", "EUR", "GBP", "usd", "kmh", "kph", "gal", "qt", "pt",
+    "rpm", "mA", "mV", "kV", "GB", "MB", "KB", "TB", "ms", "ns",
 ];
 
 /// Whether a name is the symbol of a unit, with or without a prefix.
@@ -51,11 +52,36 @@ pub const GREEK: &[&str] = &[
     "Lambda", "Xi", "Pi", "Sigma", "Phi", "Psi", "Omega", "ell",
 ];
 
-/// Whether a word behind a quantity compares it with another one: "18 dollars less than …".
-pub fn is_comparison(word: &str) -> bool {
-    static THAN: LazyLock<HashSet<&str>> =
-        LazyLock::new(|| words::entries("than").map(|e| e.phrase).collect());
-    THAN.contains(word)
+/// What a word behind a value does to it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// "5 and …", "5 if …": begins what changes the value.
+    Begins,
+    /// "5 or": does so where it stands last.
+    Joins,
+    /// "or", "not", "than": does so anywhere.
+    Opens,
+}
+
+impl Role {
+    /// Whether a word in lower case has it. Single letters are symbols.
+    pub fn has(self, word: &str) -> bool {
+        static WORDS: LazyLock<HashSet<(Role, &str)>> = LazyLock::new(|| {
+            let keys: [(Role, &[&str]); 3] = [
+                (Role::Begins, &["and", "but", "condition", "range"]),
+                (Role::Joins, &["and"]),
+                (Role::Opens, &["or", "not", "than", "other"]),
+            ];
+            let plain = |p: &str| p.chars().all(char::is_alphabetic) && (p.len() > 1 || !p.is_ascii());
+            keys.iter()
+                .flat_map(|(role, keys)| keys.iter().map(move |key| (*role, *key)))
+                .flat_map(|(role, key)| words::entries(key).map(move |e| (role, e.phrase)))
+                // Dutch "of" is an English word that changes nothing.
+                .filter(|(_, phrase)| plain(phrase) && !is_fill(phrase))
+                .collect()
+        });
+        WORDS.contains(&(self, word))
+    }
 }
 
 /// Whether a word in front of a value changes nothing: "a total of 5".

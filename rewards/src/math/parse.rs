@@ -1,7 +1,7 @@
 //! Tokens to expressions: a precedence parser that recovers from missing braces.
 
 use super::expr::{Expr, Joint, Parsed, integer, mixed};
-use super::lexicon::{is_comparison, is_fill, unit_symbols};
+use super::lexicon::{Role, is_fill, unit_symbols};
 use super::over;
 use super::token::{Marks, Rel, Tok, Token, tokenize};
 use super::units;
@@ -20,6 +20,10 @@ pub fn parse(text: &str, marks: Marks) -> Option<Parsed> {
     let work = tokens.len() as u64;
     let mut parser = Parser { tokens, at: 0, depth: 0, bars: 0 };
     // "approximately 3", "equal to 3": words that change nothing.
+    if matches!((parser.peek(), parser.peek_at(1)), (Some(Tok::Sym(a)), Some(Tok::Text(word))) if a == "a" && is_fill(word))
+    {
+        parser.at += 1;
+    }
     while let Some(Tok::Text(word)) = parser.peek() {
         let fill = is_fill(&word.to_lowercase());
         if !fill || parser.at > 4 || parser.at + 1 >= parser.tokens.len() {
@@ -73,6 +77,19 @@ fn is_joint(word: &str) -> bool {
     word.to_lowercase()
         .split_whitespace()
         .any(|w| matches!(w, "or" | "and" | "not" | "no" | "nor" | "never" | "if"))
+}
+
+/// Whether words behind a value go on with another one, deny it or compare it: "or", "if", "less than".
+fn leaves_open(text: &str, first: bool, last: bool) -> bool {
+    // Italian "ma" is no milliampere.
+    if unit_symbols(text.trim()) {
+        return false;
+    }
+    let lower = text.to_lowercase();
+    let all = || lower.split_whitespace().map(|w| w.trim_matches(|c: char| !c.is_alphanumeric()));
+    let begins = first && all().next().is_some_and(|w| Role::Begins.has(w));
+    let ends = last && all().next_back().is_some_and(|w| Role::Joins.has(w));
+    begins || ends || all().any(|w| Role::Opens.has(w))
 }
 
 /// The state of one parse.
@@ -163,13 +180,7 @@ impl Parser {
             }
             match tok {
                 Tok::Text(word) => {
-                    let lower = word.to_lowercase();
-                    let mut all =
-                        lower.split_whitespace().map(|w| w.trim_matches(|c: char| !c.is_alphanumeric()));
-                    let first = all.clone().next().unwrap_or("");
-                    if matches!(first, "and" | "but" | "if" | "unless" | "versus" | "plus" | "minus")
-                        || all.any(|w| matches!(w, "or" | "not" | "nor" | "otherwise") || is_comparison(w))
-                    {
+                    if leaves_open(word, words.is_empty(), self.at + 1 == self.tokens.len()) {
                         return None;
                     }
                     words.push_str(word);

@@ -376,6 +376,9 @@ impl Lexer {
             .replace("\\cdot", " ")
             .replace("\\,", " ")
             .replace("\\ ", " ")
+            .replace("\\mu ", "μ")
+            .replace("\\mu", "μ")
+            .replace("\\Omega", "Ω")
             .replace("\\mathrm", "")
             .replace("\\text", "");
         if plain.contains('\\') {

@@ -158,7 +158,7 @@ impl Lexer {
             }
             _ if is_minus(&lower) && self.is_before_number() => Tok::Op('-'),
             "u" if word == "U" && self.is_between_sets() => Tok::Cup,
-            _ if GREEK.contains(&word) => Tok::Sym(word.into()),
+            _ if GREEK.contains(&word) && !(upright && after_value) => Tok::Sym(word.into()),
             _ if word.len() == 1 => Tok::Sym(word.into()),
             _ if after_value && is_unit(word) => Tok::Text(word.into()),
             // "xdx" and "dxdy" behind an integral sign.

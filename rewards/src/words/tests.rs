@@ -13,6 +13,7 @@ const KEYS: &[(&str, Check)] = &[
     ("option", str::is_empty),
     ("soft", str::is_empty),
     ("article", str::is_empty),
+    ("other", str::is_empty),
     ("still", str::is_empty),
     ("each", str::is_empty),
     ("fill", str::is_empty),
