@@ -104,7 +104,11 @@ pub(super) fn clause(rest: &str) -> &str {
         let in_formula = before.matches('$').count() % 2 == 1
             || before.matches('{').count() > before.matches('}').count()
             || before.matches("\\(").count() > before.matches("\\)").count();
-        if !in_formula || m.as_str().starts_with('\n') {
+        // "15; 16" and "15 ... 16" go on.
+        let next = after[m.end()..].trim_start();
+        let list = m.as_str().starts_with(';') && next.starts_with(|c: char| c.is_ascii_digit() || c == '$');
+        let goes_on = list || m.as_str().starts_with('.') && before.ends_with("..");
+        if !in_formula && !goes_on || m.as_str().starts_with('\n') {
             // "5!!" at the end of a sentence is no double factorial.
             let stop = if m.as_str().starts_with('!') { before.trim_end_matches('!') } else { before };
             return own_braces(stop.trim());

@@ -58,6 +58,11 @@ pub fn object(span: &str) -> Option<&str> {
     if !is_sentence(span) {
         return named_value(span);
     }
+    // "If she had 18, …"
+    static CONDITION: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["condition"]));
+    if CONDITION.opening(span).is_some() {
+        return None;
+    }
     let span = span[main_clause(span)..].trim_start();
     let found = objects(span);
     let mut kept: Vec<&Object> = Vec::new();

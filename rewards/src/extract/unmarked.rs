@@ -61,7 +61,9 @@ pub(super) fn unmarked(body: &str, extract: Extract) -> Result<Answer, Missing> 
             return Err(Missing::Negated);
         }
         // In an evaluation "She has 60 left." states a number, too.
-        if extract == Extract::Lenient && is_sentence(trimmed) && trimmed.contains(char::is_numeric) {
+        let words = trimmed.split_whitespace().filter(|w| w.chars().all(char::is_alphabetic) && w.len() > 1);
+        let sentence = is_sentence(trimmed) || words.count() > 1;
+        if extract == Extract::Lenient && sentence && trimmed.contains(char::is_numeric) {
             return lenient::last(body).map(|text| give(text, Rule::Lenient));
         }
         return Ok(give(without_lead(trimmed), Rule::Bare));

@@ -286,6 +286,9 @@ impl Math {
         if normal_string(gold) == normal_string(span) {
             return judged(Verdict::Correct, "string", 1);
         }
+        if is_prose(gold) && text::normalise(gold) == text::normalise(span) {
+            return judged(Verdict::Correct, "text", 1);
+        }
         let gold_value = match parsed_gold {
             Gold::Words => {
                 let same = text::normalise(gold) == text::normalise(span)
@@ -360,6 +363,21 @@ impl Math {
         };
         judged(verdict, rule, comparison.spent())
     }
+}
+
+/// A sentence that is typeset, as in `\text{There are } 15 \text{ ways}`, as plain text.
+fn without_text(span: &str) -> Cow<'_, str> {
+    static TEXT: LazyLock<regex::Regex> = LazyLock::new(|| text::fixed(r"\\text(?:rm)?\{([^{}\\]*)\}"));
+    match span.starts_with("\\text") {
+        true => TEXT.replace_all(span, "$1"),
+        false => Cow::Borrowed(span),
+    }
+}
+
+/// Several words and nothing else.
+fn is_prose(gold: &str) -> bool {
+    let mut words = gold.split_whitespace().map(|w| w.trim_matches([',', '.', ';']));
+    gold.contains(' ') && words.all(|w| w.chars().count() > 1 && w.chars().all(char::is_alphabetic))
 }
 
 /// A plain number: digits with a sign, a fraction of two, a percentage.
@@ -493,7 +511,8 @@ impl Reward for Math {
         };
         // Of a sentence the object that it gives.
         let marked = !matches!(answer.rule, Rule::Bare | Rule::Bold | Rule::Lenient);
-        let object = if marked { extract::object(&answer.text) } else { None };
+        let plain = without_text(&answer.text);
+        let object = if marked { extract::object(&plain) } else { None };
         let given = object.unwrap_or(&answer.text);
         let mut best: Option<Judged> = None;
         let mut total = work;

@@ -238,6 +238,7 @@ impl Parser {
                 match self.peek() {
                     Some(Tok::Comma | Tok::Semi) => {}
                     Some(Tok::Row) if top => {}
+                    Some(Tok::Open('(')) if top && !separated && self.is_membership() => {}
                     // 3 cm, 5 cm: the unit of the last item is that of all.
                     Some(Tok::Text(w)) if top && !separated && self.is_shared_unit(w) => {
                         self.at += 1;
@@ -270,6 +271,13 @@ impl Parser {
             }
         }
         Some(if items.len() == 1 { items.remove(0) } else { Expr::List(items, joint) })
+    }
+
+    /// Whether a condition such as `(k \in \mathbb{Z})` ends the answer; it means what `, k \in \mathbb{Z}` does.
+    fn is_membership(&self) -> bool {
+        let variable = matches!(self.peek_at(1), Some(Tok::Sym(_)));
+        let last = matches!(self.tokens.last().map(|t| &t.tok), Some(Tok::Close(')')));
+        variable && self.peek_at(2) == Some(&Tok::Rel(Rel::In)) && last && self.tokens.len() - self.at <= 6
     }
 
     /// Whether a unit stands before a separator here and again at the end.
@@ -454,7 +462,7 @@ impl Parser {
                 | Tok::Begin(_),
             ) => true,
             // "5 (exactly)": a remark.
-            Some(Tok::Open('(')) => !matches!(self.peek_at(1), Some(Tok::Text(_))),
+            Some(Tok::Open('(')) => !matches!(self.peek_at(1), Some(Tok::Text(_))) && !self.is_membership(),
             // "[2, 5[": the bracket ends an interval.
             Some(Tok::Open('[')) => !matches!(
                 self.peek_at(1),
