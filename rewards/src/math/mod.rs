@@ -368,10 +368,12 @@ impl Math {
 /// A sentence that is typeset, as in `\text{There are } 15 \text{ ways}`, as plain text.
 fn without_text(span: &str) -> Cow<'_, str> {
     static TEXT: LazyLock<regex::Regex> = LazyLock::new(|| text::fixed(r"\\text(?:rm)?\{([^{}\\]*)\}"));
-    match span.starts_with("\\text") {
-        true => TEXT.replace_all(span, "$1"),
-        false => Cow::Borrowed(span),
+    if !span.starts_with("\\text") {
+        return Cow::Borrowed(span);
     }
+    let plain = TEXT.replace_all(span, "$1");
+    let words = plain.split_whitespace().filter(|w| w.chars().all(char::is_alphabetic)).count();
+    if words > 2 { plain } else { Cow::Borrowed(span) }
 }
 
 /// Several words and nothing else.
