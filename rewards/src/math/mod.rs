@@ -319,13 +319,8 @@ impl Math {
         let mut found = Equality::Different("unparsed");
         // A list where the gold is one too may have been written with bare thousands separators.
         let lists = matches!(gold_value.expr, Expr::List(..) | Expr::Set(_) | Expr::Tuple(..));
-        let readings: &[Marks] = match (comma, lists && span.contains(',')) {
-            (false, false) => &[Marks::Grouped],
-            (false, true) => &[Marks::Grouped, Marks::Listed],
-            (true, false) => &[place::with_comma(gold)],
-            (true, true) => &[Marks::Listed, place::with_comma(gold)],
-        };
-        for marks in readings {
+        let readings = readings(gold, comma, lists && span.contains(','));
+        for marks in &readings {
             let Some(mut pred) = parse::parse(span, *marks) else { continue };
             // A reference is read by its own convention, which a list that is joined by commas may leave open.
             let gold_again = (*marks != Marks::Grouped && gold.contains(','))
@@ -374,6 +369,16 @@ fn without_text(span: &str) -> Cow<'_, str> {
     let plain = TEXT.replace_all(span, "$1");
     let words = plain.split_whitespace().filter(|w| w.chars().all(char::is_alphabetic)).count();
     if words > 2 { plain } else { Cow::Borrowed(span) }
+}
+
+/// How the marks of an answer may be read: with a decimal comma, and as a list joined by commas.
+fn readings(gold: &str, comma: bool, listed: bool) -> Vec<Marks> {
+    match (comma, listed) {
+        (false, false) => vec![Marks::Grouped],
+        (false, true) => vec![Marks::Grouped, Marks::Listed],
+        (true, false) => vec![place::with_comma(gold)],
+        (true, true) => vec![Marks::Listed, place::with_comma(gold)],
+    }
 }
 
 /// Several words and nothing else.
