@@ -22,6 +22,7 @@ mod unmarked;
 use self::cue::{CUE, back_cues, clause, cues, trim_end};
 pub(crate) use self::lenient::last_sentences;
 pub use self::object::object;
+pub(crate) use self::object::stated;
 use self::unmarked::unmarked;
 
 /// Bytes at the end of a response that are searched.
@@ -298,7 +299,9 @@ pub fn candidates(body: &str) -> Vec<Candidate<'_>> {
         let placeholder =
             !candidate.text.chars().any(|c| c.is_alphanumeric() || matches!(c, '∞' | '∅' | '\\' | '↑' | '↓'))
                 || matches!(candidate.text, "answer" | "your answer" | "\\ldots" | "\\dots")
-                || candidate.rule == Rule::Cue && is_comment(candidate.text);
+                || candidate.rule == Rule::Cue
+                    && is_comment(candidate.text)
+                    && !(concludes(&body[candidate.end..]) && object(candidate.text).is_some());
         if placeholder {
             continue;
         }
@@ -338,11 +341,16 @@ fn is_comment(span: &str) -> bool {
     COMMENT.is_match(span)
 }
 
+/// Whether nothing follows that could be another answer.
+fn concludes(rest: &str) -> bool {
+    rest.len() < 256 && !rest.contains(char::is_numeric)
+}
+
 /// Whether the text between two spans only separates them.
 fn separates(gap: &str) -> bool {
     static GAP: LazyLock<Regex> = LazyLock::new(|| {
         words::pattern(
-            r"(?i)^[\s$,;&/()\[\]*\\]*(?:\\?(?:text|quad|qquad)\b[\s{]*)*(?:{and}|{or})?(?:\s*(?:option|case|answer|candidate|possibility|alternative)\s*\w{1,2}\s*[:.)])?(?:[\s}]*\\?(?:quad|qquad)?)*[\s$,;()\[\]*\\]*(?:[a-z](?:_\{?\w\}?)?\s*=\s*)?$",
+            r"(?i)^[\s$,;&/()\[\]*\\]*(?:\\?(?:text|quad|qquad)\b[\s{]*)*(?:{and}|{or})?(?:\s*(?:{option}|{answer}|{label})\s*\w{1,2}\s*[:.)])?(?:[\s}]*\\?(?:quad|qquad)?)*[\s$,;()\[\]*\\]*(?:[a-z](?:_\{?\w\}?)?\s*=\s*)?$",
         )
     });
     gap.len() <= 64 && GAP.is_match(gap)
@@ -422,7 +430,7 @@ fn alternative<'a>(before: &'a str, after: &'a str) -> Option<&'a str> {
 fn turned(rest: &str) -> Option<Answer> {
     static BUT: LazyLock<Regex> = LazyLock::new(|| {
         words::pattern(
-            r"(?i)^(?:[^.;。\n]|\.\d){1,80}?(?:[,;，；]\s*(?:it|this|that)(?:'s|’s|\s+(?:{copula}))|[,;，；]\s*(?:{copula}|{but})|\s(?:{but}))\s*",
+            r"(?i)^(?:[^.;。\n]|\.\d){1,80}?(?:[,;，；]\s*(?:{points}|{copula}|{but})|\s(?:{but}))\s*",
         )
     });
     let m = BUT.find(text::head(rest, 200))?;
@@ -437,9 +445,8 @@ fn turned(rest: &str) -> Option<Answer> {
 }
 
 fn is_denied(before: &str, last: &Candidate<'_>) -> bool {
-    static DENIAL: LazyLock<Regex> = LazyLock::new(|| {
-        words::pattern(r"(?i)(?:{not}|cannot be|can't be)\s*(?:(?:{indeed}|equal to)\s+)?[\s$\\(\[*]*$")
-    });
+    static DENIAL: LazyLock<Regex> =
+        LazyLock::new(|| words::pattern(r"(?i)(?:{not}|{exclude})\s*(?:{indeed}\s+)?[\s$\\(\[*]*$"));
     last.rule == Rule::Boxed && DENIAL.is_match(text::tail(before, 48))
 }
 

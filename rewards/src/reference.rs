@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::extract::{self, ExtractPolicy, Rule};
 use crate::task::Task;
 use crate::text;
+use crate::words;
 
 /// Words of a reference without a mark that make it a text and no answer.
 const MAX_WORDS: usize = 40;
@@ -42,6 +43,14 @@ pub(crate) fn marked(reference: &str) -> Result<Cow<'_, str>, String> {
         Ok(answer) => Ok(Cow::Owned(answer.text)),
         Err(missing) => Err(format!("its answer cannot be read: {}", missing.reason())),
     }
+}
+
+/// Whether a reference begins with a word, or goes over several lines: it may be a sentence or a solution.
+pub(crate) fn is_prose(reference: &str) -> bool {
+    let trimmed = reference.trim();
+    let word = trimmed.chars().take_while(|c| c.is_alphabetic()).count();
+    let dense = trimmed.chars().next().is_some_and(words::is_dense);
+    trimmed.contains('\n') || word > 2 && (dense || trimmed.contains(' ')) || trimmed.starts_with("**")
 }
 
 /// The answer behind a cue in a reference that is no value by itself.

@@ -1,6 +1,7 @@
 //! Text normalisation and the small patterns that several verifiers share.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::sync::LazyLock;
 
 use regex::Regex;
@@ -68,7 +69,9 @@ pub fn normalise(text: &str) -> String {
         left.trim_end_matches(['.', ',', ';', ':', '!', '?', '\'', ')', ']', '。', '，']).to_string()
     };
     let mut words: Vec<String> = cleaned.split_whitespace().map(trim).filter(|w| !w.is_empty()).collect();
-    if words.len() > 1 && matches!(&*words[0], "the" | "a" | "an") {
+    static ARTICLE: LazyLock<HashSet<&str>> =
+        LazyLock::new(|| crate::words::entries("leading").map(|e| e.phrase).collect());
+    if words.len() > 1 && ARTICLE.contains(&*words[0]) {
         words.remove(0);
     }
     words.join(" ")
@@ -76,8 +79,19 @@ pub fn normalise(text: &str) -> String {
 
 /// Whether an answer is only a guess or leaves several answers open.
 pub fn is_hedged(text: &str) -> bool {
-    static HEDGE: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["hedge", "guess"]));
+    static HEDGE: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["hedge", "guess", "among"]));
     text.contains('?') || HEDGE.hold(text)
+}
+
+/// The same for a number: "between 3 and 5" leaves it open, but "the distance between A and B is 5" does not.
+pub(crate) fn is_open_number(text: &str) -> bool {
+    static HEDGE: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["hedge", "guess"]));
+    static AMONG: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["among"]));
+    let number = |(_, end): (usize, usize)| {
+        let next = text[end..].trim_start_matches(|c: char| c.is_whitespace() || "$\\(*".contains(c));
+        next.starts_with(|c: char| c.is_numeric() || matches!(c, '-' | '−' | '.'))
+    };
+    text.contains('?') || HEDGE.hold(text) || AMONG.places(text).any(number)
 }
 
 /// Whether a clause denies what follows: "not 42", "isn't 42", "cannot be 42".

@@ -84,7 +84,10 @@ pub fn strip_think(text: &str, require_closed: bool) -> Result<&str, Missing> {
     }
     match open || require_closed && !closed {
         true => Err(Missing::UnclosedThink),
-        false => Ok(&body[from..]),
+        false => {
+            let body = &body[from..];
+            Ok(&body[HEAD.find(body).map_or(0, |m| m.end())..])
+        }
     }
 }
 

@@ -188,7 +188,7 @@ impl Choice {
 
     /// The options of a set; where several may be the answer, not those that `span` gives as alternatives.
     fn together(&self, set: Set, span: &str, rule: &'static str) -> Choosing {
-        static OR: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["or", "hedge"]));
+        static OR: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["or", "hedge", "among"]));
         match self.config.several && set.len() > 1 && OR.hold(span) {
             true => Choosing::None("the options are alternatives"),
             false => several(set, rule),

@@ -203,7 +203,7 @@ static LINKING: LazyLock<Regex> =
 
 /// Words that leave an answer open between several.
 fn is_hedge(span: &str) -> bool {
-    static HEDGE: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["hedge"]));
+    static HEDGE: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["hedge", "among"]));
     HEDGE.hold(span)
 }
 

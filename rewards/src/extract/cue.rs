@@ -14,17 +14,24 @@ pub(super) static CUE: LazyLock<Regex> = LazyLock::new(|| {
         r"(?m:^)[ \t]*(?:#{1,6}[ \t]*|\*\*|__)+(?:(?:{article?})[ \t]+)?(?:(?:{final?})[ \t]+)?(?:{answer}|results?)[ \t]*:?(?:\*\*|__)?:?[ \t]*\r?\n",
         "heading",
     );
-    let cue = words::each_language(r"(?:{answer})(?:\s*(?:{final?})){0,2}\s*(?:{link?}|[:：=])", "cue");
+    let cue = words::each_language(r"(?:{answer})(?:\s*(?:{final?})){0,2}\s*(?:{link?}|[:：=】])", "cue");
+    // "The answer is not 42", "La respuesta no es 42": the denial belongs to what follows.
+    // "Also ist die Antwort 42."
+    let inverted = words::each_language(
+        r"(?:{so}),?\s+(?:{inverts})\s+(?:(?:{article?})\s+)?(?:(?:{final?})\s+)?(?:{answer})[ \t]+",
+        "inverted",
+    );
+    let denied = words::each_language(r"(?:{answer})\s*(?:{not})", "denied");
     // "Answer $9$", "Answer: \\[9\\]": right before a formula.
     let direct = words::each_language(
-        r"(?m:^)[ \t#*_>]*(?:(?:{article?})[ \t]+)?(?:(?:{final?})[ \t]*)?(?:{answer})(?:\*\*|__)?(?:[ \t]|\r?\n){1,4}[$\\]",
+        r"(?m:^)[ \t#*_>]*(?:(?:{article?})[ \t]+)?(?:(?:{final?})[ \t]*)?(?:{answer})(?:\*\*|__)?(?:(?:[ \t]|\r?\n){1,4}[$\\]|[ \t]*(?:\r?\n){1,3}[-−]?\d)",
         "direct",
     );
     let lead = words::each_language(r"(?:{so}),?[ \t]+", "")
         + "|"
         + &words::each_language(r"(?:{indeed}),?[ \t]+", "");
     fixed(&format!(
-        r"(?i)(?:{heading}|{direct}|{cue})(?:\*\*|__)?[ \t]*(?:(?:\bis|=|:|：)[ \t]*)?(?:{lead})?"
+        r"(?i)(?:{heading}|{direct}|{inverted}|{cue}|{denied})(?:\*\*|__)?[ \t]*(?:(?:\bis|=|:|：)[ \t]*)?(?:{lead})?"
     ))
 });
 
@@ -65,7 +72,7 @@ pub(super) fn back_cues<'a>(body: &'a str, found: &mut Vec<Candidate<'a>>) {
 fn is_conditional(before: &str) -> bool {
     static CONDITION: LazyLock<Regex> = LazyLock::new(|| {
         words::pattern(
-            r"(?i)(?:{condition})(?:\s+(?:\w+\s+){0,3})?$|(?:{doubt}|(?:{nobody}) (?:\w+ ){1,3})\s*(?:that\s+)?(?:\w+\s+){0,2}$",
+            r"(?i)(?:{condition}|{supposed}|{tempting})(?:\s+(?:\w+\s+){0,3})?$|(?:{doubt}|(?:{nobody}) (?:\w+ ){1,3})\s*(?:that\s+)?(?:\w+\s+){0,2}$",
         )
     });
     CONDITION.is_match(text::tail(before, 48))
@@ -75,7 +82,7 @@ fn is_conditional(before: &str) -> bool {
 pub(super) fn clause(rest: &str) -> &str {
     static CUT: LazyLock<Regex> = LazyLock::new(|| {
         words::pattern(concat!(
-            r"(?i)[.!;](?:[\s*)\]$]|$)|[。！；]|\n|,?\s+(?:{because})|,\s*(?:{aside})",
+            r"(?i)[.!;](?:[\s*)\]$]|$)|[。！；।]|\n|,?\s+(?:{because})|,\s*(?:{aside})",
             r"|:\s+[a-z]{2,}\s+[a-z]{2,}\s|\s+[—–-]+\s*(?:{because}|{aside})|\s*</?[a-z]+>|\s*<\|"
         ))
     });
@@ -97,7 +104,11 @@ pub(super) fn clause(rest: &str) -> &str {
         let in_formula = before.matches('$').count() % 2 == 1
             || before.matches('{').count() > before.matches('}').count()
             || before.matches("\\(").count() > before.matches("\\)").count();
-        if !in_formula || m.as_str().starts_with('\n') {
+        // "15; 16" and "15 ... 16" go on.
+        let next = after[m.end()..].trim_start();
+        let list = m.as_str().starts_with(';') && next.starts_with(|c: char| c.is_ascii_digit() || c == '$');
+        let goes_on = list || m.as_str().starts_with('.') && before.ends_with("..");
+        if !in_formula && !goes_on || m.as_str().starts_with('\n') {
             // "5!!" at the end of a sentence is no double factorial.
             let stop = if m.as_str().starts_with('!') { before.trim_end_matches('!') } else { before };
             return own_braces(stop.trim());
@@ -110,8 +121,14 @@ pub(super) fn clause(rest: &str) -> &str {
     own_braces(after.trim())
 }
 
-/// A clause up to a brace or a dollar sign that closes what was opened before it: `\text{Answer: } 42$`.
+/// A clause up to a brace or a dollar sign that closes what was opened before it: `\text{Answer: } 42$`, and without the
+/// beginning of a remark: `43 (and not 42`.
 fn own_braces(span: &str) -> &str {
+    if let Some(open) = span.rfind(" (").filter(|open| !span[*open..].contains(')'))
+        && span[open + 2..].chars().take_while(|c| c.is_alphabetic()).count() > 1
+    {
+        return own_braces(span[..open].trim_end());
+    }
     let mut depth = 0usize;
     let mut escaped = false;
     for (at, c) in span.char_indices() {
@@ -141,6 +158,17 @@ pub(super) fn trim_end(span: &str) -> &str {
     })
 }
 
+/// The bytes of a cue without what it stands right before.
+fn before_object(cue: &str) -> usize {
+    static NOT: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["not"]));
+    let end = cue.trim_end();
+    let object = end.trim_end_matches(|c: char| matches!(c, '$' | '\\' | '-' | '−') || c.is_numeric());
+    if object.len() < end.len() {
+        return object.len();
+    }
+    NOT.closing(cue.trim_end()).filter(|start| *start > 0).unwrap_or(cue.len())
+}
+
 pub(super) fn cues<'a>(body: &'a str, found: &mut Vec<Candidate<'a>>) {
     static GIVES: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["gives"]));
     let all: Vec<_> = CUE.find_iter(body).collect();
@@ -148,8 +176,8 @@ pub(super) fn cues<'a>(body: &'a str, found: &mut Vec<Candidate<'a>>) {
         if is_conditional(&body[..m.start()]) {
             continue;
         }
-        // The formula that a cue stands right before is no part of it.
-        let end = m.end() - usize::from(m.as_str().ends_with(['$', '\\']));
+        // The formula or number that a cue stands right before is no part of it, nor is a denial.
+        let end = m.start() + before_object(m.as_str());
         let span = trim_end(clause(&body[end..]));
         let heading = m.as_str().ends_with('\n');
         let gives = GIVES.opening(m.as_str()).is_some();

@@ -69,8 +69,8 @@ pub(crate) fn last_sentences(body: &str) -> impl Iterator<Item = &str> {
 /// A sentence without the mark of a list or the number of a step.
 fn unlisted(sentence: &str) -> &str {
     static MARK: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(
-            r"^[\s#*>•_-]*(?:[(\[]?\d{1,2}(?:[.):\]](?:\s+|$)|\*\*)|(?i:step|case|part|figure|equation|example)\s+\d{1,2}[.:)]?\**(?:\s+|$))[\s*_:-]*",
+        words::pattern(
+            r"(?i)^[\s#*>•_-]*(?:[(\[]?\d{1,2}(?:[.):\]](?:\s+|$)|\*\*)|(?:{label})\s+\d{1,2}[.:)]?\**(?:\s+|$))[\s*_:-]*",
         )
     });
     MARK.find(sentence).map_or(sentence, |m| &sentence[m.end()..])
@@ -83,10 +83,20 @@ fn formula_end(body: &str, at: usize) -> Option<usize> {
         .into_iter()
         .find(|(open, _)| rest.starts_with(open))?;
     let inner = &rest[open.len()..];
-    let end = inner.find(close)?;
+    let mut end = inner.find(close)?;
+    // `$\$18$` holds a dollar sign.
+    while open == "$" && inner[..end].ends_with('\\') {
+        end += 1 + inner[end + 1..].find(close)?;
+    }
     // Two prices are no formula.
     let prices = open == "$" && (inner[..end].ends_with(' ') || inner[..end].contains('\n'));
     (!prices && end > 0).then_some(at + open.len() + end + close.len())
+}
+
+/// Whether a stop behind a word ends no sentence.
+fn is_abbreviation(word: &str) -> bool {
+    let lower = word.to_lowercase();
+    words::entries("abbreviation").any(|e| e.phrase == lower)
 }
 
 /// The sentences as byte ranges; a stop inside of a formula, a number or an abbreviation ends none.
@@ -113,9 +123,7 @@ fn sentences(body: &str) -> Vec<(usize, usize)> {
             '.' => {
                 let word = text::tail(&body[start..at], 16).rsplit(char::is_whitespace).next().unwrap_or("");
                 let opens = at - start <= 8 && body[start..at].trim() == word && word.len() <= 3;
-                let short =
-                    matches!(&*word.to_ascii_lowercase(), "e.g" | "i.e" | "approx" | "ca" | "no" | "vs");
-                spaced && !opens && !short
+                spaced && !opens && !is_abbreviation(word)
             }
             _ => false,
         };
@@ -191,16 +199,9 @@ fn is_name(object: &str) -> bool {
 
 fn stated(sentence: &str) -> Stated<'_> {
     static SUPPOSED: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["condition"]));
-    static BOUND: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(
-            r"(?i)(?:\b(?:than|at least|at most|over|under|above|below|up to|exceeds?|nearly|almost|minus|negative|times|twice|mehr als|más de|plus de)|超过|不到|至少|最多|大于|小于|以上)[\s$(*]*$",
-        )
-    });
-    static SCALE: LazyLock<Regex> = LazyLock::new(|| {
-        words::pattern(
-            r"(?i)^\s?(?:{magnitude}|{denominator}|percent|squared|cubed|lakhs?|crores?|times|factorial|mil|mill\w+|тысяч\w*|миллион\w*|万|亿|%|‰|!)",
-        )
-    });
+    static BOUND: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["bound", "minus"]));
+    static SCALE: LazyLock<Regex> =
+        LazyLock::new(|| words::pattern(r"(?i)^\s?(?:{magnitude}|{denominator}|{behind}|%|‰|!)"));
     let sentence = text::tail(sentence, SENTENCE);
     let all = objects(sentence);
     let Some(last) = all.iter().rposition(|(start, end)| !is_name(&sentence[*start..*end])) else {
@@ -234,7 +235,11 @@ fn stated(sentence: &str) -> Stated<'_> {
     let result =
         object.rfind(['=', '≈']).map(|at| at + object[at..].chars().next().map_or(1, char::len_utf8));
     let cut = before.trim_end().ends_with(operator) && !before.trim_end().ends_with('=') && result.is_none();
-    if BOUND.is_match(before) || cut || sentence[end..].trim_start().starts_with(operator) && !enclosed {
+    let opening = |c: char| c.is_whitespace() || matches!(c, '$' | '(' | '*');
+    if BOUND.closing(before.trim_end_matches(opening)).is_some()
+        || cut
+        || sentence[end..].trim_start().starts_with(operator) && !enclosed
+    {
         return Stated::Open;
     }
     // The right side of a calculation; a name on the left stays.
@@ -255,13 +260,8 @@ fn stated(sentence: &str) -> Stated<'_> {
 
 /// Whether a sentence leaves open what it says. Words such as "all of them" hedge an answer and not a whole sentence.
 fn is_guess(sentence: &str) -> bool {
-    static GUESS: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["guess", "maybe"]));
-    static MAY: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(
-            r"(?i)\b(?:might|could (?:also )?be|may (?:also )?be|not (?:sure|certain)|unsure|either|i think)\b|\?",
-        )
-    });
-    GUESS.hold(sentence) || MAY.is_match(sentence)
+    static GUESS: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["guess", "maybe", "unsure"]));
+    sentence.contains('?') || GUESS.hold(sentence)
 }
 
 /// Whether the words before an object deny it.
@@ -276,7 +276,7 @@ fn is_denied(before: &str) -> bool {
 /// Whether only a comma or a word such as "and" stands between two objects.
 fn joins(gap: &str) -> bool {
     static JOIN: LazyLock<Regex> =
-        LazyLock::new(|| words::pattern(r"(?i)^\s*(?:[,、，;]\s*)?(?:(?:{and}|{or}|to|至|到)\s*)?$"));
+        LazyLock::new(|| words::pattern(r"(?i)^\s*(?:[,、，;]\s*)?(?:(?:{and}|{or}|{range})\s*)?$"));
     gap.len() <= 24 && !gap.trim().is_empty() && JOIN.is_match(gap)
 }
 

@@ -27,7 +27,7 @@ static OBJECT: LazyLock<Regex> = LazyLock::new(|| objects_with(true));
 static PLAIN: LazyLock<Regex> = LazyLock::new(|| objects_with(false));
 
 fn objects_with(dollars: bool) -> Regex {
-    let formula = r"\$\$[^$]+\$\$|\\\((?:[^\\]|\\[^)])+\\\)|\\\[(?:[^\\]|\\[^\]])+\\\]|\$[^$\n]+\$";
+    let formula = r"\$\$[^$]+\$\$|\\\((?:[^\\]|\\[^)])+\\\)|\\\[(?:[^\\]|\\[^\]])+\\\]|\$(?:[^$\n\\]|\\.)+\$";
     let formula = if dollars { formula } else { r"\\\((?:[^\\]|\\[^)])+\\\)" };
     // A point, an interval, a set.
     let group = r"\\?[\[({](?:[^()\[\]{}\n]|\([^()\n]*\)|\{[^{}\n]*\})*[\])}]";
@@ -52,9 +52,18 @@ struct Object {
 /// The only object that `span`, a sentence, gives as an answer; none when `span` is no sentence or does not say which.
 pub fn object(span: &str) -> Option<&str> {
     let span = span.trim();
-    if span.len() > 1024 || !is_sentence(span) || text::is_hedged(span) {
+    if span.len() > 1024 || text::is_open_number(span) {
         return None;
     }
+    if !is_sentence(span) {
+        return named_value(span);
+    }
+    // "If she had 18, …"
+    static CONDITION: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["condition"]));
+    if CONDITION.opening(span).is_some() {
+        return None;
+    }
+    let span = span[main_clause(span)..].trim_start();
     let found = objects(span);
     let mut kept: Vec<&Object> = Vec::new();
     let mut linked: Vec<usize> = Vec::new();
@@ -71,7 +80,8 @@ pub fn object(span: &str) -> Option<&str> {
         if is_denied(gap) || object.name && !linking || LABEL.closing(gap.trim_end()).is_some() {
             continue;
         }
-        if is_circumstance(gap) {
+        // A price is what something is sold for.
+        if is_circumstance(gap) && !is_price(&span[object.start..object.end]) {
             continue;
         }
         if linking || is_linked(gap) {
@@ -92,8 +102,34 @@ pub fn object(span: &str) -> Option<&str> {
     Some(span[one.start..end].trim().trim_end_matches(['.', '。', ',', '，', '!', ';']))
 }
 
+/// `$n = 5$` of "$n = 5$ works": a named value, then words that change nothing.
+fn named_value(span: &str) -> Option<&str> {
+    static CHANGES: LazyLock<Phrases> = LazyLock::new(|| {
+        Phrases::of(&[
+            "bound",
+            "between",
+            "not",
+            "wrong",
+            "exclude",
+            "condition",
+            "but",
+            "or",
+            "than",
+            "doubt",
+            "deny",
+            "retract",
+            "open",
+        ])
+    });
+    let first = OBJECT.find(span).filter(|m| m.start() == 0)?;
+    let rest = &span[first.end()..];
+    let words = rest.starts_with(' ') && !rest.contains(|c: char| c.is_numeric() || matches!(c, '$' | '\\'));
+    let delimited = first.as_str().starts_with('$') && first.as_str().ends_with('$');
+    (delimited && first.as_str().contains('=') && words && !CHANGES.hold(rest)).then(|| first.as_str())
+}
+
 /// Whether words come first.
-fn is_sentence(span: &str) -> bool {
+pub(super) fn is_sentence(span: &str) -> bool {
     let start = span
         .trim_start_matches(|c: char| c.is_whitespace() || matches!(c, '*' | '_' | '"' | '“' | ':' | '：'));
     let word: String = start.chars().take_while(|c| c.is_alphabetic() || matches!(c, '\'' | '’')).collect();
@@ -120,11 +156,17 @@ fn is_sentence(span: &str) -> bool {
         && words::value("number", "one") != Some(&word);
     !formal
         && !counted
-        && (dense || after.len() < next.len() && (word.len() >= 2 || matches!(&*word, "I" | "A")))
+        && (dense || after.len() < next.len() && (word.len() >= 2 || is_capital_word(&word, after)))
+}
+
+/// Whether a capital letter is a word, or the name of something: "A train", "O trem", "X is".
+fn is_capital_word(word: &str, after: &str) -> bool {
+    let next = after.chars().take_while(|c| c.is_lowercase()).count();
+    word.chars().all(char::is_uppercase) && next >= 2
 }
 
 /// `$n$`, `$ABCD$`, `\(x_1\)`: letters that name what is asked for.
-fn is_name(formula: &str) -> bool {
+pub(super) fn is_name(formula: &str) -> bool {
     static NAME: LazyLock<Regex> = LazyLock::new(|| {
         fixed(
             r"^(?:\$|\\\()\s*\\?(?:triangle|angle|overline)?\s*\{?[A-Za-z]{1,5}(?:_\{?\w{1,3}\}?)?'?(?:\([a-z]\))?\}?\s*(?:\$|\\\))$",
@@ -238,17 +280,44 @@ fn is_linked(gap: &str) -> bool {
 fn is_denied(gap: &str) -> bool {
     static NOT: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["not", "exclude", "doubt", "open"]));
     static BUT: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["but"]));
+    static STILL: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["still"]));
     let contracted = ["n't", "n’t"].iter().filter_map(|not| gap.rfind(not).map(|at| at + not.len())).max();
-    let last = NOT.places(gap).last().map(|(_, end)| end).max(contracted);
+    // "Es sind noch 24" only says that they are left.
+    let denials = NOT.places(gap).filter(|(start, end)| STILL.opening(&gap[*start..*end]).is_none());
+    let last = denials.last().map(|(_, end)| end).max(contracted);
     last.is_some_and(|end| {
         let rest = &gap[end..];
         !BUT.hold(rest) && !rest.contains([',', ';', '，'])
     })
 }
 
+/// The object that a whole sentence states as the value of something: "The cost is 18 dollars."
+pub(crate) fn stated(sentence: &str) -> Option<&str> {
+    let object = object(sentence)?;
+    let start = object.as_ptr() as usize - sentence.as_ptr() as usize;
+    let rest = sentence[start + object.len()..].trim_matches(|c: char| !c.is_alphanumeric());
+    let words = object.split_whitespace().filter(|w| w.chars().all(char::is_alphabetic)).count();
+    (is_linked(&sentence[..start]) && rest.is_empty() && words <= 2).then_some(object)
+}
+
+/// Whether an object is an amount of money.
+fn is_price(object: &str) -> bool {
+    let amount = object.trim_start_matches(['\\', '-', '−', ' ']);
+    amount.starts_with(['$', '€', '£', '¥', '₹', '₽']) && !amount.ends_with('$')
+}
+
+/// Where the main clause of "Since 9 eggs are sold at $2 each, she makes $18" begins.
+fn main_clause(span: &str) -> usize {
+    static BECAUSE: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["because"]));
+    static COMMA: LazyLock<Regex> = LazyLock::new(|| fixed(r"[,，]\s*(?:\D|\$)"));
+    let Some(lead) = BECAUSE.opening(span) else { return 0 };
+    COMMA.find(&span[lead..]).map_or(0, |m| lead + m.start() + 1)
+}
+
 /// Whether an object stands in a circumstance: "in 4 hours", "for 3 days".
 fn is_circumstance(gap: &str) -> bool {
     static CIRCUMSTANCE: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["circumstance"]));
+    static EACH: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["each"]));
     let last = CIRCUMSTANCE.places(gap).last();
     // Two words at most in between, or two characters of a script without spaces.
     last.is_some_and(|(_, end)| {
@@ -257,7 +326,9 @@ fn is_circumstance(gap: &str) -> bool {
             true => rest.chars().count() <= 2,
             false => rest.split_whitespace().count() <= 2,
         };
-        near && !LINK.hold(rest)
+        // "Each child gets 36" speaks of the child; "every 36 days" is a circumstance.
+        let subject = !rest.is_empty() && EACH.closing(&gap[..end]).is_some();
+        near && !subject && !LINK.hold(rest) && !rest.contains([',', '，'])
     })
 }
 

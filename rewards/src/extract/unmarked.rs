@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::cue::clause;
+use super::object::{is_name, is_sentence};
 use super::{Answer, Extract, Missing, Rule, SPAN_BYTES, lenient};
 use crate::text::{self, fixed};
 use crate::words::{self, Phrases};
@@ -59,7 +60,13 @@ pub(super) fn unmarked(body: &str, extract: Extract) -> Result<Answer, Missing> 
         if text::is_negated(trimmed) {
             return Err(Missing::Negated);
         }
-        return Ok(give(trimmed, Rule::Bare));
+        // In an evaluation "She has 60 left." states a number, too.
+        let words = trimmed.split_whitespace().filter(|w| w.chars().all(char::is_alphabetic) && w.len() > 1);
+        let sentence = is_sentence(trimmed) || words.count() > 1;
+        if extract == Extract::Lenient && sentence && trimmed.contains(char::is_numeric) {
+            return lenient::last(body).map(|text| give(text, Rule::Lenient));
+        }
+        return Ok(give(without_lead(trimmed), Rule::Bare));
     }
     match extract {
         Extract::Strict => Err(Missing::NotFound),
@@ -67,16 +74,29 @@ pub(super) fn unmarked(body: &str, extract: Extract) -> Result<Answer, Missing> 
     }
 }
 
+/// An object without the words that conclude before it: "So, 42."
+fn without_lead(text: &str) -> &str {
+    static LEAD: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["so"]));
+    let Some(end) = LEAD.opening(text) else { return text };
+    let rest = text[end..].trim_start_matches([',', '，', '、', ':', ' ']);
+    let formal = rest.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '$' | '\\' | '-' | '−' | '*'));
+    let mut letters = rest.chars();
+    let named =
+        letters.next().is_some_and(char::is_alphabetic) && letters.as_str().trim_start().starts_with('=');
+    if formal || named { rest } else { text }
+}
+
 /// The formula that a line ends with and that is its only one, where it concludes ("So $x = 42$.") or is the `whole`
 /// response ("The solution set is $x < 3$.").
 fn only_formula(line: &str, whole: bool) -> Option<&str> {
     static FORMULA: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(r"\$\$[^$]+\$\$|\$[^$]+\$|\\\((?:[^\\]|\\[^)])+\\\)|\\\[(?:[^\\]|\\[^\]])+\\\]")
+        fixed(r"\$\$[^$]+\$\$|\$(?:[^$\\]|\\.)+\$|\\\((?:[^\\]|\\[^)])+\\\)|\\\[(?:[^\\]|\\[^\]])+\\\]")
     });
     static CONCLUDES: LazyLock<Regex> = LazyLock::new(|| {
         words::pattern(r"(?i)^[*_\s]*(?:(?:{so}),?\s*)?(?:(?:{find})\s*)?(?:(?:{so}),?\s*)?[*_]*$")
     });
-    let mut all = FORMULA.find_iter(text::head(line, 1024));
+    // "The largest integer $n$ is $n = 34$": a name is no answer.
+    let mut all = FORMULA.find_iter(text::head(line, 1024)).filter(|m| !is_name(m.as_str()));
     let (first, None) = (all.next()?, all.next()) else { return None };
     let (before, after) = (&line[..first.start()], &line[first.end()..]);
     let closed = after.trim_matches(|c: char| c.is_whitespace() || "*_.!。".contains(c)).is_empty();
@@ -94,7 +114,7 @@ fn only_formula(line: &str, whole: bool) -> Option<&str> {
 fn statement() -> &'static Regex {
     static STATEMENT: LazyLock<Regex> = LazyLock::new(|| {
         let own = words::each_language(
-            r"(?:(?:{so?}),?\s*)?(?:(?:{article?})\s+)?(?:(?:{final?})\s+)?(?:{result})(?:\s+of\s+(?-i:[!-~\x{A1}-\x{1FFF}\x{2010}-\x{10FFFF}]{1,40}))?[*_]*\s*(?:{link}|=|:|：)",
+            r"(?:(?:{so?}),?\s*)?(?:(?:{article?}|{our?})\s+)?(?:(?:{final?})\s+)?(?:{result})(?:\s+of\s+(?-i:[!-~\x{A1}-\x{1FFF}\x{2010}-\x{10FFFF}]{1,40}))?[*_]*\s*(?:{link}|=|:|：)",
             "statement",
         );
         fixed(&format!(r"(?i)^[#*_\s]*(?:{own})[*_]*\s*([-−$\\(\d.*]\S*.*|[a-zA-Z]\s*=\s*\S.*)$"))

@@ -32,6 +32,33 @@ impl Lexer {
         Some(self.chars[start.min(self.at)..].iter().collect())
     }
 
+    /// Whether an upright letter right behind a number is a unit: `1.5 \text{ m}`.
+    fn is_upright_unit(&self, command: &str, letter: &str) -> bool {
+        let after_number = matches!(self.out.last().map(|t| &t.tok), Some(Tok::Num(_)));
+        let upright = matches!(command, "text" | "textrm" | "mathrm");
+        let unit = "mgshLlNJWVACFHKTSMu".contains(letter);
+        after_number && upright && unit && !matches!(self.peek(0), '_' | '(')
+    }
+
+    /// `\left\{\begin{array}` writes what `\begin{cases}` does.
+    fn environment(&mut self, name: String) -> String {
+        let brace = matches!(self.out.last().map(|t| &t.tok), Some(Tok::Open('S')));
+        if !brace || !name.starts_with("array") {
+            return name;
+        }
+        self.out.pop();
+        self.depth = self.depth.saturating_sub(1);
+        "cases".into()
+    }
+
+    /// The letter of `\mathbb R`, which needs no braces.
+    fn letter_of(&mut self, command: &str) -> Option<String> {
+        let spaces = self.chars[self.at..].iter().take_while(|c| **c == ' ').count();
+        let letter = Some(self.peek(spaces)).filter(|c| command == "mathbb" && c.is_ascii_uppercase())?;
+        self.at += spaces + 1;
+        Some(letter.into())
+    }
+
     /// `\\\\[2pt]`: the gap after a row.
     fn skip_row_gap(&mut self) {
         if self.peek(0) != '[' {
@@ -180,6 +207,7 @@ impl Lexer {
                 if env.starts_with("array") {
                     self.group();
                 }
+                let env = self.environment(env);
                 self.push(Tok::Begin(env));
             }
             "end" => {
@@ -189,8 +217,8 @@ impl Lexer {
             "text" | "textbf" | "textit" | "textrm" | "textnormal" | "mathrm" | "mathbf" | "mathit"
             | "mathsf" | "mbox" | "mathbb" | "mathcal" | "operatorname" | "emph" | "texttt" | "vec"
             | "hat" | "tilde" | "widehat" => {
-                let Some(inner) = self.group() else { return };
-                let trimmed = inner.trim();
+                let Some(inner) = self.group().or_else(|| self.letter_of(&name)) else { return };
+                let trimmed = inner.trim_matches(|c: char| c.is_whitespace() || c == '~');
                 let letters = trimmed.chars().all(|c| c.is_ascii_alphabetic());
                 if trimmed.is_empty() {
                     self.space = true;
@@ -200,6 +228,8 @@ impl Lexer {
                 } else if self.phrase(trimmed) {
                 } else if name == "mathbb" && trimmed.len() == 1 {
                     self.push(Tok::Sym(format!("\\mathbb{trimmed}")));
+                } else if trimmed.len() == 1 && self.is_upright_unit(&name, trimmed) {
+                    self.push(Tok::Text(trimmed.into()));
                 } else if letters && (name == "operatorname" || trimmed.len() == 1) {
                     // An upright letter is no factor.
                     self.space |= matches!(&*name, "mathrm" | "text" | "textrm");
@@ -234,6 +264,12 @@ impl Lexer {
             }
             other if function(other).is_some() => self.push(Tok::Func(function(other).unwrap_or("sin"))),
             "pi" => self.push(Tok::Sym("pi".into())),
+            // 5 \mu\mathrm{m}: a prefix of a unit.
+            "mu" if matches!(self.out.last().map(|t| &t.tok), Some(Tok::Num(_)))
+                && (self.starts("\\mathrm{") || self.starts("\\text{")) =>
+            {
+                self.push(Tok::Text("μ".into()));
+            }
             other if GREEK.contains(&other) => self.push(Tok::Sym(other.into())),
             other => {
                 let symbol = format!("\\{other}");

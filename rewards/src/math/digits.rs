@@ -131,10 +131,16 @@ impl Lexer {
         self.depth == 0 && (1..=3).contains(&whole) && at > start && digits > 0 && !goes_on
     }
 
+    /// 1만 5천: behind a space, digits with a magnitude of their own.
+    fn is_smaller_magnitude(&self) -> bool {
+        let next = self.peek(self.digits(self.at));
+        matches!(next, '천' | '백' | '십' | '만' | '千' | '百' | '万' | '萬')
+    }
+
     pub(super) fn number(&mut self) {
         // 5万3千: what follows a magnitude without a space is added.
         if self.from_word == self.out.len()
-            && !self.space
+            && (!self.space || self.is_smaller_magnitude())
             && let [.., Token { tok: Tok::Op('*'), .. }, Token { tok: Tok::Num(power), .. }] = &self.out[..]
         {
             // 5万3 is said for 5万3千.

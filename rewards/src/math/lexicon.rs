@@ -20,9 +20,10 @@ pub fn is_minus(word: &str) -> bool {
 /// Unit symbols; read as units only directly after a value.
 pub const UNITS: &[&str] = &[
     "cm", "mm", "km", "kg", "mg", "ml", "mL", "ft", "lb", "lbs", "oz", "mph", "hr", "hrs", "min", "sec",
-    "Hz", "kHz", "MHz", "Pa", "kPa", "mol", "cal", "kcal", "kJ", "kW", "MW", "mi", "yd", "nm", "dm", "cc",
-    "rad", "deg", "USD", "EUR", "GBP", "usd", "kmh", "kph", "gal", "qt", "pt", "rpm", "mA", "mV", "kV", "GB",
-    "MB", "KB", "TB", "ms", "ns",
+    "Hz", "kHz", "MHz", "Pa", "kPa", "mol", "cal", "kcal", "kJ", "kW", "MW", "mi", "yd", "nm", "kWh", "Wh",
+    "eV", "keV", "MeV", "GeV", "MPa", "GPa", "kN", "mW", "GHz", "THz", "dB", "yen", "won", "sq", "ppm",
+    "bpm", "fps", "dm", "cc", "rad", "deg", "USD", "EUR", "GBP", "usd", "kmh", "kph", "gal", "qt", "pt",
+    "rpm", "mA", "mV", "kV", "GB", "MB", "KB", "TB", "ms", "ns",
 ];
 
 /// Whether a name is the symbol of a unit, with or without a prefix.
@@ -50,6 +51,57 @@ pub const GREEK: &[&str] = &[
     "nu", "xi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega", "Gamma", "Delta", "Theta",
     "Lambda", "Xi", "Pi", "Sigma", "Phi", "Psi", "Omega", "ell",
 ];
+
+/// What a word behind a value does to it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// "5 and …", "5 if …": begins what changes the value.
+    Begins,
+    /// "5 or": does so where it stands last.
+    Joins,
+    /// "or", "not", "than": does so anywhere.
+    Opens,
+}
+
+impl Role {
+    /// Whether a word in lower case has it. Single letters are symbols.
+    pub fn has(self, word: &str) -> bool {
+        static WORDS: LazyLock<HashSet<(Role, &str)>> = LazyLock::new(|| {
+            let keys: [(Role, &[&str]); 3] = [
+                (Role::Begins, &["and", "but", "condition", "range"]),
+                (Role::Joins, &["and"]),
+                (Role::Opens, &["or", "not", "than", "other"]),
+            ];
+            let plain = |p: &str| p.chars().all(char::is_alphabetic) && (p.len() > 1 || !p.is_ascii());
+            keys.iter()
+                .flat_map(|(role, keys)| keys.iter().map(move |key| (*role, *key)))
+                .flat_map(|(role, key)| words::entries(key).map(move |e| (role, e.phrase)))
+                // Dutch "of" is an English word that changes nothing.
+                .filter(|(_, phrase)| plain(phrase) && !is_fill(phrase))
+                .collect()
+        });
+        WORDS.contains(&(self, word))
+    }
+}
+
+/// Whether a word in front of a value changes nothing: "a total of 5".
+pub fn is_fill(word: &str) -> bool {
+    static FILL: LazyLock<HashSet<&str>> =
+        LazyLock::new(|| words::entries("fill").map(|e| e.phrase).collect());
+    FILL.contains(word)
+}
+
+/// Whether letters directly behind a number and an apostrophe only are its ending: 7'dir.
+pub fn is_ending(letters: &str) -> bool {
+    words::entries("suffix").any(|e| e.phrase == letters)
+}
+
+/// Whether a word directly behind a value is the symbol of a unit.
+pub fn is_unit(word: &str) -> bool {
+    static OF_LANGUAGES: LazyLock<HashSet<&str>> =
+        LazyLock::new(|| words::entries("unit").map(|e| e.phrase).collect());
+    UNITS.contains(&word) || OF_LANGUAGES.contains(&*word.to_lowercase())
+}
 
 /// The function that a name stands for.
 pub fn function(name: &str) -> Option<&'static str> {
@@ -115,6 +167,7 @@ pub fn fold(text: &str) -> Vec<char> {
             '٫' => '.',
             '∣' => '|',
             '’' | '′' => '\'',
+            '「' | '」' | '『' | '』' => '"',
             '\u{a0}' | '\u{2009}' | '\u{202f}' | '\u{200a}' | '\u{2002}' | '\u{2003}' | '\u{3000}' => ' ',
             c => c,
         });

@@ -48,6 +48,7 @@ mod units;
 mod words;
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
@@ -65,6 +66,7 @@ use crate::reference::{self, Unusable};
 use crate::reward::{Outcome, Reward, RewardError, TaskError, Verdict};
 use crate::task::{Response, Task};
 use crate::text;
+use crate::words::Phrases;
 
 /// Settings of the `math` reward.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -133,12 +135,22 @@ fn golds(task: &Task) -> Result<Vec<String>, Unusable> {
     let mut golds = reference::answers(task)?;
     for gold in &mut golds {
         let unusable = |reason| Unusable { gold: gold.clone(), reason };
-        if let Gold::Words = parse_gold(gold).map_err(unusable)?
-            && let Cow::Owned(answer) = reference::behind_cue(gold).map_err(unusable)?
-        {
-            parse_gold(&answer).map_err(unusable)?;
-            *gold = answer;
+        let is_words = matches!(parse_gold(gold).map_err(unusable)?, Gold::Words);
+        if !is_words && !reference::is_prose(gold) {
+            continue;
         }
+        let answer = match reference::behind_cue(gold) {
+            Ok(answer) => answer,
+            Err(reason) if is_words => return Err(unusable(reason)),
+            Err(_) => continue,
+        };
+        if !is_words && matches!(answer, Cow::Borrowed(_)) {
+            continue;
+        }
+        parse_gold(&answer).map_err(unusable)?;
+        let is_value = |text: &&str| matches!(parse_gold(text), Ok(Gold::Value(_)));
+        let stated = extract::stated(&answer).filter(is_value).map(str::to_string);
+        *gold = stated.unwrap_or_else(|| answer.into_owned());
     }
     Ok(golds)
 }
@@ -237,6 +249,20 @@ impl Math {
         if whole.verdict != Verdict::Incorrect {
             return whole;
         }
+        if let Some((letter, rest)) = choice_label(gold) {
+            // A reference such as "(B) 15" asks for either.
+            if words(span) == letter.to_lowercase().to_string() {
+                return Judged { verdict: Verdict::Correct, rule: "letter", ..whole };
+            }
+            let (span_letter, span_rest) = choice_label(span).map_or((None, span), |(l, r)| (Some(l), r));
+            let part = self.judge_span(rest, span_rest, comma);
+            whole.work += part.work;
+            if part.verdict == Verdict::Correct && span_letter.is_none_or(|l| l == letter) {
+                whole.verdict = part.verdict;
+                whole.rule = part.rule;
+            }
+            return whole;
+        }
         let Some((letter, rest)) = choice_label(span) else { return whole };
         let gold_letter = words(gold);
         let is_letter = gold_letter.len() == 1 && gold_letter.starts_with(char::is_alphabetic);
@@ -260,13 +286,17 @@ impl Math {
         if normal_string(gold) == normal_string(span) {
             return judged(Verdict::Correct, "string", 1);
         }
+        if is_prose(gold) && text::normalise(gold) == text::normalise(span) {
+            return judged(Verdict::Correct, "text", 1);
+        }
         let gold_value = match parsed_gold {
             Gold::Words => {
                 let same = text::normalise(gold) == text::normalise(span)
                     || words(gold) == words(span)
                     || says_none(gold)
-                        && parse::parse(span, Marks::Grouped)
-                            .is_some_and(|p| p.expr == Expr::Set(Vec::new()));
+                        && (says_none(span)
+                            || parse::parse(span, Marks::Grouped)
+                                .is_some_and(|p| p.expr == Expr::Set(Vec::new())));
                 let verdict = match same {
                     true => Verdict::Correct,
                     false if text::is_hedged(span) => Verdict::Ambiguous,
@@ -279,7 +309,7 @@ impl Math {
         if text::is_negated(span) {
             return judged(Verdict::NoAnswer, "negated", 1);
         }
-        if text::is_hedged(span) {
+        if text::is_open_number(span) {
             return judged(Verdict::Ambiguous, "hedged", 1);
         }
         if gold_value.expr == Expr::Set(Vec::new()) && says_none(span) {
@@ -289,13 +319,8 @@ impl Math {
         let mut found = Equality::Different("unparsed");
         // A list where the gold is one too may have been written with bare thousands separators.
         let lists = matches!(gold_value.expr, Expr::List(..) | Expr::Set(_) | Expr::Tuple(..));
-        let readings: &[Marks] = match (comma, lists && span.contains(',')) {
-            (false, false) => &[Marks::Grouped],
-            (false, true) => &[Marks::Grouped, Marks::Listed],
-            (true, false) => &[place::with_comma(gold)],
-            (true, true) => &[Marks::Listed, place::with_comma(gold)],
-        };
-        for marks in readings {
+        let readings = readings(gold, comma, lists && span.contains(','));
+        for marks in &readings {
             let Some(mut pred) = parse::parse(span, *marks) else { continue };
             // A reference is read by its own convention, which a list that is joined by commas may leave open.
             let gold_again = (*marks != Marks::Grouped && gold.contains(','))
@@ -333,6 +358,33 @@ impl Math {
         };
         judged(verdict, rule, comparison.spent())
     }
+}
+
+/// A sentence that is typeset, as in `\text{There are } 15 \text{ ways}`, as plain text.
+fn without_text(span: &str) -> Cow<'_, str> {
+    static TEXT: LazyLock<regex::Regex> = LazyLock::new(|| text::fixed(r"\\text(?:rm)?\{([^{}\\]*)\}"));
+    if !span.starts_with("\\text") {
+        return Cow::Borrowed(span);
+    }
+    let plain = TEXT.replace_all(span, "$1");
+    let words = plain.split_whitespace().filter(|w| w.chars().all(char::is_alphabetic)).count();
+    if words > 2 { plain } else { Cow::Borrowed(span) }
+}
+
+/// How the marks of an answer may be read: with a decimal comma, and as a list joined by commas.
+fn readings(gold: &str, comma: bool, listed: bool) -> Vec<Marks> {
+    match (comma, listed) {
+        (false, false) => vec![Marks::Grouped],
+        (false, true) => vec![Marks::Grouped, Marks::Listed],
+        (true, false) => vec![place::with_comma(gold)],
+        (true, true) => vec![Marks::Listed, place::with_comma(gold)],
+    }
+}
+
+/// Several words and nothing else.
+fn is_prose(gold: &str) -> bool {
+    let mut words = gold.split_whitespace().map(|w| w.trim_matches([',', '.', ';']));
+    gold.contains(' ') && words.all(|w| w.chars().count() > 1 && w.chars().all(char::is_alphabetic))
 }
 
 /// A plain number: digits with a sign, a fraction of two, a percentage.
@@ -391,11 +443,18 @@ fn choice_label(span: &str) -> Option<(char, &str)> {
 
 /// Letters and digits only, for text answers: `\text{(C)}` is `c`, "There are no solutions" is `nosolution`.
 fn words(s: &str) -> String {
+    static LEAD: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["there", "article"]));
     let normal = text::normalise(s);
-    let mut parts: Vec<&str> = normal.split(' ').collect();
-    while parts.len() > 1 && matches!(parts[0], "there" | "is" | "are" | "it" | "it's" | "an" | "a" | "the") {
-        parts.remove(0);
+    let mut rest = &*normal;
+    while let Some(end) = LEAD.opening(rest) {
+        let after = rest[end..].trim_start();
+        // "The" alone is an answer, and "a-b" begins with no article.
+        if after.is_empty() || after.len() == rest.len() - end && !rest[..end].ends_with('\'') {
+            break;
+        }
+        rest = after;
     }
+    let parts: Vec<&str> = rest.split(' ').collect();
     let mut out = String::with_capacity(normal.len());
     for part in parts {
         let plural =
@@ -416,9 +475,9 @@ fn words(s: &str) -> String {
 
 /// "No solution", which is the empty set.
 fn says_none(span: &str) -> bool {
-    let words = words(span);
-    let set = matches!(&*words, "emptyset" | "nullset") && !span.contains('\\');
-    set || matches!(&*words, "nosolution" | "norealsolution" | "nosolutionexist")
+    static NONE: LazyLock<HashSet<String>> =
+        LazyLock::new(|| crate::words::entries("none").map(|e| words(e.phrase)).collect());
+    !span.contains("\\empty") && NONE.contains(&words(span))
 }
 
 /// A rational value in canonical form, or the normalised string.
@@ -459,7 +518,8 @@ impl Reward for Math {
         };
         // Of a sentence the object that it gives.
         let marked = !matches!(answer.rule, Rule::Bare | Rule::Bold | Rule::Lenient);
-        let object = if marked { extract::object(&answer.text) } else { None };
+        let plain = without_text(&answer.text);
+        let object = if marked { extract::object(&plain) } else { None };
         let given = object.unwrap_or(&answer.text);
         let mut best: Option<Judged> = None;
         let mut total = work;

@@ -71,7 +71,8 @@ pub fn strip_label(e: &Expr) -> Option<&Expr> {
 /// Whether the left side of an equation asks for the value that its other sides give: `a + b = 7`, a limit, an infinite
 /// sum. Numbers within it would make it an equation that is not solved, but for exponents.
 fn asks(left: &Expr, rest: &[Expr]) -> bool {
-    let limit = |e: &Expr| matches!(e, Expr::Sym(name) if name.starts_with("\\lim"));
+    // A limit, and 1 + 2 + … + 10.
+    let limit = |e: &Expr| matches!(e, Expr::Sym(name) if name.starts_with("\\lim") || matches!(&**name, "\\cdots" | "\\ldots" | "\\dots"));
     if is_open(left) || left.any(&limit) {
         return true;
     }
@@ -182,8 +183,20 @@ fn named(e: &Expr) -> Option<Named> {
         _ => return None,
     };
     let mut pairs = Vec::new();
+    // (x, y) = (1, 2), (2, 1): the names stand once.
+    let mut tuple: Option<Vec<Expr>> = None;
     for item in items {
-        pairs.extend(assignments(item)?);
+        match (item, &tuple) {
+            (Expr::Tuple('(', values, _), Some(names)) if names.len() == values.len() => {
+                pairs.extend(names.iter().cloned().zip(values.iter().cloned()));
+            }
+            _ => {
+                let named = assignments(item)?;
+                let is_tuple = matches!(item, Expr::Chain(sides, _) if matches!(sides[0], Expr::Tuple(..)));
+                tuple = is_tuple.then(|| named.iter().map(|(name, _)| name.clone()).collect());
+                pairs.extend(named);
+            }
+        }
     }
     let mut names: Vec<Expr> = Vec::new();
     for (name, _) in &pairs {

@@ -1,7 +1,7 @@
 //! Tokens to expressions: a precedence parser that recovers from missing braces.
 
 use super::expr::{Expr, Joint, Parsed, integer, mixed};
-use super::lexicon::unit_symbols;
+use super::lexicon::{Role, is_fill, unit_symbols};
 use super::over;
 use super::token::{Marks, Rel, Tok, Token, tokenize};
 use super::units;
@@ -20,22 +20,12 @@ pub fn parse(text: &str, marks: Marks) -> Option<Parsed> {
     let work = tokens.len() as u64;
     let mut parser = Parser { tokens, at: 0, depth: 0, bars: 0 };
     // "approximately 3", "equal to 3": words that change nothing.
+    if matches!((parser.peek(), parser.peek_at(1)), (Some(Tok::Sym(a)), Some(Tok::Text(word))) if a == "a" && is_fill(word))
+    {
+        parser.at += 1;
+    }
     while let Some(Tok::Text(word)) = parser.peek() {
-        let fill = matches!(
-            &*word.to_ascii_lowercase(),
-            "approximately"
-                | "about"
-                | "exactly"
-                | "equal"
-                | "equals"
-                | "to"
-                | "just"
-                | "simply"
-                | "is"
-                | "the"
-                | "a"
-                | "all"
-        );
+        let fill = is_fill(&word.to_lowercase());
         if !fill || parser.at > 4 || parser.at + 1 >= parser.tokens.len() {
             break;
         }
@@ -52,6 +42,13 @@ pub fn parse(text: &str, marks: Marks) -> Option<Parsed> {
     let amount = currency && matches!(expr, Expr::Num { .. } | Expr::Neg(_) | Expr::Mul(_) | Expr::Chain(..));
     let tail = tail.or_else(|| amount.then(|| "dollars".to_string()));
     Some(Parsed { expr, tail, apart, work })
+}
+
+/// The number that a phrase of number words stands for, in digits.
+pub(super) fn natural(phrase: &str) -> Option<String> {
+    let parsed = parse(phrase, Marks::Grouped)?;
+    let value = super::eval::exact(&parsed.expr, &super::eval::Fuel::new(super::eval::FUEL / 64)).ok()??;
+    value.is_integer().then(|| value.to_string())
 }
 
 /// `A ∩ B = {2, 3}`: the sign of equality binds less than the operation before it.
@@ -80,6 +77,19 @@ fn is_joint(word: &str) -> bool {
     word.to_lowercase()
         .split_whitespace()
         .any(|w| matches!(w, "or" | "and" | "not" | "no" | "nor" | "never" | "if"))
+}
+
+/// Whether words behind a value go on with another one, deny it or compare it: "or", "if", "less than".
+fn leaves_open(text: &str, first: bool, last: bool) -> bool {
+    // Italian "ma" is no milliampere.
+    if unit_symbols(text.trim()) {
+        return false;
+    }
+    let lower = text.to_lowercase();
+    let all = || lower.split_whitespace().map(|w| w.trim_matches(|c: char| !c.is_alphanumeric()));
+    let begins = first && all().next().is_some_and(|w| Role::Begins.has(w));
+    let ends = last && all().next_back().is_some_and(|w| Role::Joins.has(w));
+    begins || ends || all().any(|w| Role::Opens.has(w))
 }
 
 /// The state of one parse.
@@ -170,13 +180,7 @@ impl Parser {
             }
             match tok {
                 Tok::Text(word) => {
-                    let lower = word.to_lowercase();
-                    let mut all =
-                        lower.split_whitespace().map(|w| w.trim_matches(|c: char| !c.is_alphanumeric()));
-                    let first = all.clone().next().unwrap_or("");
-                    if matches!(first, "and" | "but" | "if" | "unless" | "versus" | "plus" | "minus")
-                        || all.any(|w| matches!(w, "or" | "not" | "nor" | "otherwise"))
-                    {
+                    if leaves_open(word, words.is_empty(), self.at + 1 == self.tokens.len()) {
                         return None;
                     }
                     words.push_str(word);
@@ -201,7 +205,7 @@ impl Parser {
                 Tok::Num(n)
                     if self.at > start
                         && matches!(&**n, "2" | "3" | "1" | "4")
-                        && (!self.tokens[self.at].space
+                        && (!self.tokens[self.at].space && !self.is_behind_prose()
                             || matches!(self.tokens[self.at - 1].tok, Tok::Op('^' | '-'))) =>
                 {
                     let n = n.clone();
@@ -217,6 +221,12 @@ impl Parser {
         Some((!words.is_empty()).then(|| words.to_string()))
     }
 
+    /// Whether a word that cannot be the symbol of a unit stands directly before: 个苹果分给3人.
+    fn is_behind_prose(&self) -> bool {
+        let before = self.at.checked_sub(1).map(|i| &self.tokens[i].tok);
+        matches!(before, Some(Tok::Text(word)) if !word.is_ascii())
+    }
+
     /// Items separated by commas, semicolons, "and", "or".
     pub(super) fn sequence(&mut self, top: bool) -> Option<Expr> {
         let mut items = vec![self.union()?];
@@ -228,6 +238,7 @@ impl Parser {
                 match self.peek() {
                     Some(Tok::Comma | Tok::Semi) => {}
                     Some(Tok::Row) if top => {}
+                    Some(Tok::Open('(')) if top && !separated && self.is_membership() => {}
                     // 3 cm, 5 cm: the unit of the last item is that of all.
                     Some(Tok::Text(w)) if top && !separated && self.is_shared_unit(w) => {
                         self.at += 1;
@@ -260,6 +271,13 @@ impl Parser {
             }
         }
         Some(if items.len() == 1 { items.remove(0) } else { Expr::List(items, joint) })
+    }
+
+    /// Whether a condition such as `(k \in \mathbb{Z})` ends the answer; it means what `, k \in \mathbb{Z}` does.
+    fn is_membership(&self) -> bool {
+        let variable = matches!(self.peek_at(1), Some(Tok::Sym(_)));
+        let last = matches!(self.tokens.last().map(|t| &t.tok), Some(Tok::Close(')')));
+        variable && self.peek_at(2) == Some(&Tok::Rel(Rel::In)) && last && self.tokens.len() - self.at <= 6
     }
 
     /// Whether a unit stands before a separator here and again at the end.
@@ -342,6 +360,7 @@ impl Parser {
     /// `a : b` is a quotient, `a : b : c` compares as a whole; "a to b" is a ratio as well.
     pub(super) fn ratio(&mut self) -> Option<Expr> {
         let mut parts = vec![self.sum()?];
+        let mut spoken = false;
         loop {
             let colon = self.peek() == Some(&Tok::Op(':'));
             let to = matches!(self.peek(), Some(Tok::Text(w)) if w == "to")
@@ -350,8 +369,13 @@ impl Parser {
             if !colon && !to {
                 break;
             }
+            spoken |= to;
             self.at += 1;
             parts.push(self.sum()?);
+        }
+        // "3 to 4 hours" is a range.
+        if spoken && matches!(self.peek(), Some(Tok::Text(word)) if !is_joint(word)) {
+            return None;
         }
         Some(match parts.len() {
             1 => parts.remove(0),
@@ -438,7 +462,7 @@ impl Parser {
                 | Tok::Begin(_),
             ) => true,
             // "5 (exactly)": a remark.
-            Some(Tok::Open('(')) => !matches!(self.peek_at(1), Some(Tok::Text(_))),
+            Some(Tok::Open('(')) => !matches!(self.peek_at(1), Some(Tok::Text(_))) && !self.is_membership(),
             // "[2, 5[": the bracket ends an interval.
             Some(Tok::Open('[')) => !matches!(
                 self.peek_at(1),
@@ -474,6 +498,8 @@ impl Parser {
                     factors.push(self.unary()?);
                 }
                 // Products and quotients stay flat, however long: a / b · c / d = (a · c) / (b · d).
+                // $18/day: the unit's.
+                Some(Tok::Op('/')) if matches!(self.peek_at(1), Some(Tok::Text(_))) && after_number => break,
                 Some(Tok::Op('/')) => {
                     self.at += 1;
                     divisors.push(self.unary()?);

@@ -31,6 +31,7 @@ static BETWEEN: LazyLock<Phrases> = LazyLock::new(|| phrases("between"));
 static AND: LazyLock<Phrases> = LazyLock::new(|| phrases("and"));
 static OR: LazyLock<Phrases> = LazyLock::new(|| phrases("or"));
 static COUNTER: LazyLock<Phrases> = LazyLock::new(|| phrases("counter"));
+static GENITIVE: LazyLock<Phrases> = LazyLock::new(|| phrases("genitive"));
 static MAGNITUDE: LazyLock<Phrases> = LazyLock::new(|| phrases("magnitude"));
 
 /// A letter of the Latin alphabet beyond ASCII.
@@ -354,7 +355,15 @@ impl Lexer {
         if rest.is_empty() {
             return;
         }
-        let changes = (0..rest.len()).any(|at| effect_at(&rest[at..]).is_some());
+        // One character changes the number or its unit, and is part of a word elsewhere: 12小时才能完成.
+        let counter = phrase_at(&COUNTER, rest).map_or(0, |(len, _)| len);
+        let changes = (0..rest.len())
+            .any(|at| effect_at(&rest[at..]).is_some_and(|(len, _)| len > 1 || at == 0 || at == counter));
+        // 12的倍数 is not 12.
+        let of = phrase_at(&GENITIVE, rest).is_some_and(|(len, _)| {
+            len < rest.len() || self.chars[end..].iter().take(2).any(|c| is_dense(*c))
+        });
+        let changes = changes || of;
         self.push(if changes { Tok::Unread } else { Tok::Text(rest.iter().collect()) });
     }
 
@@ -367,6 +376,9 @@ impl Lexer {
             .replace("\\cdot", " ")
             .replace("\\,", " ")
             .replace("\\ ", " ")
+            .replace("\\mu ", "μ")
+            .replace("\\mu", "μ")
+            .replace("\\Omega", "Ω")
             .replace("\\mathrm", "")
             .replace("\\text", "");
         if plain.contains('\\') {

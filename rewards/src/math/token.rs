@@ -158,9 +158,11 @@ impl Lexer {
         self.at += 1;
         match c {
             c if c.is_whitespace() => self.space = true,
+            '$' if self.is_price() => self.currency = true,
             '$' | '€' | '£' | '¥' | '₹' | '₽' | '₩' | '`' | '~' | '"' | '\u{200b}' | '\u{2061}'
             | '\u{2062}' | '“' | '”' => {}
-            '.' | '?' | '。' => {}
+            '.' | '?' | '。' | '।' => {}
+            '\'' if self.skips_ending() => {}
             '*' if self.peek(0) == '*' => {
                 // `**` is a power between values and Markdown bold elsewhere.
                 self.at += 1;
@@ -214,6 +216,7 @@ impl Lexer {
             '±' => self.push(Tok::Pm(true)),
             '∓' => self.push(Tok::Pm(false)),
             '{' if self.peek(0) == '}' && self.is_empty_group() => self.at += 1,
+            '(' if self.skips_restatement() => {}
             '(' | '[' | '{' => self.push(Tok::Open(c)),
             ')' | ']' | '}' => self.push(Tok::Close(c)),
             '¢' => self.push(Tok::Text("cents".into())),
@@ -309,7 +312,7 @@ impl Lexer {
             }
             c if c.is_alphabetic() => {
                 // Greek letters are symbols; a run of any other script is a word.
-                if ('\u{370}'..='\u{3ff}').contains(&c) {
+                if ('\u{370}'..='\u{3ff}').contains(&c) && !self.is_greek_word() {
                     self.push(Tok::Sym(c.into()));
                 } else {
                     self.at -= 1;
@@ -319,6 +322,46 @@ impl Lexer {
             c if c.is_control() => {}
             c => self.push(Tok::Sym(c.into())),
         }
+    }
+
+    /// `$460`: a dollar sign before a number that is no delimiter, as it is the only one.
+    fn is_price(&self) -> bool {
+        self.peek(0).is_ascii_digit()
+            && !self.chars[self.at..].contains(&'$')
+            && self.at == self.first_dollar()
+    }
+
+    /// The place behind the first dollar sign.
+    fn first_dollar(&self) -> usize {
+        self.chars.iter().position(|c| *c == '$').map_or(0, |at| at + 1)
+    }
+
+    /// Whether the letters from the one that was read are a Greek word and no product: accents, or four letters and more.
+    fn is_greek_word(&self) -> bool {
+        let letters = self.chars[self.at - 1..].iter().take(24).take_while(|c| c.is_alphabetic());
+        let accented = |c: &char| "άέήίόύώϊϋΐΰςΆΈΉΊΌΎΏ".contains(*c);
+        letters.clone().count() >= 4 || letters.clone().count() >= 2 && letters.clone().any(accented)
+    }
+
+    /// Moves past the words of "42 (forty-two)" where they say the number before them.
+    fn skips_restatement(&mut self) -> bool {
+        let [Token { tok: Tok::Num(number), .. }] = &self.out[..] else { return false };
+        let inner: String = self.chars[self.at..].iter().take(64).take_while(|c| **c != ')').collect();
+        let len = inner.chars().count();
+        let words = self.peek(len) == ')' && super::words::is_number_phrase(&inner);
+        let same = words && super::parse::natural(&inner).is_some_and(|value| value == *number);
+        self.at += if same { len + 1 } else { 0 };
+        same
+    }
+
+    /// Moves past the ending of a number behind its apostrophe.
+    fn skips_ending(&mut self) -> bool {
+        let after_number = matches!(self.out.last().map(|t| &t.tok), Some(Tok::Num(_)));
+        let letters: String =
+            self.chars[self.at..].iter().take(8).take_while(|c| c.is_alphabetic()).collect();
+        let hit = after_number && super::lexicon::is_ending(&letters);
+        self.at += if hit { letters.chars().count() } else { 0 };
+        hit
     }
 
     /// `{}` has no meaning where other things stand around it, but after a command it is an argument.

@@ -92,7 +92,8 @@ pub fn split_letter(gold: &Parsed, pred: &mut Parsed) {
         Expr::Mul(factors) if !matches!(factors[0], Expr::Sym(_)) => {
             let single = factors.len() == 2;
             let value = split(factors, apart, &mut unit);
-            value.filter(|_| single || gold.tail.is_some() || is_quotient(&unit))
+            value
+                .filter(|_| single || gold.tail.is_some() || is_quotient(&unit) || apart && is_derived(&unit))
         }
         Expr::Div(n, d) => {
             let mut below = String::new();
@@ -121,6 +122,12 @@ fn is_quotient(unit: &str) -> bool {
     let letters: Vec<char> = unit.chars().filter(|c| c.is_alphabetic()).collect();
     let distinct = letters.iter().enumerate().all(|(i, c)| !letters[..i].contains(c));
     distinct && letters.len() > 1 && (unit.contains('/') || unit.contains("^-"))
+}
+
+/// Whether letters are a product of units that begins with a named one: `N·m`, `W·h`.
+fn is_derived(unit: &str) -> bool {
+    let letters: Vec<char> = unit.chars().collect();
+    letters.len() == 2 && letters[0] != letters[1] && "NWJVAC".contains(letters[0])
 }
 
 /// The factors that are no unit symbols; none when a symbol is no unit.

@@ -1,6 +1,8 @@
 //! Words to tokens: functions, units, numbers that are written out, phrases that are mathematics.
 
-use super::lexicon::{GREEK, UNITS, denominator, function, is_minus, is_short_word, magnitude, number_word};
+use super::lexicon::{
+    GREEK, UNITS, denominator, function, is_minus, is_short_word, is_unit, magnitude, number_word,
+};
 use super::phrase::is_accented;
 use super::token::{Lexer, Tok, Token};
 
@@ -27,6 +29,9 @@ impl Lexer {
         let word: String = self.chars[start..self.at].iter().collect();
         if matches!(&*word, "US" | "USD" | "EUR" | "GBP" | "Rs" | "INR" | "AUD" | "CAD")
             && self.is_before_amount()
+            || matches!(&*word, "R" | "A" | "C" | "HK" | "S" | "NZ" | "US")
+                && self.peek(0) == '$'
+                && self.is_before_amount()
         {
             return self.space = true;
         }
@@ -153,9 +158,9 @@ impl Lexer {
             }
             _ if is_minus(&lower) && self.is_before_number() => Tok::Op('-'),
             "u" if word == "U" && self.is_between_sets() => Tok::Cup,
-            _ if GREEK.contains(&word) => Tok::Sym(word.into()),
+            _ if GREEK.contains(&word) && !(upright && after_value) => Tok::Sym(word.into()),
             _ if word.len() == 1 => Tok::Sym(word.into()),
-            _ if after_value && UNITS.contains(&word) => Tok::Text(word.into()),
+            _ if after_value && is_unit(word) => Tok::Text(word.into()),
             // "xdx" and "dxdy" behind an integral sign.
             _ if word.len() <= 6 && self.ends_integral(word) => {
                 for c in word.chars() {
@@ -163,7 +168,13 @@ impl Lexer {
                 }
                 return;
             }
-            _ if word.len() > 3 || upright || is_short_word(&lower) => Tok::Text(word.into()),
+            // AM is the name of a line, but 5 AM is a time.
+            _ if word.len() > 3
+                || upright
+                || is_short_word(&lower) && (after_value || word.chars().any(|c| c.is_ascii_lowercase())) =>
+            {
+                Tok::Text(word.into())
+            }
             _ => {
                 for c in word.chars() {
                     self.push(Tok::Sym(c.into()));

@@ -14,7 +14,9 @@ static WORDS: LazyLock<HashMap<&'static str, u64>> = LazyLock::new(|| {
     let mut words: HashMap<&'static str, u64> = HashMap::new();
     for (bit, language) in languages().iter().enumerate() {
         for entry in language.all() {
-            let plain = entry.phrase.split(' ').filter(|w| w.chars().all(char::is_alphabetic));
+            // "antwoord[en]" is known by its stem, but a stem before any letters would fit other words.
+            let stems = entry.phrase.split(' ').map(|w| w.split('[').next().unwrap_or(w));
+            let plain = stems.filter(|w| !w.is_empty() && w.chars().all(char::is_alphabetic));
             plain.for_each(|word| *words.entry(word).or_default() |= 1 << bit);
         }
     }
