@@ -174,7 +174,7 @@ static CUE: LazyLock<Regex> = LazyLock::new(|| {
 fn is_supposed(before: &str) -> bool {
     static CONDITION: LazyLock<Regex> = LazyLock::new(|| {
         words::pattern(
-            r"(?i)(?:(?:{condition})[^.,;]{0,40}|(?:{supposed})[^.,;]{0,30}|(?:{tempting}),?[^.;,]{0,60})$",
+            r"(?i)(?:(?:{condition})[^.,;]{0,40}|(?:{supposed})[^.,;]{0,30}|(?:{tempting}),?[^.;,]{0,60}|(?:{otherwise})[^.;]{0,30}|(?:^|[.,;:!?(\n]\s*|(?:{and}|{but})\s+)(?:{crowd})(?:\s+\w+){0,3}\s*)$",
         )
     });
     // "B is tempting, but the answer is C" turns away from what is supposed.
@@ -193,7 +193,9 @@ fn is_doubted(before: &str) -> bool {
 fn is_question(sentence: &str) -> bool {
     static ASKS: LazyLock<Regex> =
         LazyLock::new(|| words::pattern(r"(?i)^[\s*#>\-]*(?:(?:{so}|{and}|{but}|now) )?(?:{asks})"));
-    sentence.trim_end().ends_with(['?', '？']) && ASKS.is_match(sentence)
+    static ASKED: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["asked"]));
+    let Some(asked) = sentence.trim_end().strip_suffix(['?', '？']) else { return false };
+    ASKS.is_match(sentence) || ASKED.closing(asked.trim_end()).is_some()
 }
 
 /// The clause after a cue: the rest of its sentence, or the next line when nothing is left of this one.
@@ -221,6 +223,7 @@ pub(super) fn cues(body: &str, list: &[(usize, usize)], options: &Options, out: 
         words::pattern(r"(?i)(?:{link}|{copula}|{change}|[:：=–—>→⇒是为為は은는هيو]|-)[*_\s]*$")
     });
     static SOFT: LazyLock<Regex> = LazyLock::new(|| words::pattern(r"(?i)(?:{soft})"));
+    static HEADS: LazyLock<Regex> = LazyLock::new(|| words::pattern(r"(?i)(?:{answer}|{final}|{right})"));
     let all: Vec<_> = CUE.find_iter(body).filter(|m| !m.is_empty()).collect();
     for m in &all[all.len().saturating_sub(MAX_PLACES * 2)..] {
         let (from, to) = sentence_at(list, m.start());
@@ -244,15 +247,30 @@ pub(super) fn cues(body: &str, list: &[(usize, usize)], options: &Options, out: 
                 None => direct(span, options, dense),
             }
         };
+        // A list below the cue, where several options may be the answer.
+        let below = start >= to.max(m.end());
+        if options.several()
+            && below
+            && HEADS.is_match(m.as_str())
+            && let Some((set, end)) = lines::run_of(&body[start..], options)
+            && set.len() > 1
+        {
+            let (end, reading) = (start + end, Reading::Chosen(set));
+            out.push(Claim { start: m.start(), end, reading, strength: Strength::Cue, rule: "cue" });
+            continue;
+        }
         // A heading above a list of options, or a sentence about all of them, chooses none.
-        if span.as_ptr() as usize >= body.as_ptr() as usize + to.max(m.end())
-            && lines::begins_list(&body[start..], options, m.as_str())
+        if below && lines::begins_list(&body[start..], options, m.as_str())
             || WALK.hold(text::tail(&body[from..m.end()], 240)) && !linked_by_verb(m.as_str())
         {
             continue;
         }
         if let Some(set) = chosen(reading) {
-            if set.len() > 1 && PLURAL.is_match(m.as_str()) && set.len() >= options.len().min(3) {
+            if set.len() > 1
+                && !options.several()
+                && PLURAL.is_match(m.as_str())
+                && set.len() >= options.len().min(3)
+            {
                 continue;
             }
             // "The answer would be C if …".
@@ -263,6 +281,12 @@ pub(super) fn cues(body: &str, list: &[(usize, usize)], options: &Options, out: 
                 && (IF.is_match(rest) || IF.is_match(before))
             {
                 continue;
+            }
+            // "The answer is B if she is old, otherwise A."
+            static DEPENDS: LazyLock<Regex> =
+                LazyLock::new(|| words::pattern(r"(?i)(?:{condition}).*(?:{otherwise})"));
+            if DEPENDS.is_match(rest) {
+                reading = Reading::Open;
             }
             static FOREIGN_NOT: LazyLock<Regex> =
                 LazyLock::new(|| words::pattern(r"(?i)(?:\s(?:{not}|no|non)(?:\s|$))|\bn['’]est\b"));
@@ -333,8 +357,9 @@ fn direct(span: &str, options: &Options, dense: bool) -> Reading {
 }
 
 fn is_verb(after: &str) -> bool {
-    static VERB: LazyLock<Regex> =
-        LazyLock::new(|| words::pattern(r"(?i)^(?:{copula}|{because}|{aside}|{and}|{or}|for\b|है|هي)"));
+    static VERB: LazyLock<Regex> = LazyLock::new(|| {
+        words::pattern(r"(?i)^(?:{copula}|{link}|{because}|{aside}|{and}|{or}|{option}|for\b)")
+    });
     VERB.is_match(after)
 }
 
@@ -382,7 +407,7 @@ pub(super) fn statements(body: &str, list: &[(usize, usize)], options: &Options,
                 | "untrue"
                 | "not"
         ) || !named && WRONG.hold(whole.as_str())
-            || matches!(&*word("zhadj"), "错误" | "錯誤" | "错的");
+            || WRONG.hold(&word("zhadj"));
         let adverbs = word("adv");
         let not = m.name("nt").is_some()
             || m.name("zhneg").is_some()
@@ -441,7 +466,7 @@ static ADVERB: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["indeed"]));
 fn subject_set(subject: &str, options: &Options, texts: bool) -> Set {
     static CLAUSE: LazyLock<Regex> = LazyLock::new(|| {
         words::pattern(
-            r"(?i)(?:,?\s*(?:{so}|{but}|{because}|{clause})[,:]?|,\s*and\b(?: that)?|[:：,]|，)\s+",
+            r"(?i)(?:(?:,?\s*(?:{so}|{but}|{because}|{clause})[,:]?|,\s*and\b(?: that)?|[:：,])\s+|[，、]\s*)",
         )
     });
     let subject = text::tail(subject, 240);
@@ -508,6 +533,19 @@ pub(super) fn remarks(body: &str, list: &[(usize, usize)], options: &Options, ou
         ))
     });
     static QUIET: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["weakly"]));
+    let turns: Vec<_> = read::turns(body, options).collect();
+    for (start, end, set) in &turns[turns.len().saturating_sub(MAX_PLACES)..] {
+        let (from, to) = sentence_at(list, *start);
+        let before = &body[from.min(*start)..*start];
+        if !is_supposed(before)
+            && !is_doubted(before)
+            && !body[..to.max(*end)].trim_end().ends_with(['?', '？'])
+        {
+            let reading = Reading::Chosen(*set);
+            let strength = Strength::Statement;
+            out.push(Claim { start: *start, end: *end, reading, strength, rule: "statement" });
+        }
+    }
     let all: Vec<_> = REMARK.captures_iter(body).collect();
     for m in &all[all.len().saturating_sub(MAX_PLACES * 2)..] {
         let Some(whole) = m.get(0) else { continue };

@@ -205,7 +205,10 @@ impl Choice {
             // Nothing but labels.
             Ok(body) => match options.word(body.trim_matches(|c: char| !c.is_alphanumeric())) {
                 Some(set) => Choosing::Several(set, "letter"),
-                None => self.choose(response.text, options),
+                None => match options.listed(body) {
+                    Some(set) => Choosing::Several(set, "option_text"),
+                    None => self.choose(response.text, options),
+                },
             },
             Err(missing) => Choosing::None(missing.reason()),
         };

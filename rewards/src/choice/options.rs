@@ -1,9 +1,12 @@
 //! The options of a question: their labels, their texts as words, and where a piece of text mentions them.
 
+use std::sync::LazyLock;
+
 use serde_json::Value;
 use unicode_normalization::UnicodeNormalization;
 
 use crate::task::Task;
+use crate::words::Phrases;
 
 /// A set of options by index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,6 +78,10 @@ pub(super) fn words(text: &str) -> Vec<Word> {
             out.extend(open.take());
             out.push(Word { form: c.nfkc().collect(), start: at, end });
         } else if is_word(c) || in_number && c == '.' || sign {
+            // "2mg" is a number with its unit.
+            if c.is_alphabetic() && before.is_ascii_digit() && open.as_ref().is_some_and(is_number) {
+                out.extend(open.take());
+            }
             let word = open.get_or_insert_with(|| Word { form: String::new(), start: at, end });
             if sign {
                 word.form.push('-');
@@ -99,6 +106,10 @@ pub(super) fn words(text: &str) -> Vec<Word> {
             && matches!(&*w.form, "text" | "textbf" | "textit" | "mathrm" | "mathbf" | "boxed" | "textrm"))
     });
     out
+}
+
+fn is_number(word: &Word) -> bool {
+    word.form.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-'))
 }
 
 fn thousands(rest: &str) -> bool {
@@ -364,6 +375,21 @@ impl Options {
             }
         }
         kept
+    }
+
+    /// The options whose texts `body` lists, with nothing else between them than words that join.
+    pub(super) fn listed(&self, body: &str) -> Option<Set> {
+        static AND: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["and"]));
+        if body.len() > 2048 {
+            return None;
+        }
+        let joins = |w: &str| {
+            let w = w.trim_matches(|c: char| !c.is_alphanumeric());
+            w.is_empty() || AND.opening(w) == Some(w.len())
+        };
+        let mut set = Set::default();
+        self.mentions(body).iter().for_each(|m| set.add(Set::one(m.index)));
+        (set.len() > 1 && self.residue(body).split_whitespace().all(joins)).then_some(set)
     }
 
     /// `span` without the texts of the options, in which a hedge or a denial is part of the option.

@@ -169,7 +169,7 @@ pub(super) fn listed(span: &str, first: &Mark, options: &Options) -> (Set, usize
     static LINK: LazyLock<Regex> = LazyLock::new(|| {
         // Conjunctions of one letter count in lower case only: "D, E, F".
         words::pattern(
-            r"^[\s.]*(?:(?:[,/&+;|、，]|and/or|AND|OR|And|Or|{and}|{or}|{range}|か|また)[\s]*)+(?:(?:either|possibly|maybe|perhaps|also|{option})\s+)*",
+            r"^[\s.}]*(?:\\(?:text|textbf|textrm|mathrm|mbox)\s*\{\s*)?(?:(?:[,/&+;|、，]|and/or|AND|OR|And|Or|{and}|{or}|{range}|か|また)[\s}]*(?:\\(?:text|textbf|textrm|mathrm|mbox)\s*\{)?)+(?:(?:either|possibly|maybe|perhaps|also|{option})\s+)*",
         )
     });
     let mut set = Set::one(first.index);
@@ -243,7 +243,7 @@ pub(super) fn denied_before(s: &str, at: usize) -> bool {
 pub(super) fn denied_after(s: &str, at: usize) -> bool {
     static AFTER: LazyLock<Regex> = LazyLock::new(|| {
         words::pattern(
-            r"(?i)^[)\]*.:,\s]*(?:\([^)\n]{1,80}\)\s*)?(?:(?:{copula}|seems|appears|would be|can be|could be|must be|should be|has been)\s*)?(?:(?:{indeed}|{so}|very|the)\s*)?(?:이|가|은|는|は)?\s*(?:{not}|n't|aren't|cannot|{wrong}|{denied}|間違)",
+            r"(?i)^[)\]*.:,\s]*(?:\([^)\n]{1,80}\)\s*)?(?:(?:{copula}|seems|appears|would be|can be|could be|must be|should be|has been)\s*)?(?:(?:{indeed}|{so}|{degree}|the)\s*){0,2}(?:이|가|은|는|は)?\s*(?:{degree}\s*)?(?:{not}|n't|aren't|cannot|{wrong}|{denied}|間違)",
         )
     });
     static CONTRAST: LazyLock<Regex> = LazyLock::new(|| {
@@ -253,6 +253,33 @@ pub(super) fn denied_after(s: &str, at: usize) -> bool {
     });
     let after = text::head(&s[at..], 160);
     AFTER.is_match(after) && !CONTRAST.is_match(after)
+}
+
+/// Labels that are given in place of a denied one ("not A but C", "Aではなく、C"), with the places of these clauses.
+pub(super) fn turns<'a>(
+    text: &'a str,
+    options: &'a Options,
+) -> impl Iterator<Item = (usize, usize, Set)> + 'a {
+    static TURN: LazyLock<Regex> = LazyLock::new(|| {
+        let label = r"[(\[（「*]*\b[A-Za-z0-9]{1,3}\b[)\]）」*]*";
+        let before = words::each_language(
+            &format!(r"(?:{{not}})\s+(?:(?:{{article?}}|{{option?}})\s+)?{label}[\s,，;—–-]+(?:{{but}})\s+"),
+            "turn",
+        );
+        let behind = words::each_language(
+            &format!(
+                r"{label}\s*(?:이|가|은|는|は)?\s*(?:{{denied}})[^\s,、，。.;A-Za-z0-9]{{0,3}}[\s,、，]+(?:(?:{{but?}})\s*)?"
+            ),
+            "turn",
+        );
+        fixed(&format!("(?i)(?:{before}|{behind})"))
+    });
+    TURN.find_iter(text).filter_map(|m| {
+        let mark = head_mark(text::head(&text[m.end()..], 64), options)?;
+        let end = m.end() + mark.end;
+        let near = mark.start <= 16 && !denied_after(text, end);
+        near.then_some((m.start(), end, Set::one(mark.index)))
+    })
 }
 
 /// What an answer span (a box, a tag, the clause after a cue) says.
@@ -302,7 +329,9 @@ fn positive(span: &str, options: &Options) -> Reading {
         if denied_after(span, mark.end)
             && !mentions.iter().any(|m| m.start >= mark.end && m.start < mark.end + 6)
         {
-            return Reading::Denied(Set::one(mark.index));
+            // "Aではなく、C".
+            let instead = turns(span, options).find(|(start, ..)| *start <= mark.start);
+            return instead.map_or(Reading::Denied(Set::one(mark.index)), |(.., set)| Reading::Chosen(set));
         }
         let (mut set, end) = listed(span, &mark, options);
         // "A, B and D are less likely".
