@@ -90,7 +90,7 @@ fn found(lower: &str) -> Vec<(usize, usize, Answer)> {
                 let inside = if word.chars().all(words::is_dense) {
                     let rest = &lower[end + ENDING.opening(&lower[end..]).unwrap_or(0)..];
                     lower[..at].chars().next_back().is_some_and(words::is_dense)
-                        || rest.trim_start_matches(' ').starts_with(words::is_dense)
+                        || rest.trim_start_matches(' ').starts_with(words::is_dense) && !is_spaced(rest)
                 } else {
                     solid(lower[..at].chars().next_back()) || solid(lower[end..].chars().next())
                 };
@@ -103,6 +103,11 @@ fn found(lower: &str) -> Vec<(usize, usize, Answer)> {
     all.sort_by_key(|(at, end, _)| (*at, std::cmp::Reverse(*end)));
     all.dedup_by(|next, kept| next.0 < kept.1);
     all
+}
+
+/// Whether a text begins with a space between clauses of Thai; in Korean a space stands between words.
+fn is_spaced(text: &str) -> bool {
+    text.starts_with(' ') && text.trim_start().starts_with(|c| matches!(c, '\u{0e00}'..='\u{0e7f}'))
 }
 
 /// Without a label in front, "(C) maybe", and words that only conclude, "所以".
@@ -167,6 +172,10 @@ fn answered(line: &str) -> &str {
         if !matches!(mark, '?' | '？') || !rest.contains(char::is_alphanumeric) {
             break;
         }
+        // Several questions have an answer each.
+        if rest.contains(['?', '？']) && rest.contains(['.', '。', '!', '！']) {
+            return "";
+        }
         line = rest;
     }
     line
@@ -210,7 +219,16 @@ fn read(span: &str, head_only: bool) -> Reading {
             w.is_empty() || JOIN.opening(w) == Some(w.len())
         })
     };
-    if all.iter().any(|(next, _, other)| *next >= end && *other != answer && joins(&lower[end..*next])) {
+    // "Yes. No further imaging is needed" begins another sentence with a word that is no answer.
+    let sentence = |next: usize, to: usize| {
+        lower[end..next].contains(['.', '。', '\n'])
+            && lower[to..].strip_prefix(' ').is_some_and(|r| r.starts_with(char::is_alphabetic))
+            && !all.iter().any(|(at, ..)| *at == to + 1)
+    };
+    let differs = |next: usize, to: usize, other: Answer| {
+        next >= end && other != answer && joins(&lower[end..next]) && !sentence(next, to)
+    };
+    if all.iter().any(|(next, to, other)| differs(*next, *to, *other)) {
         return Reading::Several;
     }
     let stop = rest.is_empty()
@@ -294,7 +312,7 @@ impl YesNo {
         let corrected = CORRECTION
             .opening(end.trim())
             .map(|at| read(end.trim()[at..].trim_start_matches([',', ' ', ':', '.']), true));
-        if let Some(Reading::One(answer)) = corrected {
+        if let Some(Reading::One(answer)) = corrected.filter(|_| lines.len() > 1) {
             return (Reading::One(answer), "last_line");
         }
         match (read(first, true), end_says) {

@@ -164,7 +164,7 @@ pub(super) fn chosen(reading: Reading) -> Option<Set> {
 /// A cue of any language.
 static CUE: LazyLock<Regex> = LazyLock::new(|| {
     let all = words::each_language(
-        r"(?:(?:{article?})\s+)?(?:(?:{final?})\s+){0,2}(?:{answer}|{option})(?:(?-i:[^.:=\n?;]{0,60}?)(?:{link?}|[:：=]|–|—|-))?",
+        r"(?:(?:{article?})\s+)?(?:(?:{final?})\s+){0,2}(?:{answer}|{option})(?:(?-i:[^.:=\n?;]{0,60}?)(?:{link?}|[:：=]|–|—|-))?|(?:{article?})\s+(?:{right?})\s+(?:{copula?})",
         "choice",
     );
     fixed(&format!("(?i)(?:{all})(?:[*_]{{1,3}})?"))
@@ -173,12 +173,25 @@ static CUE: LazyLock<Regex> = LazyLock::new(|| {
 /// Words before a cue that make it no statement of the writer.
 fn is_supposed(before: &str) -> bool {
     static CONDITION: LazyLock<Regex> = LazyLock::new(|| {
+        words::pattern(concat!(
+            r"(?i)(?:(?:{condition})[^.,;]{0,40}|(?:{supposed})[^.,;]{0,30}|(?:{tempting}),?[^.;,]{0,60}|(?:{otherwise})[^.;]{0,30}",
+            r"|(?:^|[.,;:!?(\n]\s*|(?:{and}|{but})\s+)(?:{crowd})(?:(?:\s+\w+){0,3}\s*|[^\x00-\x7F，。]{0,6}))$",
+        ))
+    });
+    // "If she has a fever, the answer is B", but not "If I had to choose, I'd say B".
+    static IF: LazyLock<Regex> = LazyLock::new(|| {
         words::pattern(
-            r"(?i)(?:(?:{condition})[^.,;]{0,40}|(?:{supposed})[^.,;]{0,30}|(?:{tempting}),?[^.;,]{0,60}|(?:{otherwise})[^.;]{0,30}|(?:^|[.,;:!?(\n]\s*|(?:{and}|{but})\s+)(?:{crowd})(?:\s+\w+){0,3}\s*)$",
+            r"(?i)^\W*(?:(?:{so}|{but}|{and})[,\s]+)?(?:{if}|{inverted})(?P<self>\s*(?:{self}))?[^.;。；]{0,160}[,，]\s*(?:{so}|then)?\s*$",
         )
     });
+    static CONCEDE: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["concede"]));
+    if IF.captures(text::tail(before, 240)).is_some_and(|m| m.name("self").is_none()) && !BUT.hold(before) {
+        return true;
+    }
     // "B is tempting, but the answer is C" turns away from what is supposed.
-    CONDITION.find(text::tail(before, 96)).is_some_and(|m| !BUT.hold(m.as_str()))
+    CONDITION
+        .find(text::tail(before, 96))
+        .is_some_and(|m| !BUT.hold(m.as_str()) && !(m.as_str().contains([',', '，']) && CONCEDE.hold(before)))
 }
 
 static BUT: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["but"]));
@@ -191,11 +204,7 @@ fn is_doubted(before: &str) -> bool {
 }
 
 fn is_question(sentence: &str) -> bool {
-    static ASKS: LazyLock<Regex> =
-        LazyLock::new(|| words::pattern(r"(?i)^[\s*#>\-]*(?:(?:{so}|{and}|{but}|now) )?(?:{asks})"));
-    static ASKED: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["asked"]));
-    let Some(asked) = sentence.trim_end().strip_suffix(['?', '？']) else { return false };
-    ASKS.is_match(sentence) || ASKED.closing(asked.trim_end()).is_some()
+    sentence.trim_end().ends_with(['?', '？'])
 }
 
 /// The clause after a cue: the rest of its sentence, or the next line when nothing is left of this one.

@@ -13,16 +13,28 @@ use crate::words::{self, Phrases};
 /// An answer with the span that shows it and the rule.
 pub(super) type Found<'a> = (Set, &'a str, &'static str);
 
-fn decoration(line: &str) -> &str {
-    line.trim_start_matches(|c: char| c.is_whitespace() || matches!(c, '#' | '>' | '-' | '•' | '·'))
+/// `line` without what only decorates it: signs of Markdown, and the number of an item in front of a label.
+fn decoration<'a>(line: &'a str, options: &Options) -> &'a str {
+    static NUMBER: LazyLock<Regex> = LazyLock::new(|| fixed(r"^\d{1,2}[.)]\s+[*(\[]*[A-Z][.):*\]\s-]"));
+    let signs = |c: char| c.is_whitespace() || matches!(c, '#' | '>' | '-' | '•' | '·');
+    let line = line.trim_start_matches(signs);
+    if !options.numbered() && (NUMBER.is_match(line) || line.len() <= 5) {
+        let rest = line.trim_start_matches(|c: char| c.is_ascii_digit());
+        if let Some(rest) =
+            rest.strip_prefix(['.', ')']).filter(|r| rest.len() < line.len() && r.starts_with(' '))
+        {
+            return rest.trim_start();
+        }
+    }
+    line
 }
 
 /// The label that a line opens with, when it is set off as one: `B`, `(B)`, `B.`, `**B** because`.
 fn line_label(line: &str, options: &Options) -> Option<Mark> {
-    let mark = read::head_mark(decoration(line), options)?;
-    let line = decoration(line);
+    let mark = read::head_mark(decoration(line, options), options)?;
+    let line = decoration(line, options);
     let before = line[..mark.start].trim_matches(|c: char| !c.is_alphanumeric()).to_ascii_lowercase();
-    static NOUN: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["option", "answer"]));
+    static NOUN: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["option", "answer", "indeed"]));
     let plain = before.is_empty()
         || before == "vitamin"
         || NOUN.opening(&before) == Some(before.len())
@@ -98,23 +110,22 @@ const CROSSES: &[char] = &['✗', '✘', '❌'];
 /// The label that a line consists of.
 fn alone(line: &str, options: &Options) -> Option<usize> {
     let mark = line_label(line, options)?;
-    let rest = &decoration(line)[mark.end..];
+    let rest = &decoration(line, options)[mark.end..];
     (!rest.contains(char::is_alphanumeric) && !rest.contains(CROSSES)).then_some(mark.index)
 }
 
 /// The options of a list that names some of them, line by line and by nothing but labels and their own texts, and where it
 /// ends; none where it names all that there are, which is no choice.
 pub(super) fn run_of(text: &str, options: &Options) -> Option<(Set, usize)> {
-    static NUMBER: LazyLock<Regex> = LazyLock::new(|| fixed(r"^[\s*•-]*\d{1,2}[.)]\s+"));
     let mut set = Set::default();
     let mut end = 0;
     for line in text.split_inclusive('\n').take(64) {
         if line.contains(char::is_alphanumeric) {
-            let item = NUMBER.find(line).map_or(line, |m| &line[m.end()..]).trim();
-            let item = text::head(item, 400);
+            let item = text::head(line.trim(), 400);
             let own = || {
                 let mark = line_label(item, options)?;
-                (options.by_text(&decoration(item)[mark.end..]) == Some(mark.index)).then_some(mark.index)
+                (options.by_text(&decoration(item, options)[mark.end..]) == Some(mark.index))
+                    .then_some(mark.index)
             };
             let Some(index) = alone(item, options).or_else(own).or_else(|| options.by_text(item)) else {
                 break;
@@ -137,7 +148,7 @@ pub(super) fn letter<'a>(body: &'a str, options: &Options) -> Option<Found<'a>> 
     let mut all = Set::default();
     marks.iter().for_each(|(_, m)| all.add(Set::one(m.index)));
     let judged = |line: &'a str| -> Option<Found<'a>> {
-        let shown = decoration(line);
+        let shown = decoration(line, options);
         let mark = line_label(shown, options)?;
         let (set, end) = read::listed(shown, &mark, options);
         let rest = &shown[end..];
@@ -241,11 +252,16 @@ fn ticked<'a>(lines: &[&'a str], marks: &[(usize, Mark)], options: &Options) -> 
         )
     });
     static CROSS: LazyLock<Regex> = LazyLock::new(|| words::pattern(r"(?i){wrong}|[✗✘❌]|not the correct"));
+    static YES: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["yes"]));
     let mut found: Option<Found<'a>> = None;
     for (i, mark) in marks {
         let rest = lines[*i];
         let residue = options.residue(text::head(rest, 600));
-        if TICK.is_match(&residue) && !CROSS.is_match(&residue) {
+        // "A: no", "B: yes".
+        let shown = decoration(rest, options);
+        let after = shown[mark.end.min(shown.len())..].trim_matches(|c: char| !c.is_alphanumeric());
+        let yes = YES.opening(after) == Some(after.len());
+        if (yes || TICK.is_match(&residue)) && !CROSS.is_match(&residue) {
             let mut set = Set::one(mark.index);
             if let Some((before, ..)) = found {
                 if !options.several() {
@@ -324,7 +340,7 @@ fn opening<'a>(line: &'a str, options: &Options) -> Option<Found<'a>> {
 fn concluding<'a>(body: &'a str, options: &Options) -> Option<Found<'a>> {
     static CONCLUDES: LazyLock<Regex> = LazyLock::new(|| words::pattern(r"(?i)(?:{concludes}|{so})"));
     static LEFT_OPEN: LazyLock<Regex> =
-        LazyLock::new(|| words::pattern(r"(?i)(?:{hedge}|could|may|unless|if|whether|cannot|can't|both)"));
+        LazyLock::new(|| words::pattern(r"(?i)(?:{hedge}|{if}|could|may|cannot|can't|both)"));
     static LISTING: LazyLock<Regex> = LazyLock::new(|| {
         fixed(r"(?i:\b(?:option|choice)\s+)[(*]*[A-Z]\b|(?i:^|\s)(?:\x01 or\b|(?i:or)\s+\x01)")
     });
@@ -363,8 +379,12 @@ fn concluding<'a>(body: &'a str, options: &Options) -> Option<Found<'a>> {
         // "It needs X, so it is Y": what is concluded counts.
         let concluded = THEN.places(sentence).last().map_or(0, |(_, end)| end);
         let from = mentions.iter().find(|m| m.start >= concluded).map_or(0, |_| concluded);
-        for m in mentions.iter().filter(|m| !options.is_common(m.index)) {
-            if read::denied_before(sentence, m.start) || read::denied_after(sentence, m.end) {
+        for (i, m) in mentions.iter().enumerate().filter(|(_, m)| !options.is_common(m.index)) {
+            // "X, not Y" denies Y.
+            let contrast = mentions
+                .get(i + 1)
+                .is_some_and(|n| n.start < m.end + 24 && read::denied_before(sentence, n.start));
+            if read::denied_before(sentence, m.start) || !contrast && read::denied_after(sentence, m.end) {
                 denied.add(Set::one(m.index));
             } else if m.start >= from {
                 set.add(Set::one(m.index));
@@ -374,8 +394,11 @@ fn concluding<'a>(body: &'a str, options: &Options) -> Option<Found<'a>> {
         (denied.is_empty() || !set.is_empty() && !set.iter().any(|i| denied.holds(i))).then_some(set)
     };
     let mut everywhere = Set::default();
-    for m in options.mentions(body) {
-        let denied = || read::denied_before(body, m.start) || read::denied_after(body, m.end);
+    let mentions = options.mentions(body);
+    for (i, m) in mentions.iter().enumerate() {
+        let contrast =
+            mentions.get(i + 1).is_some_and(|n| n.start < m.end + 24 && read::denied_before(body, n.start));
+        let denied = || read::denied_before(body, m.start) || !contrast && read::denied_after(body, m.end);
         if !options.is_common(m.index) && !denied() {
             everywhere.add(Set::one(m.index));
         }

@@ -221,6 +221,11 @@ impl Options {
         self.several
     }
 
+    /// Whether the labels are numbers.
+    pub(super) fn numbered(&self) -> bool {
+        self.labels.iter().any(|l| l.starts_with(|c: char| c.is_ascii_digit()))
+    }
+
     /// How many options there are.
     pub(super) fn len(&self) -> usize {
         self.labels.len()

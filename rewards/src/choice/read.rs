@@ -169,7 +169,7 @@ pub(super) fn listed(span: &str, first: &Mark, options: &Options) -> (Set, usize
     static LINK: LazyLock<Regex> = LazyLock::new(|| {
         // Conjunctions of one letter count in lower case only: "D, E, F".
         words::pattern(
-            r"^[\s.}]*(?:\\(?:text|textbf|textrm|mathrm|mbox)\s*\{\s*)?(?:(?:[,/&+;|、，]|and/or|AND|OR|And|Or|{and}|{or}|{range}|か|また)[\s}]*(?:\\(?:text|textbf|textrm|mathrm|mbox)\s*\{)?)+(?:(?:either|possibly|maybe|perhaps|also|{option})\s+)*",
+            r"^[\s.}]*(?:\\(?:text|textbf|textrm|mathrm|mbox)\s*\{\s*)?(?:(?:[,/&+;|、，]|and/or|AND|OR|And|Or|{or}|{and}|{range}|か|また)[\s}]*(?:\\(?:text|textbf|textrm|mathrm|mbox)\s*\{)?)+(?:(?:either|possibly|maybe|perhaps|also|{option})\s+)*",
         )
     });
     let mut set = Set::one(first.index);
@@ -268,13 +268,15 @@ pub(super) fn turns<'a>(
         );
         let behind = words::each_language(
             &format!(
-                r"{label}\s*(?:이|가|은|는|は)?\s*(?:{{denied}})[^\s,、，。.;A-Za-z0-9]{{0,3}}[\s,、，]+(?:(?:{{but?}})\s*)?"
+                r"{label}\s*(?:이|가|은|는|は)?\s*(?:{{denied}})[^\s,、，。.;A-Za-z0-9]{{0,3}}[\s,、，]*(?:(?:{{but?}})\s*)?"
             ),
             "turn",
         );
         fixed(&format!("(?i)(?:{before}|{behind})"))
     });
-    TURN.find_iter(text).filter_map(|m| {
+    // "A 아니면 C" is "A or C".
+    static OR: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["or"]));
+    TURN.find_iter(text).filter(|m| !OR.hold(m.as_str())).filter_map(|m| {
         let mark = head_mark(text::head(&text[m.end()..], 64), options)?;
         let end = m.end() + mark.end;
         let near = mark.start <= 16 && !denied_after(text, end);
