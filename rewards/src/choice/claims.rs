@@ -41,17 +41,22 @@ pub(super) fn sentences(body: &str, options: &Options) -> Vec<(usize, usize)> {
     let mut out = Vec::new();
     let names = options.dotted(body);
     let mut start = 0;
+    // Where the words of a sentence begin.
+    let mut first: Option<usize> = None;
     let mut chars = body.char_indices().peekable();
     while let Some((at, c)) = chars.next() {
         let next = chars.peek().map_or(' ', |(_, n)| *n);
         let end = at + c.len_utf8();
+        if first.is_none() && c.is_alphanumeric() {
+            first = Some(at);
+        }
         let stop = match c {
             '\n' | '。' | '！' | '？' | '；' | ';' => true,
             '!' | '?' => !next.is_alphanumeric(),
             '.' => {
-                let so_far = body[start..at].trim_start_matches(|c: char| !c.is_alphanumeric());
+                let so_far = &body[first.unwrap_or(at)..at];
                 let word = so_far.rsplit(char::is_whitespace).next().unwrap_or("");
-                let opening = so_far.chars().count() <= 2
+                let opening = so_far.chars().nth(2).is_none()
                     || so_far.len() <= 10 && so_far.to_ascii_lowercase().starts_with("option ");
                 let short =
                     matches!(&*word.to_ascii_lowercase(), "e.g" | "i.e" | "vs" | "dr" | "mr" | "st" | "etc");
@@ -67,6 +72,7 @@ pub(super) fn sentences(body: &str, options: &Options) -> Vec<(usize, usize)> {
         if stop {
             out.push((start, end));
             start = end;
+            first = None;
         }
     }
     if start < body.len() {
@@ -164,7 +170,7 @@ pub(super) fn chosen(reading: Reading) -> Option<Set> {
 /// A cue of any language.
 static CUE: LazyLock<Regex> = LazyLock::new(|| {
     let all = words::each_language(
-        r"(?:(?:{article?})\s+)?(?:(?:{final?})\s+){0,2}(?:{answer}|{option})(?:(?-i:[^.:=\n?;]{0,60}?)(?:{link?}|[:：=]|–|—|-))?|(?:{article?})\s+(?:{right?})\s+(?:{copula?})",
+        r"(?:(?:{article?})\s+)?(?:(?:{final?})\s+){0,2}(?:{answer}|{option})(?:(?-i:[^.:=\n?;]{0,60}?)(?:{link?}|[:：=]|–|—|-))?",
         "choice",
     );
     fixed(&format!("(?i)(?:{all})(?:[*_]{{1,3}})?"))
@@ -181,7 +187,7 @@ fn is_supposed(before: &str) -> bool {
     // "If she has a fever, the answer is B", but not "If I had to choose, I'd say B".
     static IF: LazyLock<Regex> = LazyLock::new(|| {
         words::pattern(
-            r"(?i)^\W*(?:(?:{so}|{but}|{and})[,\s]+)?(?:{if}|{inverted})(?P<self>\s*(?:{self}))?[^.;。；]{0,160}[,，]\s*(?:{so}|then)?\s*$",
+            r"(?i)^\W*(?:(?:{so}|{but}|{and})[,\s]+)?(?:{if}|{inverted})(?P<self>\s*(?:{self}))?[^.;。；]{0,160}[,，](?:\s*[^\s,.;，]+){0,5}\s*$",
         )
     });
     static CONCEDE: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["concede"]));
@@ -199,7 +205,7 @@ static BUT: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["but"]));
 /// "I don't think the answer is …".
 fn is_doubted(before: &str) -> bool {
     static DOUBT: LazyLock<Regex> =
-        LazyLock::new(|| words::pattern(r"(?i)(?:(?:{doubt})[^.,;]{0,30}|\b(?:incorrect|wrong|an?)\s+)$"));
+        LazyLock::new(|| words::pattern(r"(?i)(?:(?:{doubt})[^.,;]{0,30}|(?:{wrong})\s*|\ban?\s+)$"));
     DOUBT.is_match(text::tail(before, 64))
 }
 
@@ -400,22 +406,9 @@ pub(super) fn statements(body: &str, list: &[(usize, usize)], options: &Options,
         static NOT: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["not"]));
         // English and Chinese patterns name what they found.
         let named = ["adj", "zhadj", "fit"].iter().any(|name| m.name(name).is_some());
-        let bad = matches!(
-            &*adjective,
-            "incorrect"
-                | "wrong"
-                | "false"
-                | "unlikely"
-                | "inappropriate"
-                | "ruled out"
-                | "rule out"
-                | "eliminated"
-                | "excluded"
-                | "contraindicated"
-                | "inaccurate"
-                | "untrue"
-                | "not"
-        ) || !named && WRONG.hold(whole.as_str())
+        let bad = adjective == "not"
+            || WRONG.hold(&adjective)
+            || !named && WRONG.hold(whole.as_str())
             || WRONG.hold(&word("zhadj"));
         let adverbs = word("adv");
         let not = m.name("nt").is_some()
@@ -424,12 +417,10 @@ pub(super) fn statements(body: &str, list: &[(usize, usize)], options: &Options,
             || adverbs.contains("not ")
             || adverbs.contains("never ")
             || adverbs.contains("less ");
-        let weak = matches!(
-            &*adjective,
-            "likely" | "probable" | "appropriate" | "diagnosis" | "suitable" | "valid" | "true" | "right"
-        ) && !adverbs.contains("most")
-            && !adverbs.contains("the ")
-            && !adverbs.contains("best");
+        // "Likely" claims little, "the most likely" claims it.
+        static MILD: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["mild"]));
+        static MOST: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["most"]));
+        let weak = MILD.opening(&adjective) == Some(adjective.len()) && !MOST.hold(&adverbs);
         if adjective == "one" && !adverbs.contains("only") {
             continue;
         }
@@ -542,7 +533,7 @@ pub(super) fn remarks(body: &str, list: &[(usize, usize)], options: &Options, ou
         ))
     });
     static QUIET: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["weakly"]));
-    let turns: Vec<_> = read::turns(body, options).collect();
+    let turns = read::turns(body, options);
     for (start, end, set) in &turns[turns.len().saturating_sub(MAX_PLACES)..] {
         let (from, to) = sentence_at(list, *start);
         let before = &body[from.min(*start)..*start];
