@@ -270,7 +270,7 @@ fn hashes<'a>(body: &'a str, found: &mut Vec<Candidate<'a>>) {
 fn json<'a>(body: &'a str, found: &mut Vec<Candidate<'a>>) {
     static FIELD: LazyLock<Regex> = LazyLock::new(|| {
         fixed(
-            r#"(?i)["'](?:final_?)?answer["']\s*:\s*(?:"((?:[^"\\\n]|\\.)*)"|'([^'\\\n]*)'|(-?[0-9][0-9.eE+-]*|\[[^\]\n]*\]))"#,
+            r#"(?i)["'](?:final_?)?answer["']\s*:\s*(?:"((?:[^"\\\n]|\\.)*)"|'([^'\\\n]*)'|(-?[0-9][0-9.eE+-]*|\[[^\]\n]*\]|true\b|false\b))"#,
         )
     });
     for m in FIELD.captures_iter(body) {

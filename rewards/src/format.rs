@@ -26,6 +26,7 @@ use crate::extract;
 use crate::pattern::Matcher;
 use crate::reward::{Outcome, Reward, RewardError, Verdict};
 use crate::task::{Response, Task};
+use crate::turn::own_turn;
 
 /// Settings of the `format` reward.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -157,11 +158,12 @@ impl Reward for Format {
             return Ok(Outcome::of(verdict, "pattern", reason).with_work(work));
         }
         let opened;
-        let text = if self.config.think_opened && !response.text.trim_start().starts_with("<think>") {
-            opened = format!("<think>{}", response.text);
+        let own = own_turn(response.text);
+        let text = if self.config.think_opened && !own.trim_start().starts_with("<think>") {
+            opened = format!("<think>{own}");
             &opened
         } else {
-            response.text
+            own
         };
         let list = self.requirements(text);
         let held = list.iter().filter(|(_, ok)| *ok).count();

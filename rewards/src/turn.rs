@@ -92,7 +92,7 @@ pub fn strip_think(text: &str, require_closed: bool) -> Result<&str, Missing> {
 }
 
 /// `body` up to the first mark that ends the turn; marks before anything is written end nothing.
-fn own_turn(body: &str) -> &str {
+pub(crate) fn own_turn(body: &str) -> &str {
     let mut from = 0;
     for m in END.find_iter(body) {
         let written = THOUGHT.replace_all(&body[from..m.start()], "").chars().any(char::is_alphanumeric);

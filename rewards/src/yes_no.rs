@@ -76,6 +76,7 @@ enum Reading {
 /// Every answer word of `span` with its place, the longest at a place. In scripts without spaces a word counts where no
 /// other character of the script stands beside it: 是 is not found in 是否, nor 네 in 네 번째.
 fn found(lower: &str) -> Vec<(usize, usize, Answer)> {
+    static ENDING: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["ending"]));
     let mut all: Vec<(usize, usize, Answer)> = Vec::new();
     let solid = |c: Option<char>| {
         c.is_some_and(|c| {
@@ -87,10 +88,9 @@ fn found(lower: &str) -> Vec<(usize, usize, Answer)> {
             for (at, _) in lower.match_indices(word).take(64) {
                 let end = at + word.len();
                 let inside = if word.chars().all(words::is_dense) {
-                    let rest =
-                        lower[end..].strip_prefix(['的', '了', '啊', '呀', '요']).unwrap_or(&lower[end..]);
+                    let rest = &lower[end + ENDING.opening(&lower[end..]).unwrap_or(0)..];
                     lower[..at].chars().next_back().is_some_and(words::is_dense)
-                        || rest.trim_start_matches(' ').starts_with(words::is_dense)
+                        || rest.trim_start_matches(' ').starts_with(words::is_dense) && !is_spaced(rest)
                 } else {
                     solid(lower[..at].chars().next_back()) || solid(lower[end..].chars().next())
                 };
@@ -103,6 +103,11 @@ fn found(lower: &str) -> Vec<(usize, usize, Answer)> {
     all.sort_by_key(|(at, end, _)| (*at, std::cmp::Reverse(*end)));
     all.dedup_by(|next, kept| next.0 < kept.1);
     all
+}
+
+/// Whether a text begins with a space between clauses of Thai; in Korean a space stands between words.
+fn is_spaced(text: &str) -> bool {
+    text.starts_with(' ') && text.trim_start().starts_with(|c| matches!(c, '\u{0e00}'..='\u{0e7f}'))
 }
 
 /// Without a label in front, "(C) maybe", and words that only conclude, "所以".
@@ -122,7 +127,8 @@ fn bare(span: &str) -> &str {
 
 /// Whether only words that change nothing stand before an answer: "I would say".
 fn is_open(lead: &str) -> bool {
-    static OPEN: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["indeed", "guess", "so", "say"]));
+    static OPEN: LazyLock<Phrases> =
+        LazyLock::new(|| Phrases::of(&["indeed", "guess", "so", "say", "answer"]));
     let mut lead = lead;
     for _ in 0..4 {
         lead = lead.trim_matches(|c: char| !c.is_alphanumeric());
@@ -135,28 +141,73 @@ fn is_open(lead: &str) -> bool {
     false
 }
 
+/// Whether an answer behind `before` is a clause of its own that concludes from it: "Based on the image, yes".
+fn concludes(before: &str) -> bool {
+    static OPEN: LazyLock<Phrases> = LazyLock::new(|| {
+        Phrases::of(&["condition", "hedge", "supposed", "otherwise", "or", "crowd", "nobody"])
+    });
+    static NOT: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["not", "deny", "doubt"]));
+    let before =
+        before.trim_end_matches(|c: char| c.is_whitespace() || matches!(c, '*' | '"' | '“' | '「' | '_'));
+    let Some((at, mark)) = before.char_indices().rev().find(|(_, c)| ",;:，；：".contains(*c)) else {
+        return false;
+    };
+    let (ground, own) = (&before[..at], &before[at + mark.len_utf8()..]);
+    static SO: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["so"]));
+    // A denial may be the ground of an answer, and may be what the answer confirms.
+    let said = !NOT.hold(ground) || SO.hold(own);
+    is_open(own)
+        && ground.contains(char::is_alphanumeric)
+        && !ground.contains(['?', '？'])
+        && !OPEN.hold(ground)
+        && said
+}
+
+/// `line` without the question that it begins with, where something follows: "Is it true? Yes."
+fn answered(line: &str) -> &str {
+    let mut line = line;
+    for _ in 0..4 {
+        let Some((at, mark)) = line.char_indices().find(|(_, c)| ".。!！?？".contains(*c)) else { break };
+        let rest = &line[at + mark.len_utf8()..];
+        if !matches!(mark, '?' | '？') || !rest.contains(char::is_alphanumeric) {
+            break;
+        }
+        // Several questions have an answer each.
+        if rest.contains(['?', '？']) && rest.contains(['.', '。', '!', '！']) {
+            return "";
+        }
+        line = rest;
+    }
+    line
+}
+
 fn read(span: &str, head_only: bool) -> Reading {
     static CORRECTION: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["correction", "instead"]));
     static NOT: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["not", "deny", "doubt"]));
     static JOIN: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["and", "or", "but", "indeed", "maybe"]));
+    static BUT: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["but"]));
     static FOLLOWS: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["because", "follows"]));
     let lower = text::head(bare(span), 400).to_lowercase();
     let all = found(&lower);
     let Some((mut at, mut end, mut answer)) = all.first().copied() else { return Reading::Nothing };
-    // "Yes... Actually, no."
+    let denied = |lead: &str| NOT.places(lead).any(|(_, end)| lead[end..].split_whitespace().count() <= 4);
+    // "Yes... Actually, no.", "not maybe but no"
     let mut turned = false;
     for pair in all.windows(2) {
-        let ((_, from, _), (next, to, other)) = (pair[0], pair[1]);
+        let ((start, from, _), (next, to, other)) = (pair[0], pair[1]);
         let gap = &lower[from..next];
-        let corrects = CORRECTION.places(gap).last().is_some_and(|(_, end)| is_open(&gap[end..]));
-        if other != answer && corrects {
+        let corrects = |by: &Phrases| by.places(gap).last().is_some_and(|(_, end)| is_open(&gap[end..]));
+        if other != answer && (corrects(&CORRECTION) || denied(&lower[..start]) && corrects(&BUT)) {
             (at, end, answer, turned) = (next, to, other, true);
         }
     }
     let lead = if turned { "" } else { lower[..at].trim_matches(|c: char| !c.is_alphanumeric()) };
-    let denied = |lead: &str| NOT.places(lead).any(|(_, end)| lead[end..].split_whitespace().count() <= 4);
+    // "The heart is enlarged, so yes."
+    let lone = all.iter().all(|(.., other)| *other == answer);
+    let concluded = !turned && lone && concludes(&lower[..at]);
+    let lead = if concluded { "" } else { lead };
     // "不是" begins like a denial and is the answer "no".
-    let plain_no = turned || answer == Answer::No && lead.is_empty();
+    let plain_no = turned || concluded || answer == Answer::No && lead.is_empty();
     if denied(lead) || !plain_no && text::is_negated(&lower) {
         return Reading::Denied;
     }
@@ -168,7 +219,16 @@ fn read(span: &str, head_only: bool) -> Reading {
             w.is_empty() || JOIN.opening(w) == Some(w.len())
         })
     };
-    if all.iter().any(|(next, _, other)| *next >= end && *other != answer && joins(&lower[end..*next])) {
+    // "Yes. No further imaging is needed" begins another sentence with a word that is no answer.
+    let sentence = |next: usize, to: usize| {
+        lower[end..next].contains(['.', '。', '\n'])
+            && lower[to..].strip_prefix(' ').is_some_and(|r| r.starts_with(char::is_alphabetic))
+            && !all.iter().any(|(at, ..)| *at == to + 1)
+    };
+    let differs = |next: usize, to: usize, other: Answer| {
+        next >= end && other != answer && joins(&lower[end..next]) && !sentence(next, to)
+    };
+    if all.iter().any(|(next, to, other)| differs(*next, *to, *other)) {
         return Reading::Several;
     }
     let stop = rest.is_empty()
@@ -247,11 +307,12 @@ impl YesNo {
         };
         // The last line may take the first one back.
         static CORRECTION: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["correction", "instead"]));
+        let (first, end) = (answered(first), answered(end));
         let end_says = read(end, true);
         let corrected = CORRECTION
             .opening(end.trim())
             .map(|at| read(end.trim()[at..].trim_start_matches([',', ' ', ':', '.']), true));
-        if let Some(Reading::One(answer)) = corrected {
+        if let Some(Reading::One(answer)) = corrected.filter(|_| lines.len() > 1) {
             return (Reading::One(answer), "last_line");
         }
         match (read(first, true), end_says) {

@@ -41,17 +41,22 @@ pub(super) fn sentences(body: &str, options: &Options) -> Vec<(usize, usize)> {
     let mut out = Vec::new();
     let names = options.dotted(body);
     let mut start = 0;
+    // Where the words of a sentence begin.
+    let mut first: Option<usize> = None;
     let mut chars = body.char_indices().peekable();
     while let Some((at, c)) = chars.next() {
         let next = chars.peek().map_or(' ', |(_, n)| *n);
         let end = at + c.len_utf8();
+        if first.is_none() && c.is_alphanumeric() {
+            first = Some(at);
+        }
         let stop = match c {
             '\n' | '。' | '！' | '？' | '；' | ';' => true,
             '!' | '?' => !next.is_alphanumeric(),
             '.' => {
-                let so_far = body[start..at].trim_start_matches(|c: char| !c.is_alphanumeric());
+                let so_far = &body[first.unwrap_or(at)..at];
                 let word = so_far.rsplit(char::is_whitespace).next().unwrap_or("");
-                let opening = so_far.chars().count() <= 2
+                let opening = so_far.chars().nth(2).is_none()
                     || so_far.len() <= 10 && so_far.to_ascii_lowercase().starts_with("option ");
                 let short =
                     matches!(&*word.to_ascii_lowercase(), "e.g" | "i.e" | "vs" | "dr" | "mr" | "st" | "etc");
@@ -67,6 +72,7 @@ pub(super) fn sentences(body: &str, options: &Options) -> Vec<(usize, usize)> {
         if stop {
             out.push((start, end));
             start = end;
+            first = None;
         }
     }
     if start < body.len() {
@@ -173,12 +179,25 @@ static CUE: LazyLock<Regex> = LazyLock::new(|| {
 /// Words before a cue that make it no statement of the writer.
 fn is_supposed(before: &str) -> bool {
     static CONDITION: LazyLock<Regex> = LazyLock::new(|| {
+        words::pattern(concat!(
+            r"(?i)(?:(?:{condition})[^.,;]{0,40}|(?:{supposed})[^.,;]{0,30}|(?:{tempting}),?[^.;,]{0,60}|(?:{otherwise})[^.;]{0,30}",
+            r"|(?:^|[.,;:!?(\n]\s*|(?:{and}|{but})\s+)(?:{crowd})(?:(?:\s+\w+){0,3}\s*|[^\x00-\x7F，。]{0,6}))$",
+        ))
+    });
+    // "If she has a fever, the answer is B", but not "If I had to choose, I'd say B".
+    static IF: LazyLock<Regex> = LazyLock::new(|| {
         words::pattern(
-            r"(?i)(?:(?:{condition})[^.,;]{0,40}|(?:{supposed})[^.,;]{0,30}|(?:{tempting}),?[^.;,]{0,60})$",
+            r"(?i)^\W*(?:(?:{so}|{but}|{and})[,\s]+)?(?:{if}|{inverted})(?P<self>\s*(?:{self}))?[^.;。；]{0,160}[,，](?:\s*[^\s,.;，]+){0,5}\s*$",
         )
     });
+    static CONCEDE: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["concede"]));
+    if IF.captures(text::tail(before, 240)).is_some_and(|m| m.name("self").is_none()) && !BUT.hold(before) {
+        return true;
+    }
     // "B is tempting, but the answer is C" turns away from what is supposed.
-    CONDITION.find(text::tail(before, 96)).is_some_and(|m| !BUT.hold(m.as_str()))
+    CONDITION
+        .find(text::tail(before, 96))
+        .is_some_and(|m| !BUT.hold(m.as_str()) && !(m.as_str().contains([',', '，']) && CONCEDE.hold(before)))
 }
 
 static BUT: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["but"]));
@@ -186,14 +205,12 @@ static BUT: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["but"]));
 /// "I don't think the answer is …".
 fn is_doubted(before: &str) -> bool {
     static DOUBT: LazyLock<Regex> =
-        LazyLock::new(|| words::pattern(r"(?i)(?:(?:{doubt})[^.,;]{0,30}|\b(?:incorrect|wrong|an?)\s+)$"));
+        LazyLock::new(|| words::pattern(r"(?i)(?:(?:{doubt})[^.,;]{0,30}|(?:{wrong})\s*|\ban?\s+)$"));
     DOUBT.is_match(text::tail(before, 64))
 }
 
 fn is_question(sentence: &str) -> bool {
-    static ASKS: LazyLock<Regex> =
-        LazyLock::new(|| words::pattern(r"(?i)^[\s*#>\-]*(?:(?:{so}|{and}|{but}|now) )?(?:{asks})"));
-    sentence.trim_end().ends_with(['?', '？']) && ASKS.is_match(sentence)
+    sentence.trim_end().ends_with(['?', '？'])
 }
 
 /// The clause after a cue: the rest of its sentence, or the next line when nothing is left of this one.
@@ -221,6 +238,7 @@ pub(super) fn cues(body: &str, list: &[(usize, usize)], options: &Options, out: 
         words::pattern(r"(?i)(?:{link}|{copula}|{change}|[:：=–—>→⇒是为為は은는هيو]|-)[*_\s]*$")
     });
     static SOFT: LazyLock<Regex> = LazyLock::new(|| words::pattern(r"(?i)(?:{soft})"));
+    static HEADS: LazyLock<Regex> = LazyLock::new(|| words::pattern(r"(?i)(?:{answer}|{final}|{right})"));
     let all: Vec<_> = CUE.find_iter(body).filter(|m| !m.is_empty()).collect();
     for m in &all[all.len().saturating_sub(MAX_PLACES * 2)..] {
         let (from, to) = sentence_at(list, m.start());
@@ -244,15 +262,30 @@ pub(super) fn cues(body: &str, list: &[(usize, usize)], options: &Options, out: 
                 None => direct(span, options, dense),
             }
         };
+        // A list below the cue, where several options may be the answer.
+        let below = start >= to.max(m.end());
+        if options.several()
+            && below
+            && HEADS.is_match(m.as_str())
+            && let Some((set, end)) = lines::run_of(&body[start..], options)
+            && set.len() > 1
+        {
+            let (end, reading) = (start + end, Reading::Chosen(set));
+            out.push(Claim { start: m.start(), end, reading, strength: Strength::Cue, rule: "cue" });
+            continue;
+        }
         // A heading above a list of options, or a sentence about all of them, chooses none.
-        if span.as_ptr() as usize >= body.as_ptr() as usize + to.max(m.end())
-            && lines::begins_list(&body[start..], options, m.as_str())
+        if below && lines::begins_list(&body[start..], options, m.as_str())
             || WALK.hold(text::tail(&body[from..m.end()], 240)) && !linked_by_verb(m.as_str())
         {
             continue;
         }
         if let Some(set) = chosen(reading) {
-            if set.len() > 1 && PLURAL.is_match(m.as_str()) && set.len() >= options.len().min(3) {
+            if set.len() > 1
+                && !options.several()
+                && PLURAL.is_match(m.as_str())
+                && set.len() >= options.len().min(3)
+            {
                 continue;
             }
             // "The answer would be C if …".
@@ -263,6 +296,12 @@ pub(super) fn cues(body: &str, list: &[(usize, usize)], options: &Options, out: 
                 && (IF.is_match(rest) || IF.is_match(before))
             {
                 continue;
+            }
+            // "The answer is B if she is old, otherwise A."
+            static DEPENDS: LazyLock<Regex> =
+                LazyLock::new(|| words::pattern(r"(?i)(?:{condition}).*(?:{otherwise})"));
+            if DEPENDS.is_match(rest) {
+                reading = Reading::Open;
             }
             static FOREIGN_NOT: LazyLock<Regex> =
                 LazyLock::new(|| words::pattern(r"(?i)(?:\s(?:{not}|no|non)(?:\s|$))|\bn['’]est\b"));
@@ -333,8 +372,9 @@ fn direct(span: &str, options: &Options, dense: bool) -> Reading {
 }
 
 fn is_verb(after: &str) -> bool {
-    static VERB: LazyLock<Regex> =
-        LazyLock::new(|| words::pattern(r"(?i)^(?:{copula}|{because}|{aside}|{and}|{or}|for\b|है|هي)"));
+    static VERB: LazyLock<Regex> = LazyLock::new(|| {
+        words::pattern(r"(?i)^(?:{copula}|{link}|{because}|{aside}|{and}|{or}|{option}|for\b)")
+    });
     VERB.is_match(after)
 }
 
@@ -366,23 +406,10 @@ pub(super) fn statements(body: &str, list: &[(usize, usize)], options: &Options,
         static NOT: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["not"]));
         // English and Chinese patterns name what they found.
         let named = ["adj", "zhadj", "fit"].iter().any(|name| m.name(name).is_some());
-        let bad = matches!(
-            &*adjective,
-            "incorrect"
-                | "wrong"
-                | "false"
-                | "unlikely"
-                | "inappropriate"
-                | "ruled out"
-                | "rule out"
-                | "eliminated"
-                | "excluded"
-                | "contraindicated"
-                | "inaccurate"
-                | "untrue"
-                | "not"
-        ) || !named && WRONG.hold(whole.as_str())
-            || matches!(&*word("zhadj"), "错误" | "錯誤" | "错的");
+        let bad = adjective == "not"
+            || WRONG.hold(&adjective)
+            || !named && WRONG.hold(whole.as_str())
+            || WRONG.hold(&word("zhadj"));
         let adverbs = word("adv");
         let not = m.name("nt").is_some()
             || m.name("zhneg").is_some()
@@ -390,12 +417,10 @@ pub(super) fn statements(body: &str, list: &[(usize, usize)], options: &Options,
             || adverbs.contains("not ")
             || adverbs.contains("never ")
             || adverbs.contains("less ");
-        let weak = matches!(
-            &*adjective,
-            "likely" | "probable" | "appropriate" | "diagnosis" | "suitable" | "valid" | "true" | "right"
-        ) && !adverbs.contains("most")
-            && !adverbs.contains("the ")
-            && !adverbs.contains("best");
+        // "Likely" claims little, "the most likely" claims it.
+        static MILD: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["mild"]));
+        static MOST: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["most"]));
+        let weak = MILD.opening(&adjective) == Some(adjective.len()) && !MOST.hold(&adverbs);
         if adjective == "one" && !adverbs.contains("only") {
             continue;
         }
@@ -441,7 +466,7 @@ static ADVERB: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["indeed"]));
 fn subject_set(subject: &str, options: &Options, texts: bool) -> Set {
     static CLAUSE: LazyLock<Regex> = LazyLock::new(|| {
         words::pattern(
-            r"(?i)(?:,?\s*(?:{so}|{but}|{because}|{clause})[,:]?|,\s*and\b(?: that)?|[:：,]|，)\s+",
+            r"(?i)(?:(?:,?\s*(?:{so}|{but}|{because}|{clause})[,:]?|,\s*and\b(?: that)?|[:：,])\s+|[，、]\s*)",
         )
     });
     let subject = text::tail(subject, 240);
@@ -508,6 +533,19 @@ pub(super) fn remarks(body: &str, list: &[(usize, usize)], options: &Options, ou
         ))
     });
     static QUIET: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["weakly"]));
+    let turns = read::turns(body, options);
+    for (start, end, set) in &turns[turns.len().saturating_sub(MAX_PLACES)..] {
+        let (from, to) = sentence_at(list, *start);
+        let before = &body[from.min(*start)..*start];
+        if !is_supposed(before)
+            && !is_doubted(before)
+            && !body[..to.max(*end)].trim_end().ends_with(['?', '？'])
+        {
+            let reading = Reading::Chosen(*set);
+            let strength = Strength::Statement;
+            out.push(Claim { start: *start, end: *end, reading, strength, rule: "statement" });
+        }
+    }
     let all: Vec<_> = REMARK.captures_iter(body).collect();
     for m in &all[all.len().saturating_sub(MAX_PLACES * 2)..] {
         let Some(whole) = m.get(0) else { continue };

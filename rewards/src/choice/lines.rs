@@ -13,16 +13,28 @@ use crate::words::{self, Phrases};
 /// An answer with the span that shows it and the rule.
 pub(super) type Found<'a> = (Set, &'a str, &'static str);
 
-fn decoration(line: &str) -> &str {
-    line.trim_start_matches(|c: char| c.is_whitespace() || matches!(c, '#' | '>' | '-' | '•' | '·'))
+/// `line` without what only decorates it: signs of Markdown, and the number of an item in front of a label.
+fn decoration<'a>(line: &'a str, options: &Options) -> &'a str {
+    static NUMBER: LazyLock<Regex> = LazyLock::new(|| fixed(r"^\d{1,2}[.)]\s+[*(\[]*[A-Z][.):*\]\s-]"));
+    let signs = |c: char| c.is_whitespace() || matches!(c, '#' | '>' | '-' | '•' | '·');
+    let line = line.trim_start_matches(signs);
+    if !options.numbered() && (NUMBER.is_match(line) || line.len() <= 5) {
+        let rest = line.trim_start_matches(|c: char| c.is_ascii_digit());
+        if let Some(rest) =
+            rest.strip_prefix(['.', ')']).filter(|r| rest.len() < line.len() && r.starts_with(' '))
+        {
+            return rest.trim_start();
+        }
+    }
+    line
 }
 
 /// The label that a line opens with, when it is set off as one: `B`, `(B)`, `B.`, `**B** because`.
 fn line_label(line: &str, options: &Options) -> Option<Mark> {
-    let mark = read::head_mark(decoration(line), options)?;
-    let line = decoration(line);
+    let mark = read::head_mark(decoration(line, options), options)?;
+    let line = decoration(line, options);
     let before = line[..mark.start].trim_matches(|c: char| !c.is_alphanumeric()).to_ascii_lowercase();
-    static NOUN: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["option", "answer"]));
+    static NOUN: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["option", "answer", "indeed"]));
     let plain = before.is_empty()
         || before == "vitamin"
         || NOUN.opening(&before) == Some(before.len())
@@ -35,7 +47,8 @@ fn line_label(line: &str, options: &Options) -> Option<Mark> {
     let after = &line[mark.end..];
     let next = after.trim_start();
     let stop = next.starts_with([
-        '.', ':', ')', '、', '，', '。', '：', '-', '–', '—', ',', '!', ';', '/', '&', '=', '|',
+        '.', ':', ')', '、', '，', '。', '：', '-', '–', '—', ',', '!', ';', '/', '&', '=', '|', '✓', '✔',
+        '✅', '☑', '✗', '✘', '❌',
     ]);
     static WORD: LazyLock<Regex> = LazyLock::new(|| {
         words::pattern(
@@ -91,6 +104,39 @@ pub(super) fn begins_list(text: &str, options: &Options, cue: &str) -> bool {
     }
 }
 
+/// Signs that mark an option as wrong.
+const CROSSES: &[char] = &['✗', '✘', '❌'];
+
+/// The label that a line consists of.
+fn alone(line: &str, options: &Options) -> Option<usize> {
+    let mark = line_label(line, options)?;
+    let rest = &decoration(line, options)[mark.end..];
+    (!rest.contains(char::is_alphanumeric) && !rest.contains(CROSSES)).then_some(mark.index)
+}
+
+/// The options of a list that names some of them, line by line and by nothing but labels and their own texts, and where it
+/// ends; none where it names all that there are, which is no choice.
+pub(super) fn run_of(text: &str, options: &Options) -> Option<(Set, usize)> {
+    let mut set = Set::default();
+    let mut end = 0;
+    for line in text.split_inclusive('\n').take(64) {
+        if line.contains(char::is_alphanumeric) {
+            let item = text::head(line.trim(), 400);
+            let own = || {
+                let mark = line_label(item, options)?;
+                (options.by_text(&decoration(item, options)[mark.end..]) == Some(mark.index))
+                    .then_some(mark.index)
+            };
+            let Some(index) = alone(item, options).or_else(own).or_else(|| options.by_text(item)) else {
+                break;
+            };
+            set.add(Set::one(index));
+        }
+        end += line.len();
+    }
+    (!set.is_empty() && (set.len() < options.len() || !options.known())).then_some((set, end))
+}
+
 /// A letter that stands by itself: the whole response, its first or its last line.
 pub(super) fn letter<'a>(body: &'a str, options: &Options) -> Option<Found<'a>> {
     let lines: Vec<&str> =
@@ -102,15 +148,16 @@ pub(super) fn letter<'a>(body: &'a str, options: &Options) -> Option<Found<'a>> 
     let mut all = Set::default();
     marks.iter().for_each(|(_, m)| all.add(Set::one(m.index)));
     let judged = |line: &'a str| -> Option<Found<'a>> {
-        let shown = decoration(line);
+        let shown = decoration(line, options);
         let mark = line_label(shown, options)?;
         let (set, end) = read::listed(shown, &mark, options);
         let rest = &shown[end..];
         let residue = options.residue(rest);
         let own = options.by_text(rest) == Some(mark.index);
-        if read::denied_after(shown, end)
-            && !own
-            && options.mentions(rest).first().is_none_or(|m| m.index != mark.index)
+        if rest.contains(CROSSES)
+            || read::denied_after(shown, end)
+                && !own
+                && options.mentions(rest).first().is_none_or(|m| m.index != mark.index)
             || enumerated(shown, options) > 1 && set.len() == 1
         {
             return None;
@@ -143,13 +190,24 @@ pub(super) fn letter<'a>(body: &'a str, options: &Options) -> Option<Found<'a>> 
         }
         Some((set, line, "letter"))
     };
-    let alone = |line: &str| {
-        let residue =
-            line_label(line, options).map(|m| decoration(line)[m.end..].chars().any(char::is_alphanumeric));
-        residue == Some(false)
-    };
-    if alone(last) {
+    if alone(last, options).is_some() {
+        // Labels in lines of their own are a list.
+        let run = lines.iter().rev().take(32).map_while(|l| alone(l, options));
+        let set = run.clone().fold(Set::default(), |mut set, index| {
+            set.add(Set::one(index));
+            set
+        });
+        if set.len() > 1 {
+            let from = lines[lines.len() - run.count()].as_ptr() as usize - body.as_ptr() as usize;
+            return Some((set, &body[from..], "letter"));
+        }
         return judged(last);
+    }
+    if options.several()
+        && let Some((set, end)) = run_of(body, options)
+        && !body[end..].contains(char::is_alphanumeric)
+    {
+        return Some((set, body, "letter"));
     }
     let tally = |i: usize| marks.iter().filter(|(_, m)| m.index == i).count();
     match all.len() {
@@ -194,15 +252,24 @@ fn ticked<'a>(lines: &[&'a str], marks: &[(usize, Mark)], options: &Options) -> 
         )
     });
     static CROSS: LazyLock<Regex> = LazyLock::new(|| words::pattern(r"(?i){wrong}|[✗✘❌]|not the correct"));
-    let mut found = None;
+    static YES: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["yes"]));
+    let mut found: Option<Found<'a>> = None;
     for (i, mark) in marks {
         let rest = lines[*i];
         let residue = options.residue(text::head(rest, 600));
-        if TICK.is_match(&residue) && !CROSS.is_match(&residue) {
-            if found.is_some() {
-                return None;
+        // "A: no", "B: yes".
+        let shown = decoration(rest, options);
+        let after = shown[mark.end.min(shown.len())..].trim_matches(|c: char| !c.is_alphanumeric());
+        let yes = YES.opening(after) == Some(after.len());
+        if (yes || TICK.is_match(&residue)) && !CROSS.is_match(&residue) {
+            let mut set = Set::one(mark.index);
+            if let Some((before, ..)) = found {
+                if !options.several() {
+                    return None;
+                }
+                set.add(before);
             }
-            found = Some((Set::one(mark.index), rest, "list"));
+            found = Some((set, rest, "list"));
         }
     }
     found
@@ -273,7 +340,7 @@ fn opening<'a>(line: &'a str, options: &Options) -> Option<Found<'a>> {
 fn concluding<'a>(body: &'a str, options: &Options) -> Option<Found<'a>> {
     static CONCLUDES: LazyLock<Regex> = LazyLock::new(|| words::pattern(r"(?i)(?:{concludes}|{so})"));
     static LEFT_OPEN: LazyLock<Regex> =
-        LazyLock::new(|| words::pattern(r"(?i)(?:{hedge}|could|may|unless|if|whether|cannot|can't|both)"));
+        LazyLock::new(|| words::pattern(r"(?i)(?:{hedge}|{if}|could|may|cannot|can't|both)"));
     static LISTING: LazyLock<Regex> = LazyLock::new(|| {
         fixed(r"(?i:\b(?:option|choice)\s+)[(*]*[A-Z]\b|(?i:^|\s)(?:\x01 or\b|(?i:or)\s+\x01)")
     });
@@ -283,6 +350,7 @@ fn concluding<'a>(body: &'a str, options: &Options) -> Option<Found<'a>> {
     let end = body.trim_end().trim_end_matches(['.', '*', '"', '。']);
     let line = &body[body.trim_end().rfind('\n').map_or(0, |at| at + 1)..end.len()];
     static SO: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["so", "answer"]));
+    static THEN: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["so"]));
     if let Some((before, text)) = line.rsplit_once([':', '：'])
         && SO.closing(before.trim_end()).is_some()
         && let Some(index) = options.by_text(text)
@@ -306,21 +374,32 @@ fn concluding<'a>(body: &'a str, options: &Options) -> Option<Found<'a>> {
         {
             return None;
         }
-        let mut set = Set::default();
-        for m in options.mentions(sentence) {
-            if options.is_common(m.index) {
-                continue;
+        let (mut set, mut denied) = (Set::default(), Set::default());
+        let mentions = options.mentions(sentence);
+        // "It needs X, so it is Y": what is concluded counts.
+        let concluded = THEN.places(sentence).last().map_or(0, |(_, end)| end);
+        let from = mentions.iter().find(|m| m.start >= concluded).map_or(0, |_| concluded);
+        for (i, m) in mentions.iter().enumerate().filter(|(_, m)| !options.is_common(m.index)) {
+            // "X, not Y" denies Y.
+            let contrast = mentions
+                .get(i + 1)
+                .is_some_and(|n| n.start < m.end + 24 && read::denied_before(sentence, n.start));
+            if read::denied_before(sentence, m.start) || !contrast && read::denied_after(sentence, m.end) {
+                denied.add(Set::one(m.index));
+            } else if m.start >= from {
+                set.add(Set::one(m.index));
             }
-            if read::denied_before(sentence, m.start) || read::denied_after(sentence, m.end) {
-                return None;
-            }
-            set.add(Set::one(m.index));
         }
-        Some(set)
+        // "X rather than Y" chooses X; a sentence that only denies ends the search.
+        (denied.is_empty() || !set.is_empty() && !set.iter().any(|i| denied.holds(i))).then_some(set)
     };
     let mut everywhere = Set::default();
-    for m in options.mentions(body) {
-        if !options.is_common(m.index) {
+    let mentions = options.mentions(body);
+    for (i, m) in mentions.iter().enumerate() {
+        let contrast =
+            mentions.get(i + 1).is_some_and(|n| n.start < m.end + 24 && read::denied_before(body, n.start));
+        let denied = || read::denied_before(body, m.start) || !contrast && read::denied_after(body, m.end);
+        if !options.is_common(m.index) && !denied() {
             everywhere.add(Set::one(m.index));
         }
     }

@@ -205,7 +205,10 @@ impl Choice {
             // Nothing but labels.
             Ok(body) => match options.word(body.trim_matches(|c: char| !c.is_alphanumeric())) {
                 Some(set) => Choosing::Several(set, "letter"),
-                None => self.choose(response.text, options),
+                None => match options.listed(body) {
+                    Some(set) => Choosing::Several(set, "option_text"),
+                    None => self.choose(response.text, options),
+                },
             },
             Err(missing) => Choosing::None(missing.reason()),
         };
@@ -273,6 +276,10 @@ fn stated(body: &str, weak: &[Claim]) -> Option<Choosing> {
         if *other == set || before.end > last.start && other.len() <= set.len() {
             continue;
         }
+        // "Narrowed down to A and B; the rash favours B."
+        if set.len() == 1 && other.len() > 1 && set.iter().all(|i| other.holds(i)) {
+            break;
+        }
         let between = body.get(before.end.min(last.end)..last.end).unwrap_or("");
         if claims::corrects(between) {
             break;
@@ -308,7 +315,7 @@ fn adjoining(gap: &str) -> bool {
     static LINK: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["and", "or"]));
     let words = |w: &str| {
         let w = w.trim_matches(|c: char| !c.is_alphanumeric());
-        w.is_empty() || LINK.opening(w) == Some(w.len())
+        matches!(w, "" | "text" | "textbf" | "quad" | "qquad") || LINK.opening(w) == Some(w.len())
     };
     gap.len() <= 32 && gap.split_whitespace().all(words)
 }

@@ -1,9 +1,12 @@
 //! The options of a question: their labels, their texts as words, and where a piece of text mentions them.
 
+use std::sync::LazyLock;
+
 use serde_json::Value;
 use unicode_normalization::UnicodeNormalization;
 
 use crate::task::Task;
+use crate::words::{self, Phrases};
 
 /// A set of options by index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,6 +78,10 @@ pub(super) fn words(text: &str) -> Vec<Word> {
             out.extend(open.take());
             out.push(Word { form: c.nfkc().collect(), start: at, end });
         } else if is_word(c) || in_number && c == '.' || sign {
+            // "2mg" is a number with its unit.
+            if c.is_alphabetic() && before.is_ascii_digit() && open.as_ref().is_some_and(is_number) {
+                out.extend(open.take());
+            }
             let word = open.get_or_insert_with(|| Word { form: String::new(), start: at, end });
             if sign {
                 word.form.push('-');
@@ -99,6 +106,15 @@ pub(super) fn words(text: &str) -> Vec<Word> {
             && matches!(&*w.form, "text" | "textbf" | "textit" | "mathrm" | "mathbf" | "boxed" | "textrm"))
     });
     out
+}
+
+/// Whether a word stands under `key` in a table.
+fn is_listed(key: &str, word: &str) -> bool {
+    words::entries(key).any(|e| e.phrase == word)
+}
+
+fn is_number(word: &Word) -> bool {
+    word.form.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-'))
 }
 
 fn thousands(rest: &str) -> bool {
@@ -210,6 +226,11 @@ impl Options {
         self.several
     }
 
+    /// Whether the labels are numbers.
+    pub(super) fn numbered(&self) -> bool {
+        self.labels.iter().any(|l| l.starts_with(|c: char| c.is_ascii_digit()))
+    }
+
     /// How many options there are.
     pub(super) fn len(&self) -> usize {
         self.labels.len()
@@ -280,10 +301,8 @@ impl Options {
 
     /// The only option that has all of `span` as a part of its text.
     pub(super) fn by_part(&self, span: &str) -> Option<usize> {
-        const EMPTY: &[&str] =
-            &["of", "the", "in", "and", "or", "to", "with", "is", "it", "this", "that", "patient"];
         let forms: Vec<String> = bare(span).into_iter().map(|w| w.form).collect();
-        let solid = forms.iter().any(|f| f.chars().count() >= 4 && !EMPTY.contains(&&**f));
+        let solid = forms.iter().any(|f| f.chars().count() >= 4 && !is_listed("filler", f));
         if !solid || forms.len() > 64 {
             return None;
         }
@@ -295,35 +314,11 @@ impl Options {
 
     /// Whether the option's text is so common a word that a mention of it says nothing.
     pub(super) fn is_common(&self, index: usize) -> bool {
-        const COMMON: &[&str] = &[
-            "yes",
-            "no",
-            "maybe",
-            "true",
-            "false",
-            "none",
-            "both",
-            "all",
-            "other",
-            "one",
-            "two",
-            "three",
-            "four",
-            "five",
-            "left",
-            "right",
-            "increase",
-            "decrease",
-            "increased",
-            "decreased",
-            "up",
-            "down",
-        ];
         let Some(text) = self.texts.get(index) else { return true };
         match &text[..] {
             [] => true,
             [word] => {
-                COMMON.contains(&&**word)
+                is_listed("common", word)
                     || word.chars().count() <= 2
                     || !word.chars().any(char::is_alphabetic)
                     || self.by_label(word).is_some()
@@ -364,6 +359,29 @@ impl Options {
             }
         }
         kept
+    }
+
+    /// The options whose texts `body` lists, with nothing else between them than their own labels and words that join.
+    pub(super) fn listed(&self, body: &str) -> Option<Set> {
+        static AND: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["and"]));
+        if body.len() > 2048 {
+            return None;
+        }
+        let bare = |w: &'_ str| w.trim_matches(|c: char| !c.is_alphanumeric()).to_owned();
+        let mut set = Set::default();
+        let mut from = 0;
+        for m in self.mentions(body) {
+            let gap: Vec<String> =
+                body[from..m.start].split_whitespace().map(bare).filter(|w| !w.is_empty()).collect();
+            let label = gap.last().is_some_and(|w| self.by_label(w) == Some(m.index));
+            let joins = &gap[..gap.len() - usize::from(label)];
+            if !joins.iter().all(|w| AND.opening(w) == Some(w.len())) {
+                return None;
+            }
+            set.add(Set::one(m.index));
+            from = m.end;
+        }
+        (set.len() > 1 && !body[from..].contains(char::is_alphanumeric)).then_some(set)
     }
 
     /// `span` without the texts of the options, in which a hedge or a denial is part of the option.

@@ -169,7 +169,7 @@ pub(super) fn listed(span: &str, first: &Mark, options: &Options) -> (Set, usize
     static LINK: LazyLock<Regex> = LazyLock::new(|| {
         // Conjunctions of one letter count in lower case only: "D, E, F".
         words::pattern(
-            r"^[\s.]*(?:(?:[,/&+;|、，]|and/or|AND|OR|And|Or|{and}|{or}|{range}|か|また)[\s]*)+(?:(?:either|possibly|maybe|perhaps|also|{option})\s+)*",
+            r"^[\s.}]*(?:\\(?:text|textbf|textrm|mathrm|mbox)\s*\{\s*)?(?:(?:[,/&+;|、，]|and/or|AND|OR|And|Or|{or}|{and}|{range}|か|また)[\s}]*(?:\\(?:text|textbf|textrm|mathrm|mbox)\s*\{)?)+(?:(?:either|possibly|maybe|perhaps|also|{option})\s+)*",
         )
     });
     let mut set = Set::one(first.index);
@@ -190,6 +190,11 @@ pub(super) fn listed(span: &str, first: &Mark, options: &Options) -> (Set, usize
         let word = after.starts_with(|c: char| c.is_lowercase()) && !LINKING.is_match(after);
         if mark.lower && !mark.marked && !first.lower || (mark.pronoun || mark.lower) && !mark.marked && word
         {
+            break;
+        }
+        // "A，B是干扰项": another clause.
+        static COPULA: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["copula"]));
+        if span[end..at].contains('，') && COPULA.opening(after).is_some() {
             break;
         }
         set.add(Set::one(mark.index));
@@ -243,7 +248,7 @@ pub(super) fn denied_before(s: &str, at: usize) -> bool {
 pub(super) fn denied_after(s: &str, at: usize) -> bool {
     static AFTER: LazyLock<Regex> = LazyLock::new(|| {
         words::pattern(
-            r"(?i)^[)\]*.:,\s]*(?:\([^)\n]{1,80}\)\s*)?(?:(?:{copula}|seems|appears|would be|can be|could be|must be|should be|has been)\s*)?(?:(?:{indeed}|{so}|very|the)\s*)?(?:이|가|은|는|は)?\s*(?:{not}|n't|aren't|cannot|{wrong}|{denied}|間違)",
+            r"(?i)^[)\]*.:,\s]*(?:[—–-]+\s*(?:{wrong})|(?:\([^)\n]{1,80}\)\s*)?(?:(?:{copula}|seems|appears|would be|can be|could be|must be|should be|has been)\s*)?(?:(?:{indeed}|{so}|{degree}|the)\s*){0,2}(?:이|가|은|는|は)?\s*(?:{degree}\s*)?(?:{not}|n't|aren't|cannot|{wrong}|{denied}|間違))",
         )
     });
     static CONTRAST: LazyLock<Regex> = LazyLock::new(|| {
@@ -255,6 +260,42 @@ pub(super) fn denied_after(s: &str, at: usize) -> bool {
     AFTER.is_match(after) && !CONTRAST.is_match(after)
 }
 
+/// Labels that are given in place of a denied one ("not A but C", "Aではなく、C"), with the places of these clauses.
+pub(super) fn turns(text: &str, options: &Options) -> Vec<(usize, usize, Set)> {
+    static BUT: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["but"]));
+    static DENIED: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["denied"]));
+    // "A 아니면 C" is "A or C".
+    static OR: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["or"]));
+    static NOT_LABEL: LazyLock<Regex> = LazyLock::new(|| {
+        words::pattern(
+            r"(?i)(?:{not})\s+(?:(?:{article}|{option})\s+)?[(\[（「*]*[A-Z0-9]{1,3}[)\]）」*]*[\s,，;—–-]*$",
+        )
+    });
+    static LABEL: LazyLock<Regex> =
+        LazyLock::new(|| fixed(r"(?i)[(\[（「*]*\b[A-Z0-9]{1,3}\b[)\]）」*]*\s*(?:이|가|은|는|は)?\s*$"));
+    static LINK: LazyLock<Regex> =
+        LazyLock::new(|| words::pattern(r"(?i)^[^\s,、，。.;A-Z0-9]{0,3}[\s,、，]*(?:(?:{but})\s*)?"));
+    let mut found = Vec::new();
+    let mut take = |from: usize, end: usize| {
+        let Some(mark) = head_mark(text::head(&text[end..], 64), options) else { return };
+        let to = end + mark.end;
+        if mark.start <= 16 && !OR.hold(&text[from..end]) && !denied_after(text, to) {
+            found.push((from, to, Set::one(mark.index)));
+        }
+    };
+    for (by, label) in [(&BUT, &NOT_LABEL), (&DENIED, &LABEL)] {
+        let places: Vec<_> = by.places(text).collect();
+        for (start, end) in &places[places.len().saturating_sub(96)..] {
+            let before = text::tail(&text[..*start], 64);
+            let Some(m) = label.find(before) else { continue };
+            let link = LINK.find(text::head(&text[*end..], 48)).map_or(0, |m| m.end());
+            take(start - before.len() + m.start(), end + link);
+        }
+    }
+    found.sort_by_key(|(from, ..)| *from);
+    found
+}
+
 /// What an answer span (a box, a tag, the clause after a cue) says.
 pub(super) fn answer_span(span: &str, options: &Options) -> Reading {
     static BUT: LazyLock<Regex> = LazyLock::new(|| {
@@ -262,6 +303,11 @@ pub(super) fn answer_span(span: &str, options: &Options) -> Reading {
     });
     let span = text::head(span.trim(), 1024);
     if let Some(set) = options.word(span.trim_matches(|c: char| !c.is_alphanumeric())) {
+        return Reading::Chosen(set);
+    }
+    if options.several()
+        && let Some(set) = options.listed(span)
+    {
         return Reading::Chosen(set);
     }
     if let Some(index) = options.by_text(span)
@@ -302,7 +348,9 @@ fn positive(span: &str, options: &Options) -> Reading {
         if denied_after(span, mark.end)
             && !mentions.iter().any(|m| m.start >= mark.end && m.start < mark.end + 6)
         {
-            return Reading::Denied(Set::one(mark.index));
+            // "Aではなく、C".
+            let instead = turns(span, options).into_iter().find(|(start, ..)| *start <= mark.start);
+            return instead.map_or(Reading::Denied(Set::one(mark.index)), |(.., set)| Reading::Chosen(set));
         }
         let (mut set, end) = listed(span, &mark, options);
         // "A, B and D are less likely".

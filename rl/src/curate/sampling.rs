@@ -14,7 +14,7 @@ use crate::files::destination::is_at;
 use crate::generate::{Request, generate};
 use crate::policy::Policy;
 use crate::rows;
-use rlvr_rewards::Task;
+use rlvr_rewards::{Response, Task};
 use rlvr_rollout::{PromptLimit, SampleKey, SamplingParams};
 
 /// Another stream than training and evaluation: the same key would give the same noise.
@@ -27,6 +27,15 @@ pub struct Candidate {
     pub text: String,
     /// Whether it was cut off.
     pub truncated: bool,
+    /// Its tokens, where they are known.
+    pub tokens: Option<usize>,
+}
+
+impl Candidate {
+    /// What a reward judges.
+    pub fn response(&self) -> Response<'_> {
+        Response { text: &self.text, truncated: self.truncated, tokens: self.tokens }
+    }
 }
 
 /// The completions of some tasks, or why a task has none.
@@ -95,7 +104,8 @@ impl Candidates for Sampled<'_> {
                 let texts: Result<Vec<Candidate>, CurateError> = (group.iter())
                     .map(|c| {
                         let text = self.policy.text(&c.token_ids).map_err(|e| failed(&e))?;
-                        Ok(Candidate { text, truncated: c.finish_reason.is_truncated() })
+                        let truncated = c.finish_reason.is_truncated();
+                        Ok(Candidate { text, truncated, tokens: Some(c.token_ids.len()) })
                     })
                     .collect();
                 Ok(Ok(texts?))
@@ -104,7 +114,7 @@ impl Candidates for Sampled<'_> {
     }
 }
 
-/// Completions by id from a file, in memory: rows `{"id", "completion" or "text", "truncated"?}`.
+/// Completions by id from a file, in memory: rows `{"id", "completion" or "text", "truncated"?, "tokens"?}`.
 pub struct Recorded {
     by_id: HashMap<String, Vec<Candidate>>,
 }
@@ -122,7 +132,8 @@ impl Recorded {
             let id = rows::id(&row.fields).ok_or_else(|| rows::missing(&row.fields, "id"))?;
             let cut = row.fields.get("truncated").and_then(Value::as_bool);
             let length = row.fields.get("finish_reason").and_then(Value::as_str) == Some("length");
-            Ok((id, Candidate { text: text.to_owned(), truncated: cut.unwrap_or(length) }))
+            let tokens = row.fields.get("tokens").and_then(Value::as_u64).map(|n| n as usize);
+            Ok((id, Candidate { text: text.to_owned(), truncated: cut.unwrap_or(length), tokens }))
         };
         scan(path, "completions", &Unwatched, &read, &mut |_, (id, candidate)| {
             by_id.entry(id).or_default().push(candidate);
@@ -221,7 +232,10 @@ impl<C: Candidates> Candidates for Journal<C> {
         let mut lines = String::new();
         for (task, group) in tasks.iter().zip(&groups) {
             for c in group.iter().flatten().filter(|_| !self.known.by_id.contains_key(&task.id)) {
-                let line = json!({"id": task.id, "completion": c.text, "truncated": c.truncated});
+                let mut line = json!({"id": task.id, "completion": c.text, "truncated": c.truncated});
+                if let Some(tokens) = c.tokens {
+                    line["tokens"] = json!(tokens);
+                }
                 lines.push_str(&format!("{line}\n"));
             }
         }

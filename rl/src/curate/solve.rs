@@ -112,8 +112,7 @@ fn solve(
         done += tasks.len() as u64;
         let items: Vec<(&Task, Response)> = (tasks.iter().zip(&groups))
             .flat_map(|(task, group)| {
-                let responses = group.iter().flatten();
-                responses.map(move |c| (*task, Response { truncated: c.truncated, ..Response::new(&c.text) }))
+                group.iter().flatten().map(move |c| (*task, c.response()))
             })
             .collect();
         let outcomes = score_batch(reward, &items);
@@ -430,7 +429,7 @@ mod tests {
             fn of(&mut self, tasks: &[&Task], first: u64) -> Result<Groups, CurateError> {
                 self.0.set(self.0.get() + 1);
                 let text = |i: usize| format!("\\boxed{{{}}}", first + i as u64);
-                let one = |i: usize| vec![Candidate { text: text(i), truncated: false }];
+                let one = |i: usize| vec![Candidate { text: text(i), truncated: false, tokens: Some(3) }];
                 Ok((0..tasks.len()).map(|i| Ok(one(i))).collect())
             }
         }
