@@ -195,9 +195,8 @@ fn is_supposed(before: &str) -> bool {
         return true;
     }
     // "B is tempting, but the answer is C" turns away from what is supposed.
-    CONDITION
-        .find(text::tail(before, 96))
-        .is_some_and(|m| !BUT.hold(m.as_str()) && !(m.as_str().contains([',', '，']) && CONCEDE.hold(before)))
+    let turned = |m: &str| BUT.hold(m) || m.contains([',', '，']) && CONCEDE.hold(before);
+    CONDITION.find(text::tail(before, 96)).is_some_and(|m| !turned(m.as_str()))
 }
 
 static BUT: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["but"]));
