@@ -111,9 +111,7 @@ fn solve(
         let groups = source.of(&tasks, done)?;
         done += tasks.len() as u64;
         let items: Vec<(&Task, Response)> = (tasks.iter().zip(&groups))
-            .flat_map(|(task, group)| {
-                group.iter().flatten().map(move |c| (*task, c.response()))
-            })
+            .flat_map(|(task, group)| group.iter().flatten().map(move |c| (*task, c.response())))
             .collect();
         let outcomes = score_batch(reward, &items);
         let mut first = 0;
