@@ -141,8 +141,9 @@ fn is_open(lead: &str) -> bool {
     false
 }
 
-/// Whether an answer behind `before` is a clause of its own that concludes from it: "Based on the image, yes".
-fn concludes(before: &str) -> bool {
+/// Whether an answer between `before` and `rest` is a clause of its own that concludes: "Based on the image, yes". One of
+/// several fields, "verdict: correct, score: 1.0", is none.
+fn concludes(before: &str, rest: &str) -> bool {
     static OPEN: LazyLock<Phrases> = LazyLock::new(|| {
         Phrases::of(&["condition", "hedge", "supposed", "otherwise", "or", "crowd", "nobody"])
     });
@@ -152,6 +153,11 @@ fn concludes(before: &str) -> bool {
     let Some((at, mark)) = before.char_indices().rev().find(|(_, c)| ",;:，；：".contains(*c)) else {
         return false;
     };
+    let colon = [':', '：'];
+    let field = rest.split(['.', '。', '\n']).next().is_some_and(|clause| clause.contains(colon));
+    if colon.contains(&mark) && field {
+        return false;
+    }
     let (ground, own) = (&before[..at], &before[at + mark.len_utf8()..]);
     static SO: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["so"]));
     // A denial may be the ground of an answer, and may be what the answer confirms.
@@ -204,7 +210,7 @@ fn read(span: &str, head_only: bool) -> Reading {
     let lead = if turned { "" } else { lower[..at].trim_matches(|c: char| !c.is_alphanumeric()) };
     // "The heart is enlarged, so yes."
     let lone = all.iter().all(|(.., other)| *other == answer);
-    let concluded = !turned && lone && concludes(&lower[..at]);
+    let concluded = !turned && lone && concludes(&lower[..at], &lower[end..]);
     let lead = if concluded { "" } else { lead };
     // "不是" begins like a denial and is the answer "no".
     let plain_no = turned || concluded || answer == Answer::No && lead.is_empty();
