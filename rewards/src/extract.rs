@@ -5,6 +5,7 @@
 //! [`Extract::Lenient`] the last number or formula. What is thought is never an answer, nor what follows the end of the
 //! turn ([`crate::turn`]).
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use regex::Regex;
@@ -17,12 +18,14 @@ use crate::words::{self, Phrases};
 mod cue;
 mod lenient;
 mod object;
+mod side;
 mod unmarked;
 
 use self::cue::{CUE, back_cues, clause, cues, trim_end};
 pub(crate) use self::lenient::last_sentences;
 pub use self::object::object;
 pub(crate) use self::object::stated;
+pub(crate) use self::side::last_side;
 use self::unmarked::unmarked;
 
 /// Bytes at the end of a response that are searched.
@@ -361,7 +364,17 @@ fn separates(gap: &str) -> bool {
 /// # Errors
 /// Why there is none.
 pub fn answer(response: &str, policy: ExtractPolicy) -> Result<Answer, Missing> {
-    visible_answer(&text::visible(response), policy)
+    visible_answer(&without_notes(&text::visible(response)), policy)
+}
+
+/// Without the notes of a calculator, as in `3 * 2 = <<3*2=6>>6`.
+fn without_notes(response: &str) -> Cow<'_, str> {
+    static NOTE: LazyLock<Regex> =
+        LazyLock::new(|| fixed(r"<<[-−+*×x/÷().,%$\d\s]{1,200}=[-−.,%$/\d\s]{1,60}>>"));
+    if !response.contains("<<") {
+        return Cow::Borrowed(response);
+    }
+    NOTE.replace_all(response, "")
 }
 
 fn visible_answer(response: &str, policy: ExtractPolicy) -> Result<Answer, Missing> {
@@ -400,6 +413,9 @@ fn visible_answer(response: &str, policy: ExtractPolicy) -> Result<Answer, Missi
     }
     let mut joined = spans.len() > 1;
     let mut text = if joined { spans.join(", ") } else { last.text.to_string() };
+    if last.rule == Rule::Boxed && !joined {
+        text = with_surroundings(&body[..last.start], last.text, &body[last.end..]);
+    }
     if last.rule == Rule::Boxed
         && let Some(other) = alternative(&body[..found[first].start], &body[last.end..])
     {
@@ -413,6 +429,34 @@ fn visible_answer(response: &str, policy: ExtractPolicy) -> Result<Answer, Missi
     let own = form(last.text);
     let conflicting = found[..first].iter().any(|c| form(c.text) != own);
     Ok(Answer { text, rule: last.rule, joined, conflicting })
+}
+
+/// The content of a box with the sign right before it and what goes on with it right behind it.
+fn with_surroundings(before: &str, inner: &str, after: &str) -> String {
+    static SIGN: LazyLock<Regex> =
+        LazyLock::new(|| fixed(r"(?:\$|\\[(\[]|[=≈]|[a-z]{2}\s)\s*[-−](?:\\[,;:! ])?$"));
+    let sign = if SIGN.is_match(text::tail(before, 16)) { "-" } else { "" };
+    let more = continuation(after).unwrap_or("");
+    // A power of a sum is that of the whole box.
+    let several = sign.len() + more.len() > 0 && inner.contains(|c: char| "+-−=,".contains(c));
+    if several { format!("{sign}({inner}){more}") } else { format!("{sign}{inner}{more}") }
+}
+
+/// What goes on with a boxed number right behind it and changes its value, up to the end of the formula: the fraction of
+/// `\boxed{15}\frac{1}{4}`, a power, a root, digits. Signs of degrees and percent, units and ordinals change nothing.
+fn continuation(after: &str) -> Option<&str> {
+    static MORE: LazyLock<Regex> = LazyLock::new(|| {
+        fixed(concat!(
+            r"^(?:(?:\\[,;:! ]|~|[ \t])*(?:\\[dt]?frac\b|\\sqrt\b|\d+/\d|\d+\s*\\[dt]?frac\b",
+            r"|(?:\\times|\\cdot|×|·|\*)\s*10\s*\^)|\d|\.\d|\\pi\b|π|\s?!\s*=|√|[½¼¾⅓⅔]|[²³]",
+            r"|\^\s*(?:\{?\s*[-+\d(A-Zabce-npqruvxyz]|\{\s*\\[dt]?frac)|[xyzi](?:[^A-Za-z]|$))"
+        ))
+    });
+    static END: LazyLock<Regex> =
+        LazyLock::new(|| fixed(r"\$|\\[)\]]|[=,;≈\n]|\\(?:approx|text|quad|end)\b|\.(?:\s|$)|\s[a-z]{2,}"));
+    let after = text::head(after, 64);
+    MORE.find(after)?;
+    Some(END.find(after).map_or(after, |m| &after[..m.start()]).trim_end())
 }
 
 /// The other number of "6 or \boxed{5}" and "either \boxed{5} or 6".
@@ -481,9 +525,11 @@ pub(crate) fn warm_up() {
             "Janet makes 18 dollars, not 19",
             "It is not 4, it is 5. So we have $x = 1$",
             "The answer is not 4, it is 5.",
+            "So we get <<1+1=2>> $1 + 1 = 2$ and $x = 3 \\pmod{5}$ of them",
         ] {
             let _ = answer(text, policy);
             let _ = object(text);
+            let _ = last_side(text);
         }
     }
 }

@@ -119,6 +119,13 @@ fn bare(span: &str) -> &str {
         let last = m.as_str().chars().next_back().map_or(0, char::len_utf8);
         span = &span[m.end() - last..];
     }
+    // "No doubt about it: yes."
+    static ASSURED: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["assured"]));
+    if let Some(end) = ASSURED.opening(span)
+        && let Some(rest) = span[end..].trim_start().strip_prefix([',', ':', '，', '：'])
+    {
+        span = rest.trim_start();
+    }
     if let Some(end) = SO.opening(span) {
         span = span[end..].trim_start_matches([' ', ',', '，', ':', '：']);
     }
@@ -193,6 +200,7 @@ fn read(span: &str, head_only: bool) -> Reading {
     static JOIN: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["and", "or", "but", "indeed", "maybe"]));
     static BUT: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["but"]));
     static FOLLOWS: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["because", "follows"]));
+    static POINTS: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["points"]));
     let lower = text::head(bare(span), 400).to_lowercase();
     let all = found(&lower);
     let Some((mut at, mut end, mut answer)) = all.first().copied() else { return Reading::Nothing };
@@ -203,14 +211,27 @@ fn read(span: &str, head_only: bool) -> Reading {
         let ((start, from, _), (next, to, other)) = (pair[0], pair[1]);
         let gap = &lower[from..next];
         let corrects = |by: &Phrases| by.places(gap).last().is_some_and(|(_, end)| is_open(&gap[end..]));
-        if other != answer && (corrects(&CORRECTION) || denied(&lower[..start]) && corrects(&BUT)) {
+        // "Not maybe, it is no."
+        let instead = |gap: &str| gap.starts_with([',', ';', '，']) && corrects(&POINTS);
+        let turns = || denied(&lower[..start]) && (corrects(&BUT) || instead(gap));
+        if other != answer && (corrects(&CORRECTION) || turns()) {
             (at, end, answer, turned) = (next, to, other, true);
         }
     }
     let lead = if turned { "" } else { lower[..at].trim_matches(|c: char| !c.is_alphanumeric()) };
     // "The heart is enlarged, so yes."
     let lone = all.iter().all(|(.., other)| *other == answer);
-    let concluded = !turned && lone && concludes(&lower[..at], &lower[end..]);
+    let mut concluded = !turned && lone && concludes(&lower[..at], &lower[end..]);
+    // "It is inconclusive: maybe."
+    if !turned
+        && !concluded
+        && lone
+        && answer == Answer::Maybe
+        && let Some((start, to, _)) =
+            all.last().filter(|(start, to, _)| concludes(&lower[..*start], &lower[*to..]))
+    {
+        (at, end, concluded) = (*start, *to, true);
+    }
     let lead = if concluded { "" } else { lead };
     // "不是" begins like a denial and is the answer "no".
     let plain_no = turned || concluded || answer == Answer::No && lead.is_empty();
@@ -282,6 +303,19 @@ fn lenient(body: &str) -> (Reading, &'static str) {
     (said.unwrap_or(Reading::Nothing), "lenient")
 }
 
+/// What the text behind an answer says in its place: "The answer is no. Actually, yes."
+fn corrected(rest: &str) -> Option<Reading> {
+    static CORRECTION: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["correction", "instead"]));
+    let sentences = text::tail(rest, 1024).split(['.', '!', '\n', '。', '！']).map(str::trim);
+    let says = |sentence: &str| {
+        let at = CORRECTION.opening(sentence)?;
+        let said = read(sentence[at..].trim_start_matches([',', ' ', ':', '，']), true);
+        matches!(said, Reading::One(_)).then_some(said)
+    };
+    let said = sentences.filter_map(says).last();
+    said.or_else(|| extract::is_retracted(rest).then_some(Reading::Nothing))
+}
+
 impl YesNo {
     /// The reward with these settings; `name` is its metric key.
     pub fn new(config: YesNoConfig, name: &'static str) -> Self {
@@ -293,6 +327,7 @@ impl YesNo {
         let candidates = extract::candidates(body);
         let mut last = None;
         let mut conflict = false;
+        let mut from = 0;
         for candidate in &candidates {
             let reading = read(candidate.text, false);
             if reading == Reading::Nothing && candidate.rule == Rule::Cue {
@@ -300,12 +335,13 @@ impl YesNo {
             }
             conflict |= last.is_some_and(|(before, _)| before != reading);
             last = Some((reading, candidate.rule.name()));
+            from = candidate.end;
         }
         if conflict && self.config.multi_answer == MultiAnswer::RejectIfConflicting {
             return (Reading::Several, "cue");
         }
         if let Some(found) = last.filter(|(r, _)| *r != Reading::Nothing) {
-            return found;
+            return corrected(&body[from..]).map_or(found, |reading| (reading, "cue"));
         }
         let lines: Vec<&str> = body.lines().filter(|l| l.chars().any(char::is_alphanumeric)).collect();
         let (Some(first), Some(end)) = (lines.first(), lines.last()) else {

@@ -15,6 +15,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use super::side::is_display;
 use super::{Missing, is_retracted};
 use crate::text::{self, fixed};
 use crate::words::{self, Phrases};
@@ -26,6 +27,9 @@ const SENTENCES: usize = 32;
 const SENTENCE: usize = 2 * 1024;
 /// Bytes of one formula.
 const FORMULA: usize = 1024;
+
+/// Signs between two terms.
+const OPERATORS: [char; 15] = ['+', '-', '−', '–', '*', '×', '·', '/', '÷', '=', '^', '<', '>', '≤', '≥'];
 
 /// What a sentence states.
 #[derive(Debug, PartialEq)]
@@ -79,6 +83,12 @@ fn unlisted(sentence: &str) -> &str {
 /// The end of the formula that begins at byte `at`.
 fn formula_end(body: &str, at: usize) -> Option<usize> {
     let rest = text::head(&body[at..], FORMULA);
+    if body[at..].starts_with("\\begin{") {
+        let rest = text::head(&body[at..], SENTENCE);
+        let name = rest[7..].split('}').next().filter(|name| is_display(name))?;
+        let close = format!("\\end{{{name}}}");
+        return rest.find(&close).map(|end| at + end + close.len());
+    }
     let (open, close) = [("\\[", "\\]"), ("\\(", "\\)"), ("$$", "$$"), ("$", "$")]
         .into_iter()
         .find(|(open, _)| rest.starts_with(open))?;
@@ -88,8 +98,9 @@ fn formula_end(body: &str, at: usize) -> Option<usize> {
     while open == "$" && inner[..end].ends_with('\\') {
         end += 1 + inner[end + 1..].find(close)?;
     }
-    // Two prices are no formula.
-    let prices = open == "$" && (inner[..end].ends_with(' ') || inner[..end].contains('\n'));
+    // Two prices are no formula, nor what stands between those of "$99-$72=$27".
+    let priced = inner.starts_with(|c: char| c.is_ascii_digit()) && inner[..end].ends_with(OPERATORS);
+    let prices = open == "$" && (inner[..end].ends_with(' ') || inner[..end].contains('\n') || priced);
     (!prices && end > 0).then_some(at + open.len() + end + close.len())
 }
 
@@ -151,17 +162,30 @@ fn formulas(sentence: &str) -> Vec<(usize, usize)> {
     out
 }
 
+/// A line of a calculation whose environment is cut off: `&= 2 + 3 = 5.`
+fn display_row(sentence: &str, formulas: &[(usize, usize)]) -> Option<(usize, usize)> {
+    let (start, line) = (sentence.len() - sentence.trim_start().len(), sentence.trim());
+    let aligned = line.starts_with('&') || line.contains("&=");
+    (formulas.is_empty() && aligned && line.contains(|c: char| c.is_ascii_digit()))
+        .then_some((start, start + line.len()))
+}
+
 /// Numbers and formulas of a sentence, as byte ranges.
 fn objects(sentence: &str) -> Vec<(usize, usize)> {
     static RUN: LazyLock<Regex> = LazyLock::new(|| {
         let operator = r"(?:[-−–+*×·/÷=^≈<>≤≥]|\\times|\\cdot|\\div|\\approx)";
-        let piece = r"[-−]?\\?[$€£¥₹₽]?[-−]?(?:\d[\d,.]*|\.\d+|\\(?:d?frac|sqrt|pi|infty)\b)(?::\d+)*[^\s,;:!?()，。、；：！？]*";
+        let piece = r"[-−]?\\?[$€£¥₹₽]?[-−]?(?:\d{1,3}(?: \d{3})+\b|\d[\d,.]*|\.\d+|\\(?:d?frac|sqrt|pi|infty)\b)(?::\d+)*[^\s,;:!?()，。、；：！？]*";
         let letter = r"\b[A-Za-z](?:\([a-z]\)|\^\{?\w{1,3}\}?)?";
+        // "6 x 8".
+        let operator = format!(r"(?:\s?{operator}\s?|\s[xX]\s)");
         fixed(&format!(
-            r"(?:{letter}\s?{operator}\s?)*{piece}(?:\s?{operator}\s?(?:{piece}|{letter}|\([^()\n]{{1,40}}\)))*"
+            r"(?:{letter}{operator})*{piece}(?:{operator}(?:{piece}|{letter}|\([^()\n]{{1,40}}\)))*"
         ))
     });
     let formulas = formulas(sentence);
+    if let Some(row) = display_row(sentence, &formulas) {
+        return vec![row];
+    }
     let mut out: Vec<(usize, usize)> = Vec::new();
     let mut at = 0;
     while at < sentence.len() {
@@ -192,14 +216,14 @@ fn objects(sentence: &str) -> Vec<(usize, usize)> {
 /// `$n$`, `\(x_1\)`: a letter that names what is asked for.
 fn is_name(object: &str) -> bool {
     static NAME: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(r"^(?:\$|\\\()\s*\\?[A-Za-z]{1,8}(?:_\{?\w{1,3}\}?)?(?:\([a-z]\))?\s*(?:\$|\\\))$")
+        fixed(r"^(?:\$|\\\()\s*\\?[A-Za-z]{1,8}(?:_\{?\w{1,3}\}?)?(?:\([a-z]\))?\s*[.,;]?\s*(?:\$|\\\))$")
     });
     NAME.is_match(object)
 }
 
 fn stated(sentence: &str) -> Stated<'_> {
-    static SUPPOSED: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["condition"]));
     static BOUND: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["bound", "minus"]));
+    static AMONG: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["among"]));
     static SCALE: LazyLock<Regex> =
         LazyLock::new(|| words::pattern(r"(?i)^\s?(?:{magnitude}|{denominator}|{behind}|%|‰|!)"));
     let sentence = text::tail(sentence, SENTENCE);
@@ -207,17 +231,22 @@ fn stated(sentence: &str) -> Stated<'_> {
     let Some(last) = all.iter().rposition(|(start, end)| !is_name(&sentence[*start..*end])) else {
         return Stated::Nothing;
     };
-    let words = sentence.trim_start_matches(|c: char| !c.is_alphanumeric());
-    if SUPPOSED.opening(words).is_some() {
+    let (mut start, mut end) = all[last];
+    if is_supposed(sentence, start, &sentence[start..end]) {
         return Stated::Nothing;
     }
     if is_guess(sentence) {
         return Stated::Open;
     }
-    let (mut start, mut end) = all[last];
     // "2 and 3", "(2, 3)" are one object.
     for (before, to) in all[..last].iter().rev() {
         if !joins(&sentence[*to..start]) {
+            break;
+        }
+        if is_followed_by(&sentence[*before..*to], &sentence[*to..end]) {
+            if AMONG.hold(text::tail(&sentence[..*before], 24)) {
+                return Stated::Open;
+            }
             break;
         }
         start = *before;
@@ -230,7 +259,7 @@ fn stated(sentence: &str) -> Stated<'_> {
     if is_denied(before) {
         return Stated::Denied;
     }
-    let operator = |c: char| "+-−–*×·/÷=^<>≤≥)".contains(c);
+    let operator = |c: char| OPERATORS.contains(&c) || c == ')';
     let object = &sentence[start..end];
     let result =
         object.rfind(['=', '≈']).map(|at| at + object[at..].chars().next().map_or(1, char::len_utf8));
@@ -243,9 +272,12 @@ fn stated(sentence: &str) -> Stated<'_> {
         return Stated::Open;
     }
     // The right side of a calculation; a name on the left stays.
+    let joined = start < all[last].0;
     if let Some(at) = result
-        && !object.starts_with(['$', '\\'])
-        && object[..at].chars().filter(|c| c.is_alphanumeric()).nth(1).is_some()
+        && !joined
+        && formula_end(sentence, start).is_none()
+        && display_row(sentence, &[]).is_none()
+        && !is_named(object)
     {
         start += at;
     }
@@ -255,6 +287,65 @@ fn stated(sentence: &str) -> Stated<'_> {
     match sentence[start..end].trim() {
         "" => Stated::Open,
         object => Stated::Object(object),
+    }
+}
+
+/// Whether a plain equation has a single letter on its left: `y = 2x + 3`.
+fn is_named(equation: &str) -> bool {
+    static NAME: LazyLock<Regex> =
+        LazyLock::new(|| fixed(r"^[A-Za-z](?:_\{?\w{1,3}\}?)?(?:\([A-Za-z]\))?\s*[=≈]"));
+    NAME.is_match(equation)
+}
+
+/// Whether an object is only supposed: it stands in a condition, or in a main clause that neither concludes nor works
+/// it out ("If he had 5 more, he would have 50").
+fn is_supposed(sentence: &str, start: usize, object: &str) -> bool {
+    static SUPPOSED: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["condition", "when"]));
+    static WHEN: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["when"]));
+    static SO: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["so"]));
+    let words = sentence.trim_start_matches(|c: char| !c.is_alphanumeric());
+    let Some(lead) = SUPPOSED.opening(words) else { return false };
+    let from = sentence.len() - words.len() + lead;
+    if WHEN.opening(words).is_none() || start < from {
+        return true;
+    }
+    let before = &sentence[from..start];
+    let concludes = SO.hold(before);
+    let equals = object.contains(['=', '≈']) || before.trim_end().ends_with(['=', '≈']);
+    let calculates = equals && parted(before);
+    !concludes && !calculates
+}
+
+/// Whether a comma outside of formulas and numbers ends a clause of `text`.
+fn parted(text: &str) -> bool {
+    let formulas = formulas(text);
+    text.match_indices([',', '，', '、']).any(|(at, comma)| {
+        let spaced = comma != "," || text[at + 1..].starts_with(char::is_whitespace);
+        spaced && !formulas.iter().any(|(start, end)| (*start..*end).contains(&at))
+    })
+}
+
+/// Whether a statement is another one than that before it, which only leads to it: "$c = 14,$ and $a = 14 · 36 = 504$",
+/// but not "$x = 1$ or $x = 2$" and "$x = 3$ and $y = 2$". `after` begins with what stands between them.
+fn is_followed_by(earlier: &str, after: &str) -> bool {
+    static OR: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["or"]));
+    let bare =
+        |part: &'_ str| part.trim_matches(|c: char| c.is_whitespace() || "$\\([.,".contains(c)).to_string();
+    let name = |part: &str| part.split(['=', '≈']).next().map(bare).unwrap_or_default();
+    let opening = after.find(|c: char| c.is_ascii_digit() || "$\\".contains(c)).unwrap_or(0);
+    let (gap, later) = after.split_at(opening);
+    let signs = |part: &str| part.matches(['=', '≈']).count() + part.matches("\\approx").count();
+    let plain = |part: &str| {
+        let letters = name(part);
+        let short = letters.trim_start_matches('\\').split(['_', '(']).next().map_or(0, str::len);
+        signs(part) == 1 && (1..=2).contains(&short) && letters.starts_with(|c: char| c.is_alphabetic())
+    };
+    if signs(earlier) == 0 || signs(later) == 0 || name(earlier) == name(later) {
+        return false;
+    }
+    match OR.hold(gap) {
+        true => !plain(earlier) && plain(later),
+        false => !plain(earlier) || signs(later) > 1,
     }
 }
 
@@ -268,9 +359,14 @@ fn is_guess(sentence: &str) -> bool {
 fn is_denied(before: &str) -> bool {
     static NOT: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["not", "exclude"]));
     static CONTRACTED: LazyLock<Regex> = LazyLock::new(|| fixed(r"(?i)n['’]t\b"));
-    let place =
-        NOT.places(before).map(|(_, end)| end).chain(CONTRACTED.find_iter(before).map(|m| m.end())).max();
-    place.is_some_and(|end| before.len() - end <= 30 && !before[end..].contains([',', ';', '.', '，', '；']))
+    static LEAVES: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["exclude"]));
+    let places = NOT.places(before).chain(CONTRACTED.find_iter(before).map(|m| (m.start(), m.end())));
+    let Some((start, end)) = places.max_by_key(|(_, end)| *end) else { return false };
+    let rest = &before[end..];
+    // "Without regard to order in … ways" leaves out the order.
+    let leaves = LEAVES.opening(&before[start..end]).is_some();
+    let near = !leaves || rest.split_whitespace().count() <= 3;
+    rest.len() <= 30 && near && !rest.contains([',', ';', ':', '.', '，', '；', '：'])
 }
 
 /// Whether only a comma or a word such as "and" stands between two objects.

@@ -16,6 +16,7 @@ use super::field::Field;
 use super::logarithm::natural_pair;
 use super::named::{items, strip_label};
 use super::over::{is_open, same_variable};
+use super::parameter::with_parameter_of;
 use super::region::region;
 
 /// Relative distance at which double-precision values count as equal: far above rounding errors, far below any
@@ -303,6 +304,11 @@ impl Comparison {
 
     /// Lists and sets, without order; repeated items count once.
     fn collection(&mut self, gold: &Expr, pred: &Expr) -> Equality {
+        match with_parameter_of(gold, pred) {
+            Some(Ok(renamed)) => return self.collection(gold, &renamed),
+            Some(Err(())) => return Equality::Different("parameter"),
+            None => {}
+        }
         if let Some(found) = self.named(gold, pred) {
             return found;
         }

@@ -23,7 +23,7 @@ pub const UNITS: &[&str] = &[
     "Hz", "kHz", "MHz", "Pa", "kPa", "mol", "cal", "kcal", "kJ", "kW", "MW", "mi", "yd", "nm", "kWh", "Wh",
     "eV", "keV", "MeV", "GeV", "MPa", "GPa", "kN", "mW", "GHz", "THz", "dB", "yen", "won", "sq", "ppm",
     "bpm", "fps", "dm", "cc", "rad", "deg", "USD", "EUR", "GBP", "usd", "kmh", "kph", "gal", "qt", "pt",
-    "rpm", "mA", "mV", "kV", "GB", "MB", "KB", "TB", "ms", "ns",
+    "rpm", "mA", "mV", "kV", "GB", "MB", "KB", "TB", "ms", "ns", "kB", "Mb", "Gb", "Mbps", "Gbps", "kbps",
 ];
 
 /// Whether a name is the symbol of a unit, with or without a prefix.

@@ -37,6 +37,7 @@ mod logarithm;
 mod named;
 mod numerals;
 mod over;
+mod parameter;
 mod parse;
 mod phrase;
 mod place;
@@ -381,6 +382,12 @@ fn readings(gold: &str, comma: bool, listed: bool) -> Vec<Marks> {
     }
 }
 
+/// Whether a reference is an equation or an inequality.
+fn is_relation(gold: &str) -> bool {
+    gold.contains(['=', '<', '>', '≤', '≥', '≠'])
+        || ["\\le", "\\ge", "\\ne", "\\equiv"].iter().any(|sign| gold.contains(sign))
+}
+
 /// Several words and nothing else.
 fn is_prose(gold: &str) -> bool {
     let mut words = gold.split_whitespace().map(|w| w.trim_matches([',', '.', ';']));
@@ -521,6 +528,8 @@ impl Reward for Math {
         let plain = without_text(&answer.text);
         let object = if marked { extract::object(&plain) } else { None };
         let given = object.unwrap_or(&answer.text);
+        let lenient = extract == Extract::Lenient && matches!(answer.rule, Rule::Bare | Rule::Lenient);
+        let stated = if lenient { extract::last_side(&answer.text) } else { None };
         let mut best: Option<Judged> = None;
         let mut total = work;
         for gold in &golds {
@@ -532,6 +541,16 @@ impl Reward for Math {
             {
                 let part = self.judge(gold, given, comma);
                 judged = Judged { work: judged.work + part.work, ..part };
+            }
+            // In an evaluation the last side of an equation is what it states.
+            if judged.verdict == Verdict::Incorrect
+                && let Some(side) = stated
+                && !is_relation(gold)
+            {
+                let part = self.judge(gold, side, comma);
+                let work = judged.work + part.work;
+                judged = if part.verdict == Verdict::Correct { part } else { judged };
+                judged.work = work;
             }
             total += judged.work;
             let better = best

@@ -184,7 +184,7 @@ impl Lexer {
                 self.push(Tok::Degree);
             }
             '+' | '-' | '*' | '/' | '^' | '_' | '!' | '\'' => {
-                if c == '!' && self.peek(0) == '=' {
+                if c == '!' && self.peek(0) == '=' && !self.is_factorial() {
                     self.at += 1;
                     return self.push(Tok::Rel(Rel::Ne));
                 }
@@ -322,6 +322,14 @@ impl Lexer {
             c if c.is_control() => {}
             c => self.push(Tok::Sym(c.into())),
         }
+    }
+
+    /// Whether the sign that was read in `5!=120` is that of a factorial and does not deny the equality: it stands right
+    /// behind a number, and a value follows that is no mere letter.
+    fn is_factorial(&self) -> bool {
+        let attached = !self.space && matches!(self.out.last().map(|t| &t.tok), Some(Tok::Num(_)));
+        let next = self.chars[self.at + 1..].iter().find(|c| !c.is_whitespace());
+        attached && next.is_some_and(|c| c.is_ascii_digit() || matches!(c, '\\' | '(' | '-' | '{'))
     }
 
     /// `$460`: a dollar sign before a number that is no delimiter, as it is the only one.

@@ -1,7 +1,7 @@
 //! Words to tokens: functions, units, numbers that are written out, phrases that are mathematics.
 
 use super::lexicon::{
-    GREEK, UNITS, denominator, function, is_minus, is_short_word, is_unit, magnitude, number_word,
+    GREEK, Role, UNITS, denominator, function, is_minus, is_short_word, is_unit, magnitude, number_word,
 };
 use super::phrase::is_accented;
 use super::token::{Lexer, Tok, Token};
@@ -17,6 +17,11 @@ impl Lexer {
             && let Some(len) = self.based()
         {
             return self.at += len;
+        }
+        if let Some(len) = self.compound() {
+            let word: String = self.chars[start..start + len].iter().collect();
+            self.at += len;
+            return self.push(Tok::Text(word));
         }
         while self.peek(0).is_ascii_alphabetic() {
             self.at += 1;
@@ -36,6 +41,49 @@ impl Lexer {
             return self.space = true;
         }
         self.named(&word, false);
+    }
+
+    /// Length of a noun with a hyphen behind a value: "5 t-shirts", "3 two-digit primes". A difference of symbols has no
+    /// parts of three letters, and number words, functions and Greek letters are mathematics.
+    fn compound(&self) -> Option<usize> {
+        let value = matches!(
+            self.out.last().map(|t| &t.tok),
+            Some(Tok::Num(_) | Tok::Close(_) | Tok::Percent | Tok::Degree)
+        );
+        if !value || !self.space {
+            return None;
+        }
+        let letters =
+            |at: usize| self.chars[at..].iter().take(32).take_while(|c| c.is_ascii_alphabetic()).count();
+        let mut end = self.at + letters(self.at);
+        if self.chars.get(end) != Some(&'-') {
+            return None;
+        }
+        let mut parts = vec![self.chars[self.at..end].iter().collect::<String>().to_lowercase()];
+        while self.chars.get(end) == Some(&'-') && parts.len() < 5 {
+            let len = letters(end + 1);
+            if len == 0 {
+                return None;
+            }
+            parts.push(self.chars[end + 1..end + 1 + len].iter().collect::<String>().to_lowercase());
+            end += 1 + len;
+        }
+        let digit =
+            self.chars.get(end).is_some_and(|c| c.is_alphanumeric() || matches!(c, '^' | '_' | '(' | '-'));
+        let formal = |part: &String| {
+            function(part).is_some()
+                || GREEK.contains(&&**part)
+                || matches!(&**part, "pi" | "sqrt" | "inf" | "infinity")
+                || magnitude(part).is_some()
+                || Role::Opens.has(part)
+                || Role::Begins.has(part)
+        };
+        let last = parts.last()?;
+        let numeric = number_word(last).is_some() || denominator(last).is_some();
+        let wordy = parts.iter().any(|part| part.len() >= 3);
+        let negative = parts.first().is_some_and(|part| is_minus(part));
+        (parts.len() > 1 && !negative && !digit && wordy && !numeric && !parts.iter().any(formal))
+            .then_some(end - self.at)
     }
 
     /// Whether a number, or the word for one, comes next.

@@ -42,6 +42,8 @@ const KEYS: &[(&str, Check)] = &[
     ("because", str::is_empty),
     ("aside", str::is_empty),
     ("condition", str::is_empty),
+    ("when", str::is_empty),
+    ("assured", str::is_empty),
     ("supposed", str::is_empty),
     ("tempting", str::is_empty),
     ("doubt", str::is_empty),
