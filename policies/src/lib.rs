@@ -23,6 +23,7 @@ pub mod save;
 pub mod source;
 mod template_files;
 pub mod tokenizer;
+mod tokenizer_growth;
 pub mod weights;
 
 pub use chat_template::ChatTemplate;

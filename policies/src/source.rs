@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::added_tokens::add_tokens;
 use crate::chat_template::ChatTemplate;
+use crate::config::known::generation_ignored;
 use crate::config::{ModelConfig, token_ids};
 use crate::error::PolicyError;
 use crate::file;
@@ -105,14 +106,25 @@ impl PolicyFiles {
         let mut tokenizer_json = file::read(&tokenizer_path, MAX_TOKENIZER)?;
         let mut tokenizer = Tokenizer::from_json(&tokenizer_json, &tokenizer_path)?;
         let mut tokenizer_config = read_object(&folder.join("tokenizer_config.json"))?;
+        // As in transformers: without a list of added tokens the older file has the last word.
+        let older = !tokenizer_config.contains_key("added_tokens_decoder");
         for (key, value) in read_object(&folder.join("special_tokens_map.json"))? {
-            tokenizer_config.entry(key).or_insert(value);
+            if older {
+                tokenizer_config.insert(key, value);
+            } else {
+                tokenizer_config.entry(key).or_insert(value);
+            }
         }
+        warn_of_prefix_space(&tokenizer_config, &tokenizer_json, folder);
         let added = read_object(&folder.join("added_tokens.json"))?;
         if add_tokens(&mut tokenizer, &tokenizer_config, &added, folder, config.vocab_size)? {
             tokenizer_json = tokenizer.to_json()?.into_bytes();
         }
-        let generation_config = read_object(&folder.join("generation_config.json"))?;
+        let generation_path = folder.join("generation_config.json");
+        let generation_config = read_object(&generation_path)?;
+        for ignored in generation_ignored(&generation_config) {
+            tracing::warn!("{}: {ignored}", generation_path.display());
+        }
         let templates = TemplateFiles::of_folder(folder, &tokenizer_config)?;
         let assets =
             PolicyAssets { tokenizer_json, tokenizer_config, chat_template: None, generation_config };
@@ -203,6 +215,30 @@ impl PolicyFiles {
             source: source.into(),
             assets,
         })
+    }
+}
+
+/// Says so when `tokenizer_config.json` asks for a space before texts and `tokenizer.json`, which is what is read, does not,
+/// or the other way round.
+fn warn_of_prefix_space(config: &Map<String, Value>, tokenizer_json: &[u8], folder: &Path) {
+    let Some(asked) = config.get("add_prefix_space").and_then(Value::as_bool) else { return };
+    let text = String::from_utf8_lossy(tokenizer_json);
+    let Some(cutter) =
+        text.split("\"pre_tokenizer\"").nth(1).and_then(|t| t.split("\"post_processor\"").next())
+    else {
+        return;
+    };
+    let has = |value: &str| {
+        cutter
+            .split("\"add_prefix_space\"")
+            .skip(1)
+            .any(|t| t.trim_start_matches([':', ' ']).starts_with(value))
+    };
+    if has(if asked { "false" } else { "true" }) {
+        tracing::warn!(
+            "{}: `add_prefix_space` = {asked} of tokenizer_config.json is ignored, tokenizer.json says otherwise",
+            folder.display()
+        );
     }
 }
 
@@ -427,14 +463,16 @@ pub(crate) mod tests {
             "generation_config.json",
             json!({"eos_token_id": [1, 0, 1, 999], "pad_token_id": 0, "top_p": 0.9}),
         );
-        write(
-            "tokenizer_config.json",
-            json!({
-                "eos_token": {"content": "<|im_end|>", "lstrip": false},
-                "chat_template": [{"name": "tool_use", "template": "no"}, {"name": "default", "template": "{{ bos_token }}!"}],
-            }),
-        );
+        let mut tokenizer_config = json!({
+            "eos_token": {"content": "<|im_end|>", "lstrip": false},
+            "chat_template": [{"name": "tool_use", "template": "no"}, {"name": "default", "template": "{{ bos_token }}!"}],
+        });
+        write("tokenizer_config.json", tokenizer_config.clone());
         write("special_tokens_map.json", json!({"bos_token": "<|endoftext|>", "eos_token": "<|pad|>"}));
+        // As in transformers: the map counts where the config has no list of added tokens.
+        assert_eq!(open(dir.path()).unwrap().eos_token_ids, [1, 0]);
+        tokenizer_config["added_tokens_decoder"] = json!({});
+        write("tokenizer_config.json", tokenizer_config);
         let policy = open(dir.path()).unwrap();
         assert_eq!(policy.eos_token_ids, [1, 0, 2]);
         assert_eq!(policy.config.eos_token_ids, policy.eos_token_ids);

@@ -11,6 +11,8 @@ use tokenizers::{AddedToken, SplitDelimiterBehavior};
 
 use crate::error::PolicyError;
 use crate::guard::caught;
+use crate::tokenizer_growth as growth;
+use serde_json::Value;
 
 /// A tokenizer: one of Hugging Face's, one rebuilt from GGUF metadata, or a character tokenizer.
 #[derive(Debug, Clone)]
@@ -18,6 +20,27 @@ pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     special: HashSet<u32>,
     vocab_size: usize,
+}
+
+/// The parts of a `tokenizer.json` that make texts longer.
+#[derive(serde::Deserialize)]
+struct Parts {
+    #[serde(default)]
+    normalizer: Value,
+    #[serde(default)]
+    pre_tokenizer: Value,
+    #[serde(default)]
+    post_processor: Value,
+    #[serde(default)]
+    decoder: Value,
+}
+
+impl Parts {
+    fn check(&self) -> Result<(), String> {
+        growth::check(&[&self.normalizer, &self.pre_tokenizer])?;
+        growth::check(&[&self.decoder])?;
+        growth::check_around(&self.post_processor)
+    }
 }
 
 /// Stands for a character outside the alphabet. It has no id, so that encoding such a character fails instead of
@@ -41,15 +64,25 @@ impl Tokenizer {
     pub fn from_json(json: &[u8], path: &Path) -> Result<Self, PolicyError> {
         let text = std::str::from_utf8(json).map_err(|e| tokenizer_error(path, &e))?;
         // The crate below panics on some files that are no JSON.
-        serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(|e| tokenizer_error(path, &e))?;
+        let parts: Parts = serde_json::from_str(text).map_err(|e| tokenizer_error(path, &e))?;
+        let unusable = |problem: String| PolicyError::Tokenizer { path: path.into(), problem };
+        parts.check().map_err(unusable)?;
         let parse = || tokenizers::Tokenizer::from_str(text).and_then(Self::new).map_err(|e| e.to_string());
-        guarded(parse).map_err(|problem| PolicyError::Tokenizer { path: path.into(), problem })
+        guarded(parse).map_err(unusable)
     }
 
     /// Wraps a tokenizer of the `tokenizers` crate.
     pub(crate) fn new(mut inner: tokenizers::Tokenizer) -> Result<Self, tokenizers::Error> {
         inner.with_truncation(None)?;
         inner.with_padding(None);
+        if let ModelWrapper::BPE(model) = inner.get_model()
+            && model.dropout.is_some()
+        {
+            tracing::warn!("the tokenizer's dropout is ignored: the same text has the same tokens each time");
+            let mut model = model.clone();
+            model.dropout = None;
+            inner.with_model(model);
+        }
         let special =
             inner.get_added_tokens_decoder().iter().filter(|(_, t)| t.special).map(|(id, _)| *id).collect();
         let mut tokenizer = Self { inner, special, vocab_size: 0 };

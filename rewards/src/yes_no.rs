@@ -312,7 +312,7 @@ fn corrected(rest: &str) -> Option<Reading> {
         let said = read(sentence[at..].trim_start_matches([',', ' ', ':', '，']), true);
         matches!(said, Reading::One(_)).then_some(said)
     };
-    let said = sentences.filter_map(says).last();
+    let said = sentences.filter_map(says).next_back();
     said.or_else(|| extract::is_retracted(rest).then_some(Reading::Nothing))
 }
 

@@ -37,12 +37,10 @@ const READ: [&str; 25] = [
 
 /// Says nothing about what the decoder computes: how to store, initialise or run a model, names, settings of generation
 /// and of other heads.
-const WITHOUT_EFFECT: [&str; 76] = [
+const WITHOUT_EFFECT: [&str; 65] = [
     "sep_token_id",
     "cls_token_id",
     "decoder_start_token_id",
-    "forced_bos_token_id",
-    "forced_eos_token_id",
     "_name_or_path",
     "name_or_path",
     "_commit_hash",
@@ -87,8 +85,6 @@ const WITHOUT_EFFECT: [&str; 76] = [
     "tf_legacy_loss",
     "max_length",
     "max_new_tokens",
-    "min_length",
-    "min_new_tokens",
     "do_sample",
     "early_stopping",
     "num_beams",
@@ -103,14 +99,7 @@ const WITHOUT_EFFECT: [&str; 76] = [
     "epsilon_cutoff",
     "eta_cutoff",
     "penalty_alpha",
-    "repetition_penalty",
-    "encoder_no_repeat_ngram_size",
-    "no_repeat_ngram_size",
     "length_penalty",
-    "exponential_decay_length_penalty",
-    "bad_words_ids",
-    "suppress_tokens",
-    "begin_suppress_tokens",
     "remove_invalid_values",
     "renormalize_logits",
     "max_time",
@@ -122,6 +111,8 @@ enum Neutral {
     Nothing,
     /// False, 0, or an empty list or object.
     Off,
+    /// True.
+    On,
     /// 1.
     One,
     /// A list without a 0.
@@ -137,6 +128,7 @@ impl Neutral {
             (Self::Off, Value::Number(n)) => n.as_f64() == Some(0.0),
             (Self::Off, Value::Array(a)) => a.is_empty(),
             (Self::Off, Value::Object(o)) => o.is_empty(),
+            (Self::On, Value::Bool(b)) => *b,
             (Self::One, Value::Number(n)) => n.as_f64() == Some(1.0),
             (Self::NoZero, Value::Array(a)) => a.iter().all(|v| v.as_u64().is_some_and(|n| n > 0)),
             _ => false,
@@ -145,7 +137,7 @@ impl Neutral {
 }
 
 /// Changes what a model computes, in a way that the decoder has not: refused at any other value.
-const REFUSED: [(&str, Neutral, &str); 47] = [
+const REFUSED: [(&str, Neutral, &str); 49] = [
     ("mlp_bias", Neutral::Off, "MLPs without bias"),
     ("use_bias", Neutral::Off, "linear layers without bias"),
     ("bias", Neutral::Off, "linear layers without bias"),
@@ -185,6 +177,8 @@ const REFUSED: [(&str, Neutral, &str); 47] = [
     ("attention_chunk_size", Neutral::Off, "attention to the whole context"),
     ("sliding_window_pattern", Neutral::Off, "attention to the whole context"),
     ("use_bidirectional_attention", Neutral::Off, "causal attention"),
+    ("is_causal", Neutral::On, "causal attention"),
+    ("use_rope", Neutral::On, "rotation in every layer"),
     ("is_encoder_decoder", Neutral::Off, "decoders"),
     ("add_cross_attention", Neutral::Off, "decoders"),
     ("per_layer_config", Neutral::Off, "layers that are alike"),
@@ -204,6 +198,38 @@ const WARNED: [(&str, Neutral, &str); 6] = [
     ("hidden_dropout", Neutral::Off, "training has no dropout"),
     ("resid_dropout", Neutral::Off, "training has no dropout"),
 ];
+
+/// Asks for another distribution than the model's when tokens are drawn: by what is said here, and by nothing else, they
+/// are drawn. Stands in `config.json` or `generation_config.json`.
+const DRAWN: [(&str, Neutral); 14] = [
+    ("repetition_penalty", Neutral::One),
+    ("encoder_repetition_penalty", Neutral::One),
+    ("guidance_scale", Neutral::One),
+    ("no_repeat_ngram_size", Neutral::Off),
+    ("encoder_no_repeat_ngram_size", Neutral::Off),
+    ("bad_words_ids", Neutral::Off),
+    ("suppress_tokens", Neutral::Off),
+    ("begin_suppress_tokens", Neutral::Off),
+    ("sequence_bias", Neutral::Off),
+    ("forced_bos_token_id", Neutral::Nothing),
+    ("forced_eos_token_id", Neutral::Nothing),
+    ("min_length", Neutral::Off),
+    ("min_new_tokens", Neutral::Off),
+    ("exponential_decay_length_penalty", Neutral::Nothing),
+];
+
+/// What a config asks of drawing tokens, and tokens that are none, a message each.
+pub(crate) fn generation_ignored(map: &serde_json::Map<String, Value>) -> Vec<String> {
+    let asked = DRAWN.iter().filter_map(|(key, neutral)| {
+        let value = map.get(*key).filter(|v| !neutral.holds(v))?;
+        Some(format!("`{key}` = {value} is ignored: tokens are drawn as the settings of sampling say"))
+    });
+    let none = ["bos_token_id", "eos_token_id", "pad_token_id"].iter().filter_map(|key| {
+        let none = map.get(*key).and_then(Value::as_i64) == Some(-1);
+        none.then(|| format!("`{key}` = -1 is read as none: what other files say counts"))
+    });
+    asked.chain(none).collect()
+}
 
 /// Refuses what the decoder does not compute, and warns of what has no effect here though it may have elsewhere.
 ///
@@ -229,11 +255,12 @@ fn ignored(keys: &Keys<'_>, architecture: Architecture) -> Result<Vec<String>, P
             messages.push(format!("`{key}` = {value} is ignored: {instead}"));
         }
     }
-    for key in ["bos_token_id", "eos_token_id", "pad_token_id"] {
-        if keys.map.get(key).and_then(Value::as_i64) == Some(-1) {
-            messages.push(format!(
-                "`{key}` = -1 is read as none: the tokenizer's and those of generation_config.json count"
-            ));
+    messages.extend(generation_ignored(keys.map));
+    for key in ["torch_dtype", "dtype"] {
+        let known = ["float64", "float32", "float16", "bfloat16", "auto"];
+        if let Some(value) = keys.get(key).filter(|v| !v.as_str().is_some_and(|name| known.contains(&name))) {
+            messages
+                .push(format!("`{key}` = {value} is ignored: weights are read as their files store them"));
         }
     }
     if let Some(Value::Array(classes)) = keys.get("architectures")
@@ -273,8 +300,14 @@ fn unknown<'a>(keys: &Keys<'a>, architecture: Architecture) -> Vec<&'a str> {
         (READ.contains(&key) && !foreign.contains(&key))
             || WITHOUT_EFFECT.contains(&key)
             || REFUSED.iter().chain(&WARNED).any(|(name, ..)| *name == key)
+            || DRAWN.iter().any(|(name, _)| *name == key)
     };
-    let set = keys.map.iter().filter(|(key, value)| !known(key) && !Neutral::Off.holds(value));
+    // What is unknown and off asks for nothing, unless it switches off something that is on.
+    let switch = |key: &str| key.starts_with("use_") || key.starts_with("is_");
+    let off = |key: &str, value: &Value| {
+        Neutral::Off.holds(value) && !(switch(key) && *value == Value::Bool(false))
+    };
+    let set = keys.map.iter().filter(|(key, value)| !known(key) && !off(key, value));
     set.map(|(key, _)| key.as_str()).collect()
 }
 
@@ -339,7 +372,8 @@ mod tests {
 
     #[test]
     fn every_key_stands_in_one_list() {
-        let others = REFUSED.iter().chain(&WARNED).map(|(key, ..)| *key);
+        let others =
+            REFUSED.iter().chain(&WARNED).map(|(key, ..)| *key).chain(DRAWN.iter().map(|(key, _)| *key));
         let all: Vec<&str> = READ.into_iter().chain(WITHOUT_EFFECT).chain(others).collect();
         assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());
         let families: BTreeSet<_> = FAMILIES.iter().map(|(hf, ..)| hf).collect();
@@ -367,6 +401,10 @@ mod tests {
         for (architecture, value, part) in [
             (Architecture::Llama, json!({"eos_token_id": -1}), "`eos_token_id` = -1"),
             (Architecture::Llama, json!({"pad_token_id": -1}), "`pad_token_id` = -1"),
+            (Architecture::Llama, json!({"repetition_penalty": 1.1}), "`repetition_penalty` = 1.1"),
+            (Architecture::Llama, json!({"suppress_tokens": [3]}), "`suppress_tokens` = [3]"),
+            (Architecture::Llama, json!({"dtype": "int4"}), "as their files store them"),
+            (Architecture::Llama, json!({"use_something": false}), "use_something"),
             (Architecture::Qwen2, json!({"attention_bias": true}), "`attention_bias` = true"),
             (Architecture::Qwen2, json!({"attention_bias": false}), "`attention_bias` = false"),
             (Architecture::Qwen3, json!({"attention_dropout": 0.1}), "no dropout"),
@@ -379,7 +417,7 @@ mod tests {
             let said = of(architecture, value);
             assert!(said.contains(part), "{part}: {said}");
         }
-        let silent = json!({"eos_token_id": 2, "attention_bias": true, "attention_dropout": 0.0, "architectures": null});
+        let silent = json!({"repetition_penalty": 1.0, "suppress_tokens": null, "dtype": "bfloat16", "eos_token_id": 2, "attention_bias": true, "attention_dropout": 0.0, "architectures": null});
         assert_eq!(of(Architecture::Llama, silent), "");
     }
 }

@@ -1,7 +1,7 @@
 //! The shape of a decoder, read from and written as Hugging Face `config.json`.
 
 pub(crate) mod keys;
-mod known;
+pub(crate) mod known;
 mod rope;
 
 use std::path::Path;

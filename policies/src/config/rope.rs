@@ -296,6 +296,20 @@ fn one_section(
             return Err(rope.unsupported(type_key, "supported: default, linear, dynamic, llama3, yarn"));
         }
     };
+    if !known.contains(&ORIGINAL) && keys.get(ORIGINAL).is_some() {
+        tracing::warn!("{}: `{ORIGINAL}` says nothing to a rope of this type", rope.path.display());
+    }
+    for (inner, outer) in [("rope_theta", keys.get("rope_theta")), ("rope_type", rope.get("type"))] {
+        if let (Some(used), Some(other)) = (rope.get(inner), outer)
+            && used != other
+        {
+            tracing::warn!(
+                "{}: `{}` = {used} is used, {other} elsewhere in the file is not",
+                rope.path.display(),
+                rope.full(inner)
+            );
+        }
+    }
     let unused = unused(&rope, known);
     if !unused.is_empty() {
         tracing::warn!(
