@@ -8,6 +8,7 @@ use crate::stats::{holm, unpaired};
 use std::path::Path;
 
 /// A policy, or several of the same training that differ in their seed.
+#[derive(Debug)]
 pub struct Arm {
     /// What messages and tables call it.
     pub label: String,
@@ -16,6 +17,7 @@ pub struct Arm {
 }
 
 /// What is known of an arm.
+#[derive(Debug)]
 pub enum Measured {
     /// Items, of an evaluation a seed.
     Items(Vec<Evaluation>),
@@ -34,6 +36,7 @@ impl Arm {
 }
 
 /// A task of the base, A, and of another arm, B.
+#[derive(Debug)]
 pub struct TaskComparison {
     /// Place of B among the arms.
     pub arm: usize,

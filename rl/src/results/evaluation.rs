@@ -20,6 +20,7 @@ pub struct Wanted<'a> {
 }
 
 /// What one directory holds.
+#[derive(Debug)]
 pub struct Evaluation {
     /// The directory.
     pub dir: PathBuf,
@@ -30,6 +31,7 @@ pub struct Evaluation {
 }
 
 /// The items of a task.
+#[derive(Debug)]
 pub struct TaskItems {
     /// Name of the task.
     pub name: String,
@@ -41,6 +43,7 @@ pub struct TaskItems {
 }
 
 /// A question with its completions.
+#[derive(Debug)]
 pub struct Item {
     /// Its id in the data.
     pub id: String,
@@ -51,6 +54,7 @@ pub struct Item {
 }
 
 /// A judged completion, as far as comparisons and reports need it.
+#[derive(Debug)]
 pub struct Sample {
     /// Whether the verdict is `correct`.
     pub correct: bool,

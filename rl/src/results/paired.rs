@@ -6,6 +6,7 @@ use crate::stats::{Comparison, Pairs};
 use std::collections::HashMap;
 
 /// What two arms say about each other on one task.
+#[derive(Debug)]
 pub struct Paired {
     /// Of the mean over the samples of each item.
     pub comparison: Comparison,

@@ -11,6 +11,7 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// What a run says about its policy: means, not the answers to single items.
+#[derive(Debug)]
 pub struct RunResults {
     /// The run directory.
     pub dir: PathBuf,

@@ -5,6 +5,7 @@ use crate::number::{fixed, signed};
 use crate::stats::{Comparison, holm};
 
 /// A task that an evaluation does significantly worse than the baseline, or lacks.
+#[derive(Debug)]
 pub struct Regression {
     /// Place of the evaluation.
     pub evaluation: usize,

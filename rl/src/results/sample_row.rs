@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 
 /// A judged completion with its item, as `samples.jsonl` has it.
+#[derive(Debug)]
 pub struct SampleRow {
     task: String,
     id: String,

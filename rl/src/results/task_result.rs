@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
 /// One task's outcome.
+#[derive(Debug)]
 pub struct TaskResult {
     /// Name of the benchmark, with an ending of [`super::RANKED`] for ranked options.
     pub name: String,

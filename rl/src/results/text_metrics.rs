@@ -69,6 +69,7 @@ impl TextMetric {
 }
 
 /// References by task and id; without a task for all tasks.
+#[derive(Debug)]
 pub struct References {
     name: String,
     by_id: HashMap<(Option<String>, String), Vec<String>>,

@@ -32,6 +32,7 @@ pub fn clear(dir: &Path) {
 }
 
 /// All tasks of an evaluation.
+#[derive(Debug)]
 pub struct Results {
     settings: Value,
     tasks: Vec<TaskResult>,

@@ -97,14 +97,11 @@ pub fn fail(error: &anyhow::Error) -> ExitCode {
 
 fn exit_code(error: &anyhow::Error) -> u8 {
     for cause in error.chain() {
-        if let Some(error) = cause.downcast_ref::<rlvr::Error>() {
-            return error.exit_code();
-        }
-        if let Some(error) = cause.downcast_ref::<ResultsError>() {
-            return error.exit_code();
-        }
-        if let Some(error) = cause.downcast_ref::<SourceError>() {
-            return error.exit_code();
+        let own = (cause.downcast_ref().map(rlvr::Error::exit_code))
+            .or_else(|| cause.downcast_ref().map(ResultsError::exit_code))
+            .or_else(|| cause.downcast_ref().map(SourceError::exit_code));
+        if let Some(code) = own {
+            return code;
         }
         if cause.is::<BadInput>()
             || cause.is::<ConformanceError>()
