@@ -18,6 +18,7 @@ pub mod number;
 pub mod policy;
 pub mod random;
 pub mod report;
+pub mod results;
 pub mod rows;
 pub mod run;
 pub mod schedule;

@@ -16,6 +16,16 @@ pub fn signed(value: f64, digits: usize) -> String {
     if is_zero || text.starts_with('-') || !value.is_finite() { text } else { format!("+{text}") }
 }
 
+/// An interval: `[0.412, 0.588]`.
+pub fn interval((low, high): (f64, f64)) -> String {
+    format!("[{}, {}]", fixed(low, 3), fixed(high, 3))
+}
+
+/// A mean with its standard error, where there is one: `0.500 ± 0.045`.
+pub fn with_error(mean: f64, error: f64) -> String {
+    if error.is_nan() { format!("{mean:.3}") } else { format!("{mean:.3} ± {error:.3}") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

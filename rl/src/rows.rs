@@ -28,9 +28,14 @@ impl Row {
 
 /// The id of a row: a string or a number.
 pub fn id(fields: &Map<String, Value>) -> Option<String> {
-    match fields.get("id") {
-        Some(Value::String(id)) => Some(id.clone()),
-        Some(Value::Number(id)) => Some(id.to_string()),
+    fields.get("id").and_then(id_text)
+}
+
+/// An id as text: a string or a number.
+pub fn id_text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
         _ => None,
     }
 }

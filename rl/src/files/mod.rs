@@ -1,9 +1,11 @@
-//! Files: where output goes and how it survives a crash, locks, encodings, rows and tensors in files.
+//! Files: where output goes and how it survives a crash, input with its lines, locks, encodings, rows and tensors in
+//! files.
 
 pub mod destination;
 pub mod encoding;
 pub mod jsonl;
 pub mod lock;
+pub mod source;
 pub mod tensors;
 
 use std::io;

@@ -1,11 +1,12 @@
 //! `rlvr score --against`: how often a reward errs, measured by another reward or by labels.
 
 use crate::args::ScoreArgs;
-use crate::input::{self, Source, bad};
+use crate::input::bad;
 use crate::output::{self, count, say};
 use crate::{lines, rewards};
 use anyhow::Result;
 use rlvr::files::destination::Destination;
+use rlvr::files::source::{Source, object};
 use rlvr::random;
 use rlvr::rewards::rows::Row;
 use rlvr::rewards::{Reward, Verdict, score_one};
@@ -95,7 +96,7 @@ struct Judged {
 }
 
 fn judge(reward: &dyn Reward, truth: &Truth, text: &str) -> Result<Judged, String> {
-    let row = Row::parse(Value::Object(input::object(text)?)).map_err(|e| format!("{e}; {}", lines::ROW))?;
+    let row = Row::parse(Value::Object(object(text)?)).map_err(|e| format!("{e}; {}", lines::ROW))?;
     let outcome = score_one(reward, &row.task, row.response());
     let (right, shown) = match truth {
         Truth::Labels => {

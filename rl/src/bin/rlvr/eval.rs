@@ -9,7 +9,9 @@ pub mod score;
 pub mod validate;
 
 use crate::input::bad;
+use crate::output::{print_table, say};
 use anyhow::Result;
+use rlvr::results::{MARKDOWN, RESULTS, Results, SAMPLES};
 use std::path::Path;
 
 /// Refuses a file where a directory for results is meant.
@@ -21,4 +23,14 @@ pub fn check_out(out: &Path) -> Result<()> {
         ))),
         false => Ok(()),
     }
+}
+
+/// Writes the results into the directory of the evaluation and prints their table, with notes on stderr.
+fn write(results: &Results, dir: &Path) -> Result<()> {
+    results.write(dir)?;
+    let (header, rows) = results.table();
+    print_table(&header, &rows)?;
+    results.notes().for_each(|line| say!("{line}"));
+    say!("wrote {RESULTS}, {MARKDOWN} and {SAMPLES} in {}", dir.display());
+    Ok(())
 }

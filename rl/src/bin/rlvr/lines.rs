@@ -1,8 +1,8 @@
 //! Rows of a file, many at a time, on all cores.
 
-use crate::input::Source;
 use anyhow::Result;
 use rayon::prelude::*;
+use rlvr::files::source::{Source, SourceError};
 
 /// What a row of completions must have.
 pub const ROW: &str = r#"a row is {"id", "completion", "reference": {"answer": …}}"#;
@@ -28,7 +28,7 @@ pub fn each_chunk<T: Send>(
         let parsed: Vec<_> = rows.par_iter().map(|(line, text)| (*line, read(text))).collect();
         let parsed = (parsed.into_iter())
             .map(|(line, parsed)| Ok((line, parsed.map_err(|e| source.bad_at(line, e))?)))
-            .collect::<Result<Vec<_>>>()?;
+            .collect::<Result<Vec<_>, SourceError>>()?;
         take(parsed);
         if last {
             return Ok(());

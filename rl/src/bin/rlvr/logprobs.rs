@@ -1,12 +1,14 @@
 //! `rlvr logprobs`: log-probabilities of given completions.
 
 use crate::args::LogprobsArgs;
-use crate::input::{self, Row, Source, bad};
+use crate::input::bad;
 use crate::{output, policy};
 use anyhow::Result;
+use rlvr::files::source::{Row, Source};
 use rlvr::policies::packed::{PackedBatch, PromptGroup};
 use rlvr::policy::Policy;
 use rlvr::rewards::{Message, prompt_messages};
+use rlvr::rows::id_text;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::io::Write;
@@ -70,7 +72,7 @@ impl<'a> Form<'a> {
     fn of(fields: &'a Map<String, Value>) -> Result<Self, String> {
         match fields.get("id") {
             None => return Err("the row has no `id`".into()),
-            Some(id) if input::id_text(id).is_none() => {
+            Some(id) if id_text(id).is_none() => {
                 return Err("`id` must be a string or a number".into());
             }
             Some(_) => {}

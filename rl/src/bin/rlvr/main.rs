@@ -5,14 +5,12 @@
 
 mod args;
 mod audit;
-mod baseline;
 mod bench;
 mod compare;
 mod completions;
 mod data;
 mod download;
 mod eval;
-mod evaluations;
 mod input;
 mod lines;
 mod logprobs;
@@ -23,16 +21,13 @@ mod policy;
 mod progress;
 mod report;
 mod rescore;
-mod results;
 mod rewards;
 mod run_report;
-mod run_results;
 mod sample;
 mod score;
 mod self_check;
 mod signals;
 mod tasks;
-mod text_metrics;
 mod train;
 
 use anyhow::{Context, Result};

@@ -3,7 +3,8 @@
 use crate::input::BadInput;
 use rlvr::conformance::ConformanceError;
 use rlvr::files::destination::{Destination, ReaderGone};
-use rlvr::number::fixed;
+use rlvr::files::source::SourceError;
+use rlvr::results::ResultsError;
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, ErrorKind, StdoutLock, Write};
 use std::path::Path;
@@ -18,6 +19,11 @@ macro_rules! say {
     }};
 }
 pub(crate) use say;
+
+/// Writes a note to stderr.
+pub fn note(text: String) {
+    say!("note: {text}");
+}
 
 /// Stdout, whose reader may go before the end, as `head` does.
 pub struct Stdout {
@@ -91,8 +97,11 @@ pub fn fail(error: &anyhow::Error) -> ExitCode {
 
 fn exit_code(error: &anyhow::Error) -> u8 {
     for cause in error.chain() {
-        if let Some(error) = cause.downcast_ref::<rlvr::Error>() {
-            return error.exit_code();
+        let own = (cause.downcast_ref().map(rlvr::Error::exit_code))
+            .or_else(|| cause.downcast_ref().map(ResultsError::exit_code))
+            .or_else(|| cause.downcast_ref().map(SourceError::exit_code));
+        if let Some(code) = own {
+            return code;
         }
         if cause.is::<BadInput>()
             || cause.is::<ConformanceError>()
@@ -188,16 +197,6 @@ pub fn duration(seconds: f64) -> String {
 /// `n thing` or `n things`.
 pub fn count(n: usize, thing: &str) -> String {
     if n == 1 { format!("1 {thing}") } else { format!("{n} {thing}s") }
-}
-
-/// An interval for people.
-pub fn interval((low, high): (f64, f64)) -> String {
-    format!("[{}, {}]", fixed(low, 3), fixed(high, 3))
-}
-
-/// A mean with its standard error, where there is one.
-pub fn with_error(mean: f64, error: f64) -> String {
-    if error.is_nan() { format!("{mean:.3}") } else { format!("{mean:.3} ± {error:.3}") }
 }
 
 /// Prints a table on stdout.

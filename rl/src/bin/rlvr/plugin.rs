@@ -1,14 +1,16 @@
 //! `rlvr plugin`: rewards of your own, in any language.
 
 use crate::args::{Language, PluginNewArgs, PluginTestArgs};
-use crate::input::{self, Source, bad};
+use crate::input::{self, bad};
 use crate::output::{self, count, one_line, say};
 use anyhow::Result;
+use rlvr::files::source::{Source, object};
 use rlvr::number::fixed;
 use rlvr::rewards::plugin::check::{Check, conformance, gameability, robustness, sample_tasks};
 use rlvr::rewards::plugin::{Plugin, PluginConfig};
 use rlvr::rewards::wasm::{Wasm, WasmConfig};
 use rlvr::rewards::{Reward, Task};
+use rlvr::rows;
 use serde_json::{Map, json};
 use std::io::Write;
 use std::path::Path;
@@ -104,7 +106,7 @@ pub fn new(args: &PluginNewArgs) -> Result<()> {
 }
 
 pub fn test(args: &PluginTestArgs) -> Result<()> {
-    let config = input::object(&args.config).map_err(|e| bad(format!("--config: {e}")))?;
+    let config = object(&args.config).map_err(|e| bad(format!("--config: {e}")))?;
     let tasks = match &args.tasks {
         Some(path) => tasks(path)?,
         None => sample_tasks(),
@@ -178,7 +180,7 @@ fn tasks(path: &Path) -> Result<Vec<Task>> {
         let reference = fields.get("reference").cloned().or(answer);
         let reference =
             reference.ok_or_else(|| source.bad_at(line, "the row has no `reference` and no `answer`"))?;
-        let id = fields.get("id").and_then(input::id_text).unwrap_or_else(|| line.to_string());
+        let id = rows::id(&fields).unwrap_or_else(|| line.to_string());
         tasks.push(Task { id, prompt, reference, meta: Map::new() }.with_row(fields));
     }
     if tasks.is_empty() {

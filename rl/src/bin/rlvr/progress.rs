@@ -1,11 +1,11 @@
 //! Shows a run while it runs: a live line on a terminal, one line a step elsewhere.
 
-use crate::output::interval;
 use crate::output::{count, duration, one_line, say};
 use indicatif::{ProgressBar, ProgressStyle};
 use rlvr::eval::EvalResult;
 use rlvr::metrics::{self, MetricsRow};
 use rlvr::number::fixed;
+use rlvr::number::interval;
 use rlvr::rewards::Outcome;
 use rlvr::run::events::{Event, Observer};
 use rlvr::run::preflight::PreflightReport;

@@ -1,13 +1,14 @@
 //! `rlvr eval report`: one table over many evaluations.
 
 use crate::args::comparison::{ReportArgs, ReportFormat};
-use crate::baseline::{Regression, regressions};
-use crate::evaluations::{self, Evaluation, LEVEL, TaskItems, Wanted, named};
-use crate::output::with_error;
-use crate::output::{self, say};
-use crate::text_metrics;
+use crate::output::{self, note, say};
 use anyhow::{Result, anyhow};
 use rlvr::eval::Accuracy;
+use rlvr::number::with_error;
+use rlvr::results::{
+    Evaluation, LEVEL, References, Regression, ResultsError, TaskItems, TextMetric, Wanted, check_same,
+    compare, named, regressions, task_names, text_metrics,
+};
 use rlvr::stats::holm;
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -31,7 +32,7 @@ struct Cell {
     /// `pass@k` and `maj@k` by name, with standard errors.
     sampled: Vec<(String, f64, f64)>,
     /// Text metrics by name.
-    texts: Vec<(String, f64)>,
+    texts: Vec<(&'static str, f64)>,
     /// Significantly above every other evaluation of the task.
     best: bool,
 }
@@ -39,31 +40,35 @@ struct Cell {
 pub fn run(args: &ReportArgs) -> Result<()> {
     let to = output::to(args.out.as_deref(), args.force)?;
     let wanted = Wanted { cluster: args.cluster.as_deref(), texts: !args.metrics.is_empty() };
-    let read = |text: &String| {
+    let read = |text: &String| -> Result<Evaluation, ResultsError> {
         let (label, dir) = named(text);
-        Evaluation::read(Path::new(dir), label, wanted)
+        let mut evaluation = Evaluation::read(Path::new(dir), wanted)?;
+        evaluation.label = label.unwrap_or(evaluation.label);
+        Ok(evaluation)
     };
-    let evaluations: Vec<Evaluation> = args.evaluations.iter().map(read).collect::<Result<_>>()?;
-    let references = args.references.as_deref().map(text_metrics::References::read).transpose()?;
+    let evaluations = args.evaluations.iter().map(read).collect::<Result<Vec<Evaluation>, ResultsError>>()?;
+    let references = args.references.as_deref().map(References::read).transpose()?;
+    let metrics: Vec<TextMetric> = args.metrics.iter().map(|metric| (*metric).into()).collect();
     let mut cells = Vec::new();
-    for name in names(&evaluations) {
+    for name in task_names(&evaluations) {
         let from = cells.len();
         let mut identities = evaluations.iter().filter_map(|e| e.task(name)).map(|task| &task.identity);
         if let Some(first) = identities.next() {
-            evaluations::check_same(name, first, identities, args.force)?;
+            check_same(name, first, identities, args.force, &mut note)?;
         }
         for (place, evaluation) in evaluations.iter().enumerate() {
             if let Some(task) = evaluation.task(name) {
                 let mut cell = Cell::new(place, task);
-                cell.texts = text_metrics::of(task, &args.metrics, references.as_ref(), &evaluation.label)?;
+                let values = text_metrics(task, &metrics, references.as_ref(), &evaluation.label)?;
+                cell.texts = metrics.iter().map(|metric| metric.name()).zip(values).collect();
                 cells.push(cell);
             }
         }
         mark_best(&evaluations, name, &mut cells[from..])?;
     }
-    let baseline = args.baseline.as_deref().map(|dir| Evaluation::read(dir, None, wanted)).transpose()?;
+    let baseline = args.baseline.as_deref().map(|dir| Evaluation::read(dir, wanted)).transpose()?;
     let regressions = match &baseline {
-        Some(baseline) => regressions(baseline, &evaluations, args.tolerance, args.force)?,
+        Some(baseline) => regressions(baseline, &evaluations, args.tolerance, args.force, &mut note)?,
         None => Vec::new(),
     };
     let text = match args.format {
@@ -89,17 +94,6 @@ impl ReportArgs {
     fn baseline_name(&self) -> String {
         self.baseline.as_ref().map_or_else(String::new, |dir| dir.display().to_string())
     }
-}
-
-/// Names of all tasks, in the order in which they come.
-fn names(evaluations: &[Evaluation]) -> Vec<&str> {
-    let mut names: Vec<&str> = Vec::new();
-    for task in evaluations.iter().flat_map(|e| &e.tasks) {
-        if !names.contains(&task.name.as_str()) {
-            names.push(&task.name);
-        }
-    }
-    names
 }
 
 impl Cell {
@@ -134,7 +128,7 @@ impl Cell {
 }
 
 /// Marks the highest accuracy when it is significantly above every other one of the task.
-fn mark_best(evaluations: &[Evaluation], name: &str, cells: &mut [Cell]) -> Result<()> {
+fn mark_best(evaluations: &[Evaluation], name: &str, cells: &mut [Cell]) -> Result<(), ResultsError> {
     if cells.len() < 2 {
         return Ok(());
     }
@@ -148,7 +142,7 @@ fn mark_best(evaluations: &[Evaluation], name: &str, cells: &mut [Cell]) -> Resu
     let mut p_values = Vec::new();
     for (_, cell) in cells.iter().enumerate().filter(|(i, _)| *i != top) {
         let Some(other) = evaluations[cell.evaluation].task(name) else { continue };
-        match evaluations::compare(&[other], &[best])? {
+        match compare(&[other], &[best])? {
             Some(paired) if paired.comparison.difference > 0.0 => p_values.push(paired.comparison.p_value),
             _ => p_values.push(1.0),
         }
@@ -171,7 +165,7 @@ fn columns<'a>(cells: &'a [Cell], of: impl Fn(&'a Cell) -> Vec<&'a str>) -> Vec<
 /// One row a task and evaluation.
 fn long(evaluations: &[Evaluation], cells: &[Cell]) -> (Vec<String>, Vec<Vec<String>>) {
     let sampled = columns(cells, |c| c.sampled.iter().map(|(name, ..)| name.as_str()).collect());
-    let texts = columns(cells, |c| c.texts.iter().map(|(name, _)| name.as_str()).collect());
+    let texts = columns(cells, |c| c.texts.iter().map(|(name, _)| *name).collect());
     let mut header: Vec<String> = [
         "task",
         "evaluation",
@@ -227,7 +221,7 @@ fn markdown(evaluations: &[Evaluation], cells: &[Cell]) -> String {
     let mut header = vec!["task", "n"];
     header.extend(evaluations.iter().map(|e| e.label.as_str()));
     let mut rows = Vec::new();
-    for name in names(evaluations) {
+    for name in task_names(evaluations) {
         let of: Vec<&Cell> = cells.iter().filter(|c| c.task == name).collect();
         let most = of.iter().map(|c| c.items).max().unwrap_or(0);
         let mut row = vec![name.to_owned(), most.to_string()];
@@ -259,7 +253,7 @@ fn csv(evaluations: &[Evaluation], cells: &[Cell]) -> String {
         }
     };
     let sampled = columns(cells, |c| c.sampled.iter().map(|(name, ..)| name.as_str()).collect());
-    let texts = columns(cells, |c| c.texts.iter().map(|(name, _)| name.as_str()).collect());
+    let texts = columns(cells, |c| c.texts.iter().map(|(name, _)| *name).collect());
     let mut header: Vec<String> =
         "task,evaluation,n,completions,accuracy,standard_error,ci95_low,ci95_high,method,best,\
                                    parse_rate,truncated_frac,tokens_mean"
@@ -335,7 +329,8 @@ fn cell_json(c: &Cell) -> Value {
         value[name] = json!({"mean": mean, "standard_error": error});
     }
     if !c.texts.is_empty() {
-        let texts: Map<String, Value> = c.texts.iter().map(|(name, v)| (name.clone(), json!(v))).collect();
+        let texts: Map<String, Value> =
+            c.texts.iter().map(|(name, v)| ((*name).to_owned(), json!(v))).collect();
         value["metrics"] = Value::Object(texts);
     }
     value

@@ -1,10 +1,11 @@
 //! `rlvr score --rescore`: the recorded rollouts of a run under another reward.
 
-use crate::input::{self, Source, bad};
+use crate::input::bad;
 use crate::lines;
 use crate::output::{self, count, say};
 use anyhow::Result;
 use rlvr::files::destination::Destination;
+use rlvr::files::source::{Source, object};
 use rlvr::number::fixed;
 use rlvr::rewards::rows::Row;
 use rlvr::rewards::{Reward, score_one};
@@ -36,7 +37,7 @@ pub fn run(run: &Path, reward: &dyn Reward, to: &Destination) -> Result<()> {
 
 /// The row of `rlvr score`, with where it stands in the run and what it was.
 fn judge(reward: &dyn Reward, text: &str) -> Result<Value, String> {
-    let mut fields = input::object(text)?;
+    let mut fields = object(text)?;
     if !fields.contains_key("reference") {
         return Err(
             "the row has no `reference`, which judging it again needs: runs record it, rollouts that were \

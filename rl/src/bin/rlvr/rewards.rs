@@ -1,7 +1,8 @@
 //! The reward that a command names: a kind, or a file.
 
-use crate::input::{self, bad, nearest};
+use crate::input::{bad, nearest};
 use anyhow::Result;
+use rlvr::files::source;
 use rlvr::rewards::{Reward, RewardConfig};
 use serde::Deserialize;
 use std::path::Path;
@@ -12,7 +13,7 @@ pub fn by_kind(kind: &str) -> Result<Box<dyn Reward>> {
 }
 
 pub fn from_file(path: &Path) -> Result<Box<dyn Reward>> {
-    let (name, text) = input::text(path)?;
+    let (name, text) = source::text(path)?;
     let document: toml::Table = text.parse().map_err(|e: toml::de::Error| {
         let line = e.span().map_or(1, |s| line_at(&text, s.start));
         bad(format!("{name}:{line}: {}", e.message().trim()))

@@ -1,13 +1,15 @@
 //! `rlvr sample`: completions of prompts.
 
 use crate::args::SampleArgs;
-use crate::input::{self, Source, bad};
+use crate::input::{self, bad};
 use crate::{output, policy};
 use anyhow::Result;
+use rlvr::files::source::Source;
 use rlvr::generate;
 use rlvr::policy::Policy;
 use rlvr::rewards::Message;
 use rlvr::rollout::{Completion, Prompt, SampleKey, SamplingParams};
+use rlvr::rows::id_text;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::io::Write;
@@ -103,7 +105,7 @@ fn write_text(
     several: bool,
 ) -> Result<()> {
     if several {
-        let id = input::id_text(&request.id).unwrap_or_default();
+        let id = id_text(&request.id).unwrap_or_default();
         let tokens = output::count(completion.token_ids.len(), "token");
         let end = completion.finish_reason.as_str();
         writeln!(out, "--- {}, sample {sample}, {tokens}, {end}", output::one_line(&id, 60))?;
@@ -118,8 +120,8 @@ fn requests(path: &Path) -> Result<Vec<Request>> {
     while let Some((line, fields)) = source.next_object()? {
         let id = match fields.get("id") {
             None | Some(Value::Null) => json!(line.to_string()),
-            Some(id) if input::id_text(id).is_some() => id.clone(),
-            Some(_) => return Err(source.bad_at(line, "`id` must be a string or a number")),
+            Some(id) if id_text(id).is_some() => id.clone(),
+            Some(_) => return Err(source.bad_at(line, "`id` must be a string or a number").into()),
         };
         let messages = input::messages(&fields).map_err(|e| source.bad_at(line, e))?;
         requests.push(Request { id, messages, place: source.place(line) });

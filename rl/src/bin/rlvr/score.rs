@@ -1,12 +1,13 @@
 //! `rlvr score`: judges completions.
 
 use crate::args::ScoreArgs;
-use crate::input::{self, Source, bad};
+use crate::input::bad;
 use crate::lines::{self, ROW};
 use crate::output::{self, count, say};
 use crate::{audit, rescore, rewards, self_check};
 use anyhow::Result;
 use rayon::prelude::*;
+use rlvr::files::source::{Source, object};
 use rlvr::number::fixed;
 use rlvr::rewards::rows::Row;
 use rlvr::rewards::score_batch;
@@ -57,7 +58,7 @@ pub fn run(args: &ScoreArgs) -> Result<()> {
 
 /// A line as a row.
 fn row(text: &str) -> Result<Row, String> {
-    let fields = input::object(text)?;
+    let fields = object(text)?;
     Row::parse(Value::Object(fields)).map_err(|e| format!("{e}; {ROW}"))
 }
 

@@ -1,10 +1,12 @@
 //! `rlvr score --self-check`: does a reward accept the references of its own tasks?
 
-use crate::input::{self, Source, bad};
+use crate::input::bad;
 use crate::output::{self, count, say};
 use crate::{lines, tasks};
 use anyhow::{Result, anyhow};
+use rlvr::files::source::{Source, object};
 use rlvr::rewards::{Response, Reward, Task, Verdict, score_one};
+use rlvr::rows;
 use std::io::Write;
 use std::path::Path;
 
@@ -40,8 +42,8 @@ pub fn run(path: &Path, reward: &dyn Reward) -> Result<()> {
 
 /// What is wrong with a row, if anything is.
 fn check(reward: &dyn Reward, text: &str) -> Result<Option<String>, String> {
-    let fields = input::object(text)?;
-    let id = fields.get("id").and_then(input::id_text).unwrap_or_default();
+    let fields = object(text)?;
+    let id = rows::id(&fields).unwrap_or_default();
     let task = Task::new(id, tasks::reference(&fields)?).with_row(fields);
     let shown =
         if task.id.is_empty() { String::new() } else { format!("{}: ", output::one_line(&task.id, SHOWN)) };

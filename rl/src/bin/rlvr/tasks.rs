@@ -1,13 +1,15 @@
 //! The benchmarks that `--tasks` names: built-in ones, definitions, and JSON Lines files.
 
 use crate::args::eval::TaskArgs;
-use crate::input::{self, Row, Source, bad};
+use crate::input::{self, bad};
 use crate::output::{count, say};
 use anyhow::Result;
 use rlvr::eval::{
     Benchmark, Choice, Continuation, Definition, Item, OpenSettings, builtin, fingerprint, gold,
 };
+use rlvr::files::source::{Row, Source};
 use rlvr::rewards::{RewardConfig, Task};
+use rlvr::rows::id_text;
 use serde_json::{Map, Value, json};
 use std::collections::HashSet;
 use std::path::Path;
@@ -176,7 +178,7 @@ fn choices(task: &Task) -> Vec<Choice> {
 fn file_task((line, fields): Row, kind: &str) -> Result<Task, String> {
     let id = match fields.get("id") {
         None | Some(Value::Null) => line.to_string(),
-        Some(id) => input::id_text(id).ok_or("`id` must be a string or a number")?,
+        Some(id) => id_text(id).ok_or("`id` must be a string or a number")?,
     };
     let options =
         fields.get("options").map(|o| o.as_array().ok_or("`options` must be a list")).transpose()?;

@@ -2,7 +2,6 @@
 
 use crate::args::TrainArgs;
 use crate::input::bad;
-use crate::output::interval;
 use crate::output::{self, duration, say};
 use crate::progress::Progress;
 use crate::signals::{self, shell_words};
@@ -10,6 +9,7 @@ use anyhow::Result;
 use rlvr::Error;
 use rlvr::config::{ChatTemplate, DeviceConfig, Dtype, RunConfig};
 use rlvr::eval::EvalSettings;
+use rlvr::number::interval;
 use rlvr::run::RunOptions;
 use rlvr::run::events::Report;
 use std::collections::BTreeSet;

@@ -1,6 +1,7 @@
 //! What is typed after `rlvr compare` and `rlvr eval report`.
 
 use clap::{Args, ValueEnum};
+use rlvr::results;
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
@@ -152,10 +153,20 @@ pub enum TextMetric {
     Cider,
 }
 
-impl TextMetric {
-    /// Its name on the command line and in reports.
-    pub fn name(self) -> String {
-        self.to_possible_value().map_or_else(String::new, |v| v.get_name().to_owned())
+impl From<TextMetric> for results::TextMetric {
+    fn from(metric: TextMetric) -> Self {
+        match metric {
+            TextMetric::Bleu1 => Self::Bleu1,
+            TextMetric::Bleu2 => Self::Bleu2,
+            TextMetric::Bleu3 => Self::Bleu3,
+            TextMetric::Bleu4 => Self::Bleu4,
+            TextMetric::Rouge1 => Self::Rouge1,
+            TextMetric::Rouge2 => Self::Rouge2,
+            TextMetric::RougeL => Self::RougeL,
+            TextMetric::TokenF1 => Self::TokenF1,
+            TextMetric::Meteor => Self::Meteor,
+            TextMetric::Cider => Self::Cider,
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use super::solve::{self, pass_rate_step, rejection_step};
 use super::steps::{command, fault, finish};
 use super::watch::Bar;
 use crate::args::data::{PassRateStep, RejectionStep, RunArgs};
-use crate::input::{self, bad};
+use crate::input::bad;
 use crate::output::say;
 use anyhow::Result;
 use rlvr::curate::choice_to_open::{OpenSettings, choice_to_open};
@@ -17,6 +17,7 @@ use rlvr::curate::output::Output;
 use rlvr::curate::quota::{BalanceSettings, CapSettings, balance, cap};
 use rlvr::curate::shapes::Reading;
 use rlvr::curate::split::{SplitSettings, split};
+use rlvr::files::source;
 use serde::Deserialize;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -84,7 +85,7 @@ impl Step {
 }
 
 pub fn run(args: &RunArgs) -> Result<()> {
-    let (name, text) = input::text(&args.config)?;
+    let (name, text) = source::text(&args.config)?;
     let mut chain: Chain = toml::from_str(&text).map_err(|e| {
         let before = e.span().map_or("", |span| &text[..span.start.min(text.len())]);
         bad(format!("{name}:{}: {}", before.matches('\n').count() + 1, e.message().trim()))

@@ -1,13 +1,11 @@
 //! When an evaluation counts as failed: bounds on accuracy, and an earlier evaluation.
 
 use crate::args::eval::BoundArgs;
-use crate::baseline::regressions;
-use crate::evaluations::{self, Evaluation, Identity, Wanted};
 use crate::input::bad;
-use crate::output::{count, say};
-use crate::results::Results;
+use crate::output::{count, note, say};
 use anyhow::{Result, anyhow};
 use rlvr::eval::Benchmark;
+use rlvr::results::{Evaluation, Identity, Results, ResultsError, Wanted, check_same, regressions};
 use std::path::Path;
 
 /// What an evaluation must reach.
@@ -46,12 +44,12 @@ impl Bounds {
             match all().find(|(_, name)| **name == old.name) {
                 Some((benchmark, name)) => {
                     let now = Identity::of(benchmark, name);
-                    evaluations::check_same(name, &old.identity, std::iter::once(&now), false)?;
+                    check_same(name, &old.identity, [&now], false, &mut note)?;
                 }
-                None => say!(
-                    "note: {} of the baseline is not evaluated, which will count as a regression",
+                None => note(format!(
+                    "{} of the baseline is not evaluated, which will count as a regression",
                     old.name
-                ),
+                )),
             }
         }
         Ok(Self { least, baseline, tolerance: args.tolerance })
@@ -66,8 +64,8 @@ impl Bounds {
             }
         }
         if let Some(baseline) = &self.baseline {
-            let now = [Evaluation::read(out, None, Wanted::default())?];
-            let found = regressions(baseline, &now, self.tolerance, false)?;
+            let now = [Evaluation::read(out, Wanted::default())?];
+            let found = regressions(baseline, &now, self.tolerance, false, &mut note)?;
             for r in &found {
                 missed.push(format!("regression: {}: {}", r.task, r.reason));
             }
@@ -81,8 +79,8 @@ impl Bounds {
 }
 
 /// The evaluation in a directory, or beside a results.json.
-fn read(path: &Path) -> Result<Evaluation> {
+fn read(path: &Path) -> Result<Evaluation, ResultsError> {
     let dir = if path.is_file() { path.parent().unwrap_or(Path::new("")) } else { path };
     let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-    Evaluation::read(dir, None, Wanted::default())
+    Evaluation::read(dir, Wanted::default())
 }

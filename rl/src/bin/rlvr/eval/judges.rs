@@ -1,11 +1,11 @@
 //! The judge of `--judge`.
 
 use crate::args::eval::JudgeArgs;
-use crate::input;
-use crate::results::Sample;
 use anyhow::Result;
 use rlvr::eval::Item;
 use rlvr::eval::judge::{Answer, Judge, JudgeConfig};
+use rlvr::files::source;
+use rlvr::results::SampleRow;
 use std::path::Path;
 
 /// File with the opinions.
@@ -14,7 +14,7 @@ const CACHE: &str = "judge.jsonl";
 /// What the judge's file says, if there is one.
 pub fn config(args: &JudgeArgs) -> Result<Option<JudgeConfig>> {
     let Some(path) = &args.file else { return Ok(None) };
-    let (_, text) = input::text(path)?;
+    let (_, text) = source::text(path)?;
     Ok(Some(JudgeConfig::parse(&text, path)?))
 }
 
@@ -26,7 +26,7 @@ pub fn open(args: &JudgeArgs, dir: &Path) -> Result<Option<Judge>> {
 }
 
 /// Gives samples the judge's opinions; `judged.task` of a sample is an index of `items`.
-pub fn judge(judge: Option<&mut Judge>, items: &[Item], samples: &mut [Sample]) -> Result<()> {
+pub fn judge(judge: Option<&mut Judge>, items: &[Item], samples: &mut [SampleRow]) -> Result<()> {
     let Some(judge) = judge else { return Ok(()) };
     let answers: Vec<Answer<'_>> =
         (samples.iter()).map(|s| Answer { task: &items[s.judged.task].task, text: &s.judged.text }).collect();

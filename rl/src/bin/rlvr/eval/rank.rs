@@ -1,11 +1,10 @@
 //! Options ranked by likelihood, as rows of `samples.jsonl`.
 
-use crate::evaluations::RANKED;
-use crate::results::Sample;
 use anyhow::Result;
 use rlvr::eval::likelihood::{OptionScores, score_options};
 use rlvr::eval::{Benchmark, Item, solved};
 use rlvr::policy::Policy;
+use rlvr::results::{RANKED, SampleRow};
 use rlvr::rewards::{Outcome, Verdict};
 use serde_json::{Map, Value, json};
 
@@ -53,5 +52,5 @@ fn ranked(name: &str, item: &Item, chosen: usize) -> Map<String, Value> {
     outcome.gold = gold;
     let judged = rlvr::eval::Judged { task: 0, text: label, tokens: 0, truncated: false, outcome };
     debug_assert!(!solved(&judged.outcome) || item.gold == Some(chosen));
-    Sample::new(name, item, 0, judged).row(false)
+    SampleRow::new(name, item, 0, judged).fields(false)
 }

@@ -4,11 +4,9 @@ use super::bounds::Bounds;
 use super::judges;
 use super::rank::rank;
 use crate::args::eval::{EvalRunArgs, Mode};
-use crate::evaluations::RANKED;
 use crate::input::bad;
 use crate::output::{count, say};
 use crate::policy;
-use crate::results::{self, Results, Sample, TaskResult};
 use crate::signals;
 use crate::tasks;
 use anyhow::Result;
@@ -18,6 +16,7 @@ use rlvr::eval::judge::{Answer, Judge, JudgeVerdict};
 use rlvr::eval::sample_log::SampleLog;
 use rlvr::eval::{Benchmark, EvalSettings, Generation, Item, evaluate, fingerprint};
 use rlvr::policy::Policy;
+use rlvr::results::{self, RANKED, Results, SampleRow, TaskResult};
 use rlvr::rewards::{Message, Task};
 use rlvr::rollout::SamplingParams;
 use serde_json::{Map, Value, json};
@@ -94,7 +93,7 @@ pub fn run(args: &EvalRunArgs) -> Result<()> {
             Kind::Generate => {
                 let mut samples = generate(args, &policy, work, temperature)?;
                 judges::judge(judge.as_mut(), work.items(), &mut samples)?;
-                samples.iter().map(|sample| sample.row(true)).collect()
+                samples.iter().map(|sample| sample.fields(true)).collect()
             }
             Kind::Likelihood => rank(&policy, work.benchmark, work.items())?,
         };
@@ -108,13 +107,13 @@ pub fn run(args: &EvalRunArgs) -> Result<()> {
         for name in names(args, benchmark) {
             let of_task = rows.iter().filter(|row| row.get("task").and_then(Value::as_str) == Some(&name));
             let samples =
-                of_task.map(|row| Sample::read(row, benchmark, &places)).collect::<Option<Vec<_>>>();
+                of_task.map(|row| SampleRow::read(row, benchmark, &places)).collect::<Option<Vec<_>>>();
             let samples =
                 samples.ok_or_else(|| bad(format!("{name}: the samples on disk are not readable")))?;
             results.add(TaskResult::new(&name, benchmark, samples, found.as_ref()));
         }
     }
-    results.write(&args.out)?;
+    super::write(&results, &args.out)?;
     bounds.check(&results, &args.out)
 }
 
@@ -319,7 +318,12 @@ fn progress(works: &[Work<'_>], position: usize) -> Result<ProgressBar> {
     Ok(bar)
 }
 
-fn generate(args: &EvalRunArgs, policy: &Policy, work: &Work<'_>, temperature: f64) -> Result<Vec<Sample>> {
+fn generate(
+    args: &EvalRunArgs,
+    policy: &Policy,
+    work: &Work<'_>,
+    temperature: f64,
+) -> Result<Vec<SampleRow>> {
     let bounds = generation(args, work.benchmark);
     let sampling = SamplingParams { temperature, max_tokens: bounds.max_tokens, ..SamplingParams::default() };
     let settings = EvalSettings {
@@ -339,7 +343,7 @@ fn generate(args: &EvalRunArgs, policy: &Policy, work: &Work<'_>, temperature: f
     let mut numbers = vec![0; items.len()];
     let mut samples = Vec::with_capacity(judged.len());
     for j in judged {
-        let mut sample = Sample::new(&benchmark.name, &items[j.task], numbers[j.task], j);
+        let mut sample = SampleRow::new(&benchmark.name, &items[j.task], numbers[j.task], j);
         numbers[sample.judged.task] += 1;
         sample.prompt = json!(policy.prompt_text(&items[sample.judged.task].task.prompt)?);
         samples.push(sample);

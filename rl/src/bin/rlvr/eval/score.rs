@@ -3,18 +3,19 @@
 use super::bounds::Bounds;
 use super::judges;
 use crate::args::eval::EvalScoreArgs;
-use crate::evaluations;
-use crate::input::{self, Source, bad};
+use crate::input::bad;
 use crate::output::{count, say};
-use crate::results::{self, RESULTS, Results, Sample, TaskResult};
 use crate::tasks;
 use anyhow::{Context, Result};
 use rlvr::eval::judge::JudgeConfig;
-use rlvr::eval::sample_log::{SAMPLES, SETTINGS, refusal};
+use rlvr::eval::sample_log::{SETTINGS, refusal};
 use rlvr::eval::{Benchmark, Judged, fingerprint};
 use rlvr::files::destination::write_atomic;
 use rlvr::files::lock::DirLock;
+use rlvr::files::source::{Source, SourceError};
+use rlvr::results::{self, RESULTS, Results, SAMPLES, SampleRow, TaskResult};
 use rlvr::rewards::{Outcome, Response, Task, Verdict, score_batch};
+use rlvr::rows;
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::path::Path;
@@ -67,7 +68,7 @@ pub fn score(args: &EvalScoreArgs) -> Result<()> {
             );
         }
         for sample in &samples {
-            serde_json::to_writer(&mut lines, &sample.row(sample.judged.tokens > 0))?;
+            serde_json::to_writer(&mut lines, &sample.fields(sample.judged.tokens > 0))?;
             lines.push(b'\n');
         }
         results.add(TaskResult::new(&benchmark.name, benchmark, samples, None));
@@ -89,7 +90,7 @@ pub fn score(args: &EvalScoreArgs) -> Result<()> {
     // Those of an evaluation that is replaced would let eval run go on with these samples.
     let _ = std::fs::remove_file(dir.join(SETTINGS));
     write_atomic(&dir.join(SAMPLES), &lines).map_err(rlvr::Error::from)?;
-    results.write(dir)?;
+    super::write(&results, dir)?;
     bounds.check(&results, dir)
 }
 
@@ -101,7 +102,7 @@ fn made(args: &EvalScoreArgs) -> Result<Value> {
     let dir = args.completions.parent().unwrap_or(Path::new(""));
     match std::fs::read_to_string(dir.join(SETTINGS)) {
         Ok(text) => Ok(serde_json::from_str(&text).unwrap_or_default()),
-        Err(_) => evaluations::settings(dir),
+        Err(_) => Ok(results::settings(dir)?),
     }
 }
 
@@ -140,7 +141,7 @@ fn check_replaced(args: &EvalScoreArgs, settings: &Value) -> Result<()> {
     if args.force || !(dir.join(SAMPLES).exists() || dir.join(RESULTS).exists()) {
         return Ok(());
     }
-    let old = Some(evaluations::settings(dir)?).filter(|old| !old.is_null());
+    let old = Some(results::settings(dir)?).filter(|old| !old.is_null());
     // What came over stdin may be anything.
     if old.as_ref() == Some(settings) && !settings["completions_hash"].is_null() {
         return Ok(());
@@ -176,14 +177,14 @@ struct Completions {
 }
 
 impl Completions {
-    fn read(source: &mut Source) -> Result<Self> {
+    fn read(source: &mut Source) -> Result<Self, SourceError> {
         let mut by_id: HashMap<String, Vec<Completion>> = HashMap::new();
         while let Some((line, mut fields)) = source.next_object()? {
             if fields.get("method").and_then(Value::as_str) == Some("likelihood") {
                 // Nothing was generated for it.
                 continue;
             }
-            let id = fields.get("id").and_then(input::id_text);
+            let id = rows::id(&fields);
             let id = id.ok_or_else(|| source.bad_at(line, "the row has no `id`, a string or a number"))?;
             let text = match fields.remove("completion") {
                 Some(Value::String(text)) => text,
@@ -203,7 +204,7 @@ impl Completions {
 
     /// Judges the completions of a benchmark's items; an item without one gets an outcome without an answer for each
     /// completion that the others have. Also how many items have one.
-    fn judge(&mut self, benchmark: &Benchmark) -> (Vec<Sample>, usize) {
+    fn judge(&mut self, benchmark: &Benchmark) -> (Vec<SampleRow>, usize) {
         let mut found: Vec<Vec<&mut Completion>> = benchmark.items.iter().map(|_| Vec::new()).collect();
         let places: HashMap<&str, usize> =
             benchmark.items.iter().enumerate().map(|(i, item)| (item.task.id.as_str(), i)).collect();
@@ -229,12 +230,12 @@ impl Completions {
             })
             .collect();
         let outcomes = score_batch(&*benchmark.reward, &responses);
-        let mut samples: Vec<Sample> = Vec::with_capacity(pairs.len());
+        let mut samples: Vec<SampleRow> = Vec::with_capacity(pairs.len());
         for ((task, c), outcome) in pairs.into_iter().zip(outcomes) {
             let judged =
                 Judged { task, text: c.text.clone(), tokens: c.tokens, truncated: c.truncated, outcome };
             let item = &benchmark.items[task];
-            let mut sample = Sample::new(&benchmark.name, item, 0, judged);
+            let mut sample = SampleRow::new(&benchmark.name, item, 0, judged);
             sample.prompt = if c.prompt.is_null() { json!(item.task.prompt) } else { c.prompt.clone() };
             samples.push(sample);
         }
@@ -242,7 +243,7 @@ impl Completions {
             let outcome = Outcome::of(Verdict::NoAnswer, "none", "no completion was given");
             let judged = Judged { task, text: String::new(), tokens: 0, truncated: false, outcome };
             for _ in 0..most {
-                let mut sample = Sample::new(&benchmark.name, &benchmark.items[task], 0, judged.clone());
+                let mut sample = SampleRow::new(&benchmark.name, &benchmark.items[task], 0, judged.clone());
                 sample.prompt = json!(benchmark.items[task].task.prompt);
                 samples.push(sample);
             }

@@ -1,45 +1,48 @@
-//! The last evaluation that a training run recorded, for `rlvr compare`.
+//! The last evaluation that a training run recorded.
 
-use crate::evaluations::Identity;
-use crate::input::{self, bad};
-use anyhow::Result;
-use rlvr::checkpoint::{CheckpointStore, TrainState};
-use rlvr::config::CheckpointConfig;
-use rlvr::eval::EvalResult;
-use rlvr::run::dir::{self, CONFIG_FILE};
-use rlvr::stats::Recorded;
+use super::{Identity, ResultsError, SAMPLES};
+use crate::checkpoint::{CheckpointStore, TrainState};
+use crate::config::CheckpointConfig;
+use crate::eval::EvalResult;
+use crate::files::source;
+use crate::run::dir::{self, CONFIG_FILE};
+use crate::stats::Recorded;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
-/// What a run says about its policy.
+/// What a run says about its policy: means, not the answers to single items.
+#[derive(Debug)]
 pub struct RunResults {
-    /// When it was evaluated: "after grpo".
-    pub label: String,
+    /// The run directory.
+    pub dir: PathBuf,
+    /// When the policy was evaluated: "after grpo".
+    pub when: String,
+    /// One result a data set.
     pub sets: Vec<EvalResult>,
     config: toml::Table,
 }
 
-/// Whether a directory holds a run and no output of `rlvr eval`.
-pub fn is_run(dir: &Path) -> bool {
-    dir::is_run(dir) && !dir.join("samples.jsonl").exists()
-}
-
 impl RunResults {
+    /// Whether a directory holds a run and no output of `rlvr eval`.
+    pub fn is_at(dir: &Path) -> bool {
+        dir::is_run(dir) && !dir.join(SAMPLES).exists()
+    }
+
     /// Reads the newest checkpoint of a run, which has all evaluations.
-    pub fn read(dir: &Path) -> Result<Self> {
-        let shown = dir.display();
+    ///
+    /// # Errors
+    /// [`ResultsError`], of a run that has recorded none, or whose config cannot be read.
+    pub fn read(dir: &Path) -> Result<Self, ResultsError> {
         let newest = states(&dir.join("checkpoints")).into_iter().max_by_key(|state| state.step);
         let evals = newest.and_then(|state| serde_json::from_value(state.extra.get("evals")?.clone()).ok());
         let evals: Vec<(String, Vec<EvalResult>)> = evals.unwrap_or_default();
-        let Some((label, sets)) = evals.into_iter().next_back() else {
-            return Err(bad(format!(
-                "{shown}: the run has recorded no evaluation in a checkpoint; evaluate its policy: rlvr eval run --policy \
-                 {shown} --tasks … --out DIR, then compare the directories"
-            )));
+        let Some((when, sets)) = evals.into_iter().next_back() else {
+            return Err(ResultsError::NothingRecorded { dir: dir.to_owned() });
         };
-        let (name, text) = input::text(&dir.join(CONFIG_FILE))?;
-        let config = text.parse().map_err(|e| bad(format!("{name}: {e}")))?;
-        Ok(Self { label, sets, config })
+        let (name, text) = source::text(&dir.join(CONFIG_FILE))?;
+        let config =
+            text.parse().map_err(|e: toml::de::Error| ResultsError::File { name, message: e.to_string() })?;
+        Ok(Self { dir: dir.to_owned(), when, sets, config })
     }
 
     /// What a set must share with that of another run: its data and the rewards; unknown of a benchmark.
@@ -52,7 +55,7 @@ impl RunResults {
 }
 
 /// A set's result as a comparison takes it.
-pub fn recorded(result: &EvalResult) -> Recorded {
+pub(super) fn recorded(result: &EvalResult) -> Recorded {
     Recorded {
         items: result.n as u64,
         right: result.correct.map(|right| right as u64),
