@@ -4,7 +4,7 @@
 //! Completions are right-padded rows `[B, T]`, each with its own copy of the prompt; the causal mask keeps padding out.
 use crate::config::ModelConfig;
 use crate::decoder::{AdamWStep, Decoder};
-use crate::host::head::TargetStats;
+use crate::host::head::{TargetGrads, TargetStats};
 use crate::packed::PackedBatch;
 use crate::params::LayerIndex;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData, activation};
@@ -195,7 +195,7 @@ fn head_backward(
     weight: &Tensor<2>,
     targets: &[u32],
     stats: &TargetStats,
-    g: &[f32],
+    g: &TargetGrads,
 ) -> (Tensor<2>, Tensor<2>) {
     let [n, d] = h.dims();
     let vocab = weight.dims()[0];
@@ -209,10 +209,15 @@ fn head_backward(
         let column = |v: &[f32]| {
             Tensor::<2>::from_data(TensorData::new(v[first..first + m].to_vec(), [m, 1]), &device)
         };
-        let p = (rows.clone().matmul(weight.clone().transpose()) - column(stats.log_sum())).exp();
+        let log_p = rows.clone().matmul(weight.clone().transpose()) - column(stats.log_sum());
+        let p = log_p.clone().exp();
         let index = ints(targets[first..first + m].iter().map(|t| *t as usize), [m, 1], &device);
-        let g = column(g);
-        let dl = (p * g.clone().neg()).scatter(1, index, g, burn::tensor::IndexingUpdateOp::Add);
+        let by_all = column(&g.logprobs).neg();
+        let dl = match &g.entropy {
+            None => p * by_all,
+            Some(e) => p * (by_all - column(e) * (log_p + column(&stats.entropy))),
+        };
+        let dl = dl.scatter(1, index, column(&g.logprobs), burn::tensor::IndexingUpdateOp::Add);
         dh.push(dl.clone().matmul(weight.clone()));
         dw = dw + dl.transpose().matmul(rows);
     }
@@ -267,7 +272,7 @@ pub fn train(
     decoder: &Decoder,
     batch: &PackedBatch,
     temperature: f64,
-    loss: &mut dyn FnMut(&TargetStats) -> Vec<f32>,
+    loss: &mut dyn FnMut(&TargetStats) -> TargetGrads,
     grads: &mut [Tensor<2>],
 ) {
     let padded = Padded::new(batch);
@@ -286,6 +291,7 @@ pub fn train(
     let inner = h.clone().inner();
     let stats = head_forward(&inner, &weight, &batch.targets);
     let g = loss(&stats);
+    g.check(batch.targets.len());
     let (dh, dw) = head_backward(&inner, &weight, &batch.targets, &stats, &g);
     let mut graph = (h * Tensor::from_inner(dh)).sum().backward();
     let mut add = |i: usize, g: Tensor<2>| grads[i] = grads[i].clone() + g;

@@ -18,7 +18,7 @@ use crate::gradients::{Gradients, square_sum};
 use crate::host::attention::Heads;
 use crate::host::block::WeightPanels;
 use crate::host::gemm::{Operands, Panels};
-use crate::host::head::TargetStats;
+use crate::host::head::{TargetGrads, TargetStats};
 use crate::host::pass::HostModel;
 use crate::host::rope::RopeTable;
 use crate::packed::PackedBatch;
@@ -354,8 +354,8 @@ impl Decoder {
             .unwrap_or_else(|| composed::logprobs(self, batch, temperature))
     }
 
-    /// Forward and backward of a micro-batch: `loss` is given the targets' log-probabilities and returns the gradient
-    /// of the loss with respect to each; the parameters' gradients are added to `grads`. `recompute` trades a second
+    /// Forward and backward of a micro-batch: `loss` is given what the head says of the targets and returns the
+    /// gradient of the loss with respect to it; the parameters' gradients are added to `grads`. `recompute` trades a second
     /// forward for memory.
     ///
     /// # Panics
@@ -365,7 +365,7 @@ impl Decoder {
         batch: &PackedBatch,
         temperature: f64,
         recompute: bool,
-        loss: &mut dyn FnMut(&TargetStats) -> Vec<f32>,
+        loss: &mut dyn FnMut(&TargetStats) -> TargetGrads,
         grads: &mut Gradients,
     ) {
         self.check(batch);
@@ -395,7 +395,7 @@ impl Decoder {
         batch: &PackedBatch,
         temperature: f64,
         recompute: bool,
-        loss: &mut dyn FnMut(&TargetStats) -> Vec<f32>,
+        loss: &mut dyn FnMut(&TargetStats) -> TargetGrads,
         grads: &mut Vec<Tensor<2>>,
     ) {
         let owned: Option<Vec<Mat>> = std::mem::take(grads).into_iter().map(Mat::owned).collect();

@@ -7,7 +7,7 @@ use burn::tensor::{DType, Device};
 use rlvr_policies::cache::DrawAt;
 use rlvr_policies::config::ModelConfig;
 use rlvr_policies::decoder::{Compute, Decoder};
-use rlvr_policies::host::head::TargetStats;
+use rlvr_policies::host::head::{TargetGrads, TargetStats};
 use rlvr_policies::packed::{PackedBatch, PromptGroup};
 use rlvr_policies::weights::SafetensorsSource;
 use safetensors::SafeTensors;
@@ -106,7 +106,9 @@ fn gradients(d: &Decoder, batch: &PackedBatch, recompute: bool) -> (Vec<f32>, Ve
     let mut logprobs = vec![];
     let mut loss = |s: &TargetStats| {
         logprobs = s.logprobs.clone();
-        (0..s.logprobs.len()).map(|i| ((i * 7 % 11) as f32 - 5.0) / 50.0).collect()
+        let logprobs: Vec<f32> = (0..s.logprobs.len()).map(|i| ((i * 7 % 11) as f32 - 5.0) / 50.0).collect();
+        let entropy = Some(logprobs.iter().map(|g| 0.05 - 0.5 * g).collect());
+        TargetGrads { logprobs, entropy }
     };
     d.train(batch, 0.9, recompute, &mut loss, &mut grads);
     (logprobs, (0..d.params().len()).map(|i| grads.values(i)).collect())

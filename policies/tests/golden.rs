@@ -5,6 +5,7 @@ use burn::tensor::{DType, Device};
 use rlvr_policies::config::ModelConfig;
 use rlvr_policies::decoder::{Compute, Decoder};
 use rlvr_policies::host::gemm::Operands;
+use rlvr_policies::host::head::{TargetGrads, TargetStats};
 use rlvr_policies::packed::{PackedBatch, PromptGroup};
 use rlvr_policies::weights::SafetensorsSource;
 use safetensors::SafeTensors;
@@ -93,9 +94,9 @@ fn gradients() {
             let decoder = decoder(name, way);
             let mut grads = decoder.zero_gradients();
             let mut loss = 0.0;
-            let mut mean = |s: &rlvr_policies::host::head::TargetStats| {
+            let mut mean = |s: &TargetStats| {
                 loss = -s.logprobs.iter().sum::<f32>() / n;
-                vec![-1.0 / n; s.logprobs.len()]
+                vec![-1.0 / n; s.logprobs.len()].into()
             };
             decoder.train(&batch, 1.0, recompute, &mut mean, &mut grads);
             assert!((loss - g.f32s("grad_loss")[0]).abs() < 1e-5, "{name} {way:?} loss {loss}");
@@ -132,7 +133,7 @@ fn operands_in_bf16() {
         println!("{name} bf16 by {by}: log-probabilities off by at most {off:.1e}");
         assert!((1e-4..0.3).contains(&off), "{name} {off}");
         let mut grads = decoder.zero_gradients();
-        let mut mean = |s: &rlvr_policies::host::head::TargetStats| vec![-1.0 / n; s.logprobs.len()];
+        let mut mean = |s: &TargetStats| vec![-1.0 / n; s.logprobs.len()].into();
         decoder.train(&batch, 1.0, false, &mut mean, &mut grads);
         // The direction of all gradients together.
         let (mut dot, mut ours, mut theirs) = (0.0, 0.0, 0.0);
@@ -223,9 +224,12 @@ fn a_group_sharing_its_prompt_equals_separate_sequences() {
             let decoder = decoder(name, way);
             let mut grads = decoder.zero_gradients();
             let mut logprobs = vec![];
-            let mut loss = |s: &rlvr_policies::host::head::TargetStats| {
+            let mut loss = |s: &TargetStats| {
                 logprobs = s.logprobs.clone();
-                (0..s.logprobs.len()).map(|i| ((i * 7 % 11) as f32 - 5.0) / 50.0).collect()
+                let logprobs: Vec<f32> =
+                    (0..s.logprobs.len()).map(|i| ((i * 7 % 11) as f32 - 5.0) / 50.0).collect();
+                let entropy = Some(logprobs.iter().map(|g| 0.05 - 0.5 * g).collect());
+                TargetGrads { logprobs, entropy }
             };
             decoder.train(batch, 0.9, false, &mut loss, &mut grads);
             let all: Vec<Vec<f32>> = (0..decoder.params().len()).map(|i| grads.values(i)).collect();

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout)] // Figures, shown with `-- --nocapture`.
 use burn::tensor::Device;
 use rlvr_policies::decoder::{Compute, Decoder};
+use rlvr_policies::host::head::{TargetGrads, TargetStats};
 use rlvr_policies::packed::{PackedBatch, PromptGroup};
 use rlvr_policies::{ModelConfig, PolicyFiles, RopeScaling};
 use serde_json::{Map, Value, json};
@@ -115,8 +116,11 @@ fn gradients_under_yarn() {
         let run = |way| {
             let decoder = decoder(dir.path(), way);
             let mut grads = decoder.zero_gradients();
-            let mut loss = |s: &rlvr_policies::host::head::TargetStats| {
-                (0..s.logprobs.len()).map(|i| ((i * 7 % 11) as f32 - 5.0) / 50.0).collect()
+            let mut loss = |s: &TargetStats| {
+                let logprobs: Vec<f32> =
+                    (0..s.logprobs.len()).map(|i| ((i * 7 % 11) as f32 - 5.0) / 50.0).collect();
+                let entropy = Some(logprobs.iter().map(|g| 0.05 - 0.5 * g).collect());
+                TargetGrads { logprobs, entropy }
             };
             decoder.train(&batch, 1.0, false, &mut loss, &mut grads);
             (0..decoder.params().len()).map(|i| grads.values(i)).collect::<Vec<_>>()

@@ -36,7 +36,7 @@ fn three_steps_of_three_models() {
                 let mut loss = 0.0;
                 let mut nll = |s: &TargetStats| {
                     loss = -s.logprobs.iter().sum::<f32>() / n;
-                    vec![-1.0 / n; s.logprobs.len()]
+                    vec![-1.0 / n; s.logprobs.len()].into()
                 };
                 decoder.train(&batch, 1.0, false, &mut nll, &mut grads);
                 let norm = optim.step(&mut decoder, &grads, 0.01).unwrap() as f32;

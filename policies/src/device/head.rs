@@ -3,7 +3,7 @@
 use super::mat::{Mat, cubes, product};
 use super::norm::cube_sum;
 use super::rows;
-use crate::host::head::TargetStats;
+use crate::host::head::{TargetGrads, TargetStats};
 use burn::tensor::DType;
 use cubecl::prelude::*;
 
@@ -90,6 +90,29 @@ fn grad_kernel(logits: &mut [f32], targets: &[u32], log_sum: &[f32], grad: &[f32
     }
 }
 
+/// As [`grad_kernel`], with the gradient of each target's entropy beside that of its log-probability.
+#[cube(launch)]
+#[allow(clippy::too_many_arguments)]
+fn grad_and_entropy_kernel(
+    logits: &mut [f32],
+    targets: &[u32],
+    log_sum: &[f32],
+    entropy: &[f32],
+    grad: &[f32],
+    by_entropy: &[f32],
+    vocab: usize,
+) {
+    if ABSOLUTE_POS < logits.len() {
+        let row = ABSOLUTE_POS / vocab;
+        let log_p = logits[ABSOLUTE_POS] - log_sum[row];
+        let mut d = -log_p.exp() * (grad[row] + by_entropy[row] * (log_p + entropy[row]));
+        if ABSOLUTE_POS % vocab == targets[row] as usize {
+            d += grad[row];
+        }
+        logits[ABSOLUTE_POS] = d;
+    }
+}
+
 /// The chunks of `count` targets: first row and number of rows.
 fn chunks(count: usize, vocab: usize) -> impl Iterator<Item = (usize, usize)> {
     let step = (CHUNK / vocab).max(1);
@@ -132,14 +155,14 @@ pub fn forward(h: &Mat, weight: &Mat, targets: &[u32]) -> TargetStats {
     stats
 }
 
-/// Backward of [`forward`] for the gradient `grad` of each target's log-probability: returns that of `h` and adds that
-/// of the weight to `d_weight`.
+/// Backward of [`forward`] for the gradients `grad` of each target: returns that of `h` and adds that of the weight to
+/// `d_weight`.
 pub fn backward(
     h: &Mat,
     weight: &Mat,
     targets: &[u32],
     stats: &TargetStats,
-    grad: &[f32],
+    grad: &TargetGrads,
     d_weight: &Mat,
 ) -> Mat {
     let (vocab, hidden) = (weight.rows(), h.cols());
@@ -149,16 +172,33 @@ pub fn backward(
         let logits = product(&part.n(), &weight.t());
         let at = first..first + count;
         let (grid, dim) = logits.units(count * vocab);
-        grad_kernel::launch(
-            logits.client(),
-            grid,
-            dim,
-            logits.arg(),
-            logits.upload(&targets[at.clone()], 1, count).arg(),
-            logits.upload(&stats.log_sum()[at.clone()], 1, count).arg(),
-            logits.upload(&grad[at.clone()], 1, count).arg(),
-            vocab,
-        );
+        let targets = logits.upload(&targets[at.clone()], 1, count);
+        let upload = |values: &[f32]| logits.upload(&values[at.clone()], 1, count);
+        let (log_sum, g) = (upload(stats.log_sum()), upload(&grad.logprobs));
+        match &grad.entropy {
+            None => grad_kernel::launch(
+                logits.client(),
+                grid,
+                dim,
+                logits.arg(),
+                targets.arg(),
+                log_sum.arg(),
+                g.arg(),
+                vocab,
+            ),
+            Some(by_entropy) => grad_and_entropy_kernel::launch(
+                logits.client(),
+                grid,
+                dim,
+                logits.arg(),
+                targets.arg(),
+                log_sum.arg(),
+                upload(&stats.entropy).arg(),
+                g.arg(),
+                upload(by_entropy).arg(),
+                vocab,
+            ),
+        }
         let d_logits = logits.cast(weight.dtype());
         rows::add(d_weight, &product(&d_logits.t(), &part.n()));
         let index: Vec<u32> = at.map(|r| r as u32).collect();

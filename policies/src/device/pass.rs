@@ -9,7 +9,7 @@ use super::norm::{rms_norm, rms_norm_backward, sum_rows};
 use super::place::{HeadNorms, Rotation, place, unplace};
 use super::rows;
 use crate::host::attention::Heads;
-use crate::host::head::TargetStats;
+use crate::host::head::{TargetGrads, TargetStats};
 use crate::packed::{PackedBatch, PromptGroup};
 use crate::params::{LayerIndex, ParamLayout};
 use burn::tensor::{DType, Tensor};
@@ -195,7 +195,7 @@ impl DeviceModel<'_> {
         batch: &PackedBatch,
         temperature: f64,
         recompute: bool,
-        loss: &mut dyn FnMut(&TargetStats) -> Vec<f32>,
+        loss: &mut dyn FnMut(&TargetStats) -> TargetGrads,
         grads: &[Mat],
     ) {
         let segments = Segments::new(batch, self.embedding());
@@ -214,7 +214,7 @@ impl DeviceModel<'_> {
         let (head, norm) = (self.layout.head, self.layout.norm);
         let stats = head::forward(&h, self.weight(head), &batch.targets);
         let g = loss(&stats);
-        assert_eq!(g.len(), batch.targets.len(), "one gradient a target");
+        g.check(batch.targets.len());
         let dh = head::backward(&h, self.weight(head), &batch.targets, &stats, &g, &grads[head]);
         let d_picked = picked.zeros(picked.rows(), picked.cols());
         let scale = (1.0 / temperature) as f32;

@@ -37,6 +37,30 @@ impl TargetStats {
     }
 }
 
+/// The gradient of a loss with respect to what the head says of each target.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TargetGrads {
+    /// With respect to its log-probability.
+    pub logprobs: Vec<f32>,
+    /// With respect to its entropy; none where the loss has no part of it.
+    pub entropy: Option<Vec<f32>>,
+}
+
+impl From<Vec<f32>> for TargetGrads {
+    fn from(logprobs: Vec<f32>) -> Self {
+        Self { logprobs, entropy: None }
+    }
+}
+
+impl TargetGrads {
+    /// # Panics
+    /// If there is not one gradient a target.
+    pub(crate) fn check(&self, targets: usize) {
+        let entropy = self.entropy.as_ref().map_or(targets, Vec::len);
+        assert_eq!((self.logprobs.len(), entropy), (targets, targets), "one gradient a target");
+    }
+}
+
 /// Running softmax sums of one row.
 #[derive(Clone, Copy)]
 struct Running {
@@ -88,6 +112,17 @@ multiversion! {
     fn negative_softmax(logits: &mut [f32], log_sum: f32, g: f32) {
         for x in logits {
             *x = -g * exp(*x - log_sum);
+        }
+    }
+}
+
+multiversion! {
+    /// Turns logits into `−p · (g + e · (ln p + H))`: the part of the gradient that every token has, for the gradients
+    /// `g` of the target's log-probability and `e` of the entropy H.
+    fn negative_softmax_and_entropy(logits: &mut [f32], log_sum: f32, g: f32, e: f32, entropy: f32) {
+        for x in logits {
+            let log_p = *x - log_sum;
+            *x = -exp(log_p) * (g + e * (log_p + entropy));
         }
     }
 }
@@ -168,7 +203,7 @@ impl Head<'_> {
         (stats, kept)
     }
 
-    /// Backward of [`Self::forward`] for the gradient `g` of each target's log-probability: overwrites `dh`, adds to `d_weight`.
+    /// Backward of [`Self::forward`] for the gradients `g` of each target: overwrites `dh`, adds to `d_weight`.
     ///
     /// # Shapes
     /// h, dh `[targets, hidden]`, d_weight `[vocab, hidden]`, g `[targets]`; `kept` is of the same h.
@@ -179,7 +214,7 @@ impl Head<'_> {
         targets: &[u32],
         stats: &TargetStats,
         mut kept: Logits,
-        g: &[f32],
+        g: &TargetGrads,
         dh: &mut [f32],
         d_weight: &mut [f32],
     ) {
@@ -189,7 +224,8 @@ impl Head<'_> {
             let n = targets.len();
             let at = i * ROWS..i * ROWS + n;
             let h = &h[at.start * hidden..at.end * hidden];
-            let (log_sum, g) = (&stats.log_sum[at.clone()], &g[at]);
+            let (log_sum, entropy) = (&stats.log_sum[at.clone()], &stats.entropy[at.clone()]);
+            let (g, by_entropy) = (&g.logprobs[at.clone()], g.entropy.as_ref().map(|e| &e[at]));
             let width = vocab_chunk(n, vocab);
             let mut room = None;
             for first in (0..vocab).step_by(width) {
@@ -203,14 +239,24 @@ impl Head<'_> {
                 if again {
                     product(operands, [n, w, hidden], Mat::rows(h, hidden), weight.t(), logits, Write::Set);
                 }
-                logits.par_chunks_mut(w).zip(targets).zip(log_sum).zip(g).with_min_len(8).for_each(
-                    |(((logits, target), log_sum), g)| {
-                        negative_softmax(logits, *log_sum, *g);
+                logits
+                    .par_chunks_mut(w)
+                    .zip(targets)
+                    .zip(log_sum)
+                    .zip(g)
+                    .enumerate()
+                    .with_min_len(8)
+                    .for_each(|(row, (((logits, target), log_sum), g))| {
+                        match by_entropy {
+                            None => negative_softmax(logits, *log_sum, *g),
+                            Some(e) => {
+                                negative_softmax_and_entropy(logits, *log_sum, *g, e[row], entropy[row])
+                            }
+                        }
                         if let Some(i) = (*target as usize).checked_sub(first).filter(|i| *i < w) {
                             logits[i] += g;
                         }
-                    },
-                );
+                    });
                 let write = if first == 0 { Write::Set } else { Write::Add };
                 product(operands, [n, hidden, w], Mat::rows(logits, w), weight, dh, write);
                 let (logits, h) = (Mat::rows(logits, w).t(), Mat::rows(h, hidden));
@@ -234,6 +280,7 @@ mod tests {
         let weight: Vec<f32> = (0..vocab * hidden).map(|i| noise(i + 5, 1.0)).collect();
         let targets: Vec<u32> = (0..n).map(|i| (i * 31 % vocab) as u32).collect();
         let g: Vec<f32> = (0..n).map(|i| noise(i + 11, 1.0)).collect();
+        let g = TargetGrads { entropy: Some(g.iter().map(|g| 0.5 - g).collect()), logprobs: g };
         let chunk = n * vocab_chunk(n, vocab);
         assert!(n * vocab > chunk, "more than one chunk");
         let head = Head { weight: &weight, hidden, operands: Operands::F32 };
@@ -249,5 +296,44 @@ mod tests {
         assert!(none.2.iter().chain(&none.3).any(|x| *x != 0.0));
         assert_eq!((&none.1, &none.2, &none.3), (&some.1, &some.2, &some.3));
         assert_eq!((&none.1, &none.2, &none.3), (&all.1, &all.2, &all.3));
+    }
+
+    /// Log-probability and entropy of a row in f64.
+    fn exact(h: &[f64], weight: &[f32], target: usize) -> (f64, f64) {
+        let logits: Vec<f64> =
+            weight.chunks(h.len()).map(|w| w.iter().zip(h).map(|(w, h)| f64::from(*w) * h).sum()).collect();
+        let sum: f64 = logits.iter().map(|l| l.exp()).sum();
+        let log_p: Vec<f64> = logits.iter().map(|l| l - sum.ln()).collect();
+        (log_p[target], -log_p.iter().map(|l| l.exp() * l).sum::<f64>())
+    }
+
+    #[test]
+    fn gradients_of_log_probability_and_entropy_are_those_of_differences() {
+        let (hidden, vocab) = (5, 300);
+        let noise = |i: usize| (i * 7_919 % 1_013) as f32 / 1_013.0 - 0.5;
+        let weight: Vec<f32> = (0..vocab * hidden).map(|i| 4.0 * noise(i + 5)).collect();
+        let h: Vec<f32> = (0..2 * hidden).map(noise).collect();
+        let (targets, head) = ([17, 250], Head { weight: &weight, hidden, operands: Operands::F32 });
+        let g = TargetGrads { logprobs: vec![0.5, -1.5], entropy: Some(vec![2.0, 0.75]) };
+        let (stats, kept) = head.forward_for_backward(&h, &targets);
+        let (mut dh, mut dw) = (vec![0.0; h.len()], vec![0.0; weight.len()]);
+        head.backward(&h, &targets, &stats, kept, &g, &mut dh, &mut dw);
+        for (row, h) in h.chunks(hidden).enumerate() {
+            let loss = |i: usize, by: f64| {
+                let mut h: Vec<f64> = h.iter().map(|x| f64::from(*x)).collect();
+                h[i] += by;
+                let (log_p, entropy) = exact(&h, &weight, targets[row] as usize);
+                let by_entropy = g.entropy.as_ref().map_or(0.0, |e| f64::from(e[row]));
+                f64::from(g.logprobs[row]) * log_p + by_entropy * entropy
+            };
+            for i in 0..hidden {
+                let slope = (loss(i, 1e-5) - loss(i, -1e-5)) / 2e-5;
+                let found = f64::from(dh[row * hidden + i]);
+                assert!((slope - found).abs() < 1e-4 * slope.abs().max(1.0), "{row} {i}: {slope} {found}");
+            }
+        }
+        // Every row of logits moves along the same direction: its gradients add up to nothing.
+        let total: f32 = dw.chunks(hidden).map(|w| w[0]).sum();
+        assert!(total.abs() < 1e-3 && dw.iter().any(|w| w.abs() > 0.1), "{total}");
     }
 }

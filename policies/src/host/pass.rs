@@ -4,7 +4,7 @@ use super::block::{self, Layer, Saved, Weight, WeightPanels};
 use super::buffer::Buffer;
 use super::cache::{PromptKv, RowKv, attend_row};
 use super::gemm::{Mat, Operands, Panels, Write};
-use super::head::{Head, TargetStats};
+use super::head::{Head, TargetGrads, TargetStats};
 use super::norm::{rms_norm, rms_norm_backward};
 use super::rope::RopeTable;
 use crate::packed::{PackedBatch, PromptGroup};
@@ -109,15 +109,15 @@ impl HostModel<'_> {
         logits
     }
 
-    /// Forward and backward of one micro-batch. `loss` sees the log-probabilities and returns the gradient of the loss
-    /// with respect to each; parameter gradients are added to `grads`. With `recompute`, only block inputs are kept and
+    /// Forward and backward of one micro-batch. `loss` sees what the head says of the targets and returns the gradients
+    /// of the loss with respect to it; parameter gradients are added to `grads`. With `recompute`, only block inputs are kept and
     /// each block's inside is computed again in the backward.
     pub fn train(
         &self,
         batch: &PackedBatch,
         temperature: f64,
         recompute: bool,
-        loss: &mut dyn FnMut(&TargetStats) -> Vec<f32>,
+        loss: &mut dyn FnMut(&TargetStats) -> TargetGrads,
         grads: &mut [Vec<f32>],
     ) {
         let d = self.hidden;
@@ -135,7 +135,7 @@ impl HostModel<'_> {
         let head = self.head();
         let (stats, kept) = head.forward_for_backward(&h, &batch.targets);
         let g = loss(&stats);
-        assert_eq!(g.len(), batch.targets.len(), "one gradient a target");
+        g.check(batch.targets.len());
         let mut dh = Buffer::any(h.len());
         let d_weight = &mut grads[self.layout.head];
         head.backward(&h, &batch.targets, &stats, kept, &g, &mut dh, d_weight);

@@ -145,6 +145,9 @@ pub struct LossConfig {
     pub kl_estimator: KlEstimator,
     /// Where the KL penalty enters. Default `loss`.
     pub kl_place: KlPlace,
+    /// Weight of the entropy bonus: the entropy of the distribution at each trained token, aggregated as the policy
+    /// term is, is subtracted from the loss (arXiv:1602.01783, section 4). ≥ 0. Default 0.
+    pub entropy_coef: f64,
     /// Cap of the CISPO weight, an absolute ratio, not `1 + ε`. ≥ 1. Default 5. Aliases: `cap`, `c`.
     #[serde(alias = "cap", alias = "c")]
     pub cispo_cap: Option<f64>,
@@ -188,6 +191,7 @@ impl Default for LossConfig {
             kl_coef: 0.0,
             kl_estimator: KlEstimator::K3,
             kl_place: KlPlace::Loss,
+            entropy_coef: 0.0,
             cispo_cap: None,
             sapo_temperature_pos: 1.0,
             sapo_temperature_neg: 1.05,
@@ -288,6 +292,7 @@ impl LossConfig {
         );
         require(self.max_tokens.is_none_or(|v| v > 0.0 && v.is_finite()), "max_tokens: must be above 0");
         require(self.kl_coef >= 0.0 && self.kl_coef.is_finite(), "kl_coef: must be 0 or more");
+        require(self.entropy_coef >= 0.0 && self.entropy_coef.is_finite(), "entropy_coef: must be 0 or more");
         require(
             !(self.kl_in_loss() && self.kl_estimator == KlEstimator::K1),
             "kl_estimator: \"k1\" in the loss has a gradient whose expectation is zero, so it would regularise \

@@ -23,6 +23,7 @@ pub(crate) struct Owned {
     pub old: Vec<f64>,
     pub reference: Vec<f64>,
     pub sampler: Vec<f64>,
+    pub entropy: Vec<f64>,
     pub mask: Vec<bool>,
     pub advantage: f64,
     pub token_advantages: Option<Vec<f64>>,
@@ -35,6 +36,7 @@ impl Owned {
             old_logprobs: &self.old,
             ref_logprobs: Some(&self.reference),
             sampler_logprobs: Some(&self.sampler),
+            entropy: Some(&self.entropy),
             loss_mask: &self.mask,
             advantage: match &self.token_advantages {
                 Some(values) => Advantage::Tokens(values),
@@ -59,7 +61,8 @@ pub(crate) fn batch(seed: u64, token_advantages: bool) -> Vec<Owned> {
             let advantage = if b == 3 { 0.0 } else { random.uniform(-2.0, 2.0) };
             let per_token = (0..length).map(|_| random.uniform(-2.0, 2.0)).collect();
             let token_advantages = token_advantages.then_some(per_token);
-            Owned { logprobs, old, reference, sampler, mask, advantage, token_advantages }
+            let entropy = (0..length).map(|t| 0.3 + 0.2 * t as f64).collect();
+            Owned { logprobs, old, reference, sampler, entropy, mask, advantage, token_advantages }
         })
         .collect()
 }

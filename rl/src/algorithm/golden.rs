@@ -166,6 +166,7 @@ fn golden_kl_estimators() {
                 old_logprobs: &logprobs[b],
                 ref_logprobs: Some(&reference[b]),
                 sampler_logprobs: None,
+                entropy: None,
                 loss_mask: &masks[b],
                 advantage: Advantage::Sequence(0.0),
             })

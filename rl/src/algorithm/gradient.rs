@@ -218,6 +218,7 @@ fn broken_input_is_an_error_that_names_it() {
         old_logprobs: &[-1.0, -2.0],
         ref_logprobs: Some(&[-1.0, -2.0]),
         sampler_logprobs: None,
+        entropy: None,
         loss_mask: &[true, true],
         advantage: Advantage::Sequence(1.0),
     };
@@ -254,4 +255,39 @@ fn broken_input_is_an_error_that_names_it() {
         &config,
         "sequence 0: the loss or its gradient overflows (largest log-ratio 899.5 nats)",
     );
+}
+
+#[test]
+fn the_entropy_bonus_weighs_each_trained_token_as_the_policy_term_does() {
+    for aggregate in AGGREGATES {
+        let plain = LossConfig { aggregate, max_tokens: Some(12.0), ..LossConfig::default() };
+        let config = LossConfig { entropy_coef: 0.7, ..plain.clone() };
+        let rows = batch(5, false);
+        let totals = totals(&rows);
+        let (without, with) = (evaluate(&rows, &plain, &totals), evaluate(&rows, &config, &totals));
+        assert_eq!((&with.grads, &without.entropy_grads), (&without.grads, &None));
+        let by_entropy = with.entropy_grads.clone().unwrap();
+        for b in 0..rows.len() {
+            for t in 0..rows[b].entropy.len() {
+                let mut moved = rows.clone();
+                moved[b].entropy[t] += 0.5;
+                let slope = (evaluate(&moved, &config, &totals).loss - with.loss) / 0.5;
+                assert!((slope - by_entropy[b][t]).abs() < 1e-12, "{aggregate:?} {b} {t}");
+                assert_eq!(
+                    by_entropy[b][t] < 0.0,
+                    rows[b].mask[t],
+                    "entropy lowers the loss where tokens are trained"
+                );
+            }
+        }
+        let bonus: f64 = (rows.iter().zip(&by_entropy))
+            .flat_map(|(r, g)| r.entropy.iter().zip(g))
+            .map(|(h, g)| h * g)
+            .sum();
+        assert!((with.loss - without.loss - bonus).abs() < 1e-12);
+    }
+    let lacking = Sequence { entropy: None, ..batch(5, false)[0].view() };
+    let config = LossConfig { entropy_coef: 0.7, ..LossConfig::default() };
+    let error = policy_loss(&[lacking], &config, &StepTotals { sequences: 1.0, tokens: 2.0 }).unwrap_err();
+    assert_eq!(error.to_string(), "sequence 0: entropy_coef needs entropy");
 }

@@ -6,6 +6,7 @@ use super::kl;
 use super::policy::{self, Bound, Token};
 use super::ratio::{Ratio, mean};
 use super::sampler;
+use rlvr_policies::host::head::TargetGrads;
 
 /// Advantage of a completion: one number, or one a token.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +31,8 @@ pub struct Sequence<'a> {
     pub ref_logprobs: Option<&'a [f64]>,
     /// Log-probabilities the sampler reported; needed by a sampler correction.
     pub sampler_logprobs: Option<&'a [f64]>,
+    /// Entropy of the distribution at each token, nats; needed by an entropy bonus.
+    pub entropy: Option<&'a [f64]>,
     /// True where the token is trained.
     pub loss_mask: &'a [bool],
     /// The advantage.
@@ -63,8 +66,18 @@ pub struct LossOutput {
     pub loss: f64,
     /// d loss / d `logprobs`, in the shapes of the batch: `grads[b][t]`. Exactly 0 where the mask is cleared.
     pub grads: Vec<Vec<f64>>,
+    /// d loss / d `entropy`, in the same shapes; none without an entropy bonus.
+    pub entropy_grads: Option<Vec<Vec<f64>>>,
     /// Sums for the metrics.
     pub stats: LossStats,
+}
+
+impl LossOutput {
+    /// The gradients as the head takes them, sequence behind sequence.
+    pub fn target_grads(&self) -> TargetGrads {
+        let flat = |rows: &[Vec<f64>]| rows.iter().flatten().map(|g| *g as f32).collect();
+        TargetGrads { logprobs: flat(&self.grads), entropy: self.entropy_grads.as_deref().map(flat) }
+    }
 }
 
 /// Why a loss cannot be computed.
@@ -126,12 +139,22 @@ pub fn policy_loss(
     config: &LossConfig,
     totals: &StepTotals,
 ) -> Result<LossOutput, LossError> {
-    let mut output =
-        LossOutput { loss: 0.0, grads: Vec::with_capacity(batch.len()), stats: LossStats::default() };
+    let mut output = LossOutput {
+        loss: 0.0,
+        grads: Vec::with_capacity(batch.len()),
+        entropy_grads: (config.entropy_coef != 0.0).then(|| Vec::with_capacity(batch.len())),
+        stats: LossStats::default(),
+    };
     for (index, sequence) in batch.iter().enumerate() {
         let rows = Rows::gather(index, sequence, config)?;
         let mut grads = vec![0.0; rows.logprobs.len()];
-        let loss = sequence_loss(&rows, config, totals, &mut grads, &mut output.stats);
+        let mut loss = sequence_loss(&rows, config, totals, &mut grads, &mut output.stats);
+        if let Some(entropy_grads) = &mut output.entropy_grads {
+            let slope = -config.entropy_coef * token_share(rows.positions.len(), config, totals);
+            loss += slope * rows.entropy.iter().flatten().sum::<f64>();
+            let mask = sequence.loss_mask.iter();
+            entropy_grads.push(mask.map(|trained| if *trained { slope } else { 0.0 }).collect());
+        }
         if !loss.is_finite() || grads.iter().any(|g| !g.is_finite()) {
             let log_ratio = rows.log_ratios().iter().fold(0.0, |a: f64, d| a.max(d.abs()));
             return Err(LossError::Overflow { sequence: index, log_ratio });
@@ -153,6 +176,7 @@ struct Rows {
     old: Vec<f64>,
     reference: Option<Vec<f64>>,
     sampler: Option<Vec<f64>>,
+    entropy: Option<Vec<f64>>,
     advantages: Vec<f64>,
 }
 
@@ -187,6 +211,9 @@ impl Rows {
         if config.sampler_correction != SamplerCorrection::None && sequence.sampler_logprobs.is_none() {
             return Err(missing("sampler_logprobs", "sampler_correction"));
         }
+        if config.entropy_coef != 0.0 && sequence.entropy.is_none() {
+            return Err(missing("entropy", "entropy_coef"));
+        }
         let advantages = match sequence.advantage {
             Advantage::Tokens(values) => take("advantage", values)?,
             Advantage::Sequence(value) if value.is_finite() => vec![value; positions.len()],
@@ -199,6 +226,7 @@ impl Rows {
             old: take("old_logprobs", sequence.old_logprobs)?,
             reference: sequence.ref_logprobs.map(|v| take("ref_logprobs", v)).transpose()?,
             sampler: sequence.sampler_logprobs.map(|v| take("sampler_logprobs", v)).transpose()?,
+            entropy: sequence.entropy.map(|v| take("entropy", v)).transpose()?,
             advantages,
             positions,
         })

@@ -304,8 +304,8 @@ fn gradient(
     let totals = StepTotals { sequences: samples.len() as f64, tokens: tokens as f64 };
     learner.begin(decoder);
     let mut loss = |micro: &[Sample], packed: &PackedBatch, targets: &TargetStats| {
-        let output = micro_loss(micro, &batch::split(packed, targets), &config, &totals)?;
-        Ok::<_, LossError>(output.grads.concat().into_iter().map(|g| g as f32).collect())
+        let output = micro_loss(micro, packed, targets, &config, &totals)?;
+        Ok::<_, LossError>(output.target_grads())
     };
     learner.accumulate(decoder, prompts, samples.chunks(micro_batch), 1.0, &mut loss)?;
     Ok(())

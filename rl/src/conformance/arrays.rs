@@ -18,6 +18,7 @@ pub(super) struct Arrays {
     old_logprobs: Option<Rows>,
     ref_logprobs: Option<Rows>,
     sampler_logprobs: Option<Rows>,
+    entropy: Option<Rows>,
     pub loss_mask: Vec<Vec<bool>>,
     advantages: Advantages,
 }
@@ -64,6 +65,7 @@ impl Arrays {
             old_logprobs: optional("old_logprobs")?,
             ref_logprobs: optional("ref_logprobs")?,
             sampler_logprobs: optional("sampler_logprobs")?,
+            entropy: optional("entropy")?,
             loss_mask,
             advantages,
             logprobs,
@@ -81,6 +83,7 @@ impl Arrays {
                 old_logprobs: at(&self.old_logprobs, b).unwrap_or(&self.logprobs[b]),
                 ref_logprobs: at(&self.ref_logprobs, b),
                 sampler_logprobs: at(&self.sampler_logprobs, b),
+                entropy: at(&self.entropy, b),
                 loss_mask: &self.loss_mask[b],
                 advantage: match &self.advantages {
                     Advantages::Sequence(values) => Advantage::Sequence(values[b]),

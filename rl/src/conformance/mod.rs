@@ -7,10 +7,10 @@
 //!  "cases": {"dapo": {"policy": "clip", "clip_high": 0.28, "aggregate": "token_mean"}}}
 //! ```
 //! Output: `{"dapo": {"loss": x, "grad": [[…]]}}`, the gradient with respect to `logprobs`, exactly 0 where the mask
-//! is cleared.
+//! is cleared; with an entropy bonus also `"entropy_grad"`, that with respect to `entropy`.
 //!
 //! - `old_logprobs` absent or null: on policy, the ratio is 1 and has its gradient. `loss_mask` absent: every token.
-//!   `ref_logprobs` and `sampler_logprobs` are needed only by the keys that use them. `dppo_tv`, `topr` and
+//!   `ref_logprobs`, `sampler_logprobs` and `entropy` are needed only by the keys that use them. `dppo_tv`, `topr` and
 //!   `off_policy_mask_threshold` measure against `sampler_logprobs` when present, else `old_logprobs`.
 //! - `advantages` is `[B]` or `[B][T]`. Under a cleared mask any entry may be null.
 //! - The keys of a case are those of `[stage.loss]`; a null value means the default.
@@ -28,8 +28,8 @@ mod arrays;
 #[cfg(test)]
 mod tests;
 
-const ARRAYS: [&str; 6] =
-    ["logprobs", "old_logprobs", "ref_logprobs", "sampler_logprobs", "loss_mask", "advantages"];
+const ARRAYS: [&str; 7] =
+    ["logprobs", "old_logprobs", "ref_logprobs", "sampler_logprobs", "entropy", "loss_mask", "advantages"];
 const CASE_KEYS: [&str; 3] = ["arrays", "totals", "accumulation_steps"];
 
 /// Why the vectors cannot be evaluated.
@@ -112,7 +112,11 @@ fn evaluate(
     let totals = totals(case, &arrays, &place)?;
     let output = policy_loss(&arrays.sequences(), &config, &totals)
         .map_err(|source| ConformanceError::Loss { case: name.to_owned(), source })?;
-    Ok(json!({"loss": output.loss, "grad": output.grads}))
+    let mut value = json!({"loss": output.loss, "grad": output.grads});
+    if let Some(by_entropy) = output.entropy_grads {
+        value["entropy_grad"] = json!(by_entropy);
+    }
+    Ok(value)
 }
 
 fn config(name: &str, case: &Map<String, Value>, place: &str) -> Result<LossConfig, ConformanceError> {

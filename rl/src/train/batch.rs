@@ -1,6 +1,5 @@
 //! Samples and how they are packed into micro-batches.
 use rlvr_policies::decoder::Decoder;
-use rlvr_policies::host::head::TargetStats;
 use rlvr_policies::packed::{PackedBatch, PromptGroup};
 
 /// One completion ready for training.
@@ -34,9 +33,9 @@ pub fn pack(prompts: &[Vec<u32>], samples: &[Sample]) -> PackedBatch {
     PackedBatch::new(&groups)
 }
 
-/// The targets' log-probabilities of each completion of a batch.
-pub fn split(batch: &PackedBatch, stats: &TargetStats) -> Vec<Vec<f64>> {
-    let part = |r: &std::ops::Range<usize>| stats.logprobs[r.clone()].iter().map(|v| f64::from(*v)).collect();
+/// Values of a batch's targets, one a token, by completion.
+pub fn split(batch: &PackedBatch, values: &[f32]) -> Vec<Vec<f64>> {
+    let part = |r: &std::ops::Range<usize>| values[r.clone()].iter().map(|v| f64::from(*v)).collect();
     batch.completions.iter().map(part).collect()
 }
 
@@ -51,7 +50,7 @@ pub fn logprobs(
     micro_batches(samples, micro_batch)
         .flat_map(|micro| {
             let batch = pack(prompts, micro);
-            split(&batch, &decoder.logprobs(&batch, temperature))
+            split(&batch, &decoder.logprobs(&batch, temperature).logprobs)
         })
         .collect()
 }

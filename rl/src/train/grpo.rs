@@ -477,23 +477,22 @@ impl<'a> Trainer<'a> {
     ) -> Result<(), Error> {
         let tokens: usize = samples.iter().map(|s| s.completion.len()).sum();
         let totals = StepTotals { sequences: samples.len() as f64, tokens: tokens as f64 };
-        // Zero advantage without a KL term is zero gradient: no pass is spent on it, the totals still count it.
-        let live: Vec<Sample> =
-            samples.iter().filter(|s| s.advantage != 0.0 || self.loss.kl_in_loss()).cloned().collect();
+        // Zero advantage without a KL or entropy term is zero gradient: no pass is spent on it, the totals still count it.
+        let all = self.loss.kl_in_loss() || self.loss.entropy_coef != 0.0;
+        let live: Vec<Sample> = samples.iter().filter(|s| all || s.advantage != 0.0).cloned().collect();
         if live.is_empty() {
             return Ok(());
         }
         let mut loss_sum = 0.0;
         let (config, stats, first) = (&self.loss, &mut out.stats, &mut out.first);
         let mut loss = |micro: &[Sample], packed: &PackedBatch, targets: &TargetStats| {
-            let logprobs = batch::split(packed, targets);
             if unchanged {
-                first.record(micro, &logprobs, &targets.entropy);
+                first.record(micro, &batch::split(packed, &targets.logprobs), &targets.entropy);
             }
-            let output = micro_loss(micro, &logprobs, config, &totals)?;
+            let output = micro_loss(micro, packed, targets, config, &totals)?;
             loss_sum += output.loss;
             stats.merge(&output.stats);
-            Ok::<_, LossError>(output.grads.concat().into_iter().map(|g| g as f32).collect())
+            Ok::<_, LossError>(output.target_grads())
         };
         let decoder = &mut self.policy.decoder;
         let micro_batches = batch::micro_batches(&live, self.config.micro_batch);
@@ -537,20 +536,24 @@ fn reward_components(groups: &[Group]) -> (Vec<Component>, Vec<f64>) {
     (names.iter().map(|(name, _)| of(&|j| part(name, j))).collect(), names.iter().map(|(_, w)| *w).collect())
 }
 
-/// Loss and gradient of a micro-batch, given the log-probabilities of its tokens.
+/// Loss and gradient of a micro-batch, given what the head says of its tokens.
 pub(crate) fn micro_loss(
     micro: &[Sample],
-    logprobs: &[Vec<f64>],
+    packed: &PackedBatch,
+    targets: &TargetStats,
     config: &LossConfig,
     totals: &StepTotals,
 ) -> Result<LossOutput, LossError> {
+    let logprobs = batch::split(packed, &targets.logprobs);
+    let entropy = batch::split(packed, &targets.entropy);
     let masks: Vec<Vec<bool>> = micro.iter().map(|s| vec![true; s.completion.len()]).collect();
-    let sequences: Vec<Sequence> = (micro.iter().zip(logprobs).zip(&masks))
-        .map(|((s, logprobs), loss_mask)| Sequence {
+    let sequences: Vec<Sequence> = (micro.iter().zip(&logprobs).zip(&entropy).zip(&masks))
+        .map(|(((s, logprobs), entropy), loss_mask)| Sequence {
             logprobs,
             old_logprobs: if s.old_logprobs.is_empty() { logprobs } else { &s.old_logprobs },
             ref_logprobs: (!s.ref_logprobs.is_empty()).then_some(s.ref_logprobs.as_slice()),
             sampler_logprobs: s.sampler_logprobs.as_deref(),
+            entropy: Some(entropy),
             loss_mask,
             advantage: Advantage::Sequence(s.advantage),
         })

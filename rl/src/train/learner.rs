@@ -4,7 +4,7 @@ use crate::train::adamw::{AdamW, AdamWConfig, NotFinite};
 use crate::train::batch::{self, Sample};
 use rlvr_policies::Decoder;
 use rlvr_policies::gradients::Gradients;
-use rlvr_policies::host::head::TargetStats;
+use rlvr_policies::host::head::{TargetGrads, TargetStats};
 use rlvr_policies::packed::PackedBatch;
 
 /// Optimizer and gradients of a stage.
@@ -15,9 +15,8 @@ pub struct Learner {
     grads: Option<Gradients>,
 }
 
-/// The gradient of the loss with respect to the log-probability of each target of a micro-batch, given what the
-/// forward pass found.
-pub type LossOf<'a, E> = &'a mut dyn FnMut(&[Sample], &PackedBatch, &TargetStats) -> Result<Vec<f32>, E>;
+/// The gradient of the loss with respect to what the head says of each target of a micro-batch, given that.
+pub type LossOf<'a, E> = &'a mut dyn FnMut(&[Sample], &PackedBatch, &TargetStats) -> Result<TargetGrads, E>;
 
 impl Learner {
     /// A learner with fresh optimizer state.
@@ -53,7 +52,7 @@ impl Learner {
             let mut of = |stats: &TargetStats| {
                 loss(micro, &packed, stats).unwrap_or_else(|error| {
                     failure = Some(error);
-                    vec![0.0; stats.logprobs.len()]
+                    vec![0.0; stats.logprobs.len()].into()
                 })
             };
             decoder.train(&packed, temperature, decoder.should_recompute(&packed), &mut of, grads);

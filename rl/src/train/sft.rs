@@ -71,7 +71,7 @@ impl<'a> SftTrainer<'a> {
         let mut loss = 0.0;
         let mut nll = |_: &[Sample], _: &PackedBatch, stats: &TargetStats| {
             loss -= stats.logprobs.iter().map(|v| f64::from(*v)).sum::<f64>();
-            Ok::<_, Error>(vec![(-1.0 / tokens as f64) as f32; stats.logprobs.len()])
+            Ok::<_, Error>(vec![(-1.0 / tokens as f64) as f32; stats.logprobs.len()].into())
         };
         let decoder = &mut self.policy.decoder;
         self.learner.begin(decoder);
