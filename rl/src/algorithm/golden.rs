@@ -102,6 +102,7 @@ fn compare(golden: &Value, name: &str) -> (f64, f64) {
             sampler_logprobs: Some(&sampler[b])
                 .filter(|_| config.sampler_correction != SamplerCorrection::None)
                 .map(Vec::as_slice),
+            entropy: None,
             loss_mask: &masks[b],
             advantage: match case["adv"].as_str().unwrap() {
                 "seq" => Advantage::Sequence(per_sequence[b]),

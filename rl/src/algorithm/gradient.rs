@@ -268,16 +268,12 @@ fn the_entropy_bonus_weighs_each_trained_token_as_the_policy_term_does() {
         assert_eq!((&with.grads, &without.entropy_grads), (&without.grads, &None));
         let by_entropy = with.entropy_grads.clone().unwrap();
         for b in 0..rows.len() {
-            for t in 0..rows[b].entropy.len() {
+            for (t, found) in by_entropy[b].iter().enumerate() {
                 let mut moved = rows.clone();
                 moved[b].entropy[t] += 0.5;
                 let slope = (evaluate(&moved, &config, &totals).loss - with.loss) / 0.5;
-                assert!((slope - by_entropy[b][t]).abs() < 1e-12, "{aggregate:?} {b} {t}");
-                assert_eq!(
-                    by_entropy[b][t] < 0.0,
-                    rows[b].mask[t],
-                    "entropy lowers the loss where tokens are trained"
-                );
+                assert!((slope - found).abs() < 1e-12, "{aggregate:?} {b} {t}");
+                assert_eq!(*found < 0.0, rows[b].mask[t], "entropy lowers the loss where tokens are trained");
             }
         }
         let bonus: f64 = (rows.iter().zip(&by_entropy))
@@ -286,7 +282,8 @@ fn the_entropy_bonus_weighs_each_trained_token_as_the_policy_term_does() {
             .sum();
         assert!((with.loss - without.loss - bonus).abs() < 1e-12);
     }
-    let lacking = Sequence { entropy: None, ..batch(5, false)[0].view() };
+    let rows = batch(5, false);
+    let lacking = Sequence { entropy: None, ..rows[0].view() };
     let config = LossConfig { entropy_coef: 0.7, ..LossConfig::default() };
     let error = policy_loss(&[lacking], &config, &StepTotals { sequences: 1.0, tokens: 2.0 }).unwrap_err();
     assert_eq!(error.to_string(), "sequence 0: entropy_coef needs entropy");
