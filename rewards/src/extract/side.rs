@@ -17,15 +17,7 @@ use crate::words::Phrases;
 
 /// Environments whose rows are lines of one calculation.
 const DISPLAYS: &[&str] = &[
-    "align",
-    "aligned",
-    "alignat",
-    "gather",
-    "gathered",
-    "split",
-    "equation",
-    "eqnarray",
-    "multline",
+    "align", "aligned", "alignat", "gather", "gathered", "split", "equation", "eqnarray", "multline",
     "flalign",
 ];
 
@@ -47,7 +39,9 @@ static JOINS: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["and", "or"]));
 
 /// Whether a word between statements stands in plain text; one letter may be a symbol.
 fn has_joint(text: &str) -> bool {
-    JOINS.places(text).any(|(start, end)| end - start > 1 && !text[..start].ends_with('\\'))
+    JOINS
+        .places(text)
+        .any(|(start, end)| text[start..end].trim_matches('_').len() > 1 && !text[..start].ends_with('\\'))
 }
 
 /// Whether `name` is that of an environment for a calculation.
@@ -57,8 +51,9 @@ pub(super) fn is_display(name: &str) -> bool {
 
 /// What the last statement of `formula` says the value is; none where it is no equation, or does not say one value.
 pub(crate) fn last_side(formula: &str) -> Option<&str> {
-    let inner = without_environment(undelimited(formula.trim()));
-    let (row, whole) = last_row(inner);
+    let formula = undelimited(formula.trim());
+    let inner = without_environment(formula);
+    let (row, earlier) = last_row(inner);
     let mut statement = row.trim_matches(|c: char| c.is_whitespace() || c == '&');
     let mut depth = 0usize;
     let mut signs = 0;
@@ -66,6 +61,7 @@ pub(crate) fn last_side(formula: &str) -> Option<&str> {
     let mut bounded = false;
     let mut apart = false;
     let mut concludes = false;
+    let mut checked = 0;
     let base = statement;
     for m in MARK.captures_iter(base) {
         let Some(all) = m.get(0) else { continue };
@@ -77,25 +73,34 @@ pub(crate) fn last_side(formula: &str) -> Option<&str> {
             continue;
         } else if m.name("arrow").is_some() {
             statement = &base[all.end()..];
+            checked = all.end();
             (signs, side, bounded, apart, concludes) = (0, None, false, false, true);
         } else if m.name("bound").is_some() {
             bounded = true;
         } else if m.name("equal").is_some() {
             // What stands between two statements parts them.
-            if apart || has_joint(&statement[..all.start() - (base.len() - statement.len())]) {
+            if apart || has_joint(&base[checked..all.start()]) {
                 return None;
             }
+            checked = all.end();
             signs += 1;
             side = Some((all.start(), all.end()));
-        } else if m.name("apart").is_some() && !is_in_number(base, all.start())
+        } else if m.name("apart").is_some()
+            && !is_in_number(base, all.start())
+            && !base[base.len() - statement.len()..all.start()].trim().is_empty()
             || m.name("text").is_some_and(|text| JOINS.hold(text.as_str()))
         {
             apart = true;
         }
     }
-    let (sign, from) = side?;
+    let Some((sign, from)) = side else {
+        // A formula that an environment only sets apart.
+        let alone = inner.len() < formula.len() && earlier.is_empty() && !bounded && !apart;
+        return Some(base.trim_end_matches([' ', '.', ','])).filter(|base| alone && !base.is_empty());
+    };
     let continued = row.trim_start().starts_with('&');
-    if bounded || !whole && !continued && !concludes {
+    let follows = continued || concludes || is_name(row) && !earlier.iter().any(|row| is_name(row));
+    if bounded || !earlier.is_empty() && !follows {
         return None;
     }
     let value = without_modulus(&base[from..]).trim_start_matches('&');
@@ -126,9 +131,9 @@ fn without_environment(formula: &str) -> &str {
     let mut formula = formula;
     for _ in 0..3 {
         let end = formula.trim_end_matches(['.', ' ', '\n']);
-        let closed = end.rfind("\\end{").filter(|at| {
-            end[at + 5..].strip_suffix('}').is_some_and(|name| is_display(name.trim()))
-        });
+        let closed = end
+            .rfind("\\end{")
+            .filter(|at| end[at + 5..].strip_suffix('}').is_some_and(|name| is_display(name.trim())));
         let Some(at) = closed else { break };
         formula = end[..at].trim_end();
     }
@@ -142,10 +147,11 @@ fn without_environment(formula: &str) -> &str {
     formula[from.min(formula.len())..].trim()
 }
 
-/// The last row of a calculation, and whether it is the only one.
-fn last_row(inner: &str) -> (&str, bool) {
+/// The last row of a calculation, and those before it.
+fn last_row(inner: &str) -> (&str, Vec<&str>) {
     let mut depth = 0usize;
-    let mut rows = vec![0];
+    let mut rows = Vec::new();
+    let mut from = 0;
     for m in MARK.captures_iter(inner) {
         if m.name("open").is_some() {
             depth += 1;
@@ -154,12 +160,20 @@ fn last_row(inner: &str) -> (&str, bool) {
         } else if depth == 0
             && let Some(row) = m.name("row")
         {
-            rows.push(row.end());
+            rows.push(&inner[from..row.start()]);
+            from = row.end();
         }
     }
-    let last = rows.iter().rposition(|at| inner[*at..].contains(char::is_alphanumeric)).unwrap_or(0);
-    let end = rows.get(last + 1).map_or(inner.len(), |next| next - 2);
-    (&inner[rows[last]..end], last == 0)
+    rows.push(&inner[from..]);
+    rows.retain(|row| row.contains(char::is_alphanumeric));
+    (rows.pop().unwrap_or(inner), rows)
+}
+
+/// Whether a row gives a value to a single symbol: `x &= 5`.
+fn is_name(row: &str) -> bool {
+    static NAME: LazyLock<Regex> =
+        LazyLock::new(|| fixed(r"^\s*(?:\\[A-Za-z]+|[A-Za-z])(?:_\{?\w{1,4}\}?)?\s*&?\s*[=≈]"));
+    NAME.is_match(row)
 }
 
 /// Whether a comma stands within a number: `1,000`, `10,\!080`.
@@ -171,8 +185,11 @@ fn is_in_number(text: &str, at: usize) -> bool {
 
 /// A residue without its modulus.
 fn without_modulus(side: &str) -> &str {
-    static MODULUS: LazyLock<Regex> =
-        LazyLock::new(|| fixed(r"\s*(?:\\,|\\;|\\ |~|\\left)*\s*\(?\s*(?:\\[pb]?mod|\bmod|\\text\{\s*\(?\s*mod)(?:[^A-Za-z].*)?$"));
+    static MODULUS: LazyLock<Regex> = LazyLock::new(|| {
+        fixed(
+            r"\s*(?:\\,|\\;|\\ |~|\\left)*\s*\(?\s*(?:\\[pb]?mod|\bmod|\\text\{\s*\(?\s*mod)(?:[^A-Za-z].*)?$",
+        )
+    });
     MODULUS.find(side).map_or(side, |m| &side[..m.start()])
 }
 
@@ -190,7 +207,10 @@ mod tests {
             ("\\begin{aligned} a + b &= 2 + 3 \\\\ &= 5. \\end{aligned}", Some("5")),
             ("&= 2.4 / 0.2 = 12.\\end{align*}", Some("12")),
             ("$2! = 1,000 + 1 = 10,\\!080$", Some("10,\\!080")),
-            ("&= \\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}.", Some("\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}")),
+            (
+                "&= \\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}.",
+                Some("\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}"),
+            ),
             ("$f(6) = -f(6) = 0$", Some("0")),
             ("$x = 1, x = 2$", None),
             ("$x = 1 \\text{ or } x = 2$", None),
@@ -198,6 +218,10 @@ mod tests {
             ("$3 < x = 4$", None),
             ("$x^2 - 5x = 0$", None),
             ("\\begin{aligned} x &= 1 \\\\ y &= 2 \\end{aligned}", None),
+            ("\\begin{align*} 2x &= 4 \\\\ x &= 2 \\end{align*}", Some("2")),
+            ("\\begin{align*} 2x &= 4 \\\\ 3y &= 9 \\end{align*}", None),
+            ("\\begin{align*} 2x & = 4 \\\\ \\Rightarrow\\qquad x & =2. \\end{align*}", Some("2")),
+            ("\\begin{align*}\nx^3+3x-6.\n\\end{align*}", Some("x^3+3x-6")),
             ("\\begin{cases} x = 1 \\\\ y = 2 \\end{cases}", None),
             ("$\\sum_{k=1}^5 k$", None),
             ("$x = $", None),

@@ -384,7 +384,8 @@ fn readings(gold: &str, comma: bool, listed: bool) -> Vec<Marks> {
 
 /// Whether a reference is an equation or an inequality.
 fn is_relation(gold: &str) -> bool {
-    gold.contains(['=', '<', '>', '≤', '≥', '≠']) || ["\\le", "\\ge", "\\ne", "\\equiv"].iter().any(|sign| gold.contains(sign))
+    gold.contains(['=', '<', '>', '≤', '≥', '≠'])
+        || ["\\le", "\\ge", "\\ne", "\\equiv"].iter().any(|sign| gold.contains(sign))
 }
 
 /// Several words and nothing else.
@@ -542,7 +543,7 @@ impl Reward for Math {
                 judged = Judged { work: judged.work + part.work, ..part };
             }
             // In an evaluation the last side of an equation is what it states.
-            if judged.verdict == Verdict::Incorrect
+            if matches!(judged.verdict, Verdict::Incorrect | Verdict::Ambiguous)
                 && let Some(side) = stated
                 && !is_relation(gold)
             {

@@ -53,7 +53,8 @@ impl Lexer {
         if !value || !self.space {
             return None;
         }
-        let letters = |at: usize| self.chars[at..].iter().take(32).take_while(|c| c.is_ascii_alphabetic()).count();
+        let letters =
+            |at: usize| self.chars[at..].iter().take(32).take_while(|c| c.is_ascii_alphabetic()).count();
         let mut end = self.at + letters(self.at);
         if self.chars.get(end) != Some(&'-') {
             return None;
@@ -67,7 +68,8 @@ impl Lexer {
             parts.push(self.chars[end + 1..end + 1 + len].iter().collect::<String>().to_lowercase());
             end += 1 + len;
         }
-        let digit = self.chars.get(end).is_some_and(|c| c.is_alphanumeric() || matches!(c, '^' | '_' | '(' | '-'));
+        let digit =
+            self.chars.get(end).is_some_and(|c| c.is_alphanumeric() || matches!(c, '^' | '_' | '(' | '-'));
         let formal = |part: &String| {
             function(part).is_some()
                 || GREEK.contains(&&**part)
@@ -80,7 +82,8 @@ impl Lexer {
         let numeric = number_word(last).is_some() || denominator(last).is_some();
         let wordy = parts.iter().any(|part| part.len() >= 3);
         let negative = parts.first().is_some_and(|part| is_minus(part));
-        (parts.len() > 1 && !negative && !digit && wordy && !numeric && !parts.iter().any(formal)).then_some(end - self.at)
+        (parts.len() > 1 && !negative && !digit && wordy && !numeric && !parts.iter().any(formal))
+            .then_some(end - self.at)
     }
 
     /// Whether a number, or the word for one, comes next.
