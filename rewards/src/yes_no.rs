@@ -320,8 +320,14 @@ fn corrected(rest: &str) -> Option<Reading> {
         let said = read(sentence[at..].trim_start_matches([',', ' ', ':', '，']), true);
         matches!(said, Reading::One(_)).then_some(said)
     };
-    let said = sentences.filter_map(says).last();
-    said.or_else(|| extract::is_retracted(rest).then_some(Reading::Nothing))
+    // "Actually, no further tests are needed" takes nothing back.
+    let goes_on = |sentence: &str| {
+        let after = CORRECTION.opening(sentence).map(|at| sentence[at..].trim_start_matches([',', ' ', ':']));
+        after.is_some_and(|after| found(&after.to_lowercase()).first().is_some_and(|(at, ..)| *at == 0))
+    };
+    let retracted = || extract::is_retracted(rest) && !sentences.clone().any(goes_on);
+    let said = sentences.clone().filter_map(says).next_back();
+    said.or_else(|| retracted().then_some(Reading::Nothing))
 }
 
 impl YesNo {

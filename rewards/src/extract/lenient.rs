@@ -355,8 +355,14 @@ fn is_followed_by(earlier: &str, after: &str) -> bool {
     }
     match OR.hold(gap) {
         true => !plain(earlier) && plain(later),
-        false => !plain(earlier) || signs(later) > 1,
+        // "p = 3 and p + q = 8".
+        false => !plain(earlier) || signs(later) > 1 || is_sum(&name(later)),
     }
+}
+
+/// Whether an expression is a sum of names only.
+fn is_sum(expression: &str) -> bool {
+    expression.contains(['+', '-', '−']) && !expression.contains(|c: char| c.is_ascii_digit())
 }
 
 /// Whether a sentence leaves open what it says. Words such as "all of them" hedge an answer and not a whole sentence.
