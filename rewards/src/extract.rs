@@ -15,12 +15,14 @@ use crate::text::{self, fixed};
 pub use crate::turn::strip_think;
 use crate::words::{self, Phrases};
 
+mod around;
 mod cue;
 mod lenient;
 mod object;
 mod side;
 mod unmarked;
 
+use self::around::with_surroundings;
 use self::cue::{CUE, back_cues, clause, cues, trim_end};
 pub(crate) use self::lenient::last_sentences;
 pub use self::object::object;
@@ -429,34 +431,6 @@ fn visible_answer(response: &str, policy: ExtractPolicy) -> Result<Answer, Missi
     let own = form(last.text);
     let conflicting = found[..first].iter().any(|c| form(c.text) != own);
     Ok(Answer { text, rule: last.rule, joined, conflicting })
-}
-
-/// The content of a box with the sign right before it and what goes on with it right behind it.
-fn with_surroundings(before: &str, inner: &str, after: &str) -> String {
-    static SIGN: LazyLock<Regex> =
-        LazyLock::new(|| fixed(r"(?:\$|\\[(\[]|[=≈]|[a-z]{2}\s)\s*[-−](?:\\[,;:! ])?$"));
-    let sign = if SIGN.is_match(text::tail(before, 16)) { "-" } else { "" };
-    let more = continuation(after).unwrap_or("");
-    // A power of a sum is that of the whole box.
-    let several = sign.len() + more.len() > 0 && inner.contains(|c: char| "+-−=,".contains(c));
-    if several { format!("{sign}({inner}){more}") } else { format!("{sign}{inner}{more}") }
-}
-
-/// What goes on with a boxed number right behind it and changes its value, up to the end of the formula: the fraction of
-/// `\boxed{15}\frac{1}{4}`, a power, a root, digits. Signs of degrees and percent, units and ordinals change nothing.
-fn continuation(after: &str) -> Option<&str> {
-    static MORE: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(concat!(
-            r"^(?:(?:\\[,;:! ]|~|[ \t])*(?:\\[dt]?frac\b|\\sqrt\b|\d+/\d|\d+\s*\\[dt]?frac\b",
-            r"|(?:\\times|\\cdot|×|·|\*)\s*10\s*\^)|\d|\.\d|\\pi\b|π|\s?!\s*=|√|[½¼¾⅓⅔]|[²³]",
-            r"|\^\s*(?:\{?\s*[-+\d(A-Zabce-npqruvxyz]|\{\s*\\[dt]?frac)|[xyzi](?:[^A-Za-z]|$))"
-        ))
-    });
-    static END: LazyLock<Regex> =
-        LazyLock::new(|| fixed(r"\$|\\[)\]]|[=,;≈\n]|\\(?:approx|text|quad|end)\b|\.(?:\s|$)|\s[a-z]{2,}"));
-    let after = text::head(after, 64);
-    MORE.find(after)?;
-    Some(END.find(after).map_or(after, |m| &after[..m.start()]).trim_end())
 }
 
 /// The other number of "6 or \boxed{5}" and "either \boxed{5} or 6".

@@ -194,30 +194,45 @@ fn answered(line: &str) -> &str {
     line
 }
 
-fn read(span: &str, head_only: bool) -> Reading {
-    static CORRECTION: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["correction", "instead"]));
+/// Whether the words before an answer deny it.
+fn is_denied(lead: &str) -> bool {
     static NOT: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["not", "deny", "doubt"]));
-    static JOIN: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["and", "or", "but", "indeed", "maybe"]));
+    NOT.places(lead).any(|(_, end)| lead[end..].split_whitespace().count() <= 4)
+}
+
+/// The last answer of a span that takes the place of one before it: "Yes... Actually, no.", "not maybe but no", "not
+/// maybe, it is no".
+fn turned(lower: &str, all: &[(usize, usize, Answer)]) -> Option<(usize, usize, Answer)> {
+    static CORRECTION: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["correction", "instead"]));
     static BUT: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["but"]));
-    static FOLLOWS: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["because", "follows"]));
     static POINTS: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["points"]));
-    let lower = text::head(bare(span), 400).to_lowercase();
-    let all = found(&lower);
-    let Some((mut at, mut end, mut answer)) = all.first().copied() else { return Reading::Nothing };
-    let denied = |lead: &str| NOT.places(lead).any(|(_, end)| lead[end..].split_whitespace().count() <= 4);
-    // "Yes... Actually, no.", "not maybe but no"
-    let mut turned = false;
+    let mut answer = all.first()?.2;
+    let mut last = None;
     for pair in all.windows(2) {
         let ((start, from, _), (next, to, other)) = (pair[0], pair[1]);
         let gap = &lower[from..next];
         let corrects = |by: &Phrases| by.places(gap).last().is_some_and(|(_, end)| is_open(&gap[end..]));
-        // "Not maybe, it is no."
-        let instead = |gap: &str| gap.starts_with([',', ';', '，']) && corrects(&POINTS);
-        let turns = || denied(&lower[..start]) && (corrects(&BUT) || instead(gap));
+        let instead = || gap.starts_with([',', ';', '，']) && corrects(&POINTS);
+        let turns = || is_denied(&lower[..start]) && (corrects(&BUT) || instead());
         if other != answer && (corrects(&CORRECTION) || turns()) {
-            (at, end, answer, turned) = (next, to, other, true);
+            answer = other;
+            last = Some((next, to, other));
         }
     }
+    last
+}
+
+fn read(span: &str, head_only: bool) -> Reading {
+    static JOIN: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["and", "or", "but", "indeed", "maybe"]));
+    static FOLLOWS: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["because", "follows"]));
+    let lower = text::head(bare(span), 400).to_lowercase();
+    let all = found(&lower);
+    let Some((mut at, mut end, mut answer)) = all.first().copied() else { return Reading::Nothing };
+    let turned = turned(&lower, &all);
+    if let Some(last) = turned {
+        (at, end, answer) = last;
+    }
+    let turned = turned.is_some();
     let lead = if turned { "" } else { lower[..at].trim_matches(|c: char| !c.is_alphanumeric()) };
     // "The heart is enlarged, so yes."
     let lone = all.iter().all(|(.., other)| *other == answer);
@@ -235,7 +250,7 @@ fn read(span: &str, head_only: bool) -> Reading {
     let lead = if concluded { "" } else { lead };
     // "不是" begins like a denial and is the answer "no".
     let plain_no = turned || concluded || answer == Answer::No && lead.is_empty();
-    if denied(lead) || !plain_no && text::is_negated(&lower) {
+    if is_denied(lead) || !plain_no && text::is_negated(&lower) {
         return Reading::Denied;
     }
     let rest = &lower[end..];
@@ -312,8 +327,14 @@ fn corrected(rest: &str) -> Option<Reading> {
         let said = read(sentence[at..].trim_start_matches([',', ' ', ':', '，']), true);
         matches!(said, Reading::One(_)).then_some(said)
     };
-    let said = sentences.filter_map(says).next_back();
-    said.or_else(|| extract::is_retracted(rest).then_some(Reading::Nothing))
+    // "Actually, no further tests are needed" takes nothing back.
+    let goes_on = |sentence: &str| {
+        let after = CORRECTION.opening(sentence).map(|at| sentence[at..].trim_start_matches([',', ' ', ':']));
+        after.is_some_and(|after| found(&after.to_lowercase()).first().is_some_and(|(at, ..)| *at == 0))
+    };
+    let retracted = || extract::is_retracted(rest) && !sentences.clone().any(goes_on);
+    let said = sentences.clone().filter_map(says).next_back();
+    said.or_else(|| retracted().then_some(Reading::Nothing))
 }
 
 impl YesNo {

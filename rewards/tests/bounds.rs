@@ -47,6 +47,17 @@ fn inputs() -> Vec<(String, String)> {
         "\\fbox4 ",
         "=> ",
         "The result is ",
+        "\\begin{align*} x &= 1 \\\\ ",
+        "&= 1 + 1 ",
+        "$x = 1$ and ",
+        "1 = 1, ",
+        "If 1, then 1 = ",
+        "<<1+1=2>>",
+        "<<1+1",
+        "-\\boxed{4}\\frac",
+        "a = ",
+        "x=1 or y=2 and ",
+        "$1 \\equiv 2 \\pmod 3$ ",
     ] {
         list.push(("42".to_string(), piece.repeat(100_000 / piece.len())));
         list.push(("42".to_string(), format!("\\boxed{{41}} {}", piece.repeat(60_000 / piece.len()))));
@@ -165,19 +176,25 @@ fn inputs() -> Vec<(String, String)> {
     list
 }
 
+/// The strict reward and the lenient one.
+fn rewards() -> Vec<Box<dyn Reward>> {
+    let lenient: RewardConfig =
+        serde_json::from_value(json!({"kind": "math", "extract": "lenient"})).unwrap();
+    vec![RewardConfig::from_kind("math").unwrap().build().unwrap(), lenient.build().unwrap()]
+}
+
 fn score(reward: &dyn Reward, gold: &str, text: &str) -> Outcome {
     score_one(reward, &Task::new("t", json!({ "answer": gold })), Response::new(text))
 }
 
 #[test]
 fn work_is_bounded() {
-    let reward = RewardConfig::from_kind("math").unwrap().build().unwrap();
-    for (gold, text) in inputs() {
-        let outcome = score(&*reward, &gold, &text);
+    for (reward, (gold, text)) in rewards().iter().flat_map(|r| inputs().into_iter().map(move |i| (r, i))) {
+        let outcome = score(&**reward, &gold, &text);
         let shown = &text[..text.char_indices().nth(60).map_or(text.len(), |(i, _)| i)];
         assert!(outcome.work <= MAX_WORK, "{} for {gold:?} {shown:?}", outcome.work);
         assert_ne!(outcome.verdict, Verdict::Error, "{gold:?} {shown:?} {}", outcome.reason);
-        assert_eq!(outcome, score(&*reward, &gold, &text), "{gold:?} {shown:?}");
+        assert_eq!(outcome, score(&**reward, &gold, &text), "{gold:?} {shown:?}");
     }
 }
 
@@ -204,13 +221,12 @@ fn spent() -> u64 {
 #[test]
 #[ignore = "prints processor times"]
 fn times() {
-    let reward = RewardConfig::from_kind("math").unwrap().build().unwrap();
     let mut rows = Vec::new();
-    for (gold, text) in inputs() {
+    for (reward, (gold, text)) in rewards().iter().flat_map(|r| inputs().into_iter().map(move |i| (r, i))) {
         let best = (0..3)
             .map(|_| {
                 let start = spent();
-                let work = score(&*reward, &gold, &text).work;
+                let work = score(&**reward, &gold, &text).work;
                 (spent() - start, work)
             })
             .min()

@@ -1,7 +1,8 @@
 //! Lenient extraction, for evaluations: the last number or formula of a reply in which nothing marks an answer.
 //!
 //! Sentences are read from the last one backwards. Questions, suppositions and sentences without a number are passed over;
-//! one that leaves its number open, bounds or denies it ends the search, and so does a retraction behind it.
+//! one that leaves its number open, bounds or denies it ends the search, and so does a retraction behind it. The main clause
+//! of a condition counts where it concludes or works something out.
 //!
 //! | reply | answer |
 //! |---|---|
@@ -9,6 +10,8 @@
 //! | `We get\n\[ x = 42 \]\nDo you want a check for $x = 41$?` | `\[ x = 42 \]` |
 //! | `So we have 3 + 39 = 42 of them and $n$ is found.` | `42` |
 //! | `There are 2 and 3 left.` | `2 and 3` |
+//! | `If 20 leave, then 54 - 20 = 34 remain.` | `34` |
+//! | `Then $c = 14$, and $a = 14 \cdot 6 = 84$` | `$a = 14 \cdot 6 = 84$`, of which [`last_side`](super::last_side) is `84` |
 //! | `It might be 42.` · `It is not 42.` · `There are more than 42.` | none |
 
 use std::sync::LazyLock;
@@ -28,6 +31,8 @@ const SENTENCE: usize = 2 * 1024;
 /// Bytes of one formula.
 const FORMULA: usize = 1024;
 
+/// Objects that are joined to one.
+const JOINED: usize = 64;
 /// Signs between two terms.
 const OPERATORS: [char; 15] = ['+', '-', '−', '–', '*', '×', '·', '/', '÷', '=', '^', '<', '>', '≤', '≥'];
 
@@ -239,7 +244,7 @@ fn stated(sentence: &str) -> Stated<'_> {
         return Stated::Open;
     }
     // "2 and 3", "(2, 3)" are one object.
-    for (before, to) in all[..last].iter().rev() {
+    for (before, to) in all[..last].iter().rev().take(JOINED) {
         if !joins(&sentence[*to..start]) {
             break;
         }
@@ -340,13 +345,24 @@ fn is_followed_by(earlier: &str, after: &str) -> bool {
         let short = letters.trim_start_matches('\\').split(['_', '(']).next().map_or(0, str::len);
         signs(part) == 1 && (1..=2).contains(&short) && letters.starts_with(|c: char| c.is_alphabetic())
     };
-    if signs(earlier) == 0 || signs(later) == 0 || name(earlier) == name(later) {
+    if signs(later) == 0 || name(earlier) == name(later) {
         return false;
+    }
+    // "Out of the 200, 200 · 4/5 = 160."
+    if signs(earlier) == 0 {
+        let related = ["<", ">", "≤", "≥", "\\le", "\\ge", "\\in"].iter().any(|sign| earlier.contains(sign));
+        return !related && gap.trim() == ",";
     }
     match OR.hold(gap) {
         true => !plain(earlier) && plain(later),
-        false => !plain(earlier) || signs(later) > 1,
+        // "p = 3 and p + q = 8".
+        false => !plain(earlier) || signs(later) > 1 || is_sum(&name(later)),
     }
+}
+
+/// Whether an expression is a sum of names only.
+fn is_sum(expression: &str) -> bool {
+    expression.contains(['+', '-', '−']) && !expression.contains(|c: char| c.is_ascii_digit())
 }
 
 /// Whether a sentence leaves open what it says. Words such as "all of them" hedge an answer and not a whole sentence.

@@ -39,7 +39,9 @@ static JOINS: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["and", "or"]));
 
 /// Whether a word between statements stands in plain text; one letter may be a symbol.
 fn has_joint(text: &str) -> bool {
-    JOINS.places(text).any(|(start, end)| end - start > 1 && !text[..start].ends_with('\\'))
+    JOINS
+        .places(text)
+        .any(|(start, end)| text[start..end].trim_matches('_').len() > 1 && !text[..start].ends_with('\\'))
 }
 
 /// Whether `name` is that of an environment for a calculation.
@@ -49,8 +51,9 @@ pub(super) fn is_display(name: &str) -> bool {
 
 /// What the last statement of `formula` says the value is; none where it is no equation, or does not say one value.
 pub(crate) fn last_side(formula: &str) -> Option<&str> {
-    let inner = without_environment(undelimited(formula.trim()));
-    let (row, whole) = last_row(inner);
+    let formula = undelimited(formula.trim());
+    let inner = without_environment(formula);
+    let (row, earlier) = last_row(inner);
     let mut statement = row.trim_matches(|c: char| c.is_whitespace() || c == '&');
     let mut depth = 0usize;
     let mut signs = 0;
@@ -58,6 +61,7 @@ pub(crate) fn last_side(formula: &str) -> Option<&str> {
     let mut bounded = false;
     let mut apart = false;
     let mut concludes = false;
+    let mut checked = 0;
     let base = statement;
     for m in MARK.captures_iter(base) {
         let Some(all) = m.get(0) else { continue };
@@ -69,25 +73,34 @@ pub(crate) fn last_side(formula: &str) -> Option<&str> {
             continue;
         } else if m.name("arrow").is_some() {
             statement = &base[all.end()..];
+            checked = all.end();
             (signs, side, bounded, apart, concludes) = (0, None, false, false, true);
         } else if m.name("bound").is_some() {
             bounded = true;
         } else if m.name("equal").is_some() {
             // What stands between two statements parts them.
-            if apart || has_joint(&statement[..all.start() - (base.len() - statement.len())]) {
+            if apart || has_joint(&base[checked..all.start()]) {
                 return None;
             }
+            checked = all.end();
             signs += 1;
             side = Some((all.start(), all.end()));
-        } else if m.name("apart").is_some() && !is_in_number(base, all.start())
+        } else if m.name("apart").is_some()
+            && !is_in_number(base, all.start())
+            && !base[base.len() - statement.len()..all.start()].trim().is_empty()
             || m.name("text").is_some_and(|text| JOINS.hold(text.as_str()))
         {
             apart = true;
         }
     }
-    let (sign, from) = side?;
+    let Some((sign, from)) = side else {
+        // A formula that an environment only sets apart.
+        let alone = inner.len() < formula.len() && earlier.is_empty() && !bounded && !apart;
+        return Some(base.trim_end_matches([' ', '.', ','])).filter(|base| alone && !base.is_empty());
+    };
     let continued = row.trim_start().starts_with('&');
-    if bounded || !whole && !continued && !concludes {
+    let follows = continued || concludes || is_name(row) && !earlier.iter().any(|row| is_name(row));
+    if bounded || !earlier.is_empty() && !follows {
         return None;
     }
     let value = without_modulus(&base[from..]).trim_start_matches('&');
@@ -134,10 +147,11 @@ fn without_environment(formula: &str) -> &str {
     formula[from.min(formula.len())..].trim()
 }
 
-/// The last row of a calculation, and whether it is the only one.
-fn last_row(inner: &str) -> (&str, bool) {
+/// The last row of a calculation, and those before it.
+fn last_row(inner: &str) -> (&str, Vec<&str>) {
     let mut depth = 0usize;
-    let mut rows = vec![0];
+    let mut rows = Vec::new();
+    let mut from = 0;
     for m in MARK.captures_iter(inner) {
         if m.name("open").is_some() {
             depth += 1;
@@ -146,12 +160,20 @@ fn last_row(inner: &str) -> (&str, bool) {
         } else if depth == 0
             && let Some(row) = m.name("row")
         {
-            rows.push(row.end());
+            rows.push(&inner[from..row.start()]);
+            from = row.end();
         }
     }
-    let last = rows.iter().rposition(|at| inner[*at..].contains(char::is_alphanumeric)).unwrap_or(0);
-    let end = rows.get(last + 1).map_or(inner.len(), |next| next - 2);
-    (&inner[rows[last]..end], last == 0)
+    rows.push(&inner[from..]);
+    rows.retain(|row| row.contains(char::is_alphanumeric));
+    (rows.pop().unwrap_or(inner), rows)
+}
+
+/// Whether a row gives a value to a single symbol: `x &= 5`.
+fn is_name(row: &str) -> bool {
+    static NAME: LazyLock<Regex> =
+        LazyLock::new(|| fixed(r"^\s*(?:\\[A-Za-z]+|[A-Za-z])(?:_\{?\w{1,4}\}?)?\s*&?\s*[=≈]"));
+    NAME.is_match(row)
 }
 
 /// Whether a comma stands within a number: `1,000`, `10,\!080`.
@@ -196,6 +218,10 @@ mod tests {
             ("$3 < x = 4$", None),
             ("$x^2 - 5x = 0$", None),
             ("\\begin{aligned} x &= 1 \\\\ y &= 2 \\end{aligned}", None),
+            ("\\begin{align*} 2x &= 4 \\\\ x &= 2 \\end{align*}", Some("2")),
+            ("\\begin{align*} 2x &= 4 \\\\ 3y &= 9 \\end{align*}", None),
+            ("\\begin{align*} 2x & = 4 \\\\ \\Rightarrow\\qquad x & =2. \\end{align*}", Some("2")),
+            ("\\begin{align*}\nx^3+3x-6.\n\\end{align*}", Some("x^3+3x-6")),
             ("\\begin{cases} x = 1 \\\\ y = 2 \\end{cases}", None),
             ("$\\sum_{k=1}^5 k$", None),
             ("$x = $", None),

@@ -543,7 +543,7 @@ impl Reward for Math {
                 judged = Judged { work: judged.work + part.work, ..part };
             }
             // In an evaluation the last side of an equation is what it states.
-            if judged.verdict == Verdict::Incorrect
+            if matches!(judged.verdict, Verdict::Incorrect | Verdict::Ambiguous)
                 && let Some(side) = stated
                 && !is_relation(gold)
             {
