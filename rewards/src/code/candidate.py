@@ -6,8 +6,8 @@ builtins.exit = builtins.quit = sys.exit
 MUTABLE = {'bytearray', 'Counter', 'OrderedDict', 'array', 'defaultdict', 'deque', 'dict', 'list', 'set'}
 # What the judge may ask of an object beside calls.
 ACTIONS = {f.__name__: f for f in (
-    getattr, setattr, delattr, type, len, iter, hash, bool, int, float, complex, str, repr, format, round, divmod, pow,
-    reversed, isinstance, issubclass, copy.copy, copy.deepcopy, math.trunc, math.floor, math.ceil)}
+    getattr, setattr, delattr, type, dir, len, iter, hash, bool, int, float, complex, str, repr, format, round, divmod, pow,
+    bytes, reversed, isinstance, issubclass, copy.copy, copy.deepcopy, math.trunc, math.floor, math.ceil)}
 ACTIONS.update((name, getattr(operator, name)) for name in (
     'eq ne lt le gt ge add sub mul truediv floordiv mod matmul and_ or_ xor lshift rshift iadd isub imul itruediv '
     'ifloordiv imod imatmul iand ior ixor ilshift irshift ipow neg pos abs invert index getitem setitem delitem '
@@ -59,15 +59,28 @@ def serve():
         if tag == 'g':
             # An iterator: the function gives its next item in a list.
             return (item for items in iter(function(content), []) for item in items)
-        return function(content)
+        return function(content[0], unpack(content[1]))
 
-    def function(k):
+    def function(k, looks={}):
+        if k in functions:
+            return functions[k]
+
         def back(*args, **kwargs):
             reply = exchange(['back', k, pack(args), pack(kwargs)])
             if reply[0] == 'ok':
                 return unpack(reply[1])
             raise exception(*reply[1])
-        return functions.setdefault(k, back)
+        names = looks.pop('parameters', None)
+        if names is not None:
+            # Some decorators count the parameters.
+            given = ', '.join(names)
+            call = 'back' + '_' * len(given)
+            functions[k] = eval(f'lambda {given}: {call}({given})', {call: back})
+        else:
+            functions[k] = back
+        for name, value in looks.items():
+            setattr(functions[k], name, value)
+        return functions[k]
 
     def kind(cls):
         if cls.__module__ == 'builtins':
@@ -164,6 +177,9 @@ def serve():
                     raise
                 pending[target] = error
             return ['ok', items, target in pending, pack(last)]
+        if action == 'traits':
+            own = {'iter': '__iter__', 'next': '__next__', 'len': '__len__', 'bool': '__bool__', 'keys': 'keys'}
+            return ['ok', [name for name, method in own.items() if hasattr(type(thing), method)]]
         if action == 'data':
             return ['ok', encode(thing, lambda value, data: data if value is thing else send(value, data))]
         if action == 'enter':

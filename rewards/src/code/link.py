@@ -30,13 +30,14 @@ class Link:
         # Errors of what the tests assert.
         self.asserted = []
         # Names that mean classes in the tests; with what the tests seeded their random numbers.
-        self.classes, self.seeded, self.loaded = set(), None, False
+        self.classes, self.possible, self.seeded, self.loaded = set(), set(), None, False
         # What was sent and stays here, with its numbers; exceptions that left; what stands for objects of the candidate.
         self.kept, self.numbers, self.left, self.remotes = [], {}, [], {}
 
     def ask(self, *message):
         with self.turn:
             self.used |= message[0] not in ('setup', 'load', 'find', 'seed')
+            evidence.asked(message)
             text = json.dumps(message)
             while True:
                 if self.lost:
@@ -113,8 +114,28 @@ class Link:
         if hasattr(type(value), '__next__'):
             return {'g': self.keep(lambda: list(itertools.islice(value, 1)))}
         if callable(value):
-            return {'k': self.keep(value)}
+            return {'k': [self.keep(value), self.looks(value)]}
         self.refuse(f'tests cannot send a {type(value).__name__} to the program')
+
+    def looks(self, function):
+        # What a decorator of the program sees of a function of the tests: names, annotations, and its parameters where all
+        # are plain ones.
+        if type(function) is not types.FunctionType:
+            return {}
+        code = function.__code__
+        seen = {name: getattr(function, name) for name in ('__name__', '__qualname__', '__doc__')}
+        try:
+            seen['__annotations__'] = dict(function.__annotations__)
+            self.pack(seen)
+        except Exception:
+            del seen['__annotations__']
+        except Unsendable:
+            self.unsendable = None
+            del seen['__annotations__']
+        if not (code.co_flags & 0xc or code.co_kwonlyargcount
+                or code.co_posonlyargcount or function.__defaults__):
+            seen['parameters'] = list(code.co_varnames[:code.co_argcount])
+        return self.pack(seen)
 
     def keep(self, value):
         # Each access makes another object of the same method.
