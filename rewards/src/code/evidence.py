@@ -7,6 +7,9 @@ POSSIBLE = {'possible class', 'possible'}
 FREE = OWN | POSSIBLE
 # Items that are kept of an object, and the longest one that is counted when its length is asked.
 KEPT, COUNTED = 100000, 10000
+# Items that are looked at in all beside those that tests ask for.
+LOOKED_AT = 50000
+DIFFERENCE = 'the tests believe an object of the program that it differs by nothing'
 # What changes nothing in an object. Anything else may, and what it gave before is forgotten.
 PURE = {'find', 'seed', 'next', 'data', 'traits'}
 LOOKING = {'getattr', 'type', 'len', 'iter', 'hash', 'bool', 'int', 'float', 'complex', 'str', 'repr', 'format', 'bytes',
@@ -17,7 +20,7 @@ class Evidence:
     def __init__(self):
         # Why a passed test decides nothing; what methods answered when they were given values of the tests.
         self.doubt, self.answers = None, {}
-        self.traits, self.tapes = {}, {}
+        self.traits, self.tapes, self.left = {}, {}, LOOKED_AT
 
     def asked(self, message):
         if message[0] not in PURE and not (message[0] == 'do' and message[1] in LOOKING):
@@ -53,7 +56,7 @@ def traits_of(remote):
 def deny(remote, why):
     # Of a class that the tests may name its own meaning is possible; what stands for a value has to be one.
     if remote._standing in POSSIBLE:
-        evidence.doubt = evidence.doubt or f'{why}, and the tests do not say whether its name is the one of a class'
+        unsure(f'{why}, and the tests do not say whether its name is the one of a class')
         return
     link.lost = link.lost or why
     raise Lost(link.lost)
@@ -75,6 +78,8 @@ class Tape:
             return True
         except StopIteration:
             self.done = True
+        if self.remote._told and not self.items:
+            unsure(DIFFERENCE)
         if evidence.tapes.get(self.remote._number) is self and 'len' in traits_of(self.remote):
             try:
                 size = link.do('len', self.remote)
@@ -115,10 +120,14 @@ def tape_of(remote):
 
 
 def items_seen(remote, size):
-    # The items as far as they are needed, and whether these are all; none where they cannot be had.
+    # The items as far as they are needed; none where they cannot be had.
     try:
-        tape = tape_of(remote) if size <= COUNTED else None
-        return tape and (tape, tape.upto(size) < size)
+        tape = tape_of(remote) if size <= COUNTED and evidence.left > 0 else None
+        if tape is None:
+            return None
+        had = len(tape.items)
+        evidence.left -= tape.upto(size) - had
+        return tape
     except Exception:
         evidence.tapes.pop(remote._number, None)
         return None
@@ -128,7 +137,7 @@ def measured(remote, size):
     # A length, which is the one of the items.
     if remote._standing not in OWN and type(size) is int:
         seen = items_seen(remote, size + 1)
-        if seen and len(seen[0].items) != size:
+        if seen is not None and len(seen.items) != size:
             deny(remote, 'an object of the program has another length than items')
     return size
 
@@ -136,7 +145,7 @@ def measured(remote, size):
 def is_true(remote, truth):
     if truth and remote._standing not in OWN and {'len', 'bool'} & set(traits_of(remote)):
         seen = items_seen(remote, 1)
-        if seen and not seen[0].items:
+        if seen is not None and not seen.items:
             deny(remote, 'an object of the program is true and empty')
     name = remote._standing or ''
     if name.startswith('answer '):
@@ -151,15 +160,15 @@ def item_of(remote, key, value):
     if 'len' not in traits_of(remote) or type(value) in OPAQUE:
         return value
     seen = items_seen(remote, key + 1 if type(key) is int and key >= 0 else COUNTED)
-    if not seen:
+    if seen is None:
         return value
-    items, complete = seen[0].items, seen[0].done
+    items, complete = seen.items, seen.done
     try:
         there = items[key] if complete or type(key) is int and key >= 0 else value
     except IndexError:
         return value
     if type(key) is slice:
-        there, value_ = list(there), list(value) if isinstance(value, (list, tuple)) else there
+        value_ = list(value) if isinstance(value, (list, tuple)) else there
     else:
         value_ = value
     if there != value_ and there == there and value_ == value_:
@@ -207,9 +216,8 @@ def doubtful(action, remote, other):
     return result
 
 
-def unsure():
-    evidence.doubt = evidence.doubt or ('the tests do not say whether a name with a capital letter is a class; '
-                                        'give the reference a solution')
+def unsure(why='the tests do not say whether a name with a capital letter is a class; give the reference a solution'):
+    evidence.doubt = evidence.doubt or why
 
 
 def says(action, remote, other):

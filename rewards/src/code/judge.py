@@ -144,7 +144,8 @@ class Solution(type(sys)):
 
 
 def find(name):
-    found, value = link.value('find', name)
+    value, n, found = link.understand(lambda r: (link.unpack(r[0]), r[1], r[2] is True), link.ask('find', name))
+    value = link.shared.add(link, value, n)
     if name in link.classes and type(value) is Remote:
         # By another name the same class may be in the place of a function.
         value = Remote(value._number, value._base, 'class')

@@ -183,7 +183,7 @@ class Names:
         self.possible = {n for n in read - solution if n.lstrip('_')[:1].isupper()}
         self.wanted = (read - own - known - self.modules | self.shadowed) - {'candidate' if entry else ''}
         # The entry point is the program's also where the tests have a `candidate` or a `check` of their own.
-        self.entry = entry_names - first.own - (known - self.shadowed) - self.modules
+        self.entry = entry_names - first.bound - (known - self.shadowed) - self.modules
 
 
 def is_exception(value):

@@ -25,8 +25,6 @@ MAKES = {'class': 'made', 'possible class': 'possible'}
 # Names of Python's own that a test reads of an object.
 SHOWN = {f'__{name}__' for name in (
     'name', 'qualname', 'dict', 'annotations', 'wrapped', 'members', 'mro', 'bases', 'defaults', 'kwdefaults', 'slots')}
-# Answers that have to agree with what else is known of an object.
-CHECKED = {'len': measured, 'bool': is_true}
 COMPARING = {f'__{name}__' for name in ('eq', 'ne', 'lt', 'le', 'gt', 'ge', 'contains')}
 
 class Remote:
@@ -66,7 +64,7 @@ class Remote:
             return guarded(name, value, self._standing in POSSIBLE)
         if self._standing not in FREE:
             if self._told and is_little(value):
-                unsure()
+                unsure(DIFFERENCE)
             if name in VIEWS and type(value) is Remote and 'len' in traits_of(self):
                 return counted(self, value)
             if type(value) is Remote and not value._standing and not self._base and self._standing not in ('unheard', 'found'):
@@ -80,6 +78,8 @@ class Remote:
         tape = None if self._standing in FREE else tape_of(self)
         if tape is not None:
             return iter(tape)
+        if self._told and self._standing not in FREE:
+            unsure(DIFFERENCE)
         iterator = link.do('iter', self)
         # An iterator of its own is asked for no more items than the tests take.
         return items_of(iterator, 1 if iterator is self else 1024)
@@ -90,7 +90,7 @@ class Remote:
     def __contains__(self, item):
         if number_of(item) is not None or self._standing == 'made':
             return link.do('contains', self, item)
-        if self._standing == 'possible':
+        if self._standing == 'possible' and not self._base:
             held = doubtful('contains', self, item)
             if held is not NotImplemented:
                 return held
@@ -177,12 +177,16 @@ SHADOWS = {}
 
 def call(number, args, kwargs):
     def read(reply):
-        result, changed, returned = reply
+        result, changed, returned, n, held = reply
         given = [*args, *kwargs.values()]
         for i, after in changed.items():
             replace(given[int(i)], link.unpack(after))
-        return link.unpack(result) if returned is None else given[returned]
-    return link.understand(read, link.ask('call', number, link.pack(args), link.pack(kwargs)))
+            link.shared.changed(given[int(i)], link)
+        for i, mine in held.items():
+            link.shared.add(link, given[int(i)], mine)
+        return link.shared.add(link, link.unpack(result), n) if returned is None else given[returned]
+    named = {'d': [[name, link.pack(value)] for name, value in kwargs.items()]}
+    return link.understand(read, link.ask('call', number, link.pack_all(args), named))
 
 
 def items_of(iterator, most):
@@ -277,7 +281,7 @@ def plain(action):
         if self._told and self._standing not in FREE:
             raise TypeError(f'{action} of an object of the program')
         result = link.do(action, self, *args)
-        return CHECKED[action](self, result) if action in CHECKED else result
+        return is_true(self, result) if action == 'bool' else result
     return operator
 
 
@@ -289,8 +293,10 @@ def asked(action):
     def operator(self, *args):
         result = link.do(action, self, *args)
         if self._told and self._standing not in FREE and is_little(result):
-            unsure()
-        return item_of(self, args[0], result) if action == 'getitem' else result
+            unsure(DIFFERENCE)
+        if action == 'getitem':
+            return item_of(self, args[0], result)
+        return measured(self, result) if action == 'len' else result
     return operator
 
 
@@ -302,9 +308,9 @@ for _name in 'add sub mul truediv floordiv mod matmul and_ or_ xor lshift rshift
         setattr(Remote, f'__i{_short}__', arithmetic('i' + _short))
 for _name in 'eq ne lt le gt ge'.split():
     setattr(Remote, f'__{_name}__', comparison(_name))
-for _name in 'bool int float complex index bytes abs neg pos invert round trunc floor ceil len'.split():
+for _name in 'bool int float complex index bytes abs neg pos invert round trunc floor ceil'.split():
     setattr(Remote, f'__{_name}__', plain(_name))
-for _name in 'hash str repr dir format reversed getitem setitem delitem setattr delattr copy deepcopy'.split():
+for _name in 'len hash str repr dir format reversed getitem setitem delitem setattr delattr copy deepcopy'.split():
     setattr(Remote, f'__{_name}__', asked(_name))
 # A Counter of the tests would compare item by item and so tell a Counter of the program which items are expected.
 for _name in 'eq ne lt le gt ge'.split():
