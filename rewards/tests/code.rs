@@ -167,6 +167,25 @@ fn partial_credit_tolerance_and_reasons() {
 }
 
 #[test]
+fn what_an_object_says_of_itself_decides_nothing() {
+    if !available(Language::Python) {
+        return;
+    }
+    let says = "class E:\n    def equals(self, x): return True\ndef f(x): return E()";
+    let outcome = judge(config(Language::Python), json!({"asserts": ["assert f(2).equals(5)"]}), says);
+    assert_eq!(outcome.verdict, Verdict::Unverifiable, "{outcome:?}");
+    assert!(outcome.reason.contains("equals"), "{outcome:?}");
+    let both = json!({"asserts": ["assert f(2).equals(5)", "assert not f(2).equals(6)"]});
+    check(Language::Python, &both, says, Verdict::Incorrect);
+    check(Language::Python, &both, &says.replace("True", "x == 5"), Verdict::Correct);
+    let bag = "class Bag:\n    def __init__(self, x): self.x = x\n    def __contains__(self, k): return k in self.x";
+    let contains = |solution: &str| json!({"asserts": ["assert 1 in Bag([1]) and 2 not in Bag([1])"], "solution": solution});
+    check(Language::Python, &contains(""), bag, Verdict::Unverifiable);
+    check(Language::Python, &contains(bag), bag, Verdict::Correct);
+    check(Language::Python, &contains("def Bag(x): return x"), bag, Verdict::Incorrect);
+}
+
+#[test]
 fn what_is_no_code_or_no_task() {
     let reward = Code::new(config(Language::Python)).unwrap();
     let bad = [

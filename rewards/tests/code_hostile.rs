@@ -393,6 +393,35 @@ const ASKING: &[(&str, &str)] = &[
     ),
 ];
 
+/// Attacks on tests that believe an object, each by one of them: `f([3, 1, 2])` must be in order, `g(2)` equal 5 by a method
+/// of its own, `h(2)` be without difference.
+const BELIEVED: &[(&str, &str)] = &[
+    (
+        "a length without items",
+        "class R:\n    def __len__(s): return 3\n    def __iter__(s): return iter(())\nf = lambda x: R()\nk = lambda: True",
+    ),
+    (
+        "a list without its items",
+        "class R(list):\n    def __len__(s): return 3\n    def __iter__(s): return iter(())\nf = R\nk = lambda: True",
+    ),
+    (
+        "items for the first time only",
+        "class R:\n    def __init__(s, x): s.x, s.k = x, 0\n    def __len__(s): return 3\n    def __iter__(s):\n        s.k += 1\n        return iter(s.x if s.k == 1 else ())\nf = R\nk = lambda: True",
+    ),
+    (
+        "a list that is emptied while it is gone through",
+        "R = [3, 1, 2]\nf = lambda x: R\ndef k():\n    R.clear()\n    return True",
+    ),
+    (
+        "a method that says yes",
+        "class G:\n    def __getattr__(s, n): return lambda *a: True\ng = lambda x: G()",
+    ),
+    (
+        "a difference that is empty",
+        "class G:\n    def __sub__(s, o): return G()\n    def __len__(s): return 0\n    def __bool__(s): return False\nh = lambda x: G()",
+    ),
+];
+
 struct Traces {
     dirs: BTreeSet<PathBuf>,
 }
@@ -520,16 +549,30 @@ fn no_attack_is_accepted_or_leaves_anything() {
     let right = "import io\nf = lambda x: 'abc'\ng = lambda x: {4}\nk = lambda: io.StringIO('a')";
     assert_eq!(attack(Language::Python, &asking, &[("control", right)], dir.path()).len(), 1);
 
+    let believed = [
+        "r = f([3, 1, 2])\nassert len(r) == 3\nfor a, b in zip(r, [1, 2, 3]):\n    assert k() and a == b",
+        "assert g(2).equals(5) and not g(2).equals(4)",
+        "assert len(h(2) - {1, 2}) == 0",
+    ]
+    .map(|test| json!({"asserts": [test]}));
+    let right = "f = sorted\nk = lambda: True\nh = lambda x: {1, 2}\nclass g:\n    def __init__(s, n): s.n = n\n    def equals(s, o): return s.n + 3 == o";
+    for reference in &believed {
+        assert_eq!(attack(Language::Python, reference, &[("control", right)], dir.path()).len(), 1);
+    }
+
     let mut wrong = attack(Language::Python, &yes, REACH, dir.path());
     wrong.extend(attack(Language::Bash, &yes, SHELL, dir.path()));
     wrong.extend(attack(Language::Python, &asserts, ASSERTS, dir.path()));
     wrong.extend(attack(Language::Python, &asking, ASKING, dir.path()));
+    for reference in &believed {
+        wrong.extend(attack(Language::Python, reference, BELIEVED, dir.path()));
+    }
     traces.check();
     assert_eq!(std::fs::read_to_string(&outside).unwrap(), "secret");
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
     assert_eq!(std::fs::read_to_string(victim.join("file")).unwrap(), "precious");
     assert!(wrong.is_empty(), "{} attacks:\n{}", wrong.len(), wrong.join("\n"));
-    let attacks = REACH.len() + SHELL.len() + ASSERTS.len() + ASKING.len();
+    let attacks = REACH.len() + SHELL.len() + ASSERTS.len() + ASKING.len() + BELIEVED.len();
     println!("{attacks} attacks in {:?}", begin.elapsed());
 }
 

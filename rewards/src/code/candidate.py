@@ -6,8 +6,8 @@ builtins.exit = builtins.quit = sys.exit
 MUTABLE = {'bytearray', 'Counter', 'OrderedDict', 'array', 'defaultdict', 'deque', 'dict', 'list', 'set'}
 # What the judge may ask of an object beside calls.
 ACTIONS = {f.__name__: f for f in (
-    getattr, setattr, delattr, type, len, iter, hash, bool, int, float, complex, str, repr, format, round, divmod, pow,
-    reversed, isinstance, issubclass, copy.copy, copy.deepcopy, math.trunc, math.floor, math.ceil)}
+    getattr, setattr, delattr, type, dir, len, iter, hash, bool, int, float, complex, str, repr, format, round, divmod, pow,
+    bytes, reversed, isinstance, issubclass, copy.copy, copy.deepcopy, math.trunc, math.floor, math.ceil)}
 ACTIONS.update((name, getattr(operator, name)) for name in (
     'eq ne lt le gt ge add sub mul truediv floordiv mod matmul and_ or_ xor lshift rshift iadd isub imul itruediv '
     'ifloordiv imod imatmul iand ior ixor ilshift irshift ipow neg pos abs invert index getitem setitem delitem '
@@ -19,6 +19,8 @@ def serve():
     module = sys.modules['solution'] = types.ModuleType('solution')
     # What was sent and stays here, so that the same object always has the same number.
     objects, numbers = [], {}
+    # Data that the tests have copies of.
+    shared = set()
     # What stands here for functions and exceptions of the judge.
     functions, passing = {}, {}
     # What an iterator raised after the items that were sent.
@@ -30,6 +32,17 @@ def serve():
         if n == len(objects):
             objects.append(value)
         return n
+
+    def share(value):
+        shared.add(id(value))
+        return number(value)
+
+    def held(value, fresh):
+        # The number of data that the program keeps, too: it has more references than data of nobody.
+        return share(value) if type(value).__name__ in MUTABLE and sys.getrefcount(value) > fresh else None
+
+    def fresh_count(value):
+        return sys.getrefcount(value)
 
     def pack(value):
         return encode(value, send)
@@ -59,15 +72,28 @@ def serve():
         if tag == 'g':
             # An iterator: the function gives its next item in a list.
             return (item for items in iter(function(content), []) for item in items)
-        return function(content)
+        return function(content[0], unpack(content[1]))
 
-    def function(k):
+    def function(k, looks={}):
+        if k in functions:
+            return functions[k]
+
         def back(*args, **kwargs):
             reply = exchange(['back', k, pack(args), pack(kwargs)])
             if reply[0] == 'ok':
                 return unpack(reply[1])
             raise exception(*reply[1])
-        return functions.setdefault(k, back)
+        names = looks.pop('parameters', None)
+        if names is not None:
+            # Some decorators count the parameters.
+            given = ', '.join(names)
+            call = 'back' + '_' * len(given)
+            functions[k] = eval(f'lambda {given}: {call}({given})', {call: back})
+        else:
+            functions[k] = back
+        for name, value in looks.items():
+            setattr(functions[k], name, value)
+        return functions[k]
 
     def kind(cls):
         if cls.__module__ == 'builtins':
@@ -135,21 +161,28 @@ def serve():
             return ['ok', None]
         if action == 'find':
             found = target in module.__dict__
-            return ['ok', pack([found, module.__dict__[target] if found else None])]
+            value = module.__dict__.get(target)
+            return ['ok', pack(value), held(value, fresh), found]
         if action == 'do':
-            return ['ok', pack(ACTIONS[target](*unpack(rest[0])))]
+            value = ACTIONS[target](*unpack(rest[0]))
+            return ['ok', pack(value), held(value, fresh)]
+        if action == 'put':
+            replace(objects[target], unpack(rest[0]))
+            return ['ok', None]
         thing = objects[target]
         if action == 'call':
             args, kwargs = unpack(rest[0]), unpack(rest[1])
             given = [*args, *kwargs.values()]
             before = [pack(a) for a in given]
+            refs = [sys.getrefcount(a) for a in given]
             value = thing(*args, **kwargs)
             result = pack(value)
             # Arguments that were changed in place, and the one that is the result.
-            own = {i: a for i, a in enumerate(given) if type(a).__name__ in MUTABLE and id(a) not in numbers}
+            own = {i: a for i, a in enumerate(given) if type(a).__name__ in MUTABLE and (id(a) not in numbers or id(a) in shared)}
             after = {i: pack(a) for i, a in own.items()}
             same = next((i for i, a in own.items() if a is value), None)
-            return ['ok', result, {i: a for i, a in after.items() if a != before[i]}, same]
+            kept = {i: share(a) for i, a in own.items() if a is not value and sys.getrefcount(a) > refs[i] + 1}
+            return ['ok', result, {i: a for i, a in after.items() if a != before[i]}, same, held(value, fresh), kept]
         if action == 'next':
             if target in pending:
                 raise pending.pop(target)
@@ -164,6 +197,9 @@ def serve():
                     raise
                 pending[target] = error
             return ['ok', items, target in pending, pack(last)]
+        if action == 'traits':
+            own = {'iter': '__iter__', 'next': '__next__', 'len': '__len__', 'bool': '__bool__', 'keys': 'keys'}
+            return ['ok', [name for name, method in own.items() if hasattr(type(thing), method)]]
         if action == 'data':
             return ['ok', encode(thing, lambda value, data: data if value is thing else send(value, data))]
         if action == 'enter':
@@ -176,6 +212,8 @@ def serve():
             return ['ok', pack(asyncio.run(thing))]
         raise ValueError(action)
 
+    unheld = []
+    fresh = fresh_count(unheld)
     write_line(out, '"up"')
     for line in lines:
         write_line(out, json.dumps(answer(json.loads(line))))

@@ -31,10 +31,13 @@ STANDARD = {
     'collections.defaultdict': (lambda t, v: [v.default_factory, dict(v)], (None, {dict}), lambda t, *parts: t(*parts)),
     'array.array': (lambda t, v: [v.typecode, v.tolist()], ({str}, {list}),
                     lambda t, code, items: t(code, only(items, {int, float, str}))),
+    'types.SimpleNamespace': (lambda t, v: [dict(vars(v))], ({dict},), lambda t, fields: t(**fields)),
     'uuid.UUID': TEXT,
     'pathlib.PosixPath': TEXT,
     'pathlib.PurePosixPath': TEXT,
 }
+# What stays where it is and is only compared as data: functions of the program may change it.
+STAYING = {'types.SimpleNamespace'}
 # Classes whose objects are never plain data.
 OPAQUE = set()
 VIEWS = {
@@ -81,7 +84,7 @@ def encode(value, other, depth=0):
             data = {'p': [name, encode(STANDARD[name][0](base, value), other, depth + 1)]}
         else:
             continue
-        return data if base is cls else other(value, data)
+        return data if base is cls and full_name(cls) not in STAYING else other(value, data)
     return other(value, None)
 
 
@@ -162,7 +165,10 @@ def in_days(delta):
 
 def replace(mine, after):
     # Gives an argument the content that it has after a call.
-    if isinstance(mine, (dict, set)):
+    if hasattr(mine, '__dict__') and full_name(type(mine)) in STAYING:
+        mine.__dict__.clear()
+        mine.__dict__.update(vars(after))
+    elif isinstance(mine, (dict, set)):
         mine.clear()
         mine.update(after)
     elif hasattr(mine, 'maxlen'):

@@ -20,14 +20,15 @@ def judge():
     warnings.filterwarnings('error', 'NotImplemented', DeprecationWarning)
     report(phase='tests')
     space = Space({'__name__': 'tests', 'next of the tests': next_of, 'type of the tests': type_of,
-                   'is of the tests': same, 'method of the tests': method_of, 'claim of the tests': Claim()})
+                   'is of the tests': same, 'method of the tests': method_of, 'claim of the tests': Claim(),
+                   'unheard of the tests': unheard})
     space.update((f'{name} of the program', kind) for name, kind in CONTROL.items())
     try:
         first = Survey(setup['test_setup'], 'test_setup')
         surveys = [Survey(t['code'], 'test') if 'code' in t else None for t in tests]
         names = Names(entry and Survey(entry, 'entry_point', 'eval'), first, [s for s in surveys if s],
                       *defined_by(setup['solution']))
-        link.classes = names.classes
+        link.classes, link.possible = names.classes, names.possible
         if not entry and any('check' in s.own and 'check' not in s.free for s in surveys if s):
             raise ValueError('check needs an entry_point')
         theirs = names.shadowed if names.everywhere else set()
@@ -61,7 +62,8 @@ def judge():
     passed = True
     for i, test in enumerate(tests):
         try:
-            candidate = eval(entry, Space(space, __builtins__=builtins_left, wanted=names.wanted)) if entry else None
+            around = {k: v for k, v in space.items() if k not in names.entry}
+            candidate = eval(entry, Space({**around, '__builtins__': builtins_left}, names.entry)) if entry else None
             if programs[i] is None:
                 ok, why = gives(candidate, calls[i], test['want'], tolerance), 'another value'
             else:
@@ -82,6 +84,8 @@ def judge():
         passed = passed and ok
         if link.lost:
             break
+    if passed and evidence.undecided():
+        return report(bad=evidence.undecided())
     if passed and not link.used:
         return report(bad='the tests ask nothing of the program')
     report(end=True)
@@ -140,10 +144,13 @@ class Solution(type(sys)):
 
 
 def find(name):
-    found, value = link.value('find', name)
+    value, n, found = link.understand(lambda r: (link.unpack(r[0]), r[1], r[2] is True), link.ask('find', name))
+    value = link.shared.add(link, value, n)
     if name in link.classes and type(value) is Remote:
         # By another name the same class may be in the place of a function.
         value = Remote(value._number, value._base, 'class')
+    elif type(value) is Remote:
+        value = Remote(value._number, value._base, 'possible class' if name in link.possible else 'found')
     # A function or a class is used when it is called; what is here as data, when it is read.
     link.used = link.used or found and not stays_there(value)
     return found, value
@@ -184,7 +191,7 @@ def method_of(value, name):
     # By its name a comparison would give NotImplemented, which some take for true.
     if type(value) not in OPAQUE or value._base:
         return getattr(value, name)
-    if not value._standing:
+    if value._standing not in OWN:
         raise AttributeError(f'an object of the program has no {name}')
     return link.do('getattr', value, name)
 

@@ -30,13 +30,20 @@ class Link:
         # Errors of what the tests assert.
         self.asserted = []
         # Names that mean classes in the tests; with what the tests seeded their random numbers.
-        self.classes, self.seeded, self.loaded = set(), None, False
+        self.classes, self.possible, self.seeded, self.loaded = set(), set(), None, False
         # What was sent and stays here, with its numbers; exceptions that left; what stands for objects of the candidate.
         self.kept, self.numbers, self.left, self.remotes = [], {}, [], {}
+        self.shared = Shared()
 
     def ask(self, *message):
         with self.turn:
-            self.used |= message[0] not in ('setup', 'load', 'find', 'seed')
+            if message[0] != 'put':
+                try:
+                    self.shared.write(self)
+                except TooDeep:
+                    self.refuse('tests nest data of the program too deeply')
+            self.used |= message[0] not in ('setup', 'load', 'find', 'seed', 'put')
+            evidence.asked(message)
             text = json.dumps(message)
             while True:
                 if self.lost:
@@ -50,10 +57,14 @@ class Link:
                 text = json.dumps(['ret', self.called_back(*reply[1:4])])
 
     def value(self, *message):
-        return self.understand(self.unpack, self.ask(*message)[0])
+        reply = self.ask(*message)
+        return self.shared.add(self, self.understand(self.unpack, reply[0]), reply[1] if len(reply) > 1 else None)
 
     def do(self, action, *args):
-        return self.value('do', action, self.pack(args))
+        return self.value('do', action, self.pack_all(args))
+
+    def pack_all(self, args):
+        return [self.pack(a) for a in args]
 
     def fields(self, reply):
         if type(reply) is list and reply[0] in ('ok', 'exc') and len(reply) > 1 or reply[0] == 'back' and len(reply) == 4:
@@ -83,10 +94,8 @@ class Link:
         return [len(self.left) - 1, type(error).__name__, brief(error, 100000), number_of(error)]
 
     def pack(self, value):
-        if type(value) is tuple:
-            value = list(value)
         try:
-            return encode(value, self.send)
+            return self.shared.named(value) or encode(value, self.send)
         except TooDeep:
             # That deep by what the tests built, unless the program has sent deep data itself.
             if deepest <= DEPTH // 4:
@@ -111,10 +120,33 @@ class Link:
         if isinstance(value, type) and value in (getattr(builtins, value.__name__, None), CONTROL.get(value.__name__)):
             return {'f': value.__name__}
         if hasattr(type(value), '__next__'):
-            return {'g': self.keep(lambda: list(itertools.islice(value, 1)))}
+            key = 'g', id(value)
+            if key not in self.numbers:
+                self.numbers[key] = self.keep(lambda: list(itertools.islice(value, 1)))
+            return {'g': self.numbers[key]}
         if callable(value):
-            return {'k': self.keep(value)}
+            return {'k': [self.keep(value), self.looks(value)]}
         self.refuse(f'tests cannot send a {type(value).__name__} to the program')
+
+    def looks(self, function):
+        # What a decorator of the program sees of a function of the tests: names, annotations, and its parameters where all
+        # are plain ones.
+        if type(function) is not types.FunctionType:
+            return self.pack({})
+        code = function.__code__
+        seen = {name: getattr(function, name) for name in ('__name__', '__qualname__', '__doc__')}
+        try:
+            seen['__annotations__'] = dict(function.__annotations__)
+            self.pack(seen)
+        except Exception:
+            del seen['__annotations__']
+        except Unsendable:
+            self.unsendable = None
+            del seen['__annotations__']
+        if not (code.co_flags & 0xc or code.co_kwonlyargcount
+                or code.co_posonlyargcount or function.__defaults__):
+            seen['parameters'] = list(code.co_varnames[:code.co_argcount])
+        return self.pack(seen)
 
     def keep(self, value):
         # Each access makes another object of the same method.

@@ -35,8 +35,21 @@
 //! its context manager takes no error of what a test asserts. Only an object that a test makes of a class which it names
 //! (`t = Trie()`) is also asked whether it contains or equals a value of the test; not so the same object where a function or
 //! a method returns it. That a name means a class is said by the `solution` of the reference or by the tests: an
-//! `isinstance`, or a capital letter and a use that no value of a plain type has (`t.insert('a')`, `t.root`). A class that
-//! is only compared (`Money(1) == 1`) looks like a function; give a `solution`. Exceptions arrive as their own class or, where the candidate defines it, as one that stands for
+//! `isinstance`, or a capital letter and a use that no value of a plain type has (`t.insert('a')`, `t.root`). Where a name with
+//! a capital letter is only compared (`Money(1) == 1`) or asked what it contains, it may be a function as well: what passes
+//! by such an answer is `unverifiable`, unless the object says the same of everything; give a `solution`.
+//!
+//! An object that a function returns has to agree with itself: it has as many items as its length says, at their places, and
+//! gives the same ones each time until something else is called. A disagreement is a wrong answer. What one of its methods
+//! says of a value of the tests (`f(2).equals(5)`) is evidence only where the tests also have it say the opposite, or where
+//! it gives data to compare; a test that passes without is `unverifiable`, and so is one that only finds that nothing is left
+//! of a difference (`len(f(2) - {1, 2}) == 0`).
+//!
+//! Lists and the like are copies in the tests. Where the program keeps them, too (`s.items`, an argument), it is told what a
+//! test changes in them before it is asked anything else; what the program changes later is not seen in a copy that a test
+//! already has, only in the next one. Functions of the tests have their names, annotations and plain parameters there.
+//!
+//! Exceptions arrive as their own class or, where the candidate defines it, as one that stands for
 //! it, and for the built-in one of the same name; `StopIteration` and `GeneratorExit` as classes that end no loop, which tests catch by those names all the same.
 //!
 //! Which names the candidate has to define follows from the tests alone: those of the entry point, those that nothing else

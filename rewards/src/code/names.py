@@ -180,7 +180,10 @@ class Names:
         entry_name = entry.tree.body.id if entry and isinstance(entry.tree.body, ast.Name) else None
         by_use = set().union(*(s.classes(entry_name) for s in [first] + tests))
         self.classes = classes | by_use - solution
+        self.possible = {n for n in read - solution if n.lstrip('_')[:1].isupper()}
         self.wanted = (read - own - known - self.modules | self.shadowed) - {'candidate' if entry else ''}
+        # The entry point is the program's also where the tests have a `candidate` or a `check` of their own.
+        self.entry = entry_names - first.bound - (known - self.shadowed) - self.modules
 
 
 def is_exception(value):
@@ -227,6 +230,9 @@ class Rewrite(ast.NodeTransformer):
         name = getattr(node.value.func, 'attr', '') if isinstance(node.value, ast.Call) else ''
         self.generic_visit(node)
         if not name.startswith(('assert', 'fail')):
+            if name and isinstance(node.value.func.value, (ast.Name, ast.Attribute, ast.Call)):
+                func = node.value.func
+                func.value = ast.Call(ast.Name('unheard of the tests', ast.Load()), [func.value], [])
             return node
         return ast.With([ast.withitem(ast.Name('claim of the tests', ast.Load()))], [node])
 

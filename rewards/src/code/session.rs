@@ -18,7 +18,9 @@ use crate::sandbox::{Child, End, Limits, Sandbox, SandboxError, pump};
 
 const JUDGE: &str = concat!(
     include_str!("codec.py"),
+    include_str!("shared.py"),
     include_str!("link.py"),
+    include_str!("evidence.py"),
     include_str!("stand_in.py"),
     include_str!("names.py"),
     include_str!("values.py"),

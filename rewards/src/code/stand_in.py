@@ -20,6 +20,11 @@ def same(value, other):
 # An object that a program returns in the place of such a value would be told what is expected and could say yes.
 TELLING = {name for t in PLAIN for name in vars(t) if name.startswith(('is', 'startswith', 'endswith'))}
 MAKING = {'difference', 'intersection', 'symmetric_difference', 'union'}
+# Calling a class that the tests name, or may name, makes an object of it.
+MAKES = {'class': 'made', 'possible class': 'possible'}
+# Names of Python's own that a test reads of an object.
+SHOWN = {f'__{name}__' for name in (
+    'name', 'qualname', 'dict', 'annotations', 'wrapped', 'members', 'mro', 'bases', 'defaults', 'kwdefaults', 'slots')}
 COMPARING = {f'__{name}__' for name in ('eq', 'ne', 'lt', 'le', 'gt', 'ge', 'contains')}
 
 class Remote:
@@ -39,25 +44,42 @@ class Remote:
 
     def __call__(self, *args, **kwargs):
         result = call(self._number, args, kwargs)
-        if self._standing == 'class' and type(result) is Remote:
-            return Remote(result._number, result._base, 'made')
+        standing = self._standing or ''
+        if standing in MAKES and type(result) is Remote:
+            return Remote(result._number, result._base, MAKES[standing])
+        if standing.startswith('method ') and any(number_of(a) is None for a in (*args, *kwargs.values())):
+            if type(result) is Remote and not same(result, self):
+                return Remote(result._number, result._base, standing.replace('method', 'answer'))
+            evidence.answered(standing[7:], result)
         return result
 
     def __getattr__(self, name):
-        if name.startswith('__') and name not in ('__name__', '__qualname__', '__dict__', '__annotations__'):
+        if name.startswith('__') and name not in SHOWN:
             raise AttributeError(name)
-        asks = (name in TELLING or name in MAKING) and not self._standing
+        asks = (name in TELLING or name in MAKING) and self._standing not in OWN | {'possible class'}
         if asks and self._base and hasattr(self._base, name):
             return getattr(data_of(self), name)
         value = link.do('getattr', self, name)
         if asks and type(value) is Remote:
-            return guarded(name, value)
+            return guarded(name, value, self._standing in POSSIBLE)
+        if self._standing not in FREE:
+            if self._told and is_little(value):
+                unsure(DIFFERENCE)
+            if name in VIEWS and type(value) is Remote and 'len' in traits_of(self):
+                return counted(self, value)
+            if type(value) is Remote and not value._standing and not self._base and self._standing not in ('unheard', 'found'):
+                return Remote(value._number, value._base, f'method {name}')
         if self._base and name in ('numerator', 'denominator') and not isinstance(value, int):
             # A Fraction of the tests computes with them, and with a stand-in it would ask the program for the result.
             raise TypeError(f'the {name} of an object of the program is no integer')
         return value
 
     def __iter__(self):
+        tape = None if self._standing in FREE else tape_of(self)
+        if tape is not None:
+            return iter(tape)
+        if self._told and self._standing not in FREE:
+            unsure(DIFFERENCE)
         iterator = link.do('iter', self)
         # An iterator of its own is asked for no more items than the tests take.
         return items_of(iterator, 1 if iterator is self else 1024)
@@ -68,6 +90,10 @@ class Remote:
     def __contains__(self, item):
         if number_of(item) is not None or self._standing == 'made':
             return link.do('contains', self, item)
+        if self._standing == 'possible' and not self._base:
+            held = doubtful('contains', self, item)
+            if held is not NotImplemented:
+                return held
         return any(item is own or item == own for own in self)
 
     def __enter__(self):
@@ -151,12 +177,16 @@ SHADOWS = {}
 
 def call(number, args, kwargs):
     def read(reply):
-        result, changed, returned = reply
+        result, changed, returned, n, held = reply
         given = [*args, *kwargs.values()]
         for i, after in changed.items():
             replace(given[int(i)], link.unpack(after))
-        return link.unpack(result) if returned is None else given[returned]
-    return link.understand(read, link.ask('call', number, link.pack(args), link.pack(kwargs)))
+            link.shared.changed(given[int(i)], link)
+        for i, mine in held.items():
+            link.shared.add(link, given[int(i)], mine)
+        return link.shared.add(link, link.unpack(result), n) if returned is None else given[returned]
+    named = {'d': [[name, link.pack(value)] for name, value in kwargs.items()]}
+    return link.understand(read, link.ask('call', number, link.pack_all(args), named))
 
 
 def items_of(iterator, most):
@@ -186,12 +216,15 @@ def next_of(iterator, *default):
     raise CONTROL['StopIteration'](*[value][:value is not None])
 
 
-def guarded(name, method):
+def guarded(name, method, possible=False):
     # The method, unless it is called as the one of a plain type with values of the tests: then it is not asked whether
     # these are right, and may make only another object of them, as an operator.
     def asked(*args, **kwargs):
         if kwargs or any(number_of(a) is not None for a in args) or not is_plain_call(name, args):
             return method(*args, **kwargs)
+        if possible:
+            unsure()
+            return method(*args)
         if name in TELLING:
             raise AttributeError(f'an object of the program has no {name}')
         return told(method(*args), name)
@@ -214,6 +247,12 @@ def arithmetic(action, swapped=False):
     def operator(self, other, *more):
         pair = (other, self) if swapped else (self, other)
         result = link.do(action, *pair, *more)
+        if self._standing in FREE:
+            if type(result) is Remote:
+                return self if same(result, self) else Remote(result._number, result._base, 'possible')
+            if number_of(other) is None:
+                unsure()
+            return result
         if number_of(other) is not None and not self._told and not (type(other) is Remote and other._told):
             return result
         return told(result, action)
@@ -233,15 +272,16 @@ def comparison(action):
             return link.do(action, self, other)
         if self._base:
             return getattr(data_of(self), f'__{action}__')(other)
-        return NotImplemented
+        return doubtful(action, self, other) if self._standing == 'possible' else NotImplemented
     return operator
 
 
 def plain(action):
     def operator(self, *args):
-        if self._told:
+        if self._told and self._standing not in FREE:
             raise TypeError(f'{action} of an object of the program')
-        return link.do(action, self, *args)
+        result = link.do(action, self, *args)
+        return is_true(self, result) if action == 'bool' else result
     return operator
 
 
@@ -250,7 +290,14 @@ def left_to_them(compare):
 
 
 def asked(action):
-    return lambda self, *args: link.do(action, self, *args)
+    def operator(self, *args):
+        result = link.do(action, self, *args)
+        if self._told and self._standing not in FREE and is_little(result):
+            unsure(DIFFERENCE)
+        if action == 'getitem':
+            return item_of(self, args[0], result)
+        return measured(self, result) if action == 'len' else result
+    return operator
 
 
 for _name in 'add sub mul truediv floordiv mod matmul and_ or_ xor lshift rshift divmod pow'.split():
@@ -261,9 +308,9 @@ for _name in 'add sub mul truediv floordiv mod matmul and_ or_ xor lshift rshift
         setattr(Remote, f'__i{_short}__', arithmetic('i' + _short))
 for _name in 'eq ne lt le gt ge'.split():
     setattr(Remote, f'__{_name}__', comparison(_name))
-for _name in 'bool int float complex index abs neg pos invert round trunc floor ceil'.split():
+for _name in 'bool int float complex index bytes abs neg pos invert round trunc floor ceil'.split():
     setattr(Remote, f'__{_name}__', plain(_name))
-for _name in 'len hash str repr format reversed getitem setitem delitem setattr delattr copy deepcopy'.split():
+for _name in 'len hash str repr dir format reversed getitem setitem delitem setattr delattr copy deepcopy'.split():
     setattr(Remote, f'__{_name}__', asked(_name))
 # A Counter of the tests would compare item by item and so tell a Counter of the program which items are expected.
 for _name in 'eq ne lt le gt ge'.split():
