@@ -28,6 +28,7 @@ impl RunResults {
     /// Reads the newest checkpoint of a run, which has all evaluations.
     pub fn read(dir: &Path) -> Result<Self> {
         let shown = dir.display();
+        dir::check_files(dir)?;
         let newest = states(&dir.join("checkpoints")).into_iter().max_by_key(|state| state.step);
         let evals = newest.and_then(|state| serde_json::from_value(state.extra.get("evals")?.clone()).ok());
         let evals: Vec<(String, Vec<EvalResult>)> = evals.unwrap_or_default();
