@@ -15,9 +15,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::config::CheckpointConfig;
-use crate::files::IoError;
-use crate::files::destination::{TEMPORARY, sync_dir, write_atomic};
+use crate::files::destination::{TEMPORARY, replace_atomic, sync_dir};
 use crate::files::tensors::{self, NamedTensor, TensorMap, TensorsError};
+use crate::files::{IoError, is_own_file, open_own, read_own};
 use crate::random::Checksum;
 
 const MANIFEST: &str = "manifest.json";
@@ -372,6 +372,26 @@ pub(crate) fn is_ours(name: &str) -> bool {
     digits.len() >= 6 && digits.bytes().all(|b| b.is_ascii_digit())
 }
 
+/// Refuses what is no regular file in the checkpoints of a run: a link, a pipe. What is no directory of ours is left alone.
+pub(crate) fn refuse_others(checkpoints: &Path) -> Result<(), IoError> {
+    fn walk(dir: &Path) -> Result<(), IoError> {
+        for entry in fs::read_dir(dir).map_err(IoError::at("read", dir))? {
+            let path = entry.map_err(IoError::at("read", dir))?.path();
+            match fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir()) {
+                true => walk(&path)?,
+                false => drop(is_own_file(&path)?),
+            }
+        }
+        Ok(())
+    }
+    let store = CheckpointStore::new(checkpoints, &CheckpointConfig::default());
+    match store.entries() {
+        Ok((ours, _)) => ours.iter().try_for_each(|dir| walk(dir)),
+        Err(CheckpointError::Io(error)) => Err(error),
+        Err(_) => Ok(()),
+    }
+}
+
 /// Checks every file of a checkpoint against its manifest and returns its state.
 ///
 /// # Errors
@@ -385,7 +405,7 @@ pub fn verify(path: &Path) -> Result<TrainState, CheckpointError> {
     for (name, expected) in &manifest.files {
         let file = path.join(name);
         let corrupt = |reason: String| CheckpointError::Corrupt { path: file.clone(), reason };
-        let bytes = fs::metadata(&file).map_err(|e| corrupt(e.to_string()))?.len();
+        let bytes = fs::symlink_metadata(&file).map_err(|e| corrupt(e.to_string()))?.len();
         if bytes != expected.bytes {
             return Err(corrupt(format!("it has {bytes} bytes and should have {}", expected.bytes)));
         }
@@ -420,7 +440,7 @@ fn record(dir: &Path, prefix: &str, files: &mut BTreeMap<String, FileRecord>) ->
 }
 
 fn checksum(path: &Path) -> Result<String, IoError> {
-    let mut file = File::open(path).map_err(IoError::at("open", path))?;
+    let mut file = open_own(path, fs::OpenOptions::new().read(true)).map_err(IoError::at("open", path))?;
     let mut sum = Checksum::default();
     let mut buffer = vec![0; 1 << 20];
     loop {
@@ -433,12 +453,12 @@ fn checksum(path: &Path) -> Result<String, IoError> {
 
 fn write_json(path: &Path, value: &impl Serialize) -> Result<(), IoError> {
     let text = serde_json::to_string_pretty(value).map_err(|e| IoError::at("write", path)(e.into()))?;
-    write_atomic(path, format!("{text}\n").as_bytes())
+    replace_atomic(path, format!("{text}\n").as_bytes())
 }
 
 fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, CheckpointError> {
     let corrupt = |reason: String| CheckpointError::Corrupt { path: path.to_path_buf(), reason };
-    let text = fs::read(path).map_err(|e| corrupt(e.to_string()))?;
+    let text = read_own(path).map_err(|e| corrupt(e.to_string()))?;
     serde_json::from_slice(&text).map_err(|e| corrupt(e.to_string()))
 }
 

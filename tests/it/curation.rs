@@ -345,6 +345,28 @@ fn wrong_input_is_refused_with_file_line_and_hint() {
     data(&["import", &lost], &["lost.jsonl:1:", "`answer`"]);
     let said = done(&["import", &lost, "--skip", "--out", &path("found.jsonl")]);
     assert!(said.contains("2 rows in, 1 out") && said.contains("cannot be read"), "{said}");
+    for (prompt, part) in [
+        (json!([{"role": "user", "content": "q", "name": "bob"}]), "`prompt[0].name`"),
+        (json!([{"role": "user", "content": null}]), "`prompt[0].content`"),
+        (
+            json!([{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}]),
+            "`prompt[0].content[0].type`",
+        ),
+        (json!([{"from": "human", "value": "q"}]), "`prompt[0].from`"),
+        (json!([]), "`prompt` has no messages"),
+        (json!({"role": "user", "content": "q"}), "`prompt` is a single message"),
+        (json!(5), "`prompt` must be text or a list of messages, not a number"),
+    ] {
+        let good = json!({"id": "a", "prompt": "q", "reference": {"answer": "4"}});
+        let bad = json!({"id": "b", "prompt": prompt, "reference": {"answer": "4"}});
+        let file = write(dir.path(), "prompts.jsonl", &lines(&[good, bad]));
+        data(&["import", &file], &["prompts.jsonl:2:", part]);
+    }
+    let number = write(dir.path(), "number.jsonl", "{\"question\": 5, \"answer\": \"x\"}\n");
+    data(
+        &["import", &number, "--question", "question", "--answer", "answer"],
+        &["number.jsonl:1:", "not text"],
+    );
     data(&["import", &strange, "--shape", "gms8k"], &["did you mean gsm8k?"]);
     data(&["import", &write(dir.path(), "x.txt", "x"), "--shape", "math"], &["--kind jsonl"]);
     #[cfg(unix)]

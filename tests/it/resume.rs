@@ -322,3 +322,88 @@ fn records_that_vanish_are_written_again_or_named() {
     let policy = "final/model.safetensors";
     assert!(fs::read(whole.join(policy)).unwrap() == fs::read(out.join(policy)).unwrap());
 }
+
+/// What a command says that must end soon.
+#[cfg(unix)]
+fn ends(command: &mut Command) -> (Option<i32>, String) {
+    use std::io::Read;
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let clock = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if clock.elapsed() > Duration::from_secs(60) {
+            child.kill().unwrap();
+            panic!("{command:?} does not end");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    (child.wait().unwrap().code(), said)
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_regular_file_in_a_run_is_refused_and_nothing_is_written() {
+    use std::os::unix::fs::symlink;
+    let dir = tempfile::tempdir().unwrap();
+    let (config, out) = (dir.path().join("resumed.toml"), dir.path().join("run"));
+    fs::write(&config, CONFIG).unwrap();
+    assert!(run(&out, &[], Some(7)).1.is_err());
+    let checkpoint = "checkpoints/step-000007";
+    let records = ["config.toml", "meta.json", "metrics.jsonl", "rollouts.jsonl", ".lock"];
+    let deeper = [
+        format!("{checkpoint}/state.json"),
+        format!("{checkpoint}/model.safetensors"),
+        "eval/heldout.toml".into(),
+    ];
+    let target = dir.path().join("target");
+    let rlvr = || Command::new(env!("CARGO_BIN_EXE_rlvr"));
+    for file in records.iter().map(|name| (*name).to_owned()).chain(deeper) {
+        let path = out.join(&file);
+        let kept = fs::read(&path).unwrap();
+        for link in [true, false] {
+            fs::remove_file(&path).unwrap();
+            if link {
+                fs::write(&target, &kept).unwrap();
+                symlink(&target, &path).unwrap();
+            } else {
+                assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+            }
+            let before = names(&out);
+            let what = if link { "symbolic link" } else { "not a regular file" };
+            let mut commands = vec![(rlvr(), vec!["train", config.to_str().unwrap(), "--resume", "--out"])];
+            if records.contains(&file.as_str()) && file != ".lock" {
+                commands.push((rlvr(), vec!["report"]));
+            }
+            for (mut command, args) in commands {
+                let (code, said) = ends(command.args(args).arg(&out));
+                let named = said.contains(what) && said.contains(path.to_str().unwrap());
+                assert!(code == Some(2) && named, "{file}, {what}: {code:?} {said}");
+            }
+            assert_eq!(names(&out), before, "{file}");
+            if link {
+                assert_eq!(fs::read(&target).unwrap(), kept, "{file}");
+            }
+            fs::remove_file(&path).unwrap();
+            fs::write(&path, &kept).unwrap();
+        }
+    }
+    // The run's own config as the one that is named.
+    let own = out.join("config.toml");
+    let kept = fs::read(&own).unwrap();
+    fs::remove_file(&own).unwrap();
+    assert!(Command::new("mkfifo").arg(&own).status().unwrap().success());
+    let (code, said) = ends(rlvr().arg("train").arg(&own).arg("--resume"));
+    assert!(code == Some(2) && said.contains("not a regular file"), "{said}");
+    fs::remove_file(&own).unwrap();
+    fs::write(&own, &kept).unwrap();
+    // A directory that leads out of the run.
+    fs::rename(out.join("checkpoints"), dir.path().join("elsewhere")).unwrap();
+    symlink(dir.path().join("elsewhere"), out.join("checkpoints")).unwrap();
+    let (code, said) = ends(rlvr().args(["train", config.to_str().unwrap(), "--resume", "--out"]).arg(&out));
+    assert!(code == Some(2) && said.contains("checkpoints"), "{said}");
+    fs::remove_file(out.join("checkpoints")).unwrap();
+    fs::rename(dir.path().join("elsewhere"), out.join("checkpoints")).unwrap();
+    run(&out, &[], None).1.unwrap();
+}

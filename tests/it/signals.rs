@@ -43,10 +43,12 @@ fn a_signal_leaves_no_program_and_no_directory() {
         ("INT", false),
         ("TERM", false),
         ("HUP", false),
+        ("QUIT", false),
         ("KILL", false),
         ("INT", true),
         ("TERM", true),
         ("HUP", true),
+        ("QUIT", true),
     ]
     .into_iter()
     .enumerate()
@@ -75,7 +77,9 @@ fn a_signal_leaves_no_program_and_no_directory() {
         let id = child.id().to_string();
         assert!(Command::new("kill").args([&format!("-{signal}"), &id]).status().unwrap().success());
         let ended = child.wait_with_output().unwrap();
-        let number = [("INT", 2), ("TERM", 15), ("HUP", 1), ("KILL", 9)].into_iter().find(|n| n.0 == signal);
+        let number = [("INT", 2), ("TERM", 15), ("HUP", 1), ("QUIT", 3), ("KILL", 9)]
+            .into_iter()
+            .find(|n| n.0 == signal);
         assert_eq!(ended.status.signal(), number.map(|n| n.1), "{}", stderr(&ended));
         if !contained {
             // The kernel ends them with the command, but not before it.

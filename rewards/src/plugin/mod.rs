@@ -31,8 +31,9 @@
 //! - `meta` is the rest of the data row, in training, in evaluations and in `rlvr score` alike: every field as it stands,
 //!   but for `id`, `prompt` and `reference` where they are those of the item (and `completion` in `rlvr score`).
 //! - Every `i` exactly once, in any order. A score is a number in [0, 1]. `verdict`, `reason` and `extracted` may be
-//!   left out; the verdicts `unverifiable` and `error` have no score, `correct` has one above 0, and `incorrect`,
-//!   `no_answer` and `ambiguous` have one below 1.
+//!   left out. The verdict says whether the answer is right, which accuracies count, and the score what it is worth, which
+//!   trains: a correct answer may be worth 0.5. What contradicts is refused: `correct` has a score above 0, `partial` one
+//!   between 0 and 1, `incorrect`, `no_answer` and `ambiguous` have one below 1, `unverifiable` and `error` none.
 //! - Capabilities: `batch`: several items a message, otherwise one; `group`: the completions of a task come in one
 //!   message with the same `group` (ranks and comparisons), whatever `batch` says; `deterministic`: the same item gets
 //!   the same score.

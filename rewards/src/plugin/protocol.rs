@@ -191,9 +191,10 @@ pub(crate) fn claimed(
         }
         // Rewards follow the score and accuracies the verdict: the two must not say the opposite.
         (Some(Verdict::Correct), Some(0.0)) => return Err("is called correct with the score 0".into()),
-        (Some(Verdict::Incorrect | Verdict::NoAnswer | Verdict::Ambiguous), Some(1.0)) => {
+        (Some(verdict), Some(1.0)) if verdict != Verdict::Correct => {
             return Err("has the full score beside a verdict that is not correct".into());
         }
+        (Some(Verdict::Partial), Some(0.0)) => return Err("is called partial with the score 0".into()),
         (verdict, Some(score)) => {
             let graded = Outcome::graded(score + 0.0, method, reason);
             Outcome { verdict: verdict.unwrap_or(graded.verdict), ..graded }
@@ -238,6 +239,12 @@ mod tests {
             outcomes.iter().map(|o| o.verdict).collect::<Vec<_>>(),
             [Verdict::NoAnswer, Verdict::Partial]
         );
+        // A verdict says whether an answer is right, its score what it is worth.
+        let graded =
+            line(r#"{"i":0,"score":0.5,"verdict":"correct"},{"i":1,"score":0.1,"verdict":"incorrect"}"#);
+        let graded = results(graded.as_bytes(), 7, 2).unwrap();
+        assert_eq!((graded[0].score, graded[0].verdict), (Some(0.5), Verdict::Correct));
+        assert_eq!((graded[1].score, graded[1].verdict), (Some(0.1), Verdict::Incorrect));
         let masked = line(r#"{"i":0,"verdict":"unverifiable"},{"i":1,"verdict":"error","score":null}"#);
         assert!(results(masked.as_bytes(), 7, 2).unwrap().iter().all(|o| o.score.is_none()));
         let refuse = |text: &str, want: &str| {
@@ -262,6 +269,11 @@ mod tests {
             &line(r#"{"i":0,"score":1,"verdict":"incorrect"},{"i":1,"score":1}"#),
             "has the full score beside",
         );
+        refuse(
+            &line(r#"{"i":0,"score":1,"verdict":"partial"},{"i":1,"score":1}"#),
+            "has the full score beside",
+        );
+        refuse(&line(r#"{"i":0,"score":0,"verdict":"partial"},{"i":1,"score":1}"#), "called partial with");
         refuse(
             &line(r#"{"i":0,"score":1},{"i":1,"score":1,"verdict":"no_answer"}"#),
             "has the full score beside",

@@ -355,6 +355,19 @@ fn resume_conflicts_list_what_would_train_differently() {
 }
 
 #[test]
+fn how_much_is_computed_at_once_may_change_when_a_run_is_resumed() {
+    let before = GOOD.replace("[eval]", "[eval]\nbatch = 64");
+    assert_ne!(before, GOOD);
+    let (saved, now) = (load(&before, &[]).unwrap(), load(GOOD, &[]).unwrap());
+    // As `eval.batch` stood in every config before it became optional.
+    assert_eq!(now.resume_conflicts(&saved), Vec::<String>::new());
+    let sets = ["stage.grpo.max_batch_rows=3", "stage.grpo.max_batch_tokens=900", "policy.recompute=always"];
+    assert_eq!(load(GOOD, &sets).unwrap().resume_conflicts(&saved), Vec::<String>::new());
+    let other = load(GOOD, &["stage.grpo.micro_batch=3"]).unwrap();
+    assert_eq!(other.resume_conflicts(&saved).len(), 1);
+}
+
+#[test]
 fn devices_parse_and_print() {
     for text in ["auto", "cpu", "cuda:0", "cuda:3"] {
         assert_eq!(text.parse::<DeviceConfig>().unwrap().to_string(), text);

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::random;
 use crate::rows;
+use rlvr_rewards::prompt_messages;
 
 /// A data set whose rows are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -218,6 +219,8 @@ fn finished(fields: &Map<String, Value>, reading: &Reading) -> Result<Value, Str
             return Err(rows::missing(fields, name));
         }
     }
+    // What no other command would read does not become a task.
+    prompt_messages(&fields["prompt"], "prompt")?;
     let id = rows::id(fields).unwrap_or_else(|| {
         let both = format!("{}\u{1f}{}", fields["prompt"], fields["reference"]);
         format!("task-{:016x}", random::hash_bytes(both.as_bytes()))
@@ -233,7 +236,7 @@ fn finished(fields: &Map<String, Value>, reading: &Reading) -> Result<Value, Str
 fn text(fields: &Map<String, Value>, name: &str) -> Result<String, String> {
     match rows::field(fields, name) {
         None | Some(Value::Null) => Err(rows::missing(fields, name)),
-        Some(Value::Array(items)) if items.iter().all(Value::is_string) => {
+        Some(Value::Array(items)) if !items.is_empty() && items.iter().all(Value::is_string) => {
             Ok(items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("\n"))
         }
         Some(value @ (Value::Array(_) | Value::Object(_))) => Err(format!("`{name}` is {value}, not text")),
@@ -241,6 +244,14 @@ fn text(fields: &Map<String, Value>, name: &str) -> Result<String, String> {
             let text = rows::plain(value).trim().to_owned();
             if text.is_empty() { Err(format!("`{name}` is empty")) } else { Ok(text) }
         }
+    }
+}
+
+/// A question, which is text: a number or `true` is a mistake of the file, and other commands refuse it too.
+fn asked(fields: &Map<String, Value>, name: &str) -> Result<String, String> {
+    match rows::field(fields, name) {
+        Some(value @ (Value::Number(_) | Value::Bool(_))) => Err(format!("`{name}` is {value}, not text")),
+        _ => text(fields, name),
     }
 }
 
@@ -268,7 +279,7 @@ fn grade_school(fields: &Map<String, Value>) -> Result<Parts, String> {
     let solution = text(fields, "answer")?;
     let (_, answer) = solution.rsplit_once("####").ok_or("`answer` has no `#### N`")?;
     Ok(Parts {
-        question: text(fields, "question")?,
+        question: asked(fields, "question")?,
         answer: answer.trim().replace(',', ""),
         completion: Some(solution.clone()),
         kind: "math",
@@ -287,7 +298,7 @@ fn mathematics(fields: &Map<String, Value>) -> Result<Parts, String> {
         (Err(e), None) => return Err(e),
     };
     Ok(Parts {
-        question: text(fields, "problem")?,
+        question: asked(fields, "problem")?,
         answer,
         completion: solution,
         kind: "math",
@@ -322,7 +333,7 @@ fn yes_no_maybe(fields: &Map<String, Value>) -> Result<Parts, String> {
     let question = first(fields, &["question", "QUESTION"]).unwrap_or("question".into());
     let completion = first(fields, &["long_answer", "rationale", "LONG_ANSWER"]);
     let mut parts = Parts {
-        question: text(fields, &question)?,
+        question: asked(fields, &question)?,
         context: Some(context),
         options: used(&["yes", "no", "maybe"]),
         answer,
@@ -355,7 +366,7 @@ fn choice(fields: &Map<String, Value>, reading: &Reading) -> Result<Parts, Strin
     names.extend(used(&["question", "answer", "answer_idx", "answer_text", "cop"]));
     names.push("context".into());
     Ok(Parts {
-        question: text(fields, "question")?,
+        question: asked(fields, "question")?,
         context: text(fields, "context").ok(),
         options,
         answer: label,
@@ -433,7 +444,7 @@ fn mapped(fields: &Map<String, Value>, reading: &Reading) -> Result<Parts, Strin
     };
     let names = [&m.question, &m.answer, &m.context, &m.completion].into_iter().flatten().chain(&m.options);
     Ok(Parts {
-        question: need(&m.question)?.unwrap_or_default(),
+        question: m.question.as_deref().map_or_else(|| Ok(String::new()), |name| asked(fields, name))?,
         context: m.context.as_deref().and_then(|name| text(fields, name).ok()),
         kind: if options.is_empty() { "open" } else { "choice" },
         options,

@@ -155,6 +155,14 @@ impl JsonlConfig {
 
     pub(super) fn read(&self, name: &str, seed: u64) -> Result<Vec<Entry>, DataError> {
         let templates = self.templates(name)?;
+        let asks: Vec<String> = match &self.prompt {
+            PromptTemplate::Text(_) => vec!["prompt".to_owned()],
+            PromptTemplate::Messages(list) => (0..list.len())
+                .filter(|i| list[*i].role.trim() != "system")
+                .map(|i| format!("prompt.{i}.content"))
+                .collect(),
+        };
+        let read = templates.reads(&asks);
         let mut entries = Vec::new();
         let enough = if self.shuffle { None } else { self.limit };
         let mut unseen: Vec<&String> = self.meta.iter().collect();
@@ -164,7 +172,7 @@ impl JsonlConfig {
             if first.is_none() && !unseen.is_empty() {
                 first = Some((line, fields.clone()));
             }
-            if let Some(entry) = self.entry(name, &templates, line, fields)? {
+            if let Some(entry) = self.entry(name, (&templates, &read), line, fields)? {
                 entries.push(entry);
             }
             Ok(enough.is_none_or(|limit| entries.len() < limit))
@@ -261,11 +269,12 @@ impl JsonlConfig {
         DataError::Row { path: self.path.clone(), line, message }
     }
 
-    /// The task of a row, or none when `filter` or `split` leaves it out.
+    /// The task of a row, or none when `filter` or `split` leaves it out. The fields are those that the prompt's template
+    /// reads.
     fn entry(
         &self,
         name: &str,
-        templates: &Templates,
+        templates: (&Templates, &[String]),
         line: usize,
         fields: Map<String, Value>,
     ) -> Result<Option<Entry>, DataError> {
@@ -276,7 +285,7 @@ impl JsonlConfig {
     fn render(
         &self,
         name: &str,
-        templates: &Templates,
+        (templates, read): (&Templates, &[String]),
         line: usize,
         row: &Row,
     ) -> Result<Option<Entry>, String> {
@@ -302,7 +311,6 @@ impl JsonlConfig {
         let prompt = match &self.prompt {
             PromptTemplate::Text(source) => match templates.value("prompt", source, row)? {
                 Value::String(text) => messages(system, text),
-                Value::Number(_) | Value::Bool(_) => messages(system, templates.text("prompt", row)?),
                 Value::Null => {
                     let field = single_field(source).unwrap_or("prompt");
                     return Err(format!("prompt: {}", rows::missing(&row.fields, field)));
@@ -345,7 +353,8 @@ impl JsonlConfig {
             _ => format!("{name}-{line}"),
         };
         let completion = self.completion.as_ref().map(|_| templates.text("completion", row)).transpose()?;
-        let key = key.with_prompt(&prompt);
+        let key = key.with_prompt(&prompt).with_reference(&reference).with_read(&row.fields, read);
+        let key = if self.id.is_some() { key.with_id(&id) } else { key };
         let mut task = Task { id, prompt, reference, meta: Map::new() }.with_row(row.fields.clone());
         for field in &self.meta {
             let value = || row.fields.get(field).cloned().unwrap_or(Value::Null);
@@ -518,6 +527,11 @@ reference = { options = "{{ options }}", letters = "ABC", n = 2, deep = { list =
             ),
             (json!({"role": "user", "content": "q"}), "d.jsonl:2: prompt: `prompt` is a single message"),
             (json!(null), "d.jsonl:2: prompt: `prompt` is null"),
+            (json!(5), "d.jsonl:2: prompt: `prompt` must be text or a list of messages, not a number"),
+            (
+                json!(true),
+                "d.jsonl:2: prompt: `prompt` must be text or a list of messages, not true or false",
+            ),
         ] {
             fails("d.jsonl", &prompt(value), "", part);
         }

@@ -4,39 +4,77 @@ use serde_json::{Map, Value};
 
 use crate::random;
 use crate::rows;
-use rlvr_rewards::Message;
+use rlvr_rewards::{Message, prompt_messages};
 
 /// Fields that belong to what a row asks beside its text.
 const PICTURES: [&str; 2] = ["image", "images"];
+/// Digits of an id that may be no more than the number of a row.
+const NUMBER_DIGITS: usize = 6;
+/// Characters around them.
+const NUMBER_NAME: usize = 16;
+/// Words of a text that asks something by itself.
+const WORDS: usize = 3;
 
 /// What two tasks that are the same have in common. Everything is a hash, so that keys of millions of rows fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TaskKey {
     /// What is asked, before any template: of a row its question, of a generated task itself.
     question: u64,
+    /// The text of the fields that the template of the prompt reads, whatever they are called.
+    read: Option<u64>,
     /// The value of the field that `group` names.
     group: Option<u64>,
     /// What the policy reads, system messages apart.
     prompt: u64,
+    /// The id that the row gives itself, and whether it may be no more than its number.
+    id: Option<(u64, bool)>,
+    /// What is right.
+    answer: Option<u64>,
 }
 
 impl TaskKey {
     /// The key of a row; `group` is the value of its field of that name.
     pub(crate) fn of_row(fields: &Map<String, Value>, group: Option<&Value>) -> Self {
-        let hash = |value: &Value| random::hash_bytes(rows::plain(value).as_bytes());
-        Self { question: question(fields), group: group.map(hash), prompt: 0 }
+        let key = Self { group: group.map(|value| hash(&rows::plain(value))), ..Self::of(question(fields)) };
+        rows::id(fields).map_or(key, |id| key.with_id(&id))
     }
 
     /// The key of a generated task. `side` is equal for tasks of a kind that are one another in disguise.
     pub(super) fn of_generated(kind: &str, side: u64) -> Self {
-        Self { question: random::word(&[random::hash_bytes(kind.as_bytes()), side]), group: None, prompt: 0 }
+        Self::of(random::word(&[hash(kind), side]))
+    }
+
+    fn of(question: u64) -> Self {
+        Self { question, read: None, group: None, prompt: 0, id: None, answer: None }
     }
 
     /// The same with the prompt.
     pub(crate) fn with_prompt(self, prompt: &[Message]) -> Self {
-        let said = prompt.iter().filter(|m| m.role != "system");
-        let text: Vec<&str> = said.map(|m| m.content.as_str()).collect();
-        Self { prompt: random::hash_bytes(text.join("\u{0}").as_bytes()), ..self }
+        Self { prompt: hash(&form(&said(prompt))), ..self }
+    }
+
+    /// The same with an id that was not made up here.
+    pub(crate) fn with_id(self, id: &str) -> Self {
+        Self { id: Some((hash(id), is_number(id))), ..self }
+    }
+
+    /// The same with the answer of a reference.
+    pub(crate) fn with_reference(self, reference: &Value) -> Self {
+        let answer = reference.get("answer").unwrap_or(reference);
+        let said = !matches!(answer, Value::Null) && answer.as_object().is_none_or(|o| !o.is_empty());
+        Self { answer: said.then(|| hash(&form(&rows::plain(answer)))), ..self }
+    }
+
+    /// The same with the fields `names` that the template of the prompt reads, if their text asks something by itself.
+    pub(crate) fn with_read(self, fields: &Map<String, Value>, names: &[String]) -> Self {
+        let mut texts: Vec<String> =
+            names.iter().filter_map(|name| text(rows::field(fields, name)?)).collect();
+        // Under other names they may stand in another order.
+        texts.sort_unstable();
+        let read = form(&texts.join("\n"));
+        let asks =
+            read.split_whitespace().count() >= WORDS || read.contains(['?', '=', '+', '*', '/', '^', '\\']);
+        Self { read: asks.then(|| hash(&read)), ..self }
     }
 
     /// What decides on which side of a split the task falls.
@@ -46,26 +84,84 @@ impl TaskKey {
 
     /// Marks of which tasks that are the same share at least one.
     pub(crate) fn marks(&self) -> impl Iterator<Item = (Mark, u64)> {
+        let texts = [Some(self.question), self.read, Some(self.prompt)];
+        let id = self.id.filter(|(_, number)| !number).map(|(id, _)| (Mark::Id, id));
         let group = self.group.map(|group| (Mark::Group, group));
-        [(Mark::Question, self.question), (Mark::Prompt, self.prompt)].into_iter().chain(group)
+        texts.into_iter().flatten().map(|text| (Mark::Text, text)).chain(id).chain(group)
+    }
+
+    /// An id that may be no more than the number of the row, with the answer: neither says much alone.
+    pub(crate) fn numbered(&self) -> Option<(u64, u64)> {
+        Some((self.id.filter(|(_, number)| *number)?.0, self.answer?))
     }
 }
 
 /// What a hash is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Mark {
-    /// What is asked.
-    Question,
-    /// What the policy reads.
-    Prompt,
+    /// What is asked, or what the policy reads.
+    Text,
+    /// The id that the row gives itself.
+    Id,
     /// The value of `group`.
     Group,
+}
+
+fn hash(text: &str) -> u64 {
+    random::hash_bytes(text.as_bytes())
+}
+
+/// The form in which texts are compared: without blank lines, and without white space that says nothing, at the ends of
+/// lines, before punctuation, or twice.
+fn form(text: &str) -> String {
+    let mut form = String::with_capacity(text.len());
+    for line in text.lines() {
+        let begin = form.len();
+        for word in line.split_whitespace() {
+            let closing = word.chars().all(|c| "?!.,;:".contains(c));
+            if form.len() > begin && !closing {
+                form.push(' ');
+            }
+            if form.len() == begin && begin > 0 {
+                form.push('\n');
+            }
+            form.push_str(word);
+        }
+    }
+    form
+}
+
+/// Whether an id may be no more than the number of a row in its file, such as `17`, `line 17` or `test-0017`, so that rows of
+/// two files have it that have nothing to do with each other.
+fn is_number(id: &str) -> bool {
+    let digits = id.chars().filter(char::is_ascii_digit).count();
+    let together = id.trim_matches(|c: char| !c.is_ascii_digit()).len() == digits;
+    let around = id.chars().count() - digits;
+    together && digits <= NUMBER_DIGITS && if digits == 0 { around < 4 } else { around <= NUMBER_NAME }
+}
+
+/// What messages say, those of the system apart.
+fn said(prompt: &[Message]) -> String {
+    let said = prompt.iter().filter(|m| m.role != "system");
+    said.map(|m| m.content.as_str()).collect::<Vec<_>>().join("\n")
+}
+
+/// A field as text; none where it says nothing that could be asked.
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Array(_) => {
+            prompt_messages(value, "").ok().map(|list| said(&list)).or_else(|| Some(value.to_string()))
+        }
+        Value::Number(number) => Some(number.to_string()),
+        Value::Null | Value::Bool(_) | Value::Object(_) => None,
+    }
 }
 
 /// A hash of what a row asks: context, question and options, or the prompt, as curation compares rows; of a row without
 /// either, everything but its id.
 fn question(fields: &Map<String, Value>) -> u64 {
-    let mut text = rows::content(fields).unwrap_or_else(|_| {
+    let mut text = rows::content(fields).map(|text| form(&text)).unwrap_or_else(|_| {
         let mut all = String::new();
         write_sorted(fields, &|name| name != "id", &mut all);
         all
@@ -74,7 +170,7 @@ fn question(fields: &Map<String, Value>) -> u64 {
         text.push('\u{0}');
         text.push_str(&rows::plain(picture));
     }
-    random::hash_bytes(text.as_bytes())
+    hash(&text)
 }
 
 /// Writes an object in a form that does not depend on the order of its keys.
@@ -85,6 +181,7 @@ fn write_sorted(fields: &Map<String, Value>, wanted: &dyn Fn(&str) -> bool, out:
         out.push_str(&format!("{key:?}:"));
         match &fields[key.as_str()] {
             Value::Object(inner) => write_sorted(inner, &|_| true, out),
+            Value::String(text) => out.push_str(&Value::String(form(text)).to_string()),
             other => out.push_str(&other.to_string()),
         }
         out.push('\u{1f}');
@@ -114,6 +211,8 @@ mod tests {
         ));
         assert!(same(json!({"id": 1, "q": "x", "n": 1}), json!({"n": 1, "q": "x", "id": 2})));
         assert!(!same(json!({"q": "x", "m": {"a": 1}}), json!({"q": "x", "m": {"a": 2}})));
+        assert!(same(asked.clone(), json!({"question": " 1+1  ?\n"})));
+        assert!(same(json!({"q": "x ", "n": 1}), json!({"q": "x", "n": 1})));
         // As rows were split by the prompt "{{ question }}" before.
         assert_eq!(key(asked).side(), random::hash_bytes(b"1+1?"));
     }
@@ -129,5 +228,46 @@ mod tests {
         let alone = |k: TaskKey| TaskKey { group: None, ..k };
         assert!(!shared(&alone(a), &alone(b)));
         assert!(shared(&alone(a), &alone(b).with_prompt(&[message("x")])));
+    }
+
+    #[test]
+    fn white_space_that_says_nothing_is_no_difference() {
+        for (a, b) in [("a  b ?", "a b?"), (" a\r\n\n b \n", "a\nb"), ("a, b .", "a , b."), ("", " \n ")] {
+            assert_eq!(form(a), form(b), "{a:?}");
+        }
+        for (a, b) in [("a b", "ab"), ("a\nb", "a b"), ("1 - 2", "1 + 2"), ("[0, 1)", "[0, 1]"), ("!a", "a")]
+        {
+            assert_ne!(form(a), form(b), "{a:?}");
+        }
+        assert_eq!(form("What is it?\nA\nB"), "What is it?\nA\nB");
+    }
+
+    #[test]
+    fn ids_that_may_be_numbers_of_rows_are_told_apart() {
+        for id in ["1", "000017", "line 17", "test-0017", "q3", "17.", "a", "ab"] {
+            assert!(is_number(id), "{id}");
+        }
+        for id in
+            ["21645374", "1-2", "What is 1 + 1?", "task-00ab3f", "patient-alpha", "a-name-that-is-long-17"]
+        {
+            assert!(!is_number(id), "{id}");
+        }
+    }
+
+    #[test]
+    fn fields_that_a_template_reads_are_known_under_other_names() {
+        let read = |row: Value, names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            key(row.clone()).with_read(row.as_object().unwrap(), &names)
+        };
+        let shared = |a: &TaskKey, b: &TaskKey| a.marks().any(|mark| b.marks().any(|other| mark == other));
+        let asked = key(json!({"prompt": "What is 1 + 1?", "answer": "2"}));
+        assert!(shared(&asked, &read(json!({"q": "What is 1 + 1?", "answer": "2"}), &["q"])));
+        assert!(shared(&asked, &read(json!({"q": [{"role": "user", "content": "What is 1 + 1?"}]}), &["q"])));
+        let two = |a: &str, b: &str| read(json!({a: "the text", b: "the question"}), &[a, b]);
+        assert!(shared(&two("context", "q"), &two("x", "passage")));
+        // What is read may be no question.
+        let (add, multiply) = (json!({"a": 3, "b": 4, "r": 7}), json!({"a": 3, "b": 4, "r": 12}));
+        assert!(!shared(&read(add, &["a", "b"]), &read(multiply, &["a", "b"])));
     }
 }

@@ -36,6 +36,17 @@ impl Templates {
         self.env.add_template_owned(field.to_owned(), source.to_owned()).map_err(error)
     }
 
+    /// The fields of a row, dotted inside of objects, that the templates `fields` read.
+    pub(crate) fn reads(&self, fields: &[String]) -> Vec<String> {
+        let templates = fields.iter().filter_map(|field| self.env.get_template(field).ok());
+        let mut names: Vec<String> =
+            templates.flat_map(|template| template.undeclared_variables(true)).collect();
+        names.retain(|name| !self.env.globals().any(|(known, _)| known == name));
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
     /// The text that the template `field` makes of `row`.
     pub(crate) fn text(&self, field: &str, row: &Row) -> Result<String, String> {
         let template = self.env.get_template(field).map_err(|e| describe(&e))?;

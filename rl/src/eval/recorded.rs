@@ -13,7 +13,7 @@ use super::{EvalSettings, Generation, SourceFile, TaskFile};
 use crate::config::{ConfigError, RunConfig};
 use crate::error::Error;
 use crate::files::IoError;
-use crate::files::destination::write_atomic;
+use crate::files::destination::replace_atomic;
 
 /// Writes a definition with its rows for every set into `dir`, and returns the definitions; none without `[eval]`.
 ///
@@ -65,8 +65,8 @@ pub(crate) fn write(
         let text = toml::to_string(&file)
             .map_err(|e| ConfigError::Invalid { lines: vec![format!("[rewards] has no TOML form: {e}")] })?;
         let path = dir.join(format!("{name}.toml"));
-        write_atomic(&dir.join(format!("{name}.jsonl")), rows.as_bytes())?;
-        write_atomic(&path, text.as_bytes())?;
+        replace_atomic(&dir.join(format!("{name}.jsonl")), rows.as_bytes())?;
+        replace_atomic(&path, text.as_bytes())?;
         written.push(path);
     }
     Ok(written)

@@ -23,6 +23,8 @@ pub(super) struct RowReader<'a> {
     fields: &'a Fields,
     settings: &'a OpenSettings,
     templates: Templates,
+    /// The fields of a row that question and context are made of.
+    read: Vec<String>,
 }
 
 /// What came of a row.
@@ -65,7 +67,8 @@ impl<'a> RowReader<'a> {
         for (key, value) in &fields.reference {
             add_reference(&mut templates, &format!("fields.reference.{key}"), value)?;
         }
-        Ok(Self { task, fields, settings, templates })
+        let read = templates.reads(&["fields.question".to_owned(), "fields.context".to_owned()]);
+        Ok(Self { task, fields, settings, templates, read })
     }
 
     /// The rows that pass `filter`, and what is wrong with others, each with its line.
@@ -201,7 +204,9 @@ impl<'a> RowReader<'a> {
             _ => String::new(),
         };
         let prompt = parts("prompt")?;
-        let key = Some(TaskKey::of_row(&row.fields, None).with_prompt(&prompt.messages(false)));
+        let key = TaskKey::of_row(&row.fields, None).with_prompt(&prompt.messages(false));
+        let key = key.with_read(&row.fields, &self.read).with_reference(&json!({"answer": answer}));
+        let key = Some(if fields.id.is_some() { key.with_id(&id) } else { key });
         let prompt = Some(prompt);
         let task = Task::new(id, Value::Object(reference)).with_row(row.fields.clone());
         let place = String::new();
@@ -255,7 +260,8 @@ pub(super) fn whole_tasks(task: &TaskFile, path: &Path) -> Result<(Vec<Item>, Ve
         let key = TaskKey::of_row(&fields, None);
         let task = whole_task(fields)?;
         let place = format!("{}:{line}", path.display());
-        items.push(Item { key: Some(key.with_prompt(&task.prompt)), task, place, ..Item::default() });
+        let key = key.with_prompt(&task.prompt).with_reference(&task.reference);
+        items.push(Item { key: Some(key), task, place, ..Item::default() });
         Ok(())
     })?;
     Ok((items, problems))

@@ -249,7 +249,7 @@ pub(crate) fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     {
         use std::os::unix::fs::MetadataExt;
         let ours = file.metadata()?;
-        match fs::metadata(path) {
+        match fs::symlink_metadata(path) {
             Ok(there) => Ok((ours.dev(), ours.ino()) == (there.dev(), there.ino())),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
             Err(e) => Err(e),
@@ -265,6 +265,14 @@ pub(crate) fn is_at(file: &File, path: &Path) -> io::Result<bool> {
 /// As [`Destination::of`] and [`Destination::write`].
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
     Destination::of(path)?.write(bytes)
+}
+
+/// The same for a file of our own: what stands in its place, a link or a pipe, is replaced itself.
+///
+/// # Errors
+/// [`IoError`]; an old file is untouched then.
+pub(crate) fn replace_atomic(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
+    Destination::File(path.to_path_buf()).write(bytes)
 }
 
 /// Makes the names in a directory durable.

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::files::IoError;
 use crate::files::destination::{Destination, Pending, is_at};
+use crate::files::{IoError, open_own};
 
 /// A file of rows that each have a `step`, in ascending order.
 #[derive(Debug)]
@@ -89,7 +89,7 @@ impl JsonlLog {
 
     /// Writes the rows of the open file, which has no name any more, under its name.
     fn restore(&mut self) -> Result<(), IoError> {
-        let mut again = Pending::create(Destination::of(&self.path)?)?;
+        let mut again = Pending::create(Destination::File(self.path.clone()))?;
         let mut old = self.file.get_ref();
         let copied = old.rewind().and_then(|()| io::copy(&mut old, &mut again));
         copied.map_err(IoError::at("write", &self.path))?;
@@ -111,13 +111,7 @@ impl JsonlLog {
 }
 
 fn open(path: &Path, empty: bool) -> io::Result<File> {
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(empty).open(path)?;
-    // A pipe that is read waits forever.
-    #[cfg(unix)]
-    if std::os::unix::fs::FileTypeExt::is_fifo(&file.metadata()?.file_type()) {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a pipe"));
-    }
-    Ok(file)
+    open_own(path, OpenOptions::new().read(true).write(true).create(true).truncate(empty))
 }
 
 /// The number of bytes that hold whole rows up to `step`.
@@ -197,11 +191,45 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&path).unwrap(), rows);
         let (_, cut) = JsonlLog::resume(&path, 4).unwrap();
         assert_eq!((cut.kept, cut.removed_bytes), (4, 0));
+        // Also by a link, whose target is another's.
+        #[cfg(unix)]
+        {
+            let target = dir.path().join("target");
+            std::fs::write(&target, "another's\n").unwrap();
+            std::fs::remove_file(&path).unwrap();
+            std::os::unix::fs::symlink(&target, &path).unwrap();
+            log.write(&json!({ "step": 5 })).unwrap();
+            log.flush().unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), rows.clone() + "{\"step\":5}\n");
+            assert_eq!(std::fs::read_to_string(&target).unwrap(), "another's\n");
+            assert!(path.symlink_metadata().unwrap().is_file());
+        }
         // Without its directory it cannot be.
         let mut log = JsonlLog::create(&path).unwrap();
         std::fs::remove_dir_all(dir.path()).unwrap();
         log.write(&json!({ "step": 5 })).unwrap();
         assert!(log.flush().unwrap_err().to_string().contains("m.jsonl"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_not_followed_and_pipes_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m.jsonl");
+        let target = dir.path().join("target");
+        std::fs::write(&target, "another's\n").unwrap();
+        std::os::unix::fs::symlink(&target, &path).unwrap();
+        let refused = |part: &str| {
+            for outcome in [JsonlLog::create(&path).map(drop), JsonlLog::resume(&path, 1).map(drop)] {
+                let error = outcome.unwrap_err();
+                assert!(error.source.to_string().contains(part), "{error}: {}", error.source);
+            }
+        };
+        refused("it is a symbolic link");
+        assert_eq!(std::fs::read_to_string(&target).unwrap(), "another's\n");
+        std::fs::remove_file(&path).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        refused("it is not a regular file");
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! A directory that one process writes into at a time.
 
-use std::fs::{File, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
-use crate::files::IoError;
+use crate::files::{IoError, open_own};
 
 /// Name of the file that is locked.
 pub(crate) const LOCK_FILE: &str = ".lock";
@@ -35,7 +35,8 @@ impl DirLock {
     /// [`LockError`].
     pub fn take(dir: &Path) -> Result<Self, LockError> {
         let path = dir.join(LOCK_FILE);
-        let file = File::create(&path).map_err(IoError::at("write into the directory", dir))?;
+        let file = open_own(&path, OpenOptions::new().write(true).create(true).truncate(false))
+            .map_err(IoError::at("write into the directory", dir))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(LockError::Held { path: dir.to_path_buf() }),
@@ -52,7 +53,8 @@ impl DirLock {
     /// # Errors
     /// [`LockError::Held`].
     pub fn check(dir: &Path) -> Result<(), LockError> {
-        match File::open(dir.join(LOCK_FILE)).map(|file| file.try_lock()) {
+        let file = open_own(&dir.join(LOCK_FILE), OpenOptions::new().read(true));
+        match file.map(|file| file.try_lock()) {
             Ok(Err(TryLockError::WouldBlock)) => Err(LockError::Held { path: dir.to_path_buf() }),
             _ => Ok(()),
         }

@@ -8,6 +8,7 @@ pub mod lock;
 pub mod source;
 pub mod tensors;
 
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -30,6 +31,54 @@ impl IoError {
         let path = path.to_path_buf();
         move |source| Self { action, path, source }
     }
+}
+
+/// Whether a regular file is at `path`; false where nothing is. Never waits and follows no link.
+///
+/// # Errors
+/// Anything else that is there, with what it is.
+pub fn is_own_file(path: &Path) -> Result<bool, IoError> {
+    match fs::symlink_metadata(path) {
+        Ok(found) => regular(&found).map(|()| true).map_err(IoError::at("use", path)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(IoError::at("look at", path)(e)),
+    }
+}
+
+/// Reads a file that must be a regular one: no link is followed, and no pipe waited for.
+///
+/// # Errors
+/// A file that cannot be read, and what is no regular file.
+pub fn read_own(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    io::Read::read_to_end(&mut open_own(path, OpenOptions::new().read(true))?, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// Opens a file as `options` say, if it is a regular one: no link is followed, and no pipe waited for.
+pub(crate) fn open_own(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    // What stands there is named before the system says that it has too many links.
+    if let Ok(found) = fs::symlink_metadata(path) {
+        regular(&found)?;
+    }
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(options, libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    let file = options.open(path)?;
+    regular(&file.metadata()?)?;
+    Ok(file)
+}
+
+fn regular(found: &fs::Metadata) -> io::Result<()> {
+    let kind = found.file_type();
+    let what = match () {
+        () if kind.is_file() => return Ok(()),
+        () if kind.is_symlink() => {
+            "it is a symbolic link, which is not followed here: put the file itself in its place"
+        }
+        () if kind.is_dir() => "it is a directory, and a file is needed",
+        () => "it is not a regular file but a pipe, a socket or a device",
+    };
+    Err(io::Error::new(io::ErrorKind::InvalidInput, what))
 }
 
 fn hint(source: &io::Error) -> &'static str {

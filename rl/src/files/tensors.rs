@@ -2,14 +2,14 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use safetensors::tensor::{Dtype, SafeTensorError, TensorInfo, View};
 
-use crate::files::IoError;
+use crate::files::{IoError, open_own};
 
 /// Longest header that is believed, in bytes.
 const MAX_HEADER: u64 = 100_000_000;
@@ -111,7 +111,7 @@ pub fn write(path: &Path, tensors: &[NamedTensor]) -> Result<(), TensorsError> {
 /// [`TensorsError::Io`], and [`TensorsError::Corrupt`] for a file that is cut off, not safetensors, or not f32.
 pub fn read(path: &Path) -> Result<TensorMap, TensorsError> {
     let corrupt = |reason: String| TensorsError::Corrupt { path: path.to_path_buf(), reason };
-    let mut file = File::open(path).map_err(IoError::at("open", path))?;
+    let mut file = open_own(path, OpenOptions::new().read(true)).map_err(IoError::at("open", path))?;
     let size = file.metadata().map_err(IoError::at("read", path))?.len();
     let mut length = [0; 8];
     file.read_exact(&mut length).map_err(|e| corrupt(format!("no header: {e}")))?;

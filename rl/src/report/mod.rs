@@ -18,7 +18,7 @@ use std::path::Path;
 use crate::config::syntax;
 use crate::error::Error;
 use crate::files::IoError;
-use crate::run::dir::{CONFIG_FILE, RunMeta, is_run};
+use crate::run::dir::{CONFIG_FILE, RunMeta, check_records, is_run};
 use crate::run::log::{METRICS_FILE, ROLLOUTS_FILE};
 use history::History;
 use samples::{Samples, Span};
@@ -57,6 +57,7 @@ pub fn html(dir: &Path, options: &ReportOptions) -> Result<String, Error> {
 }
 
 fn check(dir: &Path) -> Result<(), Error> {
+    check_records(dir)?;
     let shown = dir.display();
     let problem = match () {
         () if is_run(dir) => return Ok(()),

@@ -88,6 +88,9 @@ pub enum ResultsError {
         /// Id of the item.
         item: String,
     },
+    /// A run directory that cannot be used.
+    #[error(transparent)]
+    Run(#[from] crate::error::Error),
     /// The scores cannot be compared.
     #[error(transparent)]
     Comparison(#[from] ComparisonError),
@@ -98,6 +101,7 @@ impl ResultsError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Input(error) => error.exit_code(),
+            Self::Run(error) => error.exit_code(),
             Self::Comparison(_) => 1,
             Self::NoDirectory { .. }
             | Self::IsRun { .. }

@@ -33,6 +33,7 @@ impl RunResults {
     /// # Errors
     /// [`ResultsError`], of a run that has recorded none, or whose config cannot be read.
     pub fn read(dir: &Path) -> Result<Self, ResultsError> {
+        dir::check_files(dir)?;
         let newest = states(&dir.join("checkpoints")).into_iter().max_by_key(|state| state.step);
         let evals = newest.and_then(|state| serde_json::from_value(state.extra.get("evals")?.clone()).ok());
         let evals: Vec<(String, Vec<EvalResult>)> = evals.unwrap_or_default();

@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint;
 use crate::config::RunConfig;
 use crate::error::Error;
-use crate::files::IoError;
 use crate::files::destination::TEMPORARY;
-use crate::files::destination::write_atomic;
+use crate::files::destination::replace_atomic;
 use crate::files::lock::{DirLock, LOCK_FILE};
+use crate::files::{IoError, is_own_file, read_own};
 use crate::run::log::{EVENTS_PREFIX, METRICS_FILE, ROLLOUTS_FILE};
 
 /// Name of the resolved config.
@@ -24,6 +24,9 @@ pub const REPORT_FILE: &str = "report.html";
 const CHECKPOINTS: &str = "checkpoints";
 const TASK_FILES: &str = "eval";
 const FINAL: &str = "final";
+
+/// What a run writes beside its directories.
+const RECORDS: [&str; 6] = [CONFIG_FILE, META_FILE, METRICS_FILE, ROLLOUTS_FILE, REPORT_FILE, LOCK_FILE];
 
 /// What the final policy's folder may hold; `--force` removes these and nothing else from it.
 const FINAL_FILES: &[&str] = &[
@@ -56,6 +59,74 @@ pub enum Existing {
 pub fn is_run(dir: &Path) -> bool {
     let file = |name: &str| dir.join(name).is_file();
     file(CONFIG_FILE) && [METRICS_FILE, META_FILE, ROLLOUTS_FILE].into_iter().any(file)
+}
+
+/// Whether something has the name of a record that a run leaves, whatever it is.
+pub fn holds_records(dir: &Path) -> bool {
+    let there = |name: &str| fs::symlink_metadata(dir.join(name)).is_ok();
+    [METRICS_FILE, META_FILE, ROLLOUTS_FILE].into_iter().any(there)
+}
+
+/// Refuses records in the directory of a run that are no regular files: a link leads out of the run, a pipe is waited for
+/// forever. Creates nothing.
+///
+/// # Errors
+/// [`Error::Unusable`] with what is there.
+pub fn check_records(dir: &Path) -> Result<(), Error> {
+    let listed = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    let Ok(found) = names(listed) else { return Ok(()) };
+    let record = |name: &&String| {
+        let name = name.strip_prefix(TEMPORARY).unwrap_or(name);
+        RECORDS.contains(&name) || name.starts_with(EVENTS_PREFIX)
+    };
+    found.iter().filter(record).try_for_each(|name| is_own(&dir.join(name)))
+}
+
+/// [`check_records`] for everything that a run reads or writes when it goes on: its checkpoints, what it measures, and the
+/// final policy too.
+///
+/// # Errors
+/// As [`check_records`].
+pub fn check_files(dir: &Path) -> Result<(), Error> {
+    check_records(dir)?;
+    for name in [CHECKPOINTS, TASK_FILES, FINAL] {
+        let below = dir.join(name);
+        let Ok(found) = fs::symlink_metadata(&below) else { continue };
+        if !found.is_dir() {
+            let what = format!(
+                "cannot use {}: a run has a directory of its own there, no link or file",
+                below.display()
+            );
+            return Err(Error::Unusable { what });
+        }
+        match name {
+            CHECKPOINTS => checkpoint::refuse_others(&below).map_err(unusable)?,
+            _ => {
+                let ours = names(&below)?.into_iter().filter(|file| {
+                    name == FINAL && is_final(file) || name == TASK_FILES && is_task_file(file)
+                });
+                ours.into_iter().try_for_each(|file| is_own(&below.join(file)))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_own(path: &Path) -> Result<(), Error> {
+    is_own_file(path).map(drop).map_err(unusable)
+}
+
+fn unusable(error: IoError) -> Error {
+    Error::Unusable { what: format!("{error}: {}", error.source) }
+}
+
+fn is_task_file(name: &str) -> bool {
+    name.ends_with(".toml") || name.ends_with(".jsonl") || is_temporary(name)
+}
+
+fn is_final(name: &str) -> bool {
+    let shard = name.starts_with("model-") && name.ends_with(".safetensors");
+    FINAL_FILES.contains(&name) || shard || is_temporary(name)
 }
 
 /// Whether a directory can be made at `path`, or files in it: tried in what is there of the path, of which nothing stays.
@@ -92,6 +163,9 @@ impl RunDir {
     /// Whether `path` holds something, unless that forbids what is to be done with it.
     fn usable(path: &Path, existing: Existing) -> Result<bool, Error> {
         let held = Self::holds_something(path)?;
+        if existing == Existing::Resume {
+            check_files(path)?;
+        }
         match existing {
             Existing::Refuse if held => Err(Error::RunDirNotEmpty { path: path.to_path_buf() }),
             Existing::Resume if !path.join(CONFIG_FILE).is_file() => {
@@ -159,7 +233,7 @@ impl RunDir {
     /// # Errors
     /// [`Error::Io`], [`Error::Config`].
     pub fn write_config(&self, config: &RunConfig) -> Result<(), Error> {
-        Ok(write_atomic(&self.path.join(CONFIG_FILE), config.to_toml()?.as_bytes())?)
+        Ok(replace_atomic(&self.path.join(CONFIG_FILE), config.to_toml()?.as_bytes())?)
     }
 
     /// Reads the config that the run was started with.
@@ -185,7 +259,7 @@ impl RunDir {
     pub fn write_meta(&self, meta: &RunMeta) -> Result<(), Error> {
         let path = self.path.join(META_FILE);
         let text = serde_json::to_string_pretty(meta).map_err(|e| IoError::at("write", &path)(e.into()))?;
-        Ok(write_atomic(&path, format!("{text}\n").as_bytes())?)
+        Ok(replace_atomic(&path, format!("{text}\n").as_bytes())?)
     }
 
     /// Reads the facts about the run; none when they are missing or from another version.
@@ -203,10 +277,8 @@ impl RunDir {
             }
         }
         self.remove_inside(CHECKPOINTS, checkpoint::is_ours)?;
-        let task_file = |name: &str| name.ends_with(".toml") || name.ends_with(".jsonl");
-        self.remove_inside(TASK_FILES, |name| task_file(name) || is_temporary(name))?;
-        let shard = |name: &str| name.starts_with("model-") && name.ends_with(".safetensors");
-        self.remove_inside(FINAL, |name| FINAL_FILES.contains(&name) || shard(name) || is_temporary(name))
+        self.remove_inside(TASK_FILES, is_task_file)?;
+        self.remove_inside(FINAL, is_final)
     }
 
     /// Removes what `ours` names from a subdirectory, and the subdirectory when nothing else is in it.
@@ -228,6 +300,7 @@ impl RunDir {
 }
 
 fn read_config(dir: &Path) -> Result<RunConfig, Error> {
+    is_own(&dir.join(CONFIG_FILE))?;
     Ok(RunConfig::load(&dir.join(CONFIG_FILE), &[])?)
 }
 
@@ -346,7 +419,7 @@ impl Hardware {
 impl RunMeta {
     /// Reads the facts about the run in `dir`; none when they are missing or from another version.
     pub fn read(dir: &Path) -> Option<Self> {
-        serde_json::from_slice(&fs::read(dir.join(META_FILE)).ok()?).ok()
+        serde_json::from_slice(&read_own(&dir.join(META_FILE)).ok()?).ok()
     }
 
     /// The facts at the start of a run.

@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 use tensorboard_rs::summary_writer::SummaryWriter;
 
 use crate::config::LogConfig;
-use crate::files::IoError;
 use crate::files::jsonl::JsonlLog;
+use crate::files::{IoError, open_own, read_own};
 use crate::metrics::MetricsRow;
 use crate::random;
 use rlvr_policies::guard::caught;
@@ -106,7 +106,7 @@ impl RunLog {
     /// When a file cannot be read, cut or opened.
     pub fn resume(dir: &Path, config: &LogConfig, seed: u64, step: Option<u64>) -> Result<Self, IoError> {
         let Some(step) = step else { return Self::create(dir, config, seed) };
-        let missing = |file: &&str| !dir.join(file).exists();
+        let missing = |file: &&str| fs::symlink_metadata(dir.join(file)).is_err();
         let missing: Vec<&str> = [METRICS_FILE, ROLLOUTS_FILE].into_iter().filter(missing).collect();
         for file in &missing {
             tracing::warn!(
@@ -305,12 +305,12 @@ fn remove_events(dir: &Path) -> Result<(), IoError> {
 /// Cuts an event file before its first event after `step`, and before a record that was not written to its end;
 /// TensorBoard would show both branches otherwise.
 fn cut_events(path: &Path, step: u64) -> Result<(), IoError> {
-    let bytes = fs::read(path).map_err(IoError::at("read", path))?;
+    let bytes = read_own(path).map_err(IoError::at("read", path))?;
     let keep = kept_events(&bytes, step);
     if keep == bytes.len() {
         return Ok(());
     }
-    let file = fs::OpenOptions::new().write(true).open(path).map_err(IoError::at("open", path))?;
+    let file = open_own(path, fs::OpenOptions::new().write(true)).map_err(IoError::at("open", path))?;
     file.set_len(keep as u64).map_err(IoError::at("cut", path))
 }
 

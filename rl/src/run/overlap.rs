@@ -1,7 +1,9 @@
 //! Refuses to measure a policy on tasks that it is trained on.
 //!
-//! Tasks are the same when they ask the same before any template, when the policy reads the same, or when both sources
-//! name a `group` and have the same value of it ([`TaskKey`]).
+//! Tasks are the same when they ask the same before any template (a known question, or the fields that the templates read),
+//! when the policy reads the same, when their rows give themselves the same id, or when both sources name a `group` and have
+//! the same value of it ([`TaskKey`]). White space that says nothing is no difference. An id that may be no more than the
+//! number of a row (`17`, `line 17`, `test-0017`) counts only where most rows of that number have the same answer too.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -20,8 +22,13 @@ struct Measured<'a> {
     place: Box<dyn Fn(usize) -> String + 'a>,
 }
 
-/// A task that is trained on: its source and its index there.
-type Trained<'a> = (&'a TaskSource, usize);
+/// A task that is trained on: its source, its index there, and what it has in common with the one that is measured.
+type Trained<'a> = (&'a TaskSource, usize, Mark);
+
+/// Tasks with the numbers of tasks that are trained on, at least, before their answers say anything.
+const NUMBERED: usize = 8;
+/// The share of them whose answers are equal, at least, and that of the commonest answer among those, at most.
+const ALIKE: (f64, f64) = (0.9, 0.75);
 
 /// Checks that no task of `[eval]` is one that a stage trains on, unless `eval.allow_shared` is set.
 ///
@@ -95,39 +102,82 @@ fn measured<'a>(
 fn shared<'a>(keys: &[TaskKey], training: impl Iterator<Item = &'a TaskSource>) -> Vec<Option<Trained<'a>>> {
     // Sets that are measured are small; those that are trained on are not copied.
     let mut marks: HashMap<(Mark, u64), Vec<usize>> = HashMap::new();
+    let mut numbers: HashMap<u64, Vec<usize>> = HashMap::new();
     for (i, key) in keys.iter().enumerate() {
         key.marks().for_each(|mark| marks.entry(mark).or_default().push(i));
+        key.numbered().into_iter().for_each(|(number, _)| numbers.entry(number).or_default().push(i));
+    }
+    let ids: Vec<usize> =
+        marks.iter().filter(|((mark, _), _)| *mark == Mark::Id).map(|(_, of)| of.len()).collect();
+    if 2 * ids.len() < ids.iter().sum() {
+        // What most rows share with others, such as the name of their subject, is no id.
+        marks.retain(|(mark, _), _| *mark != Mark::Id);
     }
     let mut found = vec![None; keys.len()];
     for source in training {
+        let mut numbered = vec![None; keys.len()];
         for index in 0..source.len() {
-            let hits = source.key(index).marks().filter_map(|mark| marks.get(&mark)).flatten();
-            hits.for_each(|i| {
-                found[*i].get_or_insert((source, index));
-            });
+            let key = source.key(index);
+            for mark in key.marks() {
+                for i in marks.get(&mark).into_iter().flatten() {
+                    found[*i].get_or_insert((source, index, mark.0));
+                }
+            }
+            let Some((number, answer)) = key.numbered() else { continue };
+            for i in numbers.get(&number).into_iter().flatten() {
+                let same = keys[*i].numbered().filter(|(_, other)| *other == answer);
+                if numbered[*i].is_none_or(|(_, before)| before < same) {
+                    numbered[*i] = Some((index, same));
+                }
+            }
+        }
+        if !are_ids(numbered.iter().flatten().map(|(_, same)| same.map(|(_, answer)| answer))) {
+            continue;
+        }
+        for (i, (index, _)) in numbered.iter().enumerate().filter_map(|(i, hit)| Some((i, (*hit)?))) {
+            found[i].get_or_insert((source, index, Mark::Id));
         }
     }
     found
 }
 
+/// Whether numbers that rows of two sources have in common name the same rows, by the answers of those where they are equal:
+/// more often than by chance.
+fn are_ids(answers: impl Iterator<Item = Option<u64>>) -> bool {
+    let (mut pairs, mut counts) = (0, HashMap::new());
+    for answer in answers {
+        pairs += 1;
+        answer.into_iter().for_each(|answer| *counts.entry(answer).or_insert(0_usize) += 1);
+    }
+    let equal: usize = counts.values().sum();
+    let commonest = counts.values().max().copied().unwrap_or(0);
+    pairs >= NUMBERED && equal as f64 >= ALIKE.0 * pairs as f64 && commonest as f64 <= ALIKE.1 * equal as f64
+}
+
 /// What is shared and how to part it; none where nothing is.
 fn describe(config: &RunConfig, measured: &Measured<'_>, found: &[Option<Trained<'_>>]) -> Option<String> {
     let count = found.iter().flatten().count();
-    let (index, (source, trained)) = found.iter().enumerate().find_map(|(i, hit)| Some((i, (*hit)?)))?;
+    let (index, (source, trained, mark)) =
+        found.iter().enumerate().find_map(|(i, hit)| Some((i, (*hit)?)))?;
     let (here, there) = ((measured.place)(index), source.origin(trained));
-    let example = if here == there { here } else { format!("{here} is the same as {there}") };
+    let same = match mark {
+        Mark::Text => "is the same as",
+        Mark::Id => "has the id of",
+        Mark::Group => "is of the group of",
+    };
+    let example = if here == there { here } else { format!("{here} {same} {there}") };
     Some(format!(
         "{count} of the {} tasks of {} that [eval] measures are trained on in [data.{}] (such as {example}, id {}): {}",
         found.len(),
         measured.name,
         source.name(),
         source.task(trained).id,
-        fix(config, measured, source),
+        fix(config, measured, source, mark),
     ))
 }
 
 /// What parts a source that is measured from one that is trained on.
-fn fix(config: &RunConfig, measured: &Measured<'_>, trained: &TaskSource) -> String {
+fn fix(config: &RunConfig, measured: &Measured<'_>, trained: &TaskSource, mark: Mark) -> String {
     let parting = |name: &str| config.data.get(name).map(|data| data.parting());
     let (here, there) = (measured.source.and_then(parting), parting(trained.name()));
     match (here, there) {
@@ -137,11 +187,19 @@ fn fix(config: &RunConfig, measured: &Measured<'_>, trained: &TaskSource) -> Str
                 measured.name,
                 trained.name()
             ),
+            false if mark == Mark::Id => "rows of one id ask different things: name in `group` of both the field with the id, which \
+                                          then is not split"
+                .to_owned(),
             false => "rows whose prompts are the same differ in other fields: name in `group` of both the field that must \
                       not be split"
                 .to_owned(),
         },
         _ => match trained.path() {
+            Some(path) if mark == Mark::Id => format!(
+                "take the rows with these ids out of {}, with rlvr data filter, or give rows that have nothing in common ids of \
+                 their own",
+                path.display()
+            ),
             Some(path) => format!(
                 "take them out of {}, with rlvr data decontaminate or rlvr data filter",
                 path.display()
@@ -270,5 +328,77 @@ mod tests {
         let error = outcome(&files, &part(&constant, "train", ""), &part(&constant, "heldout", ""), data)
             .unwrap_err();
         assert!(error.contains("name in `group` of both"), "{error}");
+    }
+
+    /// Rows of sums, `id` and `ask` of each made from its number.
+    fn sums(count: usize, id: &dyn Fn(usize) -> serde_json::Value, ask: &dyn Fn(usize) -> String) -> String {
+        (0..count).fold(String::new(), |mut text, i| {
+            let row =
+                serde_json::json!({"id": id(i), "question": ask(i), "answer": (i * 7 % 50).to_string()});
+            writeln!(text, "{row}").unwrap();
+            text
+        })
+    }
+
+    /// How training on `d.jsonl` and measuring `e.jsonl` ends.
+    fn two_files(d: &str, e: &str, train: &str, heldout: &str) -> Result<(), String> {
+        let answer = "reference.answer = \"{{ answer }}\"\n";
+        let (train, heldout) = (format!("{JSONL}{answer}{train}"), format!("{OTHER}{answer}{heldout}"));
+        outcome(
+            &[("d.jsonl", d), ("e.jsonl", e)],
+            &train,
+            &heldout.replace("d.jsonl", "e.jsonl"),
+            "data = \"heldout\"",
+        )
+    }
+
+    #[test]
+    fn a_reworded_row_is_known_by_its_id() {
+        let id = |i: usize| serde_json::json!(format!("sum-{i}-of-40"));
+        let (plain, reworded) = (|i: usize| format!("{i}+1?"), |i: usize| format!("What do {i} and 1 make?"));
+        let (d, e) = (sums(40, &id, &plain), sums(40, &id, &reworded));
+        for split in [["", ""], ["split = \"train\"", "split = \"heldout\""]] {
+            let error = two_files(&d, &e, split[0], split[1]).unwrap_err();
+            for part in ["has the id of DIR/d.jsonl:", "rlvr data filter", "eval.allow_shared = true"] {
+                assert!(error.contains(part), "no {part:?} in {error}");
+            }
+        }
+        assert!(two_files(&d, &e, "", "").unwrap_err().contains("40 of the 40 tasks"));
+        // The name of a subject is no id.
+        let subject = |i: usize| serde_json::json!(["anatomy", "surgery"][i % 2]);
+        assert_eq!(two_files(&sums(40, &subject, &plain), &sums(40, &subject, &reworded), "", ""), Ok(()));
+    }
+
+    #[test]
+    fn numbers_of_rows_are_ids_only_along_with_their_answers() {
+        let (plain, reworded) = (|i: usize| format!("{i}+1?"), |i: usize| format!("What do {i} and 1 make?"));
+        for number in
+            [|i: usize| serde_json::json!(i + 1), |i: usize| serde_json::json!(format!("line {}", i + 1))]
+        {
+            let d = sums(40, &number, &plain);
+            let error = two_files(&d, &sums(40, &number, &reworded), "", "").unwrap_err();
+            assert!(error.contains("40 of the 40 tasks") && error.contains("has the id of"), "{error}");
+            // Other rows of the same numbers.
+            let shifted = |i: usize| number((i + 3) % 40);
+            assert_eq!(two_files(&d, &sums(40, &shifted, &reworded), "", ""), Ok(()));
+        }
+        assert!(!are_ids((0..40).map(|i| Some(u64::from(i == 0)))));
+        assert!(!are_ids((0..40).map(|i| (i % 2 == 0).then_some(i))));
+        assert!(!are_ids((0..5).map(Some)) && are_ids((0..10).map(Some)));
+    }
+
+    #[test]
+    fn rows_are_known_under_another_field_and_other_white_space() {
+        let d = sums(49, &|_| serde_json::Value::Null, &|i| format!("What is {i} + 1?"));
+        let renamed = d.replace("\"question\":", "\"q\":");
+        let heldout = OTHER.replace("{{ question }}", "{{ q }}").replace("d.jsonl", "e.jsonl");
+        let error = outcome(&[("d.jsonl", &d), ("e.jsonl", &renamed)], JSONL, &heldout, "data = \"heldout\"")
+            .unwrap_err();
+        assert!(error.contains("49 of the 49 tasks"), "{error}");
+        for (from, to) in [("?\"", "? \""), ("?\"", " ?\""), (" + ", "  +\\t")] {
+            let error = two_files(&d, &d.replace(from, to), "", "").unwrap_err();
+            assert!(error.contains("49 of the 49 tasks"), "{to:?}: {error}");
+        }
+        assert_eq!(two_files(&d, &d.replace(" + ", " - "), "", ""), Ok(()));
     }
 }

@@ -1,9 +1,9 @@
-//! SIGINT, SIGTERM and SIGHUP: what they end, and the command that goes on afterwards.
+//! SIGINT, SIGTERM, SIGHUP and SIGQUIT: what they end, and the command that goes on afterwards.
 
 use crate::output::say;
 use anyhow::{Context, Result};
 use rlvr::rewards::children;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::{Handle, Signals};
 use signal_hook::low_level::emulate_default_handler;
@@ -20,8 +20,8 @@ static WATCHED: OnceLock<Handle> = OnceLock::new();
 pub fn watch() {
     let (ready, is_ready) = mpsc::channel();
     let wait = move || {
-        let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP].into_iter().filter(|s| !is_ignored(*s)))
-        else {
+        let ends = [SIGINT, SIGTERM, SIGHUP, SIGQUIT];
+        let Ok(mut signals) = Signals::new(ends.into_iter().filter(|s| !is_ignored(*s))) else {
             return;
         };
         let _ = WATCHED.set(signals.handle());
@@ -69,7 +69,7 @@ pub fn stop_on_signal(unit: &'static str) -> Result<Arc<AtomicBool>> {
     *FINISHES.lock().unwrap_or_else(PoisonError::into_inner) = Some((Arc::clone(&stop), unit));
     let watched = WATCHED.get();
     // Also where they were ignored: in the background of a script.
-    for signal in [SIGINT, SIGTERM] {
+    for signal in [SIGINT, SIGTERM, SIGQUIT] {
         match watched {
             Some(watched) => watched.add_signal(signal).context("catching signals")?,
             // Without a thread that waits: the same without the sentence.

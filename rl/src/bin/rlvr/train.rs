@@ -10,8 +10,8 @@ use rlvr::Error;
 use rlvr::config::{ChatTemplate, DeviceConfig, Dtype, RunConfig};
 use rlvr::eval::EvalSettings;
 use rlvr::number::interval;
-use rlvr::run::RunOptions;
 use rlvr::run::events::Report;
+use rlvr::run::{RunOptions, dir};
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
@@ -31,6 +31,10 @@ pub fn run(args: &TrainArgs) -> Result<()> {
         && (out.exists() && !out.is_dir() || out == std::path::Path::new("-"))
     {
         return Err(bad(format!("--out {} is no directory, which a run needs", out.display())));
+    }
+    // Before the config is read, which may be the run's own.
+    if args.resume && args.config.parent().is_some_and(dir::holds_records) {
+        args.config.parent().map_or(Ok(()), dir::check_records)?;
     }
     let config = RunConfig::load(&args.config, &args.set)?;
     let options = RunOptions {
