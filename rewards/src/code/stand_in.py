@@ -38,7 +38,9 @@ class Remote:
     __slots__ = ('_number', '_base', '_told', '_standing')
 
     def __init__(self, number, base=None, standing=None):
-        # The standing: 'class' and 'made', or none.
+        # The standing: none for what a function returned; 'class' and 'made'; 'possible class' and 'possible' where a name
+        # may mean a class; 'derived' by operators of these; 'found' by a name; 'unheard' where no answer is used; and with
+        # a name after it, 'method' of this name, 'answer' of it, and 'said' by its answer.
         for name, value in (('_number', number), ('_base', base), ('_told', False), ('_standing', standing)):
             object.__setattr__(self, name, value)
 
