@@ -178,7 +178,8 @@ def serve():
             value = thing(*args, **kwargs)
             result = pack(value)
             # Arguments that were changed in place, and the one that is the result.
-            own = {i: a for i, a in enumerate(given) if type(a).__name__ in MUTABLE and (id(a) not in numbers or id(a) in shared)}
+            own = {i: a for i, a in enumerate(given)
+                   if type(a).__name__ in MUTABLE and (id(a) not in numbers or id(a) in shared)}
             after = {i: pack(a) for i, a in own.items()}
             same = next((i for i, a in own.items() if a is value), None)
             kept = {i: share(a) for i, a in own.items() if a is not value and sys.getrefcount(a) > refs[i] + 1}

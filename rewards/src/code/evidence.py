@@ -1,9 +1,10 @@
 # What the tests may believe of an object that a program gave them in the place of a value.
 
-# Standings under which an object answers for itself: it was made of a class that the tests name.
+# The standing of a stand-in says how the tests came to it. Under these an object answers for itself: it was made of a class
+# that the tests name.
 OWN = {'class', 'made'}
-# The same where the name may mean a function as well: nothing that rests on it is decided.
-POSSIBLE = {'possible class', 'possible'}
+# The same where the name may mean a function as well, or where it was computed: nothing that rests on it is decided.
+POSSIBLE = {'possible class', 'possible', 'derived'}
 FREE = OWN | POSSIBLE
 # Items that are kept of an object, and the longest one that is counted when its length is asked.
 KEPT, COUNTED = 100000, 10000
@@ -78,8 +79,8 @@ class Tape:
             return True
         except StopIteration:
             self.done = True
-        if self.remote._told and not self.items:
-            unsure(DIFFERENCE)
+        if not self.items:
+            weigh(self.remote, self.items)
         if evidence.tapes.get(self.remote._number) is self and 'len' in traits_of(self.remote):
             try:
                 size = link.do('len', self.remote)
@@ -147,9 +148,6 @@ def is_true(remote, truth):
         seen = items_seen(remote, 1)
         if seen is not None and not seen.items:
             deny(remote, 'an object of the program is true and empty')
-    name = remote._standing or ''
-    if name.startswith('answer '):
-        evidence.answered(name[7:], bool(truth))
     return truth
 
 
@@ -243,6 +241,24 @@ def unheard(value):
     if type(value) is Remote and value._standing not in FREE:
         return Remote(value._number, value._base, 'unheard')
     return value
+
+
+def weigh(remote, result):
+    # What is said by an object that was told a value of the tests: by an operator, or as the answer of a method.
+    standing = remote._standing or ''
+    if type(result) in OPAQUE:
+        return result
+    if standing.startswith('answer '):
+        evidence.answered(standing[7:], False if is_little(result) else result)
+    elif remote._told and is_little(result) and standing != 'derived':
+        unsure(DIFFERENCE)
+    return result
+
+
+def backwards(remote):
+    # The items from the end, where they are known.
+    seen = None if remote._standing in OWN or 'len' not in traits_of(remote) else items_seen(remote, COUNTED)
+    return reversed(list(seen.items)) if seen is not None and seen.done else link.do('reversed', remote)
 
 
 def is_little(value):

@@ -38,7 +38,9 @@ class Remote:
     __slots__ = ('_number', '_base', '_told', '_standing')
 
     def __init__(self, number, base=None, standing=None):
-        # The standing: 'class' and 'made', or none.
+        # The standing: none for what a function returned; 'class' and 'made'; 'possible class' and 'possible' where a name
+        # may mean a class; 'derived' by operators of these; 'found' by a name; 'unheard' where no answer is used; and with
+        # a name after it, 'method' of this name, 'answer' of it, and 'said' by its answer.
         for name, value in (('_number', number), ('_base', base), ('_told', False), ('_standing', standing)):
             object.__setattr__(self, name, value)
 
@@ -47,10 +49,11 @@ class Remote:
         standing = self._standing or ''
         if standing in MAKES and type(result) is Remote:
             return Remote(result._number, result._base, MAKES[standing])
-        if standing.startswith('method ') and any(number_of(a) is None for a in (*args, *kwargs.values())):
-            if type(result) is Remote and not same(result, self):
-                return Remote(result._number, result._base, standing.replace('method', 'answer'))
-            evidence.answered(standing[7:], result)
+        kind, _, name = standing.partition(' ')
+        if kind == 'said' or kind == 'method' and any(number_of(a) is None for a in (*args, *kwargs.values())):
+            if type(result) is Remote:
+                return Remote(result._number, result._base, f'answer {name}')
+            evidence.answered(name, result)
         return result
 
     def __getattr__(self, name):
@@ -63,23 +66,23 @@ class Remote:
         if asks and type(value) is Remote:
             return guarded(name, value, self._standing in POSSIBLE)
         if self._standing not in FREE:
-            if self._told and is_little(value):
-                unsure(DIFFERENCE)
+            weigh(self, value)
             if name in VIEWS and type(value) is Remote and 'len' in traits_of(self):
                 return counted(self, value)
             if type(value) is Remote and not value._standing and not self._base and self._standing not in ('unheard', 'found'):
-                return Remote(value._number, value._base, f'method {name}')
+                known = (self._standing or '').partition(' ')
+                told_before = 'a difference' if self._told else known[2] if known[0] == 'answer' else ''
+                return Remote(value._number, value._base, f'said {told_before}' if told_before else f'method {name}')
         if self._base and name in ('numerator', 'denominator') and not isinstance(value, int):
             # A Fraction of the tests computes with them, and with a stand-in it would ask the program for the result.
             raise TypeError(f'the {name} of an object of the program is no integer')
         return value
 
     def __iter__(self):
-        tape = None if self._standing in FREE else tape_of(self)
+        tape = None if self._standing in OWN else tape_of(self)
         if tape is not None:
             return iter(tape)
-        if self._told and self._standing not in FREE:
-            unsure(DIFFERENCE)
+        weigh(self, False)
         iterator = link.do('iter', self)
         # An iterator of its own is asked for no more items than the tests take.
         return items_of(iterator, 1 if iterator is self else 1024)
@@ -90,7 +93,7 @@ class Remote:
     def __contains__(self, item):
         if number_of(item) is not None or self._standing == 'made':
             return link.do('contains', self, item)
-        if self._standing == 'possible' and not self._base:
+        if self._standing in ('possible', 'derived') and not self._base:
             held = doubtful('contains', self, item)
             if held is not NotImplemented:
                 return held
@@ -172,6 +175,7 @@ class Kind(type):
 
 
 OPAQUE.update((Remote, Coroutine))
+Remote.__reversed__ = backwards
 SHADOWS = {}
 
 
@@ -249,8 +253,11 @@ def arithmetic(action, swapped=False):
         result = link.do(action, *pair, *more)
         if self._standing in FREE:
             if type(result) is Remote:
-                return self if same(result, self) else Remote(result._number, result._base, 'possible')
-            if number_of(other) is None:
+                if same(result, self) and self._standing == 'made':
+                    return self
+                result = Remote(result._number, result._base, 'derived' if self._standing in OWN | {'derived'} else 'possible')
+                object.__setattr__(result, '_told', self._told or number_of(other) is None)
+            elif number_of(other) is None:
                 unsure()
             return result
         if number_of(other) is not None and not self._told and not (type(other) is Remote and other._told):
@@ -272,7 +279,7 @@ def comparison(action):
             return link.do(action, self, other)
         if self._base:
             return getattr(data_of(self), f'__{action}__')(other)
-        return doubtful(action, self, other) if self._standing == 'possible' else NotImplemented
+        return doubtful(action, self, other) if self._standing in ('possible', 'derived') else NotImplemented
     return operator
 
 
@@ -281,6 +288,9 @@ def plain(action):
         if self._told and self._standing not in FREE:
             raise TypeError(f'{action} of an object of the program')
         result = link.do(action, self, *args)
+        if self._told:
+            unsure()
+        weigh(self, result)
         return is_true(self, result) if action == 'bool' else result
     return operator
 
@@ -292,8 +302,7 @@ def left_to_them(compare):
 def asked(action):
     def operator(self, *args):
         result = link.do(action, self, *args)
-        if self._told and self._standing not in FREE and is_little(result):
-            unsure(DIFFERENCE)
+        weigh(self, result)
         if action == 'getitem':
             return item_of(self, args[0], result)
         return measured(self, result) if action == 'len' else result
@@ -310,7 +319,7 @@ for _name in 'eq ne lt le gt ge'.split():
     setattr(Remote, f'__{_name}__', comparison(_name))
 for _name in 'bool int float complex index bytes abs neg pos invert round trunc floor ceil'.split():
     setattr(Remote, f'__{_name}__', plain(_name))
-for _name in 'len hash str repr dir format reversed getitem setitem delitem setattr delattr copy deepcopy'.split():
+for _name in 'len hash str repr dir format getitem setitem delitem setattr delattr copy deepcopy'.split():
     setattr(Remote, f'__{_name}__', asked(_name))
 # A Counter of the tests would compare item by item and so tell a Counter of the program which items are expected.
 for _name in 'eq ne lt le gt ge'.split():
