@@ -25,7 +25,7 @@ pub struct TaskKey {
     /// The value of the field that `group` names.
     group: Option<u64>,
     /// What the policy reads, system messages apart.
-    prompt: u64,
+    prompt: Option<u64>,
     /// The id that the row gives itself, and whether it may be no more than its number.
     id: Option<(u64, bool)>,
     /// What is right.
@@ -45,12 +45,12 @@ impl TaskKey {
     }
 
     fn of(question: u64) -> Self {
-        Self { question, read: None, group: None, prompt: 0, id: None, answer: None }
+        Self { question, read: None, group: None, prompt: None, id: None, answer: None }
     }
 
     /// The same with the prompt.
     pub(crate) fn with_prompt(self, prompt: &[Message]) -> Self {
-        Self { prompt: hash(&form(&said(prompt))), ..self }
+        Self { prompt: Some(hash(&form(&said(prompt)))), ..self }
     }
 
     /// The same with an id that was not made up here.
@@ -84,7 +84,7 @@ impl TaskKey {
 
     /// Marks of which tasks that are the same share at least one.
     pub(crate) fn marks(&self) -> impl Iterator<Item = (Mark, u64)> {
-        let texts = [Some(self.question), self.read, Some(self.prompt)];
+        let texts = [Some(self.question), self.read, self.prompt];
         let id = self.id.filter(|(_, number)| !number).map(|(id, _)| (Mark::Id, id));
         let group = self.group.map(|group| (Mark::Group, group));
         texts.into_iter().flatten().map(|text| (Mark::Text, text)).chain(id).chain(group)

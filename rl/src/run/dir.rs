@@ -55,10 +55,10 @@ pub enum Existing {
     Replace,
 }
 
-/// Whether a directory holds a run, finished or not: a config with a record of it, whichever was not removed.
+/// Whether a directory holds a run, finished or not: a config with a record of it, whichever was not removed, whatever stands
+/// in their places ([`check_records`]).
 pub fn is_run(dir: &Path) -> bool {
-    let file = |name: &str| dir.join(name).is_file();
-    file(CONFIG_FILE) && [METRICS_FILE, META_FILE, ROLLOUTS_FILE].into_iter().any(file)
+    fs::symlink_metadata(dir.join(CONFIG_FILE)).is_ok() && holds_records(dir)
 }
 
 /// Whether something has the name of a record that a run leaves, whatever it is.

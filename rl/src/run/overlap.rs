@@ -324,7 +324,7 @@ mod tests {
         assert!(error.contains("80 of the 80"), "{error}");
         assert_eq!(outcome(&files, JSONL, &elsewhere, data), Ok(()));
         // Prompts that leave out what tells rows apart.
-        let constant = JSONL.replace("{{ question }}", "{{ meta.patient }}");
+        let constant = JSONL.replace("{{ question }}", "Patient {{ meta.patient }}");
         let error = outcome(&files, &part(&constant, "train", ""), &part(&constant, "heldout", ""), data)
             .unwrap_err();
         assert!(error.contains("name in `group` of both"), "{error}");
