@@ -150,7 +150,12 @@ pub fn policy_loss(
         let mut grads = vec![0.0; rows.logprobs.len()];
         let mut loss = sequence_loss(&rows, config, totals, &mut grads, &mut output.stats);
         if let Some(entropy_grads) = &mut output.entropy_grads {
-            let slope = -config.entropy_coef * token_share(rows.positions.len(), config, totals);
+            // Without a trained token there is no share.
+            let share = match rows.positions.len() {
+                0 => 0.0,
+                n => token_share(n, config, totals),
+            };
+            let slope = -config.entropy_coef * share;
             loss += slope * rows.entropy.iter().flatten().sum::<f64>();
             let mask = sequence.loss_mask.iter();
             entropy_grads.push(mask.map(|trained| if *trained { slope } else { 0.0 }).collect());
