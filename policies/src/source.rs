@@ -470,7 +470,7 @@ pub(crate) mod tests {
         write("tokenizer_config.json", tokenizer_config.clone());
         write("special_tokens_map.json", json!({"bos_token": "<|endoftext|>", "eos_token": "<|pad|>"}));
         // As in transformers: the map counts where the config has no list of added tokens.
-        assert_eq!(open(dir.path()).unwrap().eos_token_ids, [1, 0]);
+        assert_eq!(open(dir.path()).unwrap().eos_token_ids, [1, 0, 3]);
         tokenizer_config["added_tokens_decoder"] = json!({});
         write("tokenizer_config.json", tokenizer_config);
         let policy = open(dir.path()).unwrap();

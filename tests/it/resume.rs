@@ -269,21 +269,34 @@ fn what_cannot_be_written_is_an_error_with_its_path() {
     assert_eq!(fs::read(&file).unwrap(), b"mine");
 }
 
+/// On disks of our own that end at the records, the weights and the optimizer's state. Needs a user who may mount one.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    let out = dir.path().join("run");
-    fs::create_dir(&out).unwrap();
-    fs::write(out.join("config.toml"), CONFIG).unwrap();
-    std::os::unix::fs::symlink("/dev/full", out.join("metrics.jsonl")).unwrap();
-    let error = run(&out, &[], None).1.unwrap_err();
-    assert_eq!(error.exit_code(), 1);
-    for part in ["metrics.jsonl", "the disk is full"] {
-        assert!(error.to_string().contains(part), "{error}");
+    let (config, disk) = (dir.path().join("config.toml"), dir.path().join("disk"));
+    fs::write(&config, CONFIG).unwrap();
+    fs::create_dir(&disk).unwrap();
+    for size in ["16k", "32k", "64k"] {
+        let script = format!(
+            "mount -t tmpfs -o size={size} none \"$1\" && echo mounted && exec \"$2\" train \"$3\" --out \"$1/run\""
+        );
+        let mut command = Command::new("unshare");
+        command
+            .args(["-rm", "sh", "-c", &script, "sh"])
+            .arg(&disk)
+            .arg(env!("CARGO_BIN_EXE_rlvr"))
+            .arg(&config);
+        let Ok(done) = command.output() else { return };
+        if !done.stdout.starts_with(b"mounted") {
+            return;
+        }
+        let message = String::from_utf8_lossy(&done.stderr).into_owned();
+        let error = message.lines().last().unwrap_or_default();
+        assert_eq!(done.status.code(), Some(1), "{size}: {message}");
+        assert!(error.contains(&disk.join("run").display().to_string()), "{size}: {message}");
+        assert!(error.contains("No space left on device"), "{size}: {message}");
     }
-    let meta: Value = serde_json::from_slice(&fs::read(out.join("meta.json")).unwrap()).unwrap();
-    assert_eq!(meta["status"], "failed");
 }
 
 #[test]
