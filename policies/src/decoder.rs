@@ -1,28 +1,20 @@
-//! The decoder: Llama, SmolLM2, Mistral, Qwen2/2.5 and Qwen3, which differ only in [`ModelConfig`].
+//! The decoder: one for all families, which differ in [`ModelConfig`] only.
 //!
-//! Parameters are burn tensors. On the CPU ([`Compute::Host`]) the passes run fused kernels with a hand-written
-//! backward over their memory, on devices of cubecl (`Compute::Device`, features `cuda` and `wgpu`) kernels compiled for
-//! the device. [`Compute::Composed`] builds them from burn's operations and autodiff, on any device. All compute the
-//! same, which the tests check.
+//! Parameters are burn tensors. The passes ([`crate::model`]) run over the operations of the device that holds them: on
+//! the CPU fused kernels over their memory, on devices of cubecl (features `cuda` and `wgpu`) kernels compiled for them,
+//! both with a backward written by hand.
 use crate::cache::Cache;
-use crate::composed;
 use crate::config::ModelConfig;
-#[cfg(feature = "cube")]
-use crate::device::{
-    adamw,
-    mat::Mat,
-    pass::{self, DeviceModel, DeviceParts},
-};
+use crate::device::{self, Kernels, View};
 use crate::error::PolicyError;
 use crate::gradients::{Gradients, square_sum};
-use crate::host::attention::Heads;
-use crate::host::block::WeightPanels;
 use crate::host::gemm::{Operands, Panels};
-use crate::host::head::{TargetGrads, TargetStats};
-use crate::host::pass::HostModel;
+use crate::host::ops::{HostModel, WeightPanels};
 use crate::host::rope::RopeTable;
+use crate::model::pass;
 use crate::packed::PackedBatch;
-use crate::params::{ParamLayout, ParamSpec};
+use crate::spec::{ParamLayout, ParamSpec};
+use crate::targets::{TargetGrads, TargetStats};
 use crate::weights::{HostTensor, WeightSource, check_shapes, first_not_finite};
 use burn::backend::Flex;
 use burn::tensor::{DType, Device, Tensor, TensorData};
@@ -37,10 +29,7 @@ pub enum Compute {
     /// Fused kernels over host memory; needs burn's flex device.
     Host,
     /// Kernels of our own in device memory; needs a device of cubecl.
-    #[cfg(feature = "cube")]
     Device,
-    /// Burn operations and autodiff, on any device.
-    Composed,
 }
 
 /// Whether the insides of a block are computed again in the backward, or kept from the forward. The result is the same
@@ -63,16 +52,16 @@ pub struct Decoder {
     config: Arc<ModelConfig>,
     layout: Arc<ParamLayout>,
     params: Vec<Tensor<2>>,
-    rope: Arc<RopeTable>,
+    /// The tables of the model's rotations.
+    ropes: Arc<[RopeTable]>,
     device: Device,
-    compute: Compute,
     recompute: Recompute,
     /// Operands on the host.
     operands: Operands,
     /// The matrices as generation wants them, while a cache holds them. Replaced when a weight changes.
     packed: Arc<Mutex<Weak<Vec<Option<Panels>>>>>,
-    #[cfg(feature = "cube")]
-    parts: Option<DeviceParts>,
+    /// On a device.
+    kernels: Option<Kernels>,
 }
 
 /// The numbers of one AdamW update (arXiv:1711.05101, algorithm 2), all but the gradient.
@@ -106,9 +95,17 @@ impl Decoder {
         // Before memory is taken for what a config only claims.
         check_shapes(weights, &config)?;
         let layout = ParamLayout::new(&config);
+        let on_host = *device == Device::flex();
+        if let Some(what) = device::lacks(&layout.model, config.rotary_dim()).filter(|_| !on_host) {
+            return Err(PolicyError::Unsupported {
+                path: weights.path().into(),
+                key: "model_type".into(),
+                value: config.architecture.model_type().into(),
+                supported: format!("supported on the CPU; no kernels on other devices for {what}"),
+            });
+        }
         // Kernels of a device want the rotation of every position, the host's only those that occur.
-        let rotation =
-            if *device == Device::flex() { 0 } else { config.max_position_embeddings * config.head_dim };
+        let rotation = if on_host { 0 } else { config.max_position_embeddings * config.head_dim };
         let needed = layout.num_params().saturating_add(rotation).saturating_mul(size_of::<f32>());
         if let Some(free) = available_bytes().filter(|free| needed > *free) {
             return Err(PolicyError::Memory { path: weights.path().into(), needed, free });
@@ -139,65 +136,49 @@ impl Decoder {
 
     fn from_host(config: ModelConfig, layout: ParamLayout, values: Vec<Vec<f32>>, device: &Device) -> Self {
         let device = device.clone().without_autodiff();
-        let params: Vec<Tensor<2>> = (layout.specs.iter().zip(values))
+        let mut params: Vec<Tensor<2>> = (layout.specs.iter().zip(values))
             .map(|(s, v)| Tensor::from_data(TensorData::new(v, s.shape), &device))
             .collect();
-        let on_host = params[0].clone().try_into_primitive::<Flex>().is_ok();
-        let factor = config.rope_attention_factor();
-        let rope = RopeTable::new(&config.rope_inv_freq(), config.max_position_embeddings, factor);
+        let positions = config.max_position_embeddings;
+        let table = |(frequencies, factor): (Vec<f32>, f32)| RopeTable::new(&frequencies, positions, factor);
+        let ropes: Arc<[RopeTable]> = config.rotations().into_iter().map(table).collect();
+        let kernels = Kernels::of(&mut params, &ropes);
         let decoder = Self {
             config: Arc::new(config),
             layout: Arc::new(layout),
             params,
-            rope: Arc::new(rope),
+            ropes,
             device,
-            compute: if on_host { Compute::Host } else { Compute::Composed },
             recompute: Recompute::Auto,
             operands: Operands::F32,
             packed: Arc::default(),
-            #[cfg(feature = "cube")]
-            parts: None,
+            kernels,
         };
-        #[cfg(feature = "cube")]
-        let decoder = decoder.with_kernels();
+        let computed = decoder.kernels.is_some() || decoder.host_tensors().is_some();
+        assert!(computed, "nothing computes on {:?}", decoder.device);
         decoder
-    }
-
-    /// Computes by kernels where the device has them.
-    #[cfg(feature = "cube")]
-    fn with_kernels(mut self) -> Self {
-        if let Some(params) = self.params.iter().map(Mat::of).collect::<Option<Vec<_>>>() {
-            self.params = params.into_iter().map(Mat::tensor).collect();
-            self.parts = Some(pass::parts(&self.rope, &self.params[0], self.params.len()));
-            self.compute = Compute::Device;
-        }
-        self
     }
 
     /// The same decoder with the operands of its matrix products in another type, f32 or bf16; parameters, norms,
     /// softmaxes, logits and gradients stay f32, and so does attention on the host. `None` where that type is not
     /// computed.
     pub fn with_operands(mut self, dtype: DType) -> Option<Self> {
-        if self.compute == Compute::Host {
-            self.operands = Operands::of(dtype)?;
-            self.packed = Arc::default();
-            return Some(self);
+        match &mut self.kernels {
+            Some(kernels) => {
+                let view = View { layout: &self.layout, params: &self.params };
+                kernels.set_dtype(dtype, view).then_some(self)
+            }
+            None => {
+                self.operands = Operands::of(dtype)?;
+                self.packed = Arc::default();
+                Some(self)
+            }
         }
-        #[cfg(feature = "cube")]
-        if dtype != self.operands() && Mat::of(&self.params[0])?.can_compute(dtype) {
-            self.parts.as_mut()?.dtype = dtype;
-            (0..self.params.len()).for_each(|i| self.refresh(i));
-        }
-        (dtype == self.operands()).then_some(self)
     }
 
     /// Type of the operands of matrix products.
     pub fn operands(&self) -> DType {
-        #[cfg(feature = "cube")]
-        if let Some(parts) = &self.parts {
-            return parts.dtype;
-        }
-        self.operands.dtype()
+        self.kernels.as_ref().map_or(self.operands.dtype(), Kernels::dtype)
     }
 
     /// The same weights in host memory, where nothing that happens on the device reaches them. Waits for the device; on
@@ -206,48 +187,16 @@ impl Decoder {
     /// # Panics
     /// If the device fails.
     pub fn on_host_memory(&self) -> Self {
-        if self.compute == Compute::Host {
+        if self.compute() == Compute::Host {
             return self.clone();
         }
         let values = (0..self.params.len()).map(|i| self.param_values(i)).collect();
         Self::from_host((*self.config).clone(), (*self.layout).clone(), values, &Device::flex())
     }
 
-    /// Makes the working copy of a parameter anew.
-    #[cfg(feature = "cube")]
-    fn refresh(&mut self, index: usize) {
-        if let Some(parts) = &mut self.parts
-            && parts.dtype != DType::F32
-            && !self.layout.specs[index].is_vector()
-        {
-            parts.working[index] = Mat::of(&self.params[index]).map(|m| m.cast(parts.dtype));
-        }
-    }
-
-    /// Runs `f` on the device view of the weights, or gives `None` off the kernels' path.
-    #[cfg(feature = "cube")]
-    pub(crate) fn on_kernels<R>(&self, f: impl FnOnce(&DeviceModel) -> R) -> Option<R> {
-        let parts = self.parts.as_ref().filter(|_| self.compute == Compute::Device)?;
-        let params = self.params.iter().map(Mat::of).collect::<Option<Vec<_>>>()?;
-        let heads = self.heads();
-        Some(f(&DeviceModel { layout: &self.layout, params, parts, dtype: parts.dtype, heads }))
-    }
-
-    /// The same decoder computed another way: tests compare the two.
-    ///
-    /// # Panics
-    /// If the device does not have it.
-    pub fn with_compute(mut self, compute: Compute) -> Self {
-        let fits = match compute {
-            Compute::Host => self.host_tensors().is_some(),
-            #[cfg(feature = "cube")]
-            Compute::Device => self.parts.is_some(),
-            Compute::Composed => true,
-        };
-        assert!(fits, "{compute:?} is not for {:?}", self.device);
-        self.packed = Arc::default();
-        self.compute = compute;
-        self
+    /// The kernels and what they compute with; none on the host.
+    pub(crate) fn kernels(&self) -> Option<(&Kernels, View<'_>)> {
+        Some((self.kernels.as_ref()?, View { layout: &self.layout, params: &self.params }))
     }
 
     /// Shape and constants.
@@ -262,7 +211,7 @@ impl Decoder {
 
     /// How passes are computed.
     pub fn compute(&self) -> Compute {
-        self.compute
+        if self.kernels.is_some() { Compute::Device } else { Compute::Host }
     }
 
     /// Order, names and shapes of the parameters.
@@ -275,10 +224,6 @@ impl Decoder {
         &self.params
     }
 
-    pub(crate) fn rope(&self) -> &RopeTable {
-        &self.rope
-    }
-
     /// Number of scalar parameters.
     pub fn num_params(&self) -> usize {
         self.layout.num_params()
@@ -288,42 +233,24 @@ impl Decoder {
         self.params.iter().map(|p| p.clone().try_into_primitive::<Flex>().ok()).collect()
     }
 
-    pub(crate) fn heads(&self) -> Heads {
-        let c = &self.config;
-        Heads {
-            heads: c.num_heads,
-            kv_heads: c.num_kv_heads,
-            head_dim: c.head_dim,
-            eps: c.rms_norm_eps as f32,
-        }
-    }
-
-    /// Runs `f` on the host view of the weights, or gives `None` off the host path.
-    pub(crate) fn on_host<R>(&self, f: impl FnOnce(&HostModel) -> R) -> Option<R> {
-        self.on_host_with(None, f)
-    }
-
-    /// As [`Self::on_host`], with matrices that were packed from these weights.
-    pub(crate) fn on_host_with<R>(
-        &self,
-        panels: Option<&WeightPanels>,
-        f: impl FnOnce(&HostModel) -> R,
-    ) -> Option<R> {
-        if self.compute != Compute::Host {
-            return None;
-        }
-        let tensors = self.host_tensors()?;
+    /// Runs `f` on the host view of the weights, with matrices that were packed from them.
+    ///
+    /// # Panics
+    /// Off the host.
+    pub(crate) fn on_host<R>(&self, panels: Option<&WeightPanels>, f: impl FnOnce(&HostModel) -> R) -> R {
+        let Some(tensors) = self.host_tensors() else { panic!("weights are not on the host") };
         let params = tensors.iter().map(|t| t.storage::<f32>()).collect();
-        let hidden = self.config.hidden_size;
-        let (layout, heads, rope) = (&*self.layout, self.heads(), &*self.rope);
-        Some(f(&HostModel { layout, params, panels, operands: self.operands, heads, rope, hidden }))
+        f(&HostModel { layout: &self.layout, params, panels, operands: self.operands, ropes: &self.ropes })
     }
 
-    /// The matrices packed for generation, once for all caches that live at the same time; empty off the host path.
+    /// The matrices packed for generation, once for all caches that live at the same time; empty off the host.
     pub(crate) fn panels(&self) -> Arc<Vec<Option<Panels>>> {
+        if self.compute() != Compute::Host {
+            return Arc::default();
+        }
         let mut packed = self.packed.lock().unwrap_or_else(PoisonError::into_inner);
         packed.upgrade().unwrap_or_else(|| {
-            let panels = Arc::new(self.on_host(|m| m.pack()).unwrap_or_default());
+            let panels = Arc::new(self.on_host(None, |m| m.pack()));
             *packed = Arc::downgrade(&panels);
             panels
         })
@@ -333,8 +260,13 @@ impl Decoder {
         let vocab = self.config.vocab_size;
         let most = batch.tokens.iter().chain(&batch.targets).max().copied().unwrap_or(0) as usize;
         assert!(most < vocab, "token id {most} is outside the vocabulary of {vocab}");
-        let (have, need) = (self.rope.positions(), batch.max_positions());
+        let (have, need) = (self.config.max_position_embeddings, batch.max_positions());
         assert!(need <= have, "sequence of {need} tokens exceeds the context of {have}");
+    }
+
+    pub(crate) fn check_prompts(&self, prompts: &[&[u32]]) {
+        assert!(!prompts.is_empty(), "no prompts");
+        self.check(&pass::prompts(prompts).0);
     }
 
     /// Log-probability and entropy of every target of a batch at a temperature, in nats, without gradient.
@@ -346,12 +278,10 @@ impl Decoder {
         if batch.targets.is_empty() {
             return TargetStats::default();
         }
-        #[cfg(feature = "cube")]
-        if let Some(stats) = self.on_kernels(|m| m.logprobs(batch, temperature)) {
-            return stats;
+        match self.kernels() {
+            Some((kernels, view)) => kernels.logprobs(view, batch, temperature),
+            None => self.on_host(None, |m| pass::logprobs(m, &m.layout.model, batch, temperature)),
         }
-        self.on_host(|m| m.logprobs(batch, temperature))
-            .unwrap_or_else(|| composed::logprobs(self, batch, temperature))
     }
 
     /// Forward and backward of a micro-batch: `loss` is given what the head says of the targets and returns the
@@ -373,49 +303,28 @@ impl Decoder {
             loss(&TargetStats::default());
             return;
         }
-        match grads {
-            Gradients::Host(grads) => {
-                let done = self.on_host(|m| m.train(batch, temperature, recompute, loss, grads));
-                assert!(done.is_some(), "host gradients belong to the host path");
+        match (grads, self.kernels()) {
+            (Gradients::Host(grads), None) => self.on_host(None, |m| {
+                pass::train(m, &m.layout.model, batch, temperature, recompute, loss, grads);
+            }),
+            (Gradients::Device(grads), Some((kernels, view))) => {
+                kernels.train(view, batch, temperature, recompute, loss, grads);
             }
-            Gradients::Device(grads) => {
-                #[cfg(feature = "cube")]
-                if self.compute == Compute::Device {
-                    self.train_by_kernels(batch, temperature, recompute, loss, grads);
-                    return;
-                }
-                composed::train(self, batch, temperature, loss, grads);
+            (Gradients::Host(_), Some(_)) | (Gradients::Device(_), None) => {
+                panic!("gradients are on another device")
             }
         }
     }
 
-    #[cfg(feature = "cube")]
-    fn train_by_kernels(
-        &self,
-        batch: &PackedBatch,
-        temperature: f64,
-        recompute: bool,
-        loss: &mut dyn FnMut(&TargetStats) -> TargetGrads,
-        grads: &mut Vec<Tensor<2>>,
-    ) {
-        let owned: Option<Vec<Mat>> = std::mem::take(grads).into_iter().map(Mat::owned).collect();
-        let done = owned.and_then(|owned| {
-            self.on_kernels(|m| m.train(batch, temperature, recompute, loss, &owned))?;
-            Some(owned)
-        });
-        let Some(done) = done else { panic!("gradients are on no cubecl device") };
-        *grads = done.into_iter().map(Mat::tensor).collect();
-    }
-
     /// Bytes that the training pass of a batch keeps for its backward, block insides included.
     pub fn activation_bytes(&self, rows: usize) -> usize {
-        let c = &self.config;
-        let heads = self.heads();
+        let model = &self.layout.model;
+        let heads = model.heads();
         // On the host queries and keys are put in place on the fly, elsewhere they are kept so.
-        let copies = if self.compute == Compute::Host { 1 } else { 2 };
-        let row =
-            2 * c.hidden_size + copies * heads.qkv_width() + heads.out_width() + 2 * c.intermediate_size;
-        rows * row * c.num_layers * size_of::<f32>()
+        let copies = if self.compute() == Compute::Host { 1 } else { 2 };
+        let mlp = model.widest_mlp(&self.layout);
+        let row = 2 * model.hidden + copies * heads.qkv_width() + heads.out_width() + mlp;
+        rows * row * model.blocks.len() * size_of::<f32>()
     }
 
     /// The same decoder with another rule of [`should_recompute`](Self::should_recompute).
@@ -446,49 +355,45 @@ impl Decoder {
     /// Bytes of keys and values a token of a cache.
     pub fn cache_bytes(&self) -> usize {
         let c = &self.config;
-        let element = if self.compute == Compute::Host { size_of::<f32>() } else { self.operands().size() };
+        let element = if self.compute() == Compute::Host { size_of::<f32>() } else { self.operands().size() };
         2 * c.num_layers * c.num_kv_heads * c.head_dim * element
     }
 
     /// Memory that passes can still take, in bytes, where that is known.
     pub fn free_bytes(&self) -> Option<usize> {
-        #[cfg(feature = "cube")]
-        if self.compute == Compute::Device {
-            let used = self.device.memory_pool_usage()?.bytes_in_use;
-            return Some(self.parts.as_ref()?.memory?.saturating_sub(used) as usize);
+        match &self.kernels {
+            Some(kernels) => {
+                let used = self.device.memory_pool_usage()?.bytes_in_use;
+                Some(kernels.memory()?.saturating_sub(used) as usize)
+            }
+            None => available_bytes(),
         }
-        available_bytes()
     }
 
     /// Logits of every position of one sequence, `[tokens, vocab]` row-major: for tests and small inputs.
     pub fn logits(&self, tokens: &[u32]) -> Vec<f32> {
         let batch = PackedBatch::new(&[crate::packed::PromptGroup { prompt: tokens, completions: vec![] }]);
         self.check(&batch);
-        #[cfg(feature = "cube")]
-        if let Some(logits) = self.on_kernels(|m| m.logits(&batch)) {
-            return logits;
+        match self.kernels() {
+            Some((kernels, view)) => kernels.logits(view, &batch),
+            None => self.on_host(None, |m| pass::logits(m, &m.layout.model, &batch).to_vec()),
         }
-        self.on_host(|m| m.logits(&batch)).unwrap_or_else(|| composed::logits(self, &batch))
     }
 
-    /// An empty cache for `starts.len()` rows of `capacity` slots; row b's first token will sit in slot `starts[b]`.
-    pub fn cache(&self, starts: &[usize], capacity: usize) -> Cache {
-        Cache::new(self, starts, capacity)
-    }
-
-    /// Feeds tokens to every row and returns the logits that follow the last one.
+    /// Feeds prompts; gives a cache of a row for each, and the logits that follow each, `[prompts, vocab]`. `room` is how
+    /// many tokens the longest row will have.
     ///
-    /// # Shapes
-    /// tokens `[rows, new]` row-major, left-padded where the row starts later; returns `[rows, vocab]`.
-    pub fn decode(&self, tokens: &[u32], cache: &mut Cache) -> Vec<f32> {
-        cache.decode(self, tokens)
+    /// # Panics
+    /// As [`Self::logprobs`], or without prompts.
+    pub fn prefill(&self, prompts: &[&[u32]], room: usize) -> (Cache, Vec<f32>) {
+        Cache::prefill(self, prompts, room)
     }
 
     /// Zero gradients for this decoder's way of computing.
     pub fn zero_gradients(&self) -> Gradients {
-        match self.compute {
+        match self.compute() {
             Compute::Host => Gradients::zeros_on_host(&self.layout),
-            _ => Gradients::zeros_on_device(&self.layout, &self.device),
+            Compute::Device => Gradients::zeros_on_device(&self.layout, &self.device),
         }
     }
 
@@ -510,17 +415,16 @@ impl Decoder {
         }
     }
 
-    /// One AdamW update of every parameter by its moments (first, second) and its gradient, on any device.
+    /// One AdamW update of every parameter by its moments (first, second) and its gradient.
+    ///
+    /// # Panics
+    /// On the host.
     pub fn adamw_on_device(&mut self, moments: &mut [[Tensor<2>; 2]], grads: &[Tensor<2>], k: AdamWStep) {
+        let Some(kernels) = &mut self.kernels else { panic!("weights are on no device") };
         for (i, (moments, g)) in moments.iter_mut().zip(grads).enumerate() {
             let p = std::mem::replace(&mut self.params[i], Tensor::zeros([1, 1], &self.device));
-            #[cfg(feature = "cube")]
-            if self.compute == Compute::Device {
-                self.params[i] = adamw::step(p, moments, g, k);
-                self.refresh(i);
-                continue;
-            }
-            self.params[i] = composed::adamw(p, moments, g, k);
+            self.params[i] = kernels.adamw(p, moments, g, k);
+            kernels.refresh(i, View { layout: &self.layout, params: &self.params });
         }
     }
 
@@ -532,7 +436,7 @@ impl Decoder {
             Err(_) => !square_sum(&self.params[*i..=*i]).is_finite(),
         };
         // One look at all of them where each look waits for the device.
-        if self.compute != Compute::Host && square_sum(&self.params).is_finite() {
+        if self.compute() != Compute::Host && square_sum(&self.params).is_finite() {
             return None;
         }
         let index = (0..self.params.len()).find(broken)?;
@@ -559,12 +463,10 @@ impl Decoder {
         let shape = self.layout.specs[index].shape;
         assert_eq!(values.len(), shape[0] * shape[1], "values of {}", self.layout.specs[index].name);
         self.params[index] = Tensor::from_data(TensorData::new(values, shape), &self.device);
-        #[cfg(feature = "cube")]
-        {
-            if let Some(contiguous) = Mat::of(&self.params[index]) {
-                self.params[index] = contiguous.tensor();
-            }
-            self.refresh(index);
+        if let Some(kernels) = &mut self.kernels {
+            let param = self.params[index].clone();
+            self.params[index] = kernels.contiguous(param);
+            kernels.refresh(index, View { layout: &self.layout, params: &self.params });
         }
     }
 }
@@ -602,11 +504,7 @@ impl WeightSource for Decoder {
 /// # Shapes
 /// a `[m, k]`, b `[k, n]`; returns `[m, n]`.
 pub fn product(a: &Tensor<2>, b: &Tensor<2>) -> Tensor<2> {
-    #[cfg(feature = "cube")]
-    if let (Some(a), Some(b)) = (Mat::of(a), Mat::of(b)) {
-        return crate::device::mat::product(&a.n(), &b.n()).tensor();
-    }
-    a.clone().matmul(b.clone())
+    device::product(a, b).unwrap_or_else(|| a.clone().matmul(b.clone()))
 }
 
 /// Memory that can still be taken, in bytes, where the system tells.

@@ -1,8 +1,7 @@
 //! Gradient accumulators of a decoder.
-#[cfg(feature = "cube")]
-use crate::device::{mat::Mat, rows};
+use crate::device;
 use crate::host::buffer::ask_for_huge_pages;
-use crate::params::{ParamLayout, ParamSpec};
+use crate::spec::{ParamLayout, ParamSpec};
 use burn::tensor::{Device, Tensor};
 use rayon::prelude::*;
 
@@ -68,12 +67,7 @@ impl Gradients {
 
 /// The sum of the squares of all elements of tensors on a device; waits for the device.
 pub(crate) fn square_sum(tensors: &[Tensor<2>]) -> f64 {
-    #[cfg(feature = "cube")]
-    if let Some(all) = tensors.iter().map(Mat::of).collect::<Option<Vec<_>>>() {
-        return rows::square_sum(&all);
-    }
-    let sums: Vec<Tensor<1>> = tensors.iter().map(|t| t.clone().square().sum()).collect();
-    f64::from(Tensor::cat(sums, 0).sum().into_scalar::<f32>())
+    device::square_sum(tensors).unwrap_or_else(|| panic!("tensors are on no cubecl device"))
 }
 
 fn squares_of(x: &[f32]) -> f64 {

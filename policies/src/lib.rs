@@ -3,12 +3,11 @@
 mod added_tokens;
 pub mod cache;
 pub mod chat_template;
-pub mod composed;
 pub mod config;
 pub mod decoder;
-#[cfg(feature = "cube")]
 pub mod device;
 pub mod error;
+mod families;
 mod file;
 mod gguf_tokenizer;
 pub mod gradients;
@@ -17,10 +16,12 @@ pub mod host;
 pub mod http;
 pub mod hub;
 mod jinja;
+pub mod model;
 pub mod packed;
-pub mod params;
 pub mod save;
 pub mod source;
+pub mod spec;
+pub mod targets;
 mod template_files;
 pub mod tokenizer;
 mod tokenizer_growth;

@@ -4,11 +4,11 @@
 #![allow(clippy::unwrap_used)] // Helpers of tests fail tests.
 #![allow(clippy::print_stdout)] // Figures, shown with `-- --nocapture`.
 use burn::tensor::{DType, Device};
-use rlvr_policies::cache::DrawAt;
+use rlvr_policies::cache::{Cache, DrawAt};
 use rlvr_policies::config::ModelConfig;
 use rlvr_policies::decoder::{Compute, Decoder};
-use rlvr_policies::host::head::{TargetGrads, TargetStats};
 use rlvr_policies::packed::{PackedBatch, PromptGroup};
+use rlvr_policies::targets::{TargetGrads, TargetStats};
 use rlvr_policies::weights::SafetensorsSource;
 use safetensors::SafeTensors;
 use std::path::PathBuf;
@@ -130,7 +130,7 @@ fn compare_gradients(name: &str, d: &Decoder, a: &[Vec<f32>], b: &[Vec<f32>], mo
 
 #[test]
 #[ignore = "needs a device of the feature `cuda` or `wgpu`"]
-fn gradients_of_kernels_and_of_autodiff() {
+fn gradients_of_both() {
     for name in MODELS {
         let [d, host] = both(name);
         let batch = shared_batch();
@@ -140,9 +140,6 @@ fn gradients_of_kernels_and_of_autodiff() {
             near(&format!("{name} log-probabilities"), &got_lp, &lp, CLOSE);
             compare_gradients(name, &d, &got, &want, GRADIENT);
         }
-        let composed = d.with_compute(Compute::Composed);
-        let (_, got) = gradients(&composed, &batch, false);
-        compare_gradients(&format!("{name} composed"), &composed, &got, &want, GRADIENT);
     }
 }
 
@@ -170,7 +167,7 @@ fn heads_of_any_width() {
 
 #[test]
 #[ignore = "needs a device of the feature `cuda` or `wgpu`"]
-fn greedy_decoding_with_left_padding() {
+fn greedy_decoding_of_prompts_of_several_lengths() {
     for name in MODELS {
         let [d, _] = both(name);
         let (ids, width) = golden_ids(name, "padded_ids");
@@ -179,20 +176,16 @@ fn greedy_decoding_with_left_padding() {
         let prompts: Vec<Vec<u32>> = (ids.chunks(width).zip(mask.chunks(width)))
             .map(|(ids, mask)| ids.iter().zip(mask).filter(|(_, m)| **m == 1).map(|(i, _)| *i).collect())
             .collect();
-        let starts: Vec<usize> = prompts.iter().map(|p| width - p.len()).collect();
-        let mut tokens: Vec<u32> = Vec::new();
-        for p in &prompts {
-            tokens.extend(std::iter::repeat_n(0, width - p.len()));
-            tokens.extend(p);
-        }
+        let refs: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
         let draws: Vec<DrawAt> =
             (0..prompts.len()).map(|row| DrawAt { row, counter: [0; 4], key: [0; 2] }).collect();
-        let mut cache = d.cache(&starts, width + new);
-        let mut got: Vec<Vec<u32>> = vec![vec![]; prompts.len()];
+        let (mut cache, first) = Cache::prefill_and_draw(&d, &refs, width + new, &draws, 0.0).unwrap();
+        let mut tokens: Vec<u32> = first.iter().map(|(token, _)| *token).collect();
+        let mut got: Vec<Vec<u32>> = tokens.iter().map(|t| vec![*t]).collect();
         // Several steps between two looks of the host, and one.
         while got[0].len() < new {
             let steps = [1, 3, 1, 2][got[0].len() % 4].min(new - got[0].len());
-            let drawn = cache.decode_and_draw(&d, &tokens, &draws, steps, 0.0).unwrap().unwrap();
+            let drawn = cache.step_and_draw(&d, &tokens, &draws, steps, 0.0).unwrap().unwrap();
             for step in drawn {
                 tokens = step.iter().map(|(token, _)| *token).collect();
                 got.iter_mut().zip(&tokens).for_each(|(g, t)| g.push(*t));
@@ -216,18 +209,13 @@ fn decoding_agrees_with_the_full_pass() {
         let prompts: [Vec<u32>; 2] = [(10..45).collect(), (30..37).collect()];
         let next: Vec<u32> = (40..170).collect();
         let vocab = d.config().vocab_size;
-        let starts: Vec<usize> = prompts.iter().map(|p| 35 - p.len()).collect();
-        let padded: Vec<u32> = (prompts.iter().zip(&starts))
-            .flat_map(|(p, s)| std::iter::repeat_n(0, *s).chain(p.iter().copied()))
-            .collect();
         // Rows of both prompts in another order, one twice, beyond the first bucket of slots.
         let order = [1, 0, 1];
-        let mut cache = d.cache(&starts, 35);
-        d.decode(&padded, &mut cache);
+        let (cache, _) = d.prefill(&prompts.each_ref().map(Vec::as_slice), 35);
         let mut cache = cache.select_rows(&d, &order, 35 + next.len());
         let mut got = vec![vec![]; order.len()];
         for t in &next {
-            let logits = d.decode(&vec![*t; order.len()], &mut cache);
+            let logits = cache.step(&d, &vec![*t; order.len()]);
             got.iter_mut().zip(logits.chunks(vocab)).for_each(|(g, l)| g.extend_from_slice(l));
         }
         for (got, prompt) in got.iter().zip(order.map(|i| &prompts[i])) {
@@ -251,8 +239,7 @@ fn products_of_reduced_precision() {
         near(&format!("{name} {dtype:?} log-probabilities"), &got_lp, &lp, BF16_LOGPROB);
         compare_gradients(&format!("{name} {dtype:?}"), &d, &got, &want, 0.1);
         let vocab = d.config().vocab_size;
-        let mut cache = d.cache(&[0], 64);
-        let decoded = d.decode(&(5..40).collect::<Vec<u32>>(), &mut cache);
+        let (_, decoded) = d.prefill(&[&(5..40).collect::<Vec<u32>>()], 64);
         let full = host.logits(&(5..40).collect::<Vec<u32>>());
         near(&format!("{name} {dtype:?} decoding"), &decoded, &full[34 * vocab..], BF16_LOGPROB);
     }

@@ -3,27 +3,26 @@
 #![allow(clippy::print_stdout)] // Figures, shown with `-- --nocapture`.
 use burn::tensor::{DType, Device};
 use rlvr_policies::config::ModelConfig;
-use rlvr_policies::decoder::{Compute, Decoder};
+use rlvr_policies::decoder::Decoder;
 use rlvr_policies::host::gemm::Operands;
-use rlvr_policies::host::head::{TargetGrads, TargetStats};
 use rlvr_policies::packed::{PackedBatch, PromptGroup};
+use rlvr_policies::targets::{TargetGrads, TargetStats};
 use rlvr_policies::weights::SafetensorsSource;
 use safetensors::SafeTensors;
 use std::path::PathBuf;
 
+mod reference;
+
 const MODELS: [&str; 3] = ["tiny-llama", "tiny-qwen2", "tiny-qwen3"];
-const WAYS: [Compute; 2] = [Compute::Host, Compute::Composed];
 
 fn golden() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/golden")
 }
 
-fn decoder(name: &str, compute: Compute) -> Decoder {
+fn decoder(name: &str) -> Decoder {
     let dir = golden().join("models").join(name);
     let config = ModelConfig::from_hf_file(&dir.join("config.json")).unwrap();
-    Decoder::load(config, &SafetensorsSource::open_folder(&dir).unwrap(), &Device::flex())
-        .unwrap()
-        .with_compute(compute)
+    Decoder::load(config, &SafetensorsSource::open_folder(&dir).unwrap(), &Device::flex()).unwrap()
 }
 
 struct Golden(Vec<u8>);
@@ -61,24 +60,30 @@ fn logits_and_logprobs() {
         let g = Golden::open(name);
         let (ids, width) = g.ids("input_ids");
         let want = g.f32s("logits");
-        for way in WAYS {
-            let decoder = decoder(name, way);
-            let logits: Vec<f32> = ids.chunks(width).flat_map(|row| decoder.logits(row)).collect();
-            println!("{name} {way:?}: logits off by at most {:.1e}", worst(&logits, &want));
+        let decoder = decoder(name);
+        let batch = rows_as_batch(&ids, width);
+        let entropy: Vec<f32> =
+            g.f32s("entropy").chunks(width).flat_map(|r| r[..width - 1].to_vec()).collect();
+        let logits = |f: &dyn Fn(&[u32]) -> Vec<f32>| ids.chunks(width).flat_map(f).collect::<Vec<f32>>();
+        let of_reference = logits(&|row| reference::logits(&decoder, row));
+        for (way, logits) in [("kernels", logits(&|row| decoder.logits(row))), ("reference", of_reference)] {
+            println!("{name} {way}: logits off by at most {:.1e}", worst(&logits, &want));
             // float32 PyTorch is itself up to 2.4e-5 from float64 here.
-            assert!(worst(&logits, &want) < 5e-5, "{name} {way:?} logits {}", worst(&logits, &want));
-            let batch = rows_as_batch(&ids, width);
-            for (key, temperature) in [("logps", 1.0), ("logps_temp0.7", 0.7)] {
-                let got = decoder.logprobs(&batch, temperature);
-                let diff = worst(&got.logprobs, &g.f32s(key));
-                println!("{name} {way:?}: {key} off by at most {diff:.1e}");
-                assert!(diff < 3e-5, "{name} {way:?} {key} {diff}");
+            assert!(worst(&logits, &want) < 5e-5, "{name} {way} logits {}", worst(&logits, &want));
+        }
+        for (key, temperature) in [("logps", 1.0), ("logps_temp0.7", 0.7)] {
+            let stats = decoder.logprobs(&batch, temperature);
+            let of_reference = reference::logprobs(&decoder, &batch, temperature);
+            for (way, got) in [("kernels", [stats.logprobs, stats.entropy]), ("reference", of_reference)] {
+                let diff = worst(&got[0], &g.f32s(key));
+                println!("{name} {way}: {key} off by at most {diff:.1e}");
+                assert!(diff < 3e-5, "{name} {way} {key} {diff}");
+                if temperature == 1.0 {
+                    let diff = worst(&got[1], &entropy);
+                    println!("{name} {way}: entropies off by at most {diff:.1e}");
+                    assert!(diff < 3e-5, "{name} {way} entropy {diff}");
+                }
             }
-            let entropy: Vec<f32> =
-                g.f32s("entropy").chunks(width).flat_map(|r| r[..width - 1].to_vec()).collect();
-            let diff = worst(&decoder.logprobs(&batch, 1.0).entropy, &entropy);
-            println!("{name} {way:?}: entropies off by at most {diff:.1e}");
-            assert!(diff < 3e-5, "{name} {way:?} entropy {diff}");
         }
     }
 }
@@ -90,30 +95,35 @@ fn gradients() {
         let (ids, width) = g.ids("input_ids");
         let batch = rows_as_batch(&ids, width);
         let n = batch.targets.len() as f32;
-        for (way, recompute) in [(Compute::Host, false), (Compute::Host, true), (Compute::Composed, false)] {
-            let decoder = decoder(name, way);
+        let decoder = decoder(name);
+        let mean = |logprobs: &[f32]| -> TargetGrads { vec![-1.0 / n; logprobs.len()].into() };
+        let mut runs = vec![("reference", reference::gradients(&decoder, &batch, 1.0, mean))];
+        for (way, recompute) in [("kernels", false), ("kernels, recomputed", true)] {
             let mut grads = decoder.zero_gradients();
-            let mut loss = 0.0;
-            let mut mean = |s: &TargetStats| {
-                loss = -s.logprobs.iter().sum::<f32>() / n;
-                vec![-1.0 / n; s.logprobs.len()].into()
+            let mut logprobs = vec![];
+            let mut loss = |s: &TargetStats| {
+                logprobs = s.logprobs.clone();
+                mean(&s.logprobs)
             };
-            decoder.train(&batch, 1.0, recompute, &mut mean, &mut grads);
-            assert!((loss - g.f32s("grad_loss")[0]).abs() < 1e-5, "{name} {way:?} loss {loss}");
+            decoder.train(&batch, 1.0, recompute, &mut loss, &mut grads);
+            let grads = (0..decoder.params().len()).map(|i| grads.values(i)).collect();
+            runs.push((way, (logprobs, grads)));
+        }
+        for (way, (logprobs, grads)) in runs {
+            let loss = -logprobs.iter().sum::<f32>() / n;
+            assert!((loss - g.f32s("grad_loss")[0]).abs() < 1e-5, "{name} {way} loss {loss}");
             let mut furthest = 0f32;
-            for (i, spec) in decoder.layout().specs.iter().enumerate() {
-                for (hf, tensor) in spec.to_hf(&grads.values(i)) {
+            for (spec, grad) in decoder.layout().specs.iter().zip(&grads) {
+                for (hf, tensor) in spec.to_hf(grad) {
                     let want = g.f32s(&format!("grad.{hf}"));
                     let scale = want.iter().fold(1e-3, |a: f32, b| a.max(b.abs()));
                     let diff = worst(&tensor.data, &want) / scale;
                     // float32 PyTorch is itself 2e-6 away.
-                    assert!(diff < 1e-5, "{name} {way:?} {hf}: relative {diff}");
+                    assert!(diff < 1e-5, "{name} {way} {hf}: relative {diff}");
                     furthest = furthest.max(diff);
                 }
             }
-            println!(
-                "{name} {way:?}, recomputed {recompute}: gradients off by at most {furthest:.1e} of the largest"
-            );
+            println!("{name} {way}: gradients off by at most {furthest:.1e} of the largest");
         }
     }
 }
@@ -124,7 +134,7 @@ fn operands_in_bf16() {
     for name in MODELS {
         let g = Golden::open(name);
         let (ids, width) = g.ids("input_ids");
-        let decoder = decoder(name, Compute::Host).with_operands(DType::BF16).unwrap();
+        let decoder = decoder(name).with_operands(DType::BF16).unwrap();
         assert_eq!(decoder.operands(), DType::BF16);
         let batch = rows_as_batch(&ids, width);
         let n = batch.targets.len() as f32;
@@ -172,41 +182,32 @@ fn operands_in_bf16_without_amx() {
 }
 
 #[test]
-fn greedy_decoding_with_left_padding() {
+fn greedy_decoding_of_prompts_of_several_lengths() {
     for name in MODELS {
         let g = Golden::open(name);
         let (ids, width) = g.ids("padded_ids");
         let (mask, _) = g.ids("padded_mask");
         let (want, new) = g.ids("greedy_ids_from_padded");
-        // The golden prompts are padded on either side; make it the left.
         let prompts: Vec<Vec<u32>> = (ids.chunks(width).zip(mask.chunks(width)))
             .map(|(ids, mask)| ids.iter().zip(mask).filter(|(_, m)| **m == 1).map(|(i, _)| *i).collect())
             .collect();
-        for way in WAYS {
-            let decoder = decoder(name, way);
-            let starts: Vec<usize> = prompts.iter().map(|p| width - p.len()).collect();
-            let mut tokens: Vec<u32> = Vec::new();
-            for p in &prompts {
-                tokens.extend(std::iter::repeat_n(0, width - p.len()));
-                tokens.extend(p);
-            }
-            let mut cache = decoder.cache(&starts, width + new);
-            let mut logits = decoder.decode(&tokens, &mut cache);
-            let mut got: Vec<Vec<u32>> = vec![vec![]; prompts.len()];
-            for _ in 0..new {
-                let vocab = decoder.config().vocab_size;
-                let next: Vec<u32> = (logits.chunks(vocab))
-                    .map(|l| (0..vocab).max_by(|a, b| l[*a].total_cmp(&l[*b])).unwrap() as u32)
-                    .collect();
-                got.iter_mut().zip(&next).for_each(|(g, t)| g.push(*t));
-                logits = decoder.decode(&next, &mut cache);
-            }
-            // A row that has ended is padded in the golden file.
-            let eos = decoder.config().eos_token_ids.clone();
-            for (got, want) in got.iter().zip(want.chunks(new)) {
-                let end = want.iter().position(|t| eos.contains(t)).map_or(new, |p| p + 1);
-                assert_eq!(got[..end], want[..end], "{name} {way:?}");
-            }
+        let refs: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
+        let decoder = decoder(name);
+        let (mut cache, mut logits) = decoder.prefill(&refs, width + new);
+        let mut got: Vec<Vec<u32>> = vec![vec![]; prompts.len()];
+        for _ in 0..new {
+            let vocab = decoder.config().vocab_size;
+            let next: Vec<u32> = (logits.chunks(vocab))
+                .map(|l| (0..vocab).max_by(|a, b| l[*a].total_cmp(&l[*b])).unwrap() as u32)
+                .collect();
+            got.iter_mut().zip(&next).for_each(|(g, t)| g.push(*t));
+            logits = cache.step(&decoder, &next);
+        }
+        // A row that has ended is padded in the golden file.
+        let eos = decoder.config().eos_token_ids.clone();
+        for (got, want) in got.iter().zip(want.chunks(new)) {
+            let end = want.iter().position(|t| eos.contains(t)).map_or(new, |p| p + 1);
+            assert_eq!(got[..end], want[..end], "{name}");
         }
     }
 }
@@ -219,29 +220,31 @@ fn a_group_sharing_its_prompt_equals_separate_sequences() {
     let shared = PackedBatch::new(&[PromptGroup { prompt: &prompt, completions: refs.clone() }]);
     let apart: Vec<_> = refs.iter().map(|c| PromptGroup { prompt: &prompt, completions: vec![c] }).collect();
     let apart = PackedBatch::new(&apart);
+    let slopes = |logprobs: &[f32]| {
+        let logprobs: Vec<f32> = (0..logprobs.len()).map(|i| ((i * 7 % 11) as f32 - 5.0) / 50.0).collect();
+        let entropy = Some(logprobs.iter().map(|g| 0.05 - 0.5 * g).collect());
+        TargetGrads { logprobs, entropy }
+    };
     for name in MODELS {
-        let run = |batch: &PackedBatch, way| {
-            let decoder = decoder(name, way);
+        let decoder = decoder(name);
+        let run = |batch: &PackedBatch| {
             let mut grads = decoder.zero_gradients();
             let mut logprobs = vec![];
             let mut loss = |s: &TargetStats| {
                 logprobs = s.logprobs.clone();
-                let logprobs: Vec<f32> =
-                    (0..s.logprobs.len()).map(|i| ((i * 7 % 11) as f32 - 5.0) / 50.0).collect();
-                let entropy = Some(logprobs.iter().map(|g| 0.05 - 0.5 * g).collect());
-                TargetGrads { logprobs, entropy }
+                slopes(&s.logprobs)
             };
             decoder.train(batch, 0.9, false, &mut loss, &mut grads);
             let all: Vec<Vec<f32>> = (0..decoder.params().len()).map(|i| grads.values(i)).collect();
             (logprobs, all)
         };
-        let (lp, g) = run(&shared, Compute::Host);
-        for (batch, way) in [(&apart, Compute::Host), (&shared, Compute::Composed)] {
-            let (lp2, g2) = run(batch, way);
+        let (lp, g) = run(&shared);
+        let of_reference = reference::gradients(&decoder, &shared, 0.9, slopes);
+        for (way, (lp2, g2)) in [("apart", run(&apart)), ("reference", of_reference)] {
             assert!(worst(&lp, &lp2) < 3e-5);
             for (a, b) in g.iter().zip(&g2) {
                 let scale = b.iter().fold(1e-2, |m: f32, v| m.max(v.abs()));
-                assert!(worst(a, b) / scale < 5e-5, "{name} {way:?} {}", worst(a, b) / scale);
+                assert!(worst(a, b) / scale < 5e-5, "{name} {way} {}", worst(a, b) / scale);
             }
         }
     }
@@ -252,17 +255,16 @@ fn decoding_agrees_with_the_full_pass_and_does_not_depend_on_the_batch() {
     for (name, dtype, limit) in
         MODELS.into_iter().flat_map(|m| [(m, DType::F32, 5e-5), (m, DType::BF16, 2e-2)])
     {
-        let decoder = decoder(name, Compute::Host).with_operands(dtype).unwrap();
+        let decoder = decoder(name).with_operands(dtype).unwrap();
         let prompt: Vec<u32> = (10..45).collect();
         let next: Vec<u32> = (100..120).collect();
         let vocab = decoder.config().vocab_size;
         let full = decoder.logits(&[prompt.clone(), next.clone()].concat());
         let run = |copies: usize| {
-            let mut cache = decoder.cache(&[0], 60);
-            let mut all = decoder.decode(&prompt, &mut cache);
+            let (cache, mut all) = decoder.prefill(&[&prompt], 60);
             let mut cache = cache.select_rows(&decoder, &vec![0; copies], 60);
             for t in &next {
-                all.extend(&decoder.decode(&vec![*t; copies], &mut cache)[..vocab]);
+                all.extend(&cache.step(&decoder, &vec![*t; copies])[..vocab]);
             }
             all
         };
@@ -278,24 +280,19 @@ fn decoding_agrees_with_the_full_pass_and_does_not_depend_on_the_batch() {
 
 #[test]
 fn rows_that_join_a_batch_decode_as_they_would_alone() {
-    for (name, way) in MODELS.into_iter().flat_map(|name| WAYS.map(|way| (name, way))) {
-        let decoder = decoder(name, way);
+    for name in MODELS {
+        let decoder = decoder(name);
         let vocab = decoder.config().vocab_size;
         let next: Vec<u32> = (100..116).collect();
         let run = |prompt: &[u32]| {
-            let mut cache = decoder.cache(&[0], prompt.len() + next.len());
-            let mut all = decoder.decode(prompt, &mut cache);
-            next.iter().for_each(|t| all.extend(decoder.decode(&[*t], &mut cache)));
+            let (mut cache, mut all) = decoder.prefill(&[prompt], prompt.len() + next.len());
+            next.iter().for_each(|t| all.extend(cache.step(&decoder, &[*t])));
             all
         };
         let prompts: [Vec<u32>; 3] = [(10..21).collect(), (30..34).collect(), (50..90).collect()];
         let alone = prompts.each_ref().map(|p| run(p));
         // The second row of two stays and is joined by a shorter one after five tokens, a longer one after nine.
-        let prefill = |p: &Vec<u32>| {
-            let mut cache = decoder.cache(&[0], p.len());
-            decoder.decode(p, &mut cache);
-            cache
-        };
+        let prefill = |p: &[u32]| decoder.prefill(&[p], p.len()).0;
         let mut cache = prefill(&prompts[0]).select_rows(&decoder, &[0, 0], 30);
         let mut rows: Vec<(usize, usize)> = vec![(0, 0), (0, 0)];
         for step in 0..14 {
@@ -313,15 +310,12 @@ fn rows_that_join_a_batch_decode_as_they_would_alone() {
                 _ => {}
             }
             let tokens: Vec<u32> = rows.iter().map(|(_, fed)| next[*fed]).collect();
-            let logits = decoder.decode(&tokens, &mut cache);
+            let logits = cache.step(&decoder, &tokens);
             for ((prompt, fed), got) in rows.iter_mut().zip(logits.chunks(vocab)) {
                 *fed += 1;
                 let difference = worst(got, &alone[*prompt][*fed * vocab..(*fed + 1) * vocab]);
-                let limit = if way == Compute::Host { 0.0 } else { 5e-5 };
-                assert!(difference <= limit, "{name} {way:?} step {step} prompt {prompt}: {difference}");
+                assert_eq!(difference, 0.0, "{name} step {step} prompt {prompt}");
             }
         }
-        // The longest row decides how many slots are filled.
-        assert_eq!((cache.rows(), cache.len()), (3, 45));
     }
 }

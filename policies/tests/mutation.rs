@@ -170,8 +170,7 @@ fn use_it(path: &Path) -> Result<(), PolicyError> {
     let ids: Vec<u32> = (0..length as u32).map(|i| i % c.vocab_size as u32).collect();
     let batch = PackedBatch::new(&[PromptGroup { prompt: &ids[..1], completions: vec![&ids[1..]] }]);
     decoder.logprobs(&batch, 1.0);
-    let mut cache = decoder.cache(&[0], length);
-    decoder.decode(&ids, &mut cache);
+    decoder.prefill(&[&ids], length);
     Ok(())
 }
 

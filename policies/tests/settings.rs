@@ -2,12 +2,14 @@
 #![allow(clippy::unwrap_used)] // Helpers of tests fail tests.
 #![allow(clippy::print_stdout)] // Figures, shown with `-- --nocapture`.
 use burn::tensor::Device;
-use rlvr_policies::decoder::{Compute, Decoder};
-use rlvr_policies::host::head::{TargetGrads, TargetStats};
+use rlvr_policies::decoder::Decoder;
 use rlvr_policies::packed::{PackedBatch, PromptGroup};
-use rlvr_policies::{ModelConfig, PolicyFiles, RopeScaling};
+use rlvr_policies::targets::{TargetGrads, TargetStats};
+use rlvr_policies::{ModelConfig, PolicyFiles};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
+
+mod reference;
 
 /// Log-probabilities in float32 against float64.
 const CLOSE: f64 = 5e-5;
@@ -32,38 +34,45 @@ fn folder(model: &str, changes: &Map<String, Value>, dir: &Path) {
     std::fs::write(dir.join("config.json"), config.to_string()).unwrap();
 }
 
-fn decoder(dir: &Path, compute: Compute) -> Decoder {
+fn decoder(dir: &Path) -> Decoder {
     let files = PolicyFiles::open_folder(dir).unwrap();
-    Decoder::load(files.config, &*files.weights, &Device::flex()).unwrap().with_compute(compute)
+    Decoder::load(files.config, &*files.weights, &Device::flex()).unwrap()
 }
 
 fn ids(value: &Value) -> Vec<u32> {
     serde_json::from_value(value.clone()).unwrap()
 }
 
-fn logprobs(decoder: &Decoder, ids: &[u32]) -> Vec<f32> {
-    let batch = PackedBatch::new(&[PromptGroup { prompt: &ids[..1], completions: vec![&ids[1..]] }]);
-    decoder.logprobs(&batch, 1.0).logprobs
+/// All tokens but the first as a completion of that.
+fn batch(ids: &[u32]) -> PackedBatch {
+    PackedBatch::new(&[PromptGroup { prompt: &ids[..1], completions: vec![&ids[1..]] }])
 }
 
-/// Largest difference to the expected values, as far as the context reaches.
-fn worst(decoder: &Decoder, ids: &[u32], expected: &Value) -> f64 {
-    let n = ids.len().min(decoder.config().max_position_embeddings);
-    let got = logprobs(decoder, &ids[..n]);
-    assert_eq!(got.len(), n - 1);
-    let expected = expected.as_array().unwrap().iter().map(|v| v.as_f64().unwrap());
-    got.iter().zip(expected).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max)
+fn furthest(got: &[f32], expected: &Value) -> f64 {
+    let expected = expected.as_array().unwrap();
+    assert_eq!(got.len(), expected.len());
+    let pairs = got.iter().zip(expected).map(|(a, b)| (f64::from(*a) - b.as_f64().unwrap()).abs());
+    pairs.fold(0.0, f64::max)
+}
+
+fn worst_of_kernels(decoder: &Decoder, ids: &[u32], expected: &Value) -> f64 {
+    furthest(&decoder.logprobs(&batch(ids), 1.0).logprobs, expected)
+}
+
+/// Largest difference of kernels and reference to the expected log-probabilities.
+fn worst(decoder: &Decoder, ids: &[u32], expected: &Value) -> [f64; 2] {
+    let of_reference = furthest(&reference::logprobs(decoder, &batch(ids), 1.0)[0], expected);
+    [worst_of_kernels(decoder, ids, expected), of_reference]
 }
 
 /// The most probable tokens behind a prompt, one at a time through the cache.
 fn greedy(decoder: &Decoder, prompt: &[u32], count: usize) -> Vec<u32> {
-    let mut cache = decoder.cache(&[0], prompt.len() + count);
-    let mut logits = decoder.decode(prompt, &mut cache);
+    let (mut cache, mut logits) = decoder.prefill(&[prompt], prompt.len() + count);
     let mut tokens = vec![];
     for _ in 0..count {
         let best = (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b])).unwrap() as u32;
         tokens.push(best);
-        logits = decoder.decode(&[best], &mut cache);
+        logits = cache.step(decoder, &[best]);
     }
     tokens
 }
@@ -72,16 +81,19 @@ fn greedy(decoder: &Decoder, prompt: &[u32], count: usize) -> Vec<u32> {
 fn every_family_under_every_setting() {
     let golden = json(&golden().join("policy/settings.json"));
     let all = ids(&golden["ids"]);
-    println!("| family | setting | tokens | host | composed |\n|---|---|---|---|---|");
+    println!("| family | setting | tokens | kernels | reference |\n|---|---|---|---|---|");
     for case in golden["cases"].as_array().unwrap() {
         let dir = tempfile::tempdir().unwrap();
         let name = format!("{} {}", case["family"], case["setting"]);
         folder(case["model"].as_str().unwrap(), case["changes"].as_object().unwrap(), dir.path());
-        let [host, composed] = [Compute::Host, Compute::Composed].map(|way| decoder(dir.path(), way));
-        let context = host.config().max_position_embeddings;
-        let windowed = case["setting"] == "window";
-        assert_eq!(context, if windowed { 24 } else { 256 }, "{name}");
-        let off = [&host, &composed].map(|d| worst(d, &all, &case["logprobs"]));
+        let decoder = decoder(dir.path());
+        let context = decoder.config().max_position_embeddings;
+        assert_eq!(context, 256, "{name}");
+        let mut off = worst(&decoder, &all, &case["logprobs"]);
+        // Windows are none of what the reference knows.
+        if case["setting"] == "window" {
+            off[1] = 0.0;
+        }
         println!(
             "| {} | {} | {} | {:.1e} | {:.1e} |",
             case["family"].as_str().unwrap(),
@@ -91,12 +103,8 @@ fn every_family_under_every_setting() {
             off[1]
         );
         assert!(off.iter().all(|off| *off < CLOSE), "{name}: {off:?}");
-        if !windowed {
-            let expected = ids(&case["greedy"]);
-            for decoder in [&host, &composed] {
-                assert_eq!(greedy(decoder, &all[..40], expected.len()), expected, "{name}");
-            }
-        }
+        let expected = ids(&case["greedy"]);
+        assert_eq!(greedy(&decoder, &all[..40], expected.len()), expected, "{name}");
     }
 }
 
@@ -113,21 +121,21 @@ fn gradients_under_yarn() {
             prompt: &tokens[..20],
             completions: vec![&tokens[20..60], &tokens[60..]],
         }]);
-        let run = |way| {
-            let decoder = decoder(dir.path(), way);
-            let mut grads = decoder.zero_gradients();
-            let mut loss = |s: &TargetStats| {
-                let logprobs: Vec<f32> =
-                    (0..s.logprobs.len()).map(|i| ((i * 7 % 11) as f32 - 5.0) / 50.0).collect();
-                let entropy = Some(logprobs.iter().map(|g| 0.05 - 0.5 * g).collect());
-                TargetGrads { logprobs, entropy }
-            };
-            decoder.train(&batch, 1.0, false, &mut loss, &mut grads);
-            (0..decoder.params().len()).map(|i| grads.values(i)).collect::<Vec<_>>()
+        let slopes = |logprobs: &[f32]| {
+            let logprobs: Vec<f32> =
+                (0..logprobs.len()).map(|i| ((i * 7 % 11) as f32 - 5.0) / 50.0).collect();
+            let entropy = Some(logprobs.iter().map(|g| 0.05 - 0.5 * g).collect());
+            TargetGrads { logprobs, entropy }
         };
-        for (i, (a, b)) in run(Compute::Host).iter().zip(run(Compute::Composed)).enumerate() {
+        let decoder = decoder(dir.path());
+        let mut grads = decoder.zero_gradients();
+        let mut loss = |s: &TargetStats| slopes(&s.logprobs);
+        decoder.train(&batch, 1.0, false, &mut loss, &mut grads);
+        let (_, wanted) = reference::gradients(&decoder, &batch, 1.0, slopes);
+        for (i, b) in wanted.iter().enumerate() {
+            let a = grads.values(i);
             let scale = b.iter().fold(1e-2, |m: f32, v| m.max(v.abs()));
-            let off = a.iter().zip(&b).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max) / scale;
+            let off = a.iter().zip(b).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max) / scale;
             assert!(off < 5e-5, "{model} parameter {i}: {off}");
         }
     }
@@ -146,23 +154,15 @@ fn families_of_others() {
                 continue;
             }
         };
-        for way in [Compute::Host, Compute::Composed] {
-            let decoder = decoder(&dir.join(name), way);
-            let rows = case["ids"].as_array().unwrap().iter().zip(case["logps"].as_array().unwrap());
-            let off = rows.map(|(row, lp)| worst(&decoder, &ids(row), lp)).fold(0.0, f64::max);
-            println!(
-                "{name} {way:?}: off by at most {off:.1e} in a context of {}",
-                config.max_position_embeddings
-            );
-            assert!(off < CLOSE, "{name} {way:?}: {off}");
-            if let RopeScaling::Yarn(_) = config.rope_scaling {
-                let rows =
-                    case["ids"].as_array().unwrap().iter().zip(case["greedy_from_12"].as_array().unwrap());
-                for (row, expected) in rows {
-                    let expected = ids(expected);
-                    assert_eq!(greedy(&decoder, &ids(row)[..12], expected.len()), expected, "{name} {way:?}");
-                }
-            }
+        let decoder = decoder(&dir.join(name));
+        let rows = case["ids"].as_array().unwrap().iter().zip(case["logps"].as_array().unwrap());
+        let off = rows.map(|(row, lp)| worst_of_kernels(&decoder, &ids(row), lp)).fold(0.0, f64::max);
+        println!("{name}: off by at most {off:.1e} in a context of {}", config.max_position_embeddings);
+        assert!(off < CLOSE, "{name}: {off}");
+        let rows = case["ids"].as_array().unwrap().iter().zip(case["greedy_from_12"].as_array().unwrap());
+        for (row, expected) in rows {
+            let expected = ids(expected);
+            assert_eq!(greedy(&decoder, &ids(row)[..12], expected.len()), expected, "{name}");
         }
     }
 }

@@ -72,12 +72,15 @@ const NEW: usize = 32;
 fn greedy(rows: usize) -> Vec<u32> {
     let decoder = smollm2();
     let vocab = decoder.config().vocab_size;
-    let mut cache = decoder.cache(&vec![0; rows], NEW + 1);
-    let mut tokens: Vec<u32> = (0..rows as u32).collect();
-    for _ in 0..NEW {
-        let logits = decoder.decode(&tokens, &mut cache);
-        let best = |row: &[f32]| (0..vocab).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap_or(0) as u32;
+    let best = |row: &[f32]| (0..vocab).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap_or(0) as u32;
+    let prompts: Vec<u32> = (0..rows as u32).collect();
+    let (mut cache, mut logits) = decoder.prefill(&prompts.chunks(1).collect::<Vec<_>>(), NEW + 1);
+    let mut tokens = vec![];
+    for step in 0..NEW {
         tokens = logits.par_chunks(vocab).map(best).collect();
+        if step + 1 < NEW {
+            logits = cache.step(decoder, &tokens);
+        }
     }
     tokens
 }

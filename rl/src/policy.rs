@@ -3,6 +3,7 @@ use crate::config::{ChatTemplate as TemplateChoice, Dtype, EndToken, PolicyConfi
 use crate::error::Error;
 use burn::tensor::Device;
 use rlvr_policies::cache::{Cache, DrawAt};
+use rlvr_policies::config::Shape;
 use rlvr_policies::decoder::Compute;
 use rlvr_policies::{
     Architecture, ChatTemplate, Decoder, ModelConfig, PolicyAssets, PolicyError, PolicyFiles, RopeScaling,
@@ -91,11 +92,11 @@ impl Policy {
             max_position_embeddings: config.context,
             attention_bias: false,
             attention_output_bias: false,
-            qk_norm: false,
             tie_word_embeddings: true,
             bos_token_id: None,
             eos_token_ids: eos.into_iter().collect(),
             pad_token_id: pad,
+            shape: Shape::default(),
         };
         // Steps from 1 are rollouts; step 0 of the generator initialises weights.
         let normal = |param: usize, element: usize| {
@@ -358,6 +359,16 @@ impl Sampler<'_> {
     }
 }
 
+fn draw_at(draw: &Draw) -> DrawAt {
+    // Its first word is the position, which is below 2³².
+    let (counter, key) = draw.rng.block(draw.position);
+    DrawAt { row: draw.row, counter, key }
+}
+
+fn sampled((token, logprob): (u32, f32)) -> Sampled {
+    Sampled { token, logprob }
+}
+
 impl DecodeModel for Sampler<'_> {
     type Cache = Cache;
 
@@ -369,42 +380,50 @@ impl DecodeModel for Sampler<'_> {
         self.0.config().max_position_embeddings
     }
 
-    fn cache(&self, starts: &[usize], capacity: usize) -> Cache {
-        self.0.cache(starts, capacity)
+    fn prefill(&self, prompts: &[&[u32]], room: usize) -> Result<(Cache, Vec<f32>), RolloutError> {
+        Ok(self.0.prefill(prompts, room))
     }
 
-    fn decode(&self, tokens: &[u32], _rows: usize, cache: &mut Cache) -> Result<Vec<f32>, RolloutError> {
-        Ok(self.0.decode(tokens, cache))
+    fn prefill_and_draw(
+        &self,
+        prompts: &[&[u32]],
+        room: usize,
+        draws: &[Draw],
+        temperature: f64,
+    ) -> Option<Result<(Cache, Vec<Sampled>), RolloutError>> {
+        let draws: Vec<DrawAt> = draws.iter().map(draw_at).collect();
+        let (cache, drawn) = Cache::prefill_and_draw(self.0, prompts, room, &draws, temperature)?;
+        Some(Ok((cache, drawn.into_iter().map(sampled).collect())))
+    }
+
+    fn decode(&self, tokens: &[u32], cache: &mut Cache) -> Result<Vec<f32>, RolloutError> {
+        Ok(cache.step(self.0, tokens))
     }
 
     fn decode_and_draw(
         &self,
         tokens: &[u32],
-        _rows: usize,
         cache: &mut Cache,
         draws: &[Draw],
         steps: usize,
         temperature: f64,
     ) -> Option<Result<Vec<Vec<Sampled>>, RolloutError>> {
-        let at = |d: &Draw| {
-            // Its first word is the position, which is below 2³².
-            let (counter, key) = d.rng.block(d.position);
-            DrawAt { row: d.row, counter, key }
-        };
-        let draws: Vec<DrawAt> = draws.iter().map(at).collect();
-        let drawn = cache.decode_and_draw(self.0, tokens, &draws, steps, temperature)?;
-        let sampled = |(token, logprob)| Sampled { token, logprob };
+        let draws: Vec<DrawAt> = draws.iter().map(draw_at).collect();
+        let drawn = cache.step_and_draw(self.0, tokens, &draws, steps, temperature)?;
         let steps =
             |steps: Vec<Vec<_>>| steps.into_iter().map(|s| s.into_iter().map(sampled).collect()).collect();
         Some(drawn.map(steps).map_err(RolloutError::model))
     }
 
     fn steps_between_reads(&self) -> usize {
-        if matches!(self.0.compute(), Compute::Host | Compute::Composed) { 1 } else { 4 }
+        match self.0.compute() {
+            Compute::Host => 1,
+            Compute::Device => 4,
+        }
     }
 
-    fn select_rows(&self, cache: Cache, indices: &[usize], capacity: usize) -> Cache {
-        cache.select_rows(self.0, indices, capacity)
+    fn select_rows(&self, cache: Cache, indices: &[usize], room: usize) -> Cache {
+        cache.select_rows(self.0, indices, room)
     }
 
     fn copies_rows(&self) -> bool {
@@ -415,8 +434,8 @@ impl DecodeModel for Sampler<'_> {
         true
     }
 
-    fn append_rows(&self, cache: Cache, other: Cache, capacity: usize) -> Cache {
-        cache.append_rows(self.0, other, capacity)
+    fn append_rows(&self, cache: Cache, other: Cache, room: usize) -> Cache {
+        cache.append_rows(self.0, other, room)
     }
 }
 

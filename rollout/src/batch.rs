@@ -186,9 +186,8 @@ struct Running<'s, C> {
     cache: C,
     /// In the order of the cache; finished ones are fed on until they leave.
     rows: Vec<Row<'s>>,
-    /// Slots filled: tokens of the longest row, and what padding has been left.
-    filled: usize,
-    capacity: usize,
+    /// Tokens that the cache has room for in a row.
+    room: usize,
     /// Rows when prompts last joined.
     full: usize,
 }
@@ -213,7 +212,6 @@ struct Parked<'s, C> {
     /// One row: their prompt.
     cache: C,
     rows: VecDeque<Row<'s>>,
-    filled: usize,
 }
 
 /// What the unfinished of `rows` need.
@@ -223,6 +221,12 @@ fn load<'r, 's: 'r>(rows: impl Iterator<Item = &'r Row<'s>>) -> Load {
         longest: load.longest.max(row.len),
         left: load.left.max(row.left()),
     })
+}
+
+/// Tokens that the longest of `rows` has, or will have if they are to go `alone`.
+fn room(rows: &[Row<'_>], alone: bool) -> usize {
+    let Load { longest, left, .. } = load(rows.iter());
+    longest + if alone { left } else { 0 }
 }
 
 /// Waiting prompts join when at most this share of the rows is left: a prefill of few tokens costs as much as a decode
@@ -282,10 +286,9 @@ impl<M: DecodeModel> Call<'_, M> {
         let left = load(rows.iter()).left;
         let context = rows.iter().map(|row| self.rules.context_len + 1 - row.len).min().unwrap_or(1);
         let steps = self.model.steps_between_reads().min(left).min(context);
-        let next = self.decode(&tokens, rows.len(), steps, &mut running.cache, rows)?;
+        let next = self.decode(&tokens, steps, &mut running.cache, rows)?;
         let steps = next.steps();
         rows.iter_mut().for_each(|row| row.len += steps - 1);
-        running.filled += steps;
         self.stats.decode_steps += steps;
         self.stats.decode_rows += steps * rows.len();
         self.stats.decode_s += began.elapsed().as_secs_f64();
@@ -303,14 +306,14 @@ impl<M: DecodeModel> Call<'_, M> {
     /// The unfinished rows; the cache has room for all their tokens if they are to go `alone`.
     fn without_finished<'s>(&mut self, running: Running<'s, M::Cache>, alone: bool) -> Running<'s, M::Cache> {
         let began = Instant::now();
-        let Running { cache, rows, filled, full, .. } = running;
+        let Running { cache, rows, full, .. } = running;
         let live: Vec<usize> = (0..rows.len()).filter(|&i| rows[i].is_live()).collect();
         let rows: Vec<Row<'s>> = rows.into_iter().filter(Row::is_live).collect();
-        let capacity = filled + if alone { load(rows.iter()).left } else { 0 };
-        let cache = self.model.select_rows(cache, &live, capacity);
+        let room = room(&rows, alone);
+        let cache = self.model.select_rows(cache, &live, room);
         self.stats.compactions += 1;
         self.stats.decode_s += began.elapsed().as_secs_f64();
-        Running { cache, rows, filled, capacity, full }
+        Running { cache, rows, room, full }
     }
 
     /// Lets the finished rows leave and `pieces` join what is left. None when nothing is left to be fed.
@@ -338,18 +341,17 @@ impl<M: DecodeModel> Call<'_, M> {
             whole = whole.map(|mut whole| {
                 let cache = self.model.append_rows(whole.cache, part.cache, longest + left);
                 whole.rows.extend(part.rows);
-                let filled = whole.rows.iter().map(|row| row.len).max().unwrap_or(0);
-                Running { cache, rows: whole.rows, filled, capacity: longest + left, full: 0 }
+                Running { cache, rows: whole.rows, room: longest + left, full: 0 }
             });
         }
         // What was to be joined, and has remained alone because all others are finished, has no room yet.
         let whole = whole.map(|whole| {
-            let Running { mut cache, rows, filled, mut capacity, .. } = whole;
-            if filled + left > capacity {
-                capacity = filled + left;
-                cache = self.model.select_rows(cache, &(0..rows.len()).collect::<Vec<_>>(), capacity);
+            let Running { mut cache, rows, mut room, .. } = whole;
+            if longest + left > room {
+                room = longest + left;
+                cache = self.model.select_rows(cache, &(0..rows.len()).collect::<Vec<_>>(), room);
             }
-            Running { cache, full: rows.len(), rows, filled, capacity }
+            Running { cache, full: rows.len(), rows, room }
         });
         self.stats.refills += usize::from(refill);
         self.stats.prefill_s += began.elapsed().as_secs_f64();
@@ -370,16 +372,16 @@ impl<M: DecodeModel> Call<'_, M> {
         let rest = pieces.iter().take_while(|piece| piece.rows.start > 0).count();
         let (rest, new) = pieces.split_at(rest);
         for piece in rest {
-            let Some(Parked { cache, mut rows, filled }) = parked.take() else { continue };
+            let Some(Parked { cache, mut rows }) = parked.take() else { continue };
             let waiting = rows.split_off(piece.rows.len().min(rows.len()));
             let rows: Vec<Row<'s>> = rows.into_iter().filter(Row::is_live).collect();
             if waiting.iter().any(Row::is_live) {
-                *parked = Some(Parked { cache: cache.clone(), rows: waiting, filled });
+                *parked = Some(Parked { cache: cache.clone(), rows: waiting });
             }
             if !rows.is_empty() {
-                let capacity = filled + if alone && new.is_empty() { load(rows.iter()).left } else { 0 };
-                let cache = self.model.select_rows(cache, &vec![0; rows.len()], capacity);
-                parts.push(Running { cache, rows, filled, capacity, full: 0 });
+                let room = room(&rows, alone && new.is_empty());
+                let cache = self.model.select_rows(cache, &vec![0; rows.len()], room);
+                parts.push(Running { cache, rows, room, full: 0 });
             }
         }
         if !new.is_empty() {
@@ -397,28 +399,22 @@ impl<M: DecodeModel> Call<'_, M> {
         parked: &mut Option<Parked<'s, M::Cache>>,
     ) -> Result<Option<Running<'s, M::Cache>>, RolloutError> {
         let began = Instant::now();
-        let longest = pieces.iter().map(|p| sources[p.group].token_ids.len()).max().unwrap_or(0);
-        let (mut starts, mut tokens, mut rows) = (Vec::new(), Vec::new(), Vec::new());
-        let mut begun = 0;
+        let prompts: Vec<&[u32]> = pieces.iter().map(|p| sources[p.group].token_ids).collect();
+        let mut rows = Vec::new();
         for (logits_row, piece) in pieces.iter().enumerate() {
-            let source = &sources[piece.group];
-            let start = longest - source.token_ids.len();
-            starts.push(start);
-            tokens.resize(tokens.len() + start, 0);
-            tokens.extend_from_slice(source.token_ids);
-            self.stats.prompt_tokens += source.token_ids.len();
-            self.stats.padding_tokens += start;
-            rows.extend(source.samples.iter().map(|sample| Row::new(source, sample, logits_row)));
-            begun += piece.rows.len();
+            let samples = &sources[piece.group].samples;
+            rows.extend(samples.iter().map(|sample| Row::new(&sources[piece.group], sample, logits_row)));
         }
+        let begun: usize = pieces.iter().map(|piece| piece.rows.len()).sum();
+        let longest = prompts.iter().map(|p| p.len()).max().unwrap_or(0);
+        self.stats.prompt_tokens += prompts.iter().map(|p| p.len()).sum::<usize>();
         self.stats.batches += 1;
         tracing::debug!(prompts = pieces.len(), rows = begun, longest, alone, "rollout batch");
 
         // Without repeated rows the prompts' cache serves the completions as it is.
         let shared = rows.len() > pieces.len();
-        let mut capacity = longest + if shared || !alone { 0 } else { load(rows.iter()).left - 1 };
-        let mut cache = self.model.cache(&starts, capacity);
-        let next = self.decode(&tokens, pieces.len(), 1, &mut cache, &rows)?;
+        let mut space = longest + if shared || !alone { 0 } else { load(rows.iter()).left - 1 };
+        let (mut cache, next) = self.feed(&prompts, space, &rows)?;
         self.stats.prefill_s += began.elapsed().as_secs_f64();
         self.sample(&mut rows, next)?;
 
@@ -426,8 +422,9 @@ impl<M: DecodeModel> Call<'_, M> {
         // Only the last group may be taken in part.
         let waiting: VecDeque<Row<'s>> = rows.drain(begun..).collect();
         if waiting.iter().any(Row::is_live) {
-            let cache = self.model.select_rows(cache.clone(), &[pieces.len() - 1], longest);
-            *parked = Some(Parked { cache, rows: waiting, filled: longest });
+            let last = prompts.last().map_or(0, |p| p.len());
+            let cache = self.model.select_rows(cache.clone(), &[pieces.len() - 1], last);
+            *parked = Some(Parked { cache, rows: waiting });
         }
         if shared {
             rows.retain(Row::is_live);
@@ -435,39 +432,72 @@ impl<M: DecodeModel> Call<'_, M> {
                 return Ok(None);
             }
             let prompts: Vec<usize> = rows.iter().map(|row| row.logits_row).collect();
-            capacity = longest + if alone { load(rows.iter()).left } else { 0 };
-            cache = self.model.select_rows(cache, &prompts, capacity);
+            space = room(&rows, alone);
+            cache = self.model.select_rows(cache, &prompts, space);
         }
         self.stats.prefill_s += began.elapsed().as_secs_f64();
-        Ok(Some(Running { cache, rows, filled: longest, capacity, full: 0 }))
+        Ok(Some(Running { cache, rows, room: space, full: 0 }))
     }
 
+    /// Feeds prompts to the model.
+    fn feed(
+        &self,
+        prompts: &[&[u32]],
+        room: usize,
+        completions: &[Row<'_>],
+    ) -> Result<(M::Cache, Next), RolloutError> {
+        self.check_cancelled()?;
+        if let Some(draws) = self.draws(completions) {
+            let temperature = self.rules.sampling.temperature;
+            if let Some(drawn) = self.model.prefill_and_draw(prompts, room, &draws, temperature) {
+                return drawn.map(|(cache, drawn)| (cache, Next::Drawn(vec![drawn])));
+            }
+        }
+        let (cache, logits) = self.model.prefill(prompts, room)?;
+        Ok((cache, self.logits(logits, prompts.len())?))
+    }
+
+    /// Feeds a token to every row of the cache, and what is drawn for it until there are `steps`, if the model draws.
     fn decode(
         &self,
         tokens: &[u32],
-        rows: usize,
         steps: usize,
         cache: &mut M::Cache,
         completions: &[Row<'_>],
     ) -> Result<Next, RolloutError> {
-        if self.cancel.is_some_and(|flag| flag.load(Ordering::Relaxed)) {
-            return Err(RolloutError::Cancelled { completion_tokens: self.progress.completion_tokens });
-        }
-        let sampling = self.rules.sampling;
-        if sampling.is_greedy() || !sampling.truncates() {
-            let draw = |row: &Row<'_>| Draw {
-                row: row.logits_row,
-                rng: row.sample.rng,
-                position: row.token_ids.len() as u64,
-            };
-            let draws: Vec<Draw> = completions.iter().filter(|row| row.is_live()).map(draw).collect();
-            let temperature = sampling.temperature;
-            let drawn = self.model.decode_and_draw(tokens, rows, cache, &draws, steps, temperature);
-            if let Some(drawn) = drawn {
+        self.check_cancelled()?;
+        if let Some(draws) = self.draws(completions) {
+            let temperature = self.rules.sampling.temperature;
+            if let Some(drawn) = self.model.decode_and_draw(tokens, cache, &draws, steps, temperature) {
                 return drawn.map(Next::Drawn);
             }
         }
-        let logits = self.model.decode(tokens, rows, cache)?;
+        let logits = self.model.decode(tokens, cache)?;
+        self.logits(logits, tokens.len())
+    }
+
+    fn check_cancelled(&self) -> Result<(), RolloutError> {
+        match self.cancel {
+            Some(flag) if flag.load(Ordering::Relaxed) => {
+                Err(RolloutError::Cancelled { completion_tokens: self.progress.completion_tokens })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What the model may draw itself; none where truncations are asked for.
+    fn draws(&self, completions: &[Row<'_>]) -> Option<Vec<Draw>> {
+        let sampling = self.rules.sampling;
+        let draw = |row: &Row<'_>| Draw {
+            row: row.logits_row,
+            rng: row.sample.rng,
+            position: row.token_ids.len() as u64,
+        };
+        let may = sampling.is_greedy() || !sampling.truncates();
+        may.then(|| completions.iter().filter(|row| row.is_live()).map(draw).collect())
+    }
+
+    fn logits(&self, logits: Vec<f32>, rows: usize) -> Result<Next, RolloutError> {
         let (found, vocab_size) = (logits.len(), self.rules.vocab_size);
         if found != rows * vocab_size {
             return Err(RolloutError::LogitsShape { found, rows, vocab_size });

@@ -1,6 +1,6 @@
 //! Batched decoding: one prefill a prompt, one cache row a completion.
 //!
-//! The first prompts that fit are prefilled, padded on the left. Their first tokens are sampled from these logits; then
+//! The first prompts that fit are prefilled. Their first tokens are sampled from these logits; then
 //! the cache is expanded to the completions still running, which advance together, one token a call. Finished rows are
 //! fed on (their logits are ignored) until enough of them have gathered to be worth a copy of the cache without them;
 //! then prompts that wait are prefilled and join in their place. When a group finds room for a part of its completions

@@ -79,11 +79,9 @@ pub struct Progress {
 /// What a call of `generate` did. Counts are in tokens, times in seconds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct GenerateStats {
-    /// Prompt tokens fed to the model, padding excluded. A prompt is fed once for all its samples, and once when it
+    /// Prompt tokens fed to the model. A prompt is fed once for all its samples, and once when it
     /// occurs several times in a call.
     pub prompt_tokens: usize,
-    /// Padding tokens fed beside them.
-    pub padding_tokens: usize,
     /// Completion tokens sampled; those of identical greedy completions count once.
     pub completion_tokens: usize,
     /// Prefills: calls of the model with prompts.
@@ -118,7 +116,6 @@ impl GenerateStats {
     /// Adds what a further call did; its prompts are numbered from `first_prompt`.
     pub fn merge(&mut self, other: Self, first_prompt: usize) {
         self.prompt_tokens += other.prompt_tokens;
-        self.padding_tokens += other.padding_tokens;
         self.completion_tokens += other.completion_tokens;
         self.batches += other.batches;
         self.refills += other.refills;

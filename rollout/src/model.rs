@@ -17,50 +17,68 @@ pub struct Draw {
 
 /// A policy that decodes in batches with a key/value cache.
 ///
-/// Rows of a cache advance together: slot `s` of every row is written by the same call of
-/// [`decode`](DecodeModel::decode). Shorter prompts are padded on the left, so the position of slot `s` in row `b` is
-/// `s − starts[b]`; slots before `starts[b]` hold padding that must not influence the row in any way.
+/// A row of a cache holds the tokens of one sequence, each at its position; rows have lengths of their own and are fed
+/// together, one token each.
 ///
-/// Letters: B rows, T tokens a row, V vocabulary.
+/// Letters: B rows, V vocabulary.
 pub trait DecodeModel {
-    /// Keys and values of B rows, and how many slots are filled. A clone is asked for to keep the prompt of a group that
-    /// finds no room for all its completions.
+    /// Keys and values of B rows. A clone is asked for to keep the prompt of a group that finds no room for all its
+    /// completions.
     type Cache: Clone;
 
     /// Size V of the vocabulary.
     fn vocab_size(&self) -> usize;
 
-    /// Positions the model was made for. The engine feeds no token whose position is this or above; the capacity of a
-    /// cache may exceed it by the padding.
+    /// Positions the model was made for. The engine feeds no token whose position is this or above.
     fn context_len(&self) -> usize;
 
-    /// An empty cache of `starts.len()` rows with room for `capacity` slots; the first real token of row `b` will sit
-    /// in slot `starts[b]`.
-    fn cache(&self, starts: &[usize], capacity: usize) -> Self::Cache;
-
-    /// Appends T tokens to every row and returns the logits after the last one.
+    /// Feeds prompts, none of them empty; gives a cache of a row for each, and the logits that follow each. `room` is how
+    /// many tokens the longest row will have.
     ///
     /// # Shapes
-    /// `tokens` `[B, T]` row-major with B = `rows` (ids in padding slots are 0); returns `[B, V]` row-major, f32.
+    /// Returns `[B, V]` row-major, f32.
     ///
     /// # Errors
     /// Whatever the model cannot do, as [`RolloutError::model`].
-    fn decode(&self, tokens: &[u32], rows: usize, cache: &mut Self::Cache) -> Result<Vec<f32>, RolloutError>;
+    fn prefill(&self, prompts: &[&[u32]], room: usize) -> Result<(Self::Cache, Vec<f32>), RolloutError>;
 
-    /// Appends tokens as [`decode`](DecodeModel::decode) does, and draws from softmax(logits / `temperature`) where the
+    /// Feeds prompts as [`prefill`](DecodeModel::prefill) does and draws once as
+    /// [`decode_and_draw`](DecodeModel::decode_and_draw) does; rows may be drawn from several times.
+    ///
+    /// `None`, and nothing done, from models that hand out their logits.
+    #[allow(clippy::type_complexity)]
+    fn prefill_and_draw(
+        &self,
+        _prompts: &[&[u32]],
+        _room: usize,
+        _draws: &[Draw],
+        _temperature: f64,
+    ) -> Option<Result<(Self::Cache, Vec<Sampled>), RolloutError>> {
+        None
+    }
+
+    /// Feeds a token to every row and returns the logits that follow.
+    ///
+    /// # Shapes
+    /// `tokens` `[B]`; returns `[B, V]` row-major, f32.
+    ///
+    /// # Errors
+    /// As [`prefill`](DecodeModel::prefill).
+    fn decode(&self, tokens: &[u32], cache: &mut Self::Cache) -> Result<Vec<f32>, RolloutError>;
+
+    /// Feeds tokens as [`decode`](DecodeModel::decode) does, and draws from softmax(logits / `temperature`) where the
     /// logits lie: the token at which the cumulative distribution, tokens in the order of their ids, first exceeds the
     /// uniform number. Temperature 0 takes the largest logit. As [`sample_token`](crate::sample_token) without
     /// truncations, up to rounding; a log-probability that is not finite means logits without a softmax.
     ///
     /// It does so `steps` times, at the uniform numbers of the positions that follow: between two steps every row is fed
-    /// the token drawn for it, and any token if none was. With more than one step, no row is drawn from twice. Returns
-    /// a list of draws for each step.
+    /// the token drawn for it, and any token if none was. No row is drawn from twice. Returns a list of draws for each
+    /// step.
     ///
     /// `None`, and nothing done, from models that hand out their logits: all but those on other devices.
     fn decode_and_draw(
         &self,
         _tokens: &[u32],
-        _rows: usize,
         _cache: &mut Self::Cache,
         _draws: &[Draw],
         _steps: usize,
@@ -76,10 +94,9 @@ pub trait DecodeModel {
         1
     }
 
-    /// A cache whose row `i` continues row `indices[i]` of the old one (start, slots and contents), with a capacity of
-    /// `capacity` slots. Rows may repeat (samples of one prompt) or be left out (finished completions). `capacity` is
-    /// never below the number of filled slots.
-    fn select_rows(&self, cache: Self::Cache, indices: &[usize], capacity: usize) -> Self::Cache;
+    /// A cache whose row `i` continues row `indices[i]` of the old one. Rows may repeat (samples of one prompt) or be left
+    /// out (finished completions). `room` is how many tokens the longest row will have, never below what one has.
+    fn select_rows(&self, cache: Self::Cache, indices: &[usize], room: usize) -> Self::Cache;
 
     /// Whether [`select_rows`](DecodeModel::select_rows) copies the rows that it keeps. Where it does not, finished rows
     /// leave at once, whatever [`crate::BatchSettings::compact_below`] says. Default true.
@@ -93,10 +110,9 @@ pub trait DecodeModel {
         false
     }
 
-    /// A cache with the rows of `cache` and then those of `other`, with a capacity of `capacity` slots. All rows end in
-    /// the last filled slot: as many slots are filled as the longest row has tokens, and every start is the difference
-    /// of its row to that. `capacity` is never below it.
-    fn append_rows(&self, cache: Self::Cache, _other: Self::Cache, _capacity: usize) -> Self::Cache {
+    /// A cache with the rows of `cache` and then those of `other`; `room` as in
+    /// [`select_rows`](DecodeModel::select_rows).
+    fn append_rows(&self, cache: Self::Cache, _other: Self::Cache, _room: usize) -> Self::Cache {
         cache
     }
 }

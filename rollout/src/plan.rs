@@ -7,7 +7,7 @@ use std::ops::Range;
 /// A prompt and how many completions it needs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Group {
-    /// Prompt length in tokens, at least 1; of a group taken in part, with the padding that its prompt has in the cache.
+    /// Prompt length in tokens, at least 1.
     pub(crate) tokens: usize,
     /// Completions, at least 1.
     pub(crate) rows: usize,
@@ -57,8 +57,6 @@ impl Queue {
     /// taken next, and alone unless it may be `mixed` with others.
     pub(crate) fn take(&mut self, mut load: Load, mixed: bool) -> Vec<Piece> {
         let mut taken = Vec::new();
-        // The prompts taken now are padded to the longest of them, and a group taken in part keeps that padding.
-        let mut padded = 0;
         while let Some((group, piece)) = self.waiting.front_mut() {
             // The last token sampled is never fed.
             let (longest, left) = (load.longest.max(group.tokens), load.left.max(group.budget - 1));
@@ -72,8 +70,6 @@ impl Queue {
             let end = piece.rows.start + rows;
             taken.push(Piece { group: piece.group, rows: piece.rows.start..end });
             load = Load { rows: load.rows + rows, longest, left };
-            padded = padded.max(group.tokens);
-            group.tokens = padded;
             piece.rows.start = end;
             if piece.rows.is_empty() {
                 self.waiting.pop_front();
@@ -127,13 +123,11 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_of_a_group_keeps_its_padding() {
-        let mut queue = Queue::new(&[group(9, 4), group(2, 12)], 11, 18 * 10);
+    fn the_rest_of_a_short_group_needs_no_more_than_itself() {
+        let mut queue = Queue::new(&[group(9, 4), group(2, 20)], 20, 18 * 10);
         assert_eq!(queue.take(Load::default(), false), [piece(0, 0..4), piece(1, 0..6)]);
-        // Two tokens alone would need 11 slots a row; behind seven of padding they need 18.
-        let mut short = Queue::new(&[group(9, 4), group(2, 20)], 20, 18 * 10);
-        assert_eq!(short.take(Load::default(), false).len(), 2);
-        assert_eq!(short.take(Load::default(), false), [piece(1, 6..16)]);
+        // Behind a prompt of nine tokens a row has 18 slots, alone 11.
+        assert_eq!(queue.take(Load::default(), false), [piece(1, 6..20)]);
     }
 
     #[test]

@@ -1,8 +1,7 @@
 //! Three AdamW steps with clipping by the global norm, against PyTorch in float64.
 use burn::tensor::Device;
-use rlvr::policies::decoder::Compute;
-use rlvr::policies::host::head::TargetStats;
 use rlvr::policies::packed::{PackedBatch, PromptGroup};
+use rlvr::policies::targets::TargetStats;
 use rlvr::policies::{Decoder, PolicyFiles};
 use rlvr::train::adamw::{AdamW, AdamWConfig};
 use safetensors::SafeTensors;
@@ -24,49 +23,40 @@ fn three_steps_of_three_models() {
             ids.chunks(width).map(|r| PromptGroup { prompt: &r[..1], completions: vec![&r[1..]] }).collect();
         let batch = PackedBatch::new(&groups);
         let n = batch.targets.len() as f32;
-        for compute in [Compute::Host, Compute::Composed] {
-            let files = PolicyFiles::open_folder(&golden.join("models").join(name)).unwrap();
-            let mut decoder =
-                Decoder::load(files.config, &*files.weights, &Device::flex()).unwrap().with_compute(compute);
-            let config =
-                AdamWConfig { betas: [0.9, 0.99], eps: 1e-8, weight_decay: 0.05, max_grad_norm: 1.0 };
-            let mut optim = AdamW::new(config, &decoder);
-            for step in 0..3 {
-                let mut grads = decoder.zero_gradients();
-                let mut loss = 0.0;
-                let mut nll = |s: &TargetStats| {
-                    loss = -s.logprobs.iter().sum::<f32>() / n;
-                    vec![-1.0 / n; s.logprobs.len()].into()
-                };
-                decoder.train(&batch, 1.0, false, &mut nll, &mut grads);
-                let norm = optim.step(&mut decoder, &grads, 0.01).unwrap() as f32;
-                let (want_loss, want_norm) =
-                    (floats("adamw3.losses")[step], floats("adamw3.grad_norms_before_clip")[step]);
-                assert!(
-                    (loss - want_loss).abs() < 2e-5 * want_loss.max(1.0),
-                    "{name} {compute:?} {loss} {want_loss}"
-                );
-                assert!((norm - want_norm).abs() < 1e-4 * want_norm, "{name} {compute:?} {norm} {want_norm}");
-            }
-            let (mut far, mut count, mut worst, mut squares) = (0, 0, 0f32, 0f64);
-            for (i, spec) in decoder.layout().specs.iter().enumerate() {
-                for (hf, tensor) in spec.to_hf(&decoder.param_values(i)) {
-                    for (a, b) in tensor.data.iter().zip(floats(&format!("adamw3.{hf}"))) {
-                        let diff = (a - b).abs();
-                        far += i32::from(diff > 1e-4);
-                        count += 1;
-                        worst = worst.max(diff);
-                        squares += f64::from(diff * diff);
-                    }
+        let files = PolicyFiles::open_folder(&golden.join("models").join(name)).unwrap();
+        let mut decoder = Decoder::load(files.config, &*files.weights, &Device::flex()).unwrap();
+        let config = AdamWConfig { betas: [0.9, 0.99], eps: 1e-8, weight_decay: 0.05, max_grad_norm: 1.0 };
+        let mut optim = AdamW::new(config, &decoder);
+        for step in 0..3 {
+            let mut grads = decoder.zero_gradients();
+            let mut loss = 0.0;
+            let mut nll = |s: &TargetStats| {
+                loss = -s.logprobs.iter().sum::<f32>() / n;
+                vec![-1.0 / n; s.logprobs.len()].into()
+            };
+            decoder.train(&batch, 1.0, false, &mut nll, &mut grads);
+            let norm = optim.step(&mut decoder, &grads, 0.01).unwrap() as f32;
+            let (want_loss, want_norm) =
+                (floats("adamw3.losses")[step], floats("adamw3.grad_norms_before_clip")[step]);
+            assert!((loss - want_loss).abs() < 2e-5 * want_loss.max(1.0), "{name} {loss} {want_loss}");
+            assert!((norm - want_norm).abs() < 1e-4 * want_norm, "{name} {norm} {want_norm}");
+        }
+        let (mut far, mut count, mut worst, mut squares) = (0, 0, 0f32, 0f64);
+        for (i, spec) in decoder.layout().specs.iter().enumerate() {
+            for (hf, tensor) in spec.to_hf(&decoder.param_values(i)) {
+                for (a, b) in tensor.data.iter().zip(floats(&format!("adamw3.{hf}"))) {
+                    let diff = (a - b).abs();
+                    far += i32::from(diff > 1e-4);
+                    count += 1;
+                    worst = worst.max(diff);
+                    squares += f64::from(diff * diff);
                 }
             }
-            // Weights move by up to 3e-2. Where a gradient is nearly zero, f32 noise decides the direction of Adam's step.
-            let rms = (squares / f64::from(count)).sqrt();
-            println!(
-                "{name} {compute:?}: {far} of {count} off by more than 1e-4, rms {rms:.1e}, worst {worst:.1e}"
-            );
-            assert!(f64::from(far) < 0.005 * f64::from(count), "{name} {compute:?}: {far} of {count}");
-            assert!(rms < 1e-4 && worst < 2e-2, "{name} {compute:?}: rms {rms}, worst {worst}");
         }
+        // Weights move by up to 3e-2. Where a gradient is nearly zero, f32 noise decides the direction of Adam's step.
+        let rms = (squares / f64::from(count)).sqrt();
+        println!("{name}: {far} of {count} off by more than 1e-4, rms {rms:.1e}, worst {worst:.1e}");
+        assert!(f64::from(far) < 0.005 * f64::from(count), "{name}: {far} of {count}");
+        assert!(rms < 1e-4 && worst < 2e-2, "{name}: rms {rms}, worst {worst}");
     }
 }

@@ -12,7 +12,7 @@ pub(crate) const MAX_SIZE: u64 = 1 << 30;
 pub(crate) const MAX_CONTEXT: u64 = 1 << 24;
 
 /// A JSON object of a config; null counts as absent.
-pub(super) struct Keys<'a> {
+pub(crate) struct Keys<'a> {
     pub map: &'a Map<String, Value>,
     /// The key that holds the object; empty at the root.
     pub prefix: &'a str,

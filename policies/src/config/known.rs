@@ -6,8 +6,8 @@ use super::Architecture;
 use super::keys::Keys;
 use crate::error::PolicyError;
 
-/// Read by [`super::ModelConfig::from_hf_json`].
-const READ: [&str; 25] = [
+/// Read by [`super::ModelConfig::from_hf_json`] for every family.
+const READ: [&str; 20] = [
     "model_type",
     "architectures",
     "vocab_size",
@@ -17,19 +17,14 @@ const READ: [&str; 25] = [
     "num_attention_heads",
     "num_key_value_heads",
     "head_dim",
-    "hidden_act",
     "rms_norm_eps",
     "max_position_embeddings",
     "rope_theta",
     "rope_scaling",
     "rope_parameters",
     "original_max_position_embeddings",
-    "attention_bias",
     "tie_word_embeddings",
     "layer_types",
-    "sliding_window",
-    "use_sliding_window",
-    "max_window_layers",
     "bos_token_id",
     "eos_token_id",
     "pad_token_id",
@@ -237,7 +232,8 @@ pub(crate) fn generation_ignored(map: &serde_json::Map<String, Value>) -> Vec<St
 /// A key of [`REFUSED`] at a value that asks for something.
 pub(super) fn check(keys: &Keys<'_>, architecture: Architecture) -> Result<(), PolicyError> {
     for (key, neutral, supported) in &REFUSED {
-        if keys.map.get(*key).is_some_and(|v| !neutral.holds(v)) {
+        let read = architecture.family().keys.contains(key);
+        if !read && keys.map.get(*key).is_some_and(|v| !neutral.holds(v)) {
             return Err(keys.unsupported(key, &format!("supported: {supported}")));
         }
     }
@@ -291,13 +287,11 @@ fn ignored(keys: &Keys<'_>, architecture: Architecture) -> Result<Vec<String>, P
 
 /// Keys that are set and that the family does not have.
 fn unknown<'a>(keys: &Keys<'a>, architecture: Architecture) -> Vec<&'a str> {
-    let foreign: &[&str] = match architecture {
-        Architecture::Llama => &["sliding_window", "use_sliding_window", "max_window_layers"],
-        Architecture::Mistral => &["use_sliding_window", "max_window_layers"],
-        Architecture::Qwen2 | Architecture::Qwen3 => &[],
-    };
+    let family = architecture.family();
     let known = |key: &str| {
-        (READ.contains(&key) && !foreign.contains(&key))
+        READ.contains(&key)
+            || key == family.defaults.activation.0
+            || family.keys.contains(&key)
             || WITHOUT_EFFECT.contains(&key)
             || REFUSED.iter().chain(&WARNED).any(|(name, ..)| *name == key)
             || DRAWN.iter().any(|(name, _)| *name == key)
@@ -312,24 +306,17 @@ fn unknown<'a>(keys: &Keys<'a>, architecture: Architecture) -> Vec<&'a str> {
 }
 
 /// Families that are known and not computed: `model_type`, architecture in GGUF files, name, what the decoder lacks.
-const FAMILIES: [(&str, &str, &str, &str); 40] = [
-    ("smollm3", "smollm3", "SmolLM3", "layers without rotation"),
-    ("granite", "granite", "Granite", "factors of embeddings, residuals, scores and logits"),
+const FAMILIES: [(&str, &str, &str, &str); 33] = [
     ("granitemoe", "granitemoe", "Granite", "experts"),
     ("gemma", "gemma", "Gemma", "other norms and activations"),
-    ("gemma2", "gemma2", "Gemma 2", "windows in some layers, caps on scores and logits"),
-    ("gemma3_text", "gemma3", "Gemma 3", "windows in some layers, two sets of frequencies"),
     ("gemma3", "gemma3", "Gemma 3", "images, windows in some layers"),
     ("gemma3n", "gemma3n", "Gemma 3n", "layers of another kind"),
     ("phi", "phi2", "Phi", "partial rotation, layer norms"),
-    ("phi3", "phi3", "Phi-3 and Phi-4", "fused projections, longrope"),
     ("phimoe", "phimoe", "Phi-3.5-MoE", "experts"),
     ("olmo", "olmo", "OLMo", "norms without weights"),
-    ("olmo2", "olmo2", "OLMo 2", "norms behind the blocks and of whole queries and keys"),
     ("olmo3", "olmo3", "OLMo 3", "norms behind the blocks, windows in some layers"),
     ("olmoe", "olmoe", "OLMoE", "experts"),
     ("qwen2_moe", "qwen2moe", "Qwen2-MoE", "experts"),
-    ("qwen3_moe", "qwen3moe", "Qwen3-MoE", "experts"),
     ("qwen3_next", "qwen3next", "Qwen3-Next", "experts, linear attention"),
     ("qwen2_vl", "qwen2vl", "Qwen2-VL", "images"),
     ("qwen2_5_vl", "qwen2vl", "Qwen2.5-VL", "images"),

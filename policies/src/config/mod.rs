@@ -3,6 +3,7 @@
 pub(crate) mod keys;
 pub(crate) mod known;
 mod rope;
+mod shape;
 
 use std::path::Path;
 
@@ -13,44 +14,69 @@ use crate::file;
 use keys::Keys;
 pub(crate) use keys::token_ids;
 pub(crate) use known::why_not;
-pub use rope::{RopeScaling, Yarn};
+pub use rope::{LongRope, RopeScaling, Yarn};
+pub use shape::{ExpertShape, LayerKind, NormPlaces, QkNorm, Shape};
 
-/// Family of the decoder. All of them are the same computation; what differs is in the fields of [`ModelConfig`].
+/// Family of the decoder; [`crate::families`] has what is particular about each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Architecture {
     /// Llama 1 to 3, SmolLM2, TinyLlama.
     Llama,
-    /// Mistral; the context is limited to the sliding window.
+    /// Mistral.
     Mistral,
     /// Qwen2 and Qwen2.5: bias on q, k and v.
     Qwen2,
     /// Qwen3: RMS norm on every head of q and k.
     Qwen3,
+    /// Qwen3 with a mixture of experts.
+    Qwen3Moe,
+    /// SmolLM3: some layers do not rotate.
+    SmolLm3,
+    /// Gemma 2.
+    Gemma2,
+    /// The text models of Gemma 3.
+    Gemma3,
+    /// Phi-3, Phi-3.5 and Phi-4.
+    Phi3,
+    /// OLMo 2.
+    Olmo2,
+    /// Granite 3, without experts.
+    Granite,
 }
 
 impl Architecture {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::Llama,
+        Self::Mistral,
+        Self::Qwen2,
+        Self::Qwen3,
+        Self::Qwen3Moe,
+        Self::SmolLm3,
+        Self::Gemma2,
+        Self::Gemma3,
+        Self::Phi3,
+        Self::Olmo2,
+        Self::Granite,
+    ];
+
     /// `model_type` in `config.json`.
     pub fn model_type(self) -> &'static str {
-        match self {
-            Self::Llama => "llama",
-            Self::Mistral => "mistral",
-            Self::Qwen2 => "qwen2",
-            Self::Qwen3 => "qwen3",
-        }
+        self.family().model_type
     }
 
     /// The class that transformers loads the folder with.
     pub fn class_name(self) -> &'static str {
-        match self {
-            Self::Llama => "LlamaForCausalLM",
-            Self::Mistral => "MistralForCausalLM",
-            Self::Qwen2 => "Qwen2ForCausalLM",
-            Self::Qwen3 => "Qwen3ForCausalLM",
-        }
+        self.family().class_name
     }
 }
 
-/// Shape and constants of a decoder-only transformer of the Llama family.
+/// The families, for messages.
+fn supported() -> String {
+    Architecture::ALL.map(Architecture::model_type).join(", ")
+}
+
+/// Shape and constants of a decoder-only transformer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelConfig {
     /// Family.
@@ -81,8 +107,6 @@ pub struct ModelConfig {
     pub attention_bias: bool,
     /// Whether the output projection of attention has a bias.
     pub attention_output_bias: bool,
-    /// Whether each head of q and k is RMS-normalised before the rotation.
-    pub qk_norm: bool,
     /// Whether the head is the embedding matrix.
     pub tie_word_embeddings: bool,
     /// Token that begins a sequence.
@@ -91,6 +115,8 @@ pub struct ModelConfig {
     pub eos_token_ids: Vec<u32>,
     /// Token for padding.
     pub pad_token_id: Option<u32>,
+    /// What is particular about its blocks.
+    pub shape: Shape,
 }
 
 impl ModelConfig {
@@ -108,12 +134,11 @@ impl ModelConfig {
     ///
     /// An absent key has the default of transformers 5, token ids excepted. Rotary settings are accepted in the old
     /// layout (`rope_theta`, `rope_scaling`) and in that of transformers 5 (`rope_parameters`); where both are given
-    /// `rope_scaling` wins. Unlike transformers, a model whose context exceeds its sliding window is limited to the
-    /// window, with a warning: within it both compute the same. Keys that the family does not have are warned about.
+    /// `rope_scaling` wins. Keys that the family does not have are warned about.
     ///
     /// # Errors
     /// A key that is missing, has a wrong type or asks for what the decoder does not implement: other model types,
-    /// activations but SiLU, other RoPE scalings, and what `config/known.rs` lists.
+    /// other activations, other RoPE scalings, and what `config/known.rs` lists.
     pub fn from_hf_json(value: &Value, path: &Path) -> Result<Self, PolicyError> {
         let map = value.as_object().ok_or_else(|| PolicyError::ConfigKey {
             path: path.into(),
@@ -121,48 +146,54 @@ impl ModelConfig {
             problem: "is not a JSON object".into(),
         })?;
         let keys = Keys { map, prefix: "", path };
-        let architecture = match keys.str("model_type")? {
-            Some("llama") => Architecture::Llama,
-            Some("mistral") => Architecture::Mistral,
-            Some("qwen2") => Architecture::Qwen2,
-            Some("qwen3") => Architecture::Qwen3,
-            Some(other) => {
-                let supported = format!("{}supported: llama, mistral, qwen2, qwen3", why_not(other));
-                return Err(keys.unsupported("model_type", &supported));
-            }
-            None => return Err(keys.wrong("model_type", "is missing")),
+        let name = keys.str("model_type")?.ok_or_else(|| keys.wrong("model_type", "is missing"))?;
+        let Some(architecture) = Architecture::ALL.into_iter().find(|a| a.model_type() == name) else {
+            let supported = format!("{}supported: {}", why_not(name), supported());
+            return Err(keys.unsupported("model_type", &supported));
         };
         known::check(&keys, architecture)?;
-        match keys.str("hidden_act")? {
-            None | Some("silu" | "swish") => {}
-            Some(_) => return Err(keys.unsupported("hidden_act", "supported: silu")),
+        let mut config = Self::common(&keys, architecture)?;
+        let rope = rope::rope_settings(&keys, architecture, config.max_position_embeddings)?;
+        (config.rope_theta, config.rope_scaling) = (rope.theta, rope.scaling);
+        config.shape.local_rope_theta = rope.local_theta;
+        if rope.partial != 1.0 {
+            config.shape.rotary_dim = Some((config.head_dim as f64 * rope.partial) as usize);
         }
+        (architecture.family().read)(&keys, &mut config)?;
+        config.check(&keys)?;
+        config.drop_foreign_tokens(path);
+        Ok(config)
+    }
 
+    /// What all families have, without what is particular.
+    fn common(keys: &Keys<'_>, architecture: Architecture) -> Result<Self, PolicyError> {
+        let defaults = &architecture.family().defaults;
+        let (activation_key, activation) = defaults.activation;
+        match keys.str(activation_key)? {
+            None => {}
+            Some(name) if name == activation || activation == "silu" && name == "swish" => {}
+            Some(_) => return Err(keys.unsupported(activation_key, &format!("supported: {activation}"))),
+        }
         let hidden_size = keys.size("hidden_size")?;
         let num_heads = keys.size("num_attention_heads")?;
-        let num_kv_heads = match (keys.optional_size("num_key_value_heads")?, architecture) {
+        // Null, unlike an absent key, follows from the others.
+        let absent = |key: &str| !keys.map.contains_key(key);
+        let num_kv_heads = match (keys.optional_size("num_key_value_heads")?, defaults.kv_heads) {
             (Some(n), _) => n,
-            (None, Architecture::Mistral) if !map.contains_key("num_key_value_heads") => 8,
-            (None, Architecture::Qwen2 | Architecture::Qwen3) if !map.contains_key("num_key_value_heads") => {
-                32
-            }
+            (None, Some(n)) if absent("num_key_value_heads") => n,
             (None, _) => num_heads,
         };
-        let head_dim = match keys.optional_size("head_dim")? {
-            Some(n) => n,
-            None if architecture == Architecture::Qwen3 && !map.contains_key("head_dim") => 128,
-            None if hidden_size % num_heads != 0 => {
+        let head_dim = match (keys.optional_size("head_dim")?, defaults.head_dim) {
+            (Some(n), _) => n,
+            (None, Some(n)) if absent("head_dim") => n,
+            (None, _) if hidden_size % num_heads != 0 => {
                 return Err(
                     keys.wrong("head_dim", "is missing and num_attention_heads does not divide hidden_size")
                 );
             }
-            None => hidden_size / num_heads,
+            (None, _) => hidden_size / num_heads,
         };
-        let attention_bias = keys.bool("attention_bias")?.unwrap_or(false);
-        if architecture == Architecture::Mistral && attention_bias {
-            return Err(keys.unsupported("attention_bias", "supported: false for mistral"));
-        }
-        let mut config = Self {
+        Ok(Self {
             architecture,
             vocab_size: keys.size("vocab_size")?,
             hidden_size,
@@ -171,48 +202,29 @@ impl ModelConfig {
             num_heads,
             num_kv_heads,
             head_dim,
-            rms_norm_eps: keys.positive("rms_norm_eps")?.unwrap_or(1e-6),
-            rope_theta: 1e4,
+            rms_norm_eps: keys.positive("rms_norm_eps")?.unwrap_or(defaults.eps),
+            rope_theta: defaults.theta,
             rope_scaling: RopeScaling::None,
-            max_position_embeddings: keys.context("max_position_embeddings")?.unwrap_or(match architecture {
-                Architecture::Llama => 2048,
-                Architecture::Mistral => 131_072,
-                Architecture::Qwen2 | Architecture::Qwen3 => 32_768,
-            }),
-            attention_bias: match architecture {
-                Architecture::Llama | Architecture::Qwen3 => attention_bias,
-                Architecture::Qwen2 => true,
-                Architecture::Mistral => false,
-            },
-            attention_output_bias: match architecture {
-                Architecture::Llama | Architecture::Qwen3 => attention_bias,
-                Architecture::Qwen2 | Architecture::Mistral => false,
-            },
-            qk_norm: architecture == Architecture::Qwen3,
-            tie_word_embeddings: keys.bool("tie_word_embeddings")?.unwrap_or(false),
+            max_position_embeddings: keys.context("max_position_embeddings")?.unwrap_or(defaults.context),
+            attention_bias: false,
+            attention_output_bias: false,
+            tie_word_embeddings: keys.bool("tie_word_embeddings")?.unwrap_or(defaults.tied),
             bos_token_id: keys.token_ids("bos_token_id")?.first().copied(),
             eos_token_ids: keys.token_ids("eos_token_id")?,
             pad_token_id: keys.token_ids("pad_token_id")?.first().copied(),
-        };
-        (config.rope_theta, config.rope_scaling) =
-            rope::rope_settings(&keys, config.max_position_embeddings)?;
-        if let Some(window) = sliding_window(&keys, architecture, config.num_layers)? {
-            config.limit_context(window, path);
-        }
-        config.check(&keys)?;
-        config.drop_foreign_tokens(path);
-        Ok(config)
+            shape: Shape::default(),
+        })
     }
 
-    /// Limits the context to the sliding window, where attention to everything and to the window are the same.
-    pub(crate) fn limit_context(&mut self, window: usize, path: &Path) {
-        if self.max_position_embeddings > window {
+    /// Limits the context, with a warning that says why.
+    pub(crate) fn limit_context_to(&mut self, most: usize, why: &str, path: &Path) {
+        if self.max_position_embeddings > most {
             tracing::warn!(
-                "{}: context limited to the sliding window of {window} tokens (max_position_embeddings is {})",
+                "{}: context limited to {most} tokens (max_position_embeddings is {}): {why}",
                 path.display(),
                 self.max_position_embeddings
             );
-            self.max_position_embeddings = window;
+            self.max_position_embeddings = most;
         }
     }
 
@@ -225,6 +237,16 @@ impl ModelConfig {
         }
         if !self.head_dim.is_multiple_of(2) {
             return Err(keys.wrong("head_dim", &format!("= {} is odd", self.head_dim)));
+        }
+        if self.shape.rotary_dim.is_some_and(|dim| dim == 0 || dim % 2 != 0 || dim > self.head_dim) {
+            let problem = format!("rotates no even part of a head of {}", self.head_dim);
+            return Err(keys.wrong("partial_rotary_factor", &problem));
+        }
+        if let RopeScaling::LongRope(long) = &self.rope_scaling
+            && [&long.short_factor, &long.long_factor].iter().any(|f| f.len() != self.rotary_dim() / 2)
+        {
+            let problem = format!("does not have {} factors", self.rotary_dim() / 2);
+            return Err(keys.wrong("rope_scaling.short_factor", &problem));
         }
         Ok(())
     }
@@ -253,17 +275,31 @@ impl ModelConfig {
         self.num_heads / self.num_kv_heads
     }
 
+    /// Columns of a head that positions rotate.
+    pub fn rotary_dim(&self) -> usize {
+        self.shape.rotary_dim.unwrap_or(self.head_dim)
+    }
+
     /// Rotary frequencies in radians a position, scaling applied.
     ///
     /// # Shapes
-    /// `head_dim / 2` values; value `i` turns components `i` and `i + head_dim / 2` of a head (half-split layout).
+    /// `rotary_dim / 2` values; value `i` turns components `i` and `i + rotary_dim / 2` of a head (half-split layout).
     pub fn rope_inv_freq(&self) -> Vec<f32> {
-        self.rope_scaling.inv_freq(self.rope_theta, self.head_dim)
+        self.rope_scaling.inv_freq(self.rope_theta, self.rotary_dim())
     }
 
-    /// Factor of the cosines and sines of the rotation; 1 but for [`RopeScaling::Yarn`].
+    /// Factor of the cosines and sines of the rotation; 1 but for [`RopeScaling::Yarn`] and [`RopeScaling::LongRope`].
     pub fn rope_attention_factor(&self) -> f32 {
         self.rope_scaling.attention_factor() as f32
+    }
+
+    /// Frequencies and factors of all rotations: that of all layers, and that of layers with a window where those have
+    /// their own.
+    pub(crate) fn rotations(&self) -> Vec<(Vec<f32>, f32)> {
+        let local =
+            self.shape.local_rope_theta.map(|theta| RopeScaling::None.inv_freq(theta, self.rotary_dim()));
+        let all = (self.rope_inv_freq(), self.rope_attention_factor());
+        std::iter::once(all).chain(local.map(|frequencies| (frequencies, 1.0))).collect()
     }
 
     /// The content of a `config.json` that transformers 4 and 5 read as the same model.
@@ -297,67 +333,10 @@ impl ModelConfig {
             "pad_token_id": self.pad_token_id,
             "use_cache": true,
         });
-        match self.architecture {
-            Architecture::Llama => {
-                value["attention_bias"] = json!(self.attention_bias);
-                value["mlp_bias"] = json!(false);
-            }
-            Architecture::Mistral => value["sliding_window"] = Value::Null,
-            Architecture::Qwen2 => value["use_sliding_window"] = json!(false),
-            Architecture::Qwen3 => {
-                value["attention_bias"] = json!(self.attention_bias);
-                value["use_sliding_window"] = json!(false);
-            }
+        if let Some(map) = value.as_object_mut() {
+            (self.architecture.family().write)(self, map);
         }
         value
-    }
-}
-
-/// The sliding window of the layers that have one; none where every layer attends to everything.
-fn sliding_window(
-    keys: &Keys<'_>,
-    architecture: Architecture,
-    num_layers: usize,
-) -> Result<Option<usize>, PolicyError> {
-    let window = || match keys.optional_size("sliding_window")? {
-        None if !keys.map.contains_key("sliding_window") => Ok::<_, PolicyError>(Some(4096)),
-        window => Ok(window),
-    };
-    let mut sliding = false;
-    if let Some(value) = keys.get("layer_types") {
-        let types = value.as_array().ok_or_else(|| keys.wrong("layer_types", "is not a list"))?;
-        if types.len() != num_layers {
-            let problem = format!("lists {} layers, num_hidden_layers is {num_layers}", types.len());
-            return Err(keys.wrong("layer_types", &problem));
-        }
-        sliding = types.iter().any(|t| t == "sliding_attention");
-        if types.iter().any(|t| t != "full_attention" && t != "sliding_attention") {
-            let supported = "supported: full_attention, and sliding_attention up to its window";
-            return Err(keys.unsupported("layer_types", supported));
-        }
-    }
-    match architecture {
-        Architecture::Llama if sliding => {
-            Err(keys.unsupported("layer_types", "supported for llama: full_attention in every layer"))
-        }
-        Architecture::Llama => Ok(None),
-        Architecture::Mistral if keys.get("layer_types").is_some() && !sliding => Ok(None),
-        Architecture::Mistral => window(),
-        Architecture::Qwen2 | Architecture::Qwen3 => {
-            let window = match keys.bool("use_sliding_window")? {
-                Some(true) => window()?,
-                _ => None,
-            };
-            if sliding && window.is_none() {
-                return Err(keys.wrong("layer_types", "has sliding windows, which the other keys switch off"));
-            }
-            if keys.get("layer_types").is_none() {
-                let first = keys.map.get("max_window_layers").map_or(Some(28), Value::as_u64);
-                let first = first.ok_or_else(|| keys.wrong("max_window_layers", "is not a whole number"))?;
-                sliding = (num_layers as u64) > first;
-            }
-            Ok(window.filter(|_| sliding))
-        }
     }
 }
 

@@ -4,11 +4,12 @@ use std::f64::consts::PI;
 
 use serde_json::{Map, Value, json};
 
+use super::Architecture;
 use super::keys::Keys;
 use crate::error::PolicyError;
 
 /// How rotary frequencies are stretched beyond the context that the model was pre-trained with.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum RopeScaling {
     /// Not at all.
     None,
@@ -36,6 +37,55 @@ pub enum RopeScaling {
     },
     /// As [`Yarn`] says.
     Yarn(Yarn),
+    /// As [`LongRope`] says.
+    LongRope(LongRope),
+}
+
+/// Every frequency divided by a factor of its own (arXiv:2402.13753), one list for contexts up to the original one and
+/// one for longer ones. Contexts end at the original one here; the long factors are kept for others.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LongRope {
+    /// Divisors in contexts up to the original one, one for each two columns of the rotated part of a head.
+    pub short_factor: Vec<f64>,
+    /// Divisors in longer ones.
+    pub long_factor: Vec<f64>,
+    /// Context before the stretch, in tokens.
+    pub original_max_position_embeddings: usize,
+    /// Context that the file names.
+    pub max_position_embeddings: usize,
+    /// Stretch, where the file says it; the ratio of the two contexts otherwise.
+    pub factor: Option<f64>,
+    /// Factor of cosines and sines, where the file says it.
+    pub attention_factor: Option<f64>,
+}
+
+impl LongRope {
+    /// Factor of cosines and sines.
+    fn attention_factor(&self) -> f64 {
+        let original = self.original_max_position_embeddings as f64;
+        let factor = self.factor.unwrap_or(self.max_position_embeddings as f64 / original);
+        match self.attention_factor {
+            Some(factor) => factor,
+            None if factor <= 1.0 => 1.0,
+            None => (1.0 + factor.ln() / original.ln()).sqrt(),
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        let mut value = json!({
+            "rope_type": "longrope",
+            "type": "longrope",
+            "short_factor": self.short_factor,
+            "long_factor": self.long_factor,
+            "original_max_position_embeddings": self.original_max_position_embeddings,
+        });
+        for (key, number) in [("factor", self.factor), ("attention_factor", self.attention_factor)] {
+            if let Some(number) = number {
+                value[key] = json!(number);
+            }
+        }
+        value
+    }
 }
 
 /// Frequencies below `beta_slow` turns over the original context divided by `factor`, those above `beta_fast` kept, a
@@ -131,6 +181,9 @@ impl RopeScaling {
         let powers = (0..head_dim / 2).map(|i| theta.powf(2.0 * i as f64 / head_dim as f64) as f32);
         let plain = powers.clone().map(|p| 1.0 / p);
         match *self {
+            Self::LongRope(ref long) => {
+                powers.zip(&long.short_factor).map(|(p, f)| 1.0 / (*f as f32 * p)).collect()
+            }
             Self::None | Self::Dynamic { .. } => plain.collect(),
             Self::Linear { factor } => plain.map(|f| f / factor as f32).collect(),
             Self::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } => {
@@ -168,13 +221,15 @@ impl RopeScaling {
     pub(crate) fn attention_factor(&self) -> f64 {
         match self {
             Self::Yarn(yarn) => yarn.attention_factor(),
+            Self::LongRope(long) => long.attention_factor(),
             Self::None | Self::Linear { .. } | Self::Dynamic { .. } | Self::Llama3 { .. } => 1.0,
         }
     }
 
     /// As `rope_scaling` says it, null for none.
-    pub(super) fn to_json(self) -> Value {
-        match self {
+    pub(super) fn to_json(&self) -> Value {
+        match *self {
+            Self::LongRope(ref long) => long.to_json(),
             Self::None => Value::Null,
             Self::Linear { factor } => json!({"rope_type": "linear", "factor": factor}),
             Self::Dynamic { factor } => json!({"rope_type": "dynamic", "factor": factor}),
@@ -192,23 +247,47 @@ impl RopeScaling {
     }
 }
 
-/// θ and scaling as transformers 5 reads them: `rope_scaling` replaces `rope_parameters` where both are given, with the
-/// `rope_theta` beside them or 10,000.
+/// What the rotary settings of a file say.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Rope {
+    pub theta: f64,
+    pub scaling: RopeScaling,
+    /// Share of a head that is rotated.
+    pub partial: f64,
+    /// θ of layers with a window, where the section says it.
+    pub local_theta: Option<f64>,
+}
+
+/// Rotary settings as transformers 5 reads them: `rope_scaling` replaces `rope_parameters` where both are given, with
+/// the `rope_theta` beside them or the family's own. Gemma 3's sections for kinds of layers may stand in either.
 pub(super) fn rope_settings(
     keys: &Keys<'_>,
+    architecture: Architecture,
     max_positions: usize,
-) -> Result<(f64, RopeScaling), PolicyError> {
-    let scaling = section(keys, "rope_scaling")?;
-    let parameters = section(keys, "rope_parameters")?;
-    let read =
-        |prefix: &'static str, map| one_section(keys, Keys { map, prefix, path: keys.path }, max_positions);
+) -> Result<Rope, PolicyError> {
+    let by_layer = architecture == Architecture::Gemma3;
+    let scaling = section(keys, "rope_scaling", by_layer)?;
+    let parameters = section(keys, "rope_parameters", by_layer)?;
+    let read = |prefix: &'static str, map| {
+        let reader = Reader { keys, architecture, max_positions };
+        if by_layer { reader.by_layer(prefix, map) } else { reader.one(prefix, map) }
+    };
     match (scaling, parameters) {
-        (None, None) => Ok((keys.positive("rope_theta")?.unwrap_or(1e4), RopeScaling::None)),
+        (None, None) => {
+            let theta = keys.positive("rope_theta")?.unwrap_or(architecture.family().defaults.theta);
+            let partial = keys.positive("partial_rotary_factor")?.unwrap_or(1.0);
+            Ok(Rope { theta, scaling: RopeScaling::None, partial, local_theta: None })
+        }
         (None, Some(map)) => read("rope_parameters", map),
         (Some(map), None) => read("rope_scaling", map),
         (Some(map), Some(other)) => {
             let used = read("rope_scaling", map)?;
-            if read("rope_parameters", other).ok() != Some(used) {
+            let second = read("rope_parameters", other).ok();
+            // Gemma 3 updates the one by the other.
+            if by_layer && let Some(second) = second {
+                return Ok(Rope { scaling: used.scaling, ..second });
+            }
+            if second.as_ref() != Some(&used) {
                 tracing::warn!(
                     "{}: `rope_scaling` says something else than `rope_parameters` and is used, as transformers does",
                     keys.path.display()
@@ -220,11 +299,15 @@ pub(super) fn rope_settings(
 }
 
 /// The object of a key; an empty one counts as absent.
-fn section<'a>(keys: &Keys<'a>, name: &str) -> Result<Option<&'a Map<String, Value>>, PolicyError> {
+fn section<'a>(
+    keys: &Keys<'a>,
+    name: &str,
+    by_layer: bool,
+) -> Result<Option<&'a Map<String, Value>>, PolicyError> {
     match keys.get(name) {
         None => Ok(None),
         Some(Value::Object(map)) if map.is_empty() => Ok(None),
-        Some(Value::Object(map)) if map.values().any(Value::is_object) => {
+        Some(Value::Object(map)) if map.values().any(Value::is_object) && !by_layer => {
             Err(keys.unsupported(name, "supported: one set of parameters for all layers"))
         }
         Some(Value::Object(map)) => Ok(Some(map)),
@@ -247,20 +330,62 @@ const YARN: [&str; 8] = [
     "mscale_all_dim",
     "truncate",
 ];
+const LONGROPE: [&str; 5] = ["factor", ORIGINAL, "short_factor", "long_factor", "attention_factor"];
 const ORIGINAL: &str = "original_max_position_embeddings";
+
+/// Reads sections of a file.
+struct Reader<'a, 'b> {
+    keys: &'a Keys<'b>,
+    architecture: Architecture,
+    max_positions: usize,
+}
+
+impl Reader<'_, '_> {
+    /// Sections for full and for sliding attention, or one for the former.
+    fn by_layer(&self, prefix: &'static str, map: &Map<String, Value>) -> Result<Rope, PolicyError> {
+        let inner = |kind: &str| map.get(kind).and_then(Value::as_object);
+        let (full, sliding) = (inner("full_attention"), inner("sliding_attention"));
+        if full.is_none() && sliding.is_none() {
+            return self.one(prefix, map);
+        }
+        let empty = Map::new();
+        let used = self.one(prefix, full.unwrap_or(&empty))?;
+        let local = match sliding {
+            Some(map) => Some(self.one(prefix, map)?),
+            None => None,
+        };
+        if local.as_ref().is_some_and(|local| local.scaling != RopeScaling::None) {
+            return Err(self.keys.unsupported(prefix, "supported: sliding_attention of type default"));
+        }
+        let says = |map: &Map<String, Value>| map.contains_key("rope_theta");
+        let local_theta = local.filter(|_| sliding.is_some_and(says)).map(|local| local.theta);
+        Ok(Rope { local_theta, ..used })
+    }
+
+    fn one(&self, prefix: &'static str, map: &Map<String, Value>) -> Result<Rope, PolicyError> {
+        let rope = Keys { map, prefix, path: self.keys.path };
+        let partial = match rope.positive("partial_rotary_factor")? {
+            Some(partial) => partial,
+            None => self.keys.positive("partial_rotary_factor")?.unwrap_or(1.0),
+        };
+        if partial != 1.0 && !self.architecture.family().keys.contains(&"partial_rotary_factor") {
+            return Err(rope.unsupported("partial_rotary_factor", "supported: 1.0"));
+        }
+        let theta = match rope.positive("rope_theta")? {
+            Some(theta) => theta,
+            None => self.keys.positive("rope_theta")?.unwrap_or(self.architecture.family().defaults.theta),
+        };
+        let scaling = one_section(self.keys, &rope, theta, self.max_positions)?;
+        Ok(Rope { theta, scaling, partial, local_theta: None })
+    }
+}
 
 fn one_section(
     keys: &Keys<'_>,
-    rope: Keys<'_>,
+    rope: &Keys<'_>,
+    theta: f64,
     max_positions: usize,
-) -> Result<(f64, RopeScaling), PolicyError> {
-    if rope.positive("partial_rotary_factor")?.is_some_and(|f| f != 1.0) {
-        return Err(rope.unsupported("partial_rotary_factor", "supported: 1.0"));
-    }
-    let theta = match rope.positive("rope_theta")? {
-        Some(theta) => theta,
-        None => keys.positive("rope_theta")?.unwrap_or(1e4),
-    };
+) -> Result<RopeScaling, PolicyError> {
     let required = |key: &str| rope.positive(key)?.ok_or_else(|| rope.wrong(key, "is missing"));
     // The key beside the section wins, as it does in transformers.
     let original = || {
@@ -291,9 +416,14 @@ fn one_section(
             };
             (scaling, &LLAMA3)
         }
-        Some("yarn") => (RopeScaling::Yarn(yarn(&rope, theta, original()?, max_positions)?), &YARN),
+        Some("yarn") => (RopeScaling::Yarn(yarn(rope, theta, original()?, max_positions)?), &YARN),
+        Some("longrope" | "su") => {
+            (RopeScaling::LongRope(long_rope(rope, original()?, max_positions)?), &LONGROPE)
+        }
         Some(_) => {
-            return Err(rope.unsupported(type_key, "supported: default, linear, dynamic, llama3, yarn"));
+            return Err(
+                rope.unsupported(type_key, "supported: default, linear, dynamic, llama3, yarn, longrope")
+            );
         }
     };
     if !known.contains(&ORIGINAL) && keys.get(ORIGINAL).is_some() {
@@ -310,7 +440,7 @@ fn one_section(
             );
         }
     }
-    let unused = unused(&rope, known);
+    let unused = unused(rope, known);
     if !unused.is_empty() {
         tracing::warn!(
             "{}: in `{}` these say nothing to a rope of this type: {}",
@@ -319,13 +449,31 @@ fn one_section(
             unused.join(", ")
         );
     }
-    Ok((theta, scaling))
+    Ok(scaling)
 }
 
 /// Keys that are set and that this type of rotation does not read.
 fn unused<'a>(rope: &Keys<'a>, known: &[&str]) -> Vec<&'a str> {
     let unused = |key: &&String| !COMMON.contains(&key.as_str()) && !known.contains(&key.as_str());
     rope.map.keys().filter(unused).map(String::as_str).filter(|key| rope.get(key).is_some()).collect()
+}
+
+fn long_rope(rope: &Keys<'_>, original: usize, max_positions: usize) -> Result<LongRope, PolicyError> {
+    let list = |key: &str| {
+        let list = rope.get(key).ok_or_else(|| rope.wrong(key, "is missing"))?;
+        serde_json::from_value::<Vec<f64>>(list.clone())
+            .ok()
+            .filter(|factors| factors.iter().all(|f| f.is_finite() && *f > 0.0))
+            .ok_or_else(|| rope.wrong(key, "is not a list of positive numbers"))
+    };
+    Ok(LongRope {
+        short_factor: list("short_factor")?,
+        long_factor: list("long_factor")?,
+        original_max_position_embeddings: original,
+        max_position_embeddings: max_positions,
+        factor: rope.positive("factor")?,
+        attention_factor: rope.positive("attention_factor")?,
+    })
 }
 
 fn yarn(rope: &Keys<'_>, theta: f64, original: usize, max_positions: usize) -> Result<Yarn, PolicyError> {

@@ -23,13 +23,13 @@ fn with(changes: Value) -> Value {
 #[test]
 fn golden_configs_parse_and_survive_writing() {
     for (name, architecture, bias, qk_norm, tied, head_dim) in [
-        ("tiny-llama", Architecture::Llama, false, false, false, 16),
-        ("tiny-qwen2", Architecture::Qwen2, true, false, true, 16),
-        ("tiny-qwen3", Architecture::Qwen3, false, true, false, 32),
+        ("tiny-llama", Architecture::Llama, false, QkNorm::None, false, 16),
+        ("tiny-qwen2", Architecture::Qwen2, true, QkNorm::None, true, 16),
+        ("tiny-qwen3", Architecture::Qwen3, false, QkNorm::Head, false, 32),
     ] {
         let config = parse(&golden_json(&format!("models/{name}/config.json"))).unwrap();
         assert_eq!(config.architecture, architecture);
-        assert_eq!((config.attention_bias, config.qk_norm), (bias, qk_norm), "{name}");
+        assert_eq!((config.attention_bias, config.shape.qk_norm), (bias, qk_norm), "{name}");
         assert_eq!((config.tie_word_embeddings, config.head_dim), (tied, head_dim), "{name}");
         assert_eq!((config.num_layers, config.num_heads, config.num_groups()), (3, 4, 2));
         assert_eq!(config.eos_token_ids, [2]);
@@ -159,36 +159,50 @@ fn an_absurd_context_is_refused() {
 }
 
 #[test]
-fn the_context_is_limited_to_sliding_windows() {
-    let context = |model: &str, mut changes: Value| {
+fn windows_are_those_of_transformers() {
+    let windows = |model: &str, mut changes: Value| {
         changes["model_type"] = json!(model);
         changes["num_key_value_heads"] = json!(4);
         changes["max_position_embeddings"] = json!(8192);
-        parse(&with(changes)).unwrap().max_position_embeddings
+        let config = parse(&with(changes)).unwrap();
+        assert_eq!(config.max_position_embeddings, 8192);
+        [0, 1].map(|l| config.shape.layer(l).window.unwrap_or(0))
     };
     let types = |second: &str| json!(["full_attention", second]);
     for (model, changes, expected) in [
-        ("mistral", json!({}), 4096),
-        ("mistral", json!({"sliding_window": null}), 8192),
-        ("mistral", json!({"sliding_window": 16384}), 8192),
-        ("mistral", json!({"sliding_window": 128}), 128),
-        ("mistral", json!({"sliding_window": 128, "layer_types": types("full_attention")}), 8192),
-        ("mistral", json!({"sliding_window": 128, "layer_types": types("sliding_attention")}), 128),
-        ("qwen2", json!({}), 8192),
-        ("qwen2", json!({"use_sliding_window": false, "sliding_window": 128, "max_window_layers": 0}), 8192),
+        ("mistral", json!({}), [4096, 4096]),
+        ("mistral", json!({"sliding_window": null}), [0, 0]),
+        ("mistral", json!({"sliding_window": 128}), [128, 128]),
+        ("mistral", json!({"sliding_window": 128, "layer_types": types("full_attention")}), [0, 0]),
+        ("mistral", json!({"sliding_window": 128, "layer_types": types("sliding_attention")}), [128, 128]),
+        ("qwen2", json!({}), [0, 0]),
+        (
+            "qwen2",
+            json!({"use_sliding_window": false, "sliding_window": 128, "max_window_layers": 0}),
+            [0, 0],
+        ),
         // Both layers are below the first one that slides.
-        ("qwen2", json!({"use_sliding_window": true, "sliding_window": 128}), 8192),
-        ("qwen2", json!({"use_sliding_window": true, "sliding_window": 128, "max_window_layers": 1}), 128),
-        ("qwen3", json!({"use_sliding_window": true, "max_window_layers": 0}), 4096),
-        ("qwen3", json!({"use_sliding_window": true, "layer_types": types("full_attention")}), 8192),
+        ("qwen2", json!({"use_sliding_window": true, "sliding_window": 128}), [0, 0]),
+        (
+            "qwen2",
+            json!({"use_sliding_window": true, "sliding_window": 128, "max_window_layers": 1}),
+            [0, 128],
+        ),
+        ("qwen3", json!({"use_sliding_window": true, "max_window_layers": 0}), [4096, 4096]),
+        ("qwen3", json!({"use_sliding_window": true, "layer_types": types("full_attention")}), [0, 0]),
         (
             "qwen3",
             json!({"use_sliding_window": true, "sliding_window": 64, "layer_types": types("sliding_attention")}),
-            64,
+            [0, 64],
         ),
-        ("llama", json!({"sliding_window": 128}), 8192),
+        ("llama", json!({"sliding_window": 128}), [0, 0]),
+        ("gemma2", json!({"sliding_window": 16}), [16, 0]),
+        ("gemma3_text", json!({"sliding_window": 16}), [16, 16]),
+        ("gemma3_text", json!({"sliding_window": 16, "sliding_window_pattern": 2}), [16, 0]),
+        ("phi3", json!({"sliding_window": 16}), [16, 16]),
+        ("phi3", json!({}), [0, 0]),
     ] {
-        assert_eq!(context(model, changes.clone()), expected, "{model} {changes}");
+        assert_eq!(windows(model, changes.clone()), expected, "{model} {changes}");
     }
 }
 
@@ -205,7 +219,14 @@ fn errors_name_the_key() {
         (json!({"hidden_size": 66}), "`head_dim`"),
         (json!({"head_dim": 15}), "`head_dim` = 15 is odd"),
         (json!({"num_key_value_heads": 3}), "`num_key_value_heads` = 3"),
-        (json!({"mlp_bias": true}), "`mlp_bias`"),
+        (json!({"model_type": "qwen2", "num_key_value_heads": 4, "mlp_bias": true}), "`mlp_bias`"),
+        (json!({"model_type": "gemma2", "hidden_activation": "gelu"}), "`hidden_activation` = \"gelu\""),
+        (
+            json!({"model_type": "qwen3_moe", "num_experts": 4, "num_experts_per_tok": 5}),
+            "`num_experts_per_tok` = 5",
+        ),
+        (json!({"model_type": "smollm3", "no_rope_layers": [1]}), "`no_rope_layers` lists 1 layers"),
+        (json!({"model_type": "phi3", "partial_rotary_factor": 0.01}), "`partial_rotary_factor`"),
         (json!({"hidden_act": "gelu"}), "`hidden_act` = \"gelu\""),
         (json!({"layer_types": ["full_attention", "sliding_attention"]}), "`layer_types`"),
         (json!({"layer_types": ["full_attention", "linear_attention"]}), "`layer_types`"),
@@ -217,7 +238,14 @@ fn errors_name_the_key() {
         (json!({"num_experts": 8}), "`num_experts`"),
         (json!({"quantization_config": {"bits": 4}}), "`quantization_config`"),
         (json!({"rms_norm_eps": -1.0}), "`rms_norm_eps`"),
-        (json!({"rope_scaling": {"type": "longrope", "factor": 2.0}}), "`rope_scaling.type` = \"longrope\""),
+        (
+            json!({"rope_scaling": {"type": "longrope", "factor": 2.0}}),
+            "`rope_scaling.short_factor` is missing",
+        ),
+        (
+            json!({"rope_scaling": {"type": "longrope", "short_factor": [1.0], "long_factor": [2.0]}}),
+            "`rope_scaling.short_factor` does not have 8 factors",
+        ),
         (json!({"rope_scaling": {"type": "mrope"}}), "`rope_scaling.type`"),
         (json!({"rope_scaling": {"rope_type": "dynamic"}}), "`rope_scaling.factor` is missing"),
         (json!({"rope_parameters": {"rope_type": "yarn"}}), "`rope_parameters.factor` is missing"),
@@ -265,15 +293,15 @@ fn keys_at_neutral_values_change_nothing() {
 #[test]
 fn other_families_are_refused_by_name() {
     for (model, expected) in [
-        ("smollm3", "SmolLM3 needs what is not computed here: layers without rotation"),
-        ("granite", "Granite needs"),
-        ("gemma2", "Gemma 2 needs"),
-        ("gemma3_text", "Gemma 3 needs"),
-        ("phi3", "Phi-3 and Phi-4 needs"),
-        ("olmo2", "OLMo 2 needs"),
-        ("qwen3_moe", "Qwen3-MoE needs what is not computed here: experts"),
+        ("granitemoe", "Granite needs what is not computed here: experts"),
+        ("gemma", "Gemma needs"),
+        ("gemma3", "Gemma 3 needs what is not computed here: images"),
+        ("olmo3", "OLMo 3 needs"),
         ("mixtral", "Mixtral needs"),
-        ("never_heard", "supported: llama, mistral, qwen2, qwen3"),
+        (
+            "never_heard",
+            "supported: llama, mistral, qwen2, qwen3, qwen3_moe, smollm3, gemma2, gemma3_text, phi3, olmo2, granite",
+        ),
     ] {
         let message = parse(&with(json!({"model_type": model}))).unwrap_err().to_string();
         assert!(message.contains(expected) && message.contains(model), "{message}");

@@ -2,8 +2,8 @@
 //! by 32 keys, of which only those are visited in which a query sees a key ([`super::attention_tiles`] has the kernels).
 use super::attention_tiles::{TILE, UNITS, forward_kernel, key_kernel, query_kernel};
 use super::mat::Mat;
-use crate::host::attention::Heads;
 use crate::packed::PackedBatch;
+use crate::spec::Heads;
 use burn::tensor::DType;
 use cubecl::prelude::*;
 use std::ops::Range;

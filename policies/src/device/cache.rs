@@ -3,11 +3,11 @@
 //! A row holds its tokens from slot 0 on, without padding, so rows have lengths of their own. Room comes in buckets of
 //! fixed shapes.
 use super::mat::{Mat, cubes};
-use super::pass::DeviceModel;
+use super::ops::DeviceModel;
 use super::sample::Sampling;
 use super::step::{StepError, Stepper};
 use crate::cache::{DrawAt, DrawnSteps};
-use crate::host::attention::Heads;
+use crate::spec::Heads;
 use burn::tensor::DType;
 use cubecl::ir::ElemType;
 use cubecl::prelude::*;
@@ -206,10 +206,11 @@ impl KernelCache {
     /// Keys and values of prompts, and the logits that follow each, `[prompts, vocab]`.
     pub fn prefill(model: &DeviceModel, prompts: &[&[u32]], capacity: usize) -> (Self, Mat) {
         let capacity = bucket(capacity.max(prompts.iter().map(|p| p.len()).max().unwrap_or(0)));
-        let heads = &model.heads;
-        let like = model.embedding();
+        let heads = &model.model().heads();
+        let like = model.like();
         let width = heads.kv_heads * capacity * heads.head_dim;
-        let make = || (0..model.layers()).map(|_| like.empty(prompts.len(), width, model.dtype)).collect();
+        let make =
+            || model.model().blocks.iter().map(|_| like.empty(prompts.len(), width, model.dtype())).collect();
         let cache = Self {
             k: make(),
             v: make(),
@@ -249,8 +250,8 @@ impl KernelCache {
     /// Feeds one token to every row; returns the logits that follow, `[rows, vocab]`.
     pub fn step(&mut self, model: &DeviceModel, tokens: &[u32]) -> Mat {
         assert_eq!(tokens.len(), self.lens.len(), "one token a row");
-        let (heads, n) = (&model.heads, tokens.len());
-        let up = |values: &[u32]| model.embedding().upload(values, 1, n);
+        let (heads, n) = (&model.model().heads(), tokens.len());
+        let up = |values: &[u32]| model.like().upload(values, 1, n);
         let slots = up(&self.make_room(heads, 1));
         let rows = up(&(0..n as u32).collect::<Vec<_>>());
         model.step(&up(tokens), &slots, |layer, qkv| {
@@ -269,10 +270,10 @@ impl KernelCache {
         sampling: Sampling,
     ) -> Result<DrawnSteps, StepError> {
         assert_eq!(tokens.len(), self.lens.len(), "one token a row");
-        let slots = self.make_room(&model.heads, steps);
+        let slots = self.make_room(&model.model().heads(), steps);
         let kept = self.steps.0.take().filter(|stepper| stepper.draws(sampling));
         let mut stepper =
-            kept.unwrap_or_else(|| Box::new(Stepper::new(model.embedding(), tokens.len(), sampling)));
+            kept.unwrap_or_else(|| Box::new(Stepper::new(model.like(), tokens.len(), sampling)));
         let drawn = stepper.run(model, self, tokens, &slots, draws, steps)?;
         self.steps = Steps(Some(stepper));
         Ok(drawn)

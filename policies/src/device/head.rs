@@ -1,9 +1,9 @@
 //! The language-model head with the selective log-softmax, in chunks of rows: a chunk's logits are turned at once into
 //! what is asked of them, so `[targets, vocab]` never exists.
+use super::elementwise;
 use super::mat::{Mat, cubes, product};
 use super::norm::cube_sum;
-use super::rows;
-use crate::host::head::{TargetGrads, TargetStats};
+use crate::targets::{TargetGrads, TargetStats};
 use burn::tensor::DType;
 use cubecl::prelude::*;
 
@@ -124,7 +124,7 @@ fn chunk_of(h: &Mat, first: usize, count: usize) -> Mat {
         return h.clone();
     }
     let index: Vec<u32> = (first..first + count).map(|r| r as u32).collect();
-    rows::gather(h, &index)
+    elementwise::gather(h, &index)
 }
 
 /// Log-probability and entropy of every target.
@@ -174,7 +174,7 @@ pub fn backward(
         let (grid, dim) = logits.units(count * vocab);
         let targets = logits.upload(&targets[at.clone()], 1, count);
         let upload = |values: &[f32]| logits.upload(&values[at.clone()], 1, count);
-        let (log_sum, g) = (upload(stats.log_sum()), upload(&grad.logprobs));
+        let (log_sum, g) = (upload(&stats.log_sum), upload(&grad.logprobs));
         match &grad.entropy {
             None => grad_kernel::launch(
                 logits.client(),
@@ -200,9 +200,9 @@ pub fn backward(
             ),
         }
         let d_logits = logits.cast(weight.dtype());
-        rows::add(d_weight, &product(&d_logits.t(), &part.n()));
+        elementwise::add(d_weight, &product(&d_logits.t(), &part.n()));
         let index: Vec<u32> = at.map(|r| r as u32).collect();
-        rows::scatter(&product(&d_logits.n(), &weight.n()), &index, &dh);
+        elementwise::scatter(&product(&d_logits.n(), &weight.n()), &index, &dh);
     }
     dh
 }

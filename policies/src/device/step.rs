@@ -6,7 +6,7 @@
 //! record launch them.
 use super::cache::KernelCache;
 use super::mat::Mat;
-use super::pass::DeviceModel;
+use super::ops::DeviceModel;
 use super::sample::{Sampling, WORDS, draw, pairs};
 use crate::cache::{DrawAt, DrawnSteps};
 use burn::tensor::DType;
@@ -199,9 +199,10 @@ impl Stepper {
     }
 
     fn launch(&self, model: &DeviceModel<'_>, cache: &KernelCache) {
+        let heads = model.model().heads();
         let logits = model.step(&self.tokens, &self.slots, |layer, qkv| {
-            cache.store(layer, &model.heads, qkv, &self.rows, &self.slots);
-            cache.attend(layer, &model.heads, qkv, &self.slots)
+            cache.store(layer, &heads, qkv, &self.rows, &self.slots);
+            cache.attend(layer, &heads, qkv, &self.slots)
         });
         draw(&logits, &self.words, &self.at, self.sampling, &self.drawn, &self.tokens);
         let n = self.rows.cols();

@@ -3,121 +3,101 @@
 use super::gemm::{Mat, Operands, Panels, Write, product_serial};
 use super::norm::{norm_row, norm_row_backward};
 use super::rope::RopeTable;
-use super::simd::{LANES, dot, exp, multiversion, reduce};
+use super::simd::{LANES, dot, exp, multiversion, reduce, tanh};
 use crate::packed::{PackedBatch, PackedGroup};
+use crate::spec::Heads;
 use rayon::prelude::*;
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// Rows of a block of scores: queries times the heads that share a key/value head.
 const ROWS: usize = 192;
 
-/// Shape of one attention layer.
-#[derive(Debug, Clone, Copy)]
-pub struct Heads {
-    /// Query heads.
-    pub heads: usize,
-    /// Key/value heads; divides `heads`.
-    pub kv_heads: usize,
-    /// Width of a head; even.
-    pub head_dim: usize,
-    /// ε of the q/k norm.
-    pub eps: f32,
-}
-
-impl Heads {
-    /// Width of a fused q, k, v row.
-    pub fn qkv_width(&self) -> usize {
-        (self.heads + 2 * self.kv_heads) * self.head_dim
-    }
-    /// Width of an output row.
-    pub fn out_width(&self) -> usize {
-        self.heads * self.head_dim
-    }
-    /// Query heads per key/value head.
-    pub fn group(&self) -> usize {
-        self.heads / self.kv_heads
-    }
-    /// Columns of query head `h` in a fused row.
-    pub fn q(&self, h: usize) -> Range<usize> {
-        h * self.head_dim..(h + 1) * self.head_dim
-    }
-    /// Columns of key head `h` in a fused row.
-    pub fn k(&self, h: usize) -> Range<usize> {
-        (self.heads + h) * self.head_dim..(self.heads + h + 1) * self.head_dim
-    }
-    /// Columns of value head `h` in a fused row.
-    pub fn v(&self, h: usize) -> Range<usize> {
-        (self.heads + self.kv_heads + h) * self.head_dim..(self.heads + self.kv_heads + h + 1) * self.head_dim
-    }
-    /// `1 / √head_dim`.
-    pub fn scale(&self) -> f32 {
-        1.0 / (self.head_dim as f32).sqrt()
-    }
-}
-
 /// What attention needs besides the rows.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Context<'a> {
     /// Shape.
     pub heads: Heads,
-    /// Rotary table.
-    pub rope: &'a RopeTable,
-    /// Weight of the query norm (Qwen3), `[head_dim]`.
-    pub q_norm: Option<&'a [f32]>,
-    /// Weight of the key norm, `[head_dim]`.
-    pub k_norm: Option<&'a [f32]>,
+    /// Rotary table; none where positions turn nothing.
+    pub rope: Option<&'a RopeTable>,
+    /// Norms of every head of queries and keys.
+    pub norms: Option<HeadNorms<'a>>,
+    /// Factor of the scores.
+    pub scale: f32,
+    /// Tokens that a query sees, itself included.
+    pub window: usize,
+    /// Bound of the scores.
+    pub cap: Option<f32>,
 }
 
+/// Factors of the norms of every head, `[head_dim]` each, and their ε.
+#[derive(Clone)]
+pub struct HeadNorms<'a> {
+    /// Of queries.
+    pub q: Cow<'a, [f32]>,
+    /// Of keys.
+    pub k: Cow<'a, [f32]>,
+    /// ε.
+    pub eps: f32,
+}
+
+/// Factors and ε of one of the two.
+type HeadNorm<'a> = Option<(&'a [f32], f32)>;
+
 impl Context<'_> {
+    fn q_norm(&self) -> HeadNorm<'_> {
+        self.norms.as_ref().map(|n| (&*n.q, n.eps))
+    }
+    fn k_norm(&self) -> HeadNorm<'_> {
+        self.norms.as_ref().map(|n| (&*n.k, n.eps))
+    }
     /// Normalised (if the model does so), rotated and scaled query.
     #[inline]
     pub fn query(&self, x: &[f32], position: usize, out: &mut [f32]) {
-        place(x, self.q_norm, self.heads.eps, self.rope, position, self.heads.scale(), out);
+        self.place(x, self.q_norm(), position, self.scale, out);
     }
     /// Normalised (if the model does so) and rotated key.
     #[inline]
     pub fn key(&self, x: &[f32], position: usize, out: &mut [f32]) {
-        place(x, self.k_norm, self.heads.eps, self.rope, position, 1.0, out);
+        self.place(x, self.k_norm(), position, 1.0, out);
     }
-}
 
-#[inline]
-fn place(
-    x: &[f32],
-    norm: Option<&[f32]>,
-    eps: f32,
-    rope: &RopeTable,
-    position: usize,
-    scale: f32,
-    out: &mut [f32],
-) {
-    match norm {
-        Some(w) => norm_row(x, w, eps, out),
-        None => out.copy_from_slice(x),
-    }
-    rope.rotate(out, position, scale);
-}
-
-#[inline]
-#[allow(clippy::too_many_arguments)]
-fn unplace(
-    x: &[f32],
-    norm: Option<&[f32]>,
-    eps: f32,
-    rope: &RopeTable,
-    position: usize,
-    scale: f32,
-    grad: &mut [f32],
-    dx: &mut [f32],
-    dw: &mut [f32],
-) {
-    rope.rotate_back(grad, position, scale);
-    match norm {
-        Some(w) => {
-            dx.fill(0.0);
-            norm_row_backward(x, w, eps, grad, dx, dw);
+    #[inline]
+    fn place(&self, x: &[f32], norm: HeadNorm, position: usize, scale: f32, out: &mut [f32]) {
+        match norm {
+            Some((w, eps)) => norm_row(x, w, eps, out),
+            None => out.copy_from_slice(x),
         }
-        None => dx.copy_from_slice(grad),
+        match self.rope {
+            Some(rope) => rope.rotate(out, position, scale),
+            None => out.iter_mut().for_each(|x| *x *= scale),
+        }
+    }
+
+    /// Turns the gradient `grad` of what [`Self::place`] made of `x` into that of `x`, and adds the norm's to `dw`.
+    #[inline]
+    #[allow(clippy::too_many_arguments)]
+    fn unplace(
+        &self,
+        x: &[f32],
+        norm: HeadNorm,
+        position: usize,
+        scale: f32,
+        grad: &mut [f32],
+        dx: &mut [f32],
+        dw: &mut [f32],
+    ) {
+        match self.rope {
+            Some(rope) => rope.rotate_back(grad, position, scale),
+            None => grad.iter_mut().for_each(|x| *x *= scale),
+        }
+        match norm {
+            Some((w, eps)) => {
+                dx.fill(0.0);
+                norm_row_backward(x, w, eps, grad, dx, dw);
+            }
+            None => dx.copy_from_slice(grad),
+        }
     }
 }
 
@@ -139,12 +119,34 @@ impl Columns {
 }
 
 multiversion! {
-    /// Softmax of `scores[r][..=first + r]`, zero beyond; `width` is the row stride.
-    fn causal_softmax(scores: &mut [f32], width: usize, first: usize) {
+    /// Softmax of what is seen of `scores[r][..=first + r]`, the last `window` of it, zero elsewhere; `width` is the row
+    /// stride.
+    fn causal_softmax(scores: &mut [f32], width: usize, first: usize, window: usize) {
         for (r, row) in scores.chunks_mut(width).enumerate() {
             let (live, dead) = row.split_at_mut(first + r + 1);
+            let (gone, live) = live.split_at_mut((first + r + 1).saturating_sub(window));
+            gone.fill(0.0);
             softmax_row(live);
             dead.fill(0.0);
+        }
+    }
+}
+
+multiversion! {
+    /// `s` becomes `cap · tanh(s / cap)`.
+    fn cap_scores(scores: &mut [f32], cap: f32) {
+        for s in scores {
+            *s = cap * tanh(*s / cap);
+        }
+    }
+}
+
+multiversion! {
+    /// Multiplies gradients by the slope of [`cap_scores`] where it gave `capped`.
+    fn cap_scores_backward(d: &mut [f32], capped: &[f32], cap: f32) {
+        for (d, s) in d.iter_mut().zip(capped) {
+            let t = *s / cap;
+            *d *= 1.0 - t * t;
         }
     }
 }
@@ -266,8 +268,11 @@ pub fn forward(ctx: &Context, batch: &PackedBatch, qkv: &[f32], out: &mut [f32])
                 }
                 let s = &mut scores[..g * n * keys];
                 keys_t.product_of_part(g * n, keys, hd, Mat::rows(&q, hd), s, Write::Set);
+                if let Some(cap) = ctx.cap {
+                    cap_scores(s, cap);
+                }
                 for s in s.chunks_mut(n * keys) {
-                    causal_softmax(s, keys, prefix + block.start);
+                    causal_softmax(s, keys, prefix + block.start, ctx.window);
                 }
                 values.product_of_part(g * n, hd, keys, Mat::rows(s, keys), &mut o, Write::Set);
                 for (i, (head, t)) in stacked(&heads, kv, &block).enumerate() {
@@ -366,13 +371,20 @@ fn group_backward(
             }
             let (p, dp) = (&mut p[..m * keys], &mut dp[..m * keys]);
             keys_t.product_of_part(m, keys, hd, Mat::rows(&q, hd), p, Write::Set);
+            let capped = ctx.cap.map(|cap| {
+                cap_scores(p, cap);
+                (cap, p.to_vec())
+            });
             for p in p.chunks_mut(n * keys) {
-                causal_softmax(p, keys, prefix + block.start);
+                causal_softmax(p, keys, prefix + block.start, ctx.window);
             }
             let by_rows = |x| Mat::rows(x, hd);
             product_serial(keys, hd, m, Mat::rows(p, keys).t(), by_rows(&d_o), &mut dv, hd, Write::Add);
             values_t.product_of_part(m, keys, hd, by_rows(&d_o), dp, Write::Set);
             softmax_backward(p, dp, keys);
+            if let Some((cap, capped)) = &capped {
+                cap_scores_backward(dp, capped, *cap);
+            }
             keys_n.product_of_part(m, hd, keys, Mat::rows(dp, keys), &mut dq, Write::Set);
             product_serial(keys, hd, m, Mat::rows(dp, keys).t(), by_rows(&q), &mut dk, hd, Write::Add);
             for (i, (head, t)) in stacked(&heads, kv, &block).enumerate() {
@@ -382,8 +394,7 @@ fn group_backward(
                 let dx = unsafe { d_qkv.get(row, heads.q(head)) };
                 let grad = &mut dq[i * hd..(i + 1) * hd];
                 let position = batch.positions[row] as usize;
-                let scale = heads.scale();
-                unplace(x, ctx.q_norm, heads.eps, ctx.rope, position, scale, grad, dx, &mut dq_norm);
+                ctx.unplace(x, ctx.q_norm(), position, ctx.scale, grad, dx, &mut dq_norm);
             }
         }
         for (i, row) in rows.enumerate() {
@@ -393,7 +404,7 @@ fn group_backward(
             let (dx, dvx) = unsafe { (d_qkv.get(row, heads.k(kv)), d_qkv.get(row, heads.v(kv))) };
             let position = batch.positions[row] as usize;
             let grad = &mut dk[at.clone()];
-            unplace(x, ctx.k_norm, heads.eps, ctx.rope, position, 1.0, grad, dx, &mut dk_norm);
+            ctx.unplace(x, ctx.k_norm(), position, 1.0, grad, dx, &mut dk_norm);
             dvx.copy_from_slice(&dv[at]);
         }
     }

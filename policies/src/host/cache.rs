@@ -1,6 +1,7 @@
 //! Keys and values on the host: a prompt's are shared by all its rows, each row owns only what it has generated.
-use super::attention::{Context, Heads};
-use super::simd::{LANES, dot, exp, multiversion};
+use super::attention::Context;
+use super::simd::{LANES, dot, exp, multiversion, tanh};
+use crate::spec::Heads;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -108,14 +109,24 @@ impl RowKv {
 }
 
 multiversion! {
-    /// Attention of one query to two runs of keys and values (prompt, own).
-    fn attend(q: &[f32], k: [&[f32]; 2], v: [&[f32]; 2], scores: &mut [f32], out: &mut [f32]) {
+    /// Attention of one query to two runs of keys and values (prompt, own), the scores bounded by `cap` if there is one.
+    fn attend(
+        q: &[f32],
+        k: [&[f32]; 2],
+        v: [&[f32]; 2],
+        cap: Option<f32>,
+        scores: &mut [f32],
+        out: &mut [f32],
+    ) {
         let hd = q.len();
         let split = k[0].len() / hd;
         let mut max = f32::NEG_INFINITY;
         for (run, scores) in k.iter().zip({ let (a, b) = scores.split_at_mut(split); [a, b] }) {
             for (k, s) in run.chunks_exact(hd).zip(scores) {
                 *s = dot(q, k);
+                if let Some(cap) = cap {
+                    *s = cap * tanh(*s / cap);
+                }
                 max = max.max(*s);
             }
         }
@@ -162,7 +173,10 @@ pub fn attend_row(ctx: &Context, layer: usize, qkv: &[f32], row: &mut RowKv, out
     let heads = ctx.heads;
     let hd = heads.head_dim;
     let position = row.len();
-    let mut scores = vec![0f32; position + 1];
+    // What has left the window: of the prompt, then of the row's own tokens.
+    let gone = (position + 1).saturating_sub(ctx.window);
+    let gone = [gone.min(row.prompt.len) * hd, gone.saturating_sub(row.prompt.len) * hd];
+    let mut scores = vec![0f32; (position + 1).min(ctx.window)];
     let mut q = vec![0f32; hd];
     for kv in 0..heads.kv_heads {
         let own = (layer * heads.kv_heads + kv) * row.capacity * hd;
@@ -171,11 +185,11 @@ pub fn attend_row(ctx: &Context, layer: usize, qkv: &[f32], row: &mut RowKv, out
         row.v[slot.clone()].copy_from_slice(&qkv[heads.v(kv)]);
         let base = (layer * heads.kv_heads + kv) * row.prompt.len * hd;
         let prompt = base..base + row.prompt.len * hd;
-        let k = [&row.prompt.k[prompt.clone()], &row.k[own..slot.end]];
-        let v = [&row.prompt.v[prompt], &row.v[own..slot.end]];
+        let k = [&row.prompt.k[prompt.clone()][gone[0]..], &row.k[own..slot.end][gone[1]..]];
+        let v = [&row.prompt.v[prompt][gone[0]..], &row.v[own..slot.end][gone[1]..]];
         for head in kv * heads.group()..(kv + 1) * heads.group() {
             ctx.query(&qkv[heads.q(head)], position, &mut q);
-            attend(&q, k, v, &mut scores, &mut out[heads.q(head)]);
+            attend(&q, k, v, ctx.cap, &mut scores, &mut out[heads.q(head)]);
         }
     }
 }

@@ -1,15 +1,14 @@
-//! The decoder on the CPU: fused kernels over the host memory of burn-flex tensors, with hand-written backward.
-//!
-//! The composed form in [`crate::composed`] computes the same with burn's own operations and autodiff; tests compare
-//! the two, and other devices run it.
+//! The decoder's operations on the CPU: fused kernels over the host memory of burn-flex tensors, with hand-written
+//! backward.
+pub mod activation;
 pub mod attention;
-pub mod block;
 pub mod buffer;
 pub mod cache;
 pub mod gemm;
+mod generate;
 pub mod head;
 pub mod norm;
-pub mod pass;
+pub mod ops;
 pub mod rope;
+mod routing;
 pub mod simd;
-pub mod swiglu;

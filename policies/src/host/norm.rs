@@ -1,6 +1,7 @@
 //! RMSNorm (arXiv:1910.07467) over rows, forward and backward.
 use super::simd::{LANES, dot, multiversion, reduce};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Rows handled by one task; partial sums of the weight gradient are added in block order.
 const BLOCK: usize = 32;
@@ -76,5 +77,36 @@ pub fn rms_norm_backward(x: &[f32], w: &[f32], eps: f32, dy: &[f32], dx: &mut [f
         .collect();
     for part in parts {
         dw.iter_mut().zip(part).for_each(|(a, b)| *a += b);
+    }
+}
+
+/// RMSNorm of the columns `columns` of every row, written to the same places of `y`.
+///
+/// # Shapes
+/// x, y `[rows, width]`, w as many as the columns.
+pub fn rms_norm_columns(x: &[f32], width: usize, columns: Range<usize>, w: &[f32], eps: f32, y: &mut [f32]) {
+    y.par_chunks_mut(BLOCK * width).zip(x.par_chunks(BLOCK * width)).for_each(|(y, x)| {
+        for (y, x) in y.chunks_mut(width).zip(x.chunks(width)) {
+            norm_row(&x[columns.clone()], w, eps, &mut y[columns.clone()]);
+        }
+    });
+}
+
+/// Backward of [`rms_norm_columns`]: turns the gradient of these columns in `dy` into that of `x`, adds to `dw`.
+pub fn rms_norm_columns_backward(
+    x: &[f32],
+    width: usize,
+    columns: Range<usize>,
+    w: &[f32],
+    eps: f32,
+    dy: &mut [f32],
+    dw: &mut [f32],
+) {
+    let mut dx = vec![0f32; columns.len()];
+    for (dy, x) in dy.chunks_mut(width).zip(x.chunks(width)) {
+        let dy = &mut dy[columns.clone()];
+        dx.fill(0.0);
+        norm_row_backward(&x[columns.clone()], w, eps, dy, &mut dx, dw);
+        dy.copy_from_slice(&dx);
     }
 }

@@ -59,7 +59,7 @@ impl RopeTable {
     }
 
     /// Cosines and sines of all positions, `[positions, head_dim / 2]` each, of which the table keeps nothing.
-    #[cfg(feature = "cube")]
+    #[allow(dead_code)] // Of devices.
     pub(crate) fn all(&self) -> (Vec<f32>, Vec<f32>) {
         let all = Block {
             cos: Vec::with_capacity(self.positions * self.half),
@@ -89,11 +89,20 @@ impl RopeTable {
         &self.block(position).sin[at..at + self.half]
     }
 
-    /// Rotates one head in place and multiplies it by `scale`.
+    /// What is turned, in halves, and what is not.
+    #[inline(always)]
+    fn halves<'a>(&self, x: &'a mut [f32]) -> (&'a mut [f32], &'a mut [f32], &'a mut [f32]) {
+        let (a, rest) = x.split_at_mut(self.half);
+        let (b, rest) = rest.split_at_mut(self.half);
+        (a, b, rest)
+    }
+
+    /// Rotates one head in place, as much of it as there are frequencies for, and multiplies it by `scale`.
     #[inline(always)]
     pub fn rotate(&self, x: &mut [f32], position: usize, scale: f32) {
         let (cos, sin) = (self.cos(position), self.sin(position));
-        let (a, b) = x.split_at_mut(self.half);
+        let (a, b, rest) = self.halves(x);
+        rest.iter_mut().for_each(|x| *x *= scale);
         for (((a, b), c), s) in a.iter_mut().zip(b).zip(cos).zip(sin) {
             (*a, *b) = ((*a * c - *b * s) * scale, (*b * c + *a * s) * scale);
         }
@@ -103,7 +112,8 @@ impl RopeTable {
     #[inline(always)]
     pub fn rotate_back(&self, x: &mut [f32], position: usize, scale: f32) {
         let (cos, sin) = (self.cos(position), self.sin(position));
-        let (a, b) = x.split_at_mut(self.half);
+        let (a, b, rest) = self.halves(x);
+        rest.iter_mut().for_each(|x| *x *= scale);
         for (((a, b), c), s) in a.iter_mut().zip(b).zip(cos).zip(sin) {
             (*a, *b) = ((*a * c + *b * s) * scale, (*b * c - *a * s) * scale);
         }
@@ -125,6 +135,11 @@ mod tests {
         for (a, b) in x.iter().zip(y) {
             assert!((a - b).abs() < 1e-6);
         }
+        // What has no frequency is scaled and stays.
+        let mut partly = [1.0f32, -2.0, 0.5, 3.0, 4.0];
+        RopeTable::new(&[1.0], 16, 1.0).rotate(&mut partly, 3, 2.0);
+        assert_eq!(partly[2..], [1.0, 6.0, 8.0]);
+        assert!((partly[0] - 2.0 * (3f32.cos() + 2.0 * 3f32.sin())).abs() < 1e-6);
         // A factor of cosines and sines is that of the rotation, and so of its backward.
         let (mut once, mut stretched) = (x, x);
         table.rotate(&mut once, 7, 1.5);

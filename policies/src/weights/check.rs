@@ -6,60 +6,15 @@ use super::{WeightSource, missing};
 use crate::config::ModelConfig;
 use crate::decoder::available_bytes;
 use crate::error::PolicyError;
+use crate::families;
 
-/// Names and shapes of the tensors that a model of this config has, in the order of the forward pass.
-///
-/// # Shapes
-/// D hidden, F intermediate, V vocabulary, H and K heads of queries and keys, E head width: embedding and head `[V, D]`,
-/// `q_proj` `[H·E, D]`, `k_proj` and `v_proj` `[K·E, D]`, `o_proj` `[D, H·E]`, their biases as long as the first
-/// size, `q_norm` and `k_norm` `[E]`, `gate_proj` and `up_proj` `[F, D]`, `down_proj` `[D, F]`, norms `[D]`.
-/// A tied head is not listed.
+/// Hugging Face's names and shapes of the tensors that a model of this config has. A tied head is not listed.
 pub fn expected_tensors(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
-    each_tensor(config).collect()
-}
-
-/// [`expected_tensors`] one after the other: a config may claim millions of layers.
-fn each_tensor(config: &ModelConfig) -> impl Iterator<Item = (String, Vec<usize>)> + '_ {
-    let table = || vec![config.vocab_size, config.hidden_size];
-    let head = (!config.tie_word_embeddings).then(|| (HEAD.to_owned(), table()));
-    std::iter::once((EMBEDDING.to_owned(), table()))
-        .chain((0..config.num_layers).flat_map(|layer| layer_tensors(config, layer)))
-        .chain([("model.norm.weight".to_owned(), vec![config.hidden_size])])
-        .chain(head)
+    families::tensors(config).collect()
 }
 
 const EMBEDDING: &str = "model.embed_tokens.weight";
 const HEAD: &str = "lm_head.weight";
-
-fn layer_tensors(config: &ModelConfig, layer: usize) -> Vec<(String, Vec<usize>)> {
-    let (hidden, mlp) = (config.hidden_size, config.intermediate_size);
-    let queries = config.num_heads * config.head_dim;
-    let keys = config.num_kv_heads * config.head_dim;
-    let mut tensors = Vec::new();
-    let mut add = |part: &str, shape: &[usize]| {
-        tensors.push((format!("model.layers.{layer}.{part}"), shape.to_vec()));
-    };
-    add("input_layernorm.weight", &[hidden]);
-    for (part, rows) in [("q_proj", queries), ("k_proj", keys), ("v_proj", keys)] {
-        add(&format!("self_attn.{part}.weight"), &[rows, hidden]);
-        if config.attention_bias {
-            add(&format!("self_attn.{part}.bias"), &[rows]);
-        }
-    }
-    if config.qk_norm {
-        add("self_attn.q_norm.weight", &[config.head_dim]);
-        add("self_attn.k_norm.weight", &[config.head_dim]);
-    }
-    add("self_attn.o_proj.weight", &[hidden, queries]);
-    if config.attention_output_bias {
-        add("self_attn.o_proj.bias", &[hidden]);
-    }
-    add("post_attention_layernorm.weight", &[hidden]);
-    add("mlp.gate_proj.weight", &[mlp, hidden]);
-    add("mlp.up_proj.weight", &[mlp, hidden]);
-    add("mlp.down_proj.weight", &[hidden, mlp]);
-    tensors
-}
 
 /// Compares a source with what the config implies, without reading elements. Tensors that no layer uses are logged
 /// as a warning.
@@ -83,7 +38,7 @@ pub fn check_weights(source: &dyn WeightSource, config: &ModelConfig) -> Result<
 
 /// The first missing or misshapen tensor; takes no memory for those that a config only claims.
 pub(crate) fn check_shapes(source: &dyn WeightSource, config: &ModelConfig) -> Result<(), PolicyError> {
-    for (name, expected) in each_tensor(config) {
+    for (name, expected) in families::tensors(config) {
         let found = source.shape(&name).ok_or_else(|| missing(source.path(), &name))?;
         if found != expected {
             return Err(PolicyError::TensorShape { path: source.path().into(), name, expected, found });
@@ -95,7 +50,7 @@ pub(crate) fn check_shapes(source: &dyn WeightSource, config: &ModelConfig) -> R
 /// Names of the tensors of a source that no layer uses; `config` has passed [`check_shapes`].
 pub(super) fn unused_tensors(source: &dyn WeightSource, config: &ModelConfig) -> Vec<String> {
     let mut unused: BTreeSet<String> = source.names().into_iter().collect();
-    for (name, _) in each_tensor(config) {
+    for (name, _) in families::tensors(config) {
         unused.remove(&name);
     }
     // Redundant copies that some exporters write: the tied head, and frequencies that follow from the config.

@@ -1,8 +1,8 @@
 //! The shape of a decoder out of the metadata of a GGUF file.
 
-use super::{GgufFile, GgufValue, missing};
+use super::{GgufFile, GgufValue, gguf_families, missing};
 use crate::config::keys::{MAX_CONTEXT, MAX_SIZE};
-use crate::config::{Architecture, ModelConfig, RopeScaling, Yarn, why_not};
+use crate::config::{Architecture, ModelConfig, RopeScaling, Shape, Yarn, why_not};
 use crate::error::PolicyError;
 
 /// Tensor that holds the divisors of the rotary frequencies of Llama 3.1 and later.
@@ -60,9 +60,9 @@ const REFUSED: [(&str, f64, &str); 20] = [
 ];
 
 /// Metadata of one architecture, with errors that name the key.
-struct Metadata<'a> {
-    file: &'a GgufFile,
-    name: &'a str,
+pub(super) struct Metadata<'a> {
+    pub(super) file: &'a GgufFile,
+    pub(super) name: &'a str,
 }
 
 impl<'a> Metadata<'a> {
@@ -74,7 +74,7 @@ impl<'a> Metadata<'a> {
         self.file.metadata().get(&self.full(key))
     }
 
-    fn wrong(&self, key: &str, problem: &str) -> PolicyError {
+    pub(super) fn wrong(&self, key: &str, problem: &str) -> PolicyError {
         wrong(self.file, &self.full(key), problem)
     }
 
@@ -87,7 +87,7 @@ impl<'a> Metadata<'a> {
         }
     }
 
-    fn optional_size(&self, key: &str) -> Result<Option<usize>, PolicyError> {
+    pub(super) fn optional_size(&self, key: &str) -> Result<Option<usize>, PolicyError> {
         self.size_up_to(key, MAX_SIZE)
     }
 
@@ -99,11 +99,11 @@ impl<'a> Metadata<'a> {
         self.get(key).map(size).transpose()
     }
 
-    fn size(&self, key: &str) -> Result<usize, PolicyError> {
+    pub(super) fn size(&self, key: &str) -> Result<usize, PolicyError> {
         self.optional_size(key)?.ok_or_else(|| self.wrong(key, "is missing"))
     }
 
-    fn positive(&self, key: &str) -> Result<Option<f64>, PolicyError> {
+    pub(super) fn positive(&self, key: &str) -> Result<Option<f64>, PolicyError> {
         let number = |v: &GgufValue| match v.as_f64() {
             Some(f) if f.is_finite() && f > 0.0 => Ok(shortest(f)),
             _ => Err(self.wrong(key, "is not a positive number")),
@@ -112,16 +112,19 @@ impl<'a> Metadata<'a> {
     }
 
     /// Refuses what the decoder does not compute, and warns of keys that are not known.
-    fn check(&self) -> Result<(), PolicyError> {
+    fn check(&self, architecture: Architecture) -> Result<(), PolicyError> {
+        let read = gguf_families::keys(architecture);
         for (key, neutral, supported) in REFUSED {
-            let Some(value) = self.get(key) else { continue };
+            let Some(value) = self.get(key).filter(|_| !read.contains(&key)) else { continue };
             let number = value.as_bool().map(|b| f64::from(u8::from(b))).or(value.as_f64());
             if number != Some(neutral) {
                 let value = number.map_or_else(|| "(no number)".to_owned(), |n| n.to_string());
                 return Err(self.unsupported(key, &value, supported));
             }
         }
-        let known = |key: &str| KNOWN.contains(&key) || REFUSED.iter().any(|(name, ..)| *name == key);
+        let known = |key: &str| {
+            KNOWN.contains(&key) || read.contains(&key) || REFUSED.iter().any(|(name, ..)| *name == key)
+        };
         let keys = self.file.metadata().keys();
         let ours = keys.filter_map(|key| key.strip_prefix(self.name)?.strip_prefix('.'));
         let unknown: Vec<_> = ours.filter(|key| !known(key)).collect();
@@ -175,21 +178,17 @@ pub(super) fn read(file: &GgufFile) -> Result<ModelConfig, PolicyError> {
     let metadata = file.metadata();
     let name = metadata.get("general.architecture").and_then(GgufValue::as_str);
     let name = name.ok_or_else(|| wrong(file, "general.architecture", "is missing"))?;
-    let architecture = match name {
-        "llama" => Architecture::Llama,
-        "qwen2" => Architecture::Qwen2,
-        "qwen3" => Architecture::Qwen3,
-        other => {
-            return Err(PolicyError::Unsupported {
-                path: file.path().into(),
-                key: "general.architecture".into(),
-                value: other.into(),
-                supported: format!("{}supported in GGUF: llama, qwen2, qwen3", why_not(other)),
-            });
-        }
+    let Some(architecture) = Architecture::ALL.into_iter().find(|a| a.family().gguf == Some(name)) else {
+        let all = Architecture::ALL.iter().filter_map(|a| a.family().gguf).collect::<Vec<_>>().join(", ");
+        return Err(PolicyError::Unsupported {
+            path: file.path().into(),
+            key: "general.architecture".into(),
+            value: name.into(),
+            supported: format!("{}supported in GGUF: {all}", why_not(name)),
+        });
     };
     let keys = Metadata { file, name };
-    keys.check()?;
+    keys.check(architecture)?;
 
     let num_heads = keys.size("attention.head_count")?;
     let hidden_size = keys.size("embedding_length")?;
@@ -201,7 +200,8 @@ pub(super) fn read(file: &GgufFile) -> Result<ModelConfig, PolicyError> {
     if keys.optional_size("attention.value_length")?.is_some_and(|n| n != head_dim) {
         return Err(keys.wrong("attention.value_length", "differs from the width of keys"));
     }
-    if keys.optional_size("rope.dimension_count")?.is_some_and(|n| n != head_dim) {
+    let rotated = keys.optional_size("rope.dimension_count")?.filter(|n| *n != head_dim);
+    if rotated.is_some() && architecture != Architecture::Phi3 {
         return Err(keys.wrong("rope.dimension_count", "differs from the head width: partial rotation"));
     }
     let num_kv_heads = keys.optional_size("attention.head_count_kv")?.unwrap_or(num_heads);
@@ -246,15 +246,13 @@ pub(super) fn read(file: &GgufFile) -> Result<ModelConfig, PolicyError> {
         max_position_embeddings,
         attention_bias: tensors.contains_key("blk.0.attn_q.bias"),
         attention_output_bias: tensors.contains_key("blk.0.attn_output.bias"),
-        qk_norm: architecture == Architecture::Qwen3,
         tie_word_embeddings: !tensors.contains_key("output.weight"),
         bos_token_id: token("tokenizer.ggml.bos_token_id"),
         eos_token_ids,
         pad_token_id: token("tokenizer.ggml.padding_token_id"),
+        shape: Shape { rotary_dim: rotated, ..Shape::default() },
     };
-    if let Some(window) = keys.optional_size("attention.sliding_window")? {
-        config.limit_context(window, file.path());
-    }
+    gguf_families::read(&keys, &mut config)?;
     Ok(config)
 }
 

@@ -1,34 +1,46 @@
 //! A GGUF file seen as a Hugging Face model: tensor names, row order; its config by [`super::gguf_config`].
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::check::{check_shapes, first_few, unused_tensors};
 use super::gguf_config::{self, ROPE_FREQS};
+use super::gguf_families::{self, EXPERTS, LONG_ROPE};
 use super::{GgufFile, HostTensor, WeightSource, missing};
-use crate::config::{Architecture, ModelConfig};
+use crate::config::ModelConfig;
 use crate::error::PolicyError;
 
 /// Tensors of a GGUF file under Hugging Face names and in Hugging Face's row order.
 #[derive(Debug)]
 pub struct GgufSource {
     file: Arc<GgufFile>,
-    /// q and k rows are stored interleaved (architecture `llama`), with the number of heads of each.
+    /// q and k rows are stored interleaved, with the number of heads of each.
     interleaved: Option<(usize, usize)>,
+    /// Factors of norms are stored with 1 added.
+    plus_one: bool,
+    /// Parts of a block: GGUF and Hugging Face.
+    parts: Vec<(&'static str, &'static str)>,
+    /// The experts' matrices that were read last, of which each is asked for on its own.
+    experts: Mutex<Option<(String, Vec<f32>)>>,
 }
 
 impl GgufSource {
     /// Reads the config out of the metadata and prepares the tensors.
     ///
     /// # Errors
-    /// An architecture other than llama, qwen2 and qwen3, a missing or senseless key, what the decoder does not compute,
-    /// rotary divisors that no [`RopeScaling`](crate::RopeScaling) describes, and tensors that are missing, have
-    /// another shape, or that no layer has: llama.cpp would compute with them.
+    /// An architecture that is not known, a missing or senseless key, what the decoder does not compute, rotary divisors
+    /// that no [`RopeScaling`](crate::RopeScaling) describes, and tensors that are missing, have another shape, or that no
+    /// layer has: llama.cpp would compute with them.
     pub fn new(file: Arc<GgufFile>) -> Result<(Self, ModelConfig), PolicyError> {
         let config = gguf_config::read(&file)?;
-        let interleaved =
-            (config.architecture == Architecture::Llama).then_some((config.num_heads, config.num_kv_heads));
-        let source = Self { file, interleaved };
+        let interleaved = config.architecture.family().gguf_interleaved;
+        let source = Self {
+            file,
+            interleaved: interleaved.then_some((config.num_heads, config.num_kv_heads)),
+            plus_one: config.shape.norm_plus_one,
+            parts: gguf_families::parts(&config),
+            experts: Mutex::default(),
+        };
         check_shapes(&source, &config)?;
         let mut foreign = unused_tensors(&source, &config);
         // Frequencies that old converters wrote, and that follow from the metadata.
@@ -43,7 +55,53 @@ impl GgufSource {
         }
         Ok((source, config))
     }
+
+    /// The names of a stored tensor: several for one that holds the matrices of all experts.
+    fn hf_names(&self, name: &str) -> Option<Vec<String>> {
+        if let Some((_, hf)) = TOP.iter().find(|(gguf, _)| *gguf == name) {
+            return Some(vec![(*hf).into()]);
+        }
+        let (layer, rest) = name.strip_prefix("blk.")?.split_once('.')?;
+        let (part, suffix) = rest.rsplit_once('.')?;
+        if let Some((_, hf)) = EXPERTS.iter().find(|(gguf, _)| *gguf == part) {
+            let count = self.file.tensors().get(name)?.shape.first().copied()?;
+            let name = |e| format!("model.layers.{layer}.mlp.experts.{e}.{hf}.{suffix}");
+            // More than any model has, so that a file cannot ask for names without end.
+            return (count <= MOST_EXPERTS).then(|| (0..count).map(name).collect());
+        }
+        let (_, hf) = self.parts.iter().find(|(gguf, _)| *gguf == part)?;
+        Some(vec![format!("model.layers.{layer}.{hf}.{suffix}")])
+    }
+
+    /// The stored tensor of a name, and which expert's of it.
+    fn stored(&self, name: &str) -> Option<(String, Option<usize>)> {
+        if let Some((gguf, _)) = TOP.iter().find(|(_, hf)| *hf == name) {
+            return Some(((*gguf).into(), None));
+        }
+        let (layer, rest) = name.strip_prefix("model.layers.")?.split_once('.')?;
+        let (part, suffix) = rest.rsplit_once('.')?;
+        if let Some(expert) = part.strip_prefix("mlp.experts.") {
+            let (e, part) = expert.split_once('.')?;
+            let (gguf, _) = EXPERTS.iter().find(|(_, hf)| *hf == part)?;
+            return Some((format!("blk.{layer}.{gguf}.{suffix}"), Some(e.parse().ok()?)));
+        }
+        let (gguf, _) = self.parts.iter().find(|(_, hf)| *hf == part)?;
+        Some((format!("blk.{layer}.{gguf}.{suffix}"), None))
+    }
+
+    /// One expert's matrix of a tensor that holds all.
+    fn expert(&self, stored: &str, e: usize, size: usize) -> Result<Vec<f32>, PolicyError> {
+        let mut last = self.experts.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.as_ref().is_none_or(|(name, _)| name != stored) {
+            *last = Some((stored.to_owned(), self.file.load(stored)?));
+        }
+        let part = last.as_ref().and_then(|(_, values)| values.get(e * size..(e + 1) * size));
+        part.map(<[f32]>::to_vec).ok_or_else(|| missing(self.path(), stored))
+    }
 }
+
+/// Most experts of a layer.
+const MOST_EXPERTS: usize = 4096;
 
 impl WeightSource for GgufSource {
     fn path(&self) -> &Path {
@@ -51,25 +109,34 @@ impl WeightSource for GgufSource {
     }
 
     fn names(&self) -> Vec<String> {
-        let mut names: Vec<_> = self
-            .file
-            .tensors()
-            .keys()
-            .filter(|name| *name != ROPE_FREQS)
-            .map(|name| to_hf(name).unwrap_or_else(|| name.clone()))
+        let of_frequencies = |name: &str| name == ROPE_FREQS || LONG_ROPE.contains(&name);
+        let mut names: Vec<_> = (self.file.tensors().keys())
+            .filter(|name| !of_frequencies(name))
+            .flat_map(|name| self.hf_names(name).unwrap_or_else(|| vec![name.clone()]))
             .collect();
         names.sort();
         names
     }
 
     fn shape(&self, name: &str) -> Option<Vec<usize>> {
-        self.file.tensors().get(&from_hf(name)?).map(|t| t.shape.clone())
+        let (stored, expert) = self.stored(name)?;
+        let shape = self.file.tensors().get(&stored)?.shape.clone();
+        match expert {
+            None => Some(shape),
+            Some(e) => (shape.len() == 3 && e < shape[0]).then(|| shape[1..].to_vec()),
+        }
     }
 
     fn load(&self, name: &str) -> Result<HostTensor, PolicyError> {
-        let (stored, shape) =
-            from_hf(name).zip(self.shape(name)).ok_or_else(|| missing(self.path(), name))?;
-        let mut data = self.file.load(&stored)?;
+        let ((stored, expert), shape) =
+            self.stored(name).zip(self.shape(name)).ok_or_else(|| missing(self.path(), name))?;
+        let mut data = match expert {
+            Some(e) => self.expert(&stored, e, shape.iter().product())?,
+            None => self.file.load(&stored)?,
+        };
+        if self.plus_one && name.ends_with("norm.weight") {
+            data.iter_mut().for_each(|w| *w -= 1.0);
+        }
         if let Some((heads, kv_heads)) = self.interleaved {
             let heads = match name {
                 _ if name.contains(".self_attn.q_proj.") => Some(heads),
@@ -109,47 +176,12 @@ fn half_split_rows(data: Vec<f32>, shape: &[usize], heads: usize) -> Option<Vec<
     Some(out)
 }
 
-/// Parts of a block: GGUF and Hugging Face.
-const PARTS: [(&str, &str); 11] = [
-    ("attn_norm", "input_layernorm"),
-    ("ffn_norm", "post_attention_layernorm"),
-    ("attn_q", "self_attn.q_proj"),
-    ("attn_k", "self_attn.k_proj"),
-    ("attn_v", "self_attn.v_proj"),
-    ("attn_output", "self_attn.o_proj"),
-    ("attn_q_norm", "self_attn.q_norm"),
-    ("attn_k_norm", "self_attn.k_norm"),
-    ("ffn_gate", "mlp.gate_proj"),
-    ("ffn_up", "mlp.up_proj"),
-    ("ffn_down", "mlp.down_proj"),
-];
-
 /// Tensors outside the blocks: GGUF and Hugging Face.
 const TOP: [(&str, &str); 3] = [
     ("token_embd.weight", "model.embed_tokens.weight"),
     ("output_norm.weight", "model.norm.weight"),
     ("output.weight", "lm_head.weight"),
 ];
-
-fn to_hf(name: &str) -> Option<String> {
-    if let Some((_, hf)) = TOP.iter().find(|(gguf, _)| *gguf == name) {
-        return Some((*hf).into());
-    }
-    let (layer, rest) = name.strip_prefix("blk.")?.split_once('.')?;
-    let (part, suffix) = rest.rsplit_once('.')?;
-    let (_, hf) = PARTS.iter().find(|(gguf, _)| *gguf == part)?;
-    Some(format!("model.layers.{layer}.{hf}.{suffix}"))
-}
-
-fn from_hf(name: &str) -> Option<String> {
-    if let Some((gguf, _)) = TOP.iter().find(|(_, hf)| *hf == name) {
-        return Some((*gguf).into());
-    }
-    let (layer, rest) = name.strip_prefix("model.layers.")?.split_once('.')?;
-    let (part, suffix) = rest.rsplit_once('.')?;
-    let (gguf, _) = PARTS.iter().find(|(_, hf)| *hf == part)?;
-    Some(format!("blk.{layer}.{gguf}.{suffix}"))
-}
 
 #[cfg(test)]
 mod tests {
@@ -186,14 +218,18 @@ mod tests {
 
     #[test]
     fn names_map_both_ways() {
+        let file = Arc::new(GgufFile::open(&golden("policy/tiny-qwen2.gguf")).unwrap());
+        let source = GgufSource::new(file).unwrap().0;
         for (gguf, hf) in [
             ("blk.11.attn_q_norm.weight", "model.layers.11.self_attn.q_norm.weight"),
             ("blk.0.attn_v.bias", "model.layers.0.self_attn.v_proj.bias"),
             ("output.weight", "lm_head.weight"),
         ] {
-            assert_eq!(to_hf(gguf).as_deref(), Some(hf));
-            assert_eq!(from_hf(hf).as_deref(), Some(gguf));
+            assert_eq!(source.hf_names(gguf).unwrap(), [hf]);
+            assert_eq!(source.stored(hf), Some((gguf.to_owned(), None)));
         }
-        assert_eq!(to_hf("blk.0.ffn_gate_inp.weight"), None);
+        assert_eq!(source.hf_names("blk.0.ffn_gate_inp.weight"), None);
+        let expert = source.stored("model.layers.3.mlp.experts.17.up_proj.weight");
+        assert_eq!(expert, Some(("blk.3.ffn_up_exps.weight".to_owned(), Some(17))));
     }
 }

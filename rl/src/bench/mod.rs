@@ -137,14 +137,13 @@ pub fn bench(mut decoder: Decoder, settings: BenchSettings) -> Result<BenchRepor
         phases.insert(name, phase(time, tokens, flops, bytes, &ceilings));
     };
 
-    let flat = prompts.concat();
+    let fed: usize = prompts.iter().map(Vec::len).sum();
     let prefill = |decoder: &Decoder| {
-        let mut cache = decoder.cache(&vec![0; prompts.len()], prompt_tokens);
-        decoder.decode(&flat, &mut cache);
-        cache
+        let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
+        decoder.prefill(&prompts, prompt_tokens).0
     };
     let time = measure((&device, repeat), || (), |()| prefill(&decoder));
-    report("prefill", time, flat.len(), cost.blocks(flat.len()) + cost.head(prompts.len()), None);
+    report("prefill", time, fed, cost.blocks(fed) + cost.head(prompts.len()), None);
 
     let rows: Vec<usize> = (0..batch).map(|i| i / group).collect();
     let first: Vec<u32> = samples.iter().map(|s| s.completion[0]).collect();
@@ -214,7 +213,7 @@ pub fn bench(mut decoder: Decoder, settings: BenchSettings) -> Result<BenchRepor
             update(&mut learner, &mut decoder);
         },
     );
-    let generated = cost.blocks(flat.len() + tokens) + cost.head(prompts.len() + tokens);
+    let generated = cost.blocks(fed + tokens) + cost.head(prompts.len() + tokens);
     report("step", time, tokens, generated + 4.0 * forward, None);
     if let Some(error) = broken {
         return Err(Error::Unusable { what: error.to_string() });
@@ -282,9 +281,9 @@ fn decode_steps(decoder: &Decoder, first: &[u32], cache: &mut Cache, count: usiz
     let (mut tokens, mut left) = (first.to_vec(), count);
     while left > 0 {
         let steps = together.min(left);
-        match cache.decode_and_draw(decoder, &tokens, &draws, steps, 1.0).transpose()? {
+        match cache.step_and_draw(decoder, &tokens, &draws, steps, 1.0).transpose()? {
             Some(drawn) => tokens = drawn[steps - 1].iter().map(|(token, _)| *token).collect(),
-            None => drop(decoder.decode(&tokens, cache)),
+            None => drop(cache.step(decoder, &tokens)),
         }
         left -= steps;
     }
@@ -440,7 +439,7 @@ mod tests {
             ("qwen2.5-1.5b", 1543.7),
         ] {
             let config = shape(name).unwrap();
-            let layout = rlvr_policies::params::ParamLayout::new(&config);
+            let layout = rlvr_policies::spec::ParamLayout::new(&config);
             let count: usize = layout.specs.iter().map(|s| s.shape[0] * s.shape[1]).sum();
             assert!((count as f64 / 1e6 - millions).abs() < 0.5, "{name} {count}");
         }

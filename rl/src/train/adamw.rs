@@ -68,7 +68,7 @@ impl AdamW {
             Compute::Host => Moments::Host(
                 specs.iter().map(|s| [(); 2].map(|()| vec![0.0; s.shape[0] * s.shape[1]].into())).collect(),
             ),
-            _ => {
+            Compute::Device => {
                 let zeros = |s: [usize; 2]| [(); 2].map(|()| Tensor::zeros(s, decoder.device()));
                 Moments::Device(specs.iter().map(|s| zeros(s.shape)).collect())
             }

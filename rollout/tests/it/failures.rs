@@ -154,9 +154,11 @@ impl DecodeModel for Broken {
         8
     }
 
-    fn cache(&self, _: &[usize], _: usize) {}
+    fn prefill(&self, _: &[&[u32]], _: usize) -> Result<((), Vec<f32>), RolloutError> {
+        self.decode(&[], &mut ()).map(|logits| ((), logits))
+    }
 
-    fn decode(&self, _: &[u32], _: usize, (): &mut ()) -> Result<Vec<f32>, RolloutError> {
+    fn decode(&self, _: &[u32], (): &mut ()) -> Result<Vec<f32>, RolloutError> {
         if self.fails { Err(RolloutError::model("device lost")) } else { Ok(vec![0.0; 3]) }
     }
 

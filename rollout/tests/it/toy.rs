@@ -10,9 +10,9 @@ use std::cell::{Cell, RefCell};
 pub struct Toy {
     pub vocab: usize,
     pub context: usize,
-    /// Rows and tokens a row of every call of `decode`.
+    /// Rows and tokens of every call.
     pub calls: RefCell<Vec<(usize, usize)>>,
-    /// (rows, capacity) of every selection.
+    /// (rows, room) of every selection.
     pub selections: RefCell<Vec<(usize, usize)>>,
     /// A token after which the logits are broken in this way.
     pub poison: Option<(u32, f32)>,
@@ -24,16 +24,14 @@ pub struct Toy {
     pub appends: bool,
     /// Whether selecting rows copies them.
     pub copies: bool,
-    /// Most rows × capacity of a cache, where it has more than one row.
+    /// Most rows × room of a cache, where it has more than one row.
     pub most_slots: Cell<usize>,
 }
 
 #[derive(Clone)]
 pub struct ToyCache {
-    starts: Vec<usize>,
     rows: Vec<Vec<u32>>,
-    filled: usize,
-    capacity: usize,
+    room: usize,
 }
 
 impl Toy {
@@ -72,6 +70,31 @@ impl Toy {
     }
 }
 
+impl Toy {
+    /// Logits after every row.
+    fn logits_of(&self, cache: &ToyCache) -> Vec<f32> {
+        if cache.rows.len() > 1 {
+            self.most_slots.set(self.most_slots.get().max(cache.rows.len() * cache.room));
+        }
+        let logits = |row: &Vec<u32>| {
+            assert!(!row.is_empty() && row.len() <= self.context, "position outside the context");
+            assert!(row.len() <= cache.room, "{} tokens in {} slots", row.len(), cache.room);
+            self.logits(row)
+        };
+        cache.rows.iter().flat_map(logits).collect()
+    }
+
+    fn drawn(&self, logits: &[f32], draws: &[Draw], later: u64, temperature: f64) -> Vec<Sampled> {
+        let params = SamplingParams { temperature, ..SamplingParams::default() };
+        let draw = |d: &Draw| {
+            let uniform = d.rng.uniform(d.position + later);
+            sample_token(&logits[d.row * self.vocab..][..self.vocab], &params, uniform)
+                .unwrap_or(Sampled { token: 0, logprob: f32::NAN })
+        };
+        draws.iter().map(draw).collect()
+    }
+}
+
 impl DecodeModel for Toy {
     type Cache = ToyCache;
 
@@ -83,33 +106,35 @@ impl DecodeModel for Toy {
         self.context
     }
 
-    fn cache(&self, starts: &[usize], capacity: usize) -> ToyCache {
-        ToyCache { starts: starts.to_vec(), rows: vec![Vec::new(); starts.len()], filled: 0, capacity }
+    fn prefill(&self, prompts: &[&[u32]], room: usize) -> Result<(ToyCache, Vec<f32>), RolloutError> {
+        assert!(!prompts.is_empty());
+        self.calls.borrow_mut().push((prompts.len(), prompts.iter().map(|p| p.len()).sum()));
+        let cache = ToyCache { rows: prompts.iter().map(|p| p.to_vec()).collect(), room };
+        let logits = self.logits_of(&cache);
+        Ok((cache, logits))
     }
 
-    fn decode(&self, tokens: &[u32], rows: usize, cache: &mut ToyCache) -> Result<Vec<f32>, RolloutError> {
-        assert!(rows > 0 && rows == cache.rows.len() && tokens.len().is_multiple_of(rows));
-        let new = tokens.len() / rows;
-        self.calls.borrow_mut().push((rows, new));
-        if rows > 1 {
-            self.most_slots.set(self.most_slots.get().max(rows * cache.capacity));
-        }
-        cache.filled += new;
-        assert!(cache.filled <= cache.capacity, "{} slots of {}", cache.filled, cache.capacity);
-        let mut logits = Vec::new();
-        for (r, row) in cache.rows.iter_mut().enumerate() {
-            row.extend_from_slice(&tokens[r * new..][..new]);
-            let history = &row[cache.starts[r]..];
-            assert!(!history.is_empty() && history.len() <= self.context, "position outside the context");
-            logits.extend(self.logits(history));
-        }
-        Ok(logits)
+    fn prefill_and_draw(
+        &self,
+        prompts: &[&[u32]],
+        room: usize,
+        draws: &[Draw],
+        temperature: f64,
+    ) -> Option<Result<(ToyCache, Vec<Sampled>), RolloutError>> {
+        let drawn = |logits: Vec<f32>| self.drawn(&logits, draws, 0, temperature);
+        self.draws.then(|| self.prefill(prompts, room).map(|(cache, logits)| (cache, drawn(logits))))
+    }
+
+    fn decode(&self, tokens: &[u32], cache: &mut ToyCache) -> Result<Vec<f32>, RolloutError> {
+        assert!(!tokens.is_empty() && tokens.len() == cache.rows.len());
+        self.calls.borrow_mut().push((tokens.len(), tokens.len()));
+        cache.rows.iter_mut().zip(tokens).for_each(|(row, token)| row.push(*token));
+        Ok(self.logits_of(cache))
     }
 
     fn decode_and_draw(
         &self,
         tokens: &[u32],
-        rows: usize,
         cache: &mut ToyCache,
         draws: &[Draw],
         steps: usize,
@@ -119,22 +144,15 @@ impl DecodeModel for Toy {
             return None;
         }
         assert!((1..=self.reads_every).contains(&steps));
-        let params = SamplingParams { temperature, ..SamplingParams::default() };
-        let draw = |logits: &[f32], d: &Draw| {
-            let uniform = d.rng.uniform(d.position);
-            sample_token(&logits[d.row * self.vocab..][..self.vocab], &params, uniform)
-                .unwrap_or(Sampled { token: 0, logprob: f32::NAN })
-        };
         let mut tokens = tokens.to_vec();
         let mut drawn: Vec<Vec<Sampled>> = Vec::new();
         for step in 0..steps as u64 {
-            let logits = match self.decode(&tokens, rows, cache) {
+            let logits = match self.decode(&tokens, cache) {
                 Ok(logits) => logits,
                 Err(e) => return Some(Err(e)),
             };
-            tokens = vec![0; rows];
-            let later = |d: &Draw| Draw { position: d.position + step, ..*d };
-            drawn.push(draws.iter().map(|d| draw(&logits, &later(d))).collect());
+            tokens.fill(0);
+            drawn.push(self.drawn(&logits, draws, step, temperature));
             draws.iter().zip(&drawn[step as usize]).for_each(|(d, sampled)| tokens[d.row] = sampled.token);
         }
         Some(Ok(drawn))
@@ -144,15 +162,11 @@ impl DecodeModel for Toy {
         self.reads_every
     }
 
-    fn select_rows(&self, cache: ToyCache, indices: &[usize], capacity: usize) -> ToyCache {
-        assert!(capacity >= cache.filled && !indices.is_empty());
-        self.selections.borrow_mut().push((indices.len(), capacity));
-        ToyCache {
-            starts: indices.iter().map(|&i| cache.starts[i]).collect(),
-            rows: indices.iter().map(|&i| cache.rows[i].clone()).collect(),
-            filled: cache.filled,
-            capacity,
-        }
+    fn select_rows(&self, cache: ToyCache, indices: &[usize], room: usize) -> ToyCache {
+        let rows: Vec<Vec<u32>> = indices.iter().map(|&i| cache.rows[i].clone()).collect();
+        assert!(rows.iter().all(|row| row.len() <= room) && !rows.is_empty());
+        self.selections.borrow_mut().push((rows.len(), room));
+        ToyCache { rows, room }
     }
 
     fn copies_rows(&self) -> bool {
@@ -163,15 +177,10 @@ impl DecodeModel for Toy {
         self.appends
     }
 
-    fn append_rows(&self, cache: ToyCache, other: ToyCache, capacity: usize) -> ToyCache {
-        let all = [cache, other];
-        let real = all.iter().flat_map(|c| c.rows.iter().zip(&c.starts)).map(|(row, &start)| &row[start..]);
-        let rows: Vec<Vec<u32>> = real.map(<[u32]>::to_vec).collect();
-        let filled = rows.iter().map(Vec::len).max().unwrap();
-        assert!(filled <= capacity, "{filled} slots of {capacity}");
-        let starts = rows.iter().map(|row| filled - row.len()).collect();
-        let pad = |row: Vec<u32>| [vec![0; filled - row.len()], row].concat();
-        ToyCache { starts, rows: rows.into_iter().map(pad).collect(), filled, capacity }
+    fn append_rows(&self, cache: ToyCache, other: ToyCache, room: usize) -> ToyCache {
+        let rows = [cache.rows, other.rows].concat();
+        assert!(rows.iter().all(|row| row.len() <= room));
+        ToyCache { rows, room }
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! All are matrices here, row-major and in Hugging Face's orientation: linear layers `[out, in]` with q/k/v and gate/up
 //! fused one above the other, embedding and head `[vocab, hidden]`, vectors `[1, n]`.
+use super::Model;
 use crate::config::ModelConfig;
 use crate::error::PolicyError;
 use crate::weights::{HostTensor, WeightSource, first_not_finite};
@@ -24,88 +25,39 @@ enum Kind {
     Vector,
 }
 
-/// Indices of one layer's parameters in the parameter list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub struct LayerIndex {
-    pub input_norm: usize,
-    pub qkv: usize,
-    pub qkv_bias: Option<usize>,
-    pub q_norm: Option<usize>,
-    pub k_norm: Option<usize>,
-    pub o: usize,
-    pub o_bias: Option<usize>,
-    pub post_norm: usize,
-    pub gate_up: usize,
-    pub down: usize,
-}
-
-/// Order of all parameters of a model.
+/// All parameters of a model in their order, and what it does with them.
 #[derive(Debug, Clone)]
 pub struct ParamLayout {
     /// The parameters, in order.
     pub specs: Vec<ParamSpec>,
-    /// Index of the embedding.
-    pub embed: usize,
-    /// Indices of each layer.
-    pub layers: Vec<LayerIndex>,
-    /// Index of the final norm.
-    pub norm: usize,
-    /// Index of the head; the embedding's if tied.
-    pub head: usize,
+    /// The decoder.
+    pub model: Model,
+}
+
+/// Collects parameters.
+#[derive(Default)]
+pub(crate) struct Layouter(pub(crate) Vec<ParamSpec>);
+
+impl Layouter {
+    /// A matrix of `columns` columns from Hugging Face tensors of these rows.
+    pub(crate) fn matrix(&mut self, name: String, columns: usize, parts: Vec<(String, usize)>) -> usize {
+        let rows = parts.iter().map(|(_, rows)| rows).sum();
+        self.0.push(ParamSpec { name, shape: [rows, columns], parts, kind: Kind::Matrix });
+        self.0.len() - 1
+    }
+
+    /// A vector from Hugging Face tensors of these lengths.
+    pub(crate) fn vector(&mut self, name: String, parts: Vec<(String, usize)>) -> usize {
+        let width = parts.iter().map(|(_, width)| width).sum();
+        self.0.push(ParamSpec { name, shape: [1, width], parts, kind: Kind::Vector });
+        self.0.len() - 1
+    }
 }
 
 impl ParamLayout {
     /// Layout for a model configuration.
     pub fn new(c: &ModelConfig) -> Self {
-        let mut specs = Vec::new();
-        let mut push = |name: String, shape: [usize; 2], kind: Kind, parts: Vec<(String, usize)>| {
-            specs.push(ParamSpec { name, shape, parts, kind });
-            specs.len() - 1
-        };
-        let (d, q, kv) = (c.hidden_size, c.num_heads * c.head_dim, c.num_kv_heads * c.head_dim);
-        let table = |name: &str| vec![(name.to_string(), c.vocab_size)];
-        let embed = push("embed".into(), [c.vocab_size, d], Kind::Matrix, table("model.embed_tokens.weight"));
-        let layers = (0..c.num_layers)
-            .map(|l| {
-                let hf = |suffix: &str, width: usize| (format!("model.layers.{l}.{suffix}"), width);
-                let name = |n: &str| format!("layers.{l}.{n}");
-                let heads = |kind: &str| {
-                    ["q", "k", "v"]
-                        .map(|n| hf(&format!("self_attn.{n}_proj.{kind}"), if n == "q" { q } else { kv }))
-                        .to_vec()
-                };
-                let mut vector = |n: &str, suffix: &str, width: usize| {
-                    push(name(n), [1, width], Kind::Vector, vec![hf(suffix, width)])
-                };
-                let input_norm = vector("input_norm", "input_layernorm.weight", d);
-                let post_norm = vector("post_norm", "post_attention_layernorm.weight", d);
-                let q_norm = c.qk_norm.then(|| vector("q_norm", "self_attn.q_norm.weight", c.head_dim));
-                let k_norm = c.qk_norm.then(|| vector("k_norm", "self_attn.k_norm.weight", c.head_dim));
-                let o_bias = c.attention_output_bias.then(|| vector("o_bias", "self_attn.o_proj.bias", d));
-                let qkv_bias = c
-                    .attention_bias
-                    .then(|| push(name("qkv_bias"), [1, q + 2 * kv], Kind::Vector, heads("bias")));
-                let qkv = push(name("qkv"), [q + 2 * kv, d], Kind::Matrix, heads("weight"));
-                let o = push(name("o"), [d, q], Kind::Matrix, vec![hf("self_attn.o_proj.weight", d)]);
-                let i = c.intermediate_size;
-                let gate_up = push(
-                    name("gate_up"),
-                    [2 * i, d],
-                    Kind::Matrix,
-                    vec![hf("mlp.gate_proj.weight", i), hf("mlp.up_proj.weight", i)],
-                );
-                let down = push(name("down"), [d, i], Kind::Matrix, vec![hf("mlp.down_proj.weight", d)]);
-                LayerIndex { input_norm, qkv, qkv_bias, q_norm, k_norm, o, o_bias, post_norm, gate_up, down }
-            })
-            .collect();
-        let norm = push("norm".into(), [1, d], Kind::Vector, vec![("model.norm.weight".into(), d)]);
-        let head = if c.tie_word_embeddings {
-            embed
-        } else {
-            push("head".into(), [c.vocab_size, d], Kind::Matrix, table("lm_head.weight"))
-        };
-        Self { specs, embed, layers, norm, head }
+        crate::families::layout(c)
     }
 
     /// Number of scalar parameters.
@@ -140,6 +92,11 @@ impl ParamSpec {
             out.extend_from_slice(&tensor.data);
         }
         Ok(out)
+    }
+
+    /// Names and shapes of the Hugging Face tensors it is made of.
+    pub fn hf_shapes(&self) -> impl Iterator<Item = (&str, Vec<usize>)> {
+        self.parts.iter().map(|(name, rows)| (name.as_str(), self.hf_shape(*rows)))
     }
 
     fn hf_shape(&self, rows: usize) -> Vec<usize> {

@@ -35,6 +35,13 @@ fn add_kernel(x: &mut [f32], y: &[f32]) {
 }
 
 #[cube(launch)]
+fn add_scaled_kernel(x: &mut [f32], y: &[f32], scale: f32) {
+    if ABSOLUTE_POS < x.len() {
+        x[ABSOLUTE_POS] += scale * y[ABSOLUTE_POS];
+    }
+}
+
+#[cube(launch)]
 fn gather_kernel(x: &[f32], index: &[u32], out: &mut [f32], cols: usize) {
     if ABSOLUTE_POS < out.len() {
         let row = index[ABSOLUTE_POS / cols] as usize;
@@ -123,6 +130,13 @@ pub fn add(x: &Mat, y: &Mat) {
     assert!(y.cols() == cols && (y.rows() == rows || y.rows() == 1), "{:?} to {:?}", y.shape(), x.shape());
     let (count, dim) = x.units(rows * cols);
     add_kernel::launch(x.client(), count, dim, x.arg(), y.arg());
+}
+
+/// Adds `scale · y` to `x` in place.
+pub fn add_scaled(x: &Mat, y: &Mat, scale: f32) {
+    assert_eq!(x.shape(), y.shape(), "sum of two matrices");
+    let (count, dim) = x.units(x.rows() * x.cols());
+    add_scaled_kernel::launch(x.client(), count, dim, x.arg(), y.arg(), scale);
 }
 
 /// Row `index[i]` of `x` as row i.

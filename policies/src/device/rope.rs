@@ -1,8 +1,8 @@
 //! Queries and keys put in place: norm of each head (Qwen3), rotation by position (arXiv:2104.09864), scale of the query.
 use super::mat::{Mat, cubes};
 use super::norm::{cube_sum, sum_rows};
-use crate::host::attention::Heads;
 use crate::host::rope::RopeTable;
+use crate::spec::Heads;
 use burn::tensor::DType;
 use cubecl::prelude::*;
 
@@ -28,8 +28,8 @@ impl Rotation {
     }
 }
 
-/// Weights of the query and the key norm, `[1, head_dim]` each.
-pub type HeadNorms = Option<(Mat, Mat)>;
+/// Factors of the query and the key norm, `[1, head_dim]` each, and their ε.
+pub type HeadNorms = Option<(Mat, Mat, f32)>;
 
 #[cube(launch)]
 fn place_kernel(
@@ -189,11 +189,18 @@ fn unplace_kernel(
 ///
 /// # Shapes
 /// qkv and result `[rows, qkv_width]`; positions `[1, rows]` of u32.
-pub fn place(qkv: &Mat, norms: &HeadNorms, rotation: &Rotation, positions: &Mat, heads: &Heads) -> Mat {
+pub fn place(
+    qkv: &Mat,
+    norms: &HeadNorms,
+    rotation: &Rotation,
+    positions: &Mat,
+    heads: &Heads,
+    scale: f32,
+) -> Mat {
     let [rows, width] = qkv.shape();
     let out = qkv.empty(rows, width, DType::F32);
     let total = rows * width / heads.head_dim;
-    let (q_norm, k_norm) = norm_args(norms, &rotation.cos);
+    let (q_norm, k_norm, eps) = norm_args(norms, &rotation.cos);
     place_kernel::launch(
         qkv.client(),
         cubes(total),
@@ -205,8 +212,8 @@ pub fn place(qkv: &Mat, norms: &HeadNorms, rotation: &Rotation, positions: &Mat,
         rotation.sin.arg(),
         positions.arg(),
         out.arg(),
-        heads.eps,
-        heads.scale(),
+        eps,
+        scale,
         total,
         heads.heads,
         heads.kv_heads,
@@ -225,6 +232,7 @@ pub fn unplace(
     rotation: &Rotation,
     positions: &Mat,
     heads: &Heads,
+    scale: f32,
     grad: &Mat,
 ) -> Option<(Mat, Mat)> {
     let [rows, width] = qkv.shape();
@@ -237,7 +245,7 @@ pub fn unplace(
     };
     let (q_parts, k_parts) = (part(q), part(k));
     let total = rows * width / hd;
-    let (q_norm, k_norm) = norm_args(norms, &rotation.cos);
+    let (q_norm, k_norm, eps) = norm_args(norms, &rotation.cos);
     unplace_kernel::launch(
         qkv.client(),
         cubes(total),
@@ -251,8 +259,8 @@ pub fn unplace(
         grad.arg(),
         q_parts.arg(),
         k_parts.arg(),
-        heads.eps,
-        heads.scale(),
+        eps,
+        scale,
         total,
         q,
         k,
@@ -263,9 +271,9 @@ pub fn unplace(
     norms.is_some().then(|| (sum_rows(q_parts), sum_rows(k_parts)))
 }
 
-fn norm_args(norms: &HeadNorms, unused: &Mat) -> (BufferArg, BufferArg) {
+fn norm_args(norms: &HeadNorms, unused: &Mat) -> (BufferArg, BufferArg, f32) {
     match norms {
-        Some((q, k)) => (q.arg(), k.arg()),
-        None => (unused.arg(), unused.arg()),
+        Some((q, k, eps)) => (q.arg(), k.arg(), *eps),
+        None => (unused.arg(), unused.arg(), 0.0),
     }
 }

@@ -1,0 +1,49 @@
+//! Prompts and new tokens on the CPU: what generation asks of a decoder.
+use super::buffer::Buffer;
+use super::cache::{PromptKv, RowKv, attend_row};
+use super::ops::HostModel;
+use crate::model::ops::Ops;
+use crate::model::pass;
+use rayon::prelude::*;
+use std::sync::Arc;
+
+impl HostModel<'_> {
+    /// Keys and values of each prompt, and the logits that follow it, `[prompts, vocab]`.
+    pub fn prefill(&self, prompts: &[&[u32]]) -> (Vec<Arc<PromptKv>>, Vec<f32>) {
+        let model = &self.layout.model;
+        let (batch, last) = pass::prompts(prompts);
+        let mut kv: Vec<PromptKv> =
+            prompts.iter().map(|p| PromptKv::new(&model.heads(), model.blocks.len(), p.len())).collect();
+        let x = self.embed(&model.embed, &batch.tokens);
+        let x = pass::residual(self, model, x, |layer, attention, qkv| {
+            let context = self.context(attention);
+            kv.par_iter_mut()
+                .zip(&batch.groups)
+                .for_each(|(kv, group)| kv.fill(layer, &context, qkv, group.prompt.clone()));
+            self.attend(qkv, attention, (&batch, &()))
+        });
+        let logits = pass::logits_of(self, model, &self.gather(&x, &last));
+        (kv.into_iter().map(Arc::new).collect(), logits.to_vec())
+    }
+
+    /// Feeds one token to every row and returns the logits that follow, `[rows, vocab]`.
+    pub fn step(&self, tokens: &[u32], rows: &mut [RowKv]) -> Vec<f32> {
+        assert_eq!(tokens.len(), rows.len(), "one token a row");
+        let model = &self.layout.model;
+        let (width, ow) = (model.heads().qkv_width(), model.heads().out_width());
+        let x = self.embed(&model.embed, tokens);
+        let x = pass::residual(self, model, x, |layer, attention, qkv| {
+            let context = self.context(attention);
+            let mut attended = Buffer::any(rows.len() * ow);
+            rows.par_iter_mut()
+                .zip(qkv.par_chunks(width))
+                .zip(attended.par_chunks_mut(ow))
+                .for_each(|((row, qkv), out)| attend_row(&context, layer, qkv, row, out));
+            (attended, ())
+        });
+        for row in rows {
+            row.advance();
+        }
+        pass::logits_of(self, model, &x).to_vec()
+    }
+}

@@ -1,0 +1,344 @@
+//! The operations of a decoder on the CPU, over the host memory of burn-flex tensors.
+use super::activation::{activate, activate_backward};
+use super::attention::{self, Context, HeadNorms};
+use super::buffer::Buffer;
+use super::gemm::{Mat, Operands, Panels, Write, product};
+use super::head::{self, Kept, Weight};
+use super::norm::{rms_norm, rms_norm_backward, rms_norm_columns, rms_norm_columns_backward};
+use super::rope::RopeTable;
+use super::routing;
+use crate::model::ops::{Backward, HeadPass, Ops, Routing};
+use crate::packed::PackedBatch;
+use crate::spec::{Attention, Embed, Experts, Gated, Linear, Norm, ParamLayout, QkNorms};
+use crate::targets::{TargetGrads, TargetStats};
+use std::borrow::Cow;
+
+/// The matrices of a decoder packed for generation, by the index of the parameter.
+pub type WeightPanels = [Option<Panels>];
+
+/// Borrowed view of a decoder whose parameters lie in host memory.
+pub struct HostModel<'a> {
+    /// What the decoder is.
+    pub layout: &'a ParamLayout,
+    /// The parameters, in the order of the layout.
+    pub params: Vec<&'a [f32]>,
+    /// Matrices that are packed already, by parameter.
+    pub panels: Option<&'a WeightPanels>,
+    /// What linear layers and the head are computed in.
+    pub operands: Operands,
+    /// The rotations; they cover every position that is asked for.
+    pub ropes: &'a [RopeTable],
+}
+
+impl<'a> HostModel<'a> {
+    /// Packs every matrix that generation multiplies with.
+    pub fn pack(&self) -> Vec<Option<Panels>> {
+        let multiplied = |i: usize| {
+            let embedded = i == self.layout.model.embed.table && i != self.layout.model.head.weight;
+            (!self.layout.specs[i].is_vector() && !embedded).then(|| {
+                let [out, inside] = self.layout.specs[i].shape;
+                Panels::new(self.operands, out, inside, Mat::rows(self.params[i], inside).t())
+            })
+        };
+        (0..self.params.len()).map(multiplied).collect()
+    }
+
+    fn hidden(&self) -> usize {
+        self.layout.model.hidden
+    }
+
+    fn weight(&self, index: usize) -> Weight<'a> {
+        let panels = self.panels.and_then(|p| p[index].as_ref());
+        Weight { values: self.params[index], panels, operands: self.operands }
+    }
+
+    /// The factors of a norm.
+    fn factors(&self, norm: &Norm) -> Cow<'a, [f32]> {
+        let w = self.params[norm.weight];
+        if norm.plus_one { w.iter().map(|w| 1.0 + w).collect() } else { Cow::Borrowed(w) }
+    }
+
+    /// What attention needs besides the rows.
+    pub fn context(&self, attention: &Attention) -> Context<'a> {
+        let norms = match &attention.norms {
+            QkNorms::Head { q, k } => Some(HeadNorms { q: self.factors(q), k: self.factors(k), eps: q.eps }),
+            QkNorms::None | QkNorms::Row { .. } => None,
+        };
+        Context {
+            heads: attention.heads,
+            rope: attention.rotation.map(|i| &self.ropes[i]),
+            norms,
+            scale: attention.scale,
+            window: attention.window.unwrap_or(usize::MAX),
+            cap: attention.cap,
+        }
+    }
+}
+
+/// Adds a bias row to every row.
+fn add_bias(rows: &mut [f32], bias: &[f32]) {
+    for row in rows.chunks_mut(bias.len()) {
+        row.iter_mut().zip(bias).for_each(|(x, b)| *x += b);
+    }
+}
+
+fn sum_rows(rows: &[f32], sum: &mut [f32]) {
+    for row in rows.chunks(sum.len()) {
+        sum.iter_mut().zip(row).for_each(|(s, x)| *s += x);
+    }
+}
+
+fn scale_by(x: &mut [f32], scale: f32) {
+    if scale != 1.0 {
+        x.iter_mut().for_each(|x| *x *= scale);
+    }
+}
+
+impl Ops for HostModel<'_> {
+    type Mat = Buffer;
+    type Rows = ();
+    type Seen = ();
+    type Kept = Kept;
+
+    fn rows(&self, _batch: &PackedBatch) {}
+
+    fn embed(&self, embed: &Embed, tokens: &[u32]) -> Buffer {
+        let index: Vec<usize> = tokens.iter().map(|t| *t as usize).collect();
+        let mut x = gather(self.params[embed.table], self.hidden(), &index);
+        scale_by(&mut x, embed.scale);
+        x
+    }
+
+    fn keep(&self, x: &Buffer) -> Buffer {
+        Buffer::copy_of(x)
+    }
+
+    fn norm(&self, x: &Buffer, norm: &Norm) -> Buffer {
+        let mut y = Buffer::any(x.len());
+        rms_norm(x, &self.factors(norm), norm.eps, &mut y);
+        y
+    }
+
+    fn exact_norm(&self, x: &Buffer, norm: &Norm, scale: f32) -> Buffer {
+        let mut y = self.norm(x, norm);
+        scale_by(&mut y, scale);
+        y
+    }
+
+    fn linear(&self, x: &Buffer, linear: &Linear, onto: Option<Buffer>) -> Buffer {
+        let [out, inside] = self.layout.specs[linear.weight].shape;
+        let rows = x.len() / inside;
+        let (mut y, write) = match onto {
+            Some(y) => (y, Write::Add),
+            None => (Buffer::any(rows * out), Write::Set),
+        };
+        self.weight(linear.weight).apply(rows, x, &mut y, write);
+        if let Some(bias) = linear.bias {
+            add_bias(&mut y, self.params[bias]);
+        }
+        y
+    }
+
+    fn add(&self, mut x: Buffer, y: &Buffer, scale: f32) -> Buffer {
+        x.iter_mut().zip(y.iter()).for_each(|(x, y)| *x += scale * y);
+        x
+    }
+
+    fn norm_queries_and_keys(&self, qkv: &Buffer, attention: &Attention) -> Buffer {
+        let (heads, mut y) = (attention.heads, Buffer::copy_of(qkv));
+        if let QkNorms::Row { q, k } = &attention.norms {
+            for (norm, columns) in [(q, heads.queries()), (k, heads.keys())] {
+                rms_norm_columns(qkv, heads.qkv_width(), columns, &self.factors(norm), norm.eps, &mut y);
+            }
+        }
+        y
+    }
+
+    fn attend(&self, qkv: &Buffer, attention: &Attention, rows: (&PackedBatch, &())) -> (Buffer, ()) {
+        let mut out = Buffer::any(rows.0.rows() * attention.heads.out_width());
+        attention::forward(&self.context(attention), rows.0, qkv, &mut out);
+        (out, ())
+    }
+
+    fn activate(&self, gate_up: &Buffer, mlp: &Gated) -> Buffer {
+        let mut y = Buffer::any(gate_up.len() / 2);
+        activate(gate_up, self.layout.specs[mlp.down.weight].shape[1], mlp.act, &mut y);
+        y
+    }
+
+    fn gather(&self, x: &Buffer, index: &[usize]) -> Buffer {
+        gather(x, self.hidden(), index)
+    }
+
+    fn route(&self, scores: &Buffer, experts: &Experts) -> Routing {
+        routing::route(scores, experts)
+    }
+
+    fn zeros(&self, count: usize) -> Buffer {
+        Buffer::zeros(count * self.hidden())
+    }
+
+    fn scatter(&self, x: &mut Buffer, y: &Buffer, index: &[usize], weights: &[f32]) {
+        let d = self.hidden();
+        for (i, (row, y)) in index.iter().zip(y.chunks(d)).enumerate() {
+            let x = &mut x[row * d..(row + 1) * d];
+            match weights.get(i) {
+                None => x.iter_mut().zip(y).for_each(|(x, y)| *x += y),
+                Some(w) => x.iter_mut().zip(y).for_each(|(x, y)| *x += w * y),
+            }
+        }
+    }
+
+    fn head(&self, h: &Buffer, head: &HeadPass, targets: &[u32], keep: bool) -> (TargetStats, Kept) {
+        head::forward(&self.weight(head.weight), self.hidden(), head.squash, h, targets, keep)
+    }
+
+    fn logits(&self, h: &Buffer, head: &HeadPass) -> Buffer {
+        let [vocab, d] = self.layout.specs[head.weight].shape;
+        let rows = h.len() / d;
+        let mut logits = Buffer::any(rows * vocab);
+        self.weight(head.weight).apply(rows, h, &mut logits, Write::Set);
+        if let Some(squash) = head.squash {
+            head::squash_all(&mut logits, squash);
+        }
+        logits
+    }
+}
+
+/// Rows of an array that is `width` wide.
+fn gather(x: &[f32], width: usize, rows: &[usize]) -> Buffer {
+    let mut out = Buffer::any(rows.len() * width);
+    for (out, r) in out.chunks_mut(width).zip(rows) {
+        out.copy_from_slice(&x[r * width..(r + 1) * width]);
+    }
+    out
+}
+
+impl Backward for HostModel<'_> {
+    type Grads = [Vec<f32>];
+
+    fn linear_backward(&self, mut x: Buffer, dy: &Buffer, linear: &Linear, grads: &mut [Vec<f32>]) -> Buffer {
+        let [out, inside] = self.layout.specs[linear.weight].shape;
+        let n = dy.len() / out;
+        if let Some(bias) = linear.bias {
+            sum_rows(dy, &mut grads[bias]);
+        }
+        let (dy_rows, d_weight) = (Mat::rows(dy, out), &mut grads[linear.weight]);
+        product(self.operands, [out, inside, n], dy_rows.t(), Mat::rows(&x, inside), d_weight, Write::Add);
+        let weight = Mat::rows(self.params[linear.weight], inside);
+        product(self.operands, [n, inside, out], dy_rows, weight, &mut x, Write::Set);
+        x
+    }
+
+    fn norm_backward(
+        &self,
+        x: &Buffer,
+        norm: &Norm,
+        scale: f32,
+        mut dy: Buffer,
+        dx: &mut Buffer,
+        grads: &mut [Vec<f32>],
+    ) {
+        scale_by(&mut dy, scale);
+        rms_norm_backward(x, &self.factors(norm), norm.eps, &dy, dx, &mut grads[norm.weight]);
+    }
+
+    fn norm_queries_and_keys_backward(
+        &self,
+        qkv: &Buffer,
+        attention: &Attention,
+        mut dy: Buffer,
+        grads: &mut [Vec<f32>],
+    ) -> Buffer {
+        let heads = attention.heads;
+        if let QkNorms::Row { q, k } = &attention.norms {
+            for (norm, columns) in [(q, heads.queries()), (k, heads.keys())] {
+                let (w, dw) = (self.factors(norm), &mut grads[norm.weight]);
+                rms_norm_columns_backward(qkv, heads.qkv_width(), columns, &w, norm.eps, &mut dy, dw);
+            }
+        }
+        dy
+    }
+
+    fn accumulate(&self, x: &mut Buffer, y: &Buffer) {
+        x.iter_mut().zip(y.iter()).for_each(|(x, y)| *x += y);
+    }
+
+    fn scaled(&self, x: &Buffer, scale: f32) -> Buffer {
+        let mut y = Buffer::copy_of(x);
+        scale_by(&mut y, scale);
+        y
+    }
+
+    fn attend_backward(
+        &self,
+        qkv: &Buffer,
+        (): &(),
+        attention: &Attention,
+        rows: (&PackedBatch, &()),
+        d_out: Buffer,
+        grads: &mut [Vec<f32>],
+    ) -> Buffer {
+        let mut d_qkv = Buffer::any(qkv.len());
+        let context = self.context(attention);
+        let (dq, dk) = attention::backward(&context, rows.0, qkv, &d_out, &mut d_qkv);
+        if let QkNorms::Head { q, k } = &attention.norms {
+            sum_rows(&dq, &mut grads[q.weight]);
+            sum_rows(&dk, &mut grads[k.weight]);
+        }
+        d_qkv
+    }
+
+    fn activate_backward(&self, gate_up: Buffer, dy: &Buffer, mlp: &Gated) -> Buffer {
+        let mut d = Buffer::any(gate_up.len());
+        activate_backward(&gate_up, self.layout.specs[mlp.down.weight].shape[1], mlp.act, dy, &mut d);
+        d
+    }
+
+    fn scatter_backward(
+        &self,
+        dx: &Buffer,
+        y: &Buffer,
+        index: &[usize],
+        weights: &[f32],
+    ) -> (Buffer, Vec<f32>) {
+        let d = self.hidden();
+        let mut dy = gather(dx, d, index);
+        let dot = |(a, b): (&[f32], &[f32])| a.iter().zip(b).map(|(a, b)| a * b).sum();
+        let d_weights = dy.chunks(d).zip(y.chunks(d)).map(dot).collect();
+        for (dy, w) in dy.chunks_mut(d).zip(weights) {
+            scale_by(dy, *w);
+        }
+        (dy, d_weights)
+    }
+
+    fn route_backward(&self, routing: &Routing, d_weights: &[Vec<f32>], experts: &Experts) -> Buffer {
+        routing::route_backward(routing, d_weights, experts)
+    }
+
+    fn head_backward(
+        &self,
+        h: &Buffer,
+        kept: Kept,
+        head: &HeadPass,
+        targets: &[u32],
+        stats: (&TargetStats, &TargetGrads),
+        grads: &mut [Vec<f32>],
+    ) -> Buffer {
+        let mut dh = Buffer::any(h.len());
+        let (weight, d_weight) = (self.weight(head.weight), &mut grads[head.weight]);
+        head::backward(&weight, head.squash, h, targets, stats, kept, (&mut dh, d_weight));
+        dh
+    }
+
+    fn embed_backward(&self, embed: &Embed, tokens: &[u32], dx: Buffer, grads: &mut [Vec<f32>]) {
+        let (d, table) = (self.hidden(), &mut grads[embed.table]);
+        for (token, grad) in tokens.iter().zip(dx.chunks(d)) {
+            let row = &mut table[*token as usize * d..(*token as usize + 1) * d];
+            match embed.scale {
+                1.0 => row.iter_mut().zip(grad).for_each(|(a, b)| *a += b),
+                scale => row.iter_mut().zip(grad).for_each(|(a, b)| *a += scale * b),
+            }
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! The passes of a decoder, once for all devices: [`ops`] says what a device computes, [`block`] what a block is, [`pass`]
+//! what is done with blocks.
+pub mod block;
+pub mod ops;
+pub mod pass;

@@ -1,0 +1,103 @@
+//! Whole passes: log-probabilities, logits, training, and the logits of prompts and of new tokens.
+use super::block::{self, Attended};
+use super::ops::{Backward, HeadPass, Ops};
+use crate::packed::{PackedBatch, PromptGroup};
+use crate::spec::{Attention, Model};
+use crate::targets::{TargetGrads, TargetStats};
+
+/// Residual stream behind all blocks, nothing kept; `attend` is given the index of the layer.
+pub fn residual<O: Ops>(
+    o: &O,
+    model: &Model,
+    tokens: O::Mat,
+    mut attend: impl FnMut(usize, &Attention, &O::Mat) -> Attended<O>,
+) -> O::Mat {
+    let mut x = tokens;
+    for (i, b) in model.blocks.iter().enumerate() {
+        x = block::forward(o, b, x, false, |a, qkv| attend(i, a, qkv)).0;
+    }
+    x
+}
+
+fn residual_of<O: Ops>(o: &O, model: &Model, batch: &PackedBatch) -> O::Mat {
+    let rows = o.rows(batch);
+    let x = o.embed(&model.embed, &batch.tokens);
+    residual(o, model, x, |_, a, qkv| o.attend(qkv, a, (batch, &rows)))
+}
+
+/// Log-probability and entropy of a batch's targets, without gradient.
+pub fn logprobs<O: Ops>(o: &O, model: &Model, batch: &PackedBatch, temperature: f64) -> TargetStats {
+    let x = residual_of(o, model, batch);
+    let head = HeadPass::new(&model.head, temperature);
+    let h = o.exact_norm(&o.gather(&x, &batch.target_rows), &model.norm, head.scale);
+    o.head(&h, &head, &batch.targets, false).0
+}
+
+/// Logits of every row, `[rows, vocab]`: for small inputs and tests.
+pub fn logits<O: Ops>(o: &O, model: &Model, batch: &PackedBatch) -> O::Mat {
+    logits_of(o, model, &residual_of(o, model, batch))
+}
+
+/// Logits of rows of the residual stream.
+pub fn logits_of<O: Ops>(o: &O, model: &Model, x: &O::Mat) -> O::Mat {
+    let head = HeadPass::new(&model.head, 1.0);
+    o.logits(&o.exact_norm(x, &model.norm, head.scale), &head)
+}
+
+/// Forward and backward of one micro-batch. `loss` sees what the head says of the targets and returns the gradients of
+/// the loss with respect to it; parameter gradients are added to `grads`. With `recompute`, only block inputs are kept and
+/// each block's inside is computed again in the backward.
+pub fn train<O: Backward>(
+    o: &O,
+    model: &Model,
+    batch: &PackedBatch,
+    temperature: f64,
+    recompute: bool,
+    loss: &mut dyn FnMut(&TargetStats) -> TargetGrads,
+    grads: &mut O::Grads,
+) {
+    let rows = o.rows(batch);
+    let attend = |a: &Attention, qkv: &O::Mat| o.attend(qkv, a, (batch, &rows));
+    let mut x = o.embed(&model.embed, &batch.tokens);
+    let mut inputs = Vec::new();
+    let mut saved = Vec::new();
+    for b in &model.blocks {
+        if recompute {
+            inputs.push(o.keep(&x));
+        }
+        let (out, kept) = block::forward(o, b, x, !recompute, attend);
+        saved.extend(kept);
+        x = out;
+    }
+    let head = HeadPass::new(&model.head, temperature);
+    let picked = o.gather(&x, &batch.target_rows);
+    drop(x);
+    let h = o.exact_norm(&picked, &model.norm, head.scale);
+    let (stats, kept) = o.head(&h, &head, &batch.targets, true);
+    let g = loss(&stats);
+    g.check(batch.targets.len());
+    let dh = o.head_backward(&h, kept, &head, &batch.targets, (&stats, &g), grads);
+    drop(h);
+    let mut d_picked = o.zeros(batch.target_rows.len());
+    o.norm_backward(&picked, &model.norm, head.scale, dh, &mut d_picked, grads);
+    let mut dx = o.zeros(batch.rows());
+    o.scatter(&mut dx, &d_picked, &batch.target_rows, &[]);
+    for b in model.blocks.iter().rev() {
+        let kept = match inputs.pop() {
+            Some(input) => block::forward(o, b, input, true, attend).1,
+            None => saved.pop(),
+        };
+        if let Some(kept) = kept {
+            block::backward(o, b, kept, (batch, &rows), &mut dx, grads);
+        }
+    }
+    o.embed_backward(&model.embed, &batch.tokens, dx, grads);
+}
+
+/// Prompts as a batch, and the last row of each.
+pub fn prompts(prompts: &[&[u32]]) -> (PackedBatch, Vec<usize>) {
+    let groups: Vec<_> = prompts.iter().map(|p| PromptGroup { prompt: p, completions: vec![] }).collect();
+    let batch = PackedBatch::new(&groups);
+    let last = batch.groups.iter().map(|g| g.prompt.end - 1).collect();
+    (batch, last)
+}
