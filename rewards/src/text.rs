@@ -27,6 +27,12 @@ pub fn tail(text: &str, bytes: usize) -> &str {
     &text[start..]
 }
 
+/// The last `count` places of a pattern, in order. Only these are worth the slower engine that tells the groups of a match.
+pub(crate) fn last_places<'a>(pattern: &Regex, text: &'a str, count: usize) -> Vec<regex::Match<'a>> {
+    let all: Vec<_> = pattern.find_iter(text).collect();
+    all[all.len().saturating_sub(count)..].to_vec()
+}
+
 /// Whether a character only marks an order of bytes or a direction of writing.
 pub(crate) fn is_invisible(c: char) -> bool {
     matches!(c as u32, 0xfeff | 0x200b | 0x200e | 0x200f | 0x202a..=0x202e | 0x2060..=0x2064 | 0x2066..=0x2069 | 0xad | 0x61c)

@@ -35,6 +35,9 @@ pub(super) struct Claim {
 /// Places of one kind that are looked at, from the last one.
 const MAX_PLACES: usize = 48;
 
+/// Bytes of a sentence before and behind a place that bear on it.
+const REACH: usize = 2048;
+
 /// The sentences of `body` as byte ranges; a label's own full stop ("B. Fever") ends none.
 /// Nor does the full stop within the text of an option ("C. difficile").
 pub(super) fn sentences(body: &str, options: &Options) -> Vec<(usize, usize)> {
@@ -55,7 +58,8 @@ pub(super) fn sentences(body: &str, options: &Options) -> Vec<(usize, usize)> {
             '!' | '?' => !next.is_alphanumeric(),
             '.' => {
                 let so_far = &body[first.unwrap_or(at)..at];
-                let word = so_far.rsplit(char::is_whitespace).next().unwrap_or("");
+                // Nothing longer is an abbreviation.
+                let word = text::tail(so_far, 8).rsplit(char::is_whitespace).next().unwrap_or("");
                 let opening = so_far.chars().nth(2).is_none()
                     || so_far.len() <= 10 && so_far.to_ascii_lowercase().starts_with("option ");
                 let short =
@@ -89,11 +93,6 @@ pub(super) fn sentence_at(list: &[(usize, usize)], at: usize) -> (usize, usize) 
 
 /// Boxes, tags, JSON fields and hash lines.
 pub(super) fn marked(body: &str, options: &Options, out: &mut Vec<Claim>) {
-    static TAG: LazyLock<Regex> = LazyLock::new(|| {
-        fixed(
-            r"(?is)(?:<(?:answer|final_answer|final|ans|choice|option|result)>|<\|begin_of_box\|>)\s*(.{0,1200}?)\s*(?:</(?:answer|final_answer|final|ans|choice|option|result)>|<\|end_of_box\|>)",
-        )
-    });
     static JSON: LazyLock<Regex> = LazyLock::new(|| {
         fixed(
             r#"(?i)["'](?:(?:final|correct|selected|chosen|my|best|predicted)?[ _-]?(?:answer|choice|option|letter|selection|prediction|label)(?:[ _-]?(?:idx|index|letter|choice|option|key|id))?|response|output|result|答案)["']\s*:\s*(?:"((?:[^"\\\n]|\\.){0,1200})"|'((?:[^'\\\n]|\\.){0,400})'|\[\s*([^\]\n]{0,400})\]|([A-Za-z0-9]{1,4})\s*[,}\n])"#,
@@ -105,22 +104,18 @@ pub(super) fn marked(body: &str, options: &Options, out: &mut Vec<Claim>) {
     for c in &boxes[boxes.len().saturating_sub(MAX_PLACES)..] {
         spans.push((c.start, c.end, c.text, "boxed"));
     }
-    for (pattern, rule) in [(&TAG, "answer_tag"), (&JSON, "json"), (&HASH, "hashes")] {
-        let all: Vec<_> = pattern.captures_iter(body).collect();
-        for m in &all[all.len().saturating_sub(MAX_PLACES)..] {
-            let inner = (1..m.len()).find_map(|i| m.get(i));
-            if let (Some(whole), Some(mut span)) = (m.get(0), inner) {
-                // A tag that opens again starts anew.
-                let mut text = span.as_str();
-                if let Some(again) = text.rfind("<answer>") {
-                    text = &text[again + "<answer>".len()..];
-                }
-                if rule == "hashes" && text.len() > 120 {
-                    continue;
-                }
-                span = whole;
-                spans.push((span.start(), span.end(), text.trim(), rule));
+    for (start, end, text) in tagged(body) {
+        spans.push((start, end, text, "answer_tag"));
+    }
+    for (pattern, rule) in [(&JSON, "json"), (&HASH, "hashes")] {
+        for whole in text::last_places(pattern, body, MAX_PLACES) {
+            let Some(m) = pattern.captures_at(body, whole.start()) else { continue };
+            let Some(span) = (1..m.len()).find_map(|i| m.get(i)) else { continue };
+            let text = anew(span.as_str());
+            if rule == "hashes" && text.len() > 120 {
+                continue;
             }
+            spans.push((whole.start(), whole.end(), text, rule));
         }
     }
     for (start, end, span, rule) in spans {
@@ -154,6 +149,43 @@ pub(super) fn marked(body: &str, options: &Options, out: &mut Vec<Claim>) {
         out.push(Claim { start, end, reading, strength: Strength::Marked, rule });
     }
 }
+
+/// A span from the tag on that opens again within it.
+fn anew(span: &str) -> &str {
+    span.rfind("<answer>").map_or(span, |again| &span[again + "<answer>".len()..]).trim()
+}
+
+/// What stands between answer tags, each with the place of both tags.
+fn tagged(body: &str) -> Vec<(usize, usize, &str)> {
+    static OPEN: LazyLock<Regex> = LazyLock::new(|| {
+        fixed(r"(?i)<(?:answer|final_answer|final|ans|choice|option|result)>|<\|begin_of_box\|>")
+    });
+    static CLOSE: LazyLock<Regex> = LazyLock::new(|| {
+        fixed(r"(?i)</(?:answer|final_answer|final|ans|choice|option|result)>|<\|end_of_box\|>")
+    });
+    let mut found = Vec::new();
+    let mut from = 0;
+    let mut openings = OPEN.find_iter(body).peekable();
+    for close in CLOSE.find_iter(body) {
+        let end = body[..close.start()].trim_end().len();
+        while let Some(open) = openings.next_if(|open| open.end() <= close.start()) {
+            let span = body.get(open.end()..end).unwrap_or("").trim_start();
+            // What is longer is no answer, but a later tag may open one.
+            let long = span.len() > 4 * MAX_TAGGED
+                || span.len() > MAX_TAGGED && span.chars().nth(MAX_TAGGED).is_some();
+            if open.start() < from || long {
+                continue;
+            }
+            found.push((open.start(), close.end(), anew(span)));
+            from = close.end();
+        }
+    }
+    found.drain(..found.len().saturating_sub(MAX_PLACES));
+    found
+}
+
+/// Characters between answer tags.
+const MAX_TAGGED: usize = 1200;
 
 fn marked_boxes(span: &str, options: &Options, out: &mut Vec<Claim>) {
     for c in extract::boxed(span).into_iter().take(4) {
@@ -226,7 +258,7 @@ fn clause<'a>(body: &'a str, list: &[(usize, usize)], at: usize) -> &'a str {
     } else if let Some(dot) = span.trim_end().strip_suffix(['.', '。']) {
         span = dot;
     }
-    let span = CUT.find(span).map_or(span, |m| &span[..m.start()]);
+    let span = CUT.find(text::head(span, REACH)).map_or(span, |m| &span[..m.start()]);
     span.trim()
 }
 
@@ -241,7 +273,7 @@ pub(super) fn cues(body: &str, list: &[(usize, usize)], options: &Options, out: 
     let all: Vec<_> = CUE.find_iter(body).filter(|m| !m.is_empty()).collect();
     for m in &all[all.len().saturating_sub(MAX_PLACES * 2)..] {
         let (from, to) = sentence_at(list, m.start());
-        let before = &body[from..m.start()];
+        let before = text::tail(&body[from..m.start()], REACH);
         let dense = m.as_str().chars().any(|c| c as u32 > 0x2E7F);
         if is_supposed(before) || is_question(&body[from..to.max(from)]) {
             continue;
@@ -290,7 +322,7 @@ pub(super) fn cues(body: &str, list: &[(usize, usize)], options: &Options, out: 
             // "The answer would be C if …".
             static IF: LazyLock<Regex> =
                 LazyLock::new(|| words::pattern(r"(?i)(?:{condition}|\bhad (?:the|she|he|it)\b)"));
-            let rest = &body[m.end()..to.max(m.end())];
+            let rest = text::head(&body[m.end()..to.max(m.end())], REACH);
             if m.as_str().to_ascii_lowercase().ends_with("would be")
                 && (IF.is_match(rest) || IF.is_match(before))
             {
@@ -388,17 +420,16 @@ static PREDICATE: LazyLock<Regex> = LazyLock::new(|| {
 
 /// "B is correct", "A and C are wrong", "(B) Aortic stenosis is the best answer".
 pub(super) fn statements(body: &str, list: &[(usize, usize)], options: &Options, out: &mut Vec<Claim>) {
-    let all: Vec<_> = PREDICATE.captures_iter(body).collect();
-    for m in &all[all.len().saturating_sub(MAX_PLACES * 2)..] {
-        let Some(whole) = m.get(0) else { continue };
+    for whole in text::last_places(&PREDICATE, body, MAX_PLACES * 2) {
         let (from, to) = sentence_at(list, whole.start());
         if from > whole.start() || is_question(&body[from..to]) {
             continue;
         }
         let subject = &body[from..whole.start()];
-        if is_supposed(subject) || subject.len() > 400 {
+        if subject.len() > 400 || is_supposed(subject) {
             continue;
         }
+        let Some(m) = PREDICATE.captures_at(body, whole.start()) else { continue };
         let word = |name| m.name(name).map_or("", |w| w.as_str()).to_ascii_lowercase();
         let adjective = word("adj");
         static WRONG: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["wrong"]));
@@ -535,7 +566,7 @@ pub(super) fn remarks(body: &str, list: &[(usize, usize)], options: &Options, ou
     let turns = read::turns(body, options);
     for (start, end, set) in &turns[turns.len().saturating_sub(MAX_PLACES)..] {
         let (from, to) = sentence_at(list, *start);
-        let before = &body[from.min(*start)..*start];
+        let before = text::tail(&body[from.min(*start)..*start], REACH);
         if !is_supposed(before)
             && !is_doubted(before)
             && !body[..to.max(*end)].trim_end().ends_with(['?', '？'])
@@ -545,13 +576,12 @@ pub(super) fn remarks(body: &str, list: &[(usize, usize)], options: &Options, ou
             out.push(Claim { start: *start, end: *end, reading, strength, rule: "statement" });
         }
     }
-    let all: Vec<_> = REMARK.captures_iter(body).collect();
-    for m in &all[all.len().saturating_sub(MAX_PLACES * 2)..] {
-        let Some(whole) = m.get(0) else { continue };
+    for whole in text::last_places(&REMARK, body, MAX_PLACES * 2) {
+        let Some(m) = REMARK.captures_at(body, whole.start()) else { continue };
         let (from, to) = sentence_at(list, whole.start());
         let to = to.max(whole.end()).min(body.len());
-        let before = &body[from.min(whole.start())..whole.start()];
-        let sentence = &body[from.min(whole.start())..to];
+        let before = text::tail(&body[from.min(whole.start())..whole.start()], REACH);
+        let sentence = &body[whole.start() - before.len()..to];
         if is_supposed(before) || is_question(sentence) {
             continue;
         }
@@ -571,7 +601,8 @@ pub(super) fn remarks(body: &str, list: &[(usize, usize)], options: &Options, ou
         let choose = m.name("choose").is_some();
         let mut reading = direct(span, options, false);
         // "it is not A but B".
-        let not = body[whole.start()..to].to_ascii_lowercase().find("not").filter(|i| *i < whole.len());
+        let start = text::head(&body[whole.start()..to], whole.len() + 2);
+        let not = start.to_ascii_lowercase().find("not");
         let at = whole.start() + not.unwrap_or(0);
         if deny
             && body.is_char_boundary(at)
@@ -610,7 +641,9 @@ pub(super) fn remarks(body: &str, list: &[(usize, usize)], options: &Options, ou
             continue;
         }
         if !negative {
-            if HEDGED.is_match(before) || HEDGED.is_match(sentence) && set.len() == 1 && quiet {
+            if HEDGED.is_match(before)
+                || set.len() == 1 && quiet && HEDGED.is_match(text::head(sentence, 2 * REACH))
+            {
                 continue;
             }
             // A list of the options is no choice, nor is "option B" within a sentence about it.

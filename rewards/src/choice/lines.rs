@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::claims::{sentences, statements};
+use super::claims::sentences;
 use super::options::{Options, Set, words};
 use super::read::{self, Mark};
 use crate::text::{self, fixed};
@@ -56,16 +56,17 @@ fn line_label(line: &str, options: &Options) -> Option<Mark> {
         )
     });
     let rest = next.trim_start_matches(|c: char| !c.is_alphanumeric());
-    let own = options
-        .mentions(text::head(rest, 400))
-        .first()
-        .is_some_and(|m| m.start == 0 && m.index == mark.index);
+    let own = || {
+        let first = options.mentions(text::head(rest, 400)).first().copied();
+        first.is_some_and(|m| m.start == 0 && m.index == mark.index)
+    };
     let lower = line[mark.start..].starts_with(|c: char| c.is_ascii_lowercase());
-    if lower && !next.is_empty() && !own && (!mark.marked || before.is_empty()) && options.known() {
+    if lower && !next.is_empty() && (!mark.marked || before.is_empty()) && options.known() && !own() {
         return None;
     }
     let closed = mark.marked && mark.end > mark.start;
-    (next.is_empty() || stop || own || WORD.is_match(next) || closed && before.is_empty()).then_some(mark)
+    let set_off = next.is_empty() || stop || closed && before.is_empty() || WORD.is_match(next) || own();
+    set_off.then_some(mark)
 }
 
 /// How many different labels a line enumerates: "A. x B. y C. z".
@@ -336,6 +337,9 @@ fn opening<'a>(line: &'a str, options: &Options) -> Option<Found<'a>> {
     Some((Set::one(head.index), line, "option_text"))
 }
 
+/// Mentions of options that are looked at, whether they are denied.
+const MAX_MENTIONS: usize = 512;
+
 /// The last sentences name one option and do not deny it.
 fn concluding<'a>(body: &'a str, options: &Options) -> Option<Found<'a>> {
     static CONCLUDES: LazyLock<Regex> = LazyLock::new(|| words::pattern(r"(?i)(?:{concludes}|{so})"));
@@ -376,6 +380,9 @@ fn concluding<'a>(body: &'a str, options: &Options) -> Option<Found<'a>> {
         }
         let (mut set, mut denied) = (Set::default(), Set::default());
         let mentions = options.mentions(sentence);
+        if mentions.len() > MAX_MENTIONS {
+            return None;
+        }
         // "It needs X, so it is Y": what is concluded counts.
         let concluded = THEN.places(sentence).last().map_or(0, |(_, end)| end);
         let from = mentions.iter().find(|m| m.start >= concluded).map_or(0, |_| concluded);
@@ -399,8 +406,13 @@ fn concluding<'a>(body: &'a str, options: &Options) -> Option<Found<'a>> {
         let contrast =
             mentions.get(i + 1).is_some_and(|n| n.start < m.end + 24 && read::denied_before(body, n.start));
         let denied = || read::denied_before(body, m.start) || !contrast && read::denied_after(body, m.end);
-        if !options.is_common(m.index) && !denied() {
-            everywhere.add(Set::one(m.index));
+        let one = Set::one(m.index);
+        if options.is_common(m.index) || everywhere.holds(m.index) {
+            continue;
+        }
+        // What is mentioned this often is not told apart.
+        if i >= MAX_MENTIONS || !denied() {
+            everywhere.add(one);
         }
     }
     for (back, (from, to)) in
@@ -411,13 +423,16 @@ fn concluding<'a>(body: &'a str, options: &Options) -> Option<Found<'a>> {
             continue;
         }
         let sentence = body[*from..*to].trim();
-        let concludes = CONCLUDES.is_match(&options.residue(sentence));
-        let plain = !LISTING.is_match(&ASIDE.replace_all(&options.residue(body), ""));
-        let only = set.len() == 1 && everywhere == set && plain && (back == 0 || body.len() <= 600);
-        if set.len() == 1 && (concludes || only) && sentence.len() <= 400 {
-            return Some((set, sentence, "option_text"));
+        if set.len() != 1 || sentence.len() > 400 {
+            return None;
         }
-        return None;
+        let only = || {
+            everywhere == set
+                && (back == 0 || body.len() <= 600)
+                && !LISTING.is_match(&ASIDE.replace_all(&options.residue(body), ""))
+        };
+        let concludes = CONCLUDES.is_match(&options.residue(sentence));
+        return (concludes || only()).then_some((set, sentence, "option_text"));
     }
     None
 }
@@ -435,7 +450,7 @@ pub(super) fn eliminated(denied: Set, options: &Options) -> Option<Set> {
     (0..options.len()).find(|i| !denied.holds(*i)).map(Set::one)
 }
 
-/// Options that statements of a list deny, line by line: "A. Fever - incorrect".
+/// Options that a list denies, line by line: "A. Fever - incorrect".
 pub(super) fn denied_lines(body: &str, options: &Options) -> Set {
     static CROSS: LazyLock<Regex> = LazyLock::new(|| {
         words::pattern(
@@ -449,13 +464,6 @@ pub(super) fn denied_lines(body: &str, options: &Options) -> Set {
             && CROSS.is_match(&options.residue(line))
         {
             set.add(Set::one(mark.index));
-        }
-    }
-    let mut said = Vec::new();
-    statements(body, &sentences(body, options), options, &mut said);
-    for claim in said {
-        if let read::Reading::Denied(more) = claim.reading {
-            set.add(more);
         }
     }
     set

@@ -107,6 +107,16 @@ impl Choice {
         claims::cues(body, &sentences, options, &mut found);
         let mut weak: Vec<Claim> = Vec::new();
         claims::statements(body, &sentences, options, &mut weak);
+        let mut denied = Set::default();
+        let mut deny = |claims: &[Claim]| {
+            for claim in claims {
+                if let Reading::Denied(set) = claim.reading {
+                    denied.add(set);
+                }
+            }
+        };
+        // Also those that a marked answer holds.
+        deny(&weak);
         claims::remarks(body, &sentences, options, &mut weak);
         // What lies within a marked answer is that answer.
         let inside = |c: &Claim, m: &Claim| c.start >= m.start && c.end <= m.end;
@@ -124,12 +134,9 @@ impl Choice {
         if let Some(verdict) = stated(body, &weak) {
             return verdict;
         }
-        let mut denied = lines::denied_lines(body, options);
-        for claim in strong.iter().chain(&weak) {
-            if let Reading::Denied(set) = claim.reading {
-                denied.add(set);
-            }
-        }
+        deny(&strong);
+        deny(&weak);
+        denied.add(lines::denied_lines(body, options));
         let by_itself = lines::letter(body, options).or_else(|| {
             // A text that is mentioned is not chosen where its letter is denied.
             lines::option_text(body, options).filter(|(set, ..)| !set.iter().any(|i| denied.holds(i)))

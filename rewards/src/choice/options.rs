@@ -1,5 +1,7 @@
 //! The options of a question: their labels, their texts as words, and where a piece of text mentions them.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use serde_json::Value;
@@ -39,8 +41,8 @@ impl Set {
 
 /// A word of a text in comparison form, with its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Word {
-    pub(super) form: String,
+pub(super) struct Word<'a> {
+    pub(super) form: Cow<'a, str>,
     pub(super) start: usize,
     pub(super) end: usize,
 }
@@ -63,49 +65,78 @@ fn is_word(c: char) -> bool {
 }
 
 /// The words of `text`: NFKC, lower case, no punctuation but what changes a value (sign, decimal point, `%`, `<`, `>`, `↑`, `↓`).
-pub(super) fn words(text: &str) -> Vec<Word> {
-    let mut out: Vec<Word> = Vec::new();
-    let mut open: Option<Word> = None;
+pub(super) fn words(text: &str) -> Vec<Word<'_>> {
+    first_words(text, usize::MAX)
+}
+
+/// At least the first `count` words of `text`.
+fn first_words<'a>(text: &'a str, count: usize) -> Vec<Word<'a>> {
+    let mut out: Vec<Word<'a>> = Vec::new();
+    // Where the word at hand begins and ends.
+    let mut open: Option<(usize, usize)> = None;
+    let close = |open: &mut Option<(usize, usize)>, out: &mut Vec<Word<'a>>| {
+        let Some((start, end)) = open.take() else { return };
+        let form = compared(&text[start..end]);
+        // The names of LaTeX wrappers are no words.
+        if !(text[..start].ends_with('\\') && LATEX.contains(&&*form)) {
+            out.push(Word { form, start, end });
+        }
+    };
     let mut chars = text.char_indices().peekable();
     let mut before = ' ';
     while let Some((at, c)) = chars.next() {
+        if out.len() >= count {
+            return out;
+        }
         let end = at + c.len_utf8();
         let next = chars.peek().map_or(' ', |(_, c)| *c);
         let in_number = before.is_ascii_digit() && next.is_ascii_digit();
         let sign =
             matches!(c, '-' | '−') && next.is_ascii_digit() && !before.is_alphanumeric() && before != ')';
         if is_dense(c) {
-            out.extend(open.take());
-            out.push(Word { form: c.nfkc().collect(), start: at, end });
+            close(&mut open, &mut out);
+            out.push(Word { form: compared(&text[at..end]), start: at, end });
         } else if is_word(c) || in_number && c == '.' || sign {
             // "2mg" is a number with its unit.
-            if c.is_alphabetic() && before.is_ascii_digit() && open.as_ref().is_some_and(is_number) {
-                out.extend(open.take());
+            if c.is_alphabetic()
+                && before.is_ascii_digit()
+                && open.is_some_and(|(start, end)| is_number(&text[start..end]))
+            {
+                close(&mut open, &mut out);
             }
-            let word = open.get_or_insert_with(|| Word { form: String::new(), start: at, end });
-            if sign {
-                word.form.push('-');
-            } else {
-                word.form.extend(c.nfkc().flat_map(char::to_lowercase));
-            }
-            word.end = end;
+            open = Some((open.map_or(at, |(start, _)| start), end));
         } else if in_number && c == ',' && open.is_some() && thousands(&text[end..]) {
             // "1,000" is one number.
         } else {
-            out.extend(open.take());
+            close(&mut open, &mut out);
             if matches!(c, '%' | '<' | '>' | '≤' | '≥' | '+' | '↑' | '↓') {
-                out.push(Word { form: c.to_string(), start: at, end });
+                out.push(Word { form: Cow::Borrowed(&text[at..end]), start: at, end });
             }
         }
         before = c;
     }
-    out.extend(open);
-    // The names of LaTeX wrappers are no words.
-    out.retain(|w| {
-        !(text[..w.start].ends_with('\\')
-            && matches!(&*w.form, "text" | "textbf" | "textit" | "mathrm" | "mathbf" | "boxed" | "textrm"))
-    });
+    close(&mut open, &mut out);
     out
+}
+
+/// Names of LaTeX commands around words.
+const LATEX: &[&str] = &["text", "textbf", "textit", "mathrm", "mathbf", "boxed", "textrm"];
+
+/// A word in comparison form; commas within it separate thousands.
+fn compared(word: &str) -> Cow<'_, str> {
+    if word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-')) {
+        return Cow::Borrowed(word);
+    }
+    let mut form = String::with_capacity(word.len());
+    for c in word.chars() {
+        match c {
+            ',' => {}
+            '−' => form.push('-'),
+            c if c.is_ascii() => form.push(c.to_ascii_lowercase()),
+            c => form.extend(c.nfkc().flat_map(char::to_lowercase)),
+        }
+    }
+    Cow::Owned(form)
 }
 
 /// Whether a word stands under `key` in a table.
@@ -113,8 +144,10 @@ fn is_listed(key: &str, word: &str) -> bool {
     words::entries(key).any(|e| e.phrase == word)
 }
 
-fn is_number(word: &Word) -> bool {
-    word.form.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-'))
+/// Whether a word has nothing but digits and their signs.
+fn is_number(word: &str) -> bool {
+    let digit = |c: char| c.is_ascii_digit() || matches!(c, '.' | '-');
+    word.chars().all(|c| digit(c) || matches!(c, ',' | '−') || !c.is_ascii() && c.nfkc().all(digit))
 }
 
 fn thousands(rest: &str) -> bool {
@@ -122,14 +155,19 @@ fn thousands(rest: &str) -> bool {
     digits == 3
 }
 
-/// The words of `text` without a leading article; "A. Fever" has a label and no article.
-fn bare(text: &str) -> Vec<Word> {
-    let mut list = words(text);
-    let spaced = |a: &Word, b: &Word| text[a.end..b.start].chars().all(char::is_whitespace);
+/// The words of `text` without a leading article, at least `count` of them; "A. Fever" has a label and no article.
+fn bare(text: &str, count: usize) -> Vec<Word<'_>> {
+    let mut list = first_words(text, count.saturating_add(1));
+    let spaced = |a: &Word<'_>, b: &Word<'_>| text[a.end..b.start].chars().all(char::is_whitespace);
     if list.len() > 1 && matches!(&*list[0].form, "the" | "a" | "an") && spaced(&list[0], &list[1]) {
         list.remove(0);
     }
     list
+}
+
+/// Whether words have these forms.
+fn have(words: &[Word<'_>], forms: &[String]) -> bool {
+    words.iter().map(|w| &*w.form).eq(forms.iter().map(String::as_str))
 }
 
 /// The options of a question.
@@ -137,6 +175,10 @@ pub(super) struct Options {
     labels: Vec<String>,
     /// Comparison forms in the order of the labels; empty when the reference gives none.
     texts: Vec<Vec<String>>,
+    /// The options whose texts may be mentioned, by their first words.
+    starts: HashMap<String, Vec<usize>>,
+    /// Words of the longest text.
+    longest: usize,
     /// Whether the labels are the plain letters from A on.
     latin: bool,
     /// Whether a text has a full stop within it, as "C. difficile".
@@ -174,15 +216,25 @@ impl Options {
         labels.truncate(64);
         let latin = labels.iter().zip('A'..='Z').all(|(l, c)| *l == c.to_string());
         let dotted = raw.iter().any(|s| s.trim_end_matches('.').contains(". "));
-        let mut options = Self { labels, texts: Vec::new(), latin, dotted, several };
+        let (texts, starts, longest) = (Vec::new(), HashMap::new(), 0);
+        let mut options = Self { labels, texts, starts, longest, latin, dotted, several };
         // Options that carry their label ("A. Fever") are stripped of it when all do.
         let stripped: Vec<Option<&str>> =
             raw.iter().enumerate().map(|(i, s)| options.without_label(s, i)).collect();
         let labelled = !raw.is_empty() && stripped.iter().all(Option::is_some);
-        let form = |s: &str| bare(s).into_iter().map(|w| w.form).collect::<Vec<_>>();
+        let form = |s: &str| bare(s, usize::MAX).into_iter().map(|w| w.form.into_owned()).collect::<Vec<_>>();
         options.texts = (raw.iter().zip(&stripped))
             .map(|(s, cut)| form(if labelled { cut.unwrap_or(s) } else { s }))
             .collect();
+        options.longest = options.texts.iter().map(Vec::len).max().unwrap_or(0);
+        for (index, text) in options.texts.iter().enumerate().take(options.labels.len()) {
+            // A one-word text that is a label ("A", "B", "AB" of blood groups) is read as the label.
+            let label_like = text.len() == 1 && options.by_label(&text[0]).is_some();
+            let twin = options.texts.iter().enumerate().any(|(i, t)| i != index && t == text);
+            if let Some(first) = text.first().filter(|_| !label_like && !twin) {
+                options.starts.entry(first.clone()).or_default().push(index);
+            }
+        }
         options
     }
 
@@ -276,11 +328,11 @@ impl Options {
 
     /// The option whose text is `span`, up to case, punctuation and a leading article.
     pub(super) fn by_text(&self, span: &str) -> Option<usize> {
-        let forms: Vec<String> = bare(span).into_iter().map(|w| w.form).collect();
-        if forms.is_empty() {
+        let words = bare(span, self.longest + 1);
+        if words.is_empty() {
             return None;
         }
-        let mut hits = (0..self.texts.len()).filter(|i| self.texts[*i] == forms);
+        let mut hits = (0..self.texts.len()).filter(|i| have(&words, &self.texts[*i]));
         let first = hits.next()?;
         if hits.next().is_some() || first >= self.labels.len() { None } else { Some(first) }
     }
@@ -301,13 +353,15 @@ impl Options {
 
     /// The only option that has all of `span` as a part of its text.
     pub(super) fn by_part(&self, span: &str) -> Option<usize> {
-        let forms: Vec<String> = bare(span).into_iter().map(|w| w.form).collect();
-        let solid = forms.iter().any(|f| f.chars().count() >= 4 && !is_listed("filler", f));
-        if !solid || forms.len() > 64 {
+        let words = bare(span, 65);
+        if words.len() > 64 || words.len() > self.longest {
+            return None;
+        }
+        if !words.iter().any(|w| w.form.chars().count() >= 4 && !is_listed("filler", &w.form)) {
             return None;
         }
         let mut hits =
-            (0..self.texts.len()).filter(|i| self.texts[*i].windows(forms.len()).any(|w| w == forms));
+            (0..self.texts.len()).filter(|i| self.texts[*i].windows(words.len()).any(|w| have(&words, w)));
         let first = hits.next()?;
         if hits.next().is_some() || first >= self.labels.len() { None } else { Some(first) }
     }
@@ -333,27 +387,19 @@ impl Options {
             return Vec::new();
         }
         let list = words(span);
-        let mut found: Vec<(usize, Mention)> = Vec::new();
-        for (index, text) in self.texts.iter().enumerate().take(self.labels.len()) {
-            // A one-word text that is a label ("A", "B", "AB" of blood groups) is read as the label.
-            let label_like = text.len() == 1 && self.by_label(&text[0]).is_some();
-            if text.is_empty() || label_like || text.len() > list.len() {
-                continue;
-            }
-            let twin = self.texts.iter().enumerate().any(|(i, t)| i != index && t == text);
-            if twin {
-                continue;
-            }
-            for (at, window) in list.windows(text.len()).enumerate() {
-                if window.iter().map(|w| &w.form).eq(text.iter()) {
-                    let mention = Mention { index, start: window[0].start, end: window[text.len() - 1].end };
-                    found.push((at, mention));
+        let mut found: Vec<Mention> = Vec::new();
+        for (at, word) in list.iter().enumerate() {
+            for index in self.starts.get(&*word.form).into_iter().flatten() {
+                let text = &self.texts[*index];
+                if let Some(window) = list.get(at..at + text.len()).filter(|window| have(window, text)) {
+                    let end = window[text.len() - 1].end;
+                    found.push(Mention { index: *index, start: word.start, end });
                 }
             }
         }
-        found.sort_by_key(|(_, m)| (m.start, std::cmp::Reverse(m.end)));
+        found.sort_by_key(|m| (m.start, std::cmp::Reverse(m.end)));
         let mut kept: Vec<Mention> = Vec::new();
-        for (_, mention) in found {
+        for mention in found {
             if kept.last().is_none_or(|k| mention.end > k.end) {
                 kept.push(mention);
             }

@@ -66,28 +66,23 @@ fn goes_on(before: &str, word: &str, after: &str, first: bool) -> bool {
 /// The number of sentences; an unended rest is one, too.
 pub(super) fn sentence_count(text: &str) -> usize {
     let (mut count, mut open) = (0, false);
-    // Where the word at hand and the sentence begin.
-    let (mut word, mut begin) = (0, 0);
+    // Where the word at hand begins, and whether the sentence has a word before it.
+    let (mut word, mut inside) = (0, false);
     for (at, c) in text.char_indices() {
         if c.is_whitespace() {
             word = at + c.len_utf8();
+            inside = open;
         }
         let after = &text[at + c.len_utf8()..];
         let stop = match c {
             '。' | '！' | '？' | '।' | '؟' | '۔' | '։' | '።' | '។' | '။' => true,
             '!' | '?' => is_end(after),
-            '.' => {
-                is_end(after) && {
-                    let first = !text[begin.min(word)..word].contains(char::is_alphanumeric);
-                    !goes_on(&text[..word], &text[word..at], after, first)
-                }
-            }
+            '.' => is_end(after) && !goes_on(&text[..word], &text[word..at], after, !inside),
             _ => false,
         };
         if stop {
             count += usize::from(open);
-            open = false;
-            begin = at + c.len_utf8();
+            (open, inside) = (false, false);
         } else {
             open |= c.is_alphanumeric();
         }
