@@ -29,46 +29,49 @@ fn rows(value: &Value) -> Vec<Vec<f64>> {
 fn translate(case: &Value) -> LossConfig {
     let number = |key: &str| case[key].as_f64();
     let text = |key: &str| case[key].as_str();
-    let (policy, aggregate) = match text("loss_type").unwrap() {
-        "dapo" | "bnpo" => (PolicyTerm::Clip, Aggregate::TokenMean),
-        "grpo" => (PolicyTerm::Clip, Aggregate::SequenceMean),
-        "dr_grpo" => (PolicyTerm::Clip, Aggregate::Constant),
-        "luspo" => (PolicyTerm::Clip, Aggregate::SequenceSum),
-        "cispo" => (PolicyTerm::Cispo, Aggregate::TokenMean),
-        "sapo" => (PolicyTerm::Sapo, Aggregate::SequenceMean),
+    let clip = || Clip {
+        low: number("epsilon_low").unwrap(),
+        high: number("epsilon_high").unwrap(),
+        delta: number("delta"),
+        dual_clip: None,
+    };
+    let clip = Objective::Clip(clip());
+    let (objective, aggregate) = match text("loss_type").unwrap() {
+        "dapo" | "bnpo" => (clip, Aggregate::TokenMean),
+        "grpo" => (clip, Aggregate::SequenceMean),
+        "dr_grpo" => (clip, Aggregate::Constant { max_tokens: number("max_completion_length") }),
+        "luspo" => (clip, Aggregate::SequenceSum),
+        "cispo" => (Objective::Cispo(Cispo { cap: number("epsilon_high").unwrap() }), Aggregate::TokenMean),
+        "sapo" => {
+            let temperature = |sign| number(&format!("sapo_temperature_{sign}")).unwrap() as f32;
+            let (temperature_pos, temperature_neg) = (temperature("pos"), temperature("neg"));
+            (Objective::Sapo(Sapo { temperature_pos, temperature_neg }), Aggregate::SequenceMean)
+        }
         other => panic!("loss type {other}"),
     };
-    let clips = policy == PolicyTerm::Clip;
+    assert!(number("delta").is_none() || objective == clip);
+    let (cap, band) = (Cap { cap: 3.0 }, Band { floor: 0.0, cap: 3.0 });
     let config = LossConfig {
-        policy,
+        objective,
         aggregate,
-        clip_low: number("epsilon_low").filter(|_| clips),
-        clip_high: number("epsilon_high").filter(|_| clips),
-        cispo_cap: number("epsilon_high").filter(|_| policy == PolicyTerm::Cispo),
-        delta: number("delta"),
         importance: Some(match text("importance_sampling_level").unwrap() {
             "token" => Importance::Token,
             "sequence" => Importance::Sequence,
             other => panic!("importance {other}"),
         }),
-        max_tokens: number("max_completion_length"),
         kl_coef: number("beta").unwrap(),
         kl_estimator: match case["use_bias_correction_kl"].as_bool().unwrap() {
             true => KlEstimator::K3Unbiased,
             false => KlEstimator::K3,
         },
-        sapo_temperature_pos: number("sapo_temperature_pos").unwrap() as f32,
-        sapo_temperature_neg: number("sapo_temperature_neg").unwrap() as f32,
         sampler_correction: match text("is_ratio") {
             None => SamplerCorrection::None,
-            Some("token_truncate") => SamplerCorrection::TokenTruncate,
-            Some("token_mask") => SamplerCorrection::TokenMask,
-            Some("sequence_truncate") => SamplerCorrection::SequenceTruncate,
-            Some("sequence_mask") => SamplerCorrection::SequenceMask,
+            Some("token_truncate") => SamplerCorrection::TokenTruncate(cap),
+            Some("token_mask") => SamplerCorrection::TokenMask(band),
+            Some("sequence_truncate") => SamplerCorrection::SequenceTruncate(cap),
+            Some("sequence_mask") => SamplerCorrection::SequenceMask(band),
             Some(other) => panic!("correction {other}"),
         },
-        sampler_cap: 3.0,
-        sampler_floor: 0.0,
         off_policy_mask_threshold: number("off_policy_mask_threshold"),
         ..LossConfig::default()
     };
