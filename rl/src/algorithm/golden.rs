@@ -222,3 +222,86 @@ fn golden_advantages() {
         }
     }
 }
+
+/// Worst difference of a loss and its gradient from those of `expected`.
+fn apart(found: &LossOutput, expected: &Value) -> f64 {
+    let grads = rows(&expected["grad"]);
+    let pairs = found.grads.iter().flatten().zip(grads.iter().flatten());
+    pairs.fold((found.loss - expected["loss"].as_f64().unwrap()).abs(), |worst, (a, b)| {
+        worst.max((a - b).abs())
+    })
+}
+
+/// The arrays of objectives.json, with an advantage a sequence.
+fn objectives_batch(
+    golden: &Value,
+    sampler: bool,
+    advantages: &[f64],
+    then: &mut dyn FnMut(&[Sequence<'_>], &StepTotals),
+) {
+    let arrays = |key: &str| rows(&golden["arrays"][key]);
+    let (logprobs, old, mu) = (arrays("logprobs"), arrays("old"), arrays("sampler"));
+    let masks: Vec<Vec<bool>> =
+        arrays("mask").iter().map(|row| row.iter().map(|m| *m > 0.0).collect()).collect();
+    let batch: Vec<Sequence<'_>> = (0..logprobs.len())
+        .map(|b| Sequence {
+            logprobs: &logprobs[b],
+            old_logprobs: &old[b],
+            ref_logprobs: None,
+            sampler_logprobs: sampler.then_some(mu[b].as_slice()),
+            entropy: None,
+            loss_mask: &masks[b],
+            advantage: Advantage::Sequence(advantages[b]),
+        })
+        .collect();
+    then(&batch, &StepTotals::of(masks.iter().map(Vec::as_slice)));
+}
+
+/// Objectives by the formulas of their papers, differentiated by complex steps.
+#[test]
+fn objectives_of_their_papers() {
+    let golden = read(include_str!("../../../tests/golden/objectives.json"));
+    let cases = golden["cases"].as_object().unwrap();
+    assert_eq!(cases.len(), 7 * 4 * 2);
+    let mut worst = 0.0f64;
+    for (name, case) in cases {
+        let config: LossConfig = serde_json::from_value(case["config"].clone()).unwrap();
+        config.validate().unwrap();
+        let sampler = case["sampler"].as_bool().unwrap();
+        objectives_batch(&golden, sampler, &numbers(&golden["advantages"]), &mut |batch, totals| {
+            let found = apart(&policy_loss(batch, &config, totals).unwrap(), case);
+            assert!(found < TOLERANCE, "{name}: {found:e}");
+            worst = worst.max(found);
+        });
+    }
+    println!("worst difference {worst:e}");
+}
+
+/// Advantages by the formulas of their papers, and the loss and gradient of REINFORCE with them.
+#[test]
+fn estimators_of_their_papers() {
+    let golden = read(include_str!("../../../tests/golden/objectives.json"));
+    let cases = golden["estimators"].as_object().unwrap();
+    assert_eq!(cases.len(), 3 * 2);
+    let trained: Vec<usize> =
+        rows(&golden["arrays"]["mask"]).iter().map(|row| row.iter().filter(|m| **m > 0.0).count()).collect();
+    for (name, case) in cases {
+        let kind: AdvantageKind = serde_json::from_value(case["kind"].clone()).unwrap();
+        let rewards: Vec<Vec<Option<f64>>> = serde_json::from_value(case["rewards"].clone()).unwrap();
+        let groups: Vec<&[Option<f64>]> = rewards.iter().map(Vec::as_slice).collect();
+        let tokens: Vec<&[usize]> = trained.chunks(groups[0].len()).collect();
+        let found = batch_advantages(&groups, Some(&tokens), kind);
+        let expected = rows(&case["advantages"]);
+        for (a, b) in found.iter().flatten().zip(expected.iter().flatten()) {
+            assert!((a - b).abs() < TOLERANCE, "{name}: {found:?} {expected:?}");
+        }
+        for (aggregate, expected) in case["reinforce"].as_object().unwrap() {
+            let config = serde_json::json!({"objective": "reinforce", "aggregate": aggregate});
+            let config: LossConfig = serde_json::from_value(config).unwrap();
+            objectives_batch(&golden, false, &found.concat(), &mut |batch, totals| {
+                let found = apart(&policy_loss(batch, &config, totals).unwrap(), expected);
+                assert!(found < TOLERANCE, "{name}, {aggregate}: {found:e}");
+            });
+        }
+    }
+}
