@@ -26,7 +26,7 @@ def runs(policy):
     yield "countdown", "countdown/config.toml", steps(10, 0, 1) + ["--set=eval.every=5", "--set=preflight.refuse=false"]
     yield "plugin", "plugin/config.toml", steps(10, 0)
     variants = {
-        "cispo, no baseline": ["loss.policy=cispo", "loss.advantage=dr_grpo", "loss.aggregate=constant"],
+        "cispo, no baseline": ["loss.objective=cispo", "loss.advantage=dr_grpo", "loss.aggregate=constant"],
         "gspo": ["loss.importance=sequence", "loss.aggregate=sequence_mean"],
         "rloo, KL in the reward": ["loss.advantage=rloo", "loss.kl_coef=0.05", "loss.kl_place=reward"],
     }

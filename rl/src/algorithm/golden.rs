@@ -29,46 +29,49 @@ fn rows(value: &Value) -> Vec<Vec<f64>> {
 fn translate(case: &Value) -> LossConfig {
     let number = |key: &str| case[key].as_f64();
     let text = |key: &str| case[key].as_str();
-    let (policy, aggregate) = match text("loss_type").unwrap() {
-        "dapo" | "bnpo" => (PolicyTerm::Clip, Aggregate::TokenMean),
-        "grpo" => (PolicyTerm::Clip, Aggregate::SequenceMean),
-        "dr_grpo" => (PolicyTerm::Clip, Aggregate::Constant),
-        "luspo" => (PolicyTerm::Clip, Aggregate::SequenceSum),
-        "cispo" => (PolicyTerm::Cispo, Aggregate::TokenMean),
-        "sapo" => (PolicyTerm::Sapo, Aggregate::SequenceMean),
+    let clip = || Clip {
+        low: number("epsilon_low").unwrap(),
+        high: number("epsilon_high").unwrap(),
+        delta: number("delta"),
+        dual_clip: None,
+    };
+    let clip = Objective::Clip(clip());
+    let (objective, aggregate) = match text("loss_type").unwrap() {
+        "dapo" | "bnpo" => (clip, Aggregate::TokenMean),
+        "grpo" => (clip, Aggregate::SequenceMean),
+        "dr_grpo" => (clip, Aggregate::Constant { max_tokens: number("max_completion_length") }),
+        "luspo" => (clip, Aggregate::SequenceSum),
+        "cispo" => (Objective::Cispo(Cispo { cap: number("epsilon_high").unwrap() }), Aggregate::TokenMean),
+        "sapo" => {
+            let temperature = |sign| number(&format!("sapo_temperature_{sign}")).unwrap() as f32;
+            let (temperature_pos, temperature_neg) = (temperature("pos"), temperature("neg"));
+            (Objective::Sapo(Sapo { temperature_pos, temperature_neg }), Aggregate::SequenceMean)
+        }
         other => panic!("loss type {other}"),
     };
-    let clips = policy == PolicyTerm::Clip;
+    assert!(number("delta").is_none() || objective == clip);
+    let (cap, band) = (Cap { cap: 3.0 }, Band { floor: 0.0, cap: 3.0 });
     let config = LossConfig {
-        policy,
+        objective,
         aggregate,
-        clip_low: number("epsilon_low").filter(|_| clips),
-        clip_high: number("epsilon_high").filter(|_| clips),
-        cispo_cap: number("epsilon_high").filter(|_| policy == PolicyTerm::Cispo),
-        delta: number("delta"),
         importance: Some(match text("importance_sampling_level").unwrap() {
             "token" => Importance::Token,
             "sequence" => Importance::Sequence,
             other => panic!("importance {other}"),
         }),
-        max_tokens: number("max_completion_length"),
         kl_coef: number("beta").unwrap(),
         kl_estimator: match case["use_bias_correction_kl"].as_bool().unwrap() {
             true => KlEstimator::K3Unbiased,
             false => KlEstimator::K3,
         },
-        sapo_temperature_pos: number("sapo_temperature_pos").unwrap() as f32,
-        sapo_temperature_neg: number("sapo_temperature_neg").unwrap() as f32,
         sampler_correction: match text("is_ratio") {
             None => SamplerCorrection::None,
-            Some("token_truncate") => SamplerCorrection::TokenTruncate,
-            Some("token_mask") => SamplerCorrection::TokenMask,
-            Some("sequence_truncate") => SamplerCorrection::SequenceTruncate,
-            Some("sequence_mask") => SamplerCorrection::SequenceMask,
+            Some("token_truncate") => SamplerCorrection::TokenTruncate(cap),
+            Some("token_mask") => SamplerCorrection::TokenMask(band),
+            Some("sequence_truncate") => SamplerCorrection::SequenceTruncate(cap),
+            Some("sequence_mask") => SamplerCorrection::SequenceMask(band),
             Some(other) => panic!("correction {other}"),
         },
-        sampler_cap: 3.0,
-        sampler_floor: 0.0,
         off_policy_mask_threshold: number("off_policy_mask_threshold"),
         ..LossConfig::default()
     };
@@ -216,6 +219,89 @@ fn golden_advantages() {
         let expected = numbers(&case["advantages"]);
         for (i, (a, b)) in found.iter().flatten().zip(&expected).enumerate() {
             assert!((a - b).abs() < F32_TOLERANCE, "{name} [{i}]: {a} {b}");
+        }
+    }
+}
+
+/// Worst difference of a loss and its gradient from those of `expected`.
+fn apart(found: &LossOutput, expected: &Value) -> f64 {
+    let grads = rows(&expected["grad"]);
+    let pairs = found.grads.iter().flatten().zip(grads.iter().flatten());
+    pairs.fold((found.loss - expected["loss"].as_f64().unwrap()).abs(), |worst, (a, b)| {
+        worst.max((a - b).abs())
+    })
+}
+
+/// The arrays of objectives.json, with an advantage a sequence.
+fn objectives_batch(
+    golden: &Value,
+    sampler: bool,
+    advantages: &[f64],
+    then: &mut dyn FnMut(&[Sequence<'_>], &StepTotals),
+) {
+    let arrays = |key: &str| rows(&golden["arrays"][key]);
+    let (logprobs, old, mu) = (arrays("logprobs"), arrays("old"), arrays("sampler"));
+    let masks: Vec<Vec<bool>> =
+        arrays("mask").iter().map(|row| row.iter().map(|m| *m > 0.0).collect()).collect();
+    let batch: Vec<Sequence<'_>> = (0..logprobs.len())
+        .map(|b| Sequence {
+            logprobs: &logprobs[b],
+            old_logprobs: &old[b],
+            ref_logprobs: None,
+            sampler_logprobs: sampler.then_some(mu[b].as_slice()),
+            entropy: None,
+            loss_mask: &masks[b],
+            advantage: Advantage::Sequence(advantages[b]),
+        })
+        .collect();
+    then(&batch, &StepTotals::of(masks.iter().map(Vec::as_slice)));
+}
+
+/// Objectives by the formulas of their papers, differentiated by complex steps.
+#[test]
+fn objectives_of_their_papers() {
+    let golden = read(include_str!("../../../tests/golden/objectives.json"));
+    let cases = golden["cases"].as_object().unwrap();
+    assert_eq!(cases.len(), 7 * 4 * 2);
+    let mut worst = 0.0f64;
+    for (name, case) in cases {
+        let config: LossConfig = serde_json::from_value(case["config"].clone()).unwrap();
+        config.validate().unwrap();
+        let sampler = case["sampler"].as_bool().unwrap();
+        objectives_batch(&golden, sampler, &numbers(&golden["advantages"]), &mut |batch, totals| {
+            let found = apart(&policy_loss(batch, &config, totals).unwrap(), case);
+            assert!(found < TOLERANCE, "{name}: {found:e}");
+            worst = worst.max(found);
+        });
+    }
+    println!("worst difference {worst:e}");
+}
+
+/// Advantages by the formulas of their papers, and the loss and gradient of REINFORCE with them.
+#[test]
+fn estimators_of_their_papers() {
+    let golden = read(include_str!("../../../tests/golden/objectives.json"));
+    let cases = golden["estimators"].as_object().unwrap();
+    assert_eq!(cases.len(), 3 * 2);
+    let trained: Vec<usize> =
+        rows(&golden["arrays"]["mask"]).iter().map(|row| row.iter().filter(|m| **m > 0.0).count()).collect();
+    for (name, case) in cases {
+        let kind: AdvantageKind = serde_json::from_value(case["kind"].clone()).unwrap();
+        let rewards: Vec<Vec<Option<f64>>> = serde_json::from_value(case["rewards"].clone()).unwrap();
+        let groups: Vec<&[Option<f64>]> = rewards.iter().map(Vec::as_slice).collect();
+        let tokens: Vec<&[usize]> = trained.chunks(groups[0].len()).collect();
+        let found = batch_advantages(&groups, Some(&tokens), kind);
+        let expected = rows(&case["advantages"]);
+        for (a, b) in found.iter().flatten().zip(expected.iter().flatten()) {
+            assert!((a - b).abs() < TOLERANCE, "{name}: {found:?} {expected:?}");
+        }
+        for (aggregate, expected) in case["reinforce"].as_object().unwrap() {
+            let config = serde_json::json!({"objective": "reinforce", "aggregate": aggregate});
+            let config: LossConfig = serde_json::from_value(config).unwrap();
+            objectives_batch(&golden, false, &found.concat(), &mut |batch, totals| {
+                let found = apart(&policy_loss(batch, &config, totals).unwrap(), expected);
+                assert!(found < TOLERANCE, "{name}, {aggregate}: {found:e}");
+            });
         }
     }
 }

@@ -3,41 +3,49 @@
 use super::fixtures::{Owned, batch};
 use super::*;
 
-const POLICIES: [PolicyTerm; 8] = [
-    PolicyTerm::Clip,
-    PolicyTerm::Gspo,
-    PolicyTerm::Cispo,
-    PolicyTerm::Sapo,
-    PolicyTerm::Gmpo,
-    PolicyTerm::DppoTv,
-    PolicyTerm::Topr,
-    PolicyTerm::Reinforce,
-];
-const AGGREGATES: [Aggregate; 4] =
-    [Aggregate::TokenMean, Aggregate::SequenceMean, Aggregate::SequenceSum, Aggregate::Constant];
+/// The objective of every kind, with settings that random batches reach.
+fn objectives() -> [Objective; 8] {
+    [
+        Objective::Clip(Clip::default()),
+        Objective::Gspo(Gspo { low: 0.2, high: 0.28, ..Gspo::default() }),
+        Objective::Cispo(Cispo { cap: 1.3 }),
+        Objective::Sapo(Sapo::default()),
+        Objective::Gmpo(Gmpo::default()),
+        Objective::DppoTv(DppoTv::default()),
+        Objective::Topr(Topr {}),
+        Objective::Reinforce(Reinforce {}),
+    ]
+}
 
-/// Every policy × importance × aggregate × KL, with further options that vary along.
+const AGGREGATES: [Aggregate; 4] = [
+    Aggregate::TokenMean,
+    Aggregate::SequenceMean,
+    Aggregate::SequenceSum,
+    Aggregate::Constant { max_tokens: Some(12.0) },
+];
+
+/// Every objective × importance × aggregate × KL, with further options that vary along.
 fn configs() -> Vec<LossConfig> {
     let mut configs = Vec::new();
-    for policy in POLICIES {
+    for objective in objectives() {
         for importance in [Importance::Token, Importance::Sequence] {
             for aggregate in AGGREGATES {
                 for kl in [None, Some(KlEstimator::K2), Some(KlEstimator::K3), Some(KlEstimator::K3Unbiased)]
                 {
-                    let clips = matches!(policy, PolicyTerm::Clip | PolicyTerm::Gspo);
                     let round = configs.len();
+                    let mut objective = objective;
+                    if let Objective::Clip(Clip { delta, dual_clip, .. })
+                    | Objective::Gspo(Gspo { delta, dual_clip, .. }) = &mut objective
+                    {
+                        *delta = (round % 3 == 1).then_some(1.4);
+                        *dual_clip = (round % 3 == 2).then_some(1.5);
+                    }
                     let config = LossConfig {
-                        policy,
+                        objective,
                         importance: Some(importance),
                         aggregate,
-                        max_tokens: Some(12.0),
                         kl_coef: if kl.is_some() { 0.3 } else { 0.0 },
                         kl_estimator: kl.unwrap_or(KlEstimator::K3),
-                        clip_low: clips.then_some(0.2),
-                        clip_high: clips.then_some(0.28),
-                        delta: (clips && round % 3 == 1).then_some(1.4),
-                        dual_clip: (clips && round % 3 == 2).then_some(1.5),
-                        cispo_cap: Some(1.3),
                         ..LossConfig::default()
                     };
                     if config.validate().is_ok() {
@@ -83,7 +91,7 @@ fn gradients_match_central_differences() {
     for (round, config) in configs().into_iter().enumerate() {
         let batch = batch(round as u64 + 1, round % 2 == 1);
         let totals = totals(&batch);
-        let detached = matches!(config.policy, PolicyTerm::Cispo | PolicyTerm::Topr);
+        let detached = matches!(config.objective, Objective::Cispo(_) | Objective::Topr(_));
         // The two parts move differently when the weight is detached: difference them apart.
         let policy_only = LossConfig { kl_coef: 0.0, ..config.clone() };
         let kl_part = |batch: &[Owned]| evaluate(batch, &config, &totals).stats.kl_loss;
@@ -165,16 +173,14 @@ fn on_policy_every_ratio_objective_is_reinforce() {
         sequence.sampler = sequence.logprobs.clone();
     }
     let totals = totals(&on_policy);
-    let reinforce = LossConfig { policy: PolicyTerm::Reinforce, ..LossConfig::default() };
+    let reinforce = LossConfig { objective: Objective::Reinforce(Reinforce {}), ..LossConfig::default() };
     let expected = evaluate(&on_policy, &reinforce, &totals).grads;
-    for policy in POLICIES {
-        let importance =
-            Some(if policy == PolicyTerm::Gspo { Importance::Sequence } else { Importance::Token });
-        let config = LossConfig { policy, importance, ..LossConfig::default() };
+    for objective in objectives() {
+        let config = LossConfig { objective, ..LossConfig::default() };
         for (a, b) in
             evaluate(&on_policy, &config, &totals).grads.iter().flatten().zip(expected.iter().flatten())
         {
-            assert!((a - b).abs() < 1e-12, "{policy:?}: {a} {b}");
+            assert!((a - b).abs() < 1e-12, "{objective:?}: {a} {b}");
         }
     }
 }
@@ -242,8 +248,10 @@ fn broken_input_is_an_error_that_names_it() {
         "sequence 0: old_logprobs has 1 entries, logprobs has 2",
     );
     check(Sequence { ref_logprobs: None, ..base }, &config, "sequence 0: kl_coef needs ref_logprobs");
-    let corrected =
-        LossConfig { sampler_correction: SamplerCorrection::TokenTruncate, ..LossConfig::default() };
+    let corrected = LossConfig {
+        sampler_correction: SamplerCorrection::TokenTruncate(Cap::default()),
+        ..LossConfig::default()
+    };
     check(base, &corrected, "sequence 0: sampler_correction needs sampler_logprobs");
     check(
         Sequence {
@@ -260,7 +268,7 @@ fn broken_input_is_an_error_that_names_it() {
 #[test]
 fn the_entropy_bonus_weighs_each_trained_token_as_the_policy_term_does() {
     for aggregate in AGGREGATES {
-        let plain = LossConfig { aggregate, max_tokens: Some(12.0), ..LossConfig::default() };
+        let plain = LossConfig { aggregate, ..LossConfig::default() };
         let config = LossConfig { entropy_coef: 0.7, ..plain.clone() };
         let rows = batch(5, false);
         let totals = totals(&rows);

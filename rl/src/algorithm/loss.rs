@@ -1,11 +1,11 @@
 //! The policy loss and its gradient with respect to the log-probabilities.
 
-use super::config::{Aggregate, KlEstimator, LossConfig, PolicyTerm, SamplerCorrection};
+use super::config::{KlEstimator, LossConfig};
 use super::diagnostics::LossStats;
 use super::kl;
-use super::policy::{self, Bound, Token};
+use super::objective::{Bound, Token};
 use super::ratio::{Ratio, mean};
-use super::sampler;
+use super::rows::{Rows, difference};
 use rlvr_policies::host::head::TargetGrads;
 
 /// Advantage of a completion: one number, or one a token.
@@ -153,7 +153,7 @@ pub fn policy_loss(
             // Without a trained token there is no share.
             let share = match rows.positions.len() {
                 0 => 0.0,
-                n => token_share(n, config, totals),
+                n => config.aggregate.share(n, totals),
             };
             let slope = -config.entropy_coef * share;
             loss += slope * rows.entropy.iter().flatten().sum::<f64>();
@@ -174,79 +174,6 @@ pub fn policy_loss(
     Ok(output)
 }
 
-/// The trained tokens of one sequence, gathered: every vector is `[n]`.
-struct Rows {
-    positions: Vec<usize>,
-    logprobs: Vec<f64>,
-    old: Vec<f64>,
-    reference: Option<Vec<f64>>,
-    sampler: Option<Vec<f64>>,
-    entropy: Option<Vec<f64>>,
-    advantages: Vec<f64>,
-}
-
-impl Rows {
-    fn gather(index: usize, sequence: &Sequence<'_>, config: &LossConfig) -> Result<Self, LossError> {
-        let expected = sequence.logprobs.len();
-        let check = |array, found| {
-            if found == expected {
-                Ok(())
-            } else {
-                Err(LossError::Length { sequence: index, array, found, expected })
-            }
-        };
-        check("loss_mask", sequence.loss_mask.len())?;
-        let positions: Vec<usize> = (0..expected).filter(|&t| sequence.loss_mask[t]).collect();
-        let take = |array: &'static str, values: &[f64]| {
-            check(array, values.len())?;
-            let finite = |&token: &usize| {
-                let value = values[token];
-                if value.is_finite() {
-                    Ok(value)
-                } else {
-                    Err(LossError::NotFinite { sequence: index, token, array, value })
-                }
-            };
-            positions.iter().map(finite).collect::<Result<Vec<f64>, _>>()
-        };
-        let missing = |array, needed_by| LossError::Missing { sequence: index, array, needed_by };
-        if config.kl_in_loss() && sequence.ref_logprobs.is_none() {
-            return Err(missing("ref_logprobs", "kl_coef"));
-        }
-        if config.sampler_correction != SamplerCorrection::None && sequence.sampler_logprobs.is_none() {
-            return Err(missing("sampler_logprobs", "sampler_correction"));
-        }
-        if config.entropy_coef != 0.0 && sequence.entropy.is_none() {
-            return Err(missing("entropy", "entropy_coef"));
-        }
-        let advantages = match sequence.advantage {
-            Advantage::Tokens(values) => take("advantage", values)?,
-            Advantage::Sequence(value) if value.is_finite() => vec![value; positions.len()],
-            Advantage::Sequence(value) => {
-                return Err(LossError::NotFinite { sequence: index, token: 0, array: "advantage", value });
-            }
-        };
-        Ok(Self {
-            logprobs: take("logprobs", sequence.logprobs)?,
-            old: take("old_logprobs", sequence.old_logprobs)?,
-            reference: sequence.ref_logprobs.map(|v| take("ref_logprobs", v)).transpose()?,
-            sampler: sequence.sampler_logprobs.map(|v| take("sampler_logprobs", v)).transpose()?,
-            entropy: sequence.entropy.map(|v| take("entropy", v)).transpose()?,
-            advantages,
-            positions,
-        })
-    }
-
-    fn log_ratios(&self) -> Vec<f64> {
-        difference(&self.logprobs, &self.old)
-    }
-
-    /// Log-probabilities of the distribution the tokens were drawn from.
-    fn behaviour(&self) -> &[f64] {
-        self.sampler.as_deref().unwrap_or(&self.old)
-    }
-}
-
 /// Loss of one sequence; adds to `grads` `[n]` and `stats`.
 fn sequence_loss(
     rows: &Rows,
@@ -260,23 +187,15 @@ fn sequence_loss(
     if n == 0 {
         return 0.0;
     }
-    let share = token_share(n, config, totals);
+    let share = config.aggregate.share(n, totals);
     let log_ratios = rows.log_ratios();
     let level = config.importance_level();
     let old_ratio = Ratio::new(&log_ratios, level);
-    // The ratio of the policy term where it is not the one to π_old.
-    let own_ratio = match config.policy {
-        PolicyTerm::Gmpo => {
-            Some(Ratio::clamped_geometric_mean(&log_ratios, &rows.advantages, config.gmpo_log_clip))
-        }
-        PolicyTerm::DppoTv | PolicyTerm::Topr => {
-            Some(Ratio::new(&difference(&rows.logprobs, rows.behaviour()), level))
-        }
-        _ => None,
-    };
+    let objective = config.objective.formula();
+    let own_ratio = objective.ratio(rows, level);
     let ratio = own_ratio.as_ref().unwrap_or(&old_ratio);
     let weights = match &rows.sampler {
-        Some(sampler) => sampler::weights(&difference(&rows.old, sampler), config),
+        Some(sampler) => config.sampler_correction.weights(&difference(&rows.old, sampler)),
         None => vec![1.0; n],
     };
     let drift = mean(&difference(rows.behaviour(), &rows.logprobs));
@@ -298,7 +217,7 @@ fn sequence_loss(
                 behaviour_logprob: rows.behaviour()[t],
                 advantage,
             };
-            let term = policy::term(token, config);
+            let term = objective.term(token);
             match term.bound {
                 Bound::Inside => {}
                 Bound::Low => stats.clip_low_tokens += 1.0,
@@ -328,20 +247,4 @@ fn sequence_loss(
     ratio.backward(&by_ratio, grads);
     old_ratio.backward(&by_old_ratio, grads);
     loss
-}
-
-/// Weight of one trained token in the step's loss, for a sequence of n of them.
-fn token_share(n: usize, config: &LossConfig, totals: &StepTotals) -> f64 {
-    let sequences = totals.sequences.max(1.0);
-    match config.aggregate {
-        Aggregate::TokenMean => 1.0 / totals.tokens.max(1.0),
-        Aggregate::SequenceMean => 1.0 / (n as f64 * sequences),
-        Aggregate::SequenceSum => 1.0 / sequences,
-        // `validate` refuses an absent length; 1 makes it a plain sum for who skipped that.
-        Aggregate::Constant => 1.0 / (sequences * config.max_tokens.unwrap_or(1.0)),
-    }
-}
-
-fn difference(a: &[f64], b: &[f64]) -> Vec<f64> {
-    a.iter().zip(b).map(|(a, b)| a - b).collect()
 }

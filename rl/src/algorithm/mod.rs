@@ -10,37 +10,40 @@
 //!
 //! loss = −aggregate( w · policy term ) + kl_coef · aggregate( KL estimator ), `w` the sampler correction
 //!
-//! The formulas are at the heads of `advantage.rs`, `policy.rs`, `kl.rs` and `sampler.rs`; the keys and their defaults: [`LossConfig`].
+//! The formulas are at the heads of `advantage.rs`, `objective/mod.rs`, `kl.rs` and `sampler.rs`; the keys and their defaults:
+//! [`LossConfig`].
 //!
 //! Deviations and choices:
 //! - GRPO (arXiv:2402.03300) averages over the tokens of a sequence, then over sequences; the default here is
 //!   `token_mean`, over the tokens of the whole optimizer step (DAPO, arXiv:2503.14476).
 //! - `token_mean` divides by the trained tokens of the step, not of a micro-batch; sequences without a trained token
 //!   count in the `sequences` of the other aggregates.
-//! - The CISPO cap is the absolute ratio, not `1 + ε`.
-//! - SAPO temperatures are single-precision numbers.
 //! - The KL term is not clipped, not masked, and not touched by the sampler correction. Its ratio (`k3_unbiased`) is
 //!   the one before `delta` and clips.
-//! - `topr` and `dppo_tv` divide by the sampler's probability when it is given, by π_old otherwise. TOPR's product of
-//!   ratios is the geometric mean with `importance = "sequence"`, and one ratio a token by default.
-//! - `gmpo` weighs its per-sequence objective by the aggregate; `sequence_mean` is the paper's.
+//! - The deviations of an objective stand at the head of its file.
 
 pub mod advantage;
+mod aggregate;
 pub mod config;
 pub mod diagnostics;
 pub mod kl;
 pub mod loss;
-mod policy;
+pub mod objective;
+mod old_keys;
 mod ratio;
+mod rows;
 mod sampler;
+mod tagged;
 
 pub use advantage::{AdvantageKind, batch_advantages, gdpo_advantages, group_advantages, has_signal};
-pub use config::{
-    Aggregate, GroupsWithoutSignal, Importance, KlEstimator, KlPlace, LossConfig, LossConfigError,
-    PolicyTerm, SamplerCorrection,
-};
+pub use aggregate::Aggregate;
+pub use config::{GroupsWithoutSignal, Importance, KlEstimator, KlPlace, LossConfig, LossConfigError};
 pub use diagnostics::LossStats;
 pub use loss::{Advantage, LossError, LossOutput, Sequence, StepTotals, policy_loss};
+pub use objective::{Cispo, Clip, DppoTv, Gmpo, Gspo, Objective, Reinforce, Sapo, Topr};
+pub use old_keys::OldKeys;
+pub(crate) use old_keys::rewrite as rewrite_old_keys;
+pub use sampler::{Band, Cap, SamplerCorrection};
 
 #[cfg(test)]
 mod fixtures;

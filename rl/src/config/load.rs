@@ -9,6 +9,7 @@ use toml::{Table, Value};
 
 use super::locate::{self, child_mut, culprit, expected_names, nearest, quoted_after};
 use super::{ChatTemplate, DataConfig, RunConfig, StageConfig};
+use crate::algorithm::{OldKeys, rewrite_old_keys};
 use crate::files::encoding::utf8;
 use crate::random;
 
@@ -69,6 +70,15 @@ impl RunConfig {
     /// # Errors
     /// [`ConfigError`], with the line or the override at fault.
     pub fn load(path: &Path, sets: &[String]) -> Result<Self, ConfigError> {
+        Ok(Self::load_noted(path, sets)?.0)
+    }
+
+    /// [`RunConfig::load`] with what deserves a warning, a line each: keys that go with the next version, with their place
+    /// and what to write instead.
+    ///
+    /// # Errors
+    /// As [`RunConfig::load`].
+    pub fn load_noted(path: &Path, sets: &[String]) -> Result<(Self, Vec<String>), ConfigError> {
         let bytes =
             std::fs::read(path).map_err(|source| ConfigError::Read { path: path.to_path_buf(), source })?;
         let text = utf8(&bytes).map_err(|e| ConfigError::Syntax {
@@ -76,9 +86,9 @@ impl RunConfig {
             line: e.line,
             message: e.to_string(),
         })?;
-        let mut config = Self::parse(text, path, sets)?;
+        let (mut config, notes) = Self::parse_noted(text, path, sets)?;
         config.resolve_paths(path.parent().unwrap_or(Path::new("")));
-        Ok(config)
+        Ok((config, notes))
     }
 
     /// [`RunConfig::load`] from text already read; `path` is for messages only and paths stay as written.
@@ -86,6 +96,14 @@ impl RunConfig {
     /// # Errors
     /// As [`RunConfig::load`].
     pub fn parse(text: &str, path: &Path, sets: &[String]) -> Result<Self, ConfigError> {
+        Ok(Self::parse_noted(text, path, sets)?.0)
+    }
+
+    /// [`RunConfig::parse`] with what deserves a warning, as [`RunConfig::load_noted`] has it.
+    ///
+    /// # Errors
+    /// As [`RunConfig::load`].
+    pub fn parse_noted(text: &str, path: &Path, sets: &[String]) -> Result<(Self, Vec<String>), ConfigError> {
         let mut table = syntax(text, path)?;
         let mut places = Places { path, lines: locate::lines(text), sets: Vec::new() };
         for assignment in sets {
@@ -99,7 +117,7 @@ impl RunConfig {
         })?;
         let problems = config.validate();
         if problems.is_empty() {
-            return Ok(config);
+            return Ok((config, old_keys(&table, &places)));
         }
         let lines = problems
             .iter()
@@ -212,6 +230,24 @@ fn leaves(config: &RunConfig) -> BTreeMap<String, String> {
         walk(&value, "", &mut found);
     }
     found
+}
+
+/// A line for every table of a loss in which old keys stand.
+fn old_keys(table: &Table, places: &Places<'_>) -> Vec<String> {
+    let stages = table.get("stage").and_then(Value::as_array);
+    let losses = stages.into_iter().flatten().enumerate();
+    let losses = losses.filter_map(|(stage, value)| Some((stage, value.get("loss")?.as_table()?)));
+    let note = |stage: usize, found: OldKeys| {
+        let at = ["stage", &stage.to_string(), "loss", &found.old[0]].map(str::to_owned);
+        format!("{}: {}: {found}", places.of(&at), at[..3].join("."))
+    };
+    losses
+        .flat_map(|(stage, loss)| {
+            // It has been read: what contradicts itself was an error before.
+            let found = rewrite_old_keys(&mut loss.clone()).unwrap_or_default();
+            found.into_iter().map(move |found| note(stage, found))
+        })
+        .collect()
 }
 
 /// Where each part of the merged document came from.

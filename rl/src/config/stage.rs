@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::algorithm::{GroupsWithoutSignal, LossConfig};
+use crate::algorithm::{Aggregate, GroupsWithoutSignal, LossConfig};
 use crate::schedule::{ScheduleConfig, ScheduleKind};
 use rlvr_rollout::{LongPrompt, SamplingParams};
 
@@ -120,7 +120,7 @@ pub struct GrpoConfig {
     /// Strings that end a completion and stay part of it, beside the policy's end tokens. Default none.
     #[serde(default)]
     pub stop: Vec<String>,
-    /// Advantages, policy term, aggregation, KL penalty.
+    /// Advantages, objective, aggregation, KL penalty.
     #[serde(default)]
     pub loss: LossConfig,
     /// The optimizer.
@@ -135,7 +135,9 @@ impl GrpoConfig {
     /// the loss names one.
     pub fn resolved_loss(&self) -> LossConfig {
         let mut loss = self.loss.clone();
-        loss.max_tokens.get_or_insert(self.sampling.max_tokens as f64);
+        if let Aggregate::Constant { max_tokens } = &mut loss.aggregate {
+            max_tokens.get_or_insert(self.sampling.max_tokens as f64);
+        }
         loss
     }
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::algorithm::{Aggregate, LossConfig};
 
 const GOOD: &str = r#"name = "addition"
 seed = 1
@@ -33,7 +34,7 @@ steps = 100
 [stage.sampling]
 max_tokens = 64
 [stage.loss]
-clip_high = 0.28
+objective = { kind = "clip", high = 0.28 }
 kl_coef = 0.02
 [stage.optim]
 lr = 1e-4
@@ -66,7 +67,9 @@ fn defaults_fill_what_is_absent() {
     let StageConfig::Grpo(grpo) = &config.stage[1] else { panic!() };
     assert_eq!((grpo.prompts_per_step, grpo.group_size, grpo.minibatches, grpo.micro_batch), (16, 8, 1, 16));
     assert_eq!((grpo.optim.lr, grpo.optim.betas, grpo.optim.max_grad_norm), (1e-4, [0.9, 0.999], 1.0));
-    assert_eq!(grpo.resolved_loss().max_tokens, Some(64.0));
+    let constant = LossConfig { aggregate: Aggregate::Constant { max_tokens: None }, ..grpo.loss.clone() };
+    let resolved = GrpoConfig { loss: constant, ..(**grpo).clone() }.resolved_loss();
+    assert_eq!(resolved.aggregate, Aggregate::Constant { max_tokens: Some(64.0) });
     assert_eq!(grpo.optimizer_steps(), Some(100));
     let eval = config.eval.unwrap();
     assert_eq!(
@@ -145,7 +148,18 @@ completion = "{{ a }}"
 
 #[test]
 fn typos_name_the_line_and_the_nearest_field() {
-    fails("clip_high", "clip_hi", &[], &["c.toml:30: stage.1.loss.clip_hi: ", "did you mean `clip_high`?"]);
+    fails(
+        "high = 0.28",
+        "hihg = 0.28",
+        &[],
+        &["c.toml:30: stage.1.loss.objective.hihg: ", "did you mean `high`?"],
+    );
+    fails(
+        "kind = \"clip\"",
+        "kind = \"cipso\"",
+        &[],
+        &["c.toml:30: stage.1.loss.objective.kind: ", "did you mean `cispo`?"],
+    );
     fails(
         "seed = 1",
         "sede = 1",
@@ -220,6 +234,40 @@ fn wrong_types_and_missing_fields_name_their_place() {
     fails("seed = 1", "device = \"gpu\"", &[], &["c.toml:2: device: ", "cuda:N"]);
     fails("data = \"heldout\"", "data = 3", &[], &["c.toml:36: eval.data: ", "a name or a list of names"]);
     fails("[policy.tiny]", "policy.tiny]", &[], &["c.toml:4: "]);
+}
+
+#[test]
+fn old_keys_of_a_loss_are_read_with_a_warning_that_names_the_new_ones() {
+    let new = "objective = { kind = \"clip\", high = 0.28 }\n";
+    let old = GOOD.replacen(new, "policy = \"clip\"\nclip_high = 0.28\nclip_low = 0.2\n", 1);
+    let sets = ["stage.grpo.loss.sampler_cap=3".to_owned()];
+    let (config, notes) = RunConfig::parse_noted(&old, Path::new("c.toml"), &sets).unwrap();
+    let (today, none) = RunConfig::parse_noted(GOOD, Path::new("c.toml"), &[]).unwrap();
+    assert_eq!((&config, none), (&today, vec![]));
+    assert_eq!(
+        notes,
+        [
+            "c.toml:31: stage.1.loss: `clip_high`, `clip_low`, `policy` are old keys, which go with the next \
+             version: write objective = { kind = \"clip\", high = 0.28, low = 0.2 }",
+            "--set stage.grpo.loss.sampler_cap=3: stage.1.loss: `sampler_cap` is an old key, which goes with the \
+             next version: write sampler_correction = \"none\"",
+        ]
+    );
+    // A run that was recorded with them goes on with the new ones, and the other way round.
+    assert_eq!(config.resume_conflicts(&today), Vec::<String>::new());
+    let written = config.to_toml().unwrap();
+    assert!(written.contains("[stage.loss.objective]") && !written.contains("clip_low"), "{written}");
+    let other = load(&old.replace("clip_high = 0.28", "clip_high = 0.3"), &[]).unwrap();
+    assert_eq!(other.resume_conflicts(&today), ["stage.1.loss.objective.high: 0.28 → 0.3"]);
+    fails(
+        new,
+        &format!("clip_high = 0.3\n{new}"),
+        &[],
+        &["c.toml:30: stage.1.loss.clip_high: ", "leave `clip_high` out"],
+    );
+    fails("kl_coef", "clip_low = \"x\"\nkl_coef", &[], &["leave `clip_low` out"]);
+    fails(new, "clip_low = \"x\"\n", &[], &["c.toml:30: stage.1.loss.clip_low: ", "string \"x\""]);
+    fails(new, "clip_low = 2\n", &[], &["c.toml:29: stage.1.loss.objective.low: must lie in [0, 1]"]);
 }
 
 #[test]

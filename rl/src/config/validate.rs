@@ -297,9 +297,7 @@ impl RunConfig {
         );
         if let Err(error) = stage.resolved_loss().validate() {
             for problem in error.problems {
-                let (key, message) = problem.split_once(": ").unwrap_or(("", &problem));
-                let name = if key.is_empty() { field("loss") } else { field(&format!("loss.{key}")) };
-                checks.require(false, name, message);
+                checks.require(false, field(&format!("loss.{}", problem.field)), problem.message);
             }
         }
     }

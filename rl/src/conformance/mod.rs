@@ -4,7 +4,7 @@
 //! ```json
 //! {"arrays": {"logprobs": [[-1.2, -0.4]], "old_logprobs": [[-1.0, -0.5]], "ref_logprobs": [[-1.1, -0.6]],
 //!             "sampler_logprobs": [[-1.0, -0.5]], "loss_mask": [[1, 1]], "advantages": [0.7]},
-//!  "cases": {"dapo": {"policy": "clip", "clip_high": 0.28, "aggregate": "token_mean"}}}
+//!  "cases": {"dapo": {"objective": {"kind": "clip", "high": 0.28}, "aggregate": "token_mean"}}}
 //! ```
 //! Output: `{"dapo": {"loss": x, "grad": [[…]]}}`, the gradient with respect to `logprobs`, exactly 0 where the mask
 //! is cleared; with an entropy bonus also `"entropy_grad"`, that with respect to `entropy`.
@@ -13,14 +13,15 @@
 //!   `ref_logprobs`, `sampler_logprobs` and `entropy` are needed only by the keys that use them. `dppo_tv`, `topr` and
 //!   `off_policy_mask_threshold` measure against `sampler_logprobs` when present, else `old_logprobs`.
 //! - `advantages` is `[B]` or `[B][T]`. Under a cleared mask any entry may be null.
-//! - The keys of a case are those of `[stage.loss]`; a null value means the default.
+//! - The keys of a case are those of `[stage.loss]`, or those of earlier versions; a null value means the default.
 //! - Three more keys: `arrays` replaces some of the shared arrays for this case (null removes one);
 //!   `accumulation_steps` (default 1) says that so many micro-batches like this one make the optimizer step;
 //!   `totals` (`{"sequences", "tokens"}`) gives the step's totals outright.
 
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::algorithm::{LossConfig, LossConfigError, LossError, StepTotals, policy_loss};
+use crate::algorithm::{LossConfig, LossConfigError, LossError, StepTotals, policy_loss, rewrite_old_keys};
 
 use arrays::Arrays;
 
@@ -79,6 +80,14 @@ pub enum ConformanceError {
 /// # Errors
 /// [`ConformanceError`] on the first thing wrong, with its place.
 pub fn conformance(input: &str) -> Result<Value, ConformanceError> {
+    conformance_noted(input, &mut Vec::new())
+}
+
+/// [`conformance`], with a line in `notes` for every case that is written in keys which go with the next version.
+///
+/// # Errors
+/// As [`conformance`].
+pub fn conformance_noted(input: &str, notes: &mut Vec<String>) -> Result<Value, ConformanceError> {
     let document: Value = serde_json::from_str(input).map_err(ConformanceError::Json)?;
     let document = object(&document, "the input")?;
     known_keys(document, "the input", &["arrays", "cases"])?;
@@ -89,7 +98,7 @@ pub fn conformance(input: &str) -> Result<Value, ConformanceError> {
     let mut results = Map::new();
     for (name, case) in object(cases, "cases")? {
         let case = object(case, &format!("case `{name}`"))?;
-        results.insert(name.clone(), evaluate(name, case, shared)?);
+        results.insert(name.clone(), evaluate(name, case, shared, notes)?);
     }
     Ok(Value::Object(results))
 }
@@ -98,9 +107,10 @@ fn evaluate(
     name: &str,
     case: &Map<String, Value>,
     shared: &Map<String, Value>,
+    notes: &mut Vec<String>,
 ) -> Result<Value, ConformanceError> {
     let place = format!("case `{name}`");
-    let config = config(name, case, &place)?;
+    let config = config(name, case, &place, notes)?;
     let mut arrays = shared.clone();
     if let Some(overrides) = case.get("arrays").filter(|v| !v.is_null()) {
         let overrides = object(overrides, &format!("{place}, arrays"))?;
@@ -119,26 +129,43 @@ fn evaluate(
     Ok(value)
 }
 
-fn config(name: &str, case: &Map<String, Value>, place: &str) -> Result<LossConfig, ConformanceError> {
+fn config(
+    name: &str,
+    case: &Map<String, Value>,
+    place: &str,
+    notes: &mut Vec<String>,
+) -> Result<LossConfig, ConformanceError> {
     let defaults =
         serde_json::to_value(LossConfig::default()).map_err(|e| shape("the defaults", &e.to_string()))?;
-    let keys: Vec<&str> = object(&defaults, "the defaults")?
-        .keys()
-        .map(String::as_str)
-        .chain(LossConfig::ALIASES.iter().copied())
-        .chain(CASE_KEYS)
-        .collect();
+    let mut keys: Vec<&str> = object(&defaults, "the defaults")?.keys().map(String::as_str).collect();
+    keys.extend(CASE_KEYS);
+    for alias in LossConfig::aliases() {
+        keys.push(alias);
+    }
     known_keys(case, place, &keys)?;
     let mut config = LossConfig::default();
     // Key by key, so that an error names its key.
     let mut accepted = Map::new();
     for (key, value) in case.iter().filter(|(key, v)| !v.is_null() && !CASE_KEYS.contains(&key.as_str())) {
-        accepted.insert(key.clone(), value.clone());
+        accepted.insert(key.clone(), without_nulls(value));
         config = serde_json::from_value(Value::Object(accepted.clone()))
             .map_err(|e| shape(&format!("{place}, {key}"), &e.to_string()))?;
     }
     config.validate().map_err(|source| ConformanceError::Config { case: name.to_owned(), source })?;
+    let mut table = toml::Table::deserialize(Value::Object(accepted)).unwrap_or_default();
+    let old = rewrite_old_keys(&mut table).unwrap_or_default();
+    notes.extend(old.into_iter().map(|found| format!("{place}: {found}")));
     Ok(config)
+}
+
+/// Of a table the settings that are given: null means the default.
+fn without_nulls(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => Value::Object(
+            map.iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k.clone(), v.clone())).collect(),
+        ),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => value.clone(),
+    }
 }
 
 fn totals(case: &Map<String, Value>, arrays: &Arrays, place: &str) -> Result<StepTotals, ConformanceError> {

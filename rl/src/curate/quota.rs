@@ -170,6 +170,17 @@ struct Task<'a> {
 /// Quotas by class from the counts by class; those outside are counted as the class [`OUTSIDE`].
 type Plan<'a> = &'a dyn Fn(&BTreeMap<String, u64>) -> Result<BTreeMap<String, u64>, CurateError>;
 
+/// The largest of `keys` that stays where `quota` of them do, and how many rows with exactly this key: ids may repeat.
+fn bound_of(mut keys: Vec<u64>, quota: u64) -> (u64, u64) {
+    let quota = quota.min(keys.len() as u64);
+    if quota == 0 {
+        return (0, 0);
+    }
+    let (below, bound, _) = keys.select_nth_unstable(quota as usize - 1);
+    let bound = *bound;
+    (bound, quota - below.iter().filter(|key| **key < bound).count() as u64)
+}
+
 fn limit(
     input: &Path,
     out: &mut Output,
@@ -220,20 +231,11 @@ fn limit(
         counts.insert(OUTSIDE.to_owned(), outside);
     }
     let quotas = plan(&counts)?;
-    // The largest key that stays, and how many rows with exactly this key: ids may repeat.
-    let mut bounds: BTreeMap<String, (u64, u64)> = BTreeMap::new();
-    for (value, keys) in &mut keys {
-        let quota = quotas.get(value).copied().unwrap_or(0).min(keys.len() as u64);
-        if quota == 0 {
-            bounds.insert(value.clone(), (0, 0));
-            continue;
-        }
-        let (below, bound, _) = keys.select_nth_unstable(quota as usize - 1);
-        let bound = *bound;
-        let equal = quota - below.iter().filter(|key| **key < bound).count() as u64;
-        bounds.insert(value.clone(), (bound, equal));
-    }
-    drop(keys);
+    let bound = |(class, keys): (String, Vec<u64>)| {
+        let quota = quotas.get(&class).copied().unwrap_or(0);
+        (class, bound_of(keys, quota))
+    };
+    let mut bounds: BTreeMap<String, (u64, u64)> = keys.into_iter().map(bound).collect();
     let after = scan(input, "write", watch, &read, &mut |row, (class, key)| {
         let Some(class) = class else {
             return match task.others {

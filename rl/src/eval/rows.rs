@@ -96,60 +96,30 @@ impl<'a> RowReader<'a> {
     }
 
     fn draw(&self, row: &Row, number: usize, example: bool) -> Result<Drawn, String> {
-        for (field, kinds) in &self.task.schema {
-            match row.fields.get(field) {
-                None => return Err(format!("schema: the row has no `{field}`, a {kinds}")),
-                Some(value) if !kinds.hold(value) => {
-                    return Err(format!("schema: `{field}` is no {kinds} but {}", kind_of(value)));
-                }
-                Some(_) => {}
-            }
-        }
-        let text = |field: &str, source: &str| match self.templates.value(field, source, row)? {
-            Value::String(text) => Ok(text),
-            Value::Null => Err(format!("{field}: it is null")),
-            value => Ok(value.to_string()),
-        };
+        self.check_schema(row)?;
         let fields = self.fields;
-        let id = match (&fields.id, row.fields.get("id")) {
-            (Some(source), _) => text("fields.id", source)?,
-            (None, Some(Value::String(id))) => id.clone(),
-            (None, Some(Value::Number(id))) => id.to_string(),
-            _ => format!("{}-{number}", self.task.name),
-        };
-        // Nobody would ask a policy the JSON of a list.
-        let prose = |field: &str, source: &str| match self.templates.value(field, source, row)? {
-            value @ (Value::Array(_) | Value::Object(_)) => {
-                Err(format!("{field}: text is needed, not {}", kind_of(&value)))
-            }
-            _ => text(field, source),
-        };
-        let mut question = prose("fields.question", &fields.question)?;
-        let asked = question.clone();
+        let id = self.id(row, number)?;
+        let asked = self.prose("fields.question", &fields.question, row)?;
+        let mut question = asked.clone();
         let mut context = match &fields.context {
-            Some(source) => prose("fields.context", source)?,
+            Some(source) => self.prose("fields.context", source, row)?,
             None => String::new(),
         };
-        let answer = text("fields.answer", &fields.answer)?;
-        let group = fields.group.as_ref().map(|source| text("fields.group", source)).transpose()?;
+        let answer = self.text("fields.answer", &fields.answer, row)?;
+        let group = fields.group.as_ref().map(|source| self.text("fields.group", source, row)).transpose()?;
         let mut options = self.options(row)?;
         let mut gold = gold(&options, &answer);
-        let mut reference = Map::new();
         let mut note = None;
         let mut label = answer.clone();
         if let (Some(seed), false) = (self.settings.shuffle_options, options.is_empty()) {
-            let fixed = matches!(&fields.options, Some(toml::Value::Array(list))
-                if list.iter().all(|o| o.as_str().is_some_and(|t| !t.contains("{{"))));
-            let places = if fixed { None } else { shuffle(&mut options, seed, &id) };
-            match places {
-                Some(places) => {
+            match self.shuffle(&mut options, seed, &id) {
+                Ok(places) => {
                     gold = gold.map(|old| places[old]);
                     if let Some(new) = gold {
                         options[new].label.clone_into(&mut label);
                     }
                 }
-                None if fixed => note = Some("the options are always the same and were not shuffled"),
-                None => note = Some("an option speaks of the others, so they were not shuffled"),
+                Err(why) => note = Some(why),
             }
         }
         if self.settings.no_context {
@@ -159,6 +129,81 @@ impl<'a> RowReader<'a> {
                 (false, true) => note = Some("there is neither a context nor are there options: not changed"),
             }
         }
+        let reference = self.reference(row, &label, &options)?;
+        let shown = gold.map_or(answer.clone(), |g| options[g].label.clone());
+        let values = Self::values(row, [&question, &context, &answer, &shown], &options);
+        let likelihood =
+            self.task.likelihood.as_ref().map(|_| self.parts("likelihood.prompt", &values)).transpose()?;
+        let of = self.settings.likelihood_of.or(self.task.likelihood.as_ref().map(|l| l.of));
+        let continuation = gold.map_or(String::new(), |g| continuation(&options[g], of.unwrap_or_default()));
+        let completion = match &self.task.few_shot {
+            Some(_) if example => self.templates.text("few_shot.completion", &values)?,
+            Some(_) | None => String::new(),
+        };
+        let prompt = self.parts("prompt", &values)?;
+        let key = TaskKey::of_row(&row.fields, None).with_prompt(&prompt.messages(false));
+        let key = key.with_read(&row.fields, &self.read).with_reference(&json!({"answer": answer}));
+        let key = Some(if fields.id.is_some() { key.with_id(&id) } else { key });
+        let prompt = Some(prompt);
+        let task = Task::new(id, Value::Object(reference)).with_row(row.fields.clone());
+        let place = String::new();
+        let item = Item { task, place, group, question: Some(asked), options, gold, prompt, likelihood, key };
+        Ok(Drawn { item, completion, continuation, note })
+    }
+
+    fn check_schema(&self, row: &Row) -> Result<(), String> {
+        for (field, kinds) in &self.task.schema {
+            match row.fields.get(field) {
+                None => return Err(format!("schema: the row has no `{field}`, a {kinds}")),
+                Some(value) if !kinds.hold(value) => {
+                    return Err(format!("schema: `{field}` is no {kinds} but {}", kind_of(value)));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// What a template makes of a row, as text.
+    fn text(&self, field: &str, source: &str, row: &Row) -> Result<String, String> {
+        match self.templates.value(field, source, row)? {
+            Value::String(text) => Ok(text),
+            Value::Null => Err(format!("{field}: it is null")),
+            value => Ok(value.to_string()),
+        }
+    }
+
+    /// [`Self::text`] for people: nobody would ask a policy the JSON of a list.
+    fn prose(&self, field: &str, source: &str, row: &Row) -> Result<String, String> {
+        match self.templates.value(field, source, row)? {
+            value @ (Value::Array(_) | Value::Object(_)) => {
+                Err(format!("{field}: text is needed, not {}", kind_of(&value)))
+            }
+            _ => self.text(field, source, row),
+        }
+    }
+
+    fn id(&self, row: &Row, number: usize) -> Result<String, String> {
+        match (&self.fields.id, row.fields.get("id")) {
+            (Some(source), _) => self.text("fields.id", source, row),
+            (None, Some(Value::String(id))) => Ok(id.clone()),
+            (None, Some(Value::Number(id))) => Ok(id.to_string()),
+            (None, _) => Ok(format!("{}-{number}", self.task.name)),
+        }
+    }
+
+    /// Shuffles options and returns where each went, or why they stay.
+    fn shuffle(&self, options: &mut [Choice], seed: u64, id: &str) -> Result<Vec<usize>, &'static str> {
+        let fixed = matches!(&self.fields.options, Some(toml::Value::Array(list))
+            if list.iter().all(|o| o.as_str().is_some_and(|t| !t.contains("{{"))));
+        if fixed {
+            return Err("the options are always the same and were not shuffled");
+        }
+        shuffle(options, seed, id).ok_or("an option speaks of the others, so they were not shuffled")
+    }
+
+    fn reference(&self, row: &Row, label: &str, options: &[Choice]) -> Result<Map<String, Value>, String> {
+        let mut reference = Map::new();
         reference.insert("answer".into(), json!(label));
         if !options.is_empty() {
             let texts: Vec<&String> = options.iter().map(|o| &o.text).collect();
@@ -168,12 +213,15 @@ impl<'a> RowReader<'a> {
                 reference.insert("letters".into(), json!(labels));
             }
         }
-        for (key, value) in &fields.reference {
+        for (key, value) in &self.fields.reference {
             let value = render_reference(&self.templates, &format!("fields.reference.{key}"), value, row)?;
             reference.insert(key.clone(), value);
         }
+        Ok(reference)
+    }
 
-        let shown = gold.map_or(answer.clone(), |g| options[g].label.clone());
+    /// What the templates of prompts see.
+    fn values(row: &Row, [question, context, answer, label]: [&str; 4], options: &[Choice]) -> Row {
         let mut values = row.fields.clone();
         values.insert("row".into(), Value::Object(row.fields.clone()));
         let listed: Vec<Value> = options.iter().map(|o| json!({"label": o.label, "text": o.text})).collect();
@@ -181,37 +229,21 @@ impl<'a> RowReader<'a> {
             ("question", json!(question)),
             ("context", json!(context)),
             ("answer", json!(answer)),
-            ("label", json!(shown)),
-            ("lettered", json!(lettered(&options))),
+            ("label", json!(label)),
+            ("lettered", json!(lettered(options))),
             ("options", Value::Array(listed)),
         ] {
             values.insert(key.into(), value);
         }
-        let values = Row::new(values);
-        let system = self.settings.system.clone().or_else(|| self.task.system.clone());
-        let parts = |field: &str| -> Result<PromptParts, String> {
-            Ok(PromptParts {
-                system: system.clone(),
-                shots: Vec::new(),
-                user: self.templates.text(field, &values)?,
-            })
-        };
-        let likelihood = self.task.likelihood.as_ref().map(|_| parts("likelihood.prompt")).transpose()?;
-        let of = self.settings.likelihood_of.or(self.task.likelihood.as_ref().map(|l| l.of));
-        let continuation = gold.map_or(String::new(), |g| continuation(&options[g], of.unwrap_or_default()));
-        let completion = match &self.task.few_shot {
-            Some(_) if example => self.templates.text("few_shot.completion", &values)?,
-            _ => String::new(),
-        };
-        let prompt = parts("prompt")?;
-        let key = TaskKey::of_row(&row.fields, None).with_prompt(&prompt.messages(false));
-        let key = key.with_read(&row.fields, &self.read).with_reference(&json!({"answer": answer}));
-        let key = Some(if fields.id.is_some() { key.with_id(&id) } else { key });
-        let prompt = Some(prompt);
-        let task = Task::new(id, Value::Object(reference)).with_row(row.fields.clone());
-        let place = String::new();
-        let item = Item { task, place, group, question: Some(asked), options, gold, prompt, likelihood, key };
-        Ok(Drawn { item, completion, continuation, note })
+        Row::new(values)
+    }
+
+    fn parts(&self, field: &str, values: &Row) -> Result<PromptParts, String> {
+        Ok(PromptParts {
+            system: self.settings.system.clone().or_else(|| self.task.system.clone()),
+            shots: Vec::new(),
+            user: self.templates.text(field, values)?,
+        })
     }
 
     /// The options of a row; empty where the benchmark has none.

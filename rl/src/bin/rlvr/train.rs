@@ -36,7 +36,8 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     if args.resume && args.config.parent().is_some_and(dir::holds_records) {
         args.config.parent().map_or(Ok(()), dir::check_records)?;
     }
-    let config = RunConfig::load(&args.config, &args.set)?;
+    let (config, notes) = RunConfig::load_noted(&args.config, &args.set)?;
+    notes.iter().for_each(|note| say!("warning: {note}"));
     let options = RunOptions {
         out: args.out.clone(),
         resume: args.resume,
