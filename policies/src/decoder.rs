@@ -96,14 +96,6 @@ impl Decoder {
         check_shapes(weights, &config)?;
         let layout = ParamLayout::new(&config);
         let on_host = *device == Device::flex();
-        if let Some(what) = device::lacks(&layout.model, config.rotary_dim()).filter(|_| !on_host) {
-            return Err(PolicyError::Unsupported {
-                path: weights.path().into(),
-                key: "model_type".into(),
-                value: config.architecture.model_type().into(),
-                supported: format!("supported on the CPU; no kernels on other devices for {what}"),
-            });
-        }
         // Kernels of a device want the rotation of every position, the host's only those that occur.
         let rotation = if on_host { 0 } else { config.max_position_embeddings * config.head_dim };
         let needed = layout.num_params().saturating_add(rotation).saturating_mul(size_of::<f32>());

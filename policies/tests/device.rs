@@ -13,6 +13,8 @@ use rlvr_policies::weights::SafetensorsSource;
 use safetensors::SafeTensors;
 use std::path::PathBuf;
 
+mod tiny;
+
 const MODELS: [&str; 3] = ["tiny-llama", "tiny-qwen2", "tiny-qwen3"];
 
 /// Logits and log-probabilities: f32 with sums in another order than the CPU's.
@@ -242,5 +244,52 @@ fn products_of_reduced_precision() {
         let (_, decoded) = d.prefill(&[&(5..40).collect::<Vec<u32>>()], 64);
         let full = host.logits(&(5..40).collect::<Vec<u32>>());
         near(&format!("{name} {dtype:?} decoding"), &decoded, &full[34 * vocab..], BF16_LOGPROB);
+    }
+}
+
+#[test]
+#[ignore = "needs a device of the feature `cuda` or `wgpu`"]
+fn every_family() {
+    for (name, case) in tiny::cases() {
+        let [d, host] = [device(), Device::flex()].map(|device| tiny::decoder(&case, &device));
+        let rows = tiny::rows(&case["ids"]);
+        let batches = [tiny::batch(&rows), {
+            let completions = vec![&rows[0][9..30], &rows[1][3..25], &rows[1][25..26]];
+            PackedBatch::new(&[PromptGroup { prompt: &rows[0][..9], completions }])
+        }];
+        for batch in &batches {
+            let (lp, want) = gradients(&host, batch, false);
+            let (got_lp, got) = gradients(&d, batch, true);
+            near(&format!("{name} log-probabilities"), &got_lp, &lp, CLOSE);
+            compare_gradients(&name, &d, &got, &want, GRADIENT);
+        }
+        let prompts: Vec<&[u32]> = vec![&rows[0][..12], &rows[1][..5]];
+        let vocab = d.config().vocab_size;
+        let (mut cache, _) = d.prefill(&prompts, 40);
+        for (i, (a, b)) in rows[0][12..36].iter().zip(&rows[1][5..29]).enumerate() {
+            let logits = cache.step(&d, &[*a, *b]);
+            let full = host.logits(&rows[1][..6 + i]);
+            near(&format!("{name} decoding"), &logits[vocab..], &full[full.len() - vocab..], CLOSE);
+        }
+        let draws = [0, 1].map(|row| DrawAt { row, counter: [0; 4], key: [0; 2] });
+        let (mut cache, first) = Cache::prefill_and_draw(&d, &prompts, 40, &draws, 0.0).unwrap();
+        let mut tokens: Vec<u32> = first.iter().map(|(token, _)| *token).collect();
+        let mut sequences: Vec<Vec<u32>> =
+            prompts.iter().zip(&tokens).map(|(p, t)| [p, &[*t][..]].concat()).collect();
+        for _ in 0..4 {
+            for step in cache.step_and_draw(&d, &tokens, &draws, 3, 0.0).unwrap().unwrap() {
+                tokens = step.iter().map(|(token, _)| *token).collect();
+                sequences.iter_mut().zip(&tokens).for_each(|(s, t)| s.push(*t));
+            }
+        }
+        // Every drawn token is, up to rounding, the most probable one.
+        for (sequence, prompt) in sequences.iter().zip(&prompts) {
+            let logits = host.logits(sequence);
+            for (at, token) in sequence.iter().enumerate().skip(prompt.len()) {
+                let row = &logits[(at - 1) * vocab..at * vocab];
+                let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                assert!(row[*token as usize] > most - 1e-3, "{name} token {at}");
+            }
+        }
     }
 }

@@ -2,12 +2,14 @@
 #![allow(clippy::unwrap_used)] // Helpers of tests fail tests.
 #![allow(clippy::print_stdout)] // Figures, shown with `-- --nocapture`.
 use burn::tensor::Device;
-use rlvr_policies::packed::{PackedBatch, PromptGroup};
 use rlvr_policies::targets::TargetStats;
-use rlvr_policies::{Decoder, HostTensor, MemorySource, ModelConfig, check_weights, expected_tensors};
+use rlvr_policies::{ModelConfig, check_weights, expected_tensors};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use tiny::{batch, cases, config, decoder, rows, weights};
+
+mod tiny;
 
 /// Log-probabilities in float32 against float64.
 const CLOSE: f64 = 5e-5;
@@ -15,56 +17,8 @@ const CLOSE: f64 = 5e-5;
 /// Gradients, relative to the largest of a tensor.
 const GRADIENT: f64 = 1e-5;
 
-fn cases() -> BTreeMap<String, Value> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/families.json");
-    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
-}
-
-fn config(case: &Value) -> ModelConfig {
-    ModelConfig::from_hf_json(&case["config"], Path::new("config.json")).unwrap()
-}
-
-/// The weights that tests/golden/make_families.py has made.
-fn weights(case: &Value) -> MemorySource {
-    let plus_one = case["config"]["model_type"].as_str().unwrap().starts_with("gemma");
-    let mut source = MemorySource::new();
-    let shapes: BTreeMap<String, Vec<usize>> = serde_json::from_value(case["shapes"].clone()).unwrap();
-    for (t, (name, shape)) in shapes.into_iter().enumerate() {
-        let (by, around) = match () {
-            () if name.ends_with("norm.weight") || name.contains("layernorm") => {
-                (0.6, if plus_one { 0.0 } else { 1.0 })
-            }
-            () if name.ends_with("bias") => (0.5, 0.0),
-            () if name.contains("embed") => (1.1, 0.0),
-            () => (0.7, 0.0),
-        };
-        let count: usize = shape.iter().product();
-        let value = |i: usize| {
-            let share = ((7919 * i + 104_729 * t) % 2003) as f64 / 2003.0;
-            (by * (share - 0.5) + around) as f32
-        };
-        source.insert(name, HostTensor { shape, data: (0..count).map(value).collect() });
-    }
-    source
-}
-
-fn decoder(case: &Value) -> Decoder {
-    Decoder::load(config(case), &weights(case), &Device::flex()).unwrap()
-}
-
 fn numbers(value: &Value) -> Vec<f64> {
     serde_json::from_value(value.clone()).unwrap()
-}
-
-fn rows(value: &Value) -> Vec<Vec<u32>> {
-    serde_json::from_value(value.clone()).unwrap()
-}
-
-/// Each row as a prompt of one token and a completion of the rest.
-fn batch(rows: &[Vec<u32>]) -> PackedBatch {
-    let groups: Vec<_> =
-        rows.iter().map(|r| PromptGroup { prompt: &r[..1], completions: vec![&r[1..]] }).collect();
-    PackedBatch::new(&groups)
 }
 
 fn worst(got: &[f32], want: &[f64]) -> f64 {
@@ -76,7 +30,7 @@ fn worst(got: &[f32], want: &[f64]) -> f64 {
 fn every_family_equals_transformers() {
     println!("| model | log-probabilities | gradients |\n|---|---|---|");
     for (name, case) in cases() {
-        let decoder = decoder(&case);
+        let decoder = decoder(&case, &Device::flex());
         let batch = batch(&rows(&case["ids"]));
         let want: Vec<f64> = case["logps"].as_array().unwrap().iter().flat_map(numbers).collect();
         let n = want.len() as f32;
@@ -119,7 +73,7 @@ fn every_family_equals_transformers() {
 #[test]
 fn greedy_tokens_through_the_cache() {
     for (name, case) in cases() {
-        let decoder = decoder(&case);
+        let decoder = decoder(&case, &Device::flex());
         let (ids, want) = (rows(&case["ids"]), rows(&case["greedy"]));
         let prompts: Vec<&[u32]> = ids.iter().map(|r| &r[..12]).collect();
         let vocab = decoder.config().vocab_size;

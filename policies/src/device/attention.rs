@@ -3,7 +3,7 @@
 use super::attention_tiles::{TILE, UNITS, forward_kernel, key_kernel, query_kernel};
 use super::mat::Mat;
 use crate::packed::PackedBatch;
-use crate::spec::Heads;
+use crate::spec::{Attention, Heads};
 use burn::tensor::DType;
 use cubecl::prelude::*;
 use std::ops::Range;
@@ -116,6 +116,11 @@ fn fold_kernel(parts: &[f32], grad: &mut [f32], total: usize, heads: usize, kv_h
     }
 }
 
+/// Tokens that a query sees, as kernels take it.
+pub(super) fn window(attention: &Attention) -> u32 {
+    attention.window.map_or(u32::MAX, |window| window as u32)
+}
+
 /// Numbers that are read together.
 fn lanes(heads: &Heads) -> usize {
     if heads.head_dim.is_multiple_of(4) { 4 } else { 2 }
@@ -131,7 +136,8 @@ fn grid(rows: usize, heads: &Heads) -> (CubeCount, CubeDim) {
 ///
 /// # Shapes
 /// qkv, as placed, `[rows, qkv_width]`; returns `[rows, heads · head_dim]` and `[rows, heads]`.
-pub fn forward(qkv: &Mat, segments: &Segments, heads: &Heads) -> (Mat, Mat) {
+pub fn forward(qkv: &Mat, segments: &Segments, attention: &Attention) -> (Mat, Mat) {
+    let heads = &attention.heads;
     let rows = qkv.rows();
     let out = qkv.empty(rows, heads.out_width(), DType::F32);
     let log_sum = qkv.empty(rows, heads.heads, DType::F32);
@@ -153,6 +159,9 @@ pub fn forward(qkv: &Mat, segments: &Segments, heads: &Heads) -> (Mat, Mat) {
         rows,
         heads.heads,
         heads.kv_heads,
+        window(attention),
+        attention.cap.unwrap_or(1.0),
+        attention.cap.is_some(),
         heads.head_dim / n,
         n,
     );
@@ -163,10 +172,11 @@ pub fn forward(qkv: &Mat, segments: &Segments, heads: &Heads) -> (Mat, Mat) {
 pub fn backward(
     qkv: &Mat,
     segments: &Segments,
-    heads: &Heads,
+    attention: &Attention,
     (out, log_sum): (&Mat, &Mat),
     d_out: &Mat,
 ) -> Mat {
+    let heads = &attention.heads;
     let (rows, hd) = (qkv.rows(), heads.head_dim);
     let (h, kv, n) = (heads.heads, heads.kv_heads, lanes(heads));
     let delta = qkv.empty(rows, h, DType::F32);
@@ -192,6 +202,9 @@ pub fn backward(
         rows,
         h,
         kv,
+        window(attention),
+        attention.cap.unwrap_or(1.0),
+        attention.cap.is_some(),
         hd / n,
         n,
     );
@@ -215,6 +228,9 @@ pub fn backward(
         rows,
         h,
         kv,
+        window(attention),
+        attention.cap.unwrap_or(1.0),
+        attention.cap.is_some(),
         hd / n,
         n,
     );

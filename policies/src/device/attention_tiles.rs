@@ -36,12 +36,13 @@ struct Sight {
     first: u32,
     prefix: u32,
     own: u32,
+    window: u32,
 }
 
 #[cube]
 impl Sight {
     /// Of row `row`; a row that does not exist sees nothing.
-    fn new(firsts: &[u32], prefixes: &[u32], owns: &[u32], row: usize, rows: usize) -> Sight {
+    fn new(firsts: &[u32], prefixes: &[u32], owns: &[u32], row: usize, rows: usize, window: u32) -> Sight {
         let mut first = 0u32;
         let mut prefix = 0u32;
         let mut own = row as u32 + 1;
@@ -50,12 +51,32 @@ impl Sight {
             prefix = prefixes[row];
             own = owns[row];
         }
-        Sight { row: row as u32, first, prefix, own }
+        Sight { row: row as u32, first, prefix, own, window }
     }
 
     fn sees(&self, key: u32) -> bool {
-        (key >= self.first && key < self.first + self.prefix) || (key >= self.own && key <= self.row)
+        let before = key >= self.first && key < self.first + self.prefix;
+        let beside = key >= self.own && key <= self.row;
+        // Positions between the two; nothing that counts where neither holds.
+        let mut distance = self.row - key;
+        if before {
+            distance = self.prefix + self.row - self.own - (key - self.first);
+        }
+        (before || beside) && distance < self.window
     }
+}
+
+/// `tanh(x / cap)`, where it is still a number for large `x`.
+#[cube]
+pub(super) fn bounded(x: f32, cap: f32) -> f32 {
+    let mut share = x / cap;
+    if share > 15.0f32 {
+        share = f32::new(15.0f32);
+    }
+    if share < -15.0f32 {
+        share = f32::new(-15.0f32);
+    }
+    share.tanh()
 }
 
 /// Brings [`CHUNK`] vectors of each row from `first` on into shared memory, zeros where there are none.
@@ -192,6 +213,9 @@ pub fn forward_kernel<N: Size>(
     rows: usize,
     heads: usize,
     kv_heads: usize,
+    window: u32,
+    cap: f32,
+    #[comptime] capped: bool,
     #[comptime] hd: usize,
     #[comptime] lanes: usize,
 ) {
@@ -228,10 +252,13 @@ pub fn forward_kernel<N: Size>(
         }
         #[unroll]
         for i in 0..PER_UNIT {
-            let sight = Sight::new(firsts, prefixes, owns, first + y * PER_UNIT + i, rows);
+            let sight = Sight::new(firsts, prefixes, owns, first + y * PER_UNIT + i, rows, window);
             let mut most = f32::new(UNSEEN);
             #[unroll]
             for j in 0..PER_UNIT {
+                if comptime!(capped) {
+                    scores[i * PER_UNIT + j] = cap * bounded(scores[i * PER_UNIT + j], cap);
+                }
                 if !sight.sees((other + x + j * SIDE) as u32) {
                     scores[i * PER_UNIT + j] = f32::new(UNSEEN);
                 }
@@ -312,6 +339,9 @@ pub fn query_kernel<N: Size>(
     rows: usize,
     heads: usize,
     kv_heads: usize,
+    window: u32,
+    cap: f32,
+    #[comptime] capped: bool,
     #[comptime] hd: usize,
     #[comptime] lanes: usize,
 ) {
@@ -347,14 +377,21 @@ pub fn query_kernel<N: Size>(
         #[unroll]
         for i in 0..PER_UNIT {
             let line = y * PER_UNIT + i;
-            let sight = Sight::new(firsts, prefixes, owns, first + line, rows);
+            let sight = Sight::new(firsts, prefixes, owns, first + line, rows, window);
             #[unroll]
             for j in 0..PER_UNIT {
                 let mut ds = 0.0f32;
                 if sight.sees((other + x + j * SIDE) as u32) {
                     let at = (first + line) * heads + head;
-                    let p = (scores[i * PER_UNIT + j] - log_sum[at]).exp();
-                    ds = p * (d_weights[i * PER_UNIT + j] - delta[at]);
+                    let mut score = scores[i * PER_UNIT + j];
+                    let mut slope = 1.0f32;
+                    if comptime!(capped) {
+                        let share = bounded(score, cap);
+                        score = cap * share;
+                        slope = 1.0f32 - share * share;
+                    }
+                    let p = (score - log_sum[at]).exp();
+                    ds = p * (d_weights[i * PER_UNIT + j] - delta[at]) * slope;
                 }
                 weights[line * LINE + x + j * SIDE] = ds;
             }
@@ -386,6 +423,9 @@ pub fn key_kernel<N: Size>(
     rows: usize,
     heads: usize,
     kv_heads: usize,
+    window: u32,
+    cap: f32,
+    #[comptime] capped: bool,
     #[comptime] hd: usize,
     #[comptime] lanes: usize,
 ) {
@@ -423,7 +463,7 @@ pub fn key_kernel<N: Size>(
         #[unroll]
         for j in 0..PER_UNIT {
             let query = other + x + j * SIDE;
-            let sight = Sight::new(firsts, prefixes, owns, query, rows);
+            let sight = Sight::new(firsts, prefixes, owns, query, rows, window);
             #[unroll]
             for i in 0..PER_UNIT {
                 let line = y * PER_UNIT + i;
@@ -431,8 +471,15 @@ pub fn key_kernel<N: Size>(
                 let mut ds = 0.0f32;
                 if sight.sees((first + line) as u32) {
                     let at = query * heads + head;
-                    p = (scores[i * PER_UNIT + j] - log_sum[at]).exp();
-                    ds = p * (d_weights[i * PER_UNIT + j] - delta[at]);
+                    let mut score = scores[i * PER_UNIT + j];
+                    let mut slope = 1.0f32;
+                    if comptime!(capped) {
+                        let share = bounded(score, cap);
+                        score = cap * share;
+                        slope = 1.0f32 - share * share;
+                    }
+                    p = (score - log_sum[at]).exp();
+                    ds = p * (d_weights[i * PER_UNIT + j] - delta[at]) * slope;
                 }
                 weights[line * LINE + x + j * SIDE] = p;
                 d_scores[line * LINE + x + j * SIDE] = ds;

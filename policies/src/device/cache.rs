@@ -2,12 +2,14 @@
 //!
 //! A row holds its tokens from slot 0 on, without padding, so rows have lengths of their own. Room comes in buckets of
 //! fixed shapes.
+use super::attention::window;
+use super::attention_tiles::bounded;
 use super::mat::{Mat, cubes};
 use super::ops::DeviceModel;
 use super::sample::Sampling;
 use super::step::{StepError, Stepper};
 use crate::cache::{DrawAt, DrawnSteps};
-use crate::spec::Heads;
+use crate::spec::{Attention, Heads};
 use burn::tensor::DType;
 use cubecl::ir::ElemType;
 use cubecl::prelude::*;
@@ -103,6 +105,9 @@ fn attend_kernel<E: Float>(
     total: usize,
     kv_heads: usize,
     capacity: usize,
+    window: u32,
+    cap: f32,
+    #[comptime] capped: bool,
     #[comptime] group: usize,
     #[comptime] hd: usize,
     #[comptime] units: usize,
@@ -135,12 +140,16 @@ fn attend_kernel<E: Float>(
         while first < capacity {
             // Every unit of a cube has the same `len`; the barriers stand outside because not every compiler sees it.
             let slot = first + unit;
+            let seen = slot < len && (len - slot) as u32 <= window;
             for g in 0..group {
                 let mut s = f32::new(-1.0e30f32);
-                if slot < len {
+                if seen {
                     s = 0.0f32;
                     for d in 0..hd {
                         s += q[g * hd + d] * f32::cast_from(k[base + slot * hd + d]);
+                    }
+                    if comptime!(capped) {
+                        s = cap * bounded(s, cap);
                     }
                 }
                 scores[g * units + unit] = s;
@@ -160,7 +169,7 @@ fn attend_kernel<E: Float>(
             sync_cube();
             for g in 0..group {
                 let mut p = 0.0f32;
-                if slot < len {
+                if seen {
                     p = (scores[g * units + unit] - state[g * 3]).exp();
                 }
                 scores[g * units + unit] = p;
@@ -254,9 +263,9 @@ impl KernelCache {
         let up = |values: &[u32]| model.like().upload(values, 1, n);
         let slots = up(&self.make_room(heads, 1));
         let rows = up(&(0..n as u32).collect::<Vec<_>>());
-        model.step(&up(tokens), &slots, |layer, qkv| {
+        model.step(&up(tokens), &slots, |layer, attention, qkv| {
             self.store(layer, heads, qkv, &rows, &slots);
-            self.attend(layer, heads, qkv, &slots)
+            self.attend(layer, attention, qkv, &slots)
         })
     }
 
@@ -272,8 +281,7 @@ impl KernelCache {
         assert_eq!(tokens.len(), self.lens.len(), "one token a row");
         let slots = self.make_room(&model.model().heads(), steps);
         let kept = self.steps.0.take().filter(|stepper| stepper.draws(sampling));
-        let mut stepper =
-            kept.unwrap_or_else(|| Box::new(Stepper::new(model.like(), tokens.len(), sampling)));
+        let mut stepper = kept.unwrap_or_else(|| Box::new(Stepper::new(model, tokens.len(), sampling)));
         let drawn = stepper.run(model, self, tokens, &slots, draws, steps)?;
         self.steps = Steps(Some(stepper));
         Ok(drawn)
@@ -344,7 +352,8 @@ impl KernelCache {
     }
 
     /// Attention of one placed row for each row of the cache, over the slots up to its own one.
-    pub fn attend(&self, layer: usize, heads: &Heads, qkv: &Mat, slots: &Mat) -> Mat {
+    pub fn attend(&self, layer: usize, attention: &Attention, qkv: &Mat, slots: &Mat) -> Mat {
+        let heads = &attention.heads;
         let out = qkv.empty(qkv.rows(), heads.out_width(), DType::F32);
         let total = qkv.rows() * heads.kv_heads;
         attend_kernel::launch(
@@ -359,6 +368,9 @@ impl KernelCache {
             total,
             heads.kv_heads,
             self.capacity,
+            window(attention),
+            attention.cap.unwrap_or(1.0),
+            attention.cap.is_some(),
             heads.group(),
             heads.head_dim,
             UNITS,

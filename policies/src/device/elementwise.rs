@@ -6,28 +6,6 @@ use cubecl::ir::ElemType;
 use cubecl::prelude::*;
 
 #[cube(launch)]
-fn swiglu_kernel<O: Float>(gate_up: &[f32], y: &mut [O], width: usize, #[define(O)] _dtype: ElemType) {
-    if ABSOLUTE_POS < y.len() {
-        let at = ABSOLUTE_POS / width * 2 * width + ABSOLUTE_POS % width;
-        let gate = gate_up[at];
-        y[ABSOLUTE_POS] = O::cast_from(gate / (1.0f32 + (-gate).exp()) * gate_up[at + width]);
-    }
-}
-
-#[cube(launch)]
-fn swiglu_backward_kernel(gate_up: &[f32], dy: &[f32], out: &mut [f32], width: usize) {
-    if ABSOLUTE_POS < dy.len() {
-        let at = ABSOLUTE_POS / width * 2 * width + ABSOLUTE_POS % width;
-        let gate = gate_up[at];
-        let up = gate_up[at + width];
-        let grad = dy[ABSOLUTE_POS];
-        let s = 1.0f32 / (1.0f32 + (-gate).exp());
-        out[at] = grad * up * s * (1.0f32 + gate * (1.0f32 - s));
-        out[at + width] = grad * gate * s;
-    }
-}
-
-#[cube(launch)]
 fn add_kernel(x: &mut [f32], y: &[f32]) {
     if ABSOLUTE_POS < x.len() {
         x[ABSOLUTE_POS] += y[ABSOLUTE_POS % y.len()];
@@ -104,24 +82,6 @@ pub fn square_sum(all: &[Mat]) -> f64 {
         square_sum_kernel::launch(x.client(), count, dim, x.arg(), out.arg(), i * PARTS, PARTS, UNITS);
     }
     out.read().iter().map(|v| f64::from(*v)).sum()
-}
-
-/// `silu(gate) · up` in type `dtype`: gate_up `[rows, 2·width]` to `[rows, width]`.
-pub fn swiglu(gate_up: &Mat, dtype: DType) -> Mat {
-    let [rows, both] = gate_up.shape();
-    let y = gate_up.empty(rows, both / 2, dtype);
-    let (count, dim) = y.units(rows * both / 2);
-    swiglu_kernel::launch(y.client(), count, dim, gate_up.arg(), y.arg(), both / 2, y.elem());
-    y
-}
-
-/// Backward of [`swiglu`] for `dy` `[rows, width]`; returns `[rows, 2·width]`.
-pub fn swiglu_backward(gate_up: &Mat, dy: &Mat) -> Mat {
-    let [rows, both] = gate_up.shape();
-    let out = gate_up.empty(rows, both, DType::F32);
-    let (count, dim) = out.units(rows * both / 2);
-    swiglu_backward_kernel::launch(out.client(), count, dim, gate_up.arg(), dy.arg(), out.arg(), both / 2);
-    out
 }
 
 /// Adds `y` to `x` in place; a `y` of one row is added to every row.

@@ -3,6 +3,8 @@
 use super::elementwise;
 use super::mat::{Mat, cubes, product};
 use super::norm::cube_sum;
+use super::rows;
+use crate::model::ops::Squash;
 use crate::targets::{TargetGrads, TargetStats};
 use burn::tensor::DType;
 use cubecl::prelude::*;
@@ -131,11 +133,14 @@ fn chunk_of(h: &Mat, first: usize, count: usize) -> Mat {
 ///
 /// # Shapes
 /// h `[targets, hidden]` in f32, weight `[vocab, hidden]`.
-pub fn forward(h: &Mat, weight: &Mat, targets: &[u32]) -> TargetStats {
+pub fn forward(h: &Mat, weight: &Mat, squash: Option<Squash>, targets: &[u32]) -> TargetStats {
     let vocab = weight.rows();
     let mut stats = TargetStats::default();
     for (first, count) in chunks(targets.len(), vocab) {
         let logits = product(&chunk_of(h, first, count).cast(weight.dtype()).n(), &weight.t());
+        if let Some(squash) = squash {
+            rows::squash(&logits, squash);
+        }
         let out = logits.empty(count, STATS, DType::F32);
         stats_kernel::launch(
             logits.client(),
@@ -160,9 +165,9 @@ pub fn forward(h: &Mat, weight: &Mat, targets: &[u32]) -> TargetStats {
 pub fn backward(
     h: &Mat,
     weight: &Mat,
+    squash: Option<Squash>,
     targets: &[u32],
-    stats: &TargetStats,
-    grad: &TargetGrads,
+    (stats, grad): (&TargetStats, &TargetGrads),
     d_weight: &Mat,
 ) -> Mat {
     let (vocab, hidden) = (weight.rows(), h.cols());
@@ -170,6 +175,10 @@ pub fn backward(
     for (first, count) in chunks(targets.len(), vocab) {
         let part = chunk_of(h, first, count).cast(weight.dtype());
         let logits = product(&part.n(), &weight.t());
+        let squashed = squash.map(|squash| {
+            rows::squash(&logits, squash);
+            (squash, logits.copy())
+        });
         let at = first..first + count;
         let (grid, dim) = logits.units(count * vocab);
         let targets = logits.upload(&targets[at.clone()], 1, count);
@@ -198,6 +207,9 @@ pub fn backward(
                 upload(by_entropy).arg(),
                 vocab,
             ),
+        }
+        if let Some((squash, y)) = squashed {
+            rows::unsquash(&logits, &y, squash);
         }
         let d_logits = logits.cast(weight.dtype());
         elementwise::add(d_weight, &product(&d_logits.t(), &part.n()));

@@ -10,6 +10,8 @@
 #[cfg(not(feature = "cube"))]
 mod absent;
 #[cfg(feature = "cube")]
+mod activation;
+#[cfg(feature = "cube")]
 mod adamw;
 #[cfg(feature = "cube")]
 mod attention;
@@ -34,6 +36,8 @@ mod present;
 #[cfg(feature = "cube")]
 mod rope;
 #[cfg(feature = "cube")]
+mod rows;
+#[cfg(feature = "cube")]
 mod sample;
 #[cfg(feature = "cube")]
 mod step;
@@ -42,25 +46,3 @@ mod step;
 pub(crate) use absent::{KernelCache, Kernels, View, product, square_sum};
 #[cfg(feature = "cube")]
 pub(crate) use present::{KernelCache, Kernels, View, product, square_sum};
-
-use crate::spec::{Act, Mlp, Model, QkNorms};
-
-/// What a model has that no kernel computes; positions rotate the first `rotary_dim` columns of a head.
-pub(crate) fn lacks(model: &Model, rotary_dim: usize) -> Option<&'static str> {
-    let bounded = model.head.cap.is_some() || model.blocks.iter().any(|b| b.attention.cap.is_some());
-    let any = |f: &dyn Fn(&crate::spec::Block) -> bool| model.blocks.iter().any(f);
-    let gelu = |b: &crate::spec::Block| matches!(&b.mlp, Mlp::Gated(mlp) if mlp.act != Act::Silu);
-    [
-        (any(&|b| matches!(b.mlp, Mlp::Experts(_))), "experts"),
-        (bounded, "bounds of scores and logits"),
-        (any(&|b| b.attention.window.is_some()), "windows"),
-        (rotary_dim != model.heads().head_dim, "the rotation of a part of a head"),
-        (any(&|b| b.attention.rotation != Some(0)), "layers that rotate in another way, or not"),
-        (any(&|b| matches!(b.attention.norms, QkNorms::Row { .. })), "norms of whole queries and keys"),
-        (any(&gelu), "GELU"),
-        (model.norm.plus_one, "norms with factors 1 + w"),
-        (model.embed.scale != 1.0, "scaled embeddings"),
-    ]
-    .into_iter()
-    .find_map(|(lacking, what)| lacking.then_some(what))
-}

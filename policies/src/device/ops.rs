@@ -2,13 +2,16 @@
 //!
 //! Parameters, residual stream, norms, softmaxes and gradients are f32. Matrix products take their operands in the
 //! compute type (f32 or bf16) and add up in f32.
+use super::activation::{activate, activate_backward};
 use super::attention::{self, Segments};
 use super::elementwise;
 use super::head;
 use super::mat::{Mat, product};
 use super::norm::{rms_norm, rms_norm_backward, sum_rows};
 use super::rope::{HeadNorms, Rotation, place, unplace};
+use super::rows;
 use crate::host::rope::RopeTable;
+use crate::host::routing;
 use crate::model::ops::{Backward, HeadPass, Ops, Routing};
 use crate::model::pass;
 use crate::packed::PackedBatch;
@@ -92,7 +95,8 @@ impl DeviceModel<'_> {
 
     /// The factors of a norm.
     fn factors(&self, norm: &Norm) -> Mat {
-        self.params[norm.weight].clone()
+        let w = &self.params[norm.weight];
+        if norm.plus_one { rows::plus_one(w) } else { w.clone() }
     }
 
     fn head_norms(&self, attention: &Attention) -> HeadNorms {
@@ -102,8 +106,14 @@ impl DeviceModel<'_> {
         }
     }
 
-    fn rotation(&self, attention: &Attention) -> &Rotation {
-        &self.parts.rotations[attention.rotation.unwrap_or(0)]
+    fn rotation(&self, attention: &Attention) -> Option<&Rotation> {
+        attention.rotation.map(|i| &self.parts.rotations[i])
+    }
+
+    /// Embeddings of tokens that lie on the device, `[1, rows]`.
+    fn embed_at(&self, embed: &Embed, tokens: &Mat) -> Mat {
+        let x = elementwise::gather_at(&self.params[embed.table], tokens);
+        if embed.scale == 1.0 { x } else { self.scaled(&x, embed.scale) }
     }
 
     /// Queries, keys and values as attention takes them.
@@ -127,20 +137,22 @@ impl DeviceModel<'_> {
 
     /// Runs one token a row, `[1, rows]`, at its position; `attend` keeps a layer's placed rows and attends. Returns the
     /// logits.
-    pub fn step(&self, tokens: &Mat, positions: &Mat, attend: impl Fn(usize, &Mat) -> Mat) -> Mat {
-        let x = elementwise::gather_at(self.like(), tokens);
+    pub fn step(
+        &self,
+        tokens: &Mat,
+        positions: &Mat,
+        attend: impl Fn(usize, &Attention, &Mat) -> Mat,
+    ) -> Mat {
+        let x = self.embed_at(&self.model().embed, tokens);
         let x = pass::residual(self, self.model(), x, |layer, attention, qkv| {
             let placed = self.place(qkv, attention, positions);
-            let attended = attend(layer, &placed);
+            let attended = attend(layer, attention, &placed);
             let seen = Seen { log_sum: placed.clone(), placed, attended: attended.clone() };
             (attended, seen)
         });
         pass::logits_of(self, self.model(), &x)
     }
 }
-
-/// Why some operations are never asked for.
-const REFUSED: &str = "models that need this are refused when they are opened";
 
 fn ids(index: &[usize]) -> Vec<u32> {
     index.iter().map(|i| *i as u32).collect()
@@ -157,7 +169,7 @@ impl Ops for DeviceModel<'_> {
     }
 
     fn embed(&self, embed: &Embed, tokens: &[u32]) -> Mat {
-        elementwise::gather(&self.params[embed.table], tokens)
+        self.embed_at(embed, &self.like().upload(tokens, 1, tokens.len()))
     }
 
     fn keep(&self, x: &Mat) -> Mat {
@@ -189,42 +201,56 @@ impl Ops for DeviceModel<'_> {
         sum
     }
 
-    fn norm_queries_and_keys(&self, _qkv: &Mat, _attention: &Attention) -> Mat {
-        unreachable!("{REFUSED}")
+    fn norm_queries_and_keys(&self, qkv: &Mat, attention: &Attention) -> Mat {
+        let (out, heads) = (qkv.copy(), attention.heads);
+        if let QkNorms::Row { q, k } = &attention.norms {
+            for (norm, columns) in [(q, heads.queries()), (k, heads.keys())] {
+                let first = columns.start;
+                rows::put(&out, first, &self.exact_norm(&rows::take(qkv, columns), norm, 1.0));
+            }
+        }
+        out
     }
 
     fn attend(&self, qkv: &Mat, attention: &Attention, (_, rows): (&PackedBatch, &Segments)) -> (Mat, Seen) {
         let placed = self.place(qkv, attention, &rows.positions);
-        let (attended, log_sum) = attention::forward(&placed, rows, &attention.heads);
+        let (attended, log_sum) = attention::forward(&placed, rows, attention);
         (attended.clone(), Seen { placed, attended, log_sum })
     }
 
-    fn activate(&self, gate_up: &Mat, _mlp: &Gated) -> Mat {
-        elementwise::swiglu(gate_up, self.dtype())
+    fn activate(&self, gate_up: &Mat, mlp: &Gated) -> Mat {
+        activate(gate_up, mlp.act, self.dtype())
     }
 
     fn gather(&self, x: &Mat, index: &[usize]) -> Mat {
-        elementwise::gather(x, &ids(index))
+        elementwise::gather(&x.cast(DType::F32), &ids(index))
     }
 
-    fn route(&self, _scores: &Mat, _experts: &Experts) -> Routing {
-        unreachable!("{REFUSED}")
+    fn route(&self, scores: &Mat, experts: &Experts) -> Routing {
+        routing::route(&scores.read(), experts)
     }
 
     fn zeros(&self, count: usize) -> Mat {
         self.like().zeros(count, self.model().hidden)
     }
 
-    fn scatter(&self, x: &mut Mat, y: &Mat, index: &[usize], _weights: &[f32]) {
-        elementwise::scatter(y, &ids(index), x);
+    fn scatter(&self, x: &mut Mat, y: &Mat, index: &[usize], weights: &[f32]) {
+        match weights {
+            [] => elementwise::scatter(y, &ids(index), x),
+            weights => elementwise::scatter(&rows::scale(y, weights), &ids(index), x),
+        }
     }
 
     fn head(&self, h: &Mat, head: &HeadPass, targets: &[u32], _keep: bool) -> (TargetStats, ()) {
-        (head::forward(h, self.weight(head.weight), targets), ())
+        (head::forward(h, self.weight(head.weight), head.squash, targets), ())
     }
 
     fn logits(&self, h: &Mat, head: &HeadPass) -> Mat {
-        self.linear(h, &Linear { weight: head.weight, bias: None }, None)
+        let logits = self.linear(h, &Linear { weight: head.weight, bias: None }, None);
+        if let Some(squash) = head.squash {
+            rows::squash(&logits, squash);
+        }
+        logits
     }
 }
 
@@ -249,8 +275,23 @@ impl Backward for DeviceModel<'_> {
         elementwise::add(x, y);
     }
 
-    fn norm_queries_and_keys_backward(&self, _: &Mat, _: &Attention, _: Mat, _: &mut [Mat]) -> Mat {
-        unreachable!("{REFUSED}")
+    fn norm_queries_and_keys_backward(
+        &self,
+        qkv: &Mat,
+        attention: &Attention,
+        dy: Mat,
+        grads: &mut [Mat],
+    ) -> Mat {
+        let heads = attention.heads;
+        if let QkNorms::Row { q, k } = &attention.norms {
+            for (norm, columns) in [(q, heads.queries()), (k, heads.keys())] {
+                let (x, part) = (rows::take(qkv, columns.clone()), rows::take(&dy, columns.clone()));
+                let mut dx = x.zeros(x.rows(), x.cols());
+                self.norm_backward(&x, norm, 1.0, part, &mut dx, grads);
+                rows::put(&dy, columns.start, &dx);
+            }
+        }
+        dy
     }
 
     fn scaled(&self, x: &Mat, scale: f32) -> Mat {
@@ -259,12 +300,15 @@ impl Backward for DeviceModel<'_> {
         y
     }
 
-    fn scatter_backward(&self, _: &Mat, _: &Mat, _: &[usize], _: &[f32]) -> (Mat, Vec<f32>) {
-        unreachable!("{REFUSED}")
+    fn scatter_backward(&self, dx: &Mat, y: &Mat, index: &[usize], weights: &[f32]) -> (Mat, Vec<f32>) {
+        let dy = self.gather(dx, index);
+        let d_weights = rows::dots(&dy, y);
+        (rows::scale(&dy, weights), d_weights)
     }
 
-    fn route_backward(&self, _: &Routing, _: &[Vec<f32>], _: &Experts) -> Mat {
-        unreachable!("{REFUSED}")
+    fn route_backward(&self, routing: &Routing, d_weights: &[Vec<f32>], experts: &Experts) -> Mat {
+        let d = routing::route_backward(routing, d_weights, experts);
+        self.like().upload(&d, d.len() / experts.experts.len(), experts.experts.len())
     }
 
     fn attend_backward(
@@ -277,7 +321,8 @@ impl Backward for DeviceModel<'_> {
         grads: &mut [Mat],
     ) -> Mat {
         let heads = &attention.heads;
-        let d_qkv = attention::backward(&seen.placed, rows, heads, (&seen.attended, &seen.log_sum), &d_out);
+        let d_qkv =
+            attention::backward(&seen.placed, rows, attention, (&seen.attended, &seen.log_sum), &d_out);
         let (norms, rotation) = (self.head_norms(attention), self.rotation(attention));
         let d_norms = unplace(qkv, &norms, rotation, &rows.positions, heads, attention.scale, &d_qkv);
         if let (Some((dq, dk)), QkNorms::Head { q, k }) = (d_norms, &attention.norms) {
@@ -287,8 +332,8 @@ impl Backward for DeviceModel<'_> {
         d_qkv
     }
 
-    fn activate_backward(&self, gate_up: Mat, dy: &Mat, _mlp: &Gated) -> Mat {
-        elementwise::swiglu_backward(&gate_up, dy)
+    fn activate_backward(&self, gate_up: Mat, dy: &Mat, mlp: &Gated) -> Mat {
+        activate_backward(&gate_up, dy, mlp.act)
     }
 
     fn head_backward(
@@ -300,10 +345,12 @@ impl Backward for DeviceModel<'_> {
         (stats, g): (&TargetStats, &TargetGrads),
         grads: &mut [Mat],
     ) -> Mat {
-        head::backward(h, self.weight(head.weight), targets, stats, g, &grads[head.weight])
+        let weight = self.weight(head.weight);
+        head::backward(h, weight, head.squash, targets, (stats, g), &grads[head.weight])
     }
 
     fn embed_backward(&self, embed: &Embed, tokens: &[u32], dx: Mat, grads: &mut [Mat]) {
+        let dx = if embed.scale == 1.0 { dx } else { self.scaled(&dx, embed.scale) };
         elementwise::scatter(&dx, tokens, &grads[embed.table]);
     }
 }

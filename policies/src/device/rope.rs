@@ -9,10 +9,10 @@ use cubecl::prelude::*;
 /// Units that share one head of one row.
 const UNITS: u32 = 32;
 
-/// Cosines and sines of every position, `[positions, head_dim / 2]` each.
+/// Cosines and sines of every position, `[positions, columns that are rotated / 2]` each.
 #[derive(Clone, Debug)]
 pub struct Rotation {
-    /// Cosines, `[positions, head_dim / 2]`.
+    /// Cosines.
     pub cos: Mat,
     /// Sines.
     pub sin: Mat,
@@ -31,6 +31,27 @@ impl Rotation {
 /// Factors of the query and the key norm, `[1, head_dim]` each, and their ε.
 pub type HeadNorms = Option<(Mat, Mat, f32)>;
 
+/// Which column of a head an item stands for: the first `rot` items are pairs, of which this is the `side`th column, the
+/// others single columns that are not rotated.
+#[cube]
+fn column(item: usize, side: usize, rot: usize) -> usize {
+    let mut column = item + rot;
+    if item < rot {
+        column = item + side * rot;
+    }
+    column
+}
+
+/// Columns of an item.
+#[cube]
+fn sides(item: usize, rot: usize) -> usize {
+    let mut sides = 1usize;
+    if item < rot {
+        sides = 2usize;
+    }
+    sides
+}
+
 #[cube(launch)]
 fn place_kernel(
     qkv: &[f32],
@@ -45,31 +66,36 @@ fn place_kernel(
     total: usize,
     heads: usize,
     kv_heads: usize,
-    half: usize,
+    hd: usize,
+    rot: usize,
     #[comptime] normed: bool,
     #[comptime] units: usize,
 ) {
     if CUBE_POS < total {
         let all = heads + 2 * kv_heads;
         let head = CUBE_POS % all;
-        let base = CUBE_POS * 2 * half;
-        let angle = positions[CUBE_POS / all] as usize * half;
+        let base = CUBE_POS * hd;
+        let angle = positions[CUBE_POS / all] as usize * rot;
         let unit = UNIT_POS as usize;
         let mut inverse = 1.0f32;
         if comptime!(normed) {
             let mut squares = 0.0f32;
             let mut i = unit;
-            while i < 2 * half {
+            while i < hd {
                 squares += qkv[base + i] * qkv[base + i];
                 i += units;
             }
             let sum = cube_sum(squares, units);
-            inverse = 1.0f32 / (sum / f32::cast_from(2 * half) + eps).sqrt();
+            inverse = 1.0f32 / (sum / f32::cast_from(hd) + eps).sqrt();
         }
         let mut i = unit;
-        while i < half {
-            let mut a = qkv[base + i];
-            let mut b = qkv[base + half + i];
+        while i < hd - rot {
+            let first = column(i, 0usize, rot);
+            let mut a = qkv[base + first];
+            let mut b = 0.0f32;
+            if i < rot {
+                b = qkv[base + rot + i];
+            }
             if head < heads + kv_heads {
                 let mut s = 1.0f32;
                 if head < heads {
@@ -77,20 +103,30 @@ fn place_kernel(
                 }
                 if comptime!(normed) {
                     if head < heads {
-                        a *= inverse * q_norm[i];
-                        b *= inverse * q_norm[half + i];
+                        a *= inverse * q_norm[first];
+                        if i < rot {
+                            b *= inverse * q_norm[rot + i];
+                        }
                     } else {
-                        a *= inverse * k_norm[i];
-                        b *= inverse * k_norm[half + i];
+                        a *= inverse * k_norm[first];
+                        if i < rot {
+                            b *= inverse * k_norm[rot + i];
+                        }
                     }
                 }
-                let c = cos[angle + i];
-                let n = sin[angle + i];
-                out[base + i] = (a * c - b * n) * s;
-                out[base + half + i] = (b * c + a * n) * s;
+                if i < rot {
+                    let c = cos[angle + i];
+                    let n = sin[angle + i];
+                    out[base + i] = (a * c - b * n) * s;
+                    out[base + rot + i] = (b * c + a * n) * s;
+                } else {
+                    out[base + first] = a * s;
+                }
             } else {
-                out[base + i] = a;
-                out[base + half + i] = b;
+                out[base + first] = a;
+                if i < rot {
+                    out[base + rot + i] = b;
+                }
             }
             i += units;
         }
@@ -113,7 +149,8 @@ fn unplace_kernel(
     total: usize,
     heads: usize,
     kv_heads: usize,
-    half: usize,
+    hd: usize,
+    rot: usize,
     #[comptime] normed: bool,
     #[comptime] units: usize,
 ) {
@@ -121,8 +158,8 @@ fn unplace_kernel(
         let all = heads + 2 * kv_heads;
         let row = CUBE_POS / all;
         let head = CUBE_POS % all;
-        let base = CUBE_POS * 2 * half;
-        let angle = positions[row] as usize * half;
+        let base = CUBE_POS * hd;
+        let angle = positions[row] as usize * rot;
         let unit = UNIT_POS as usize;
         if head < heads + kv_heads {
             let mut s = 1.0f32;
@@ -130,13 +167,17 @@ fn unplace_kernel(
                 s = scale;
             }
             let mut i = unit;
-            while i < half {
-                let a = grad[base + i] * s;
-                let b = grad[base + half + i] * s;
-                let c = cos[angle + i];
-                let n = sin[angle + i];
-                grad[base + i] = a * c + b * n;
-                grad[base + half + i] = b * c - a * n;
+            while i < hd - rot {
+                if i < rot {
+                    let a = grad[base + i] * s;
+                    let b = grad[base + rot + i] * s;
+                    let c = cos[angle + i];
+                    let n = sin[angle + i];
+                    grad[base + i] = a * c + b * n;
+                    grad[base + rot + i] = b * c - a * n;
+                } else {
+                    grad[base + rot + i] *= s;
+                }
                 i += units;
             }
         }
@@ -145,9 +186,9 @@ fn unplace_kernel(
             let mut squares = 0.0f32;
             let mut products = 0.0f32;
             let mut i = unit;
-            while i < half {
-                for side in 0..2usize {
-                    let j = i + side * half;
+            while i < hd - rot {
+                for side in 0..sides(i, rot) {
+                    let j = column(i, side, rot);
                     let x = qkv[base + j];
                     let mut w = k_norm[j];
                     if head < heads {
@@ -160,21 +201,21 @@ fn unplace_kernel(
             }
             let square_sum = cube_sum(squares, units);
             let product_sum = cube_sum(products, units);
-            let inverse = 1.0f32 / (square_sum / f32::cast_from(2 * half) + eps).sqrt();
-            let mean = product_sum * inverse * inverse / f32::cast_from(2 * half);
+            let inverse = 1.0f32 / (square_sum / f32::cast_from(hd) + eps).sqrt();
+            let mean = product_sum * inverse * inverse / f32::cast_from(hd);
             if head < heads + kv_heads {
                 let mut i = unit;
-                while i < half {
-                    for side in 0..2usize {
-                        let j = i + side * half;
+                while i < hd - rot {
+                    for side in 0..sides(i, rot) {
+                        let j = column(i, side, rot);
                         let x = qkv[base + j];
                         let dy = grad[base + j];
                         let mut w = k_norm[j];
                         if head < heads {
                             w = q_norm[j];
-                            q_parts[(row * heads + head) * 2 * half + j] = dy * x * inverse;
+                            q_parts[(row * heads + head) * hd + j] = dy * x * inverse;
                         } else {
-                            k_parts[(row * kv_heads + head - heads) * 2 * half + j] = dy * x * inverse;
+                            k_parts[(row * kv_heads + head - heads) * hd + j] = dy * x * inverse;
                         }
                         grad[base + j] = inverse * (dy * w - x * mean);
                     }
@@ -192,7 +233,7 @@ fn unplace_kernel(
 pub fn place(
     qkv: &Mat,
     norms: &HeadNorms,
-    rotation: &Rotation,
+    rotation: Option<&Rotation>,
     positions: &Mat,
     heads: &Heads,
     scale: f32,
@@ -200,7 +241,8 @@ pub fn place(
     let [rows, width] = qkv.shape();
     let out = qkv.empty(rows, width, DType::F32);
     let total = rows * width / heads.head_dim;
-    let (q_norm, k_norm, eps) = norm_args(norms, &rotation.cos);
+    let (q_norm, k_norm, eps) = norm_args(norms, qkv);
+    let (cos, sin, rot) = rotation.map_or((qkv, qkv, 0), |r| (&r.cos, &r.sin, r.cos.cols()));
     place_kernel::launch(
         qkv.client(),
         cubes(total),
@@ -208,8 +250,8 @@ pub fn place(
         qkv.arg(),
         q_norm,
         k_norm,
-        rotation.cos.arg(),
-        rotation.sin.arg(),
+        cos.arg(),
+        sin.arg(),
         positions.arg(),
         out.arg(),
         eps,
@@ -217,7 +259,8 @@ pub fn place(
         total,
         heads.heads,
         heads.kv_heads,
-        heads.head_dim / 2,
+        heads.head_dim,
+        rot,
         norms.is_some(),
         UNITS as usize,
     );
@@ -229,7 +272,7 @@ pub fn place(
 pub fn unplace(
     qkv: &Mat,
     norms: &HeadNorms,
-    rotation: &Rotation,
+    rotation: Option<&Rotation>,
     positions: &Mat,
     heads: &Heads,
     scale: f32,
@@ -245,7 +288,8 @@ pub fn unplace(
     };
     let (q_parts, k_parts) = (part(q), part(k));
     let total = rows * width / hd;
-    let (q_norm, k_norm, eps) = norm_args(norms, &rotation.cos);
+    let (q_norm, k_norm, eps) = norm_args(norms, qkv);
+    let (cos, sin, rot) = rotation.map_or((qkv, qkv, 0), |r| (&r.cos, &r.sin, r.cos.cols()));
     unplace_kernel::launch(
         qkv.client(),
         cubes(total),
@@ -253,8 +297,8 @@ pub fn unplace(
         qkv.arg(),
         q_norm,
         k_norm,
-        rotation.cos.arg(),
-        rotation.sin.arg(),
+        cos.arg(),
+        sin.arg(),
         positions.arg(),
         grad.arg(),
         q_parts.arg(),
@@ -264,7 +308,8 @@ pub fn unplace(
         total,
         q,
         k,
-        hd / 2,
+        hd,
+        rot,
         norms.is_some(),
         UNITS as usize,
     );

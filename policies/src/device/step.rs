@@ -9,6 +9,7 @@ use super::mat::Mat;
 use super::ops::DeviceModel;
 use super::sample::{Sampling, WORDS, draw, pairs};
 use crate::cache::{DrawAt, DrawnSteps};
+use crate::spec::Mlp;
 use burn::tensor::DType;
 use cubecl::client::Graph;
 use cubecl::prelude::*;
@@ -82,8 +83,11 @@ fn advance_kernel(slots: &mut [u32], words: &mut [u32], at: &mut [u32], rows: us
 }
 
 impl Stepper {
-    /// Room for the steps of `n` rows.
-    pub fn new(like: &Mat, n: usize, sampling: Sampling) -> Self {
+    /// Room for the steps of `n` rows. Steps of a model that waits for the host in between, to see which experts tokens go
+    /// to, are not recorded.
+    pub fn new(model: &DeviceModel<'_>, n: usize, sampling: Sampling) -> Self {
+        let like = model.like();
+        let waits = model.model().blocks.iter().any(|b| matches!(b.mlp, Mlp::Experts(_)));
         let all: Vec<u32> = (0..n as u32).collect();
         let empty = |rows, cols| like.empty(rows, cols, DType::U32);
         Self {
@@ -94,7 +98,7 @@ impl Stepper {
             at: empty(1, 1),
             drawn: like.empty(MOST_STEPS * n, 2, DType::F32),
             sampling,
-            state: State::New,
+            state: if waits { State::Launched } else { State::New },
         }
     }
 
@@ -200,9 +204,9 @@ impl Stepper {
 
     fn launch(&self, model: &DeviceModel<'_>, cache: &KernelCache) {
         let heads = model.model().heads();
-        let logits = model.step(&self.tokens, &self.slots, |layer, qkv| {
+        let logits = model.step(&self.tokens, &self.slots, |layer, attention, qkv| {
             cache.store(layer, &heads, qkv, &self.rows, &self.slots);
-            cache.attend(layer, &heads, qkv, &self.slots)
+            cache.attend(layer, attention, qkv, &self.slots)
         });
         draw(&logits, &self.words, &self.at, self.sampling, &self.drawn, &self.tokens);
         let n = self.rows.cols();

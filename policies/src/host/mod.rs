@@ -10,5 +10,5 @@ pub mod head;
 pub mod norm;
 pub mod ops;
 pub mod rope;
-mod routing;
+pub(crate) mod routing;
 pub mod simd;
