@@ -336,7 +336,32 @@ impl RewardConfig {
             | Self::ThinkThenAnswer { answer }
             | Self::AnswerOnly { answer } => vec![answer],
             Self::CosineLength(c) => vec![&mut c.answer],
-            _ => Vec::new(),
+            Self::Math(_)
+            | Self::Numeric(_)
+            | Self::Exact(_)
+            | Self::Choice(_)
+            | Self::Format(_)
+            | Self::Regex(_)
+            | Self::Length(_)
+            | Self::Countdown(_)
+            | Self::Sudoku(_)
+            | Self::Logic(_)
+            | Self::Procedural(_)
+            | Self::Plugin(_)
+            | Self::Wasm(_)
+            | Self::Code(_)
+            | Self::YesNo(_)
+            | Self::YesNoMaybe(_)
+            | Self::AnyOf(_)
+            | Self::Contains(_)
+            | Self::JsonSchema(_)
+            | Self::Instructions(_)
+            | Self::Rouge(_)
+            | Self::Bleu(_)
+            | Self::TokenF1(_)
+            | Self::Repetition(_)
+            | Self::Language(_)
+            | Self::Constant { .. } => Vec::new(),
         }
     }
 

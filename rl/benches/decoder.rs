@@ -120,7 +120,7 @@ fn training() -> impl FnMut() -> f64 {
     move || {
         grads.clear();
         let mut loss =
-            |s: &rlvr_policies::host::head::TargetStats| vec![-1.0 / 2048.0; s.logprobs.len()].into();
+            |s: &rlvr_policies::targets::TargetStats| vec![-1.0 / 2048.0; s.logprobs.len()].into();
         decoder.train(&batch, 1.0, false, &mut loss, &mut grads);
         optim.step(&mut decoder, &grads, 1e-4).expect("finite weights")
     }

@@ -1,19 +1,6 @@
 //! What is wrong with a config, field by field.
 
-/// Something wrong with a config.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// The field with the tables around it, as in `stage.0.group_size`.
-    pub field: String,
-    /// What is wrong and what to do.
-    pub message: String,
-}
-
-impl std::fmt::Display for Problem {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.field, self.message)
-    }
-}
+pub use rlvr_rollout::Problem;
 
 /// Collects problems; every check is one call.
 #[derive(Default)]

@@ -116,6 +116,30 @@ impl Policy {
         })
     }
 
+    /// The characters of [`Self::without_text`], a token each.
+    pub(crate) const CHARACTERS: &str =
+        " !\"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_`abcdefghijklmnopqrstuvwxyz{|}~";
+
+    /// A decoder whose tokens mean nothing: its first ones are characters, none ends a completion.
+    ///
+    /// # Errors
+    /// A vocabulary of no tokens.
+    pub(crate) fn without_text(decoder: Decoder) -> Result<Self, Error> {
+        let known = decoder.config().vocab_size.min(Self::CHARACTERS.len());
+        let tokenizer = Tokenizer::characters(&Self::CHARACTERS[..known], &[])?;
+        let assets = PolicyAssets::new(&tokenizer, &[], None)?.into();
+        Ok(Self {
+            decoder,
+            tokenizer,
+            template: None,
+            eos_token_ids: Vec::new(),
+            taught_end: None,
+            keep_special: false,
+            assets,
+            source: None,
+        })
+    }
+
     /// The policy that a run starts from.
     ///
     /// # Errors

@@ -9,7 +9,7 @@
 use crate::batch::{Call, OnGroup, Results, Rules, Sample, Source};
 use crate::completion::{Completion, Prompt};
 use crate::engine::{GenerateStats, Progress, RolloutEngine, SampleKey, StopCheck, TruncatedPrompt};
-use crate::error::RolloutError;
+use crate::error::{Problem, RolloutError};
 use crate::model::DecodeModel;
 use crate::params::SamplingParams;
 use crate::plan::{Group, Queue};
@@ -63,11 +63,13 @@ impl BatchSettings {
             ("max_prompt_tokens", self.max_prompt_tokens),
         ] {
             if value == Some(0) {
-                problems.push(format!("{key} is 0, it must be at least 1"));
+                let message = "is 0, it must be at least 1".to_owned();
+                problems.push(Problem { field: key.to_owned(), message });
             }
         }
         if !(0.0..=1.0).contains(&self.compact_below) {
-            problems.push(format!("compact_below is {}, it must be between 0 and 1", self.compact_below));
+            let message = format!("is {}, it must be between 0 and 1", self.compact_below);
+            problems.push(Problem { field: "compact_below".to_owned(), message });
         }
         if problems.is_empty() { Ok(()) } else { Err(RolloutError::InvalidSettings { problems }) }
     }

@@ -42,10 +42,10 @@ pub enum RolloutError {
     #[error("group_size is 0; at least one sample a prompt is needed")]
     EmptyGroup,
     /// Sampling or batch settings out of range; every problem is listed.
-    #[error("invalid settings: {}", problems.join("; "))]
+    #[error("invalid settings: {}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     InvalidSettings {
-        /// One sentence a problem, naming the key.
-        problems: Vec<String>,
+        /// The problems, each with its key.
+        problems: Vec<Problem>,
     },
     /// Logits that no token can be sampled from. Never turned into a token.
     #[error("logits of prompt {prompt}, sample {sample}, completion token {position} cannot be sampled")]
@@ -129,4 +129,19 @@ pub enum LogitsProblem {
     /// One of these, found by a model that draws its tokens itself.
     #[error("the logits have no softmax: not a number, +infinity, or nothing finite")]
     NoSoftmax,
+}
+
+/// Something wrong with a setting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The field with the tables around it, as in `stage.0.group_size`.
+    pub field: String,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.field, self.message)
+    }
 }

@@ -31,7 +31,7 @@ mod support;
 pub use batched::{BatchSettings, BatchedEngine};
 pub use completion::{Completion, FinishReason, Prompt};
 pub use engine::{GenerateStats, Progress, RolloutEngine, SampleKey, StopCheck, TruncatedPrompt};
-pub use error::{LogitsProblem, RolloutError};
+pub use error::{LogitsProblem, Problem, RolloutError};
 pub use model::{DecodeModel, Draw};
 pub use params::SamplingParams;
 pub use prompt_limit::{Fit, LongPrompt, PromptLimit};

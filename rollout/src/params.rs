@@ -1,6 +1,6 @@
 //! What a user says about sampling.
 
-use crate::error::RolloutError;
+use crate::error::{Problem, RolloutError};
 use serde::{Deserialize, Serialize};
 
 /// How tokens are chosen and when a completion ends.
@@ -57,30 +57,29 @@ impl SamplingParams {
     /// [`RolloutError::InvalidSettings`] with every problem found.
     pub fn validate(&self) -> Result<(), RolloutError> {
         let mut problems = Vec::new();
-        let mut check = |fine: bool, problem: String| {
+        let mut check = |fine: bool, field: &str, message: String| {
             if !fine {
-                problems.push(problem);
+                problems.push(Problem { field: field.to_owned(), message });
             }
         };
         let t = self.temperature;
         check(
             t == 0.0 || (0.001..=1000.0).contains(&t),
-            format!("temperature is {t}, it must be 0 (greedy) or between 0.001 and 1000"),
+            "temperature",
+            format!("is {t}, it must be 0 (greedy) or between 0.001 and 1000"),
         );
         if let Some(k) = self.top_k {
-            check(k > 0, "top_k is 0, it must be at least 1; leave it out to keep all tokens".into());
+            check(k > 0, "top_k", "is 0, it must be at least 1; leave it out to keep all tokens".into());
         }
         if let Some(p) = self.top_p {
-            check(p > 0.0 && p <= 1.0, format!("top_p is {p}, it must be above 0 and at most 1"));
+            check(p > 0.0 && p <= 1.0, "top_p", format!("is {p}, it must be above 0 and at most 1"));
         }
         if let Some(p) = self.min_p {
-            check((0.0..1.0).contains(&p), format!("min_p is {p}, it must be at least 0 and below 1"));
+            check((0.0..1.0).contains(&p), "min_p", format!("is {p}, it must be at least 0 and below 1"));
         }
-        check(self.max_tokens > 0, "max_tokens is 0, it must be at least 1".into());
-        check(
-            self.stop_sequences.iter().all(|s| !s.is_empty()),
-            "stop_sequences holds an empty sequence".into(),
-        );
+        check(self.max_tokens > 0, "max_tokens", "is 0, it must be at least 1".into());
+        let whole = self.stop_sequences.iter().all(|s| !s.is_empty());
+        check(whole, "stop_sequences", "holds an empty sequence".into());
         if problems.is_empty() { Ok(()) } else { Err(RolloutError::InvalidSettings { problems }) }
     }
 }

@@ -44,7 +44,7 @@ fn write_run(name: &str, dir: &Path, extra: &str) -> PathBuf {
         "name = \"{name}\"\ndevice = \"cpu\"\n[policy]\npath = {model:?}\n[[stage]]\nkind = \"grpo\"\ngroup_size = {group}\n\
          updates_per_rollout = {}\n{extra}\n[stage.rollouts]\npath = \"rollouts.jsonl\"\n\
          [stage.sampling]\ntemperature = {:?}\nmax_tokens = {}\n\
-         [stage.loss]\nadvantage = \"{advantage}\"\naggregate = \"{aggregate}\"\nclip_low = {}\nclip_high = {}\n\
+         [stage.loss]\nadvantage = \"{advantage}\"\naggregate = \"{aggregate}\"\nobjective = {{ kind = \"clip\", low = {}, high = {} }}\n\
          kl_coef = {:?}\nkl_estimator = \"k3_unbiased\"\n\
          [stage.optim]\nlr = {}\nbetas = [{}, {}]\neps = {}\nmax_grad_norm = {}\n",
         c["num_iterations"],

@@ -4,7 +4,7 @@ use super::buffer::Buffer;
 use super::gemm::{Mat, Operands, Panels, Write, product};
 use super::simd::{LANES, exp, multiversion, reduce, tanh};
 use crate::model::ops::Squash;
-pub use crate::targets::{TargetGrads, TargetStats};
+use crate::targets::{TargetGrads, TargetStats};
 use rayon::prelude::*;
 use std::collections::VecDeque;
 

@@ -6,7 +6,7 @@ use super::kl;
 use super::objective::{Bound, Token};
 use super::ratio::{Ratio, mean};
 use super::rows::{Rows, difference};
-use rlvr_policies::host::head::TargetGrads;
+use rlvr_policies::targets::TargetGrads;
 
 /// Advantage of a completion: one number, or one a token.
 #[derive(Debug, Clone, Copy)]

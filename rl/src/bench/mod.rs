@@ -6,31 +6,32 @@
 //! backward, attention left out; one reading of all weights and of the filled cache a decoding step.
 
 pub mod ceiling;
+mod cost;
+mod phases;
 
 use crate::Error;
-use crate::algorithm::{LossConfig, LossError, StepTotals};
-use crate::generate::{Request, complete};
-use crate::policy::Sampler;
-use crate::run::record::peak_rss_mb;
-use crate::train::adamw::AdamWConfig;
-use crate::train::batch::{self, Sample};
-use crate::train::grpo::micro_loss;
-use crate::train::learner::Learner;
-use burn::tensor::{DType, Device};
-use rlvr_policies::cache::{Cache, DrawAt};
-use rlvr_policies::host::gemm::Operands;
-use rlvr_policies::host::head::TargetStats;
-use rlvr_policies::packed::PackedBatch;
+use crate::config::GrpoConfig;
+use crate::policy::Policy;
+use crate::train::grpo::Trainer;
+use crate::train::trajectory::{Batch, Trajectory};
+use burn::tensor::Device;
+use cost::Cost;
+use phases::Bench;
 use rlvr_policies::{Decoder, ModelConfig};
-use rlvr_rollout::{CounterRng, DecodeModel, Prompt, SampleKey, SamplingParams};
+use rlvr_rewards::{Message, Response, Task, group_reward_fn};
+use rlvr_rollout::CounterRng;
 use serde::Serialize;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Instant;
+
+pub use cost::processor_s;
 
 /// Shapes that can be measured without weights.
 pub const SHAPES: [&str; 5] = ["tiny", "smollm2-135m", "qwen2.5-0.5b", "qwen3-0.6b", "qwen2.5-1.5b"];
+
+/// Learning rate of the steps.
+const LR: f64 = 1e-6;
 
 /// How much to compute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -122,121 +123,27 @@ pub fn random_decoder(config: ModelConfig, device: &Device) -> Decoder {
 ///
 /// # Errors
 /// Settings that contradict each other or exceed the context, a loss that is not finite.
-pub fn bench(mut decoder: Decoder, settings: BenchSettings) -> Result<BenchReport, Error> {
+pub fn bench(decoder: Decoder, settings: BenchSettings) -> Result<BenchReport, Error> {
     check(decoder.config(), &settings)?;
-    let BenchSettings { batch, group, prompt_tokens, new_tokens, micro_batch, repeat } = settings;
-    let device = decoder.device().clone();
-    let ceilings = ceiling::measure(&device, decoder.operands());
-    let reference = decoder.clone();
-    let optim = AdamWConfig { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0, max_grad_norm: 1.0 };
-    let mut learner = Learner::new(optim, &decoder);
-    let (prompts, mut samples) = random_rollouts(decoder.config().vocab_size, &settings);
-    let cost = Cost::new(&decoder);
-    let mut phases = BTreeMap::new();
-    let mut report = |name, time: Time, tokens: usize, flops: f64, bytes: Option<f64>| {
-        phases.insert(name, phase(time, tokens, flops, bytes, &ceilings));
-    };
-
-    let fed: usize = prompts.iter().map(Vec::len).sum();
-    let prefill = |decoder: &Decoder| {
-        let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
-        decoder.prefill(&prompts, prompt_tokens).0
-    };
-    let time = measure((&device, repeat), || (), |()| prefill(&decoder));
-    report("prefill", time, fed, cost.blocks(fed) + cost.head(prompts.len()), None);
-
-    let rows: Vec<usize> = (0..batch).map(|i| i / group).collect();
-    let first: Vec<u32> = samples.iter().map(|s| s.completion[0]).collect();
-    let filled = || prefill(&decoder).select_rows(&decoder, &rows, prompt_tokens + new_tokens);
-    let mut failure = None;
-    let time = measure((&device, repeat), filled, |mut cache| {
-        if let Err(error) = decode_steps(&decoder, &first, &mut cache, new_tokens) {
-            failure = Some(error);
-        }
+    let policy = Policy::without_text(decoder)?;
+    let device = policy.decoder.device().clone();
+    let ceilings = ceiling::measure(&device, policy.decoder.operands());
+    let tasks = random_tasks(&policy, &settings);
+    let batch = random_batch(&policy, &tasks, &settings)?;
+    let config = step_config(&settings)?;
+    // Rewards that differ within every group: each of its completions is trained on.
+    let reward = group_reward_fn("alternating", |_: &Task, group: &[Response<'_>]| {
+        (0..group.len()).map(|i| if i % 2 == 0 { 1.0 } else { 0.0 }).collect()
     });
-    if let Some(error) = failure {
-        return Err(error);
-    }
-    let tokens = batch * new_tokens;
-    let bytes = new_tokens as f64 * cost.decode_bytes(batch, prompt_tokens + new_tokens / 2);
-    report("decode", time, tokens, cost.blocks(tokens) + cost.head(tokens), Some(bytes));
-
-    let passes: Vec<usize> =
-        samples.chunks(micro_batch).map(|micro| batch::pack(&prompts, micro).rows()).collect();
-    let computed: usize = passes.iter().sum();
-    let forward = cost.blocks(computed) + cost.head(tokens);
-    let score = |samples: &[Sample]| batch::logprobs(&reference, &prompts, samples, 1.0, micro_batch);
-    let time = measure((&device, repeat), || (), |()| score(&samples));
-    report("logprobs", time, computed, forward, None);
-    let scored = score(&samples);
-    samples.iter_mut().zip(scored).for_each(|(s, r)| s.ref_logprobs = r);
-
-    let mut failed: Option<Error> = None;
-    let mut backward = |learner: &mut Learner, decoder: &Decoder, samples: &[Sample]| {
-        failed = gradient(learner, decoder, &prompts, samples, micro_batch).err().or(failed.take());
-    };
-    let time = measure((&device, repeat), || (), |()| backward(&mut learner, &decoder, &samples));
-    report("backward", time, computed, 3.0 * forward, None);
-
-    let mut broken = None;
-    let mut update = |learner: &mut Learner, decoder: &mut Decoder| {
-        broken = learner.apply(decoder, 1e-6).err().or(broken.take());
-    };
-    let time = measure((&device, repeat), || (), |()| update(&mut learner, &mut decoder));
-    // Weights, gradients and two moments are read, all but the gradients written.
-    let bytes = 7.0 * size_of::<f32>() as f64 * decoder.num_params() as f64;
-    report("optimizer", time, tokens, 0.0, Some(bytes));
-
-    let sampling = SamplingParams { max_tokens: new_tokens, ..SamplingParams::default() };
-    let asked: Vec<Prompt> = prompts.iter().map(|p| Prompt::from(p.clone())).collect();
-    let mut unusable = None;
-    let time = measure(
-        (&device, repeat),
-        || (),
-        |()| {
-            let request = Request {
-                max_batch_rows: Some(batch),
-                ..Request::new(&asked, group, &sampling, SampleKey::new(1, 1))
-            };
-            match complete(&decoder, &[], None, &request, None) {
-                Ok((groups, _)) => {
-                    for (sample, made) in samples.iter_mut().zip(groups.into_iter().flatten()) {
-                        sample.completion = made.token_ids;
-                        sample.sampler_logprobs = Some(made.logprobs.iter().map(|v| f64::from(*v)).collect());
-                    }
-                }
-                Err(error) => unusable = Some(error),
-            }
-            let scored = score(&samples);
-            samples.iter_mut().zip(scored).for_each(|(s, r)| s.ref_logprobs = r);
-            backward(&mut learner, &decoder, &samples);
-            update(&mut learner, &mut decoder);
-        },
-    );
-    let generated = cost.blocks(fed + tokens) + cost.head(prompts.len() + tokens);
-    report("step", time, tokens, generated + 4.0 * forward, None);
-    if let Some(error) = broken {
-        return Err(Error::Unusable { what: error.to_string() });
-    }
-    if let Some(error) = unusable {
-        return Err(error.into());
-    }
-    if let Some(error) = failed {
-        return Err(error);
-    }
-    Ok(BenchReport {
-        parameters: decoder.num_params(),
-        settings,
-        dtype: if decoder.operands() == DType::BF16 { "bf16" } else { "f32" },
-        instructions: Operands::of(decoder.operands())
-            .filter(|_| device == Device::flex())
-            .map(Operands::instructions),
-        threads: rayon::current_num_threads(),
-        ceilings,
-        phases,
-        peak_rss_mb: peak_rss_mb(),
-        device_memory_mb: device.memory_pool_usage().map(|u| u.bytes_reserved as f64 / f64::from(1 << 20)),
-    })
+    let reference = policy.decoder.clone();
+    let cost = Cost::new(&policy.decoder);
+    let trainer = Trainer::new(policy, Some(reference), &config, Some(&reward), 1, 1);
+    let phases = BTreeMap::new();
+    let mut bench = Bench { trainer, batch, settings, cost, device, ceilings, phases };
+    bench.generation()?;
+    bench.training()?;
+    bench.step(&tasks)?;
+    Ok(bench.report())
 }
 
 fn check(config: &ModelConfig, s: &BenchSettings) -> Result<(), Error> {
@@ -255,152 +162,50 @@ fn check(config: &ModelConfig, s: &BenchSettings) -> Result<(), Error> {
     Ok(())
 }
 
-/// Random prompts, and samples with random tokens and advantages of both signs.
-fn random_rollouts(vocab: usize, s: &BenchSettings) -> (Vec<Vec<u32>>, Vec<Sample>) {
-    let tokens = |row: usize, count: usize| -> Vec<u32> {
-        (0..count)
-            .map(|i| crate::random::between(0, vocab as u64 - 1, &[row as u64, i as u64]) as u32)
-            .collect()
+/// A step with a clipped surrogate and a KL penalty.
+fn step_config(s: &BenchSettings) -> Result<GrpoConfig, Error> {
+    let config = json!({
+        "steps": 1, "prompts_per_step": s.batch / s.group, "group_size": s.group, "micro_batch": s.micro_batch,
+        "max_batch_rows": s.batch, "sampling": {"max_tokens": s.new_tokens}, "loss": {"kl_coef": 0.02},
+        "optim": {"lr": LR},
+    });
+    serde_json::from_value(config).map_err(|e| Error::Unusable { what: e.to_string() })
+}
+
+/// Tasks with prompts of random characters, each of which is a token.
+fn random_tasks(policy: &Policy, s: &BenchSettings) -> Vec<Task> {
+    let tokens = policy.tokenizer().vocab_size().min(policy.decoder.config().vocab_size) as u64;
+    let prompt = |row: usize| -> String {
+        let id = |i: usize| crate::random::between(0, tokens - 1, &[row as u64, i as u64]) as usize;
+        (0..s.prompt_tokens).map(|i| Policy::CHARACTERS.as_bytes()[id(i)] as char).collect()
     };
-    let prompts = (0..s.batch / s.group).map(|p| tokens(p, s.prompt_tokens)).collect();
-    let sample = |i: usize| Sample {
-        group: i / s.group,
-        completion: tokens(s.batch + i, s.new_tokens),
-        advantage: if i.is_multiple_of(2) { 1.0 } else { -1.0 },
-        ..Sample::default()
+    let task = |row: usize| Task {
+        id: row.to_string(),
+        prompt: vec![Message { role: "user".into(), content: prompt(row) }],
+        ..Task::default()
     };
-    (prompts, (0..s.batch).map(sample).collect())
+    (0..s.batch / s.group).map(task).collect()
 }
 
-/// Decodes `count` tokens a row. Where the device draws by itself, it does, as the engine lets it; on the CPU nothing is
-/// drawn, for there that is no part of decoding.
-fn decode_steps(decoder: &Decoder, first: &[u32], cache: &mut Cache, count: usize) -> Result<(), Error> {
-    let together = Sampler(decoder).steps_between_reads();
-    let draws: Vec<DrawAt> =
-        (0..first.len()).map(|row| DrawAt { row, counter: [0; 4], key: [row as u32, 1] }).collect();
-    let (mut tokens, mut left) = (first.to_vec(), count);
-    while left > 0 {
-        let steps = together.min(left);
-        match cache.step_and_draw(decoder, &tokens, &draws, steps, 1.0).transpose()? {
-            Some(drawn) => tokens = drawn[steps - 1].iter().map(|(token, _)| *token).collect(),
-            None => drop(cache.step(decoder, &tokens)),
-        }
-        left -= steps;
-    }
-    Ok(())
-}
-
-/// The gradient of a step: clipped surrogate with a KL penalty, in micro-batches.
-fn gradient(
-    learner: &mut Learner,
-    decoder: &Decoder,
-    prompts: &[Vec<u32>],
-    samples: &[Sample],
-    micro_batch: usize,
-) -> Result<(), Error> {
-    let config = LossConfig { kl_coef: 0.02, ..LossConfig::default() };
-    let tokens: usize = samples.iter().map(|s| s.completion.len()).sum();
-    let totals = StepTotals { sequences: samples.len() as f64, tokens: tokens as f64 };
-    learner.begin(decoder);
-    let mut loss = |micro: &[Sample], packed: &PackedBatch, targets: &TargetStats| {
-        let output = micro_loss(micro, packed, targets, &config, &totals)?;
-        Ok::<_, LossError>(output.target_grads())
+/// Their prompts, and completions with random tokens and advantages of both signs.
+fn random_batch(policy: &Policy, tasks: &[Task], s: &BenchSettings) -> Result<Batch, Error> {
+    let vocab = policy.decoder.config().vocab_size as u64;
+    let token = |row: usize, i: usize| {
+        crate::random::between(0, vocab - 1, &[(s.batch + row) as u64, i as u64]) as u32
     };
-    learner.accumulate(decoder, prompts, samples.chunks(micro_batch), 1.0, &mut loss)?;
-    Ok(())
-}
-
-/// Work by the shape of a decoder.
-struct Cost {
-    /// Weights of the blocks that are multiplied with every token.
-    blocks: f64,
-    /// Weights of the output layer.
-    head: f64,
-    /// Bytes of keys and values a token.
-    kv_bytes: f64,
-    /// Bytes of a weight.
-    weight_bytes: f64,
-}
-
-impl Cost {
-    fn new(decoder: &Decoder) -> Self {
-        let c = decoder.config();
-        let head = (c.vocab_size * c.hidden_size) as f64;
-        let attention = c.hidden_size * c.head_dim * 2 * (c.num_heads + c.num_kv_heads);
-        let blocks = c.num_layers * (attention + 3 * c.hidden_size * c.intermediate_size);
-        let (kv_bytes, weight_bytes) = (decoder.cache_bytes() as f64, decoder.operands().size() as f64);
-        Self { blocks: blocks as f64, head, kv_bytes, weight_bytes }
-    }
-
-    fn blocks(&self, tokens: usize) -> f64 {
-        2.0 * self.blocks * tokens as f64
-    }
-
-    fn head(&self, tokens: usize) -> f64 {
-        2.0 * self.head * tokens as f64
-    }
-
-    /// Bytes that one decoding step reads: all weights once, and the cache of every row at this length.
-    fn decode_bytes(&self, rows: usize, length: usize) -> f64 {
-        (self.blocks + self.head) * self.weight_bytes + self.kv_bytes * (rows * length) as f64
-    }
-}
-
-/// Wall and processor time of a repetition, seconds.
-#[derive(Clone, Copy)]
-struct Time {
-    wall: f64,
-    cpu: Option<f64>,
-}
-
-/// The repetition of median wall time, after one that does not count. What `work` leaves is dropped unmeasured.
-fn measure<S, T>(
-    (device, repeat): (&Device, usize),
-    mut setup: impl FnMut() -> S,
-    mut work: impl FnMut(S) -> T,
-) -> Time {
-    // A device that fails here fails again where its results are read.
-    let wait = || drop(device.sync());
-    work(setup());
-    let mut times: Vec<Time> = (0..repeat)
-        .map(|_| {
-            let prepared = setup();
-            wait();
-            let (cpu, start) = (processor_s(), Instant::now());
-            let result = work(prepared);
-            wait();
-            let wall = start.elapsed().as_secs_f64();
-            drop(result);
-            Time { wall, cpu: processor_s().zip(cpu).map(|(after, before)| after - before) }
-        })
-        .collect();
-    times.sort_by(|a, b| a.wall.total_cmp(&b.wall));
-    times[repeat / 2]
-}
-
-fn phase(
-    time: Time,
-    tokens: usize,
-    flops: f64,
-    bytes: Option<f64>,
-    ceilings: &ceiling::Ceilings,
-) -> PhaseTime {
-    PhaseTime {
-        wall_s: time.wall,
-        cpu_s: time.cpu,
-        tokens,
-        tokens_per_s: tokens as f64 / time.wall,
-        flop_share: flops / time.wall / (1e9 * ceilings.gflops),
-        bandwidth_share: bytes.map(|b| b / time.wall / (1e9 * ceilings.gbytes_per_s)),
-    }
-}
-
-/// Processor time of this process so far, where `/proc` tells.
-pub fn processor_s() -> Option<f64> {
-    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    let mut fields = stat.rsplit(") ").next()?.split(' ').skip(11);
-    let mut ticks = || fields.next()?.parse::<f64>().ok();
-    Some((ticks()? + ticks()?) / 100.0)
+    let trajectory = |row: usize| Trajectory {
+        advantage: if row.is_multiple_of(2) { 1.0 } else { -1.0 },
+        ..Trajectory::completion(
+            row / s.group,
+            row % s.group,
+            (0..s.new_tokens).map(|i| token(row, i)).collect(),
+        )
+    };
+    let prompts = tasks.iter().map(|t| Ok(policy.prompt(&t.prompt)?.token_ids));
+    Ok(Batch {
+        prompts: prompts.collect::<Result<_, Error>>()?,
+        trajectories: (0..s.batch).map(trajectory).collect(),
+    })
 }
 
 #[cfg(test)]

@@ -370,10 +370,8 @@ fn check_ranges(at: &str, sampling: &SamplingParams, checks: &mut Checks) {
     match sampling.validate() {
         Ok(()) => {}
         Err(RolloutError::InvalidSettings { problems }) => {
-            for problem in problems {
-                // Each begins with the key.
-                let key = problem.split([' ', ',']).next().unwrap_or_default();
-                checks.require(false, format!("{at}.{key}"), problem);
+            for Problem { field, message } in problems {
+                checks.require(false, format!("{at}.{field}"), message);
             }
         }
         Err(other) => checks.require(false, at, other.to_string()),

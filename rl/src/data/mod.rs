@@ -85,18 +85,12 @@ impl DataConfig {
 
     /// The fields of a row that the records of a run keep.
     pub fn recorded(&self) -> &[String] {
-        match self {
-            Self::Jsonl(config) => &config.meta,
-            _ => &[],
-        }
+        if let Self::Jsonl(config) = self { &config.meta } else { &[] }
     }
 
     /// Whether the tasks have completions to learn from.
     pub fn has_completions(&self) -> bool {
-        match self {
-            Self::Jsonl(config) => config.completion.is_some(),
-            _ => true,
-        }
+        if let Self::Jsonl(config) = self { config.completion.is_some() } else { true }
     }
 
     pub(crate) fn check(&self, at: &str, checks: &mut Checks) {
@@ -290,10 +284,7 @@ impl TaskSource {
     /// [`DataError`], with file and line of the row at fault.
     pub fn open(name: &str, config: &DataConfig, seed: u64) -> Result<Self, DataError> {
         let entries = config.open(name, seed)?;
-        let path = match config {
-            DataConfig::Jsonl(jsonl) => Some(jsonl.path.clone()),
-            _ => None,
-        };
+        let path = if let DataConfig::Jsonl(jsonl) = config { Some(jsonl.path.clone()) } else { None };
         if entries.is_empty() {
             let from = path.as_ref().map_or("the generator".to_owned(), |p| p.display().to_string());
             let mut reason = format!("nothing from {from} passed `filter` and `split`");

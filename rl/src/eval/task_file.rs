@@ -11,6 +11,7 @@ use rlvr_rewards::RewardConfig;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
 
+use crate::checks::{Checks, Problem};
 use crate::config::{ConfigError, DataConfig, document};
 
 /// A benchmark's definition. Either `source` with `fields` and `prompt` (without them where `source.tasks` is set), or
@@ -225,64 +226,58 @@ impl TaskFile {
         if problems.is_empty() {
             return Ok(file);
         }
-        let line = |problem: &(&str, String)| format!("{}: {}: {}", path.display(), problem.0, problem.1);
+        let line = |problem: &Problem| format!("{}: {problem}", path.display());
         Err(ConfigError::Invalid { lines: problems.iter().map(line).collect() })
     }
 
-    fn problems(&self) -> Vec<(&'static str, String)> {
-        let mut found = Vec::new();
+    fn problems(&self) -> Vec<Problem> {
+        let mut checks = Checks::default();
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-        if self.name.is_empty() || !self.name.chars().all(plain) {
-            found.push(("name", format!("{:?} must be lower-case letters, digits and _", self.name)));
-        }
+        checks.require(
+            !self.name.is_empty() && self.name.chars().all(plain),
+            "name",
+            format!("{:?} must be lower-case letters, digits and _", self.name),
+        );
         match (&self.source, &self.generate) {
             (Some(source), None) if source.tasks => {
                 let asked = self.fields.is_some() || self.prompt.is_some() || self.system.is_some();
-                if asked || self.few_shot.is_some() || self.likelihood.is_some() {
-                    found.push((
-                        "source.tasks",
-                        "takes no fields, prompt, system, few_shot or likelihood".into(),
-                    ));
-                }
+                let asked = asked || self.few_shot.is_some() || self.likelihood.is_some();
+                let message = "takes no fields, prompt, system, few_shot or likelihood";
+                checks.require(!asked, "source.tasks", message);
             }
             (Some(_), None) => {
-                if self.fields.is_none() {
-                    found.push(("fields", "missing; it says where a row has its question and answer".into()));
-                }
-                if self.prompt.is_none() {
-                    found.push(("prompt", "missing; it is a template such as \"{{ question }}\"".into()));
-                }
+                let missing = "missing; it says where a row has its question and answer";
+                checks.require(self.fields.is_some(), "fields", missing);
+                let missing = "missing; it is a template such as \"{{ question }}\"";
+                checks.require(self.prompt.is_some(), "prompt", missing);
             }
             (None, Some(data)) => {
-                if matches!(data, DataConfig::Jsonl(_)) {
-                    found.push((
-                        "generate.kind",
-                        "generated tasks are meant; files belong in [source]".into(),
-                    ));
-                }
-                found.extend(data.problems("generate").into_iter().map(|p| ("generate", p.message)));
-                if self.likelihood.is_some() || self.few_shot.is_some() || self.fields.is_some() {
-                    found.push(("generate", "takes no fields, few_shot or likelihood".into()));
-                }
+                let file = matches!(data, DataConfig::Jsonl(_));
+                checks.require(!file, "generate.kind", "generated tasks are meant; files belong in [source]");
+                data.check("generate", &mut checks);
+                let asked = self.likelihood.is_some() || self.few_shot.is_some() || self.fields.is_some();
+                checks.require(!asked, "generate", "takes no fields, few_shot or likelihood");
             }
-            _ => found.push(("source", "exactly one of [source] and [generate] is needed".into())),
+            (None, None) | (Some(_), Some(_)) => {
+                checks.require(false, "source", "exactly one of [source] and [generate] is needed");
+            }
         }
-        if self.generation.max_tokens == 0 {
-            found.push(("generation.max_tokens", "must be at least 1".into()));
-        }
-        if self.generation.stop.iter().any(String::is_empty) {
-            found.push(("generation.stop", "an empty text would end every completion at once".into()));
-        }
-        if self.likelihood.is_some() && self.fields.as_ref().is_some_and(|f| f.options.is_none()) {
-            found.push(("likelihood", "needs fields.options to choose from".into()));
-        }
-        if let Some(source) = &self.source
-            && let Some(sum) = &source.sha256
-            && (sum.len() != 64 || !sum.bytes().all(|b| b.is_ascii_hexdigit()))
-        {
-            found.push(("source.sha256", "must be 64 hexadecimal digits".into()));
-        }
-        found
+        checks.require(self.generation.max_tokens > 0, "generation.max_tokens", "must be at least 1");
+        let empty = self.generation.stop.iter().any(String::is_empty);
+        checks.require(!empty, "generation.stop", "an empty text would end every completion at once");
+        let no_options = self.fields.as_ref().is_some_and(|f| f.options.is_none());
+        checks.require(
+            self.likelihood.is_none() || !no_options,
+            "likelihood",
+            "needs fields.options to choose from",
+        );
+        let sum = self.source.as_ref().and_then(|source| source.sha256.as_ref());
+        checks.require(
+            sum.is_none_or(|sum| sum.len() == 64 && sum.bytes().all(|b| b.is_ascii_hexdigit())),
+            "source.sha256",
+            "must be 64 hexadecimal digits",
+        );
+        checks.into_problems()
     }
 }
 

@@ -6,6 +6,7 @@ use crate::config::CheckpointConfig;
 use crate::eval::EvalResult;
 use crate::files::source;
 use crate::run::dir::{self, CONFIG_FILE};
+use crate::run::{self};
 use crate::stats::Recorded;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -35,8 +36,7 @@ impl RunResults {
     pub fn read(dir: &Path) -> Result<Self, ResultsError> {
         dir::check_files(dir)?;
         let newest = states(&dir.join("checkpoints")).into_iter().max_by_key(|state| state.step);
-        let evals = newest.and_then(|state| serde_json::from_value(state.extra.get("evals")?.clone()).ok());
-        let evals: Vec<(String, Vec<EvalResult>)> = evals.unwrap_or_default();
+        let evals = newest.as_ref().and_then(run::state::evals).unwrap_or_default();
         let Some((when, sets)) = evals.into_iter().next_back() else {
             return Err(ResultsError::NothingRecorded { dir: dir.to_owned() });
         };

@@ -171,7 +171,7 @@ impl RunDir {
             Existing::Resume if !path.join(CONFIG_FILE).is_file() => {
                 Err(Error::NothingToResume { path: path.to_path_buf(), missing: CONFIG_FILE })
             }
-            _ => Ok(held),
+            Existing::Refuse | Existing::Resume | Existing::Replace => Ok(held),
         }
     }
 

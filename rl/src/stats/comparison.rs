@@ -161,7 +161,9 @@ impl Pairs {
                 (alike_interval(b - a, clusters), p_value, Method::Tango)
             }
             Test::QuestionsAndSeeds => (interval, p_value, Method::StudentT),
-            _ => (interval, p_value, Method::ClusteredBootstrap),
+            Test::Bootstrap | Test::ClusteredBootstrap | Test::Proportions => {
+                (interval, p_value, Method::ClusteredBootstrap)
+            }
         };
         Ok(Comparison {
             items,

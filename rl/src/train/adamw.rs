@@ -2,6 +2,7 @@
 //!
 //! Same arithmetic as `torch.optim.AdamW`: decoupled decay `p ← p·(1 − lr·wd)`, then
 //! `p ← p − lr/(1 − β₁ᵗ) · m / (√v/√(1 − β₂ᵗ) + ε)`. Weight decay, if any, applies to every parameter.
+use crate::config::OptimConfig;
 use crate::files::tensors::NamedTensor;
 use burn::tensor::Tensor;
 use rayon::prelude::*;
@@ -20,6 +21,12 @@ pub struct AdamWConfig {
     pub weight_decay: f64,
     /// Gradients are scaled so that their global norm is at most this; 0 or less turns clipping off.
     pub max_grad_norm: f64,
+}
+
+impl From<&OptimConfig> for AdamWConfig {
+    fn from(c: &OptimConfig) -> Self {
+        Self { betas: c.betas, eps: c.eps, weight_decay: c.weight_decay, max_grad_norm: c.max_grad_norm }
+    }
 }
 
 /// First and second moments, in the order of the decoder's parameters. Those on the host are shared with checkpoints
@@ -113,7 +120,9 @@ impl AdamW {
                 let k = Coefficients::new(&c, lr, clip, correction);
                 decoder.adamw_on_device(moments, grads, k.on_device());
             }
-            _ => unreachable!("gradients and moments come from the same decoder"),
+            (Moments::Host(_), Gradients::Device(_)) | (Moments::Device(_), Gradients::Host(_)) => {
+                unreachable!("gradients and moments come from the same decoder")
+            }
         }
         match decoder.first_not_finite() {
             Some(name) => Err(NotFinite::Weights { name: name.to_owned() }),

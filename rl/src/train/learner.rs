@@ -1,10 +1,10 @@
 //! The one way in which weights change: forward, loss, backward in micro-batches, reduce, apply. GRPO, supervised training
 //! and `rlvr bench` learn with it.
 use crate::train::adamw::{AdamW, AdamWConfig, NotFinite};
-use crate::train::batch::{self, Sample};
+use crate::train::trajectory::{self, Trajectory};
 use rlvr_policies::Decoder;
 use rlvr_policies::gradients::Gradients;
-use rlvr_policies::host::head::{TargetGrads, TargetStats};
+use rlvr_policies::targets::{TargetGrads, TargetStats};
 use rlvr_policies::packed::PackedBatch;
 
 /// Optimizer and gradients of a stage.
@@ -15,8 +15,29 @@ pub struct Learner {
     grads: Option<Gradients>,
 }
 
-/// The gradient of the loss with respect to what the head says of each target of a micro-batch, given that.
-pub type LossOf<'a, E> = &'a mut dyn FnMut(&[Sample], &PackedBatch, &TargetStats) -> Result<TargetGrads, E>;
+/// A micro-batch after its forward: what the loss sees, before its gradient goes back.
+pub struct Pass<'a> {
+    /// The trajectories.
+    pub micro: &'a [Trajectory],
+    packed: &'a PackedBatch,
+    /// What the head says of each target, trajectory behind trajectory.
+    pub targets: &'a TargetStats,
+}
+
+impl Pass<'_> {
+    /// log π_θ of the trained tokens, by trajectory.
+    pub fn logprobs(&self) -> Vec<Vec<f64>> {
+        trajectory::split(self.packed, &self.targets.logprobs)
+    }
+
+    /// Entropy at the trained tokens, by trajectory, in nats.
+    pub fn entropy(&self) -> Vec<Vec<f64>> {
+        trajectory::split(self.packed, &self.targets.entropy)
+    }
+}
+
+/// The gradient of the loss with respect to what the head says of each target of a micro-batch.
+pub type LossOf<'a, E> = &'a mut dyn FnMut(&Pass<'_>) -> Result<TargetGrads, E>;
 
 impl Learner {
     /// A learner with fresh optimizer state.
@@ -40,19 +61,19 @@ impl Learner {
         &mut self,
         decoder: &Decoder,
         prompts: &[Vec<u32>],
-        micro_batches: impl Iterator<Item = &'s [Sample]>,
+        micro_batches: impl Iterator<Item = &'s [Trajectory]>,
         temperature: f64,
         loss: LossOf<'_, E>,
     ) -> Result<usize, E> {
         let grads = self.grads.get_or_insert_with(|| decoder.zero_gradients());
         let mut targets = 0;
         for micro in micro_batches {
-            let packed = batch::pack(prompts, micro);
+            let packed = trajectory::pack(prompts, micro);
             let mut failure = None;
-            let mut of = |stats: &TargetStats| {
-                loss(micro, &packed, stats).unwrap_or_else(|error| {
+            let mut of = |targets: &TargetStats| {
+                loss(&Pass { micro, packed: &packed, targets }).unwrap_or_else(|error| {
                     failure = Some(error);
-                    vec![0.0; stats.logprobs.len()].into()
+                    vec![0.0; targets.logprobs.len()].into()
                 })
             };
             decoder.train(&packed, temperature, decoder.should_recompute(&packed), &mut of, grads);
@@ -69,7 +90,8 @@ impl Learner {
     /// # Errors
     /// As [`AdamW::step`].
     pub fn apply(&mut self, decoder: &mut Decoder, lr: f64) -> Result<f64, NotFinite> {
-        let grads = self.grads.get_or_insert_with(|| decoder.zero_gradients());
+        let grads = self.grads.take().unwrap_or_else(|| decoder.zero_gradients());
+        let grads = self.grads.insert(reduce(grads));
         self.optim.step(decoder, grads, lr)
     }
 
@@ -77,4 +99,9 @@ impl Learner {
     pub fn release(&mut self) {
         self.grads = None;
     }
+}
+
+/// The gradient of an update from those of all ranks. There is one rank: its own is that of the update.
+fn reduce(grads: Gradients) -> Gradients {
+    grads
 }

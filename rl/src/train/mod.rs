@@ -1,9 +1,14 @@
 //! Training: a step of GRPO or of supervised training, and what it is made of.
 
 pub mod adamw;
-pub mod batch;
+mod comparison;
+mod group;
 pub mod grpo;
 pub mod judging;
 pub mod learner;
+mod loss;
+mod outcome;
 pub mod recorded;
+mod rollouts;
 pub mod sft;
+pub mod trajectory;

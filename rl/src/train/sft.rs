@@ -4,10 +4,8 @@ use crate::data::TaskSource;
 use crate::error::Error;
 use crate::policy::Policy;
 use crate::train::adamw::AdamWConfig;
-use crate::train::batch::Sample;
-use crate::train::learner::Learner;
-use rlvr_policies::host::head::TargetStats;
-use rlvr_policies::packed::PackedBatch;
+use crate::train::learner::{Learner, Pass};
+use crate::train::trajectory::{Batch, Trajectory};
 
 /// What a step did.
 #[derive(Debug, Clone, Copy, Default)]
@@ -51,7 +49,7 @@ impl<'a> SftTrainer<'a> {
     /// A source without completions, a text that the tokenizer cannot encode, a sequence beyond the context.
     pub fn step(&mut self, step: u64, source: &TaskSource, position: u64) -> Result<SftOutcome, Error> {
         let context = self.policy.decoder.config().max_position_embeddings;
-        let (mut prompts, mut samples) = (Vec::new(), Vec::new());
+        let mut batch = Batch::default();
         for i in 0..self.config.batch as u64 {
             let index = source.index_at(position + i);
             let example = source.example(index)?;
@@ -64,18 +62,20 @@ impl<'a> SftTrainer<'a> {
                     format!("prompt and completion have {len} tokens, the policy's context is {context}");
                 return Err(source.bad_task(index, what).into());
             }
-            samples.push(Sample { group: prompts.len(), completion, ..Sample::default() });
-            prompts.push(prompt);
+            batch.trajectories.push(Trajectory::completion(batch.prompts.len(), 0, completion));
+            batch.prompts.push(prompt);
         }
-        let tokens: usize = samples.iter().map(|s| s.completion.len()).sum();
+        let tokens: usize = batch.trajectories.iter().map(Trajectory::targets).sum();
         let mut loss = 0.0;
-        let mut nll = |_: &[Sample], _: &PackedBatch, stats: &TargetStats| {
-            loss -= stats.logprobs.iter().map(|v| f64::from(*v)).sum::<f64>();
-            Ok::<_, Error>(vec![(-1.0 / tokens as f64) as f32; stats.logprobs.len()].into())
+        let mut nll = |pass: &Pass<'_>| {
+            let logprobs = &pass.targets.logprobs;
+            loss -= logprobs.iter().map(|v| f64::from(*v)).sum::<f64>();
+            Ok::<_, Error>(vec![(-1.0 / tokens as f64) as f32; logprobs.len()].into())
         };
         let decoder = &mut self.policy.decoder;
         self.learner.begin(decoder);
-        self.learner.accumulate(decoder, &prompts, samples.chunks(self.config.micro_batch), 1.0, &mut nll)?;
+        let micro_batches = batch.trajectories.chunks(self.config.micro_batch);
+        self.learner.accumulate(decoder, &batch.prompts, micro_batches, 1.0, &mut nll)?;
         let schedule = self.config.optim.schedule_config();
         let lr = schedule.lr_at(self.config.optim.lr, self.learner.optim.steps(), self.steps);
         if !loss.is_finite() {

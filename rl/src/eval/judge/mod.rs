@@ -171,7 +171,9 @@ fn by_program(plugin: &Plugin, answers: &[Answer<'_>]) -> Vec<Opinion> {
         let verdict = match (outcome.verdict, outcome.score) {
             (Verdict::Correct, _) => JudgeVerdict::Correct,
             (Verdict::Error | Verdict::Unverifiable, _) | (_, None) => JudgeVerdict::Unjudged,
-            _ => JudgeVerdict::Incorrect,
+            (Verdict::Incorrect | Verdict::Partial | Verdict::NoAnswer | Verdict::Ambiguous, Some(_)) => {
+                JudgeVerdict::Incorrect
+            }
         };
         Opinion { verdict, reason: outcome.reason }
     };

@@ -1,0 +1,173 @@
+//! The phases of a step, one measurement each.
+
+use super::cost::{Cost, Time, measure, phase};
+use super::{BenchReport, BenchSettings, LR, PhaseTime, ceiling};
+use crate::Error;
+use crate::policy::Sampler;
+use crate::run::record::peak_rss_mb;
+use crate::train::grpo::{Source, StepOutcome, Trainer};
+use crate::train::trajectory::{self, Batch};
+use burn::tensor::{DType, Device};
+use rlvr_policies::Decoder;
+use rlvr_policies::cache::{Cache, DrawAt};
+use rlvr_policies::host::gemm::Operands;
+use rlvr_rewards::Task;
+use rlvr_rollout::DecodeModel;
+use std::collections::BTreeMap;
+
+/// A measurement in progress.
+pub(super) struct Bench<'a> {
+    pub(super) trainer: Trainer<'a>,
+    /// Random prompts with random completions.
+    pub(super) batch: Batch,
+    pub(super) settings: BenchSettings,
+    pub(super) cost: Cost,
+    pub(super) device: Device,
+    pub(super) ceilings: ceiling::Ceilings,
+    pub(super) phases: BTreeMap<&'static str, PhaseTime>,
+}
+
+impl Bench<'_> {
+    fn note(&mut self, name: &'static str, time: Time, tokens: usize, flops: f64, bytes: Option<f64>) {
+        self.phases.insert(name, phase(time, tokens, flops, bytes, &self.ceilings));
+    }
+
+    fn prompt_tokens(&self) -> usize {
+        self.batch.prompts.iter().map(Vec::len).sum()
+    }
+
+    /// Rows of all training passes.
+    fn rows(&self) -> usize {
+        let micro_batches = trajectory::micro_batches(&self.batch.trajectories, self.settings.micro_batch);
+        micro_batches.map(|micro| trajectory::pack(&self.batch.prompts, micro).rows()).sum()
+    }
+
+    /// Work of a forward over the whole batch.
+    fn forward(&self) -> f64 {
+        self.cost.blocks(self.rows()) + self.cost.head(self.settings.batch * self.settings.new_tokens)
+    }
+
+    /// Prompts and tokens without drawing.
+    pub(super) fn generation(&mut self) -> Result<(), Error> {
+        let BenchSettings { batch, group, prompt_tokens, new_tokens, repeat, .. } = self.settings;
+        let (prompts, decoder) = (&self.batch.prompts, &self.trainer.policy.decoder);
+        let fed: usize = prompts.iter().map(Vec::len).sum();
+        let asked: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
+        let prefill = || decoder.prefill(&asked, prompt_tokens).0;
+        let prefilled = measure((&self.device, repeat), || (), |()| prefill());
+
+        let rows: Vec<usize> = (0..batch).map(|i| i / group).collect();
+        let first: Vec<u32> = self.batch.trajectories.iter().map(|t| t.tokens[0]).collect();
+        let filled = || prefill().select_rows(decoder, &rows, prompt_tokens + new_tokens);
+        let mut outcome = Ok(());
+        let decoded = measure((&self.device, repeat), filled, |mut cache| {
+            let done = decode_steps(decoder, &first, &mut cache, new_tokens);
+            outcome = std::mem::replace(&mut outcome, Ok(())).and(done);
+        });
+        outcome?;
+        let (tokens, cost) = (batch * new_tokens, &self.cost);
+        let bytes = new_tokens as f64 * cost.decode_bytes(batch, prompt_tokens + new_tokens / 2);
+        let (prefill_flops, decode_flops) =
+            (cost.blocks(fed) + cost.head(prompts.len()), cost.blocks(tokens) + cost.head(tokens));
+        self.note("prefill", prefilled, fed, prefill_flops, None);
+        self.note("decode", decoded, tokens, decode_flops, Some(bytes));
+        Ok(())
+    }
+
+    /// Log-probabilities, the gradient of an update, the optimizer.
+    pub(super) fn training(&mut self) -> Result<(), Error> {
+        let BenchSettings { micro_batch, repeat, .. } = self.settings;
+        let (rows, forward) = (self.rows(), self.forward());
+        let Self { trainer, batch, device, .. } = &mut *self;
+        let Some(reference) = &trainer.reference else { return Ok(()) };
+        let score = || trajectory::logprobs(reference, batch, 1.0, micro_batch);
+        let scored = measure((device, repeat), || (), |()| score());
+        let logprobs = score();
+        batch.trajectories.iter_mut().zip(logprobs).for_each(|(t, r)| t.ref_logprobs = Some(r));
+
+        let mut outcome = Ok(());
+        let differentiated = measure(
+            (device, repeat),
+            || (),
+            |()| {
+                let mut out = StepOutcome::default();
+                let done = trainer.gradient(&batch.prompts, &batch.trajectories, true, &mut out);
+                outcome = std::mem::replace(&mut outcome, Ok(())).and(done.map(|_| ()));
+            },
+        );
+        outcome?;
+
+        let mut outcome = Ok(());
+        let applied = measure(
+            (device, repeat),
+            || (),
+            |()| {
+                let done = trainer.learner.apply(&mut trainer.policy.decoder, LR);
+                outcome = std::mem::replace(&mut outcome, Ok(())).and(done.map(|_| ()));
+            },
+        );
+        outcome.map_err(|broken| Error::Unusable { what: broken.to_string() })?;
+        // Weights, gradients and two moments are read, all but the gradients written.
+        let bytes = 7.0 * size_of::<f32>() as f64 * trainer.policy.decoder.num_params() as f64;
+        self.note("logprobs", scored, rows, forward, None);
+        self.note("backward", differentiated, rows, 3.0 * forward, None);
+        self.note("optimizer", applied, self.settings.batch * self.settings.new_tokens, 0.0, Some(bytes));
+        Ok(())
+    }
+
+    /// The trainer's own step.
+    pub(super) fn step(&mut self, tasks: &[Task]) -> Result<(), Error> {
+        let tasks: Vec<&Task> = tasks.iter().collect();
+        let (trainer, mut outcome) = (&mut self.trainer, Ok(()));
+        let time = measure(
+            (&self.device, self.settings.repeat),
+            || (),
+            |()| {
+                let done = trainer.step(1, &Source::Tasks(&tasks), None);
+                outcome = std::mem::replace(&mut outcome, Ok(())).and(done.map(|_| ()));
+            },
+        );
+        outcome?;
+        let (tokens, prompts) = (self.settings.batch * self.settings.new_tokens, self.batch.prompts.len());
+        let generated = self.cost.blocks(self.prompt_tokens() + tokens) + self.cost.head(prompts + tokens);
+        self.note("step", time, tokens, generated + 4.0 * self.forward(), None);
+        Ok(())
+    }
+
+    pub(super) fn report(self) -> BenchReport {
+        let (decoder, device) = (&self.trainer.policy.decoder, &self.device);
+        BenchReport {
+            parameters: decoder.num_params(),
+            settings: self.settings,
+            dtype: if decoder.operands() == DType::BF16 { "bf16" } else { "f32" },
+            instructions: Operands::of(decoder.operands())
+                .filter(|_| *device == Device::flex())
+                .map(Operands::instructions),
+            threads: rayon::current_num_threads(),
+            device_memory_mb: device
+                .memory_pool_usage()
+                .map(|u| u.bytes_reserved as f64 / f64::from(1 << 20)),
+            ceilings: self.ceilings,
+            phases: self.phases,
+            peak_rss_mb: peak_rss_mb(),
+        }
+    }
+}
+
+/// Decodes `count` tokens a row. Where the device draws by itself, it does, as the engine lets it; on the CPU nothing is
+/// drawn, for there that is no part of decoding.
+fn decode_steps(decoder: &Decoder, first: &[u32], cache: &mut Cache, count: usize) -> Result<(), Error> {
+    let together = Sampler(decoder).steps_between_reads();
+    let draws: Vec<DrawAt> =
+        (0..first.len()).map(|row| DrawAt { row, counter: [0; 4], key: [row as u32, 1] }).collect();
+    let (mut tokens, mut left) = (first.to_vec(), count);
+    while left > 0 {
+        let steps = together.min(left);
+        match cache.step_and_draw(decoder, &tokens, &draws, steps, 1.0).transpose()? {
+            Some(drawn) => tokens = drawn[steps - 1].iter().map(|(token, _)| *token).collect(),
+            None => drop(cache.step(decoder, &tokens)),
+        }
+        left -= steps;
+    }
+    Ok(())
+}

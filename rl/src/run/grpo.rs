@@ -1,0 +1,172 @@
+//! A GRPO stage of a run.
+use crate::checkpoint::Checkpoint;
+use crate::config::{DataConfig, GrpoConfig, ReferenceFrom};
+use crate::data::TaskSource;
+use crate::error::Error;
+use crate::files::tensors::NamedTensor;
+use crate::metrics::{self, MetricsRow};
+use crate::policy::Policy;
+use crate::run::events::Event;
+use crate::run::stage::{Stage, moments, restore};
+use crate::run::steps::Run;
+use crate::run::{preflight, record};
+use crate::train::grpo::{Source, StepOutcome, Trainer};
+use crate::train::recorded::RecordedStep;
+use rlvr_policies::Decoder;
+use rlvr_rewards::{Task, Verdict};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The reference in the directory of a checkpoint.
+const REFERENCE: &str = "reference";
+
+/// A GRPO stage in progress.
+pub(crate) struct GrpoStage<'a> {
+    trainer: Trainer<'a>,
+    config: &'a GrpoConfig,
+    /// Where prompts come from.
+    source: Option<&'a TaskSource>,
+    /// Rollouts made elsewhere, by step.
+    recorded: Option<&'a [RecordedStep]>,
+}
+
+impl<'a> Stage<'a> for GrpoStage<'a> {
+    type Config = GrpoConfig;
+
+    fn begin(
+        run: &mut Run<'a>,
+        config: &'a GrpoConfig,
+        policy: Policy,
+        resumed: Option<&Checkpoint>,
+    ) -> Result<Self, Error> {
+        let (inputs, stage) = (run.inputs, run.state.at.stage);
+        let reference = reference(run, config, &policy, resumed)?;
+        let reward = inputs.training_reward();
+        let mut trainer = Trainer::new(policy, reference, config, reward, run.config.seed, run.steps);
+        trainer.version = run.state.at.policy_version;
+        let data = config.data.as_ref().and_then(|name| run.config.data.get(name));
+        trainer.recorded = data.map_or(&[], DataConfig::recorded);
+        if let Some(checkpoint) = resumed {
+            restore(&mut trainer.learner.optim, &trainer.policy.decoder, checkpoint)?;
+        } else if let Some(report) = preflight::look(run.config, inputs, run.texts, stage, &mut trainer)? {
+            run.observer.event(Event::Preflight(&report));
+            if run.config.preflight.refuse {
+                report.refuse()?;
+            }
+        }
+        let source = config.data.as_ref().map(|name| inputs.source(name)).transpose()?;
+        let recorded = inputs.recorded.get(&stage).map(Vec::as_slice);
+        Ok(Self { trainer, config, source, recorded })
+    }
+
+    fn step(&mut self, run: &mut Run<'a>) -> Result<MetricsRow, Error> {
+        let clock = Instant::now();
+        let at = &run.state.at;
+        let drawn = 0..self.config.prompts_drawn() as u64;
+        let tasks: Vec<&Task> = (self.source.iter())
+            .flat_map(|s| drawn.clone().map(|i| s.task(s.index_at(at.data_position + i))))
+            .collect();
+        let from = match self.recorded {
+            Some(steps) => Source::Recorded(&steps[at.step_in_stage as usize]),
+            None => Source::Tasks(&tasks),
+        };
+        let outcome = Arc::new(self.trainer.step(at.step + 1, &from, None)?);
+        run.state.advance(outcome.prompts as u64, outcome.updates);
+        run.state.at.policy_version = self.trainer.version;
+        let (step, name) = (run.state.at.step, run.stage_name());
+        let mut row = MetricsRow::new(step, name);
+        record::grpo(&mut row, &outcome, clock.elapsed().as_secs_f64());
+        if let Some(source) = self.source {
+            row.set(metrics::DATA_EPOCH, run.state.at.data_position as f64 / source.len() as f64);
+        }
+        run.writer.rollouts(step, name, outcome.clone())?;
+        example(run, &outcome);
+        self.check_reward(step, &row, &outcome)?;
+        Ok(row)
+    }
+
+    fn save(&self, run: &Run<'a>) -> Vec<(&'static str, Vec<NamedTensor>)> {
+        let mut tensors = vec![moments(&self.trainer.learner.optim, &self.trainer.policy.decoder)];
+        // That of the first stage, and of the start of the run, is the policy that the config names.
+        let own = run.state.at.stage > 0 && self.config.reference == ReferenceFrom::StageStart;
+        let reference = self.trainer.reference.as_ref().filter(|_| own);
+        if let Some(decoder) = reference.map(|r| Arc::new(r.on_host_memory())) {
+            let frozen = decoder.layout().specs.iter().enumerate().map(|(i, s)| {
+                let decoder = Arc::clone(&decoder);
+                NamedTensor::read(s.name.clone(), &s.shape, move || decoder.param_values(i))
+            });
+            tensors.push((REFERENCE, frozen.collect()));
+        }
+        tensors
+    }
+
+    fn policy(&self) -> &Policy {
+        &self.trainer.policy
+    }
+
+    fn end(self: Box<Self>) -> Policy {
+        self.trainer.policy
+    }
+}
+
+impl GrpoStage<'_> {
+    /// Ends the run where the reward broke on too many completions.
+    fn check_reward(&self, step: u64, row: &MetricsRow, outcome: &StepOutcome) -> Result<(), Error> {
+        let broken = row.get(metrics::REWARD_ERROR_FRAC).unwrap_or(0.0);
+        if broken <= self.config.max_error_frac {
+            return Ok(());
+        }
+        let mut judgements = outcome.groups.iter().flat_map(|g| &g.judgements);
+        let reason = judgements.find(|j| j.outcome.verdict == Verdict::Error);
+        let what = format!(
+            "the reward broke on {:.0} % of the completions ({}); allowed are {:.0} % (max_error_frac)",
+            100.0 * broken,
+            reason.map_or("", |j| j.outcome.reason.as_str()),
+            100.0 * self.config.max_error_frac
+        );
+        Err(Error::Training { step, what })
+    }
+}
+
+/// The frozen policy of the KL term, if there is one.
+fn reference(
+    run: &Run<'_>,
+    config: &GrpoConfig,
+    policy: &Policy,
+    resumed: Option<&Checkpoint>,
+) -> Result<Option<Decoder>, Error> {
+    if config.loss.kl_coef == 0.0 {
+        return Ok(None);
+    }
+    let initial = || Policy::from_config(&run.config.policy, run.config.seed, &run.device).map(|p| p.decoder);
+    match (config.reference, resumed) {
+        (ReferenceFrom::RunStart, _) => initial().map(Some),
+        (ReferenceFrom::StageStart, None) => Ok(Some(policy.decoder.clone())),
+        (ReferenceFrom::StageStart, Some(_)) if run.state.at.stage == 0 => initial().map(Some),
+        (ReferenceFrom::StageStart, Some(checkpoint)) => {
+            let mut saved = checkpoint.tensors(REFERENCE)?;
+            let mut decoder = policy.decoder.clone();
+            let specs: Vec<String> = decoder.layout().specs.iter().map(|s| s.name.clone()).collect();
+            for (i, name) in specs.iter().enumerate() {
+                let tensor = saved.remove(name).ok_or_else(|| Error::Unusable {
+                    what: format!("{}: the reference has no parameter {name}", checkpoint.path.display()),
+                })?;
+                decoder.set_param(i, tensor.data);
+            }
+            Ok(Some(decoder))
+        }
+    }
+}
+
+/// Shows a completion with its verdict, now and then.
+fn example(run: &mut Run<'_>, outcome: &StepOutcome) {
+    let (every, step) = (run.config.log.example_every, run.state.at.step);
+    if every == 0 || !step.is_multiple_of(every) || outcome.groups.is_empty() {
+        return;
+    }
+    let group = &outcome.groups[(step / every) as usize % outcome.groups.len()];
+    if let Some(j) = group.judgements.get((step / every) as usize % group.judgements.len().max(1)) {
+        let (prompt, completion) = (group.prompt_text.as_str(), j.text.as_str());
+        run.observer.event(Event::Example { step, prompt, completion, outcome: &j.outcome });
+    }
+}

@@ -1,0 +1,100 @@
+//! What the stages of a run have in common, and which one comes next.
+use crate::checkpoint::Checkpoint;
+use crate::config::StageConfig;
+use crate::error::Error;
+use crate::files::tensors::NamedTensor;
+use crate::metrics::MetricsRow;
+use crate::policy::Policy;
+use crate::run::grpo::GrpoStage;
+use crate::run::sft::SftStage;
+use crate::run::steps::Run;
+use crate::train::adamw::AdamW;
+use crate::train::sft;
+use rlvr_policies::Decoder;
+
+/// The moments in the directory of a checkpoint.
+const OPTIMIZER: &str = "optimizer";
+
+/// A stage in progress. It has the policy until it is over.
+pub(crate) trait Stage<'a> {
+    /// Its part of the config.
+    type Config
+    where
+        Self: Sized;
+
+    /// The stage before its first step, or where a checkpoint of it left off.
+    ///
+    /// # Errors
+    /// What the stage needs and does not find; a pre-flight that refuses it.
+    fn begin(
+        run: &mut Run<'a>,
+        config: &'a Self::Config,
+        policy: Policy,
+        resumed: Option<&Checkpoint>,
+    ) -> Result<Self, Error>
+    where
+        Self: Sized;
+
+    /// One step, counted in the state of the run. Returns its metrics.
+    ///
+    /// # Errors
+    /// What ends the run.
+    fn step(&mut self, run: &mut Run<'a>) -> Result<MetricsRow, Error>;
+
+    /// What a checkpoint keeps beside the policy, by name: moments, and a reference that no config gives again.
+    fn save(&self, run: &Run<'a>) -> Vec<(&'static str, Vec<NamedTensor>)>;
+
+    /// The policy as it is now.
+    fn policy(&self) -> &Policy;
+
+    /// Ends the stage.
+    fn end(self: Box<Self>) -> Policy;
+}
+
+/// The stage that the run stands in.
+///
+/// # Errors
+/// As [`Stage::begin`].
+pub(crate) fn begin<'a>(
+    run: &mut Run<'a>,
+    policy: Policy,
+    resumed: Option<&Checkpoint>,
+) -> Result<Box<dyn Stage<'a> + 'a>, Error> {
+    run.announce();
+    Ok(match &run.config.stage[run.state.at.stage] {
+        StageConfig::Sft(config) => Box::new(SftStage::begin(run, config, policy, resumed)?),
+        StageConfig::Grpo(config) => Box::new(GrpoStage::begin(run, config, policy, resumed)?),
+    })
+}
+
+/// Steps of the stage that the run stands in.
+///
+/// # Errors
+/// A data source that is not there.
+pub(crate) fn steps(run: &Run<'_>) -> Result<u64, Error> {
+    let index = run.state.at.stage;
+    Ok(match &run.config.stage[index] {
+        StageConfig::Sft(config) => sft::steps(config, run.inputs.source(&config.data)?.len()),
+        StageConfig::Grpo(config) => {
+            let recorded = run.inputs.recorded.get(&index).map(|r| r.len() as u64);
+            recorded.map_or(config.steps, |r| Some(config.steps.unwrap_or(r).min(r))).unwrap_or(0)
+        }
+    })
+}
+
+/// The moments, for a checkpoint.
+pub(crate) fn moments(optim: &AdamW, decoder: &Decoder) -> (&'static str, Vec<NamedTensor>) {
+    (OPTIMIZER, optim.state(decoder))
+}
+
+/// Sets the moments that a checkpoint has.
+///
+/// # Errors
+/// A checkpoint without them.
+pub(crate) fn restore(optim: &mut AdamW, decoder: &Decoder, checkpoint: &Checkpoint) -> Result<(), Error> {
+    let mut saved = checkpoint.tensors(OPTIMIZER)?;
+    let steps = checkpoint.state.optimizer_steps;
+    optim.restore(decoder, steps, |name| saved.remove(name).map(|t| t.data)).map_err(|name| Error::Unusable {
+        what: format!("{}: the optimizer state has no usable {name}", checkpoint.path.display()),
+    })
+}

@@ -1,0 +1,177 @@
+//! What a run does around its steps: evaluation, records, checkpoints.
+use crate::config::RunConfig;
+use crate::device::device_name;
+use crate::error::Error;
+use crate::eval::{EvalSettings, evaluate, tasks_of};
+use crate::metrics::{self, MetricsRow};
+use crate::policy::Policy;
+use crate::run::dir::RunDir;
+use crate::run::events::{Event, Observer, Report};
+use crate::run::inputs::Inputs;
+use crate::run::record;
+use crate::run::stage::Stage;
+use crate::run::state::RunState;
+use crate::run::texts::Texts;
+use crate::run::writer::{Snapshot, Writer};
+use burn::tensor::Device;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// A run in progress.
+pub(crate) struct Run<'a> {
+    pub(crate) config: &'a RunConfig,
+    pub(crate) inputs: &'a Inputs,
+    pub(crate) texts: &'a Texts,
+    pub(crate) device: Device,
+    pub(crate) dir: &'a RunDir,
+    pub(crate) writer: Writer,
+    pub(crate) observer: &'a mut dyn Observer,
+    pub(crate) stop: &'a AtomicBool,
+    pub(crate) state: RunState,
+    /// Steps of the stage that it stands in.
+    pub(crate) steps: u64,
+    /// The last step that was recorded, if any.
+    pub(crate) last_step: Option<u64>,
+}
+
+impl<'a> Run<'a> {
+    /// The name of the stage that it stands in.
+    pub(crate) fn stage_name(&self) -> &'a str {
+        self.config.stage[self.state.at.stage].name()
+    }
+
+    /// Whether the stage that it stands in has steps left.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.state.at.step_in_stage < self.steps
+    }
+
+    /// Says what begins, and measures the policy where nothing was done yet.
+    pub(crate) fn start(&mut self, policy: &Policy) -> Result<(), Error> {
+        self.observer.event(Event::Start {
+            dir: self.dir.path(),
+            params: policy.decoder.num_params(),
+            device: &device_name(self.config.device),
+            resumed_after: self.last_step,
+        });
+        if self.last_step.is_none() && self.config.eval.is_some() {
+            let mut row = MetricsRow::new(0, "start");
+            self.evaluate("before", policy, &mut row)?;
+            self.writer.metrics(&row)?;
+        }
+        Ok(())
+    }
+
+    /// Says which stage begins, or goes on.
+    pub(crate) fn announce(&mut self) {
+        let (index, count) = (self.state.at.stage, self.config.stage.len());
+        let (name, done, steps) = (self.stage_name(), self.state.at.step_in_stage, self.steps);
+        self.observer.event(Event::Stage { index, count, name, done, steps });
+    }
+
+    /// Evaluates if due, records the step, and writes a checkpoint if due.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] after a checkpoint when the run is to stop.
+    pub(crate) fn end_step(&mut self, stage: &dyn Stage<'a>, mut row: MetricsRow) -> Result<(), Error> {
+        let (step, done) = (self.state.at.step, self.state.at.step_in_stage);
+        let last = done == self.steps;
+        self.state.at.score = None;
+        if let Some(eval) = &self.config.eval {
+            if last {
+                self.evaluate(&format!("after {}", self.stage_name()), stage.policy(), &mut row)?;
+            } else if eval.every > 0 && done.is_multiple_of(eval.every) {
+                self.evaluate(&format!("step {step}"), stage.policy(), &mut row)?;
+            }
+        }
+        row.set(metrics::MEMORY_PEAK_RSS, record::peak_rss_mb());
+        self.writer.metrics(&row)?;
+        self.last_step = Some(step);
+        self.observer.event(Event::Step { done, steps: self.steps, row: &row });
+        let stopping = self.stop.load(Ordering::Relaxed);
+        let every = self.config.checkpoint.every;
+        if last || stopping || (every > 0 && done.is_multiple_of(every)) {
+            self.save(stage)?;
+        }
+        // An interrupt during the very last step has nothing left to interrupt.
+        let over = last && self.state.at.stage + 1 == self.config.stage.len();
+        if stopping && !over {
+            self.settle()?;
+            return Err(Error::Interrupted);
+        }
+        let published = self.writer.published();
+        self.tell(published);
+        Ok(())
+    }
+
+    /// Saves the policy of the last stage where the run ends.
+    pub(crate) fn finish(
+        &mut self,
+        policy: &Policy,
+        task_files: Vec<PathBuf>,
+        clock: Instant,
+    ) -> Result<Report, Error> {
+        self.settle()?;
+        let target = self.dir.final_policy();
+        policy.save(&target)?;
+        Ok(Report {
+            dir: self.dir.path().to_path_buf(),
+            policy: Some(target),
+            task_files,
+            evals: std::mem::take(&mut self.state.evals),
+            steps: self.state.at.step,
+            wall_s: clock.elapsed().as_secs_f64(),
+        })
+    }
+
+    /// Waits until all is written.
+    fn settle(&mut self) -> Result<(), Error> {
+        self.writer.settle()?;
+        let published = self.writer.published();
+        self.tell(published);
+        Ok(())
+    }
+
+    fn tell(&mut self, checkpoint: Option<PathBuf>) {
+        if let Some(path) = checkpoint {
+            self.observer.event(Event::Checkpoint { path: &path });
+        }
+    }
+
+    fn save(&mut self, stage: &dyn Stage<'a>) -> Result<(), Error> {
+        let tensors = stage.save(self);
+        let snapshot = Snapshot { state: self.state.saved(), policy: stage.policy().saved(), tensors };
+        let published = self.writer.checkpoint(snapshot)?;
+        self.tell(published);
+        Ok(())
+    }
+
+    fn evaluate(&mut self, label: &str, policy: &Policy, row: &mut MetricsRow) -> Result<(), Error> {
+        let Some(config) = &self.config.eval else { return Ok(()) };
+        let settings = EvalSettings::new(self.config, config);
+        let clock = Instant::now();
+        let mut results = Vec::new();
+        for name in &config.data {
+            let Some(reward) = &self.inputs.reward else { break };
+            let source = self.inputs.source(name)?;
+            let tasks = self.texts.measured(name, tasks_of(source, config.limit));
+            let (result, _) = evaluate(policy, name, &tasks, &**reward, &settings, None)?;
+            result.record(row);
+            results.push(result);
+        }
+        for benchmark in &self.inputs.benchmarks {
+            let tasks = benchmark.tasks_for(policy.is_raw());
+            let tasks = self.texts.measured(&benchmark.name, tasks.iter().collect());
+            let (result, _) = evaluate(policy, &benchmark.name, &tasks, &*benchmark.reward, &settings, None)?;
+            result.record(row);
+            results.push(result);
+        }
+        row.set(metrics::filled(metrics::TIME_PHASE, "eval"), clock.elapsed().as_secs_f64());
+        if let Some(metric) = &self.config.checkpoint.keep_best {
+            self.state.at.score = row.get(metric);
+        }
+        self.observer.event(Event::Eval { label, results: &results });
+        self.state.evals.push((label.to_owned(), results));
+        Ok(())
+    }
+}

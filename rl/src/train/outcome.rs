@@ -1,0 +1,83 @@
+//! What a step of GRPO did.
+use crate::algorithm::LossStats;
+use crate::train::group::Group;
+use crate::train::learner::Pass;
+use crate::train::rollouts::Rollouts;
+use rlvr_rollout::GenerateStats;
+
+/// Seconds of each phase of a step.
+#[derive(Debug, Clone, Copy, Default)]
+#[allow(missing_docs)]
+pub struct Phases {
+    pub generate_s: f64,
+    /// Waiting for rewards when generation was over: groups are judged as soon as they are whole.
+    pub verify_s: f64,
+    pub reference_s: f64,
+    pub update_s: f64,
+}
+
+/// What a step did.
+#[derive(Debug, Clone, Default)]
+pub struct StepOutcome {
+    /// The groups, in order of their prompts.
+    pub groups: Vec<Group>,
+    /// Sums of the loss over all updates; ratios and clipping of later passes included.
+    pub stats: LossStats,
+    /// Sums over the first pass only, before any weight changed in it.
+    pub first: FirstPass,
+    /// Mean loss of the optimizer steps.
+    pub loss: f64,
+    /// Gradient norm of the last optimizer step, before clipping.
+    pub grad_norm: f64,
+    /// Learning rate of the last optimizer step.
+    pub lr: f64,
+    /// Optimizer steps taken.
+    pub updates: u64,
+    /// Tokens trained on, over all passes.
+    pub trained_tokens: usize,
+    /// Prompts drawn from the tasks: more than `prompts_per_step` where groups without signal were replaced.
+    pub prompts: usize,
+    /// What generation did.
+    pub generation: GenerateStats,
+    /// Time.
+    pub phases: Phases,
+}
+
+impl From<Rollouts> for StepOutcome {
+    fn from(rollouts: Rollouts) -> Self {
+        let Rollouts { groups, prompts, generation, generate_s, verify_s } = rollouts;
+        let phases = Phases { generate_s, verify_s, ..Phases::default() };
+        Self { groups, prompts, generation, phases, ..Self::default() }
+    }
+}
+
+/// Comparison of sampler and trainer at equal weights, and entropy.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct FirstPass {
+    /// Tokens seen with unchanged weights.
+    pub tokens: f64,
+    /// Σ entropy, nats.
+    pub entropy_sum: f64,
+    /// Tokens with sampler log-probabilities among them.
+    pub compared: f64,
+    /// Σ k3 between sampler and trainer.
+    pub mismatch_sum: f64,
+    /// Largest difference of a log-probability.
+    pub mismatch_max: f64,
+}
+
+impl FirstPass {
+    pub(super) fn record(&mut self, pass: &Pass<'_>) {
+        let entropy = &pass.targets.entropy;
+        self.tokens += entropy.len() as f64;
+        self.entropy_sum += entropy.iter().map(|e| f64::from(*e)).sum::<f64>();
+        for (trajectory, logprobs) in pass.micro.iter().zip(pass.logprobs()) {
+            for (mu, lp) in trajectory.sampler_logprobs.iter().flatten().zip(&logprobs) {
+                let x = lp - mu;
+                self.compared += 1.0;
+                self.mismatch_sum += x.exp_m1() - x;
+                self.mismatch_max = self.mismatch_max.max(x.abs());
+            }
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The rollouts of a step: sampled from the policy and judged, or made elsewhere.
+use crate::algorithm::GroupsWithoutSignal;
+use crate::config::GrpoConfig;
+use crate::error::Error;
+use crate::generate::{Request, generate};
+use crate::policy::Policy;
+use crate::train::group::Group;
+use crate::train::judging::{Judgement, Judges};
+use rlvr_rewards::{Reward, Task};
+use rlvr_rollout::{Completion, GenerateStats, Prompt, PromptLimit, SampleKey};
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+/// The groups of a step and what they cost.
+#[derive(Debug, Default)]
+pub(crate) struct Rollouts {
+    pub(crate) groups: Vec<Group>,
+    /// Prompts drawn from the tasks: more than asked for where groups without signal were replaced.
+    pub(crate) prompts: usize,
+    /// What generation did.
+    pub(crate) generation: GenerateStats,
+    pub(crate) generate_s: f64,
+    /// Waiting for rewards when generation was over.
+    pub(crate) verify_s: f64,
+}
+
+/// Samples and judges.
+pub(crate) struct Sampling<'a> {
+    pub(crate) config: &'a GrpoConfig,
+    pub(crate) reward: Option<&'a dyn Reward>,
+    /// Names of fields of the data rows that go into the records.
+    pub(crate) recorded: &'a [String],
+    /// Of the run.
+    pub(crate) seed: u64,
+    pub(crate) cancel: Option<&'a AtomicBool>,
+}
+
+impl Sampling<'_> {
+    /// The groups of a step: those of its prompts, and of further ones until enough groups have a signal.
+    pub(crate) fn step(
+        &self,
+        step: u64,
+        tasks: &[&Task],
+        (policy, version): (&Policy, u64),
+        judges: &Judges,
+    ) -> Result<Rollouts, Error> {
+        let mut out = Rollouts::default();
+        let want = self.config.prompts_per_step.min(tasks.len());
+        let rounds = match self.config.loss.groups_without_signal {
+            GroupsWithoutSignal::Resample => self.config.resample_rounds,
+            GroupsWithoutSignal::Keep | GroupsWithoutSignal::Drop => 0,
+        };
+        for _ in 0..=rounds {
+            let missing = want - out.groups.iter().filter(|g| g.has_signal()).count();
+            let next = tasks.len().min(out.prompts + missing);
+            if next == out.prompts {
+                break;
+            }
+            let key = SampleKey { first_prompt: out.prompts as u64, ..SampleKey::new(self.seed, step) };
+            self.roll_out(key, &tasks[out.prompts..next], (policy, version), judges, &mut out)?;
+            out.prompts = next;
+        }
+        Ok(out)
+    }
+
+    /// Samples a group for each task, judges them, and adds both to `out`.
+    pub(crate) fn roll_out(
+        &self,
+        key: SampleKey,
+        tasks: &[&Task],
+        (policy, version): (&Policy, u64),
+        judges: &Judges,
+        out: &mut Rollouts,
+    ) -> Result<(), Error> {
+        let Some(reward) = self.reward else {
+            return Err(Error::Unusable { what: "a stage that samples needs [rewards]".into() });
+        };
+        let clock = Instant::now();
+        let prompts = tasks.iter().map(|t| policy.prompt(&t.prompt)).collect::<Result<Vec<Prompt>, _>>()?;
+        let c = self.config;
+        let request = Request {
+            stop: &c.stop,
+            limit: self.limit(),
+            max_batch_rows: c.max_batch_rows,
+            max_batch_tokens: c.max_batch_tokens,
+            version,
+            cancel: self.cancel,
+            ..Request::new(&prompts, c.group_size, &c.sampling, key)
+        };
+        let judged = judges.while_generating(reward, &|ids| policy.text(ids), tasks, |report| {
+            Ok(generate(policy, &request, Some(report))?)
+        })?;
+        let (completions, stats) = judged.generated;
+        out.verify_s += judged.waited_s;
+        out.generate_s += clock.elapsed().as_secs_f64() - judged.waited_s;
+        let results = completions.into_iter().zip(judged.judgements);
+        for (i, ((task, prompt), (completions, judgements))) in
+            tasks.iter().zip(&prompts).zip(results).enumerate()
+        {
+            // Only a prompt that is skipped for its length has no judgements.
+            let Some(judgements) = judgements else { continue };
+            out.groups.extend(self.group(i, task, prompt, (completions, judgements), policy)?);
+        }
+        out.generation.merge(stats, out.prompts);
+        Ok(())
+    }
+
+    fn limit(&self) -> PromptLimit {
+        let c = self.config;
+        PromptLimit { max_prompt_tokens: c.max_prompt_tokens, long_prompt: c.long_prompt }
+    }
+
+    /// The group of the task of this index; none where its prompt is skipped for its length.
+    fn group(
+        &self,
+        index: usize,
+        task: &Task,
+        prompt: &Prompt,
+        (completions, judgements): (Vec<Completion>, Vec<Judgement>),
+        policy: &Policy,
+    ) -> Result<Option<Group>, Error> {
+        let context = policy.decoder.config().max_position_embeddings;
+        let fitted = self.limit().fit(index, &prompt.token_ids, context, self.config.sampling.max_tokens)?;
+        let Some(ids) = fitted.token_ids() else { return Ok(None) };
+        let field = |name: &String| Some((name.clone(), task.meta.get(name)?.clone()));
+        Ok(Some(Group {
+            id: task.id.clone(),
+            reference: task.reference.clone(),
+            meta: self.recorded.iter().filter_map(field).collect(),
+            prompt_text: policy.tokenizer().decode(ids, false)?,
+            prompt: ids.to_vec(),
+            completions,
+            judgements,
+            advantages: vec![],
+        }))
+    }
+}
