@@ -27,6 +27,18 @@ pub fn tail(text: &str, bytes: usize) -> &str {
     &text[start..]
 }
 
+/// `char::is_alphanumeric` by a table: the standard library searches for most characters beyond ASCII, which is slow in a
+/// loop over a long text.
+pub(crate) fn is_alphanumeric(c: char) -> bool {
+    static TABLE: LazyLock<Vec<bool>> = LazyLock::new(|| {
+        (0..0x3000).map(|code| char::from_u32(code).is_some_and(char::is_alphanumeric)).collect()
+    });
+    if c.is_ascii() {
+        return c.is_ascii_alphanumeric();
+    }
+    TABLE.get(c as usize).copied().unwrap_or_else(|| c.is_alphanumeric())
+}
+
 /// The last `count` places of a pattern, in order. Only these are worth the slower engine that tells the groups of a match.
 pub(crate) fn last_places<'a>(pattern: &Regex, text: &'a str, count: usize) -> Vec<regex::Match<'a>> {
     let all: Vec<_> = pattern.find_iter(text).collect();

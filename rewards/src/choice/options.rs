@@ -8,6 +8,7 @@ use serde_json::Value;
 use unicode_normalization::UnicodeNormalization;
 
 use crate::task::Task;
+use crate::text;
 use crate::words::{self, Phrases};
 
 /// A set of options by index.
@@ -61,7 +62,7 @@ fn is_dense(c: char) -> bool {
 }
 
 fn is_word(c: char) -> bool {
-    c.is_alphanumeric() || matches!(c as u32, 0x0300..=0x036F | 0x0900..=0x097F)
+    text::is_alphanumeric(c) || matches!(c as u32, 0x0300..=0x036F | 0x0900..=0x097F)
 }
 
 /// The words of `text`: NFKC, lower case, no punctuation but what changes a value (sign, decimal point, `%`, `<`, `>`, `↑`, `↓`).
@@ -98,8 +99,8 @@ fn first_words<'a>(text: &'a str, count: usize) -> Vec<Word<'a>> {
             out.push(Word { form: compared(&text[at..end]), start: at, end });
         } else if is_word(c) || in_number && c == '.' || sign {
             // "2mg" is a number with its unit.
-            if c.is_alphabetic()
-                && before.is_ascii_digit()
+            if before.is_ascii_digit()
+                && c.is_alphabetic()
                 && open.is_some_and(|(start, end)| is_number(&text[start..end]))
             {
                 close(&mut open, &mut out);

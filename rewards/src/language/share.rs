@@ -22,8 +22,9 @@ static COMMON: LazyLock<HashMap<&'static str, Vec<Lang>>> = LazyLock::new(|| {
     words
 });
 
-/// Weighted letters from which a piece is judged by itself.
+/// Weighted letters from which a piece is judged by itself; more in a text with more than so many pieces.
 const PIECE: usize = 30;
+const PIECES: usize = 200;
 /// Words of another script that make up a clause, fewer where a common word is among them.
 const CLAUSE_WORDS: usize = 6;
 const CLAUSE_WITH_COMMON: usize = 3;
@@ -120,6 +121,10 @@ fn is_in(piece: &str, lang: Lang, script: Script, sure: f64) -> bool {
     let of = |lang: Lang| hits.get(&lang).copied().unwrap_or(0);
     let own = of(lang);
     let most = hits.iter().filter(|(l, _)| **l != lang).map(|(_, n)| *n).max().unwrap_or(0);
+    // Where the common words tell, the trigrams change nothing below, and they are slow.
+    if own == 0 && most > 1 || own > 2 * most + 1 {
+        return own > 0;
+    }
     match detect(piece) {
         Some(info) if info.lang() != lang => match info.confidence() {
             // A few words that are in no list: in plain Latin letters they may be of any language.
@@ -192,6 +197,8 @@ struct Reader {
     share: Share,
     foreign: Foreign,
     piece: String,
+    /// Weighted letters from which a piece is judged.
+    least: usize,
     /// Weighted letters of the piece.
     count: usize,
     /// The script that was met last.
@@ -219,7 +226,8 @@ impl Reader {
                 self.piece.push(c);
             }
         }
-        if self.count >= PIECE && matches!(c, '.' | '!' | '?' | '\n' | '。' | '！' | '？' | '؟' | '।' | '；')
+        if self.count >= self.least
+            && matches!(c, '.' | '!' | '?' | '\n' | '。' | '！' | '？' | '؟' | '।' | '；')
         {
             self.judge_piece();
         }
@@ -237,7 +245,7 @@ impl Reader {
     fn finish(mut self) -> Share {
         let before = self.share.own + self.share.other;
         // A rest of a few letters goes with what was before it.
-        if self.count < PIECE / 2 && before > 0.0 && self.share.own > 0.0 {
+        if self.count < self.least / 2 && before > 0.0 && self.share.own > 0.0 {
             let scale = 1.0 + self.count as f64 / before;
             self.share.own *= scale;
             self.share.other *= scale;
@@ -257,6 +265,7 @@ pub(crate) fn share(text: &str, lang: Lang, sure: f64) -> Share {
         share: Share::default(),
         foreign: Foreign::default(),
         piece: String::new(),
+        least: PIECE.max(letters(text) / PIECES),
         count: 0,
         script: None,
     };
