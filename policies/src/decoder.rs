@@ -56,6 +56,8 @@ pub struct Decoder {
     ropes: Arc<[RopeTable]>,
     device: Device,
     recompute: Recompute,
+    /// Weight of the loss that balances experts.
+    router_aux: f32,
     /// Operands on the host.
     operands: Operands,
     /// The matrices as generation wants them, while a cache holds them. Replaced when a weight changes.
@@ -142,6 +144,7 @@ impl Decoder {
             ropes,
             device,
             recompute: Recompute::Auto,
+            router_aux: 0.0,
             operands: Operands::F32,
             packed: Arc::default(),
             kernels,
@@ -323,6 +326,18 @@ impl Decoder {
     #[must_use]
     pub fn with_recompute(self, recompute: Recompute) -> Self {
         Self { recompute, ..self }
+    }
+
+    /// The same decoder with another weight of [`TargetStats::balance`] in the losses that it is trained with. It computes
+    /// the same: trainers read it.
+    #[must_use]
+    pub fn with_router_aux(self, weight: f32) -> Self {
+        Self { router_aux: weight, ..self }
+    }
+
+    /// Weight of [`TargetStats::balance`] in a loss; 0 at first.
+    pub fn router_aux(&self) -> f32 {
+        self.router_aux
     }
 
     /// The same decoder with other end tokens in its config, which a saved folder records.

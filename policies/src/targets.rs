@@ -9,6 +9,9 @@ pub struct TargetStats {
     pub entropy: Vec<f32>,
     /// Log of the partition function, for the backward.
     pub(crate) log_sum: Vec<f32>,
+    /// The load-balancing loss of the pass (arXiv:2101.03961, equations 4 to 6, over all layers with experts together): 1
+    /// where every expert gets as much, more elsewhere; 0 without experts and in passes without gradient.
+    pub balance: f32,
 }
 
 impl TargetStats {
@@ -28,11 +31,13 @@ pub struct TargetGrads {
     pub logprobs: Vec<f32>,
     /// With respect to its entropy; none where the loss has no part of it.
     pub entropy: Option<Vec<f32>>,
+    /// With respect to [`TargetStats::balance`].
+    pub balance: f32,
 }
 
 impl From<Vec<f32>> for TargetGrads {
     fn from(logprobs: Vec<f32>) -> Self {
-        Self { logprobs, entropy: None }
+        Self { logprobs, entropy: None, balance: 0.0 }
     }
 }
 

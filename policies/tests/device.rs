@@ -110,7 +110,7 @@ fn gradients(d: &Decoder, batch: &PackedBatch, recompute: bool) -> (Vec<f32>, Ve
         logprobs = s.logprobs.clone();
         let logprobs: Vec<f32> = (0..s.logprobs.len()).map(|i| ((i * 7 % 11) as f32 - 5.0) / 50.0).collect();
         let entropy = Some(logprobs.iter().map(|g| 0.05 - 0.5 * g).collect());
-        TargetGrads { logprobs, entropy }
+        TargetGrads { logprobs, entropy, balance: 0.0 }
     };
     d.train(batch, 0.9, recompute, &mut loss, &mut grads);
     (logprobs, (0..d.params().len()).map(|i| grads.values(i)).collect())

@@ -2,8 +2,9 @@
 #![allow(clippy::unwrap_used)] // Helpers of tests fail tests.
 #![allow(clippy::print_stdout)] // Figures, shown with `-- --nocapture`.
 use burn::tensor::Device;
-use rlvr_policies::targets::TargetStats;
-use rlvr_policies::{ModelConfig, check_weights, expected_tensors};
+use rlvr_policies::gradients::Gradients;
+use rlvr_policies::targets::{TargetGrads, TargetStats};
+use rlvr_policies::{Decoder, ModelConfig, check_weights, expected_tensors};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -26,6 +27,26 @@ fn worst(got: &[f32], want: &[f64]) -> f64 {
     got.iter().zip(want).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max)
 }
 
+/// Gradients of the parameters against golden ones; how far the worst is off, of the largest of its tensor.
+fn compare(name: &str, decoder: &Decoder, grads: &Gradients, golden: &Value) -> f64 {
+    let mut furthest = 0f64;
+    for (i, spec) in decoder.layout().specs.iter().enumerate() {
+        for (hf, tensor) in spec.to_hf(&grads.values(i)) {
+            let want = &golden[&hf];
+            let (some, largest) = (numbers(&want["some"]), want["largest"].as_f64().unwrap().max(1e-3));
+            let step = (tensor.data.len() / 7).max(1);
+            let got: Vec<f32> = tensor.data.iter().copied().step_by(step).collect();
+            let off = worst(&got, &some) / largest;
+            assert!(off < GRADIENT, "{name} {hf}: gradients off by {off}");
+            let squares: f64 = tensor.data.iter().map(|g| f64::from(*g).powi(2)).sum();
+            let wanted = want["squares"].as_f64().unwrap();
+            assert!((squares - wanted).abs() < 1e-4 * wanted + 1e-9, "{name} {hf}: {squares} {wanted}");
+            furthest = furthest.max(off);
+        }
+    }
+    furthest
+}
+
 #[test]
 fn every_family_equals_transformers() {
     println!("| model | log-probabilities | gradients |\n|---|---|---|");
@@ -46,28 +67,36 @@ fn every_family_equals_transformers() {
             assert_eq!(logprobs, decoder.logprobs(&batch, 1.0).logprobs, "{name}");
             let off = worst(&logprobs, &want);
             assert!(off < CLOSE, "{name}: log-probabilities off by {off}");
-            for (i, spec) in decoder.layout().specs.iter().enumerate() {
-                for (hf, tensor) in spec.to_hf(&grads.values(i)) {
-                    let want = &case["grads"][&hf];
-                    let (some, largest) =
-                        (numbers(&want["some"]), want["largest"].as_f64().unwrap().max(1e-3));
-                    let step = (tensor.data.len() / 7).max(1);
-                    let got: Vec<f32> = tensor.data.iter().copied().step_by(step).collect();
-                    let off = worst(&got, &some) / largest;
-                    assert!(off < GRADIENT, "{name} {hf}: gradients off by {off}");
-                    let squares: f64 = tensor.data.iter().map(|g| f64::from(*g).powi(2)).sum();
-                    let wanted = want["squares"].as_f64().unwrap();
-                    assert!(
-                        (squares - wanted).abs() < 1e-4 * wanted + 1e-9,
-                        "{name} {hf}: {squares} {wanted}"
-                    );
-                    furthest = furthest.max(off);
-                }
-            }
+            furthest = furthest.max(compare(&name, &decoder, &grads, &case["grads"]));
         }
         let off = worst(&decoder.logprobs(&batch, 1.0).logprobs, &want);
         println!("| {name} | {off:.1e} | {furthest:.1e} |");
     }
+}
+
+#[test]
+fn the_loss_that_balances_experts() {
+    let mut found = 0;
+    for (name, case) in cases() {
+        let Some(golden) = case["balance"].as_object() else { continue };
+        found += 1;
+        let decoder = decoder(&case, &Device::flex());
+        let batch = batch(&rows(&case["ids"]));
+        let weight = golden["weight"].as_f64().unwrap() as f32;
+        for recompute in [false, true] {
+            let mut grads = decoder.zero_gradients();
+            let mut loss = |s: &TargetStats| {
+                let off = f64::from(s.balance) - golden["value"].as_f64().unwrap();
+                assert!(off.abs() < 1e-5, "{name}: {off}");
+                let n = s.logprobs.len() as f32;
+                TargetGrads { balance: weight, ..vec![-1.0 / n; s.logprobs.len()].into() }
+            };
+            decoder.train(&batch, 1.0, recompute, &mut loss, &mut grads);
+            let off = compare(&name, &decoder, &grads, &golden["grads"]);
+            println!("{name}: gradients off by at most {off:.1e}");
+        }
+    }
+    assert_eq!(found, 2);
 }
 
 #[test]

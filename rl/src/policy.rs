@@ -171,6 +171,7 @@ impl Policy {
         policy.keep_special = config.keep_special;
         let mut policy = policy.computing_in(config.dtype)?;
         policy.decoder = policy.decoder.with_recompute(config.recompute);
+        policy.decoder = policy.decoder.with_router_aux(config.router_aux_coef as f32);
         Ok(policy)
     }
 

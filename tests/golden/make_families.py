@@ -76,6 +76,15 @@ def split_experts(name, tensor):
     else:
         yield name, tensor
 
+def gradients(parameters):
+    grads = {}
+    for name, p in parameters.items():
+        for part, g in split_experts(name, p.grad):
+            g = g.flatten()
+            grads[part] = dict(largest=g.abs().max().item(), squares=(g * g).sum().item(),
+                               some=g[:: max(1, len(g) // 7)].tolist())
+    return grads
+
 def run(config):
     torch.manual_seed(0)
     kind = dict(config)
@@ -99,12 +108,17 @@ def run(config):
     log_p = model(ids).logits.log_softmax(-1)
     lp = log_p[:, :-1].gather(-1, ids[:, 1:, None])[..., 0]
     (-lp.mean()).backward()
-    grads = {}
-    for name, p in parameters.items():
-        for part, g in split_experts(name, p.grad):
-            g = g.flatten()
-            grads[part] = dict(largest=g.abs().max().item(), squares=(g * g).sum().item(),
-                               some=g[:: max(1, len(g) // 7)].tolist())
+    grads = gradients(parameters)
+    balance = None
+    if config["model_type"].endswith("moe"):
+        # The last token of a sequence predicts nothing and is no row of ours.
+        mask = torch.ones_like(ids)
+        mask[:, -1] = 0
+        model.zero_grad()
+        out = model(ids, attention_mask=mask, output_router_logits=True)
+        lp2 = out.logits.log_softmax(-1)[:, :-1].gather(-1, ids[:, 1:, None])[..., 0]
+        (0.5 * out.aux_loss - lp2.mean()).backward()
+        balance = dict(weight=0.5, value=out.aux_loss.item(), grads=gradients(parameters))
     greedy = ids[:, :12]
     margin = 1e9
     with torch.no_grad():
@@ -114,7 +128,7 @@ def run(config):
             margin = min(margin, (top[:, 0] - top[:, 1]).min().item())
             greedy = torch.cat([greedy, last.argmax(-1, keepdim=True)], 1)
     shapes = {name: list(t.shape) for name, t in sorted(files.items())}
-    return dict(config=config, shapes=shapes, ids=ids.tolist(), logps=lp.tolist(), grads=grads,
+    return dict(config=config, shapes=shapes, ids=ids.tolist(), logps=lp.tolist(), grads=grads, balance=balance,
                 greedy=greedy[:, 12:].tolist(), margin=margin)
 
 def rounded(x):

@@ -1,4 +1,5 @@
 //! Gated activations, `act(gate) · up`, over rows that hold gate and up side by side.
+use super::attention_tiles::bounded;
 use super::mat::Mat;
 use crate::spec::Act;
 use burn::tensor::DType;
@@ -8,7 +9,7 @@ use cubecl::prelude::*;
 /// tanh of GELU's polynomial, where it is still a number for large `x`.
 #[cube]
 fn gelu_tanh(x: f32) -> f32 {
-    super::attention_tiles::bounded(0.797_884_6f32 * (x + 0.044_715f32 * x * x * x), 1.0f32)
+    bounded(0.797_884_6f32 * (x + 0.044_715f32 * x * x * x), 1.0f32)
 }
 
 #[cube(launch)]

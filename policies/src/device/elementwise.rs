@@ -1,8 +1,7 @@
-//! Work on single elements and whole rows: SwiGLU, residual sums, picking rows and adding to them.
+//! Work on single elements and whole rows: residual sums, picking rows and adding to them.
 use super::mat::Mat;
 use super::norm::cube_sum;
 use burn::tensor::DType;
-use cubecl::ir::ElemType;
 use cubecl::prelude::*;
 
 #[cube(launch)]

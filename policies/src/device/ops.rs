@@ -306,8 +306,14 @@ impl Backward for DeviceModel<'_> {
         (rows::scale(&dy, weights), d_weights)
     }
 
-    fn route_backward(&self, routing: &Routing, d_weights: &[Vec<f32>], experts: &Experts) -> Mat {
-        let d = routing::route_backward(routing, d_weights, experts);
+    fn route_backward(
+        &self,
+        routing: &Routing,
+        d_weights: &[Vec<f32>],
+        balance: &[f32],
+        experts: &Experts,
+    ) -> Mat {
+        let d = routing::route_backward(routing, d_weights, balance, experts);
         self.like().upload(&d, d.len() / experts.experts.len(), experts.experts.len())
     }
 

@@ -312,8 +312,14 @@ impl Backward for HostModel<'_> {
         (dy, d_weights)
     }
 
-    fn route_backward(&self, routing: &Routing, d_weights: &[Vec<f32>], experts: &Experts) -> Buffer {
-        routing::route_backward(routing, d_weights, experts)
+    fn route_backward(
+        &self,
+        routing: &Routing,
+        d_weights: &[Vec<f32>],
+        balance: &[f32],
+        experts: &Experts,
+    ) -> Buffer {
+        routing::route_backward(routing, d_weights, balance, experts)
     }
 
     fn head_backward(

@@ -30,8 +30,9 @@ pub fn route(scores: &[f32], e: &Experts) -> Routing {
     Routing { probabilities, rows, weights }
 }
 
-/// The gradient of the scores, `[rows, experts]`, for that of the weights.
-pub fn route_backward(routing: &Routing, d_weights: &[Vec<f32>], e: &Experts) -> Buffer {
+/// The gradient of the scores, `[rows, experts]`, for that of the weights, and for `balance`, that of the probabilities of
+/// each expert in every row, which may be nothing.
+pub fn route_backward(routing: &Routing, d_weights: &[Vec<f32>], balance: &[f32], e: &Experts) -> Buffer {
     let count = e.experts.len();
     let p = &routing.probabilities;
     // By row: Σ of the chosen probabilities, and Σ weight · gradient.
@@ -56,6 +57,7 @@ pub fn route_backward(routing: &Routing, d_weights: &[Vec<f32>], e: &Experts) ->
         d[row * count + i] = (d_weights[i][j] - weighted[row]) / total[row];
     }
     for (d, p) in d.chunks_mut(count).zip(p.chunks(count)) {
+        d.iter_mut().zip(balance).for_each(|(d, b)| *d += b);
         let dot: f32 = d.iter().zip(p).map(|(d, p)| d * p).sum();
         d.iter_mut().zip(p).for_each(|(d, p)| *d = p * (*d - dot));
     }
@@ -77,6 +79,7 @@ mod tests {
     fn gradients_of_scores_are_those_of_differences() {
         for normalise in [false, true] {
             let e = experts(5, 2, normalise);
+            let balance = [0.5f32, -1.0, 0.25, 0.0, 2.0];
             let scores: Vec<f32> = (0..15).map(|i| (i * 7 % 11) as f32 / 4.0 - 1.0).collect();
             let slope = |expert: usize, row: usize| ((expert * 5 + row * 3) % 7) as f32 - 3.0;
             let loss = |scores: &[f32]| -> f32 {
@@ -84,7 +87,9 @@ mod tests {
                 let each = |i: usize| {
                     r.rows[i].iter().zip(&r.weights[i]).map(move |(row, w)| slope(i, *row) * w).sum::<f32>()
                 };
-                (0..5).map(each).sum()
+                let balanced: f32 =
+                    r.probabilities.chunks(5).flat_map(|p| p.iter().zip(&balance)).map(|(p, b)| p * b).sum();
+                (0..5).map(each).sum::<f32>() + balanced
             };
             let routing = route(&scores, &e);
             assert!(routing.rows.iter().map(Vec::len).sum::<usize>() == 6);
@@ -94,7 +99,7 @@ mod tests {
                 .enumerate()
                 .map(|(i, rows)| rows.iter().map(|r| slope(i, *r)).collect())
                 .collect();
-            let d = route_backward(&routing, &d_weights, &e);
+            let d = route_backward(&routing, &d_weights, &balance, &e);
             for i in 0..scores.len() {
                 let at = |by: f32| {
                     let mut moved = scores.clone();

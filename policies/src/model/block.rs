@@ -89,6 +89,46 @@ fn join_backward<O: Backward>(
     }
 }
 
+/// How rows are routed, for the loss that balances experts.
+#[derive(Default)]
+pub struct Load {
+    /// Rows that each expert got, and the sum of its probabilities, over all layers.
+    experts: Vec<(f64, f64)>,
+    /// Rows of all layers.
+    rows: f64,
+}
+
+impl Load {
+    fn add(&mut self, routing: &Routing) {
+        let count = routing.rows.len();
+        self.experts.resize(count.max(self.experts.len()), (0.0, 0.0));
+        for (e, (rows, sum)) in self.experts.iter_mut().enumerate().take(count) {
+            *rows += routing.rows[e].len() as f64;
+            *sum += routing.probabilities.iter().skip(e).step_by(count).map(|p| f64::from(*p)).sum::<f64>();
+        }
+        self.rows += (routing.probabilities.len() / count.max(1)) as f64;
+    }
+
+    /// `E Σ f_e P_e`, f the share of rows that go to an expert, P its mean probability.
+    pub fn balance(&self) -> f64 {
+        let n = self.rows.max(1.0);
+        self.experts.len() as f64 * self.experts.iter().map(|(f, p)| f / n * p / n).sum::<f64>()
+    }
+
+    /// Its gradient with respect to the probabilities of any row, times `scale`: one number an expert.
+    pub fn slopes(&self, scale: f32) -> Vec<f32> {
+        let (n, count) = (self.rows.max(1.0), self.experts.len() as f64);
+        self.experts.iter().map(|(f, _)| (f64::from(scale) * count * f / (n * n)) as f32).collect()
+    }
+
+    /// Counts what a block has kept.
+    pub fn count<O: Ops>(&mut self, saved: &Saved<O>) {
+        if let SavedMlp::Experts { routing, .. } = &saved.mlp {
+            self.add(routing);
+        }
+    }
+}
+
 /// A block of rows: the residual stream behind it, and what the backward needs if `keep`. `attend` is attention in
 /// a batch, or of new tokens to a cache.
 pub fn forward<O: Ops>(
@@ -166,11 +206,13 @@ fn experts_forward<O: Ops>(
     (sum, routing, saved)
 }
 
-/// Turns the gradient `dx` of a block's output into that of its input.
+/// Turns the gradient `dx` of a block's output into that of its input. `balance` is what is added to the gradients of the
+/// probabilities of experts, one number each, or nothing.
 pub fn backward<O: Backward>(
     o: &O,
     block: &Block,
     saved: Saved<O>,
+    balance: &[f32],
     (batch, rows): (&PackedBatch, &O::Rows),
     dx: &mut O::Mat,
     grads: &mut O::Grads,
@@ -185,7 +227,7 @@ pub fn backward<O: Backward>(
     let dh = match (&block.mlp, mlp) {
         (Mlp::Gated(mlp), SavedMlp::Gated(gate_up)) => gated_backward(o, mlp, gate_up, h, dy, grads),
         (Mlp::Experts(e), SavedMlp::Experts { routing, experts }) => {
-            experts_backward(o, e, (&routing, experts), h, dy, grads)
+            experts_backward(o, e, (&routing, experts, balance), h, dy, grads)
         }
         (Mlp::Gated(_), SavedMlp::Experts { .. }) | (Mlp::Experts(_), SavedMlp::Gated(_)) => {
             unreachable!("what is saved is of this block")
@@ -248,7 +290,7 @@ fn gated_backward<O: Backward>(
 fn experts_backward<O: Backward>(
     o: &O,
     e: &Experts,
-    (routing, saved): (&Routing, Vec<SavedExpert<O>>),
+    (routing, saved, balance): (&Routing, Vec<SavedExpert<O>>, &[f32]),
     h: O::Mat,
     dy: &O::Mat,
     grads: &mut O::Grads,
@@ -267,7 +309,7 @@ fn experts_backward<O: Backward>(
         o.scatter(&mut dh, &dx, rows, &vec![1.0; rows.len()]);
         d_weights.push(d_weight);
     }
-    let d_scores = o.route_backward(routing, &d_weights, e);
+    let d_scores = o.route_backward(routing, &d_weights, balance, e);
     let d_router = o.linear_backward(h, &d_scores, &e.router, grads);
     o.accumulate(&mut dh, &d_router);
     dh

@@ -134,8 +134,14 @@ pub trait Backward: Ops {
         weights: &[f32],
     ) -> (Self::Mat, Vec<f32>);
 
-    /// Of [`Ops::route`], for the gradients of its weights.
-    fn route_backward(&self, routing: &Routing, d_weights: &[Vec<f32>], experts: &Experts) -> Self::Mat;
+    /// Of [`Ops::route`], for the gradients of its weights and, where there are some, of the probabilities of each expert.
+    fn route_backward(
+        &self,
+        routing: &Routing,
+        d_weights: &[Vec<f32>],
+        balance: &[f32],
+        experts: &Experts,
+    ) -> Self::Mat;
 
     /// Of [`Ops::head`]: returns the gradient of `h`.
     fn head_backward(

@@ -1,8 +1,8 @@
 //! Whole passes: log-probabilities, logits, training, and the logits of prompts and of new tokens.
-use super::block::{self, Attended};
+use super::block::{self, Attended, Load};
 use super::ops::{Backward, HeadPass, Ops};
 use crate::packed::{PackedBatch, PromptGroup};
-use crate::spec::{Attention, Model};
+use crate::spec::{Attention, Mlp, Model};
 use crate::targets::{TargetGrads, TargetStats};
 
 /// Residual stream behind all blocks, nothing kept; `attend` is given the index of the layer.
@@ -61,23 +61,31 @@ pub fn train<O: Backward>(
     let mut x = o.embed(&model.embed, &batch.tokens);
     let mut inputs = Vec::new();
     let mut saved = Vec::new();
+    let mut load = Load::default();
     for b in &model.blocks {
         if recompute {
             inputs.push(o.keep(&x));
         }
-        let (out, kept) = block::forward(o, b, x, !recompute, attend);
-        saved.extend(kept);
+        // What experts get is seen in what is kept.
+        let keep = !recompute || matches!(b.mlp, Mlp::Experts(_));
+        let (out, kept) = block::forward(o, b, x, keep, attend);
+        if let Some(kept) = kept {
+            load.count(&kept);
+            saved.extend((!recompute).then_some(kept));
+        }
         x = out;
     }
     let head = HeadPass::new(&model.head, temperature);
     let picked = o.gather(&x, &batch.target_rows);
     drop(x);
     let h = o.exact_norm(&picked, &model.norm, head.scale);
-    let (stats, kept) = o.head(&h, &head, &batch.targets, true);
+    let (mut stats, kept) = o.head(&h, &head, &batch.targets, true);
+    stats.balance = load.balance() as f32;
     let g = loss(&stats);
     g.check(batch.targets.len());
     let dh = o.head_backward(&h, kept, &head, &batch.targets, (&stats, &g), grads);
     drop(h);
+    let balance = if g.balance == 0.0 { Vec::new() } else { load.slopes(g.balance) };
     let mut d_picked = o.zeros(batch.target_rows.len());
     o.norm_backward(&picked, &model.norm, head.scale, dh, &mut d_picked, grads);
     let mut dx = o.zeros(batch.rows());
@@ -88,7 +96,7 @@ pub fn train<O: Backward>(
             None => saved.pop(),
         };
         if let Some(kept) = kept {
-            block::backward(o, b, kept, (batch, &rows), &mut dx, grads);
+            block::backward(o, b, kept, &balance, (batch, &rows), &mut dx, grads);
         }
     }
     o.embed_backward(&model.embed, &batch.tokens, dx, grads);

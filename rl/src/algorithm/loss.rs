@@ -76,7 +76,11 @@ impl LossOutput {
     /// The gradients as the head takes them, sequence behind sequence.
     pub fn target_grads(&self) -> TargetGrads {
         let flat = |rows: &[Vec<f64>]| rows.iter().flatten().map(|g| *g as f32).collect();
-        TargetGrads { logprobs: flat(&self.grads), entropy: self.entropy_grads.as_deref().map(flat) }
+        TargetGrads {
+            logprobs: flat(&self.grads),
+            entropy: self.entropy_grads.as_deref().map(flat),
+            balance: 0.0,
+        }
     }
 }
 

@@ -111,6 +111,11 @@ impl RunConfig {
             "policy.template_vars",
             "no template reads them with chat_template = \"raw\"",
         );
+        checks.require(
+            policy.router_aux_coef >= 0.0 && policy.router_aux_coef.is_finite(),
+            "policy.router_aux_coef",
+            "is not a number from 0 on",
+        );
         let Some(tiny) = &policy.tiny else { return };
         let at = |field: &str| format!("policy.tiny.{field}");
         for (field, value) in [

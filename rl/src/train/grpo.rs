@@ -205,7 +205,7 @@ impl<'a> Trainer<'a> {
             return Ok(None);
         }
         let mut sum = 0.0;
-        let config = &self.loss;
+        let (config, router_aux) = (&self.loss, self.policy.decoder.router_aux());
         let mut loss = |pass: &Pass<'_>| {
             if first {
                 out.first.record(pass);
@@ -213,7 +213,7 @@ impl<'a> Trainer<'a> {
             let output = micro_loss(pass, config, &totals)?;
             sum += output.loss;
             out.stats.merge(&output.stats);
-            Ok::<_, LossError>(output.target_grads())
+            Ok::<_, LossError>(pass.balanced(output.target_grads(), router_aux, tokens))
         };
         let decoder = &self.policy.decoder;
         self.learner.begin(decoder);

@@ -4,8 +4,8 @@ use crate::train::adamw::{AdamW, AdamWConfig, NotFinite};
 use crate::train::trajectory::{self, Trajectory};
 use rlvr_policies::Decoder;
 use rlvr_policies::gradients::Gradients;
-use rlvr_policies::targets::{TargetGrads, TargetStats};
 use rlvr_policies::packed::PackedBatch;
+use rlvr_policies::targets::{TargetGrads, TargetStats};
 
 /// Optimizer and gradients of a stage.
 pub struct Learner {
@@ -28,6 +28,13 @@ impl Pass<'_> {
     /// log π_θ of the trained tokens, by trajectory.
     pub fn logprobs(&self) -> Vec<Vec<f64>> {
         trajectory::split(self.packed, &self.targets.logprobs)
+    }
+
+    /// Gradients with that of the load-balancing loss of this pass beside them: its weight, by the share that the pass has of
+    /// the `tokens` of the update.
+    pub fn balanced(&self, grads: TargetGrads, router_aux: f32, tokens: usize) -> TargetGrads {
+        let share = self.targets.logprobs.len() as f32 / tokens.max(1) as f32;
+        TargetGrads { balance: router_aux * share, ..grads }
     }
 
     /// Entropy at the trained tokens, by trajectory, in nats.

@@ -66,11 +66,12 @@ impl<'a> SftTrainer<'a> {
             batch.prompts.push(prompt);
         }
         let tokens: usize = batch.trajectories.iter().map(Trajectory::targets).sum();
-        let mut loss = 0.0;
+        let (mut loss, router_aux) = (0.0, self.policy.decoder.router_aux());
         let mut nll = |pass: &Pass<'_>| {
             let logprobs = &pass.targets.logprobs;
             loss -= logprobs.iter().map(|v| f64::from(*v)).sum::<f64>();
-            Ok::<_, Error>(vec![(-1.0 / tokens as f64) as f32; logprobs.len()].into())
+            let slopes = vec![(-1.0 / tokens as f64) as f32; logprobs.len()];
+            Ok::<_, Error>(pass.balanced(slopes.into(), router_aux, tokens))
         };
         let decoder = &mut self.policy.decoder;
         self.learner.begin(decoder);
