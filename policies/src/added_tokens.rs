@@ -13,7 +13,8 @@ use crate::tokenizer::Tokenizer;
 /// that the config names, as transformers does; whether the tokenizer changed. `rows` is how many ids the model knows.
 ///
 /// # Errors
-/// A token whose id is neither that of `tokenizer.json` nor the next free one.
+/// An id that is none, or that two tokens of a file have; a token whose id is neither that of `tokenizer.json` nor the next
+/// free one.
 pub(crate) fn add_tokens(
     tokenizer: &mut Tokenizer,
     config: &Map<String, Value>,
@@ -23,18 +24,39 @@ pub(crate) fn add_tokens(
 ) -> Result<bool, PolicyError> {
     let mut declared: BTreeMap<u32, (AddedToken, &str)> = BTreeMap::new();
     let specials: HashSet<String> = named_tokens(config).into_iter().map(|token| token.content).collect();
+    let refused = |file: &str, problem: String| PolicyError::Tokenizer { path: folder.join(file), problem };
     for (token, id) in added {
-        if let Some(id) = id.as_u64().and_then(|id| u32::try_from(id).ok()) {
-            let special = specials.contains(token);
-            declared.insert(
-                id,
-                (AddedToken::from(token.as_str(), special).normalized(!special), "added_tokens.json"),
-            );
+        let file = "added_tokens.json";
+        let number = id.as_u64().and_then(|id| u32::try_from(id).ok());
+        let number = number
+            .ok_or_else(|| refused(file, format!("token {token:?} has {id} for an id, which is none")))?;
+        let special = specials.contains(token);
+        let new = AddedToken::from(token.as_str(), special).normalized(!special);
+        if let Some((other, _)) = declared.insert(number, (new, file)) {
+            return Err(refused(file, format!("tokens {:?} and {token:?} have one id, {id}", other.content)));
         }
     }
     for (id, token) in config.get("added_tokens_decoder").and_then(Value::as_object).into_iter().flatten() {
-        if let (Ok(id), Some(token)) = (id.parse(), added_token(token)) {
-            declared.insert(id, (token, "tokenizer_config.json"));
+        let file = "tokenizer_config.json";
+        let (Ok(number), Some(new)) = (id.parse(), added_token(token)) else {
+            let problem =
+                format!("`added_tokens_decoder` has {token} for the id {id:?}, one of which is none");
+            return Err(refused(file, problem));
+        };
+        let content = new.content.clone();
+        match declared.insert(number, (new, file)) {
+            Some((other, before)) if other.content != content => {
+                if before == file {
+                    let problem = format!("tokens {:?} and {content:?} have one id, {number}", other.content);
+                    return Err(refused(file, problem));
+                }
+                tracing::warn!(
+                    "{}: the id {number} is {:?} in {before} and {content:?} in {file}, which counts",
+                    folder.display(),
+                    other.content
+                );
+            }
+            _ => {}
         }
     }
     let known: BTreeMap<u32, u32> = declared
@@ -152,6 +174,25 @@ mod tests {
         let (tokenizer, changed) = add(json!({"eos_token": "b"}), json!({}), 3).unwrap();
         assert!(changed && tokenizer.is_special(2));
         assert_eq!(tokenizer.decode(&[1, 2], true).unwrap(), "a");
+    }
+
+    #[test]
+    fn ids_that_are_none_or_twice_are_refused() {
+        for id in [json!("3"), json!(3.0), json!(-1), json!(null), json!(1_u64 << 32)] {
+            let message = add(json!({}), json!({"<x>": id}), 8).unwrap_err().to_string();
+            assert!(message.contains("added_tokens.json") && message.contains("\"<x>\""), "{message}");
+        }
+        let message = add(json!({}), json!({"<x>": 3, "<y>": 3}), 8).unwrap_err().to_string();
+        assert!(message.contains("\"<x>\" and \"<y>\" have one id, 3"), "{message}");
+        for decoder in [json!({"x": {"content": "<x>"}}), json!({"3": {}}), json!({"3": "<x>", "03": "<y>"})]
+        {
+            let message =
+                add(json!({"added_tokens_decoder": decoder}), json!({}), 8).unwrap_err().to_string();
+            assert!(message.contains("tokenizer_config.json"), "{message}");
+        }
+        let decoder = json!({"added_tokens_decoder": {"3": {"content": "<y>"}}});
+        let (tokenizer, _) = add(decoder, json!({"<x>": 3}), 8).unwrap();
+        assert_eq!((tokenizer.token_to_id("<y>"), tokenizer.token_to_id("<x>")), (Some(3), None));
     }
 
     #[test]

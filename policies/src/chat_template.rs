@@ -30,6 +30,11 @@ pub(crate) const MAX_SOURCE: usize = 1 << 20;
 const LIMITS: Limits = Limits { work: 20_000_000, memory: 128 << 20 };
 const LIMITS_PER_BYTE: Limits = Limits { work: 100, memory: 200 };
 
+/// Bytes that a rendering may have whatever its messages and the text of the template, and how often it may say what
+/// messages say: the longest templates write some thousand. What is longer would be cut into tokens for minutes.
+const MAX_ADDED: usize = 1 << 18;
+const MAX_REPEATED: usize = 4;
+
 /// Stands behind the last message while it is rendered, to be found again.
 const CONTINUED: &str = "CONTINUE_FINAL_MESSAGE_TAG ";
 
@@ -155,7 +160,9 @@ impl ChatTemplate {
     }
 
     fn render_json(&self, messages: Value, add_generation_prompt: bool) -> Result<String, PolicyError> {
-        let size = messages.to_string().len() as u64;
+        let size = messages.to_string().len();
+        let most = MAX_ADDED + self.source.len() + MAX_REPEATED * size;
+        let size = size as u64;
         let limits = Limits {
             work: LIMITS.work + size * LIMITS_PER_BYTE.work,
             memory: LIMITS.memory + size * LIMITS_PER_BYTE.memory,
@@ -164,7 +171,15 @@ impl ChatTemplate {
         let set = [messages, Value::Null, Value::Null, Value::Bool(add_generation_prompt)];
         let context = RESERVED_VARIABLES.into_iter().zip(&set);
         let context = self.variables.iter().map(|(name, value)| (name.as_str(), value)).chain(context);
-        self.template()?.render(context, limits, now).map_err(|fault| self.fault(&fault))
+        let text = self.template()?.render(context, limits, now).map_err(|fault| self.fault(&fault))?;
+        if text.len() > most {
+            let message = format!(
+                "makes a prompt of {} bytes of messages of {size}, at most {most} are read",
+                text.len()
+            );
+            return Err(self.fault(&Fault { line: 0, message }));
+        }
+        Ok(text)
     }
 
     fn template(&self) -> Result<&Template, PolicyError> {
@@ -186,6 +201,21 @@ mod tests {
 
     fn template(source: &str) -> ChatTemplate {
         ChatTemplate::new(source, Path::new("chat_template.jinja"), &BTreeMap::new())
+    }
+
+    #[test]
+    fn a_prompt_is_not_much_longer_than_what_is_asked() {
+        let render = |source: &str, content: &str| {
+            template(source).render(&[json!({"role": "user", "content": content})], true)
+        };
+        let clock = std::time::Instant::now();
+        let message = render("{{ 'y'*6*10**7 }}", "hi").unwrap_err().to_string();
+        assert!(message.contains("a prompt of 60000000 bytes"), "{message}");
+        assert!(clock.elapsed().as_secs() < 5);
+        let long = "a".repeat(1 << 20);
+        assert_eq!(render("{{ messages[0].content * 3 }}", &long).unwrap().len(), 3 << 20);
+        assert!(render("{{ messages[0].content * 5 }}", &long).is_err());
+        assert_eq!(render("{{ 'y' * 200000 }}", "hi").unwrap().len(), 200_000);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::added_tokens::add_tokens;
 use crate::chat_template::ChatTemplate;
-use crate::config::known::generation_ignored;
+use crate::config::known::{generation_ignored, generation_set, generation_unknown};
 use crate::config::{ModelConfig, token_ids};
 use crate::error::PolicyError;
 use crate::file;
@@ -16,7 +16,7 @@ use crate::gguf_tokenizer::tokenizer_from_gguf;
 use crate::hub::{self, HubOptions};
 use crate::save::PolicyAssets;
 use crate::template_files::TemplateFiles;
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{MAX_FILE, Tokenizer};
 use crate::weights::{
     GgufFile, GgufSource, SafetensorsSource, WeightSource, check_weights, untie_if_different,
 };
@@ -103,27 +103,36 @@ impl PolicyFiles {
                 "tokenizer.json (tokenizer.model and vocab.json are not read: convert with transformers)";
             return Err(PolicyError::MissingFile { path: folder.into(), missing: missing.into() });
         }
-        let mut tokenizer_json = file::read(&tokenizer_path, MAX_TOKENIZER)?;
+        let mut tokenizer_json = file::read(&tokenizer_path, MAX_FILE)?;
         let mut tokenizer = Tokenizer::from_json(&tokenizer_json, &tokenizer_path)?;
-        let mut tokenizer_config = read_object(&folder.join("tokenizer_config.json"))?;
+        let mut tokenizer_config = read_tokens(&folder.join("tokenizer_config.json"))?;
         // As in transformers: without a list of added tokens the older file has the last word.
         let older = !tokenizer_config.contains_key("added_tokens_decoder");
-        for (key, value) in read_object(&folder.join("special_tokens_map.json"))? {
+        for (key, value) in read_tokens(&folder.join("special_tokens_map.json"))? {
             if older {
                 tokenizer_config.insert(key, value);
             } else {
                 tokenizer_config.entry(key).or_insert(value);
             }
         }
-        warn_of_prefix_space(&tokenizer_config, &tokenizer_json, folder);
+        for ignored in tokenizer_ignored(&tokenizer_config, &tokenizer) {
+            tracing::warn!("{}: {ignored}", folder.join("tokenizer_config.json").display());
+        }
         let added = read_object(&folder.join("added_tokens.json"))?;
         if add_tokens(&mut tokenizer, &tokenizer_config, &added, folder, config.vocab_size)? {
             tokenizer_json = tokenizer.to_json()?.into_bytes();
         }
         let generation_path = folder.join("generation_config.json");
         let generation_config = read_object(&generation_path)?;
-        for ignored in generation_ignored(&generation_config) {
+        for ignored in
+            generation_ignored(&generation_config).into_iter().chain(generation_unknown(&generation_config))
+        {
             tracing::warn!("{}: {ignored}", generation_path.display());
+        }
+        for name in ["config.json", "generation_config.json"] {
+            if let Some(set) = generation_set(&read_object(&folder.join(name))?) {
+                tracing::info!("{}: {set}", folder.join(name).display());
+            }
         }
         let templates = TemplateFiles::of_folder(folder, &tokenizer_config)?;
         let assets =
@@ -218,28 +227,20 @@ impl PolicyFiles {
     }
 }
 
-/// Says so when `tokenizer_config.json` asks for a space before texts and `tokenizer.json`, which is what is read, does not,
-/// or the other way round.
-fn warn_of_prefix_space(config: &Map<String, Value>, tokenizer_json: &[u8], folder: &Path) {
-    let Some(asked) = config.get("add_prefix_space").and_then(Value::as_bool) else { return };
-    let text = String::from_utf8_lossy(tokenizer_json);
-    let Some(cutter) =
-        text.split("\"pre_tokenizer\"").nth(1).and_then(|t| t.split("\"post_processor\"").next())
-    else {
-        return;
-    };
-    let has = |value: &str| {
-        cutter
-            .split("\"add_prefix_space\"")
-            .skip(1)
-            .any(|t| t.trim_start_matches([':', ' ']).starts_with(value))
-    };
-    if has(if asked { "false" } else { "true" }) {
-        tracing::warn!(
-            "{}: `add_prefix_space` = {asked} of tokenizer_config.json is ignored, tokenizer.json says otherwise",
-            folder.display()
-        );
+/// What `tokenizer_config.json` asks for and is not done, a message each: `tokenizer.json` is what is read.
+fn tokenizer_ignored(config: &Map<String, Value>, tokenizer: &Tokenizer) -> Vec<String> {
+    let asked = |key: &str| config.get(key).and_then(Value::as_bool);
+    let mut messages = Vec::new();
+    if let Some(asked) = asked("add_prefix_space")
+        && tokenizer.prefix_space().contains(&!asked)
+    {
+        messages.push(format!("`add_prefix_space` = {asked} is ignored, tokenizer.json says otherwise"));
     }
+    if asked("split_special_tokens") == Some(true) {
+        let always = "special tokens that a text spells out are special";
+        messages.push(format!("`split_special_tokens` = true is ignored: {always}"));
+    }
+    messages
 }
 
 fn begins_with_gguf(path: &Path) -> bool {
@@ -301,18 +302,30 @@ fn gguf_hint(dir: &Path) -> Option<String> {
 
 /// Longest JSON file that is read as an object, in bytes: `tokenizer_config.json` may list thousands of tokens.
 const MAX_OBJECT: u64 = 1 << 24;
-/// Longest `tokenizer.json` that is read, in bytes; the largest known ones have 35 million.
-const MAX_TOKENIZER: u64 = 1 << 28;
 
-/// A JSON object, empty if there is no such file.
+/// A JSON object, empty if there is no such file. A link that leads nowhere is no missing file.
 fn read_object(path: &Path) -> Result<Map<String, Value>, PolicyError> {
-    match file::read(path, MAX_OBJECT) {
-        Ok(text) => serde_json::from_slice(&text).map_err(PolicyError::json(path)),
-        Err(PolicyError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-            Ok(Map::new())
-        }
-        Err(e) => Err(e),
+    if fs::symlink_metadata(path).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
+        return Ok(Map::new());
     }
+    serde_json::from_slice(&file::read(path, MAX_OBJECT)?).map_err(PolicyError::json(path))
+}
+
+/// The special tokens that a tokenizer's files name.
+const SPECIAL_TOKENS: [&str; 7] =
+    ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+
+/// [`read_object`] of a file that names special tokens, each a text or an object with its text.
+fn read_tokens(path: &Path) -> Result<Map<String, Value>, PolicyError> {
+    let object = read_object(path)?;
+    for key in SPECIAL_TOKENS {
+        let token = object.get(key).filter(|token| !token.is_null());
+        if let Some(value) = token.filter(|token| !(token.is_string() || token["content"].is_string())) {
+            let problem = format!("is {value}: a special token is a text or an object with `content`");
+            return Err(PolicyError::ConfigKey { path: path.into(), key: key.into(), problem });
+        }
+    }
+    Ok(object)
 }
 
 #[cfg(test)]
@@ -446,6 +459,76 @@ pub(crate) mod tests {
         copy(&golden("models/tiny-llama"), &dir.path().join("m"));
         fs::remove_file(dir.path().join("m/tokenizer.json")).unwrap();
         error(dir.path().join("m").to_str().unwrap(), &["m has no tokenizer.json"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_that_leads_nowhere_is_no_missing_file() {
+        let dir = tempfile::tempdir().unwrap();
+        copy(&golden("models/tiny-llama"), dir.path());
+        let names = [
+            "generation_config.json",
+            "tokenizer_config.json",
+            "added_tokens.json",
+            "special_tokens_map.json",
+        ];
+        for name in names {
+            let (file, kept) = (dir.path().join(name), fs::read(dir.path().join(name)).ok());
+            let _ = fs::remove_file(&file);
+            std::os::unix::fs::symlink("../../blobs/gone", &file).unwrap();
+            let message = open(dir.path()).unwrap_err().to_string();
+            assert!(message.contains(name), "{message}");
+            fs::remove_file(&file).unwrap();
+            kept.into_iter().for_each(|bytes| fs::write(&file, bytes).unwrap());
+        }
+        assert!(open(dir.path()).is_ok());
+        fs::remove_file(dir.path().join("chat_template.jinja")).unwrap();
+        fs::create_dir(dir.path().join("additional_chat_templates")).unwrap();
+        std::os::unix::fs::symlink("gone", dir.path().join("additional_chat_templates/a.jinja")).unwrap();
+        assert!(open(dir.path()).unwrap_err().to_string().contains("a.jinja"));
+    }
+
+    #[test]
+    fn what_a_tokenizer_config_says_is_read_refused_or_named() {
+        let dir = tempfile::tempdir().unwrap();
+        copy(&golden("models/tiny-llama"), dir.path());
+        fs::remove_file(dir.path().join("chat_template.jinja")).unwrap();
+        let write = |name: &str, value: Value| fs::write(dir.path().join(name), value.to_string()).unwrap();
+        let before = crate::golden_json("models/tiny-llama/tokenizer_config.json");
+        for (key, value) in [
+            ("eos_token", json!(5)),
+            ("pad_token", json!({"text": "x"})),
+            ("chat_template", json!(5)),
+            ("chat_template", json!([{"name": "default"}])),
+        ] {
+            let mut config = before.clone();
+            config[key] = value;
+            write("tokenizer_config.json", config);
+            let message = open(dir.path()).unwrap_err().to_string();
+            assert!(message.contains(&format!("tokenizer_config.json: `{key}` is ")), "{message}");
+        }
+        write("tokenizer_config.json", before);
+        write("special_tokens_map.json", json!({"eos_token": 5}));
+        assert!(
+            open(dir.path()).unwrap_err().to_string().contains("special_tokens_map.json: `eos_token` is 5")
+        );
+
+        let ignored = |config: Value, cutter: Value| {
+            let mut json = crate::golden_json("models/tiny-llama/tokenizer.json");
+            json["pre_tokenizer"] = cutter;
+            // What stands elsewhere in the file says nothing.
+            json["post_processor"] = Value::Null;
+            let tokenizer = Tokenizer::from_json(json.to_string().as_bytes(), Path::new("t")).unwrap();
+            tokenizer_ignored(config.as_object().unwrap(), &tokenizer).join("; ")
+        };
+        let level = |space: bool| json!({"type": "ByteLevel", "add_prefix_space": space, "trim_offsets": true, "use_regex": true});
+        assert_eq!(ignored(json!({"add_prefix_space": true}), level(true)), "");
+        let list = json!({"type": "Sequence", "pretokenizers": [level(false)]});
+        assert!(ignored(json!({"add_prefix_space": true}), list).contains("`add_prefix_space` = true"));
+        assert!(
+            ignored(json!({"split_special_tokens": true}), level(true)).contains("`split_special_tokens`")
+        );
+        assert_eq!(ignored(json!({"split_special_tokens": false}), level(true)), "");
     }
 
     #[test]

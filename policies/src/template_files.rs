@@ -37,8 +37,8 @@ impl TemplateFiles {
             let text = read(&jinja)?;
             return Ok(Self { named: [(DEFAULT.to_owned(), text)].into(), path: jinja });
         }
-        let found =
-            Self { named: named(config.get("chat_template")), path: folder.join("tokenizer_config.json") };
+        let path = folder.join("tokenizer_config.json");
+        let found = Self { named: named(config.get("chat_template"), &path)?, path };
         if !found.named.is_empty() {
             return Ok(found);
         }
@@ -46,15 +46,14 @@ impl TemplateFiles {
         if fs::symlink_metadata(&json).is_ok() {
             let text = file::read(&json, MAX_FILE)?;
             let value: Value = serde_json::from_slice(&text).map_err(PolicyError::json(&json))?;
-            return Ok(Self { named: named(Some(value.get("chat_template").unwrap_or(&value))), path: json });
+            let named = named(Some(value.get("chat_template").unwrap_or(&value)), &json)?;
+            return Ok(Self { named, path: json });
         }
         let additional = folder.join("additional_chat_templates");
         let mut named = BTreeMap::new();
         for entry in fs::read_dir(&additional).into_iter().flatten() {
             let path = entry.map_err(PolicyError::read(&additional))?.path();
-            // Another file than a regular one could wait forever.
-            if path.extension().is_some_and(|e| e == "jinja") && path.is_file() && named.len() < MAX_TEMPLATES
-            {
+            if path.extension().is_some_and(|e| e == "jinja") && named.len() < MAX_TEMPLATES {
                 let name = path.file_stem().map_or(String::new(), |n| n.to_string_lossy().into_owned());
                 named.insert(name, read(&path)?);
             }
@@ -105,19 +104,28 @@ fn read(path: &Path) -> Result<Vec<u8>, PolicyError> {
 }
 
 /// `chat_template` of a JSON file: a string, a list of `{name, template}`, or an object of names and templates.
-fn named(value: Option<&Value>) -> BTreeMap<String, Vec<u8>> {
+///
+/// # Errors
+/// Anything else.
+fn named(value: Option<&Value>, path: &Path) -> Result<BTreeMap<String, Vec<u8>>, PolicyError> {
     let text = |value: &Value| value.as_str().map(|text| text.as_bytes().to_vec());
-    match value {
-        Some(Value::String(default)) => [(DEFAULT.to_owned(), default.as_bytes().to_vec())].into(),
+    let found = match value {
+        None | Some(Value::Null) => Some(BTreeMap::new()),
+        Some(Value::String(default)) => Some([(DEFAULT.to_owned(), default.as_bytes().to_vec())].into()),
         Some(Value::Array(list)) => {
             let pair = |item: &Value| Some((item["name"].as_str()?.to_owned(), text(&item["template"])?));
-            list.iter().filter_map(pair).collect()
+            list.iter().map(pair).collect()
         }
         Some(Value::Object(map)) => {
-            map.iter().filter_map(|(name, t)| Some((name.clone(), text(t)?))).collect()
+            map.iter().map(|(name, template)| Some((name.clone(), text(template)?))).collect()
         }
-        _ => BTreeMap::new(),
-    }
+        Some(_) => None,
+    };
+    found.ok_or_else(|| PolicyError::ConfigKey {
+        path: path.into(),
+        key: "chat_template".into(),
+        problem: "is neither a text nor a list of `name` and `template`".into(),
+    })
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use tokenizers::{AddedToken, SplitDelimiterBehavior};
 
 use crate::error::PolicyError;
 use crate::guard::caught;
-use crate::tokenizer_growth as growth;
+use crate::tokenizer_growth::{self as growth, Growth};
 use serde_json::Value;
 
 /// A tokenizer: one of Hugging Face's, one rebuilt from GGUF metadata, or a character tokenizer.
@@ -20,6 +20,8 @@ pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     special: HashSet<u32>,
     vocab_size: usize,
+    growth: Growth,
+    prefix_space: Vec<bool>,
 }
 
 /// The parts of a `tokenizer.json` that make texts longer.
@@ -36,12 +38,22 @@ struct Parts {
 }
 
 impl Parts {
-    fn check(&self) -> Result<(), String> {
-        growth::check(&[&self.normalizer, &self.pre_tokenizer])?;
+    fn check(&self) -> Result<Growth, String> {
         growth::check(&[&self.decoder])?;
-        growth::check_around(&self.post_processor)
+        growth::check_around(&self.post_processor)?;
+        growth::check(&[&self.normalizer, &self.pre_tokenizer])
     }
 }
+
+/// What the parts of a pre-tokenizer say about a space before texts.
+fn prefix_space(part: &Value, said: &mut Vec<bool>) {
+    said.extend(part.get("add_prefix_space").and_then(Value::as_bool));
+    let list = part.get("pretokenizers").and_then(Value::as_array);
+    list.into_iter().flatten().for_each(|part| prefix_space(part, said));
+}
+
+/// Longest `tokenizer.json` that is read, in bytes; the largest known ones have 35 million.
+pub(crate) const MAX_FILE: u64 = 1 << 28;
 
 /// Stands for a character outside the alphabet. It has no id, so that encoding such a character fails instead of
 /// yielding a token that nobody asked for.
@@ -53,7 +65,7 @@ impl Tokenizer {
     /// # Errors
     /// Unreadable file, or one that is not a tokenizer.
     pub fn from_file(path: &Path) -> Result<Self, PolicyError> {
-        Self::from_json(&std::fs::read(path).map_err(PolicyError::read(path))?, path)
+        Self::from_json(&crate::file::read(path, MAX_FILE)?, path)
     }
 
     /// Reads the content of a `tokenizer.json`; `path` is for messages. Truncation and padding that the file asks for
@@ -66,9 +78,16 @@ impl Tokenizer {
         // The crate below panics on some files that are no JSON.
         let parts: Parts = serde_json::from_str(text).map_err(|e| tokenizer_error(path, &e))?;
         let unusable = |problem: String| PolicyError::Tokenizer { path: path.into(), problem };
-        parts.check().map_err(unusable)?;
+        let growth = parts.check().map_err(unusable)?;
+        let mut said = Vec::new();
+        prefix_space(&parts.pre_tokenizer, &mut said);
         let parse = || tokenizers::Tokenizer::from_str(text).and_then(Self::new).map_err(|e| e.to_string());
-        guarded(parse).map_err(unusable)
+        Ok(Self { growth, prefix_space: said, ..guarded(parse).map_err(unusable)? })
+    }
+
+    /// What each part of a `tokenizer.json` that puts a space before texts, or does not, says about it.
+    pub(crate) fn prefix_space(&self) -> &[bool] {
+        &self.prefix_space
     }
 
     /// Wraps a tokenizer of the `tokenizers` crate.
@@ -85,7 +104,8 @@ impl Tokenizer {
         }
         let special =
             inner.get_added_tokens_decoder().iter().filter(|(_, t)| t.special).map(|(id, _)| *id).collect();
-        let mut tokenizer = Self { inner, special, vocab_size: 0 };
+        let growth = Growth::default();
+        let mut tokenizer = Self { inner, special, vocab_size: 0, growth, prefix_space: Vec::new() };
         tokenizer.count();
         Ok(tokenizer)
     }
@@ -154,6 +174,7 @@ impl Tokenizer {
     /// # Errors
     /// [`PolicyError::UnknownCharacter`] from a character tokenizer; byte-level tokenizers encode every text.
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>, PolicyError> {
+        self.growth.allows(text).map_err(|problem| PolicyError::Encode { problem })?;
         let encode = || match self.inner.encode_fast(text, add_special) {
             Ok(encoding) => Ok(encoding.get_ids().to_vec()),
             Err(e) => Err(e.to_string()),

@@ -12,23 +12,38 @@ const MAX_AROUND: usize = 1000;
 /// Parts of a tokenizer that follow each other.
 const MAX_STEPS: usize = 1000;
 
+/// Times that a text of any length may become longer; those of the supported families become 9 times longer at most.
+const USUAL_FACTOR: f64 = 32.0;
+/// Bytes that a text may become where its tokenizer makes texts longer than that.
+const MAX_GROWN: f64 = (16 << 20) as f64;
+
 /// The lengths that a text of `n` bytes can reach: `factor · n + prefix`.
-struct Growth {
+#[derive(Debug, Clone)]
+pub(crate) struct Growth {
     factor: f64,
     prefix: f64,
     steps: usize,
+    /// Times that forms of Unicode have made a text longer since it was last changed otherwise: a form of a form is no
+    /// longer than it.
+    form: f64,
+}
+
+impl Default for Growth {
+    fn default() -> Self {
+        Self { factor: 1.0, prefix: 0.0, steps: 0, form: 1.0 }
+    }
 }
 
 /// Checks the parts of a `tokenizer.json` that change a text: `normalizer`, `pre_tokenizer`, `decoder`.
 ///
 /// # Errors
 /// What makes texts too long.
-pub(crate) fn check(parts: &[&Value]) -> Result<(), String> {
-    let mut growth = Growth { factor: 1.0, prefix: 0.0, steps: 0 };
+pub(crate) fn check(parts: &[&Value]) -> Result<Growth, String> {
+    let mut growth = Growth::default();
     for part in parts {
         growth.add(part)?;
     }
-    Ok(())
+    Ok(growth)
 }
 
 /// Checks the `post_processor`, which puts tokens around a text.
@@ -55,6 +70,22 @@ pub(crate) fn check_around(processor: &Value) -> Result<(), String> {
 }
 
 impl Growth {
+    /// Refuses a text that may become too long for what the tokenizer needs to cut it up.
+    ///
+    /// # Errors
+    /// By how much.
+    pub(crate) fn allows(&self, text: &str) -> Result<(), String> {
+        let grown = self.factor * text.len() as f64 + self.prefix;
+        match self.factor > USUAL_FACTOR && grown > MAX_GROWN {
+            true => Err(format!(
+                "the tokenizer may make a text of {} bytes {:.0} times longer, and at most {MAX_GROWN} bytes are cut up then",
+                text.len(),
+                self.factor
+            )),
+            false => Ok(()),
+        }
+    }
+
     fn add(&mut self, part: &Value) -> Result<(), String> {
         self.steps += 1;
         for list in ["normalizers", "pretokenizers", "decoders"] {
@@ -63,6 +94,7 @@ impl Growth {
         let bytes = |key: &str| part.get(key).and_then(Value::as_str).map_or(0, str::len) as f64;
         match part.get("type").and_then(Value::as_str) {
             Some("Replace") => {
+                self.form = 1.0;
                 let literal = part.get("pattern").and_then(|p| p.get("String")).and_then(Value::as_str);
                 let content = bytes("content");
                 self.stretch(match literal {
@@ -75,7 +107,13 @@ impl Growth {
             Some("Prepend") => self.prefix += bytes("prepend"),
             Some("ByteLevel") => self.stretch(2.0),
             Some("BertNormalizer") => self.stretch(3.0),
+            // One character of three bytes is eighteen of two, two accents stand beside their letter.
+            Some("NFKD" | "NFKC") => self.unicode(12.0),
+            Some("NFD" | "NFC") => self.unicode(3.0),
+            Some("Lowercase") => self.stretch(1.5),
+            Some("Metaspace") => self.stretch(3.0),
             Some("Precompiled") => {
+                self.form = 1.0;
                 let map = part.get("precompiled_charsmap").and_then(Value::as_str).unwrap_or_default();
                 self.stretch(longest_replacement(map) as f64);
             }
@@ -88,6 +126,11 @@ impl Growth {
             ));
         }
         Ok(())
+    }
+
+    fn unicode(&mut self, by: f64) {
+        self.stretch(by / self.form);
+        self.form = self.form.max(by);
     }
 
     fn stretch(&mut self, by: f64) {
@@ -124,6 +167,7 @@ fn longest_replacement(base64: &str) -> usize {
 mod tests {
     use super::*;
     use serde_json::json;
+    use tokenizers::normalizers::unicode::NFKD;
 
     #[test]
     fn replacements_that_multiply_are_refused_and_usual_ones_are_not() {
@@ -138,6 +182,26 @@ mod tests {
         assert!(check(&[&sequence(vec![json!({"type": "ByteLevel"}); 20])]).is_err());
         let llama = sequence(vec![json!({"type": "Prepend", "prepend": "▁"}), replace(" ", "▁")]);
         assert!(check(&[&llama, &json!(null), &json!({"type": "NFKC"})]).is_ok());
+    }
+
+    #[test]
+    fn forms_of_unicode_count_and_bound_what_is_cut_up() {
+        let grown = |kinds: &[&str]| {
+            let parts: Vec<Value> = kinds.iter().map(|kind| json!({"type": kind})).collect();
+            check(&[&json!({"normalizers": parts})]).unwrap()
+        };
+        assert_eq!(grown(&["NFKD", "NFC", "NFKC", "StripAccents"]).factor, 12.0);
+        assert_eq!(grown(&["NFC", "ByteLevel"]).factor, 6.0);
+        for c in (0..0x2_0000).filter_map(char::from_u32) {
+            let mut text = tokenizers::NormalizedString::from(c.to_string());
+            tokenizers::Normalizer::normalize(&NFKD, &mut text).unwrap();
+            assert!(text.get().len() <= 12 * c.len_utf8(), "{c:?}");
+        }
+        let long = "y".repeat(1 << 22);
+        assert!(grown(&["NFKD", "ByteLevel"]).allows(&long).is_ok());
+        let message = grown(&["NFKD", "ByteLevel", "ByteLevel"]).allows(&long).unwrap_err();
+        assert!(message.contains("48 times longer"), "{message}");
+        assert!(grown(&["NFKD", "ByteLevel", "ByteLevel"]).allows("usual").is_ok());
     }
 
     #[test]

@@ -15,9 +15,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::config::CheckpointConfig;
+use crate::files::bounded::{LARGE, read_own};
 use crate::files::destination::{TEMPORARY, replace_atomic, sync_dir};
 use crate::files::tensors::{self, NamedTensor, TensorMap, TensorsError};
-use crate::files::{IoError, is_own_file, open_own, read_own};
+use crate::files::{IoError, is_own_file, open_own};
 use crate::random::Checksum;
 
 const MANIFEST: &str = "manifest.json";
@@ -458,7 +459,7 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<(), IoError> {
 
 fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, CheckpointError> {
     let corrupt = |reason: String| CheckpointError::Corrupt { path: path.to_path_buf(), reason };
-    let text = read_own(path).map_err(|e| corrupt(e.to_string()))?;
+    let text = read_own(path, LARGE).map_err(|e| corrupt(e.to_string()))?;
     serde_json::from_slice(&text).map_err(|e| corrupt(e.to_string()))
 }
 

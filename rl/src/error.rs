@@ -99,7 +99,11 @@ impl From<LockError> for Error {
 impl Error {
     /// The exit code the command line gives for this error: 2 for bad input, 1 for a failure while running.
     pub fn exit_code(&self) -> u8 {
-        let no_file = |e: &IoError| e.source.kind() == io::ErrorKind::IsADirectory;
+        // A file that is longer than we read is bad input; one that is longer than may be written is not.
+        let no_file = |e: &IoError| match e.source.kind() {
+            io::ErrorKind::FileTooLarge => e.source.get_ref().is_some(),
+            kind => kind == io::ErrorKind::IsADirectory,
+        };
         match self {
             Self::Io(e) | Self::Output(OutputError::Io(e)) if !no_file(e) => 1,
             Self::Config(_)

@@ -1,5 +1,6 @@
 //! A row, its fields, and the text by which rows are compared.
 
+use crate::files::digits;
 use rlvr_rewards::prompt_messages;
 use serde_json::{Map, Value};
 
@@ -15,11 +16,16 @@ pub struct Row {
     pub offset: u64,
     /// The line as written, without its end.
     pub text: String,
-    /// What it says.
+    /// What it says. A number with more digits than a number keeps is the text of them.
     pub fields: Map<String, Value>,
 }
 
 impl Row {
+    /// The fields with numbers to compare, also where their digits are text, see [`digits`].
+    pub(crate) fn numbers(&self) -> Map<String, Value> {
+        digits::rounded(&self.text).unwrap_or_else(|| self.fields.clone())
+    }
+
     /// The row's id as text, or `line N` where it has none.
     pub fn id(&self) -> String {
         id(&self.fields).unwrap_or_else(|| format!("line {}", self.line))

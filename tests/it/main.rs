@@ -13,6 +13,7 @@ mod eval_checks;
 mod evals;
 mod examples;
 mod golden_runs;
+mod in_the_way;
 mod learn;
 mod limits;
 mod mutations;

@@ -32,7 +32,7 @@ const READ: [&str; 20] = [
 
 /// Says nothing about what the decoder computes: how to store, initialise or run a model, names, settings of generation
 /// and of other heads.
-const WITHOUT_EFFECT: [&str; 65] = [
+const WITHOUT_EFFECT: [&str; 52] = [
     "sep_token_id",
     "cls_token_id",
     "decoder_start_token_id",
@@ -81,23 +81,10 @@ const WITHOUT_EFFECT: [&str; 65] = [
     "max_length",
     "max_new_tokens",
     "do_sample",
-    "early_stopping",
-    "num_beams",
-    "num_beam_groups",
-    "diversity_penalty",
-    "num_return_sequences",
     "temperature",
     "top_k",
     "top_p",
-    "min_p",
-    "typical_p",
-    "epsilon_cutoff",
-    "eta_cutoff",
-    "penalty_alpha",
-    "length_penalty",
     "remove_invalid_values",
-    "renormalize_logits",
-    "max_time",
 ];
 
 /// Values at which a key asks for nothing; null always does.
@@ -196,7 +183,7 @@ const WARNED: [(&str, Neutral, &str); 6] = [
 
 /// Asks for another distribution than the model's when tokens are drawn: by what is said here, and by nothing else, they
 /// are drawn. Stands in `config.json` or `generation_config.json`.
-const DRAWN: [(&str, Neutral); 14] = [
+const DRAWN: [(&str, Neutral); 35] = [
     ("repetition_penalty", Neutral::One),
     ("encoder_repetition_penalty", Neutral::One),
     ("guidance_scale", Neutral::One),
@@ -211,19 +198,120 @@ const DRAWN: [(&str, Neutral); 14] = [
     ("min_length", Neutral::Off),
     ("min_new_tokens", Neutral::Off),
     ("exponential_decay_length_penalty", Neutral::Nothing),
+    ("stop_strings", Neutral::Off),
+    ("stop_words_ids", Neutral::Off),
+    ("watermarking_config", Neutral::Off),
+    ("num_beams", Neutral::One),
+    ("num_beam_groups", Neutral::One),
+    ("diversity_penalty", Neutral::Off),
+    ("length_penalty", Neutral::One),
+    ("early_stopping", Neutral::Off),
+    ("num_return_sequences", Neutral::One),
+    ("constraints", Neutral::Off),
+    ("force_words_ids", Neutral::Off),
+    ("penalty_alpha", Neutral::Off),
+    ("min_p", Neutral::Off),
+    ("top_h", Neutral::One),
+    ("typical_p", Neutral::One),
+    ("epsilon_cutoff", Neutral::Off),
+    ("eta_cutoff", Neutral::Off),
+    ("dola_layers", Neutral::Nothing),
+    ("token_healing", Neutral::Off),
+    ("renormalize_logits", Neutral::Off),
+    ("max_time", Neutral::Nothing),
 ];
 
-/// What a config asks of drawing tokens, and tokens that are none, a message each.
+/// Settings of drawing tokens that runs and commands have too, with the values at which transformers changes nothing by
+/// them.
+const SET: [(&str, [f64; 2]); 5] = [
+    ("temperature", [1.0, 1.0]),
+    ("top_k", [50.0, 0.0]),
+    ("top_p", [1.0, 1.0]),
+    ("max_length", [20.0, 20.0]),
+    ("max_new_tokens", [f64::NAN, f64::NAN]),
+];
+
+/// Characters of a value that a message shows.
+const SHOWN: usize = 60;
+
+/// `key` = value, of a long value the beginning.
+fn shown(key: &str, value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("`{key}` = {}…", &text[..end]),
+        None => format!("`{key}` = {text}"),
+    }
+}
+
+/// Says what of a config's settings of drawing tokens are those of other programs, if any differ from none.
+pub(crate) fn generation_set(map: &serde_json::Map<String, Value>) -> Option<String> {
+    let differs = SET.iter().filter_map(|(key, neutral)| {
+        let value = map.get(*key).filter(|v| !v.is_null())?;
+        (!value.as_f64().is_some_and(|v| neutral.contains(&v))).then(|| shown(key, value))
+    });
+    let differs: Vec<String> = differs.collect();
+    let of_others = "not for here: the settings of sampling say how tokens are drawn";
+    (!differs.is_empty()).then(|| format!("{}, {of_others}", differs.join(", ")))
+}
+
+/// Keys of a `generation_config.json` that say nothing about which tokens are drawn.
+const OF_GENERATION: [&str; 26] = [
+    "_from_model_config",
+    "cache_implementation",
+    "cache_config",
+    "return_legacy_cache",
+    "output_logits",
+    "low_memory",
+    "is_assistant",
+    "num_assistant_tokens",
+    "num_assistant_tokens_schedule",
+    "assistant_confidence_threshold",
+    "assistant_early_exit",
+    "assistant_lookbehind",
+    "target_lookbehind",
+    "prompt_lookup_num_tokens",
+    "max_matching_ngram_size",
+    "speculative_decoding",
+    "disable_compile",
+    "compile_config",
+    "prefill_chunk_size",
+    "trust_remote_code",
+    "chat_format",
+    "max_window_size",
+    "generation_kwargs",
+    "use_model_defaults",
+    "bos_token",
+    "eos_token",
+];
+
+/// What a `generation_config.json` says that is not known here, if it asks for something.
+pub(crate) fn generation_unknown(map: &serde_json::Map<String, Value>) -> Option<String> {
+    let known = |key: &str| {
+        WITHOUT_EFFECT.contains(&key)
+            || OF_GENERATION.contains(&key)
+            || ["bos_token_id", "eos_token_id", "pad_token_id"].contains(&key)
+            || DRAWN.iter().any(|(name, _)| *name == key)
+    };
+    let unknown = map.iter().filter(|(key, value)| !known(key) && !Neutral::Off.holds(value));
+    let unknown: Vec<String> = unknown.map(|(key, value)| shown(key, value)).collect();
+    (!unknown.is_empty()).then(|| format!("these keys are not known and ignored: {}", unknown.join(", ")))
+}
+
+/// What a config asks of drawing tokens and is not done, in one message, and tokens that are none, a message each.
 pub(crate) fn generation_ignored(map: &serde_json::Map<String, Value>) -> Vec<String> {
     let asked = DRAWN.iter().filter_map(|(key, neutral)| {
         let value = map.get(*key).filter(|v| !neutral.holds(v))?;
-        Some(format!("`{key}` = {value} is ignored: tokens are drawn as the settings of sampling say"))
+        Some(shown(key, value))
     });
+    let asked: Vec<String> = asked.collect();
+    let verb = if asked.len() == 1 { "is" } else { "are" };
+    let ignored = "ignored: tokens are drawn as the settings of sampling say";
+    let asked = (!asked.is_empty()).then(|| format!("{} {verb} {ignored}", asked.join(", ")));
     let none = ["bos_token_id", "eos_token_id", "pad_token_id"].iter().filter_map(|key| {
         let none = map.get(*key).and_then(Value::as_i64) == Some(-1);
         none.then(|| format!("`{key}` = -1 is read as none: what other files say counts"))
     });
-    asked.chain(none).collect()
+    asked.into_iter().chain(none).collect()
 }
 
 /// Refuses what the decoder does not compute, and warns of what has no effect here though it may have elsewhere.
@@ -379,6 +467,45 @@ mod tests {
         assert_eq!(of(Architecture::Mistral, value.clone()), "dual_chunk");
         assert_eq!(of(Architecture::Qwen2, value), "dual_chunk");
     }
+
+    #[test]
+    fn what_a_generation_config_asks_for_is_said_once() {
+        let said = |value: Value| {
+            let map = value.as_object().unwrap();
+            let all = generation_ignored(map).into_iter().chain(generation_unknown(map));
+            (all.collect::<Vec<_>>(), generation_set(map).unwrap_or_default())
+        };
+        let (warned, _) =
+            said(json!({"stop_strings": ["x"], "watermarking_config": {"bias": 2}, "num_beams": 4,
+            "typical_p": 0.9, "min_p": 0.1, "penalty_alpha": 0.6, "force_words_ids": [[1]]}));
+        assert_eq!(warned.len(), 1, "{warned:?}");
+        for part in [
+            "stop_strings",
+            "watermarking_config",
+            "`num_beams` = 4",
+            "typical_p",
+            "min_p",
+            "penalty_alpha",
+            "force_words_ids",
+        ] {
+            assert!(warned[0].contains(part), "{part}: {}", warned[0]);
+        }
+        let (warned, _) = said(json!({"some_new_sampler": 0.5, "another": false}));
+        assert_eq!(warned, ["these keys are not known and ignored: `some_new_sampler` = 0.5"]);
+        let (warned, set) = said(
+            json!({"do_sample": true, "temperature": 0.6, "top_p": 0.9, "top_k": 50, "max_new_tokens": 8}),
+        );
+        assert!(warned.is_empty(), "{warned:?}");
+        assert!(
+            set.starts_with("`temperature` = 0.6, `top_p` = 0.9, `max_new_tokens` = 8, not for here"),
+            "{set}"
+        );
+        let silent = json!({"_from_model_config": true, "transformers_version": "5.0", "eos_token_id": [1], "temperature": 1.0,
+            "top_k": 0, "num_beams": 1, "min_p": null, "stop_strings": [], "max_length": 20, "do_sample": false});
+        assert_eq!(said(silent), (Vec::new(), String::new()));
+        assert!(shown("k", &json!("é".repeat(200))).len() < 200);
+    }
+
     #[test]
     fn what_is_passed_over_is_said() {
         let of = |architecture, value: Value| {

@@ -10,6 +10,7 @@ use toml::{Table, Value};
 use super::locate::{self, child_mut, culprit, expected_names, nearest, quoted_after};
 use super::{ChatTemplate, DataConfig, RunConfig, StageConfig};
 use crate::algorithm::{OldKeys, rewrite_old_keys};
+use crate::files::bounded::{SMALL, read_named};
 use crate::files::encoding::utf8;
 use crate::random;
 
@@ -79,8 +80,8 @@ impl RunConfig {
     /// # Errors
     /// As [`RunConfig::load`].
     pub fn load_noted(path: &Path, sets: &[String]) -> Result<(Self, Vec<String>), ConfigError> {
-        let bytes =
-            std::fs::read(path).map_err(|source| ConfigError::Read { path: path.to_path_buf(), source })?;
+        let bytes = read_named(path, SMALL)
+            .map_err(|source| ConfigError::Read { path: path.to_path_buf(), source })?;
         let text = utf8(&bytes).map_err(|e| ConfigError::Syntax {
             path: path.to_path_buf(),
             line: e.line,

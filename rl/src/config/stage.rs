@@ -60,7 +60,7 @@ pub struct SftConfig {
     /// Examples an optimizer step. Default 16.
     #[serde(default = "sixteen")]
     pub batch: usize,
-    /// Sequences per forward pass; never changes the result. Default 16.
+    /// Sequences per forward pass; changes the order in which gradients are added up, and nothing else. Default 16.
     #[serde(default = "sixteen")]
     pub micro_batch: usize,
     /// The optimizer.
@@ -91,7 +91,7 @@ pub struct GrpoConfig {
     /// Optimizer steps a pass over the rollout. Default 1.
     #[serde(default = "one")]
     pub minibatches: usize,
-    /// Sequences per forward pass; never changes the result. Default 16.
+    /// Sequences per forward pass; changes the order in which gradients are added up, and nothing else. Default 16.
     #[serde(default = "sixteen")]
     pub micro_batch: usize,
     /// Most completions decoded together; never changes the result. Default 64, on a GPU 256.

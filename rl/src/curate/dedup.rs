@@ -21,7 +21,7 @@ use super::error::CurateError;
 use super::minhash::{self, MinHasher};
 use super::output::Output;
 use super::scan::{Input, Watch, scan, unchanged};
-use crate::files::IoError;
+use crate::files::{IoError, digits};
 use crate::random;
 use crate::rows::{self, Row};
 
@@ -274,7 +274,8 @@ impl Index {
     ) -> Result<Shape, CurateError> {
         let text = line_at(file, self.offsets[i as usize]).map_err(IoError::at("read", input))?;
         let changed = || CurateError::file(input, "changed while it was read; run the command again");
-        let fields: Map<String, Value> = serde_json::from_slice(&text).map_err(|_| changed())?;
+        let text = std::str::from_utf8(&text).map_err(|_| changed())?;
+        let Ok(Value::Object(fields)) = digits::parse(text) else { return Err(changed()) };
         let form = rows::normal_form(&rows::text_of(&fields, &settings.on).map_err(|_| changed())?);
         Ok((minhash::shingles(&form), answer_hash(&fields)))
     }

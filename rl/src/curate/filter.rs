@@ -4,7 +4,7 @@ use std::path::Path;
 
 use regex::Regex;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::error::CurateError;
 use super::output::Output;
@@ -104,7 +104,8 @@ impl<'a> Filter<'a> {
     }
 
     /// Why a row does not stay; none when it does.
-    fn reason(&self, fields: &Map<String, Value>) -> Result<Option<String>, String> {
+    fn reason(&self, row: &Row) -> Result<Option<String>, String> {
+        let fields = &row.fields;
         let s = self.settings;
         for condition in &s.field {
             if !condition.values.contains(&rows::plain_field(fields, &condition.field)) {
@@ -152,7 +153,7 @@ impl<'a> Filter<'a> {
             return Ok(Some("number of options".into()));
         }
         if let Some(expression) = &s.r#where
-            && !self.templates.holds("where", expression, &TemplateRow::new(fields.clone()))?
+            && !self.templates.holds("where", expression, &TemplateRow::new(row.numbers()))?
         {
             return Ok(Some("where is false".into()));
         }
@@ -178,7 +179,7 @@ pub fn filter(
         .collect();
     let mut found = vec![0_u64; names.len()];
     let mut example = None;
-    let read = |row: &Row| filter.reason(&row.fields);
+    let read = |row: &Row| filter.reason(row);
     let done = scan(input, "filter", watch, &read, &mut |row, reason| {
         for (found, name) in found.iter_mut().zip(&names) {
             *found += u64::from(rows::field(&row.fields, name).is_some());

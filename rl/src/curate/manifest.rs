@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::error::CurateError;
 use super::scan::Input;
 use crate::files::IoError;
+use crate::files::bounded::{LARGE, read_regular};
 
 /// What `<file>.manifest.json` holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -95,7 +96,7 @@ impl Manifest {
     /// A manifest that cannot be read.
     pub fn beside(file: &Path) -> Result<Option<Self>, CurateError> {
         let path = Self::path(file);
-        let text = match std::fs::read(&path) {
+        let text = match read_regular(&path, LARGE) {
             Ok(text) => text,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(IoError::at("read", &path)(e).into()),

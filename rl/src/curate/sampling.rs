@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::error::CurateError;
 use super::scan::{Unwatched, scan};
 use crate::files::IoError;
+use crate::files::bounded::{SMALL, WHOLE, open_regular, read_regular};
 use crate::files::destination::is_at;
 use crate::generate::{Request, generate};
 use crate::policy::Policy;
@@ -175,8 +176,8 @@ impl<C: Candidates> Journal<C> {
         beside.push(".settings.json");
         let beside = std::path::PathBuf::from(beside);
         if path.exists() {
-            let before = std::fs::read_to_string(&beside).ok();
-            let before: Option<Value> = before.and_then(|text| serde_json::from_str(&text).ok());
+            let before = read_regular(&beside, SMALL).ok();
+            let before: Option<Value> = before.and_then(|text| serde_json::from_slice(&text).ok());
             if before.as_ref() != Some(settings) {
                 let message =
                     "holds completions of other settings; take another name, or remove it to begin again";
@@ -185,7 +186,7 @@ impl<C: Candidates> Journal<C> {
         } else {
             crate::files::destination::write_atomic(&beside, settings.to_string().as_bytes())?;
         }
-        let held = File::open(&beside).map_err(IoError::at("open", &beside))?;
+        let held = open_regular(&beside).map_err(IoError::at("open", &beside))?;
         if matches!(held.try_lock(), Err(TryLockError::WouldBlock)) || !is_at(&held, &beside).unwrap_or(true)
         {
             return Err(CurateError::file(path, "is being written by another process"));
@@ -199,7 +200,7 @@ impl<C: Candidates> Journal<C> {
 
     /// What the file holds of whole tasks; what an interruption left of others is removed from it.
     fn known(path: &Path, samples: usize) -> Result<Recorded, CurateError> {
-        let bytes = std::fs::read(path).map_err(IoError::at("read", path))?;
+        let bytes = read_regular(path, WHOLE).map_err(IoError::at("read", path))?;
         // The last line may end in the middle of a character.
         let text = String::from_utf8_lossy(&bytes);
         let id = |line: &str| rows::id(&serde_json::from_str(line).unwrap_or_default());

@@ -2,7 +2,7 @@
 //! cores, and handed on in order.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek};
+use std::io::{BufReader, ErrorKind, Read, Seek};
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -11,8 +11,8 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::error::CurateError;
-use crate::files::IoError;
 use crate::files::encoding::{utf8, utf16};
+use crate::files::{IoError, bounded, digits};
 use crate::rows::Row;
 
 /// Rows that are read and worked on at a time.
@@ -136,7 +136,7 @@ pub fn scan<T: Send>(
 
 /// A line as a JSON object.
 fn object(text: &str) -> Result<Map<String, Value>, String> {
-    match serde_json::from_str(text) {
+    match digits::parse(text) {
         Ok(Value::Object(fields)) => Ok(fields),
         Ok(Value::Array(_)) => Err(format!("the row is an array, not an object{ARRAY_HINT}")),
         Ok(_) => Err("the row is not an object".into()),
@@ -178,8 +178,12 @@ impl<'a> Lines<'a> {
         let (mut lines, mut bytes) = (Vec::with_capacity(CHUNK_ROWS), Vec::new());
         let start = self.offset;
         while lines.len() < CHUNK_ROWS && self.offset - start < CHUNK_BYTES as u64 {
-            bytes.clear();
-            let read = self.reader.read_until(b'\n', &mut bytes).map_err(IoError::at("read", self.path))?;
+            let read = match bounded::line(&mut self.reader, &mut bytes) {
+                Err(e) if e.kind() == ErrorKind::FileTooLarge => {
+                    return Err(CurateError::row(self.path, self.line + 1, e.to_string()));
+                }
+                read => read.map_err(IoError::at("read", self.path))?,
+            };
             if read == 0 {
                 break;
             }

@@ -17,6 +17,7 @@ use super::error::CurateError;
 use super::parquet_rows::Rows;
 use super::scan::{self, Input, Watch, hex};
 use crate::files::IoError;
+use crate::files::digits::Kept;
 use crate::files::encoding::FROM_LATIN1;
 
 /// Columns of a table.
@@ -107,11 +108,24 @@ struct Counting<'a, R> {
 struct State {
     line: usize,
     hash: Sha256,
+    /// The last byte, until the first line has ended.
+    last: u8,
+    /// Whether the first line ends in CR and LF; none before its end.
+    carriage: Option<bool>,
+}
+
+impl State {
+    /// The line of a record or an error of CSV. Its parser ends a record at the CR and counts the LF to the next one.
+    fn of_csv(&self, position: Option<&::csv::Position>) -> usize {
+        let line = position.map_or(1, ::csv::Position::line) as usize;
+        let behind = position.is_some_and(|at| at.record() > 0) && self.carriage == Some(true);
+        line + usize::from(behind)
+    }
 }
 
 impl<'a, R> Counting<'a, R> {
     fn new(inner: R, watch: &'a dyn Watch) -> (Self, Rc<RefCell<State>>) {
-        let state = Rc::new(RefCell::new(State { line: 1, hash: Sha256::new() }));
+        let state = Rc::new(RefCell::new(State { line: 1, hash: Sha256::new(), last: 0, carriage: None }));
         (Self { inner, state: Rc::clone(&state), watch }, state)
     }
 }
@@ -121,6 +135,12 @@ impl<R: Read> Read for Counting<'_, R> {
         let n = self.inner.read(buffer)?;
         let mut state = self.state.borrow_mut();
         state.hash.update(&buffer[..n]);
+        if state.carriage.is_none() {
+            let end = buffer[..n].iter().position(|b| *b == b'\n');
+            let before = end.map_or(n, |end| end).checked_sub(1).map_or(state.last, |at| buffer[at]);
+            state.last = before;
+            state.carriage = end.map(|_| before == b'\r');
+        }
         self.watch.advance(n as u64);
         Ok(n)
     }
@@ -152,7 +172,7 @@ fn input(path: &Path, state: &Rc<RefCell<State>>) -> Input {
 fn json(path: &Path, file: File, watch: &dyn Watch, take: Take) -> Result<Input, CurateError> {
     let (counting, state) = Counting::new(file, watch);
     let mut reader =
-        LineCount { inner: BufReader::with_capacity(1 << 18, counting), state: Rc::clone(&state) };
+        LineCount { inner: BufReader::with_capacity(1 << 18, Kept::new(counting)), state: Rc::clone(&state) };
     let mut failed = None;
     let seed = Elements { state: &state, take, failed: &mut failed };
     let mut parser = serde_json::Deserializer::from_reader(&mut reader);
@@ -234,7 +254,7 @@ fn csv(path: &Path, file: File, delimiter: u8, watch: &dyn Watch, take: Take) ->
     let (counting, state) = Counting::new(file, watch);
     let mut reader = ::csv::ReaderBuilder::new().delimiter(delimiter).from_reader(counting);
     let fail = |error: ::csv::Error| {
-        let line = error.position().map_or(1, ::csv::Position::line) as usize;
+        let line = state.borrow().of_csv(error.position());
         let message = match error.kind() {
             ::csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
                 format!("{len} fields, the header has {expected_len}")
@@ -255,7 +275,7 @@ fn csv(path: &Path, file: File, delimiter: u8, watch: &dyn Watch, take: Take) ->
     }
     let mut record = ::csv::StringRecord::new();
     while reader.read_record(&mut record).map_err(fail)? {
-        let line = record.position().map_or(1, ::csv::Position::line) as usize;
+        let line = state.borrow().of_csv(record.position());
         let present = header.iter().zip(&record).filter(|(_, value)| !value.is_empty());
         let name = |name: &str| name.trim_start_matches('\u{feff}').trim().to_owned();
         take(line, present.map(|(key, value)| (name(key), json!(value))).collect())?;

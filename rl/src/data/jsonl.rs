@@ -1,8 +1,9 @@
 //! Rows of a JSON Lines file, or of a JSON array, as tasks.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{BufRead, BufReader};
+use std::io::{BufReader, ErrorKind};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -12,6 +13,8 @@ use super::template::{Row, Templates, single_field};
 use super::{DataError, Entry, SHUFFLE_STREAM, Split, TaskKey, check_heldout, messages};
 use crate::checks::Checks;
 use crate::files::IoError;
+use crate::files::bounded::{self, WHOLE, read_named};
+use crate::files::digits;
 use crate::files::encoding::utf8;
 use crate::random;
 use crate::rows::{self, missing};
@@ -125,6 +128,19 @@ impl<'de> Deserialize<'de> for PromptTemplate {
     }
 }
 
+/// The fields of a row; a number with more digits than a number keeps is the text of them.
+pub(crate) struct Fields {
+    pub(crate) fields: Map<String, Value>,
+    /// The same with all numbers, to be compared, where that is something else.
+    numbers: Option<Map<String, Value>>,
+}
+
+impl From<Map<String, Value>> for Fields {
+    fn from(fields: Map<String, Value>) -> Self {
+        Self { fields, numbers: None }
+    }
+}
+
 impl JsonlConfig {
     /// All rows of a file.
     pub(crate) fn all_of(path: PathBuf) -> Self {
@@ -168,9 +184,9 @@ impl JsonlConfig {
         let mut unseen: Vec<&String> = self.meta.iter().collect();
         let mut first = None;
         self.rows(name, &mut |line, fields| {
-            unseen.retain(|field| !fields.contains_key(*field));
+            unseen.retain(|field| !fields.fields.contains_key(*field));
             if first.is_none() && !unseen.is_empty() {
-                first = Some((line, fields.clone()));
+                first = Some((line, fields.fields.clone()));
             }
             if let Some(entry) = self.entry(name, (&templates, &read), line, fields)? {
                 entries.push(entry);
@@ -220,40 +236,57 @@ impl JsonlConfig {
     pub(crate) fn rows(
         &self,
         name: &str,
-        take: &mut dyn FnMut(usize, Map<String, Value>) -> Result<bool, DataError>,
+        take: &mut dyn FnMut(usize, Fields) -> Result<bool, DataError>,
     ) -> Result<(), DataError> {
         let io = |action| {
             let (name, path) = (name.to_owned(), self.path.clone());
             move |source| DataError::Io { name, source: IoError::at(action, &path)(source) }
         };
         if self.path.extension().is_some_and(|e| e == "json") {
-            let bytes = std::fs::read(&self.path).map_err(io("read"))?;
+            let bytes = read_named(&self.path, WHOLE).map_err(io("read"))?;
             let text = utf8(&bytes).map_err(|e| self.row_error(e.line, e.to_string()))?;
-            let rows: Vec<Value> = serde_json::from_str(text)
-                .map_err(|e| self.row_error(e.line(), format!("not a JSON array of objects: {e}")))?;
+            let not_rows =
+                |e: serde_json::Error| self.row_error(e.line(), format!("not a JSON array of objects: {e}"));
+            let rows: Vec<Value> = serde_json::from_str(text).map_err(not_rows)?;
+            let kept = match digits::keep(text) {
+                Cow::Borrowed(_) => None,
+                Cow::Owned(kept) => Some(serde_json::from_str::<Vec<Value>>(&kept).map_err(not_rows)?),
+            };
+            let mut kept = kept.into_iter().flatten();
             let lines = element_lines(text);
             for (i, row) in rows.into_iter().enumerate() {
                 let line = lines.get(i).copied().unwrap_or(0);
-                if !take(line, self.object(line, row)?)? {
+                let row = self.object(line, row)?;
+                let fields = match kept.next() {
+                    Some(kept) => Fields { numbers: Some(row), ..self.object(line, kept)?.into() },
+                    None => row.into(),
+                };
+                if !take(line, fields)? {
                     break;
                 }
             }
             return Ok(());
         }
         let file = std::fs::File::open(&self.path).map_err(io("open"))?;
-        let (mut reader, mut bytes, mut line) = (BufReader::new(file), Vec::new(), 0);
-        while reader.read_until(b'\n', &mut bytes).map_err(io("read"))? > 0 {
-            line += 1;
+        let (mut reader, mut bytes) = (BufReader::new(file), Vec::new());
+        for line in 1.. {
+            match bounded::line(&mut reader, &mut bytes) {
+                Ok(0) => break,
+                Err(e) if e.kind() == ErrorKind::FileTooLarge => {
+                    return Err(self.row_error(line, e.to_string()));
+                }
+                read => read.map_err(io("read"))?,
+            };
             let text = utf8(&bytes).map_err(|e| self.row_error(line, e.to_string()))?;
             let text = if line == 1 { text.trim_start_matches('\u{feff}') } else { text };
             if !text.trim().is_empty() {
-                let row = serde_json::from_str(text)
+                let row = digits::parse(text)
                     .map_err(|e| self.row_error(line, format!("not JSON (column {}): {e}", e.column())))?;
-                if !take(line, self.object(line, row)?)? {
+                let fields = self.object(line, row)?;
+                if !take(line, Fields { fields, numbers: digits::rounded(text) })? {
                     break;
                 }
             }
-            bytes.clear();
         }
         Ok(())
     }
@@ -276,10 +309,17 @@ impl JsonlConfig {
         name: &str,
         templates: (&Templates, &[String]),
         line: usize,
-        fields: Map<String, Value>,
+        row: Fields,
     ) -> Result<Option<Entry>, DataError> {
-        let row = Row::new(fields);
-        self.render(name, templates, line, &row).map_err(|message| self.row_error(line, message))
+        let bad = |message| self.row_error(line, message);
+        let numbers = row.numbers.map(Row::new);
+        let row = Row::new(row.fields);
+        if let Some(filter) = &self.filter
+            && !templates.0.holds("filter", filter, numbers.as_ref().unwrap_or(&row)).map_err(bad)?
+        {
+            return Ok(None);
+        }
+        self.render(name, templates, line, &row).map_err(bad)
     }
 
     fn render(
@@ -289,11 +329,6 @@ impl JsonlConfig {
         line: usize,
         row: &Row,
     ) -> Result<Option<Entry>, String> {
-        if let Some(filter) = &self.filter
-            && !templates.holds("filter", filter, row)?
-        {
-            return Ok(None);
-        }
         let group = match &self.group {
             Some(path) => match rows::field(&row.fields, path) {
                 None | Some(Value::Null) => {
@@ -314,6 +349,13 @@ impl JsonlConfig {
                 Value::Null => {
                     let field = single_field(source).unwrap_or("prompt");
                     return Err(format!("prompt: {}", rows::missing(&row.fields, field)));
+                }
+                value @ (Value::Number(_) | Value::Bool(_)) => {
+                    let field = single_field(source).unwrap_or("prompt");
+                    let problem = conversation(&value, field).err().unwrap_or_default();
+                    return Err(format!(
+                        "prompt: {problem}; prompt = \"{{{{ {field} | string }}}}\" makes text of it"
+                    ));
                 }
                 // A field that holds a conversation is one.
                 value => {
@@ -481,6 +523,20 @@ meta = ["question"]
     }
 
     #[test]
+    fn digits_that_a_number_does_not_hold_stay_and_conditions_compare_numbers() {
+        let long = "123456789012345678901234567890";
+        let row = |n: &str| format!("{{\"prompt\": \"p\", \"n\": {n}}}");
+        let config = "reference.answer = '{{ n }}'\nfilter = 'n > 7'";
+        let rows = [row(long), row("5"), row("12345678901234567891"), row("7.5")];
+        for (name, text) in [("d.jsonl", rows.join("\n")), ("d.json", format!("[{}]", rows.join(",\n")))] {
+            let source = open(name, &text, config).unwrap();
+            let answers: Vec<&Value> = (0..3).map(|i| &source.task(i).reference["answer"]).collect();
+            assert_eq!(answers, [&json!(long), &json!(12345678901234567891_u64), &json!(7.5)]);
+            assert_eq!(source.len(), 3);
+        }
+    }
+
+    #[test]
     fn names_in_meta_are_those_of_fields() {
         let rows = "{\"id\": 1, \"prompt\": \"p\", \"level\": 2}\n{\"prompt\": \"q\", \"topic\": \"sums\"}\n";
         let source = open("d.jsonl", rows, "meta = ['topic', 'id', 'prompt']").unwrap();
@@ -528,6 +584,7 @@ reference = { options = "{{ options }}", letters = "ABC", n = 2, deep = { list =
             (json!({"role": "user", "content": "q"}), "d.jsonl:2: prompt: `prompt` is a single message"),
             (json!(null), "d.jsonl:2: prompt: `prompt` is null"),
             (json!(5), "d.jsonl:2: prompt: `prompt` must be text or a list of messages, not a number"),
+            (json!(5), "prompt = \"{{ prompt | string }}\" makes text of it"),
             (
                 json!(true),
                 "d.jsonl:2: prompt: `prompt` must be text or a list of messages, not true or false",

@@ -30,12 +30,16 @@ pub struct TaskKey {
     id: Option<(u64, bool)>,
     /// What is right.
     answer: Option<u64>,
+    /// The question, what is read and the prompt without any white space.
+    tight: [Option<u64>; 3],
 }
 
 impl TaskKey {
     /// The key of a row; `group` is the value of its field of that name.
     pub(crate) fn of_row(fields: &Map<String, Value>, group: Option<&Value>) -> Self {
-        let key = Self { group: group.map(|value| hash(&rows::plain(value))), ..Self::of(question(fields)) };
+        let asked = question(fields);
+        let group = group.map(|value| hash(&rows::plain(value)));
+        let key = Self { group, tight: [Some(tight(&asked)), None, None], ..Self::of(hash(&asked)) };
         rows::id(fields).map_or(key, |id| key.with_id(&id))
     }
 
@@ -45,12 +49,13 @@ impl TaskKey {
     }
 
     fn of(question: u64) -> Self {
-        Self { question, read: None, group: None, prompt: None, id: None, answer: None }
+        Self { question, read: None, group: None, prompt: None, id: None, answer: None, tight: [None; 3] }
     }
 
     /// The same with the prompt.
     pub(crate) fn with_prompt(self, prompt: &[Message]) -> Self {
-        Self { prompt: Some(hash(&form(&said(prompt)))), ..self }
+        let (said, [question, read, _]) = (form(&said(prompt)), self.tight);
+        Self { prompt: Some(hash(&said)), tight: [question, read, Some(tight(&said))], ..self }
     }
 
     /// The same with an id that was not made up here.
@@ -74,7 +79,9 @@ impl TaskKey {
         let read = form(&texts.join("\n"));
         let asks =
             read.split_whitespace().count() >= WORDS || read.contains(['?', '=', '+', '*', '/', '^', '\\']);
-        Self { read: asks.then(|| hash(&read)), ..self }
+        let [question, _, prompt] = self.tight;
+        let tight = [question, asks.then(|| tight(&read)), prompt];
+        Self { read: asks.then(|| hash(&read)), tight, ..self }
     }
 
     /// What decides on which side of a split the task falls.
@@ -84,10 +91,12 @@ impl TaskKey {
 
     /// Marks of which tasks that are the same share at least one.
     pub(crate) fn marks(&self) -> impl Iterator<Item = (Mark, u64)> {
-        let texts = [Some(self.question), self.read, self.prompt];
+        // White space between words may be all that makes two tasks two, as in a list of numbers: their answers differ then.
+        let tight = self.tight.map(|text| Some(random::word(&[text?, self.answer?])));
+        let texts = [Some(self.question), self.read, self.prompt].into_iter().chain(tight);
         let id = self.id.filter(|(_, number)| !number).map(|(id, _)| (Mark::Id, id));
         let group = self.group.map(|group| (Mark::Group, group));
-        texts.into_iter().flatten().map(|text| (Mark::Text, text)).chain(id).chain(group)
+        texts.flatten().map(|text| (Mark::Text, text)).chain(id).chain(group)
     }
 
     /// An id that may be no more than the number of the row, with the answer: neither says much alone.
@@ -131,6 +140,11 @@ fn form(text: &str) -> String {
     form
 }
 
+/// A hash of a text without any white space.
+fn tight(text: &str) -> u64 {
+    hash(&text.split_whitespace().collect::<String>())
+}
+
 /// Whether an id may be no more than the number of a row in its file, such as `17`, `line 17` or `test-0017`, so that rows of
 /// two files have it that have nothing to do with each other.
 fn is_number(id: &str) -> bool {
@@ -158,9 +172,9 @@ fn text(value: &Value) -> Option<String> {
     }
 }
 
-/// A hash of what a row asks: context, question and options, or the prompt, as curation compares rows; of a row without
+/// What a row asks: context, question and options, or the prompt, as curation compares rows; of a row without
 /// either, everything but its id.
-fn question(fields: &Map<String, Value>) -> u64 {
+fn question(fields: &Map<String, Value>) -> String {
     let mut text = rows::content(fields).map(|text| form(&text)).unwrap_or_else(|_| {
         let mut all = String::new();
         write_sorted(fields, &|name| name != "id", &mut all);
@@ -170,7 +184,7 @@ fn question(fields: &Map<String, Value>) -> u64 {
         text.push('\u{0}');
         text.push_str(&rows::plain(picture));
     }
-    hash(&text)
+    text
 }
 
 /// Writes an object in a form that does not depend on the order of its keys.
@@ -240,6 +254,29 @@ mod tests {
             assert_ne!(form(a), form(b), "{a:?}");
         }
         assert_eq!(form("What is it?\nA\nB"), "What is it?\nA\nB");
+    }
+
+    #[test]
+    fn no_white_space_at_all_is_no_difference_where_the_answers_are_the_same() {
+        let shared = |a: (&str, &str), b: (&str, &str)| {
+            let key = |(asked, answer): (&str, &str)| {
+                let message = Message { role: "user".into(), content: asked.into() };
+                key(json!({"prompt": asked}))
+                    .with_prompt(&[message])
+                    .with_reference(&json!({"answer": answer}))
+            };
+            key(a).marks().any(|mark| key(b).marks().any(|other| mark == other))
+        };
+        assert!(shared(("What is 1 + 1?", "2"), ("What is1+1?", "2")));
+        assert!(shared(("What is 1 + 1?", "2"), ("Whatis1+1?", " 2 ")));
+        assert!(!shared(("Sort 1 23.", "1 23"), ("Sort 12 3.", "3 12")));
+        let read = |field: &str, text: &str| {
+            let row = json!({field: text, "answer": "2"});
+            let names = [field.to_owned()];
+            key(row.clone()).with_read(row.as_object().unwrap(), &names).with_reference(&json!({"answer": 2}))
+        };
+        let (a, b) = (read("q", "What is 1 + 1?"), read("asked", "What is1+1?"));
+        assert!(a.marks().any(|mark| b.marks().any(|other| mark == other)));
     }
 
     #[test]

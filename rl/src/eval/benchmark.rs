@@ -1,6 +1,7 @@
 //! Opens a benchmark: its rows become items, checked against the definition.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use rlvr_rewards::{Reward, Task};
@@ -13,6 +14,8 @@ use super::rows::{Drawn, RowReader, whole_tasks};
 use super::task_file::{Continuation, FewShot, Generation, SourceFile, TaskFile};
 use crate::data::{DataError, TaskSource};
 use crate::error::Error;
+use crate::files::bounded::{SMALL, read_named};
+use crate::files::encoding::utf8;
 use crate::random;
 
 /// Seed of generated tasks: a benchmark has the same items always.
@@ -60,8 +63,9 @@ impl Definition {
         let (file, text) = match builtin::definition(name) {
             Some(file) => (file?, builtin::text(name).unwrap_or_default().to_owned()),
             None if path.extension().is_some_and(|e| e == "toml") => {
-                let text = std::fs::read_to_string(path)
-                    .map_err(|e| Error::Unusable { what: format!("cannot read {name}: {e}") })?;
+                let unusable = |e: &dyn Display| Error::Unusable { what: format!("cannot read {name}: {e}") };
+                let bytes = read_named(path, SMALL).map_err(|e| unusable(&e))?;
+                let text = utf8(&bytes).map_err(|e| unusable(&e))?.to_owned();
                 let mut file = TaskFile::parse(&text, path)?;
                 let beside = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
                 file.reward.resolve_paths(&beside);

@@ -52,7 +52,7 @@ pub fn contamination(benchmark: &Benchmark, training: &Path) -> Result<Contamina
     let lengths: BTreeSet<usize> = runs.keys().map(|(length, _)| *length).collect();
     let file = JsonlConfig::all_of(training.to_path_buf());
     let read = file.rows("training", &mut |_, row| {
-        for text in row.values() {
+        for text in row.fields.values() {
             each_text(text, &mut |text| {
                 let words = words(text);
                 for length in &lengths {

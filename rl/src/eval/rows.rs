@@ -313,8 +313,8 @@ fn each_row(
 ) -> Result<Vec<DataError>, DataError> {
     let mut problems = Vec::new();
     let file = JsonlConfig::all_of(path.to_path_buf());
-    let ended = file.rows(name, &mut |line, fields| {
-        if let Err(message) = take(line, fields) {
+    let ended = file.rows(name, &mut |line, row| {
+        if let Err(message) = take(line, row.fields) {
             problems.push(DataError::Row { path: PathBuf::from(path), line, message });
         }
         Ok(problems.len() < MAX_PROBLEMS)

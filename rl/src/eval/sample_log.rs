@@ -3,16 +3,18 @@
 //! A directory holds `settings.json`, which says everything the samples depend on, and `samples.jsonl`. A half-written
 //! last row is dropped; whether the chunk it belongs to is complete is up to the caller, who knows its rows.
 
+use std::fmt::Display;
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
 use crate::error::Error;
-use crate::files::IoError;
-use crate::files::destination::write_atomic;
+use crate::files::bounded::{self, SMALL, read_own};
+use crate::files::destination::replace_atomic;
 use crate::files::lock::DirLock;
+use crate::files::{IoError, is_own_file, open_own};
 
 /// File with the settings.
 pub const SETTINGS: &str = "settings.json";
@@ -38,23 +40,24 @@ impl SampleLog {
         let lock = DirLock::take(dir)?;
         let (settings_path, path) = (dir.join(SETTINGS), dir.join(SAMPLES));
         let mut rows = Vec::new();
-        if !force && path.exists() {
-            let old = std::fs::read(&settings_path).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        if !force && is_own_file(&path)? {
+            let old =
+                read_own(&settings_path, SMALL).ok().and_then(|text| serde_json::from_slice(&text).ok());
             match old {
                 Some(old) if &old == settings => rows = read(&path)?,
                 old => return Err(Error::Unusable { what: refusal(dir, old.as_ref(), settings) }),
             }
         }
         let text = format!("{settings:#}\n");
-        write_atomic(&settings_path, text.as_bytes())?;
+        replace_atomic(&settings_path, text.as_bytes())?;
         let log = Self { file: Self::rewrite(&path, &rows)?, path, _lock: lock };
         Ok((log, rows))
     }
 
     /// Replaces all rows.
     fn rewrite(path: &Path, rows: &[Map<String, Value>]) -> Result<File, Error> {
-        write_atomic(path, &lines(rows))?;
-        Ok(OpenOptions::new().append(true).open(path).map_err(IoError::at("open", path))?)
+        replace_atomic(path, &lines(rows))?;
+        Ok(open_own(path, OpenOptions::new().append(true)).map_err(IoError::at("open", path))?)
     }
 
     /// Keeps these rows and no others: those of complete chunks.
@@ -91,14 +94,19 @@ fn lines(rows: &[Map<String, Value>]) -> Vec<u8> {
 
 /// The whole rows of a file; what stands behind its last newline was being written.
 fn read(path: &Path) -> Result<Vec<Map<String, Value>>, Error> {
-    let bytes = std::fs::read(path).map_err(IoError::at("read", path))?;
-    let end = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-    let mut rows = Vec::new();
-    for (i, line) in bytes[..end].split(|b| *b == b'\n').enumerate().filter(|(_, l)| !l.is_empty()) {
-        let row = serde_json::from_slice(line).map_err(|e| Error::Unusable {
-            what: format!("{}:{}: not a row of samples: {e}; replace it with --force", path.display(), i + 1),
-        })?;
-        rows.push(row);
+    let file = open_own(path, OpenOptions::new().read(true)).map_err(IoError::at("read", path))?;
+    let (mut reader, mut bytes, mut rows) = (BufReader::new(file), Vec::new(), Vec::new());
+    for line in 1.. {
+        let bad = |e: &dyn Display| Error::Unusable {
+            what: format!("{}:{line}: not a row of samples: {e}; replace it with --force", path.display()),
+        };
+        let read = bounded::line(&mut reader, &mut bytes).map_err(|e| bad(&e))?;
+        if read == 0 || !bytes.ends_with(b"\n") {
+            break;
+        }
+        if read > 1 {
+            rows.push(serde_json::from_slice(&bytes).map_err(|e| bad(&e))?);
+        }
     }
     Ok(rows)
 }

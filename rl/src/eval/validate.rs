@@ -123,6 +123,8 @@ fn item_checks(benchmark: &Benchmark) -> Vec<Check> {
         .collect();
     let mut checks = vec![check("ids are unique", twice.into_iter())];
 
+    let silent = items.iter().filter(|i| i.task.prompt.iter().all(|m| m.content.trim().is_empty()));
+    checks.push(check("prompts ask something", silent.map(|i| format!("{}: the prompt is empty", i.place))));
     let unusable = (items.iter())
         .filter_map(|i| benchmark.reward.check_task(&i.task).err().map(|e| format!("{}: {e}", i.place)));
     checks.push(check("references can be judged", unusable));

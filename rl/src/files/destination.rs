@@ -10,7 +10,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use crate::files::IoError;
+use crate::files::{IoError, open_own};
 
 /// How the names of files begin that are being written.
 pub(crate) const TEMPORARY: &str = ".tmp-";
@@ -224,10 +224,8 @@ impl Drop for Pending {
 fn exclusive(temporary: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NOFOLLOW);
     loop {
-        let file = options.open(temporary)?;
+        let file = open_own(temporary, &mut options)?;
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => {
                 return Err(io::Error::new(ErrorKind::ResourceBusy, "another process is writing it"));

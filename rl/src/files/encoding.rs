@@ -25,12 +25,16 @@ pub fn utf8(bytes: &[u8]) -> Result<&str, NotUtf8> {
     let (place, found, hint) = match (bytes.iter().position(|b| *b == 0), std::str::from_utf8(bytes)) {
         (None, Ok(text)) => return Ok(text),
         (Some(zero), _) => {
+            let zeros = bytes.iter().filter(|b| **b == 0).count();
             // The zero is the upper half of an ASCII character, which comes second in the little-endian form.
             let hint = match zero % 2 {
+                _ if 4 * zeros < bytes.len() || 3 * bytes.len() < 4 * zeros => {
+                    "no text has one: the file is damaged, or no text (tr -d '\\000' removes such bytes)"
+                }
                 1 => "iconv -f UTF-16LE -t UTF-8 makes it of that",
                 _ => "iconv -f UTF-16BE -t UTF-8 makes it of that",
             };
-            (zero, "a byte 0x00".to_owned(), hint)
+            (zero, format!("a byte 0x00 in column {}", column(&bytes[..zero])), hint)
         }
         (None, Err(error)) => {
             let place = error.valid_up_to();
@@ -84,6 +88,8 @@ mod tests {
         check(&[b"\xfe\xff", &big[..]].concat(), 1, &["UTF-16", "iconv -f UTF-16 -t UTF-8"]);
         check(&little, 1, &["0x00", "iconv -f UTF-16LE"]);
         check(&big, 1, &["0x00", "iconv -f UTF-16BE"]);
+        check(b"{\"a\": 1}\n{\"a\": \"b\0c\"}\n", 2, &["a byte 0x00 in column 9", "damaged", "tr -d"]);
+        check(&[0; 64], 1, &["column 1", "damaged"]);
         check(b"{\"a\": 1}\n{\"a\": \"caf\xe9\"}\n", 2, &["byte 0xe9 in column 11", "CP1252"]);
         check("{\"é\": \"ü".as_bytes().split_last().unwrap().1, 1, &["inside of a character, in column 8"]);
         assert_eq!(utf8("é\n".as_bytes()), Ok("é\n"));

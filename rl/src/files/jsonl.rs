@@ -1,13 +1,13 @@
 //! A JSON Lines file that grows with a run, survives `kill -9`, and continues where a checkpoint stands.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::files::destination::{Destination, Pending, is_at};
-use crate::files::{IoError, open_own};
+use crate::files::{IoError, bounded, open_own};
 
 /// A file of rows that each have a `step`, in ascending order.
 #[derive(Debug)]
@@ -124,8 +124,11 @@ fn scan(file: &File, step: u64) -> io::Result<(u64, Cut)> {
     let mut reader = BufReader::new(file);
     let mut line = Vec::new();
     loop {
-        line.clear();
-        let read = reader.read_until(b'\n', &mut line)?;
+        let read = match bounded::line(&mut reader, &mut line) {
+            // No row that was written here is as long.
+            Err(e) if e.kind() == io::ErrorKind::FileTooLarge => return Ok((keep, cut)),
+            read => read?,
+        };
         let whole = line.last() == Some(&b'\n');
         match serde_json::from_slice::<Step>(&line) {
             Ok(row) if whole && row.step <= step => {

@@ -1,7 +1,9 @@
 //! Files: where output goes and how it survives a crash, input with its lines, locks, encodings, rows and tensors in
 //! files.
 
+pub mod bounded;
 pub mod destination;
+pub mod digits;
 pub mod encoding;
 pub mod jsonl;
 pub mod lock;
@@ -43,16 +45,6 @@ pub fn is_own_file(path: &Path) -> Result<bool, IoError> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(e) => Err(IoError::at("look at", path)(e)),
     }
-}
-
-/// Reads a file that must be a regular one: no link is followed, and no pipe waited for.
-///
-/// # Errors
-/// A file that cannot be read, and what is no regular file.
-pub fn read_own(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    io::Read::read_to_end(&mut open_own(path, OpenOptions::new().read(true))?, &mut bytes)?;
-    Ok(bytes)
 }
 
 /// Opens a file as `options` say, if it is a regular one: no link is followed, and no pipe waited for.

@@ -1,9 +1,11 @@
 //! Input that somebody names: text and JSON Lines, with the file and line of whatever is wrong.
 
+use super::bounded::{self, WHOLE};
+use super::digits;
 use super::encoding::utf8;
 use serde_json::{Map, Value};
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, ErrorKind, Read};
+use std::io::{self, BufRead, BufReader, ErrorKind};
 use std::path::Path;
 
 /// Why an input cannot be read.
@@ -107,10 +109,11 @@ impl Source {
     pub fn next_line(&mut self) -> Result<Option<(usize, String)>, SourceError> {
         let mut bytes = Vec::new();
         loop {
-            bytes.clear();
-            if self.reader.read_until(b'\n', &mut bytes).map_err(failed(&self.name))? == 0 {
-                return Ok(None);
-            }
+            match bounded::line(&mut self.reader, &mut bytes) {
+                Ok(0) => return Ok(None),
+                Err(e) if e.kind() == ErrorKind::FileTooLarge => return Err(self.bad_at(self.line + 1, e)),
+                read => read.map_err(failed(&self.name))?,
+            };
             self.line += 1;
             let text = utf8(&bytes).map_err(|e| self.bad_at(self.line, e))?;
             let text = text.strip_prefix('\u{feff}').filter(|_| self.line == 1).unwrap_or(text).trim();
@@ -147,7 +150,7 @@ fn failed(name: &str) -> impl FnOnce(io::Error) -> SourceError {
 /// # Errors
 /// What is wrong with it, in words.
 pub fn object(text: &str) -> Result<Map<String, Value>, String> {
-    match serde_json::from_str(text).map_err(|e| not_json(&e, text))? {
+    match digits::parse(text).map_err(|e| not_json(&e, text))? {
         Value::Object(fields) => Ok(fields),
         Value::Array(_) => {
             Err("the row is an array: JSON Lines has one object a line (jq -c '.[]' makes lines of an array)"
@@ -174,9 +177,19 @@ fn not_json(error: &serde_json::Error, text: &str) -> String {
 /// # Errors
 /// [`SourceError`].
 pub fn text(path: &Path) -> Result<(String, String), SourceError> {
+    text_within(path, WHOLE)
+}
+
+/// The same of at most `most` bytes.
+///
+/// # Errors
+/// [`SourceError`].
+pub fn text_within(path: &Path, most: u64) -> Result<(String, String), SourceError> {
     let mut source = Source::open(path)?;
-    let mut bytes = Vec::new();
-    source.reader.read_to_end(&mut bytes).map_err(failed(&source.name))?;
+    let bytes = bounded::within(&mut source.reader, most).map_err(|error| match error.kind() {
+        ErrorKind::FileTooLarge => SourceError::Open { name: source.name.clone(), source: error },
+        _ => failed(&source.name)(error),
+    })?;
     let text = utf8(&bytes).map_err(|e| source.bad_at(e.line, e))?.to_owned();
     Ok((source.name, text))
 }

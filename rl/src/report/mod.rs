@@ -12,12 +12,13 @@ mod rows;
 mod samples;
 mod summary;
 
-use std::fs;
 use std::path::Path;
 
 use crate::config::syntax;
-use crate::error::Error;
+use crate::error::{ConfigError, Error};
 use crate::files::IoError;
+use crate::files::bounded::{SMALL, read_own};
+use crate::files::encoding::utf8;
 use crate::run::dir::{CONFIG_FILE, RunMeta, check_records, is_run};
 use crate::run::log::{METRICS_FILE, ROLLOUTS_FILE};
 use history::History;
@@ -43,7 +44,13 @@ pub struct ReportOptions {
 pub fn html(dir: &Path, options: &ReportOptions) -> Result<String, Error> {
     check(dir)?;
     let config_path = dir.join(CONFIG_FILE);
-    let text = fs::read_to_string(&config_path).map_err(IoError::at("read", &config_path))?;
+    let bytes = read_own(&config_path, SMALL).map_err(IoError::at("read", &config_path))?;
+    let text = utf8(&bytes).map_err(|e| ConfigError::Syntax {
+        path: config_path.clone(),
+        line: e.line,
+        message: e.to_string(),
+    })?;
+    let text = text.to_owned();
     let config = syntax(&text, &config_path)?;
     let rollouts = dir.join(ROLLOUTS_FILE);
     let history = History::read(&dir.join(METRICS_FILE))?;

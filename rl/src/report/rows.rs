@@ -1,13 +1,13 @@
 //! Rows of a run's records, also while they are being written.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, ErrorKind};
+use std::io::{BufReader, ErrorKind};
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
 use crate::error::{DataError, Error};
 use crate::files::IoError;
+use crate::files::bounded::{self, open_regular};
 
 /// Hands each line that is not blank to `take`, in order and one at a time. A last line without its newline that
 /// `take` refuses was being written, and is left out. False where there is no such file.
@@ -15,23 +15,24 @@ use crate::files::IoError;
 /// # Errors
 /// The first line that `take` refuses, with file and line; a file that cannot be read.
 pub(super) fn each(path: &Path, take: &mut dyn FnMut(&[u8]) -> Result<(), String>) -> Result<bool, Error> {
-    // Opening a pipe waits for its other end.
-    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
-        let what = format!("{} is not a regular file", path.display());
-        return Err(Error::Unusable { what });
-    }
-    let file = match File::open(path) {
+    let file = match open_regular(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(false),
+        Err(e) if e.kind() == ErrorKind::InvalidInput => {
+            return Err(Error::Unusable { what: format!("{}: {e}", path.display()) });
+        }
         file => file.map_err(IoError::at("read", path))?,
     };
     let mut reader = BufReader::with_capacity(1 << 18, file);
     let (mut bytes, mut line) = (Vec::new(), 0);
     loop {
-        bytes.clear();
-        if reader.read_until(b'\n', &mut bytes).map_err(IoError::at("read", path))? == 0 {
-            return Ok(true);
-        }
         line += 1;
+        match bounded::line(&mut reader, &mut bytes) {
+            Ok(0) => return Ok(true),
+            Err(e) if e.kind() == ErrorKind::FileTooLarge => {
+                return Err(DataError::Row { path: path.to_path_buf(), line, message: e.to_string() }.into());
+            }
+            read => read.map_err(IoError::at("read", path))?,
+        };
         if bytes.trim_ascii().is_empty() {
             continue;
         }

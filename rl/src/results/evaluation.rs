@@ -2,6 +2,7 @@
 
 use super::{Identity, RESULTS, ResultsError, SAMPLES};
 use crate::eval::Question;
+use crate::files::bounded::LARGE;
 use crate::files::source::{self, Source};
 use crate::rows;
 use crate::run::dir::is_run;
@@ -92,7 +93,7 @@ pub fn settings(dir: &Path) -> Result<Value, ResultsError> {
     if !path.is_file() {
         return Ok(Value::Null);
     }
-    let (name, text) = source::text(&path)?;
+    let (name, text) = source::text_within(&path, LARGE)?;
     let mut results: Value = serde_json::from_str(&text)
         .map_err(|e| ResultsError::File { name, message: format!("not valid JSON: {e}") })?;
     Ok(results["settings"].take())

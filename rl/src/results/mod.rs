@@ -32,12 +32,14 @@ pub use regression::{Regression, regressions};
 pub use sample_row::SampleRow;
 pub use task_result::TaskResult;
 pub use text_metrics::{References, TextMetric, text_metrics};
-pub use written::{Results, check_foreign, clear};
+pub use written::{Results, check_foreign, clear, write_samples};
 
 /// File with the results of all tasks and the settings they depend on.
 pub const RESULTS: &str = "results.json";
 /// File with the table of the results.
 pub const MARKDOWN: &str = "results.md";
+/// File with the opinions of a judge, unless another one is named for them.
+pub const JUDGED: &str = "judge.jsonl";
 /// Endings of a task's name for options ranked by likelihood, and by likelihood per character.
 pub const RANKED: [&str; 2] = ["/likelihood", "/likelihood_norm"];
 /// Level of every test: a Holm-corrected p-value below it is a difference.

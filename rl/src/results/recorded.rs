@@ -4,6 +4,7 @@ use super::{Identity, ResultsError, SAMPLES};
 use crate::checkpoint::{CheckpointStore, TrainState};
 use crate::config::CheckpointConfig;
 use crate::eval::EvalResult;
+use crate::files::bounded::{LARGE, SMALL, read_own};
 use crate::files::source;
 use crate::run::dir::{self, CONFIG_FILE};
 use crate::run::{self};
@@ -40,7 +41,7 @@ impl RunResults {
         let Some((when, sets)) = evals.into_iter().next_back() else {
             return Err(ResultsError::NothingRecorded { dir: dir.to_owned() });
         };
-        let (name, text) = source::text(&dir.join(CONFIG_FILE))?;
+        let (name, text) = source::text_within(&dir.join(CONFIG_FILE), SMALL)?;
         let config =
             text.parse().map_err(|e: toml::de::Error| ResultsError::File { name, message: e.to_string() })?;
         Ok(Self { dir: dir.to_owned(), when, sets, config })
@@ -69,7 +70,7 @@ pub(super) fn recorded(result: &EvalResult) -> Recorded {
 fn states(checkpoints: &Path) -> Vec<TrainState> {
     let found = CheckpointStore::new(checkpoints, &CheckpointConfig::default()).list().unwrap_or_default();
     let state = |(_, path): (u64, PathBuf)| {
-        serde_json::from_slice(&std::fs::read(path.join("state.json")).ok()?).ok()
+        serde_json::from_slice(&read_own(&path.join("state.json"), LARGE).ok()?).ok()
     };
     found.into_iter().filter_map(state).collect()
 }

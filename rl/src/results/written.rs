@@ -1,26 +1,51 @@
 //! `results.json` and `results.md`.
 
-use super::{MARKDOWN, RESULTS, SAMPLES, TaskResult};
+use super::{JUDGED, MARKDOWN, RESULTS, SAMPLES, TaskResult};
 use crate::error::Error;
-use crate::files::IoError;
-use crate::files::destination::{Destination, write_atomic};
+use crate::eval::sample_log::SETTINGS;
+use crate::files::destination::{Destination, TEMPORARY, replace_atomic};
+use crate::files::lock::LOCK_FILE;
+use crate::files::{IoError, is_own_file};
 use crate::number::interval;
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Refuses to replace results that no samples belong to: they are somebody else's.
+/// What an evaluation writes into its directory and replaces there as a whole.
+const FILES: [&str; 4] = [SETTINGS, SAMPLES, RESULTS, MARKDOWN];
+
+/// Refuses a directory whose files an evaluation may not replace: results that no samples belong to, which are somebody
+/// else's, and what is no regular file, as in the directory of a run: a link leads to what belongs to others, a pipe is
+/// waited for forever. `force` replaces all of them, a link itself and not what it leads to.
 ///
 /// # Errors
-/// [`Error::Output`], unless `force`.
+/// [`Error::Output`], [`Error::Unusable`].
 pub fn check_foreign(dir: &Path, force: bool) -> Result<(), Error> {
+    // These are opened and written in place, so that not even `force` replaces what stands there.
+    let written = FILES.map(|file| format!("{TEMPORARY}{file}")).into_iter();
+    let written = written.chain([LOCK_FILE, JUDGED].map(str::to_owned));
+    let replaced = FILES.into_iter().filter(|_| !force).map(str::to_owned);
+    for file in written.chain(replaced) {
+        is_own_file(&dir.join(&file)).map_err(|e| Error::Unusable { what: format!("{e}: {}", e.source) })?;
+    }
     if !dir.join(SAMPLES).exists() {
         for file in [RESULTS, MARKDOWN].map(|file| dir.join(file)).iter().filter(|file| file.exists()) {
             Destination::free(file, force)?;
         }
     }
     Ok(())
+}
+
+/// Writes samples that were judged as a whole into a directory. The settings of an evaluation that they replace go: they
+/// would let it go on with these samples.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn write_samples(dir: &Path, lines: &[u8]) -> Result<(), Error> {
+    // Mostly there are none.
+    let _ = std::fs::remove_file(dir.join(SETTINGS));
+    Ok(replace_atomic(&dir.join(SAMPLES), lines)?)
 }
 
 /// Removes the results of an evaluation that begins anew.
@@ -67,8 +92,8 @@ impl Results {
         let (results, markdown) = (dir.join(RESULTS), dir.join(MARKDOWN));
         let text = serde_json::to_string_pretty(&self.json());
         let text = text.map_err(|e| IoError::at("write", &results)(e.into()))?;
-        write_atomic(&results, format!("{text}\n").as_bytes())?;
-        Ok(write_atomic(&markdown, self.markdown().as_bytes())?)
+        replace_atomic(&results, format!("{text}\n").as_bytes())?;
+        Ok(replace_atomic(&markdown, self.markdown().as_bytes())?)
     }
 
     /// What `results.json` says.

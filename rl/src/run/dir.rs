@@ -9,10 +9,11 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint;
 use crate::config::RunConfig;
 use crate::error::Error;
+use crate::files::bounded::{SMALL, read_own};
 use crate::files::destination::TEMPORARY;
 use crate::files::destination::replace_atomic;
 use crate::files::lock::{DirLock, LOCK_FILE};
-use crate::files::{IoError, is_own_file, read_own};
+use crate::files::{IoError, is_own_file};
 use crate::run::log::{EVENTS_PREFIX, METRICS_FILE, ROLLOUTS_FILE};
 
 /// Name of the resolved config.
@@ -419,7 +420,7 @@ impl Hardware {
 impl RunMeta {
     /// Reads the facts about the run in `dir`; none when they are missing or from another version.
     pub fn read(dir: &Path) -> Option<Self> {
-        serde_json::from_slice(&read_own(&dir.join(META_FILE)).ok()?).ok()
+        serde_json::from_slice(&read_own(&dir.join(META_FILE), SMALL).ok()?).ok()
     }
 
     /// The facts at the start of a run.

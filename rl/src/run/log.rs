@@ -1,6 +1,7 @@
 //! The records of a run: `metrics.jsonl`, `rollouts.jsonl` and TensorBoard events.
 
 use std::fs;
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -10,7 +11,7 @@ use tensorboard_rs::summary_writer::SummaryWriter;
 
 use crate::config::LogConfig;
 use crate::files::jsonl::JsonlLog;
-use crate::files::{IoError, open_own, read_own};
+use crate::files::{IoError, open_own};
 use crate::metrics::MetricsRow;
 use crate::random;
 use rlvr_policies::guard::caught;
@@ -25,6 +26,8 @@ pub const EVENTS_PREFIX: &str = "events.out.tfevents.";
 
 const ROLLOUT_STREAM: u64 = 5;
 const HISTOGRAM_BUCKETS: usize = 30;
+/// Bytes at the beginning of an event that hold its step.
+const EVENT_HEAD: u64 = 32;
 
 /// One judged completion, a row of `rollouts.jsonl`.
 #[derive(Debug, Clone, Serialize)]
@@ -305,31 +308,34 @@ fn remove_events(dir: &Path) -> Result<(), IoError> {
 /// Cuts an event file before its first event after `step`, and before a record that was not written to its end;
 /// TensorBoard would show both branches otherwise.
 fn cut_events(path: &Path, step: u64) -> Result<(), IoError> {
-    let bytes = read_own(path).map_err(IoError::at("read", path))?;
-    let keep = kept_events(&bytes, step);
-    if keep == bytes.len() {
-        return Ok(());
+    let mut options = fs::OpenOptions::new();
+    let file = open_own(path, options.read(true).write(true)).map_err(IoError::at("open", path))?;
+    let length = file.metadata().map_err(IoError::at("read", path))?.len();
+    let reader = BufReader::with_capacity(1 << 16, &file);
+    match kept_events(reader, length, step).map_err(IoError::at("read", path))? {
+        keep if keep == length => Ok(()),
+        keep => file.set_len(keep).map_err(IoError::at("cut", path)),
     }
-    let file = open_own(path, fs::OpenOptions::new().write(true)).map_err(IoError::at("open", path))?;
-    file.set_len(keep as u64).map_err(IoError::at("cut", path))
 }
 
 /// How many bytes of TensorBoard records hold events up to `step`. A record is its length (8 bytes), a checksum (4),
-/// the event, a checksum (4).
-fn kept_events(bytes: &[u8], step: u64) -> usize {
+/// the event, a checksum (4). Of an event only the beginning is kept in memory.
+fn kept_events(mut from: impl Read, bytes: u64, step: u64) -> io::Result<u64> {
     let mut at = 0;
-    while let Some(header) = bytes.get(at..at + 8) {
-        let length = u64::from_le_bytes(header.try_into().unwrap_or_default());
-        let end = usize::try_from(length).ok().and_then(|n| n.checked_add(at + 16)).unwrap_or(usize::MAX);
-        let Some(event) = bytes.get(at + 12..end.saturating_sub(4)).filter(|_| end <= bytes.len()) else {
-            break;
-        };
-        if event_step(event).is_some_and(|s| s > step) {
+    while bytes - at >= 16 {
+        let mut header = [0; 12];
+        from.read_exact(&mut header)?;
+        let length = header.first_chunk().map_or(0, |length| u64::from_le_bytes(*length));
+        let Some(end) = length.checked_add(at + 16).filter(|end| *end <= bytes) else { break };
+        let mut event = Vec::new();
+        from.by_ref().take(length.min(EVENT_HEAD)).read_to_end(&mut event)?;
+        io::copy(&mut from.by_ref().take(length - event.len() as u64 + 4), &mut io::sink())?;
+        if event_step(&event).is_some_and(|s| s > step) {
             break;
         }
         at = end;
     }
-    at
+    Ok(at)
 }
 
 /// The field `step` (2, a varint) of an encoded event; fields come in order and only `wall_time` (1) precedes it.
@@ -483,13 +489,14 @@ mod tests {
         step(&mut log, 1);
         drop(log);
         let bytes = fs::read(&events(dir.path()).unwrap()[0]).unwrap();
-        assert_eq!(kept_events(&bytes, 1), bytes.len());
-        let first = kept_events(&bytes, 0);
+        let kept = |bytes: &[u8], step| kept_events(bytes, bytes.len() as u64, step).unwrap() as usize;
+        assert_eq!(kept(&bytes, 1), bytes.len());
+        let first = kept(&bytes, 0);
         assert!(first > 0 && first < bytes.len());
         for length in first..bytes.len() {
-            assert!(kept_events(&bytes[..length], 1) <= length);
+            assert!(kept(&bytes[..length], 1) <= length);
         }
-        assert_eq!(kept_events(&[0xff; 64], 1), 0);
+        assert_eq!(kept(&[0xff; 64], 1), 0);
     }
 
     #[test]

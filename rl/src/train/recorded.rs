@@ -5,14 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufReader, ErrorKind};
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
 use crate::data::DataError;
-use crate::files::IoError;
 use crate::files::encoding::utf8;
+use crate::files::{IoError, bounded};
 use crate::rows::names;
 
 /// A log-probability may exceed 0 by this much, in nats, by rounding in the engine that reported it.
@@ -80,9 +80,13 @@ pub fn read(path: &Path) -> Result<Vec<RecordedStep>, DataError> {
     let file = File::open(path).map_err(IoError::at("open", path))?;
     let bad = |line, message| DataError::Row { path: path.to_path_buf(), line, message };
     let mut steps: BTreeMap<u64, Vec<RecordedGroup>> = BTreeMap::new();
-    for (index, bytes) in BufReader::new(file).split(b'\n').enumerate() {
-        let bytes = bytes.map_err(IoError::at("read", path))?;
-        let line = index + 1;
+    let (mut reader, mut bytes) = (BufReader::new(file), Vec::new());
+    for line in 1.. {
+        match bounded::line(&mut reader, &mut bytes) {
+            Ok(0) => break,
+            Err(e) if e.kind() == ErrorKind::FileTooLarge => return Err(bad(line, e.to_string())),
+            read => read.map_err(IoError::at("read", path))?,
+        };
         let text = utf8(&bytes).map_err(|e| bad(line, e.to_string()))?;
         if text.trim().is_empty() {
             continue;

@@ -17,7 +17,7 @@ use std::path::Path;
 /// Refuses a file where a directory for results is meant.
 pub fn check_out(out: &Path) -> Result<()> {
     let shown = out.display();
-    match out.exists() && !out.is_dir() || out == Path::new("-") {
+    match std::fs::symlink_metadata(out).is_ok() && !out.is_dir() || out == Path::new("-") {
         true => Err(bad(format!(
             "--out {shown} is no directory: name a directory for the results, such as evals/new"
         ))),

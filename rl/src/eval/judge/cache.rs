@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Opinion;
 use crate::error::Error;
 use crate::files::IoError;
+use crate::files::bounded::{WHOLE, read_regular};
 
 /// The opinions by key.
 pub(super) struct Cache {
@@ -31,7 +32,7 @@ impl Cache {
         if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
             std::fs::create_dir_all(dir).map_err(IoError::at("create the directory", dir))?;
         }
-        let bytes = match std::fs::read(path) {
+        let bytes = match read_regular(path, WHOLE) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             Err(e) => return Err(IoError::at("read", path)(e).into()),

@@ -5,11 +5,8 @@ use anyhow::Result;
 use rlvr::eval::Item;
 use rlvr::eval::judge::{Answer, Judge, JudgeConfig};
 use rlvr::files::source;
-use rlvr::results::SampleRow;
+use rlvr::results::{JUDGED, SampleRow};
 use std::path::Path;
-
-/// File with the opinions.
-const CACHE: &str = "judge.jsonl";
 
 /// What the judge's file says, if there is one.
 pub fn config(args: &JudgeArgs) -> Result<Option<JudgeConfig>> {
@@ -21,7 +18,7 @@ pub fn config(args: &JudgeArgs) -> Result<Option<JudgeConfig>> {
 /// The judge, if there is one; `dir` is where its opinions are kept by default.
 pub fn open(args: &JudgeArgs, dir: &Path) -> Result<Option<Judge>> {
     let Some(config) = config(args)? else { return Ok(None) };
-    let cache = args.judge_cache.clone().unwrap_or_else(|| dir.join(CACHE));
+    let cache = args.judge_cache.clone().unwrap_or_else(|| dir.join(JUDGED));
     Ok(Some(Judge::open(&config, &cache)?))
 }
 

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use rlvr::eval::judge::JudgeConfig;
 use rlvr::eval::sample_log::{SETTINGS, refusal};
 use rlvr::eval::{Benchmark, Judged, fingerprint};
-use rlvr::files::destination::write_atomic;
+use rlvr::files::bounded::{SMALL, read_regular};
 use rlvr::files::lock::DirLock;
 use rlvr::files::source::{Source, SourceError};
 use rlvr::results::{self, RESULTS, Results, SAMPLES, SampleRow, TaskResult};
@@ -18,6 +18,7 @@ use rlvr::rewards::{Outcome, Response, Task, Verdict, score_batch};
 use rlvr::rows;
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// What a re-scored evaluation keeps of the settings of the one that generated.
@@ -87,9 +88,7 @@ pub fn score(args: &EvalScoreArgs) -> Result<()> {
     let dir = &args.out;
     std::fs::create_dir_all(dir).with_context(|| format!("cannot create the directory {}", dir.display()))?;
     let _lock = DirLock::take(dir)?;
-    // Those of an evaluation that is replaced would let eval run go on with these samples.
-    let _ = std::fs::remove_file(dir.join(SETTINGS));
-    write_atomic(&dir.join(SAMPLES), &lines).map_err(rlvr::Error::from)?;
+    results::write_samples(dir, &lines)?;
     super::write(&results, dir)?;
     bounds.check(&results, dir)
 }
@@ -100,9 +99,10 @@ fn made(args: &EvalScoreArgs) -> Result<Value> {
         return Ok(Value::Null);
     }
     let dir = args.completions.parent().unwrap_or(Path::new(""));
-    match std::fs::read_to_string(dir.join(SETTINGS)) {
-        Ok(text) => Ok(serde_json::from_str(&text).unwrap_or_default()),
-        Err(_) => Ok(results::settings(dir)?),
+    match read_regular(&dir.join(SETTINGS), SMALL) {
+        Ok(text) => Ok(serde_json::from_slice(&text).unwrap_or_default()),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(results::settings(dir)?),
+        Err(e) => Err(bad(format!("{}: {e}", dir.join(SETTINGS).display()))),
     }
 }
 
