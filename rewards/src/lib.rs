@@ -69,4 +69,4 @@ pub use task::{Message, Response, Task};
 
 /// Version of the verifiers, as results record it: evaluations of two versions are not compared. Raise it by one with
 /// every change that may give some completion another verdict, score or extracted answer.
-pub const VERIFIER_VERSION: u32 = 4;
+pub const VERIFIER_VERSION: u32 = 5;
