@@ -468,9 +468,25 @@ def between(action, one, other):
         unsure(RELATED)
     elif result is not NotImplemented and result and evidence.twice > 0:
         evidence.twice -= 1
-        if says(OPPOSITE[action], one, other) or action == 'eq' and says('eq', one, 'another'):
+        if says_anything(action, one, other):
             unsure(RELATED)
     return result
+
+
+def says_anything(action, one, other):
+    # Whether what is so is not so as well, or holds of what it cannot hold of.
+    if says(OPPOSITE[action], one, other):
+        return True
+    if action == 'eq':
+        return says('eq', one, 'another')
+    if action in ('ne', 'lt', 'gt'):
+        return says(action, one, one) or action != 'ne' and says(action, other, one)
+    return says(action, other, one) and not says('eq', one, other)
+
+
+def known_class(*values):
+    # Whether none of these is only possibly of a class.
+    return not any(type(v) is Remote and v._standing in ('possible', 'possible class') for v in values)
 
 
 def are_kin(one, other):

@@ -66,6 +66,8 @@ class Remote:
             if type(result) is Remote:
                 return Remote(result._number, result._base, f'answer {name}')
             evidence.answered(name, result, given)
+        if kind == 'method' and name == 'copy' and type(result) is Remote:
+            unsure(FACES)
         if self._maker is not None and type(result) is Remote and not result._standing:
             return Remote(result._number, result._base, None, self._maker)
         return result
@@ -182,7 +184,12 @@ class Shadow:
     def __getattr__(self, name):
         if name.startswith('__'):
             raise AttributeError(name)
-        return link.value('do', 'getattr', [{'r': self.__dict__['_number']}, name])
+        n = self.__dict__['_number']
+        value = link.value('do', 'getattr', [{'r': n}, name])
+        facts = evidence.seen.setdefault(n, Seen()).facts
+        if not matches(facts.setdefault(('getattr', name), as_seen(value)), value):
+            unsure(CHANGES)
+        return value
 
 
 class Kind(type):
@@ -316,7 +323,7 @@ def arithmetic(action, swapped=False):
                 derived = 'derived' if self._standing in OWN | {'derived'} else 'possible'
                 result = Remote(result._number, result._base, derived, self._maker)
                 object.__setattr__(result, '_told', self._told or number_of(other) is None)
-            elif number_of(other) is None:
+            elif number_of(other) is None or not known_class(self, other):
                 unsure()
             elif not trusted(other) and not number_of(result) is not None:
                 unsure(COMPUTED)
@@ -389,6 +396,9 @@ def asked(action):
             return of_data(self, *args)
         result = link.do(action, self, *args)
         weigh(self, result)
+        if action in ('copy', 'deepcopy'):
+            # A copy is for the program to make.
+            unsure(FACES)
         if action == 'getitem':
             return see_item(self, args[0], result)
         return see_length(self, result) if action == 'len' else see_face(self, action, result, *args) if action in TEXTS else result

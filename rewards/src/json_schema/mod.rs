@@ -251,7 +251,8 @@ impl JsonSchema {
                 .with_work(work);
         };
         let around = format!("{}{}", text[..start].trim(), text[end..].trim());
-        let bare = is_alone && matches!(&*around.to_ascii_lowercase(), "" | "``````" | "```json```" | "```json\n```");
+        let bare = is_alone
+            && matches!(&*around.to_ascii_lowercase(), "" | "``````" | "```json```" | "```json\n```");
         let (found, steps) = schema.judge(&value);
         let outcome = match found {
             Found::Invalid(problem) => Outcome::of(Verdict::Incorrect, "json_schema", problem),
