@@ -119,7 +119,7 @@ class Seen:
         # The items as far as they are known, where the next ones come from, and whether these are all.
         self.items, self.source, self.done, self.backwards = [], None, False, None
         # Whether places and items disagree, whether the tests compared it with a value, and whether they went into it.
-        self.odd = self.compared = self.contains = False
+        self.odd = self.compared = self.contains = self.long = False
         self.numbers, self.text, self.data = {}, None, None
 
 
@@ -207,7 +207,7 @@ def handed(values):
 
 
 def see_length(remote, size):
-    if remote._standing not in OWN and type(size) is int:
+    if remote._standing not in OWN and type(size) is int and 0 <= size < 2**63:
         see(remote, 'len', size)
         seen_of(remote).contains = True
         fits(seen_of(remote))
@@ -306,8 +306,10 @@ def arrived(seen, item):
     seen.items.append(item)
     if ('at', i) in seen.facts and not matches(seen.facts['at', i], item):
         seen.odd = True
-    if 'len' in seen.facts or 'bool' in seen.facts:
+    if not i:
         fits(seen)
+    elif 'len' in seen.facts and i >= size_of(seen):
+        unsure(LENGTH)
 
 
 def completed(seen):
@@ -336,7 +338,10 @@ def items_by(remote):
         iterator = link.do('iter', remote)
         if same(iterator, remote):
             return once(remote, seen)
-        seen.source = items_of(iterator, 1024)
+        source = items_of(iterator, 1024)
+        if seen.long:
+            return source
+        seen.source = source
     return again(seen)
 
 
@@ -348,7 +353,8 @@ def again(seen):
                 return
             if i >= KEPT:
                 unsure('an object of the program has more items than are kept')
-                yield from seen.source
+                source, seen.source, seen.long = seen.source, None, True
+                yield from source
                 return
             try:
                 arrived(seen, next(seen.source))
