@@ -182,7 +182,45 @@ fn what_an_object_says_of_itself_decides_nothing() {
     let contains = |solution: &str| json!({"asserts": ["assert 1 in Bag([1]) and 2 not in Bag([1])"], "solution": solution});
     check(Language::Python, &contains(""), bag, Verdict::Unverifiable);
     check(Language::Python, &contains(bag), bag, Verdict::Correct);
-    check(Language::Python, &contains("def Bag(x): return x"), bag, Verdict::Incorrect);
+    check(Language::Python, &contains("def Bag(x): return x"), bag, Verdict::Unverifiable);
+}
+
+#[test]
+fn what_fails_on_objects_is_wrong_only_where_it_fails_in_one_process() {
+    if !available(Language::Python) {
+        return;
+    }
+    let run = |partial, asserts: &[&str], code: &str| {
+        judge(CodeConfig { partial, ..config(Language::Python) }, json!({"asserts": asserts}), code)
+    };
+    let generator = "def g(n):\n    yield from range(n)";
+    let is_one = "import types\nassert isinstance(g(1), types.GeneratorType)";
+    let outcome = run(false, &[is_one], generator);
+    assert_eq!(outcome.verdict, Verdict::Unverifiable, "{outcome:?}");
+    assert!(outcome.method.contains("asserts+together@"), "{outcome:?}");
+    assert!(outcome.reason.contains("in one process"), "{outcome:?}");
+    // Wrong there, too, and a later test that is wrong decides as well.
+    for asserts in [
+        ["import types\nassert isinstance(g(1), types.FunctionType)", "pass"],
+        [is_one, "assert list(g(1)) == [1]"],
+    ] {
+        let outcome = run(false, &asserts, generator);
+        assert_eq!(outcome.verdict, Verdict::Incorrect, "{outcome:?}");
+        assert!(outcome.method.contains("+together@"), "{outcome:?}");
+    }
+    // Values alone are wrong at once, and so is what ends itself.
+    for code in ["def g(n): return 2", "import os\ndef g(n): os._exit(0)", "def g(n):\n    while True: pass"]
+    {
+        let outcome = run(false, &["assert g(1) == 1"], code);
+        assert_eq!(outcome.verdict, Verdict::Incorrect, "{outcome:?}");
+        assert!(!outcome.method.contains("together"), "{outcome:?}");
+    }
+    // Shares of tests are given only where nothing is open.
+    let opinion = "class E:\n    def __eq__(self, o): return True\ndef g(n): return E()";
+    let outcome = run(true, &["assert g(1) == g(2)", "assert g(1).x == 1"], opinion);
+    assert_eq!(outcome.verdict, Verdict::Unverifiable, "{outcome:?}");
+    let outcome = run(true, &["assert list(g(1)) == [0]", "assert list(g(1)) == [1]"], generator);
+    assert_eq!(outcome.score, Some(0.5), "{outcome:?}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Programs with the verdict that a person would give, in `corpus/code.jsonl`: replies that nobody can read, ways to pass
-//! without solving, names and values that are easily misjudged, tests that judge nobody.
+//! without solving, names and values that are easily misjudged, tests that judge nobody, honest programs that only pass in
+//! one process with their tests.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
@@ -41,7 +42,7 @@ fn every_program_gets_its_verdict() {
     }
     let text = include_str!("corpus/code.jsonl");
     let rows: Vec<Row> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert!(rows.len() > 450, "{} rows", rows.len());
+    assert!(rows.len() > 640, "{} rows", rows.len());
     let config = CodeConfig { min_isolation: Isolation::Process, memory_mib: 512, ..CodeConfig::default() };
     // More threads than cores: most sessions wait.
     let pool = rayon::ThreadPoolBuilder::new().num_threads(4).build().unwrap();

@@ -501,7 +501,9 @@ fn attack(language: Language, reference: &Value, attacks: &[(&str, &str)], dir: 
     for ((name, _), outcome) in attacks.iter().zip(&outcomes) {
         println!("{name}: {:?} {}", outcome.verdict, outcome.reason);
         assert!(outcome.method.ends_with(Sandbox::detect().unwrap().level()), "{outcome:?}");
-        if outcome.verdict != Verdict::Incorrect {
+        // With its tests in one process a program can pass what it likes, and that only takes a wrong answer back.
+        let taken_back = outcome.verdict == Verdict::Unverifiable && outcome.method.contains("+together@");
+        if outcome.verdict != Verdict::Incorrect && !taken_back {
             wrong.push(format!("{name}: {:?} {}", outcome.verdict, outcome.reason));
         }
     }

@@ -198,9 +198,6 @@ def serve():
                     raise
                 pending[target] = error
             return ['ok', items, target in pending, pack(last)]
-        if action == 'traits':
-            own = {'iter': '__iter__', 'next': '__next__', 'len': '__len__', 'bool': '__bool__', 'keys': 'keys'}
-            return ['ok', [name for name, method in own.items() if hasattr(type(thing), method)]]
         if action == 'data':
             return ['ok', encode(thing, lambda value, data: data if value is thing else send(value, data))]
         if action == 'enter':

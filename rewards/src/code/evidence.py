@@ -1,4 +1,9 @@
 # What the tests may believe of an object that a program gave them in the place of a value.
+#
+# Nothing that such an object decides by itself is evidence. What comes out of it as plain data is believed as far as one
+# plain value could have given it: as many items as its length says, the same ones at their places, the same number and the
+# same text each time. Where it could not, or where an object decided, what passes is undecided. The program is never asked
+# what an object is; only what the tests themselves have seen of it is compared.
 
 # The standing of a stand-in says how the tests came to it. Under these an object answers for itself: it was made of a class
 # that the tests name.
@@ -6,198 +11,501 @@ OWN = {'class', 'made'}
 # The same where the name may mean a function as well, or where it was computed: nothing that rests on it is decided.
 POSSIBLE = {'possible class', 'possible', 'derived'}
 FREE = OWN | POSSIBLE
-# Items that are kept of an object, and the longest one that is counted when its length is asked.
-KEPT, COUNTED = 100000, 10000
-# Items that are looked at in all beside those that tests ask for.
-LOOKED_AT = 50000
-DIFFERENCE = 'the tests believe an object of the program that it differs by nothing'
-# What changes nothing in an object. Anything else may, and what it gave before is forgotten.
-PURE = {'find', 'seed', 'next', 'data', 'traits'}
+# Items that are kept of an object.
+KEPT = 100000
+# Comparisons that are asked the other way round, too.
+ASKED_TWICE = 1000
+# What changes nothing in an object. Anything else may, and what was seen before is forgotten.
 LOOKING = {'getattr', 'type', 'len', 'iter', 'hash', 'bool', 'int', 'float', 'complex', 'str', 'repr', 'format', 'bytes',
-           'round', 'reversed', 'isinstance', 'issubclass', 'index', 'contains', 'getitem', 'eq', 'ne', 'lt', 'le', 'gt', 'ge'}
+           'round', 'reversed', 'isinstance', 'issubclass', 'index', 'contains', 'getitem', 'eq', 'ne', 'lt', 'le', 'gt', 'ge',
+           'abs', 'neg', 'pos', 'invert', 'trunc', 'floor', 'ceil', 'dir'}
+CHANGING = {'put', 'enter', 'leave', 'await'}
+NUMBERS = {'int', 'float', 'complex', 'index', 'round', 'trunc', 'floor', 'ceil'}
+TEXTS = {'str', 'repr', 'format'}
+OPPOSITE = {'eq': 'ne', 'ne': 'eq', 'lt': 'ge', 'ge': 'lt', 'le': 'gt', 'gt': 'le'}
+# What a list is asked about a value of the tests. The items say whether the answer is right.
+QUERIES = {'index': list.index, 'count': list.count}
+
+DIFFERENCE = 'the tests believe an object of the program that it differs by nothing'
+TOLD = 'the tests believe what an object of the program says after it was given a value of the tests'
+RELATED = 'the tests believe how objects of the program compare with each other'
+COMPUTED = 'the tests believe what objects of the program give when they are computed with each other'
+LENGTH = 'an object of the program has another length than items'
+PLACES = 'an object of the program has other items at their places than it gives'
+CHANGES = 'an object of the program gives another value each time'
+FACES = 'an object of the program is several values at once'
+TAKEN = 'leave'
+A_DIFFERENCE = 'a difference'
 
 
 class Evidence:
     def __init__(self):
         # Why a passed test decides nothing; what methods answered when they were given values of the tests.
         self.doubt, self.answers = None, {}
-        self.traits, self.tapes, self.left = {}, {}, LOOKED_AT
+        # What was seen of objects, by their numbers; objects that the tests made, with the class of each.
+        self.seen, self.named, self.twice = {}, {}, ASKED_TWICE
+        # Objects whose places and items disagree, which is nothing special for those that the tests use as dictionaries.
+        self.odd, self.mappings, self.handed = set(), set(), set()
 
     def asked(self, message):
-        if message[0] not in PURE and not (message[0] == 'do' and message[1] in LOOKING):
-            self.tapes.clear()
+        if message[0] in CHANGING or message[0] == 'do' and message[1] not in LOOKING:
+            self.forget()
 
-    def answered(self, name, result):
-        # A method that only says yes may say it to all. One that says yes and no, or gives data, is compared by the tests.
+    def forget(self):
+        self.settle()
+        self.seen.clear()
+
+    def settle(self):
+        for n, seen in self.seen.items():
+            settle(seen)
+            if seen.odd:
+                self.odd.add(n)
+
+    def answered(self, name, result, told=()):
+        # A method that only ever says one thing may say it to all, and so may one that only says what it was told. One
+        # that says several, or gives data of several values, is compared by the tests.
         said = self.answers.setdefault(name, set())
-        if result is None or isinstance(result, bool):
-            said.add(result)
-        elif isinstance(result, (int, float)) and abs(result) <= 1:
-            said.add(bool(result))
-        elif type(result) not in OPAQUE:
+        if type(result) in OPAQUE:
+            return
+        if name == A_DIFFERENCE:
+            unsure(TOLD)
+        if result is not None and not isinstance(result, bool) and any(text_of(result) == text_of(t) for t in told):
+            said.add('what it was told')
+            return
+        parts = list(parts_of(result))
+        if isinstance(result, (str, bytes)) and result or len(set(parts)) > 1:
             said.update((True, False))
+        else:
+            said.update(parts or [False])
 
     def undecided(self):
+        self.settle()
+        if self.odd - self.mappings:
+            unsure(PLACES)
         if self.doubt:
             return self.doubt
         for name, said in self.answers.items():
-            if said in ({True}, {False}):
-                return (f'the tests believe what {name} of an object of the program says; '
-                        'let them name its class, or ask also what is not so')
+            if len(said) == 1 and None not in said:
+                if name == TAKEN and True in said:
+                    return 'the tests believe a context manager of the program that takes their errors'
+                if name != TAKEN:
+                    return (f'the tests believe what {name} of an object of the program says; '
+                            'let them name its class, or ask also what is not so')
         return None
 
 
-def traits_of(remote):
-    n = remote._number
-    if n not in evidence.traits:
-        evidence.traits[n] = link.understand(lambda reply: [str(t) for t in reply[0]], link.ask('traits', n))
-    return evidence.traits[n]
-
-
-def deny(remote, why):
-    # Of a class that the tests may name its own meaning is possible; what stands for a value has to be one.
-    if remote._standing in POSSIBLE:
-        unsure(f'{why}, and the tests do not say whether its name is the one of a class')
-        return
-    link.lost = link.lost or why
-    raise Lost(link.lost)
-
-
-class Tape:
-    # What an object gave when it was iterated. It gives the same again: an object that is asked twice cannot be in order
-    # the first time and complete the second time.
-    def __init__(self, remote, iterator):
-        self.remote, self.source = remote, items_of(iterator, 1024)
-        self.items, self.done = [], False
-
-    def pull(self):
-        # Whether there was another item.
-        if self.done:
-            return False
-        try:
-            self.items.append(next(self.source))
-            return True
-        except StopIteration:
-            self.done = True
-        if not self.items:
-            weigh(self.remote, self.items)
-        if evidence.tapes.get(self.remote._number) is self and 'len' in traits_of(self.remote):
-            try:
-                size = link.do('len', self.remote)
-            except Exception:
-                return False
-            if size != len(self.items):
-                deny(self.remote, 'an object of the program has another length than items')
-        return False
-
-    def upto(self, size):
-        while len(self.items) < size and self.pull():
-            pass
-        return len(self.items)
-
-    def __iter__(self):
-        i = 0
-        while i < len(self.items) or self.pull():
-            yield self.items[i]
-            i += 1
-            if i >= KEPT:
-                # Too much to be kept.
-                evidence.tapes.pop(self.remote._number, None)
-                yield from self.source
-                return
-
-
-def tape_of(remote):
-    # None for what is not iterated by a method of its own, or is its own iterator.
-    n, traits = remote._number, traits_of(remote)
-    if 'iter' not in traits or 'next' in traits:
-        return None
-    if n not in evidence.tapes:
-        iterator = link.do('iter', remote)
-        if same(iterator, remote):
-            return None
-        evidence.tapes[n] = Tape(remote, iterator)
-    return evidence.tapes[n]
-
-
-def items_seen(remote, size):
-    # The items as far as they are needed; none where they cannot be had.
-    try:
-        tape = tape_of(remote) if size <= COUNTED and evidence.left > 0 else None
-        if tape is None:
-            return None
-        had = len(tape.items)
-        evidence.left -= tape.upto(size) - had
-        return tape
-    except Exception:
-        evidence.tapes.pop(remote._number, None)
-        return None
-
-
-def measured(remote, size):
-    # A length, which is the one of the items.
-    if remote._standing not in OWN and type(size) is int:
-        seen = items_seen(remote, size + 1)
-        if seen is not None and len(seen.items) != size:
-            deny(remote, 'an object of the program has another length than items')
-    return size
-
-
-def is_true(remote, truth):
-    if truth and remote._standing not in OWN and {'len', 'bool'} & set(traits_of(remote)):
-        seen = items_seen(remote, 1)
-        if seen is not None and not seen.items:
-            deny(remote, 'an object of the program is true and empty')
-    return truth
-
-
-def item_of(remote, key, value):
-    # An item, which is the one at its place.
-    if remote._standing in OWN or type(key) not in (int, slice) or 'keys' in traits_of(remote):
-        return value
-    if 'len' not in traits_of(remote) or type(value) in OPAQUE:
-        return value
-    seen = items_seen(remote, key + 1 if type(key) is int and key >= 0 else COUNTED)
-    if seen is None:
-        return value
-    items, complete = seen.items, seen.done
-    try:
-        there = items[key] if complete or type(key) is int and key >= 0 else value
-    except IndexError:
-        return value
-    if type(key) is slice:
-        value_ = list(value) if isinstance(value, (list, tuple)) else there
+def parts_of(value, depth=0):
+    # The numbers and texts in a value. What differs by little from nothing, or from one, is no other number.
+    if isinstance(value, dict):
+        value = [*value, *value.values()]
+    if isinstance(value, (list, tuple, set, frozenset)) or full_name(type(value)) == 'collections.deque':
+        for part in value if depth < 20 else ():
+            yield from parts_of(part, depth + 1)
+    elif value is None or isinstance(value, bool):
+        yield value
+    elif isinstance(value, (int, float)) and abs(value) <= 1:
+        yield bool(value)
+    elif type(value) in OPAQUE:
+        yield value._number, 'object'
     else:
-        value_ = value
-    if there != value_ and there == there and value_ == value_:
-        deny(remote, 'an object of the program has another item than it gives')
+        yield str(value)
+
+
+class Seen:
+    # What the tests have seen of one object.
+    def __init__(self):
+        # Values by what was asked; what the methods of a dictionary gave; what was asked of values of the tests.
+        self.facts, self.views, self.queries = {}, {}, []
+        # The items as far as they are known, where the next ones come from, and whether these are all.
+        self.items, self.source, self.done, self.backwards = [], None, False, None
+        # Whether places and items disagree, whether the tests compared it with a value, and whether they went into it.
+        self.odd = self.compared = self.contains = self.long = False
+        self.numbers, self.text, self.data = {}, None, None
+
+
+def unsure(why='the tests do not say whether a name with a capital letter is a class; give the reference a solution'):
+    evidence.doubt = evidence.doubt or why
+
+
+def seen_of(remote):
+    return evidence.seen.setdefault(remote._number, Seen())
+
+
+def text_of(value):
+    try:
+        return json.dumps(encode(value, link.send))
+    except TooDeep:
+        return 'deep'
+
+
+def as_seen(value):
+    return seen_of(value) if type(value) in OPAQUE else text_of(value)
+
+
+def matches(known, value):
+    # Whether a value is the one that is known. An object that nobody has looked at is taken for the one in its place, and
+    # both have to agree from now on.
+    if type(value) not in OPAQUE:
+        return known == text_of(value)
+    return isinstance(known, Seen) and evidence.seen.setdefault(value._number, known) is known
+
+
+def see(remote, key, value):
+    # One thing that an object gave, the same each time.
+    if remote._standing in OWN:
+        return value
+    facts = seen_of(remote).facts
+    if key not in facts:
+        facts[key] = as_seen(value)
+    elif not matches(facts[key], value):
+        unsure(CHANGES)
     return value
 
 
-def counted(remote, view):
-    # The method for keys, values or items: it gives as many as there are.
+def see_face(remote, action, value, *args):
+    # As a number and as a text it is one value.
+    if remote._standing in OWN:
+        return value
+    see(remote, ('as', action, text_of(args)), value)
+    seen = seen_of(remote)
+    if action in NUMBERS and isinstance(value, (int, float, complex)) and not args:
+        seen.numbers[action] = value
+    elif action in TEXTS and isinstance(value, str):
+        seen.text = value
+    elif action in ('abs', 'neg', 'pos', 'invert', 'bytes'):
+        seen.numbers[action] = None
+    faces(seen)
+    return value
+
+
+def faces(seen):
+    numbers = list(seen.numbers.values())
+    if len(numbers) > 1 and (None in numbers or any(abs(n - numbers[0]) >= 1 for n in numbers)):
+        unsure(FACES)
+    if numbers and seen.text is not None and seen.text not in [str(n) for n in numbers]:
+        unsure(FACES)
+    if numbers and seen.contains or seen.compared and (numbers or seen.contains or seen.text is not None):
+        unsure(FACES)
+
+
+def see_compared(remote):
+    # By the tests with a plain value, to which no object is equal.
+    if remote._standing not in FREE:
+        seen_of(remote).compared = True
+        faces(seen_of(remote))
+        if remote._number in evidence.handed:
+            unsure(FACES)
+
+
+def handed(values):
+    # Objects that are given back to the program carry more than a value that only differs from another one.
+    for value in values:
+        if type(value) is Remote and value._standing not in FREE:
+            evidence.handed.add(value._number)
+            if value._number in evidence.seen and seen_of(value).compared:
+                unsure(FACES)
+
+
+def see_length(remote, size):
+    if remote._standing not in OWN and type(size) is int and 0 <= size < 2**63:
+        see(remote, 'len', size)
+        seen_of(remote).contains = True
+        fits(seen_of(remote))
+    return size
+
+
+def see_truth(remote, truth):
+    if remote._standing not in OWN:
+        see(remote, 'bool', bool(truth))
+        fits(seen_of(remote))
+    return truth
+
+
+def size_of(seen):
+    size = json.loads(seen.facts.get('len', 'null'))
+    return size if type(size) is int else None
+
+
+def fits(seen):
+    # Whether the number of items is one number.
+    faces(seen)
+    size = size_of(seen)
+    if size is not None and (len(seen.items) > size or seen.done and len(seen.items) != size):
+        unsure(LENGTH)
+    if size is not None and any(len(view) != size for view in seen.views.values()):
+        unsure(LENGTH)
+    empty = not size if size is not None else not seen.items if seen.done else False if seen.items else None
+    truth = json.loads(seen.facts.get('bool', 'null'))
+    if truth is not None and empty is truth:
+        unsure('an object of the program is true and empty, or false and not')
+    if seen.numbers and truth is not None and any(n is not None and bool(n) != truth for n in seen.numbers.values()):
+        unsure(FACES)
+
+
+def place_of(key):
+    return key if type(key) is int else f'{key.start}:{key.stop}:{key.step}' if type(key) is slice else text_of(key)
+
+
+def see_item(remote, key, value):
+    if remote._standing in OWN:
+        return value
+    seen = seen_of(remote)
+    seen.contains = True
+    see(remote, ('at', place_of(key)), value)
+    if type(key) not in (int, slice):
+        evidence.mappings.add(remote._number)
+    elif type(key) is slice and type(value) in OPAQUE:
+        seen.odd = True
+    elif type(key) is int and key >= 0:
+        if key < len(seen.items):
+            seen.odd = seen.odd or not matches(seen.facts['at', key], seen.items[key])
+        else:
+            seen.odd = seen.odd or seen.done
+        size = size_of(seen)
+        seen.odd = seen.odd or size is not None and key >= size
+    elif type(key) is int and size_of(seen) is not None:
+        return see_item(remote, key + size_of(seen), value) if key + size_of(seen) >= 0 else value
+    else:
+        try:
+            seen.queries.append((key, value if type(key) is int else list(value), None))
+        except TypeError:
+            seen.odd = True
+        answer_queries(seen)
+    if seen.views:
+        fits_views(seen)
+    return value
+
+
+def answer_queries(seen):
+    # What rests on all items, once these are known.
+    if not seen.done:
+        return
+    queries, seen.queries = seen.queries, []
+    for key, value, _ in queries:
+        try:
+            if callable(key):
+                there = key(seen.items)
+            else:
+                there = seen.items[key]
+        except (ValueError, IndexError):
+            there = -1 if callable(key) else seen
+        if there is seen or not matches(as_seen(there), value):
+            seen.odd = True
+
+
+def settle(seen):
+    for key, value, name in seen.queries:
+        if name and name != 'index' and not seen.contains:
+            evidence.answered(name, value)
+        elif name or seen.items or 'len' in seen.facts:
+            unsure('the tests believe where an object of the program says that a value is')
+
+
+def arrived(seen, item):
+    i = len(seen.items)
+    seen.items.append(item)
+    if ('at', i) in seen.facts and not matches(seen.facts['at', i], item):
+        seen.odd = True
+    if not i:
+        fits(seen)
+    elif 'len' in seen.facts and i >= size_of(seen):
+        unsure(LENGTH)
+
+
+def completed(seen):
+    seen.done = True
+    size = len(seen.items)
+    if any(key[0] == 'at' and type(key[1]) is int and key[1] >= size for key in seen.facts if type(key) is tuple):
+        seen.odd = True
+    if seen.backwards is not None and not alike(seen.items, seen.backwards[::-1]):
+        unsure(PLACES)
+    answer_queries(seen)
+    fits_views(seen)
+    fits(seen)
+
+
+def alike(items, others):
+    return len(items) == len(others) and all(matches(as_seen(a), b) for a, b in zip(items, others))
+
+
+def items_by(remote):
+    # The items as the object gives them. It gives the same again: an object that is asked twice cannot be in order the
+    # first time and complete the second time.
+    seen = seen_of(remote)
+    seen.contains = True
+    faces(seen)
+    if seen.source is None:
+        iterator = link.do('iter', remote)
+        if same(iterator, remote):
+            return once(remote, seen)
+        source = items_of(iterator, 1024)
+        if seen.long:
+            return source
+        seen.source = source
+    return again(seen)
+
+
+def again(seen):
+    i = 0
+    while True:
+        if i == len(seen.items):
+            if seen.done:
+                return
+            if i >= KEPT:
+                unsure('an object of the program has more items than are kept')
+                source, seen.source, seen.long = seen.source, None, True
+                yield from source
+                return
+            try:
+                arrived(seen, next(seen.source))
+            except StopIteration:
+                completed(seen)
+                return
+        yield seen.items[i]
+        i += 1
+
+
+def once(remote, seen):
+    # An iterator of its own. Once it has ended it gives nothing more, or the same from the beginning.
+    items = []
+    for item in items_of(remote, 1):
+        if len(items) < KEPT:
+            items.append(item)
+        else:
+            unsure('an object of the program has more items than are kept')
+        yield item
+    if seen.done:
+        if items and not alike(seen.items, items):
+            unsure(CHANGES)
+    elif not seen.done:
+        for item in items:
+            arrived(seen, item)
+        completed(seen)
+
+
+def viewed(remote, name, view):
+    # The method for keys, values or items. They belong to each other, and there are as many as items.
     def method(*args, **kwargs):
-        result = view(*args, **kwargs)
-        if args or kwargs:
+        result = asked_quietly(view, args, kwargs)
+        if args or kwargs or type(result) not in OPAQUE and not hasattr(type(result), '__iter__'):
             return result
-        size = link.do('len', remote)
-        if type(result) is Remote and 'next' in traits_of(result):
-            return counted_items(remote, result, size)
-        if type(result) is Remote:
-            measured(result, size)
-        elif hasattr(type(result), '__len__') and len(result) != size:
-            deny(remote, 'an object of the program has another length than items')
-        return result
+        its_own = type(result) in OPAQUE and same(link.do('iter', result), result)
+        content = list(itertools.islice(iter(result), KEPT))
+        seen = seen_of(remote)
+        if name == 'items' and not all(isinstance(pair, tuple) and len(pair) == 2 for pair in content):
+            # No pairs: it is something else that has this name.
+            if seen.contains or seen.views:
+                unsure(PLACES)
+            return result if type(result) not in OPAQUE else iter(content) if its_own else content
+        evidence.mappings.add(remote._number)
+        seen.contains = True
+        seen.views[name] = content
+        fits_views(seen)
+        fits(seen)
+        return result if type(result) not in OPAQUE else iter(content) if its_own else content
     return method
 
 
-def counted_items(remote, iterator, size):
-    n = 0
-    for item in iterator:
-        n += 1
-        yield item
-    if n != size:
-        deny(remote, 'an object of the program has another length than items')
+def fits_views(seen):
+    if not seen.views:
+        return
+    pairs = seen.views.get('items')
+    try:
+        columns = [[k for k, _ in pairs], [v for _, v in pairs]] if pairs is not None else [None, None]
+    except (TypeError, ValueError):
+        return unsure(PLACES)
+    all_keys = [keys for keys in (seen.views.get('keys'), columns[0], seen.items if seen.done else None) if keys is not None]
+    all_values = [values for values in (seen.views.get('values'), columns[1]) if values is not None]
+    for lists in (all_keys, all_values):
+        if any(not alike(lists[0], other) for other in lists[1:]):
+            return unsure(PLACES)
+    for keys in all_keys[:1]:
+        for values in all_values:
+            if len(keys) != len(values):
+                return unsure(LENGTH)
+            for key, value in zip(keys, values):
+                known = seen.facts.get(('at', place_of(key)))
+                if known is not None and not matches(known, value):
+                    return unsure(PLACES)
+
+
+def queried(remote, name, method):
+    # A method that a list has, too: where a value is, and how often. The items say the same, or it is not believed.
+    def asked(*args):
+        result = asked_quietly(method, args, {})
+        if len(args) == 1 and type(result) not in OPAQUE:
+            value, seen = args[0], seen_of(remote)
+            seen.queries.append((lambda items: QUERIES[name](items, value), result, name))
+            answer_queries(seen)
+        elif args:
+            unsure('the tests believe where an object of the program says that a value is')
+        return result
+    return asked
+
+
+def backwards(remote):
+    if remote._standing in OWN:
+        return link.do('reversed', remote)
+    seen = seen_of(remote)
+    if remote._base:
+        return reversed(data_of(remote))
+    items = list(itertools.islice(items_of(link.do('reversed', remote), 1024), KEPT + 1))
+    if len(items) > KEPT:
+        unsure('an object of the program has more items than are kept')
+    if seen.done and not alike(seen.items, items[::-1]) or seen.backwards is not None and not alike(seen.backwards, items):
+        unsure(PLACES)
+    seen.backwards, seen.contains = items, True
+    if size_of(seen) not in (None, len(items)):
+        unsure(LENGTH)
+    return iter(items)
+
+
+def trusted(value):
+    return value._standing in FREE or value._number in evidence.named
+
+
+def between(action, one, other):
+    # How two objects of the program compare, which only they say. It decides where the tests made them of a class that
+    # they name, or one of them, and its own method the other one.
+    if same(one, other) and not {one._standing, other._standing} & OWN:
+        return action in ('eq', 'le', 'ge')
+    result = link.do(action, one, other)
+    if not are_kin(one, other):
+        unsure(RELATED)
+    elif result is not NotImplemented and result and evidence.twice > 0:
+        evidence.twice -= 1
+        if says_anything(action, one, other):
+            unsure(RELATED)
+    return result
+
+
+def says_anything(action, one, other):
+    # Whether what is so is not so as well, or holds of what it cannot hold of.
+    if says(OPPOSITE[action], one, other):
+        return True
+    if action == 'eq':
+        return says('eq', one, 'another')
+    if action in ('ne', 'lt', 'gt'):
+        return says(action, one, one) or action != 'ne' and says(action, other, one)
+    return says(action, other, one) and not says('eq', one, other)
+
+
+def known_class(*values):
+    # Whether none of these is only possibly of a class.
+    return not any(type(v) is Remote and v._standing in ('possible', 'possible class') for v in values)
+
+
+def are_kin(one, other):
+    if type(one) is not Remote or type(other) is not Remote:
+        return False
+    if trusted(one) and trusted(other):
+        return True
+    maker = maker_of_object(one)
+    return (trusted(one) or trusted(other)) and maker is not None and maker == maker_of_object(other)
+
+
+def maker_of_object(remote):
+    return evidence.named.get(remote._number, remote._maker)
 
 
 def doubtful(action, remote, other):
@@ -206,16 +514,12 @@ def doubtful(action, remote, other):
     result = link.do(action, remote, other)
     if result is NotImplemented:
         return result
-    against = {'eq': 'ne', 'ne': 'eq', 'lt': 'ge', 'ge': 'lt', 'le': 'gt', 'gt': 'le'}.get(action)
+    against = OPPOSITE.get(action)
     if result and (says(action, remote, another(other)) if action in ('eq', 'contains') else says(against, remote, other)):
         return NotImplemented
     if action not in ('eq', 'ne') or bool(result) == (action == 'eq'):
         unsure()
     return result
-
-
-def unsure(why='the tests do not say whether a name with a capital letter is a class; give the reference a solution'):
-    evidence.doubt = evidence.doubt or why
 
 
 def says(action, remote, other):
@@ -239,26 +543,24 @@ def another(value):
 def unheard(value):
     # What a method answers when nobody listens is no evidence.
     if type(value) is Remote and value._standing not in FREE:
-        return Remote(value._number, value._base, 'unheard')
+        return Remote(value._number, value._base, 'unheard', value._maker)
     return value
 
 
 def weigh(remote, result):
     # What is said by an object that was told a value of the tests: by an operator, or as the answer of a method.
-    standing = remote._standing or ''
-    if type(result) in OPAQUE:
+    kind, _, name = (remote._standing or '').partition(' ')
+    if type(result) in OPAQUE or remote._standing == 'unheard':
         return result
-    if standing.startswith('answer '):
-        evidence.answered(standing[7:], False if is_little(result) else result)
-    elif remote._told and is_little(result) and standing != 'derived':
+    if kind in ('answer', 'said'):
+        evidence.answered(name, False if is_little(result) else result)
+        if remote._told:
+            unsure(TOLD)
+    elif remote._told and remote._standing not in FREE:
+        unsure(TOLD)
+    elif remote._told and is_little(result) and remote._standing != 'derived':
         unsure(DIFFERENCE)
     return result
-
-
-def backwards(remote):
-    # The items from the end, where they are known.
-    seen = None if remote._standing in OWN or 'len' not in traits_of(remote) else items_seen(remote, COUNTED)
-    return reversed(list(seen.items)) if seen is not None and seen.done else link.do('reversed', remote)
 
 
 def is_little(value):

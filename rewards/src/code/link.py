@@ -1,5 +1,5 @@
 # The judge's end of the conversation with the candidate's process. What comes from there is data, whatever it is.
-import _thread, builtins, collections, itertools, types, warnings
+import _thread, builtins, collections, itertools, operator, types, warnings
 
 
 class Lost(BaseException):
@@ -27,6 +27,10 @@ class Link:
         # Why nothing more is asked; what a test could not send; whether anything was asked of the candidate's code.
         self.lost = self.unsendable = None
         self.used = False
+        # Whether objects were on the other side than the ones who use them, so that only both together show what is meant;
+        # the last exception of the candidate.
+        self.involved = self.finding = False
+        self.came = None
         # Errors of what the tests assert.
         self.asserted = []
         # Names that mean classes in the tests; with what the tests seeded their random numbers.
@@ -151,6 +155,7 @@ class Link:
     def keep(self, value):
         # Each access makes another object of the same method.
         key = (id(value.__self__), id(value.__func__)) if isinstance(value, types.MethodType) else id(value)
+        self.involved = True
         k = self.numbers.setdefault(key, len(self.kept))
         if k == len(self.kept):
             self.kept.append(value)
@@ -173,9 +178,11 @@ class Link:
     def remote(self, n, tag, data):
         if tag == 'a':
             return Coroutine(n)
+        self.involved |= not self.finding
         if data is None:
             return Remote(n)
         value = self.unpack(data)
+        self.involved = True
         base = type(value)
         if base not in PLAIN and full_name(base) not in STANDARD:
             # A stand-in, for example, whose class says what it is taken for.
@@ -216,6 +223,8 @@ class Link:
     def raised(self, described):
         error = self.exception(described)
         if isinstance(error, BaseException):
+            if type(error) not in CONTROL.values():
+                self.came = error
             return error
         raise ValueError('no exception')
 

@@ -27,23 +27,42 @@
 //! results come through a pipe of their own and carry a random nonce.
 //!
 //! Plain data are the built-in types and dates, times, `Fraction`, `Decimal`, `deque`, `Counter` and the like, nested up to
-//! 200 times; what a program returns deeper is no value. Other objects
-//! stay in the candidate's process; the tests see a stand-in with attributes, calls, items, iteration and the operators of
-//! its class. It equals no plain data; two of the candidate's objects are compared as the candidate says. An operator that
-//! gets a value of the tests (`Vector(1, 2) * 3`) may only give another object, because it has told the candidate a number that
-//! may be the expected one. For the same reason it is not asked what a text or a set is asked (`f(x).startswith('a')`), and
-//! its context manager takes no error of what a test asserts. Only an object that a test makes of a class which it names
-//! (`t = Trie()`) is also asked whether it contains or equals a value of the test; not so the same object where a function or
-//! a method returns it. That a name means a class is said by the `solution` of the reference or by the tests: an
-//! `isinstance`, or a capital letter and a use that no value of a plain type has (`t.insert('a')`, `t.root`). Where a name with
-//! a capital letter is only compared (`Money(1) == 1`) or asked what it contains, it may be a function as well: what passes
-//! by such an answer is `unverifiable`, unless the object says the same of everything; give a `solution`.
+//! 200 times; what a program returns deeper is no value. Other objects stay in the candidate's process; the tests see a
+//! stand-in with attributes, calls, items, iteration and the operators of its class.
 //!
-//! An object that a function returns has to agree with itself: it has as many items as its length says, at their places, and
-//! gives the same ones each time until something else is called. A disagreement is a wrong answer. What one of its methods
-//! says of a value of the tests (`f(2).equals(5)`) is evidence only where the tests also have it say the opposite, or where
-//! it gives data to compare; a test that passes without is `unverifiable`, and so is one that only finds that nothing is left
-//! of a difference (`len(f(2) - {1, 2}) == 0`).
+//! A test is evidence where its truth was decided here, by plain data that came out of the program by call, attribute or
+//! iteration. Whatever an object of the program decides by itself is an opinion, and what passes only with opinions is
+//! `unverifiable`, with the opinion named:
+//!
+//! - It equals no plain data. How it compares with another object, how it is hashed, and what two objects give when they are
+//!   computed with each other (`root * root`, `p + q`), only the program says.
+//! - What it gives has to fit one plain value: as many items as its length, the same ones at their places, by slices,
+//!   backwards and each time, `index` and `count` as the items say, keys with their values, one number and its text, the
+//!   same attribute twice, nothing unequal that it turns out to be. Only what the tests have seen is compared; the program
+//!   is not asked what an object has. A class that extends a plain type answers as the data that it holds.
+//! - After it was given a value of the tests by an operator (`f(1) - 5`) nothing of it is believed, since it has been told
+//!   a number that may be the expected one; nor is it asked what a text or a set is asked (`f(x).startswith('a')`). What
+//!   one of its methods says of a value of the tests (`f(2).equals(5)`, `f(2).score(5)`) is evidence where it says several
+//!   things, or gives a text or data of several values, and does not just repeat what it was told.
+//! - A context manager takes no assertion, and other errors of the tests only where it does not take all of them.
+//!
+//! Objects that the tests make themselves of a class which they name (`t = Trie()`) are what is tested, and are asked: what
+//! they contain, equal and compute, also with what methods of this class give. What says that it equals a foreign text, or
+//! is both less and not less, decides nothing here either. That a name means a class is said by the `solution` of the
+//! reference or by the tests: an `isinstance`, or a capital letter and a use that no value of a plain type has
+//! (`t.insert('a')`, `t.root`). Where a name with a capital letter is only compared (`Money(1) == 1`) or asked what it
+//! contains, it may be a function as well: what passes by such an answer is `unverifiable`, unless the object says the same
+//! of everything; give a `solution`.
+//!
+//! # What is wrong for certain
+//!
+//! Stand-ins are not everything that objects are, and two processes do not share files, modules and settings. So a test that
+//! fails where an object, a function of the tests or data that both hold took part, or whose tests reach further than
+//! values (files, modules beyond the plain ones), is run once more with all others: program and tests in one ordinary
+//! process, with the same sandbox and limits. What passes there is `unverifiable` ("passes in one process …"), what fails
+//! there, too, is `incorrect`; nothing becomes `correct` by it, since in one process a program may do what it likes. The
+//! method says so: `tagged/asserts+together@…`. Failures of plain data alone, late programs, and those that end themselves or
+//! reply what cannot be read are `incorrect` at once.
 //!
 //! Lists and the like are copies in the tests. Where the program keeps them, too (`s.items`, an argument), it is told what a
 //! test changes in them before it is asked anything else; what the program changes later is not seen in a copy that a test
@@ -64,8 +83,9 @@
 //! What remains: a helper that the tests use and only the candidate defines is the candidate's; weak tests are weak. What
 //! the sandbox leaves open at each level is said in [`crate::sandbox`]; at `process` a candidate could trace the judge.
 //!
-//! Verdicts: failed, crashed and late programs are `incorrect`, and so is everything else that the candidate's process does
-//! once its code is loaded, replies that cannot be read among it; no code is `no_answer`. Tests that do not compile, import
+//! Verdicts: failed, crashed and late programs are `incorrect`, but for those of the section before, and so is everything
+//! else that the candidate's process does once its code is loaded, replies that cannot be read among it; no code is
+//! `no_answer`. Tests that do not compile, import
 //! what is not there, fail before the candidate is loaded, ask for what cannot be sent (an object of theirs, data that is
 //! nested too deeply by them alone) or ask nothing of the program are `unverifiable`, unless the program has failed a test
 //! before; a sandbox below `min_isolation` or a missing interpreter is `error`. The level is in every
@@ -175,6 +195,8 @@ struct Tally {
     total: usize,
     /// Why the first failed.
     failure: Option<String>,
+    /// Whether what failed passes with the program and its tests in one process; none where that was not tried.
+    together: Option<bool>,
 }
 
 /// Why a suite could not be judged.
@@ -271,6 +293,11 @@ impl Reward for Code {
             Err(Failure::Task(reason)) => return Ok(Outcome::of(Verdict::Unverifiable, method, reason)),
             Err(Failure::Broken(reason)) => return Err(broken(reason)),
         };
+        let method = if tally.together.is_some() { method.replacen('@', "+together@", 1) } else { method };
+        if let (Some(true), Some(why)) = (tally.together, &tally.failure) {
+            let reason = format!("passes in one process with its tests, and not apart from them: {why}");
+            return Ok(Outcome::of(Verdict::Unverifiable, method, reason));
+        }
         let reason = match &tally.failure {
             None => format!("{} tests passed", tally.total),
             Some(why) => format!("{} of {} tests passed; {why}", tally.passed, tally.total),

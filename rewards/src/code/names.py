@@ -1,10 +1,16 @@
 # What the tests say without being run: which names are the candidate's, and what must not be taken for an end.
-import ast, builtins, importlib.util, symtable
+import ast, builtins, importlib.util, symtable, sys
 
 OLD_MODULES = 'bisect collections copy datetime functools heapq itertools json math operator random re string'
 # What tests replace in their own process.
 REDIRECTIONS = {'patch', 'redirect_stdout', 'redirect_stderr'}
 STREAMS = {'stdin', 'stdout', 'stderr', 'argv'}
+# Modules of which tests get values only, and what reaches further.
+VALUES_ONLY = set(
+    'array bisect calendar cmath collections copy datetime decimal enum fractions functools heapq itertools json math '
+    'numbers operator random re solution statistics string time typing unittest uuid __future__'.split())
+REACHING = {'open', 'getcontext', 'setcontext', 'localcontext', 'assertWarns', 'assertWarnsRegex', 'assertLogs',
+            'assertNoLogs', '__code__', '__globals__', 'globals', 'locals', 'callable', 'setattr', 'patch'}
 MODULES = getattr(sys, 'stdlib_module_names', OLD_MODULES.split())
 
 
@@ -14,6 +20,8 @@ class Survey:
         self.tree = ast.parse(source, name, mode)
         # Read but not bound by it; bound by it; defined or imported by it.
         self.free, self.bound, self.own = set(), set(), set()
+        # Read by the body of a class, for which Python does not ask what a space of names finds.
+        self.in_classes = set()
         self.walk(symtable.symtable(source, name, mode), True)
         nodes = list(ast.walk(self.tree))
         self.called = {n.func.id for n in nodes if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
@@ -43,6 +51,8 @@ class Survey:
                     self.bound.add(symbol.get_name())
                 if symbol.is_referenced():
                     self.free.add(symbol.get_name())
+                    if table.get_type() == 'class':
+                        self.in_classes.add(symbol.get_name())
         for child in table.get_children():
             self.walk(child, False)
 
@@ -97,6 +107,23 @@ class Survey:
                     if id(n) in changed and bare or not is_plain_attribute(n.attr):
                         found.add(name)
         return found
+
+    def reaches(self):
+        # Whether more than values may pass between these tests and a program in the same process: files, variables of the
+        # system, settings of modules.
+        for n in ast.walk(self.tree):
+            if isinstance(n, ast.Import) and any(a.name.split('.')[0] not in VALUES_ONLY for a in n.names):
+                return True
+            if isinstance(n, ast.ImportFrom) and (n.module or '').split('.')[0] not in VALUES_ONLY:
+                return True
+            if getattr(n, 'id', getattr(n, 'attr', None)) in REACHING:
+                return True
+            root = n
+            while isinstance(root, (ast.Attribute, ast.Subscript)):
+                root = root.value
+            if root is not n and isinstance(n.ctx, ast.Store) and getattr(root, 'id', None) in self.imported:
+                return True
+        return False
 
     def missing(self):
         # A module that is imported and not there, unless the tests themselves look whether it is.
@@ -190,11 +217,20 @@ def is_exception(value):
     return isinstance(value, type) and issubclass(value, BaseException)
 
 
+def defined_by(solution):
+    # What the reference's own program defines, and which of it are classes.
+    try:
+        survey = Survey(solution or '', 'solution')
+    except Exception:
+        return set(), set()
+    return survey.bound, {n.name for n in survey.tree.body if isinstance(n, ast.ClassDef)}
+
+
 class Rewrite(ast.NodeTransformer):
     # Where a test names StopIteration it means the one of the candidate, too. The end of an iterator that a test asks by
     # next does not end a loop around it.
     def __init__(self, bound):
-        self.functions = {'next', 'type'} - bound
+        self.functions = {'next', 'type', 'id'} - bound
         self.inside_next = False
 
     def both(self, node):
@@ -219,6 +255,8 @@ class Rewrite(ast.NodeTransformer):
     def visit_Name(self, node):
         if node.id == 'next' in self.functions and isinstance(node.ctx, ast.Load) and not self.inside_next:
             return ast.Name('next of the tests', ast.Load())
+        if node.id == 'id' in self.functions and isinstance(node.ctx, ast.Load):
+            return ast.Name('id of the tests', ast.Load())
         return node
 
     def visit_Assert(self, node):
@@ -239,6 +277,14 @@ class Rewrite(ast.NodeTransformer):
     def visit_Compare(self, node):
         # There may be several stand-ins for one object.
         self.generic_visit(node)
+        if len(node.ops) > 1 and all(isinstance(n, (ast.Name, ast.Constant)) for n in node.comparators[:-1]):
+            # A chain whose middle may be read twice.
+            lefts = [node.left, *node.comparators]
+            parts = [ast.Compare(a, [op], [b]) for a, op, b in zip(lefts, node.ops, node.comparators)]
+            return ast.BoolOp(ast.And(), [self.identity(part) for part in parts])
+        return self.identity(node)
+
+    def identity(self, node):
         if len(node.ops) != 1 or not isinstance(node.ops[0], (ast.Is, ast.IsNot)):
             return node
         same = ast.Call(ast.Name('is of the tests', ast.Load()), [node.left, *node.comparators], [])

@@ -97,7 +97,7 @@ impl Runner {
         code: &str,
         tests: &[IoTest],
     ) -> Result<Tally, Failure> {
-        let mut tally = Tally { passed: 0, total: tests.len(), failure: None };
+        let mut tally = Tally { passed: 0, total: tests.len(), failure: None, together: None };
         let python = self.language == Language::Python;
         let name = if python { "solution.py" } else { "solution.sh" };
         for (i, test) in tests.iter().enumerate() {

@@ -6,6 +6,9 @@
 //! Who is to blame for an end that is none of the protocol depends on how far the session is, and on nothing that is said:
 //! before the tests begin it is this machine, until the candidate's code is loaded it is the task, and from then on it is
 //! the candidate, whatever happens.
+//!
+//! A test that fails while objects of the candidate were apart from what used them is not wrong for certain: the candidate
+//! and the tests run once more in one process ([`together`]). That can only take a wrong answer back.
 
 use std::time::{Duration, Instant};
 
@@ -24,9 +27,17 @@ const JUDGE: &str = concat!(
     include_str!("stand_in.py"),
     include_str!("names.py"),
     include_str!("values.py"),
+    include_str!("cases.py"),
     include_str!("judge.py"),
 );
 const CANDIDATE: &str = concat!(include_str!("codec.py"), include_str!("candidate.py"));
+const WHOLE: &str = concat!(
+    include_str!("codec.py"),
+    include_str!("names.py"),
+    include_str!("values.py"),
+    include_str!("cases.py"),
+    include_str!("whole.py"),
+);
 /// Longest message between the two: arguments and results.
 const MESSAGE_BYTES: usize = 16 << 20;
 /// Time that an interpreter has to start on a busy machine.
@@ -75,6 +86,9 @@ struct Frame {
     ok: bool,
     #[serde(default)]
     why: String,
+    /// Whether only candidate and tests together show what a failed test means.
+    #[serde(default)]
+    involved: bool,
 }
 
 /// What is known of the tests so far.
@@ -83,6 +97,10 @@ struct State {
     passed: Vec<bool>,
     next: usize,
     failure: Option<String>,
+    /// Failed tests that may be right in one process.
+    open: Vec<usize>,
+    /// Whether a failure is certain whatever one process says.
+    certain: bool,
 }
 
 /// A process and how much of its output is known to hold no line end.
@@ -125,9 +143,18 @@ pub(super) fn judge(setting: &Setting<'_>) -> Result<Tally, Failure> {
     let mut setup = serde_json::to_value(setting.suite).map_err(|e| Failure::Broken(e.to_string()))?;
     setup["nonce"] = nonce.as_str().into();
     setup["tolerance"] = setting.tolerance.into();
-    judge.child.send(format!("{setup}\n").as_bytes());
+    setup["partial"] = setting.partial.into();
+    let setup = format!("{setup}\n");
+    judge.child.send(setup.as_bytes());
 
-    let mut state = State { phase: Phase::Start, passed: vec![false; tests], next: 0, failure: None };
+    let mut state = State {
+        phase: Phase::Start,
+        passed: vec![false; tests],
+        next: 0,
+        failure: None,
+        open: Vec::new(),
+        certain: false,
+    };
     // The candidate's process says that it is there before any code of the candidate runs.
     let mut is_up = false;
     let mut asked = false;
@@ -202,12 +229,56 @@ pub(super) fn judge(setting: &Setting<'_>) -> Result<Tally, Failure> {
             };
         }
     };
+    drop((judge, candidate));
     ended?;
+    let mut at_once = None;
+    if !state.open.is_empty() && !state.certain {
+        let passes = together(setting, limits, &setup, &nonce)?;
+        // With partial credit each test counts; otherwise a test that was not reached decides as well.
+        let all = passes.iter().all(|p| *p);
+        let any = setting.partial && state.open.iter().any(|&i| passes.get(i) == Some(&true));
+        at_once = Some(any || all && passes.len() == tests);
+    }
     let passed = state.passed.iter().filter(|p| **p).count();
     if passed < tests && state.failure.is_none() {
         state.failure = Some("not all tests were reached".into());
     }
-    Ok(Tally { passed, total: tests, failure: state.failure })
+    Ok(Tally { passed, total: tests, failure: state.failure, together: at_once })
+}
+
+/// Runs the candidate's code and the tests in one process, with the same limits; gives what passed until nothing more came.
+fn together(setting: &Setting<'_>, limits: Limits, setup: &str, nonce: &str) -> Result<Vec<bool>, Failure> {
+    let broken = |e: SandboxError| Failure::Broken(e.to_string());
+    let child = setting.start(WHOLE, &[("solution.py", setting.code)], limits).map_err(broken)?;
+    let mut whole = Lines { child, seen: 0 };
+    whole.child.send(setup.as_bytes());
+    let tests = setting.suite.tests.len();
+    let mut deadline = Instant::now() + START + limits.wall;
+    let mut passes = Vec::new();
+    while passes.len() < tests {
+        let over = whole.child.is_over();
+        pump(&mut [&mut whole.child], deadline);
+        while let Some(line) = whole.next() {
+            let Ok((said, test, passed)) = serde_json::from_slice::<(String, Option<usize>, bool)>(&line)
+            else {
+                return Ok(Vec::new());
+            };
+            if said != nonce || test.is_some_and(|i| i != passes.len()) {
+                return Ok(Vec::new());
+            }
+            deadline = Instant::now() + limits.wall;
+            if test.is_some() {
+                passes.push(passed);
+                if !passed && !setting.partial {
+                    return Ok(passes);
+                }
+            }
+        }
+        if over || Instant::now() >= deadline {
+            break;
+        }
+    }
+    Ok(passes)
 }
 
 impl State {
@@ -234,6 +305,11 @@ impl State {
             self.passed[i] = frame.ok;
             self.next += 1;
             if !frame.ok {
+                if frame.involved {
+                    self.open.push(i);
+                } else {
+                    self.certain = !partial;
+                }
                 self.failure.get_or_insert(format!("test {}: {}", i + 1, frame.why));
                 return (!partial).then_some(Ok(()));
             }
@@ -249,6 +325,7 @@ impl State {
             Phase::Start => Err(Failure::Broken(why)),
             Phase::Tests | Phase::Setup => Err(Failure::Task(format!("the tests cannot be run: {why}"))),
             Phase::Load | Phase::Run => {
+                self.certain = true;
                 self.failure.get_or_insert(format!("test {}: {why}", self.next + 1));
                 Ok(())
             }

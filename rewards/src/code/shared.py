@@ -19,6 +19,7 @@ class Shared:
             # The same once more.
             if known == n and was == text and type(mine) is type(value):
                 return mine
+        link.involved = True
         self.entries.append([n, value, text])
         return value
 

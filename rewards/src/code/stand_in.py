@@ -27,6 +27,12 @@ SHOWN = {f'__{name}__' for name in (
     'name', 'qualname', 'dict', 'annotations', 'wrapped', 'members', 'mro', 'bases', 'defaults', 'kwdefaults', 'slots')}
 COMPARING = {f'__{name}__' for name in ('eq', 'ne', 'lt', 'le', 'gt', 'ge', 'contains')}
 
+# What the data of an object of a class that extends a plain type answers, and not the object.
+UNCHANGING = {*TELLING, *MAKING, *VIEWS, 'index', 'count', 'get', 'copy', 'most_common', 'elements', 'total', 'decode', 'find'}
+PLAINLY = {name: getattr(operator, name) for name in (
+    'add', 'sub', 'mul', 'truediv', 'floordiv', 'mod', 'and_', 'or_', 'xor')}
+
+
 class Remote:
     # Its operators are those of the candidate, as long as only objects of the candidate take part. It equals no plain
     # data, unless its class extends a plain type. An operator that gets a value of the tests tells the candidate what is
@@ -35,69 +41,88 @@ class Remote:
     # A test that makes an object of a class which it names asks this class, also by values of its own: whether a Trie
     # contains a word is what it is for. This holds for the stand-in that the test got by calling the class, and not for
     # another one of the same object: what a function or a method returns may be in the place of an expected value.
-    __slots__ = ('_number', '_base', '_told', '_standing')
+    __slots__ = ('_number', '_base', '_told', '_standing', '_maker')
 
-    def __init__(self, number, base=None, standing=None):
+    def __init__(self, number, base=None, standing=None, maker=None):
         # The standing: none for what a function returned; 'class' and 'made'; 'possible class' and 'possible' where a name
         # may mean a class; 'derived' by operators of these; 'found' by a name; 'unheard' where no answer is used; and with
-        # a name after it, 'method' of this name, 'answer' of it, and 'said' by its answer.
-        for name, value in (('_number', number), ('_base', base), ('_told', False), ('_standing', standing)):
+        # a name after it, 'method' of this name, 'answer' of it, and 'said' by its answer. The maker is the class that the
+        # tests name, of which a method or an operator gave this.
+        for name, value in (('_number', number), ('_base', base), ('_told', False), ('_standing', standing), ('_maker', maker)):
             object.__setattr__(self, name, value)
 
     def __call__(self, *args, **kwargs):
-        result = call(self._number, args, kwargs)
+        given = [*args, *kwargs.values()]
         standing = self._standing or ''
+        handed(given)
+        if standing != 'found' or not all(is_plain(a) for a in given):
+            evidence.forget()
+        result = call(self._number, args, kwargs)
         if standing in MAKES and type(result) is Remote:
-            return Remote(result._number, result._base, MAKES[standing])
+            evidence.named[result._number] = self._number
+            return Remote(result._number, result._base, MAKES[standing], self._number)
         kind, _, name = standing.partition(' ')
-        if kind == 'said' or kind == 'method' and any(number_of(a) is None for a in (*args, *kwargs.values())):
+        if kind == 'said' or kind == 'method' and any(number_of(a) is None for a in given):
             if type(result) is Remote:
                 return Remote(result._number, result._base, f'answer {name}')
-            evidence.answered(name, result)
+            evidence.answered(name, result, given)
+        if kind == 'method' and name == 'copy' and type(result) is Remote:
+            unsure(FACES)
+        if self._maker is not None and type(result) is Remote and not result._standing:
+            return Remote(result._number, result._base, None, self._maker)
         return result
 
     def __getattr__(self, name):
+        link.involved = True
         if name.startswith('__') and name not in SHOWN:
             raise AttributeError(name)
-        asks = (name in TELLING or name in MAKING) and self._standing not in OWN | {'possible class'}
-        if asks and self._base and hasattr(self._base, name):
+        if self._base and self._standing not in OWN and name in UNCHANGING and hasattr(self._base, name):
             return getattr(data_of(self), name)
+        asks = (name in TELLING or name in MAKING) and self._standing not in OWN | {'possible class'}
         value = link.do('getattr', self, name)
+        if self._standing in FREE and type(value) is Remote:
+            maker = self._number if self._standing in MAKES else self._maker
+            if self._standing in MAKES:
+                evidence.named.setdefault(value._number, maker)
+            value = Remote(value._number, value._base, value._standing, maker)
         if asks and type(value) is Remote:
             return guarded(name, value, self._standing in POSSIBLE)
         if self._standing not in FREE:
+            if self._standing not in ('found', 'unheard'):
+                see(self, ('getattr', name), value)
             weigh(self, value)
-            if name in VIEWS and type(value) is Remote and 'len' in traits_of(self):
-                return counted(self, value)
+            if name in VIEWS and type(value) is Remote and not self._told and ' ' not in (self._standing or ''):
+                return viewed(self, name, value)
+            if name in QUERIES and type(value) is Remote and not self._base and ' ' not in (self._standing or ''):
+                return queried(self, name, value)
             if type(value) is Remote and not value._standing and not self._base and self._standing not in ('unheard', 'found'):
                 known = (self._standing or '').partition(' ')
-                told_before = 'a difference' if self._told else known[2] if known[0] == 'answer' else ''
-                return Remote(value._number, value._base, f'said {told_before}' if told_before else f'method {name}')
+                told_before = A_DIFFERENCE if self._told else known[2] if known[0] in ('answer', 'said') else ''
+                return Remote(value._number, value._base, f'said {told_before}' if told_before else f'method {name}', self._maker)
         if self._base and name in ('numerator', 'denominator') and not isinstance(value, int):
             # A Fraction of the tests computes with them, and with a stand-in it would ask the program for the result.
             raise TypeError(f'the {name} of an object of the program is no integer')
         return value
 
     def __iter__(self):
-        tape = None if self._standing in OWN else tape_of(self)
-        if tape is not None:
-            return iter(tape)
+        if self._standing in OWN:
+            iterator = link.do('iter', self)
+            # An iterator of its own is asked for no more items than the tests take.
+            return items_of(iterator, 1 if same(iterator, self) else 1024)
         weigh(self, False)
-        iterator = link.do('iter', self)
-        # An iterator of its own is asked for no more items than the tests take.
-        return items_of(iterator, 1 if iterator is self else 1024)
+        return iter(data_of(self)) if self._base else items_by(self)
 
     def __next__(self):
         return next_of(self)
 
     def __contains__(self, item):
-        if number_of(item) is not None or self._standing == 'made':
+        if self._standing == 'made' or number_of(item) is not None and self._standing in FREE:
             return link.do('contains', self, item)
         if self._standing in ('possible', 'derived') and not self._base:
             held = doubtful('contains', self, item)
             if held is not NotImplemented:
                 return held
-        return any(item is own or item == own for own in self)
+        return any(same(item, own) or item == own for own in self)
 
     def __enter__(self):
         entered = link.value('enter', self._number)
@@ -105,7 +130,14 @@ class Remote:
 
     def __exit__(self, kind, error, trace):
         taken = link.value('leave', self._number, link.pack(error))
-        return taken and all(error is not own for own in link.asserted)
+        if error is None or number_of(error) is not None:
+            return taken
+        # An error of the tests. What they assert is not taken, and of others only some.
+        if isinstance(error, AssertionError) or any(error is own for own in link.asserted):
+            return False
+        if self._standing not in OWN:
+            evidence.answered(TAKEN, bool(taken))
+        return taken
 
     def __mro_entries__(self, bases):
         link.refuse('tests derive a class from one of the program')
@@ -116,8 +148,13 @@ class Remote:
     def __subclasscheck__(self, value):
         return number_of(value) is not None and link.do('issubclass', value, self)
 
-    __class__ = property(lambda self: self._base or type(self))
+    __class__ = property(lambda self: looked_at(self)._base or type(self))
     __doc__ = property(lambda self: link.do('getattr', self, '__doc__'))
+
+
+def asked_quietly(method, args, kwargs):
+    # A call that is known to change nothing.
+    return call(method._number, args, kwargs)
 
 
 class Coroutine(Remote):
@@ -147,7 +184,12 @@ class Shadow:
     def __getattr__(self, name):
         if name.startswith('__'):
             raise AttributeError(name)
-        return link.value('do', 'getattr', [{'r': self.__dict__['_number']}, name])
+        n = self.__dict__['_number']
+        value = link.value('do', 'getattr', [{'r': n}, name])
+        facts = evidence.seen.setdefault(n, Seen()).facts
+        if not matches(facts.setdefault(('getattr', name), as_seen(value)), value):
+            unsure(CHANGES)
+        return value
 
 
 class Kind(type):
@@ -172,6 +214,17 @@ class Kind(type):
         if name.startswith('_') or '_number' not in error.__dict__:
             raise AttributeError(name)
         return link.do('getattr', error, name)
+
+
+def looked_at(remote):
+    # By what asks for its type. Functions of the library do, and find none.
+    link.involved = True
+    return remote
+
+
+def is_plain(value):
+    # Whether it is the tests' own and says nothing of objects.
+    return value is None or type(value) in (bool, int, float, complex, str, bytes)
 
 
 OPAQUE.update((Remote, Coroutine))
@@ -211,6 +264,8 @@ def next_of(iterator, *default):
     # As next, but the end is none for a loop around it.
     if type(iterator) is Coroutine:
         raise TypeError('a coroutine is no iterator')
+    if type(iterator) is Remote:
+        evidence.forget()
     try:
         return next(items_of(iterator, 1) if type(iterator) is Remote else iterator)
     except StopIteration as end:
@@ -244,23 +299,38 @@ def is_plain_call(name, args):
 
 
 def data_of(remote):
-    return link.value('data', remote._number)
+    # As often as it is asked, unless something may have changed it.
+    if remote._standing in OWN:
+        return link.value('data', remote._number)
+    seen = seen_of(remote)
+    if seen.data is None:
+        seen.data = link.value('data', remote._number)
+    return seen.data
 
 
 def arithmetic(action, swapped=False):
     def operator(self, other, *more):
         pair = (other, self) if swapped else (self, other)
+        if self._base and self._standing not in OWN and action in PLAINLY and not more:
+            pair = [data_of(v) if type(v) is Remote and v._base else v for v in pair]
+            if all(type(v) not in OPAQUE for v in pair):
+                return PLAINLY[action](*pair)
         result = link.do(action, *pair, *more)
         if self._standing in FREE:
             if type(result) is Remote:
                 if same(result, self) and self._standing == 'made':
                     return self
-                result = Remote(result._number, result._base, 'derived' if self._standing in OWN | {'derived'} else 'possible')
+                derived = 'derived' if self._standing in OWN | {'derived'} else 'possible'
+                result = Remote(result._number, result._base, derived, self._maker)
                 object.__setattr__(result, '_told', self._told or number_of(other) is None)
-            elif number_of(other) is None:
+            elif number_of(other) is None or not known_class(self, other):
                 unsure()
+            elif not trusted(other) and not number_of(result) is not None:
+                unsure(COMPUTED)
             return result
         if number_of(other) is not None and not self._told and not (type(other) is Remote and other._told):
+            if number_of(result) is None:
+                unsure(COMPUTED)
             return result
         return told(result, action)
     return operator
@@ -275,23 +345,35 @@ def told(result, action):
 
 def comparison(action):
     def operator(self, other):
-        if number_of(other) is not None or self._standing == 'made' and not self._base:
+        if number_of(other) is not None and not isinstance(other, (Shadow, BaseException)):
+            if self._base and getattr(other, '_base', None) and self._standing not in OWN:
+                return getattr(data_of(self), f'__{action}__')(data_of(other))
+            return between(action, self, other)
+        if self._standing == 'made' and not self._base:
             return link.do(action, self, other)
         if self._base:
             return getattr(data_of(self), f'__{action}__')(other)
-        return doubtful(action, self, other) if self._standing in ('possible', 'derived') else NotImplemented
+        if self._standing in ('possible', 'derived'):
+            return doubtful(action, self, other)
+        if other is not None and action in ('eq', 'ne'):
+            see_compared(self)
+        return NotImplemented
     return operator
 
 
 def plain(action):
     def operator(self, *args):
+        if action == 'bool' and self._base and self._standing not in OWN:
+            return bool(data_of(self))
         if self._told and self._standing not in FREE:
             raise TypeError(f'{action} of an object of the program')
         result = link.do(action, self, *args)
         if self._told:
             unsure()
         weigh(self, result)
-        return is_true(self, result) if action == 'bool' else result
+        if type(result) is Remote and self._standing in FREE:
+            return Remote(result._number, result._base, 'derived', self._maker)
+        return see_truth(self, result) if action == 'bool' else see_face(self, action, result, *args)
     return operator
 
 
@@ -301,12 +383,39 @@ def left_to_them(compare):
 
 def asked(action):
     def operator(self, *args):
+        if self._standing in OWN:
+            return link.do(action, self, *args)
+        if action == 'hash' and not trusted(self):
+            # Which of them are one is not for them to say.
+            if self._standing != 'found' and type(self) is Remote:
+                unsure(RELATED)
+            return hash(('object of the program', self._number))
+        if action == 'len' and self._base:
+            return len(data_of(self))
+        if action == 'getitem' and self._base:
+            return of_data(self, *args)
         result = link.do(action, self, *args)
         weigh(self, result)
+        if action in ('copy', 'deepcopy'):
+            # A copy is for the program to make.
+            unsure(FACES)
         if action == 'getitem':
-            return item_of(self, args[0], result)
-        return measured(self, result) if action == 'len' else result
+            return see_item(self, args[0], result)
+        return see_length(self, result) if action == 'len' else see_face(self, action, result, *args) if action in TEXTS else result
     return operator
+
+
+def of_data(remote, key):
+    # An item of plain data of a class of its own. What only the class knows is what an object says.
+    data = data_of(remote)
+    try:
+        if type(key) is slice or not isinstance(data, dict) or key in data:
+            return data[key]
+    except (IndexError, TypeError):
+        pass
+    value = link.do('getitem', remote, key)
+    unsure(PLACES)
+    return value
 
 
 for _name in 'add sub mul truediv floordiv mod matmul and_ or_ xor lshift rshift divmod pow'.split():

@@ -229,12 +229,17 @@ impl JsonSchema {
                 }
             }
         };
-        // Of a long response the end is read, unless it is one value.
+        // Of a long response the end is read, unless it is one value, or its last fenced block is one.
         let whole = extract::strip_think(response.text, false).map_or(text, str::trim);
         let is_long = whole.len() > extract::INPUT_BYTES;
-        let is_value = is_long
-            && whole.len() <= WHOLE_BYTES
-            && serde_json::from_str::<serde::de::IgnoredAny>(whole).is_ok();
+        let parses = |text: &str| {
+            text.len() <= WHOLE_BYTES && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
+        };
+        let (whole, is_alone) = match is_long && !parses(whole) {
+            true => last_block(whole).filter(|(block, _)| parses(block)).unwrap_or((whole, true)),
+            false => (whole, true),
+        };
+        let is_value = is_long && parses(whole);
         let text = if is_value { whole } else { text };
         let Some(pick::Found { value, start, end }) = pick::given(text, is_long && !is_value) else {
             return Outcome::of(Verdict::NoAnswer, "json_schema", "no JSON object or array").with_work(work);
@@ -246,7 +251,8 @@ impl JsonSchema {
                 .with_work(work);
         };
         let around = format!("{}{}", text[..start].trim(), text[end..].trim());
-        let bare = matches!(&*around.to_ascii_lowercase(), "" | "``````" | "```json```" | "```json\n```");
+        let bare = is_alone
+            && matches!(&*around.to_ascii_lowercase(), "" | "``````" | "```json```" | "```json\n```");
         let (found, steps) = schema.judge(&value);
         let outcome = match found {
             Found::Invalid(problem) => Outcome::of(Verdict::Incorrect, "json_schema", problem),
@@ -257,6 +263,17 @@ impl JsonSchema {
         };
         outcome.with_extracted(shown).with_work(work + steps)
     }
+}
+
+/// The content of the last fenced block of a text with no value behind it, and whether the text is nothing else.
+fn last_block(text: &str) -> Option<(&str, bool)> {
+    let (before, after) = text.rsplit_once("\n```")?;
+    if after.contains(['{', '[', '`']) {
+        return None;
+    }
+    let start = before.rfind("\n```").map(|at| at + 1).or_else(|| before.starts_with("```").then_some(0))?;
+    let (_, block) = before[start..].split_once('\n')?;
+    Some((block.trim(), start == 0 && after.trim().is_empty()))
 }
 
 impl Reward for JsonSchema {
@@ -291,6 +308,11 @@ mod tests {
         };
         check("{\"a\": 1}", Verdict::Correct);
         check("Here it is:\n```json\n{\"a\": 1, \"b\": {\"a\": \"x\"}}\n```\nDone.", Verdict::Correct);
+        let long = format!("{{\"a\": 1, \"b\": [{}0]}}", "0, ".repeat(60_000));
+        check(&format!("```json\n{long}\n```"), Verdict::Correct);
+        check(&format!("Here it is:\n```\n{long}\n```\nDone."), Verdict::Correct);
+        check(&format!("```json\n{}\n```", long.replace("\"a\"", "\"c\"")), Verdict::Incorrect);
+        check(&format!("```json\n{long}"), Verdict::NoAnswer);
         check("{\"a\": 1} no, {\"a\": \"x\"}", Verdict::Incorrect);
         check("{\"b\": 1}", Verdict::Incorrect);
         check("{}", Verdict::Incorrect);
