@@ -418,7 +418,7 @@ mod tests {
 
     #[test]
     fn the_reference_picks_the_reward() {
-        let build = |kind| crate::config::RewardConfig::from_kind(kind).unwrap().build().unwrap();
+        let build = |kind| crate::registry::RewardConfig::from_kind(kind).unwrap().build().unwrap();
         let reward = build("by_reference");
         let choice = Task::new("c", serde_json::json!({"answer": "B", "options": ["iron", "zinc"]}));
         let open = Task::new("o", serde_json::json!({"answer": "zinc", "options": null}));

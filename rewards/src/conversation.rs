@@ -1,8 +1,25 @@
 //! Prompts as data sets write them: text, or a conversation. Every command reads them here.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::task::Message;
+/// One message of a prompt. It is read as [`conversation`] reads it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Value")]
+pub struct Message {
+    /// Who speaks: `system`, `user`, `assistant`.
+    pub role: String,
+    /// What is said.
+    pub content: String,
+}
+
+impl TryFrom<Value> for Message {
+    type Error = String;
+
+    fn try_from(value: Value) -> Result<Self, String> {
+        message(&value, "message")
+    }
+}
 
 /// The messages of a prompt: text is one message of the user, a list is read by [`conversation`]. `key` is what the
 /// prompt is called, for messages.

@@ -18,54 +18,49 @@
 //! gives the same outcome for the same bytes, and does not panic. [`code`], [`plugin`] and [`wasm`] run programs, so they
 //! also have a clock.
 
-pub mod bleu;
-#[cfg(unix)]
-pub mod children;
-pub mod choice;
-pub mod cider;
-pub mod code;
+mod answer;
 pub mod compose;
-pub mod config;
-pub mod contains;
 pub mod conversation;
-pub mod exact;
-pub mod extract;
-pub mod format;
+mod error;
 pub mod group;
-pub mod instructions;
-pub mod json_schema;
-pub mod language;
-pub mod length;
-pub mod math;
-pub mod meteor;
+mod judges;
 pub mod noise;
-pub mod numeric;
-pub mod pattern;
-pub mod plugin;
-pub mod procedural;
-mod reference;
-pub mod repetition;
+mod outcome;
+mod outside;
+mod registry;
 pub mod reward;
-pub mod rouge;
 pub mod rows;
-pub mod sandbox;
 pub mod task;
-pub mod text;
 pub mod threads;
-pub mod token_f1;
-pub mod turn;
-pub mod wasm;
-mod words;
-pub mod yes_no;
 
-pub use config::{ConfigError, RewardConfig, Term};
+pub use answer::{extract, text, turn};
 pub use conversation::{conversation, prompt_messages};
+pub use error::ConfigError;
 pub use group::{GroupFnReward, group_reward_fn};
-pub use reward::{
-    FnReward, Outcome, Part, Reward, RewardError, TaskError, Verdict, reward_fn, score_batch, score_one,
+pub use judges::{
+    bleu, choice, cider, contains, exact, format, instructions, json_schema, language, math, meteor, numeric,
+    pattern, procedural, repetition, rouge, token_f1, yes_no,
 };
+pub use outcome::{Outcome, Part, Verdict};
+#[cfg(unix)]
+pub use outside::children;
+pub use outside::{code, plugin, sandbox, wasm};
+pub use registry::{RewardConfig, Term};
+pub use reward::{FnReward, Reward, RewardError, TaskError, reward_fn, score_batch, score_one};
 pub use rows::{RowError, score_row, score_rows};
 pub use task::{Message, Response, Task};
+
+/// The list of rewards: [`RewardConfig`], and why one cannot be built.
+pub mod config {
+    pub use crate::error::ConfigError;
+    pub use crate::registry::{KINDS, RewardConfig, Term};
+}
+
+/// Rewards that look at the length of a response: `length` and `cosine_length`.
+pub mod length {
+    pub use crate::judges::length::{Length, LengthConfig, LengthUnit};
+    pub use crate::registry::cosine::{CosineConfig, CosineLength};
+}
 
 /// Version of the verifiers, as results record it: evaluations of two versions are not compared. Raise it by one with
 /// every change that may give some completion another verdict, score or extracted answer.

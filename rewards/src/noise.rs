@@ -115,7 +115,7 @@ fn unit(seed: u64, pieces: &[&[u8]]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::RewardConfig;
+    use crate::registry::RewardConfig;
     use serde_json::json;
 
     fn config(flip_frac: f64) -> RewardConfig {

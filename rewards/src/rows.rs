@@ -131,7 +131,7 @@ pub fn score_rows(reward: &dyn Reward, rows: Vec<Value>) -> Vec<Result<Value, Ro
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::RewardConfig;
+    use crate::registry::RewardConfig;
     use serde_json::json;
 
     #[test]

@@ -5,23 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::conversation::prompt_messages;
 
-/// One message of a prompt. It is read as [`crate::conversation()`] reads it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Value")]
-pub struct Message {
-    /// Who speaks: `system`, `user`, `assistant`.
-    pub role: String,
-    /// What is said.
-    pub content: String,
-}
-
-impl TryFrom<Value> for Message {
-    type Error = String;
-
-    fn try_from(value: Value) -> Result<Self, String> {
-        crate::conversation::message(&value, "message")
-    }
-}
+pub use crate::conversation::Message;
 
 /// One task: a prompt, and what a verifier needs to judge a response to it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

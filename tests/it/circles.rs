@@ -4,8 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// The sources of a crate, or of the binary; its root file; what below does not belong to it.
-const TREES: [(&str, &str, &str); 3] =
-    [("rollout/src", "lib.rs", "-"), ("rl/src", "lib.rs", "bin"), ("rl/src/bin/rlvr", "main.rs", "-")];
+const TREES: [(&str, &str, &str); 4] = [
+    ("rewards/src", "lib.rs", "-"),
+    ("rollout/src", "lib.rs", "-"),
+    ("rl/src", "lib.rs", "bin"),
+    ("rl/src/bin/rlvr", "main.rs", "-"),
+];
 
 /// Names that follow `crate::`, those of a list in braces too.
 fn named(code: &str) -> Vec<String> {
