@@ -129,8 +129,8 @@ impl Setting<'_> {
     }
 }
 
-/// Both processes with the judge told the tests, and what its own messages begin with.
-fn begin(setting: &Setting<'_>) -> Result<(Lines, Lines, String), Failure> {
+/// Both processes, with the judge told the tests.
+fn begin(setting: &Setting<'_>) -> Result<(Lines, Lines, Told), Failure> {
     let broken = |e: SandboxError| Failure::Broken(e.to_string());
     let tests = setting.suite.tests.len();
     // The CPU limit is of the whole session, the wall clock of each test.
@@ -143,15 +143,22 @@ fn begin(setting: &Setting<'_>) -> Result<(Lines, Lines, String), Failure> {
     setup["nonce"] = nonce.as_str().into();
     setup["tolerance"] = setting.tolerance.into();
     setup["partial"] = setting.partial.into();
-    judge.child.send(format!("{setup}\n").as_bytes());
-    Ok((judge, Lines { child, seen: 0 }, nonce))
+    let setup = format!("{setup}\n");
+    judge.child.send(setup.as_bytes());
+    Ok((judge, Lines { child, seen: 0 }, Told { setup, nonce }))
+}
+
+/// What the judge is told, and what its own messages begin with.
+struct Told {
+    setup: String,
+    nonce: String,
 }
 
 /// Runs the tests of `setting`.
 pub(super) fn judge(setting: &Setting<'_>) -> Result<Tally, Failure> {
     let tests = setting.suite.tests.len();
     let limits = setting.limits;
-    let (mut judge, mut candidate, nonce) = begin(setting)?;
+    let (mut judge, mut candidate, Told { setup, nonce }) = begin(setting)?;
     let mut state = State {
         phase: Phase::Start,
         passed: vec![false; tests],
