@@ -501,8 +501,10 @@ fn attack(language: Language, reference: &Value, attacks: &[(&str, &str)], dir: 
     for ((name, _), outcome) in attacks.iter().zip(&outcomes) {
         println!("{name}: {:?} {}", outcome.verdict, outcome.reason);
         assert!(outcome.method.ends_with(Sandbox::detect().unwrap().level()), "{outcome:?}");
-        // With its tests in one process a program can pass what it likes, and that only takes a wrong answer back.
-        let taken_back = outcome.verdict == Verdict::Unverifiable && outcome.method.contains("+together@");
+        // What only an object says decides nothing, and what passes with its tests in one process only takes a wrong
+        // answer back.
+        let taken_back = outcome.verdict == Verdict::Unverifiable
+            && (outcome.method.contains("+together@") || outcome.reason.starts_with("undecided: "));
         if outcome.verdict != Verdict::Incorrect && !taken_back {
             wrong.push(format!("{name}: {:?} {}", outcome.verdict, outcome.reason));
         }

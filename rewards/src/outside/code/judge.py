@@ -89,7 +89,7 @@ def judge():
         if link.lost:
             break
     if (passed or some and setup['partial']) and evidence.undecided():
-        return report(bad=evidence.undecided())
+        return report(doubt=evidence.undecided())
     if passed and not link.used:
         return report(bad='the tests ask nothing of the program')
     report(end=True)

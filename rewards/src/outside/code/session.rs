@@ -76,6 +76,9 @@ struct Frame {
     phase: Option<Phase>,
     #[serde(default)]
     bad: Option<String>,
+    /// Why tests that pass decide nothing.
+    #[serde(default)]
+    doubt: Option<String>,
     #[serde(default)]
     load: Option<String>,
     #[serde(default)]
@@ -301,6 +304,9 @@ impl State {
         };
         if let Some(reason) = frame.bad {
             return Some(Err(Failure::Task(format!("the tests cannot be run: {reason}"))));
+        }
+        if let Some(reason) = frame.doubt {
+            return Some(Err(Failure::Task(format!("undecided: {reason}"))));
         }
         if let Some(reason) = frame.load {
             return Some(self.blame(reason));
