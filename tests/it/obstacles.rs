@@ -96,7 +96,7 @@ fn files_of_gigabytes_are_refused_before_they_are_read() {
     cut(&metrics);
     let rows =
         write(dir.path(), "rows.jsonl", "{\"id\": 1, \"prompt\": \"x\", \"reference\": {\"answer\": 1}}\n");
-    longer(&rows);
+    let _ = longer(&rows);
     let out = dir.path().join("out").display().to_string();
     for args in [
         &["data", "filter", &rows, "--where", "id == 1", "--out", &out][..],
