@@ -268,7 +268,10 @@ mod tests {
         check("{\"id\": 1}\n{\"id\": \n{", "d.jsonl:2: not valid JSON");
         check("[\n", "d.jsonl:1: not valid JSON: EOF while parsing a list at column 1; rlvr data import");
         check("[1]", "the row is an array");
-        check("{\"id\": 1}\n{\"id\": \"a\0b\"}", "d.jsonl:2: not UTF-8 text (a byte 0x00)");
+        check(
+            "{\"id\": 1}\n{\"id\": \"a\0b\"}",
+            "d.jsonl:2: not UTF-8 text (a byte 0x00 in column 10); no text has one",
+        );
         check("\n\n", "no rows in it");
         check("", "no rows in it");
         let dir = tempfile::tempdir().unwrap();

@@ -6,9 +6,11 @@ use rlvr_rewards::{Response, Task, Verdict, score_batch};
 use serde::Serialize;
 
 use super::benchmark::{Benchmark, OpenSettings};
+use super::item::Item;
 use super::solved;
 use super::task_file::TaskFile;
 use crate::error::Error;
+use crate::rows;
 
 /// Answers that say nothing; each must score 0 on every item.
 pub const EMPTY_ANSWERS: &[(&str, &str)] = &[
@@ -123,8 +125,14 @@ fn item_checks(benchmark: &Benchmark) -> Vec<Check> {
         .collect();
     let mut checks = vec![check("ids are unique", twice.into_iter())];
 
-    let silent = items.iter().filter(|i| i.task.prompt.iter().all(|m| m.content.trim().is_empty()));
-    checks.push(check("prompts ask something", silent.map(|i| format!("{}: the prompt is empty", i.place))));
+    let blank = |i: &Item| {
+        let asked = rows::question(&i.task.meta);
+        asked.is_some_and(|q| q.trim().is_empty())
+            || i.task.prompt.iter().all(|m| m.content.trim().is_empty())
+    };
+    let silent = items.iter().filter(|i| blank(i));
+    checks
+        .push(check("prompts ask something", silent.map(|i| format!("{}: the question is empty", i.place))));
     let unusable = (items.iter())
         .filter_map(|i| benchmark.reward.check_task(&i.task).err().map(|e| format!("{}: {e}", i.place)));
     checks.push(check("references can be judged", unusable));

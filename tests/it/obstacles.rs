@@ -159,15 +159,14 @@ fn a_table_of_another_system_names_its_lines() {
 #[test]
 fn a_prompt_that_is_none_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    let file = write(
-        dir.path(),
-        "rows.jsonl",
-        &lines(&[
-            json!({"id": 1, "question": " ", "answer": "1"}),
-            json!({"id": 2, "question": "q", "answer": "1"}),
-        ]),
-    );
-    let checked = rlvr(&["eval", "validate", "--tasks", &file], "");
-    let said = String::from_utf8_lossy(&checked.stdout).into_owned() + &stderr(&checked);
-    assert!(!checked.status.success() && said.contains("rows.jsonl:1"), "{said}");
+    let asked = [
+        json!({"id": 1, "prompt": " ", "reference": {"answer": "1"}}),
+        json!({"id": 1, "question": " ", "answer": "1"}),
+    ];
+    for row in asked {
+        let file = write(dir.path(), "rows.jsonl", &lines(&[row]));
+        let checked = rlvr(&["eval", "validate", "--tasks", &file], "");
+        let said = String::from_utf8_lossy(&checked.stdout).into_owned() + &stderr(&checked);
+        assert!(!checked.status.success() && said.contains("rows.jsonl:1: the question is empty"), "{said}");
+    }
 }
