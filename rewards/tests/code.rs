@@ -216,9 +216,17 @@ fn what_fails_on_objects_is_wrong_only_where_it_fails_in_one_process() {
         assert!(!outcome.method.contains("together"), "{outcome:?}");
     }
     // Shares of tests are given only where nothing is open.
-    let opinion = "class E:\n    def __eq__(self, o): return True\ndef g(n): return E()";
-    let outcome = run(true, &["assert g(1) == g(2)", "assert g(1).x == 1"], opinion);
+    let opinion = "class E:\n    def __eq__(self, o): return isinstance(o, E)\ndef g(n): return E()";
+    let opinions = ["assert g(1) == g(2)", "assert g(1).x == 1"];
+    let outcome = run(true, &opinions, opinion);
     assert_eq!(outcome.verdict, Verdict::Unverifiable, "{outcome:?}");
+    // What is caught cheating has nothing, whatever has passed and whatever one process would say.
+    let equal = opinion.replace("isinstance(o, E)", "True");
+    for (partial, asserts) in [(true, opinions), (false, ["assert g(1) == 1"; 2])] {
+        let outcome = run(partial, &asserts, &equal);
+        assert_eq!((outcome.verdict, outcome.score), (Verdict::Incorrect, Some(0.0)), "{outcome:?}");
+        assert!(outcome.reason.contains("caught: ") && !outcome.method.contains("together"), "{outcome:?}");
+    }
     let outcome = run(true, &["assert list(g(1)) == [0]", "assert list(g(1)) == [1]"], generator);
     assert_eq!(outcome.score, Some(0.5), "{outcome:?}");
 }

@@ -30,13 +30,15 @@ def run_to_its_end(result):
 def run_case(case):
     import unittest
     prepare_cases()
-    result = unittest.TestResult()
+    result, errors = unittest.TestResult(), []
+    add_error = result.addError
+    result.addError = lambda test, error: (errors.append(error[1]), add_error(test, error))[1]
     unittest.defaultTestLoader.loadTestsFromTestCase(case).run(result)
     unexpected = [(t, 'passed unexpectedly') for t in result.unexpectedSuccesses]
     # Skipped by what the candidate did and not by its own condition.
     skipped = [(t, f'skipped: {text}') for t, text in result.skipped if not is_conditional(t)]
     for _, text in result.failures + result.errors + unexpected + skipped:
-        raise AssertionError(text.strip().splitlines()[-1])
+        raise AssertionError(text.strip().splitlines()[-1]) from (errors[0] if errors else None)
 
 
 def is_conditional(test):

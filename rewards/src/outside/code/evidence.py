@@ -50,6 +50,8 @@ class Evidence:
     def asked(self, message):
         if message[0] in CHANGING or message[0] == 'do' and message[1] not in LOOKING:
             self.forget()
+        if message[0] in CHANGING or message[0] == 'call' or message[0] == 'do' and message[1] not in LOOKING:
+            suspicion.changes += 1
 
     def forget(self):
         self.settle()
@@ -120,7 +122,7 @@ class Seen:
         self.items, self.source, self.done, self.backwards = [], None, False, None
         # Whether places and items disagree, whether the tests compared it with a value, and whether they went into it.
         self.odd = self.compared = self.contains = self.long = False
-        self.numbers, self.text, self.data = {}, None, None
+        self.numbers, self.text, self.data, self.stamp, self.number = {}, None, None, None, None
 
 
 def unsure(why='the tests do not say whether a name with a capital letter is a class; give the reference a solution'):
@@ -208,16 +210,22 @@ def handed(values):
 
 def see_length(remote, size):
     if remote._standing not in OWN and type(size) is int and 0 <= size < 2**63:
+        seen = seen_of(remote)
         see(remote, 'len', size)
-        seen_of(remote).contains = True
-        fits(seen_of(remote))
+        seen.contains = True
+        fits(seen)
+        if seen.number is not None:
+            has_no_items(seen.number, seen)
     return size
 
 
 def see_truth(remote, truth):
     if remote._standing not in OWN:
+        seen = seen_of(remote)
         see(remote, 'bool', bool(truth))
-        fits(seen_of(remote))
+        fits(seen)
+        if seen.number is not None:
+            has_no_items(seen.number, seen)
     return truth
 
 
@@ -312,16 +320,21 @@ def arrived(seen, item):
         unsure(LENGTH)
 
 
-def completed(seen):
-    seen.done = True
+def completed(seen, n=None):
+    # The number is none of an iterator of its own, which may have ended before.
+    seen.done, seen.stamp = True, suspicion.changes
     size = len(seen.items)
     if any(key[0] == 'at' and type(key[1]) is int and key[1] >= size for key in seen.facts if type(key) is tuple):
         seen.odd = True
     if seen.backwards is not None and not alike(seen.items, seen.backwards[::-1]):
         unsure(PLACES)
+        compare_backwards(seen.items, seen.backwards)
     answer_queries(seen)
     fits_views(seen)
     fits(seen)
+    if n is not None:
+        seen.number = n
+        has_no_items(n, seen)
 
 
 def alike(items, others):
@@ -342,10 +355,10 @@ def items_by(remote):
         if seen.long:
             return source
         seen.source = source
-    return again(seen)
+    return again(remote, seen)
 
 
-def again(seen):
+def again(remote, seen):
     i = 0
     while True:
         if i == len(seen.items):
@@ -358,8 +371,9 @@ def again(seen):
                 return
             try:
                 arrived(seen, next(seen.source))
+                suspicion.gave.add(remote._number)
             except StopIteration:
-                completed(seen)
+                completed(seen, remote._number)
                 return
         yield seen.items[i]
         i += 1
@@ -402,6 +416,10 @@ def viewed(remote, name, view):
         seen.views[name] = content
         fits_views(seen)
         fits(seen)
+        if not content:
+            has_no_items(remote._number, seen)
+        else:
+            suspicion.gave.add(remote._number)
         return result if type(result) not in OPAQUE else iter(content) if its_own else content
     return method
 
@@ -454,6 +472,7 @@ def backwards(remote):
         unsure('an object of the program has more items than are kept')
     if seen.done and not alike(seen.items, items[::-1]) or seen.backwards is not None and not alike(seen.backwards, items):
         unsure(PLACES)
+        compare_backwards(seen.items if seen.done else seen.backwards, items)
     seen.backwards, seen.contains = items, True
     if size_of(seen) not in (None, len(items)):
         unsure(LENGTH)
@@ -469,6 +488,7 @@ def between(action, one, other):
     # they name, or one of them, and its own method the other one.
     if same(one, other) and not {one._standing, other._standing} & OWN:
         return action in ('eq', 'le', 'ge')
+    related(action, one, other)
     result = link.do(action, one, other)
     if not are_kin(one, other):
         unsure(RELATED)
@@ -511,6 +531,7 @@ def maker_of_object(remote):
 def doubtful(action, remote, other):
     # What an object of a class answers, where its name may as well be the one of a function. What says yes to everything
     # is no class that anybody means.
+    stands_against(action, remote, other)
     result = link.do(action, remote, other)
     if result is NotImplemented:
         return result

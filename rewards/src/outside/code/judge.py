@@ -19,7 +19,7 @@ def judge():
     # NotImplemented is not true, as in newer versions of Python.
     warnings.filterwarnings('error', 'NotImplemented', DeprecationWarning)
     report(phase='tests')
-    space = Space({'__name__': 'tests', 'next of the tests': next_of, 'type of the tests': type_of,
+    space = Space({'__name__': 'tests', 'next of the tests': next_of, 'next inside of the tests': next_inside, 'type of the tests': type_of,
                    'is of the tests': same, 'method of the tests': method_of, 'claim of the tests': Claim(),
                    'unheard of the tests': unheard, 'id of the tests': id_of})
     space.update((f'{name} of the program', kind) for name, kind in CONTROL.items())
@@ -60,7 +60,7 @@ def judge():
         return report(load=shown(error))
     report(phase='run')
     space.wanted = names.wanted if names.everywhere else names.wanted - names.shadowed
-    passed, some = True, False
+    passed, some, failure = True, False, None
     for i, test in enumerate(tests):
         try:
             around = {k: v for k, v in space.items() if k not in names.entry}
@@ -77,19 +77,23 @@ def judge():
         except BaseException as error:
             # A test may have caught what says that something cannot be sent.
             ok, why, unclear = False, shown(error), link.unsendable
+            failure = error
             link.involved |= link.came not in (None, error)
         if unclear and not link.lost:
             # A program that has failed a test has failed, whatever the others would say.
             return report(bad=unclear) if passed else report(end=True)
         if link.lost:
             ok, why = False, link.lost
+        if not ok and link.involved and not link.lost and suspicion.verdict(failure):
+            return report(caught=suspicion.caught)
         # What does not keep to the protocol has failed, with its tests in one process or not.
         report(i=i, ok=ok, why=why, involved=link.involved and not link.lost)
         passed, some = passed and ok, some or ok
         if link.lost:
             break
     if (passed or some and setup['partial']) and evidence.undecided():
-        return report(doubt=evidence.undecided())
+        doubt = evidence.undecided()
+        return report(caught=suspicion.caught) if suspicion.verdict() else report(doubt=doubt)
     if passed and not link.used:
         return report(bad='the tests ask nothing of the program')
     report(end=True)

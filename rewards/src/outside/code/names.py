@@ -253,8 +253,8 @@ class Rewrite(ast.NodeTransformer):
         return node
 
     def visit_Name(self, node):
-        if node.id == 'next' in self.functions and isinstance(node.ctx, ast.Load) and not self.inside_next:
-            return ast.Name('next of the tests', ast.Load())
+        if node.id == 'next' in self.functions and isinstance(node.ctx, ast.Load):
+            return ast.Name('next inside of the tests' if self.inside_next else 'next of the tests', ast.Load())
         if node.id == 'id' in self.functions and isinstance(node.ctx, ast.Load):
             return ast.Name('id of the tests', ast.Load())
         return node

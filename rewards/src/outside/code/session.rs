@@ -8,7 +8,8 @@
 //! the candidate, whatever happens.
 //!
 //! A test that fails while objects of the candidate were apart from what used them is not wrong for certain: the candidate
-//! and the tests run once more in one process ([`together`]). That can only take a wrong answer back.
+//! and the tests run once more in one process ([`together`]). That can only take a wrong answer back, and is not tried where the judge
+//! caught the program cheating.
 
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,7 @@ const JUDGE: &str = concat!(
     include_str!("link.py"),
     include_str!("evidence.py"),
     include_str!("stand_in.py"),
+    include_str!("counter.py"),
     include_str!("names.py"),
     include_str!("values.py"),
     include_str!("cases.py"),
@@ -76,6 +78,9 @@ struct Frame {
     phase: Option<Phase>,
     #[serde(default)]
     bad: Option<String>,
+    /// How the program was caught cheating.
+    #[serde(default)]
+    caught: Option<String>,
     /// Why tests that pass decide nothing.
     #[serde(default)]
     doubt: Option<String>,
@@ -304,6 +309,13 @@ impl State {
         };
         if let Some(reason) = frame.bad {
             return Some(Err(Failure::Task(format!("the tests cannot be run: {reason}"))));
+        }
+        if let Some(reason) = frame.caught {
+            // Whatever has passed, and whatever one process says.
+            self.certain = true;
+            self.passed.fill(false);
+            self.failure = Some(format!("caught: {reason}"));
+            return Some(Ok(()));
         }
         if let Some(reason) = frame.doubt {
             return Some(Err(Failure::Task(format!("undecided: {reason}"))));

@@ -77,6 +77,8 @@ class Remote:
         if name.startswith('__') and name not in SHOWN:
             raise AttributeError(name)
         if self._base and self._standing not in OWN and name in UNCHANGING and hasattr(self._base, name):
+            if name in TELLING or name in MAKING:
+                said_yes(self, name)
             return getattr(data_of(self), name)
         asks = (name in TELLING or name in MAKING) and self._standing not in OWN | {'possible class'}
         value = link.do('getattr', self, name)
@@ -86,6 +88,7 @@ class Remote:
                 evidence.named.setdefault(value._number, maker)
             value = Remote(value._number, value._base, value._standing, maker)
         if asks and type(value) is Remote:
+            said_yes(self, name)
             return guarded(name, value, self._standing in POSSIBLE)
         if self._standing not in FREE:
             if self._standing not in ('found', 'unheard'):
@@ -122,6 +125,8 @@ class Remote:
             held = doubtful('contains', self, item)
             if held is not NotImplemented:
                 return held
+        if number_of(item) is None:
+            stands_against('contains', self, item)
         return any(same(item, own) or item == own for own in self)
 
     def __enter__(self):
@@ -134,6 +139,8 @@ class Remote:
             return taken
         # An error of the tests. What they assert is not taken, and of others only some.
         if isinstance(error, AssertionError) or any(error is own for own in link.asserted):
+            if taken and (isinstance(error, AssertionError) or takes_asserted(self)):
+                suspicion.catch(SWALLOWS)
             return False
         if self._standing not in OWN:
             evidence.answered(TAKEN, bool(taken))
@@ -150,6 +157,13 @@ class Remote:
 
     __class__ = property(lambda self: looked_at(self)._base or type(self))
     __doc__ = property(lambda self: link.do('getattr', self, '__doc__'))
+
+
+def takes_asserted(manager):
+    try:
+        return link.value('leave', manager._number, link.pack(AssertionError('another 1013')))
+    except Exception:
+        return False
 
 
 def asked_quietly(method, args, kwargs):
@@ -267,12 +281,28 @@ def next_of(iterator, *default):
     if type(iterator) is Remote:
         evidence.forget()
     try:
-        return next(items_of(iterator, 1) if type(iterator) is Remote else iterator)
+        item = next(items_of(iterator, 1) if type(iterator) is Remote else iterator)
+        if type(iterator) is Remote:
+            suspicion.gave.add(iterator._number)
+        return item
     except StopIteration as end:
         value = end.value
     if default:
         return default[0]
-    raise CONTROL['StopIteration'](*[value][:value is not None])
+    end = CONTROL['StopIteration'](*[value][:value is not None])
+    end._ends = type(iterator) is Remote and iterator._number not in suspicion.gave
+    raise end
+
+
+def next_inside(iterator, *default):
+    # In an iterator of the tests, whose end may be the one of an honest iterator in it.
+    if type(iterator) not in OPAQUE:
+        return next(iterator, *default)
+    try:
+        return next_of(iterator, *default)
+    except CONTROL['StopIteration'] as end:
+        end._ends = False
+        raise
 
 
 def guarded(name, method, possible=False):
@@ -316,6 +346,8 @@ def arithmetic(action, swapped=False):
             if all(type(v) not in OPAQUE for v in pair):
                 return PLAINLY[action](*pair)
         result = link.do(action, *pair, *more)
+        if self._standing not in OWN and number_of(other) is None:
+            computed(action, *pair, result)
         if self._standing in FREE:
             if type(result) is Remote:
                 if same(result, self) and self._standing == 'made':
@@ -351,6 +383,7 @@ def comparison(action):
             return between(action, self, other)
         if self._standing == 'made' and not self._base:
             return link.do(action, self, other)
+        stands_against(action, self, other)
         if self._base:
             return getattr(data_of(self), f'__{action}__')(other)
         if self._standing in ('possible', 'derived'):

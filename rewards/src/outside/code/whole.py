@@ -39,7 +39,12 @@ def whole():
     exec(compile(setup['setup'], 'setup.py', 'exec'), module.__dict__)
     with open('solution.py', encoding='utf-8') as f:
         source = f.read()
+    import unittest
+    before = belongings(unittest)
     exec(compile(source, 'solution.py', 'exec'), module.__dict__)
+    if belongings(unittest) != before:
+        # A program that changes what its tests are made of says nothing by passing them.
+        return
     exec(compile(setup['test_setup'], 'test_setup', 'exec'), space)
     write_line(out, json.dumps([setup['nonce'], None, True]))
     for i, test in enumerate(setup['tests']):
@@ -56,7 +61,14 @@ def whole():
             ok = True
         except BaseException:
             ok = False
+        if 'builtins' not in test.get('code', '') and 'patch' not in test.get('code', ''):
+            ok = ok and belongings(unittest) == before
         write_line(out, json.dumps([setup['nonce'], i, ok]))
+
+
+def belongings(unittest):
+    return [{k: id(v) for k, v in vars(thing).items() if not k.startswith('_') or k in ('__import__', '__build_class__')}
+            for thing in (builtins, unittest.TestCase, unittest.TestResult, unittest.TestLoader)]
 
 
 def gives_value(candidate, args, want, tolerance):
