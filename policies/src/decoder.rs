@@ -99,7 +99,8 @@ impl Decoder {
         let layout = ParamLayout::new(&config);
         let on_host = *device == Device::flex();
         // Kernels of a device want the rotation of every position, the host's only those that occur.
-        let rotation = if on_host { 0 } else { config.max_position_embeddings * config.head_dim };
+        let turned = config.rotations().len() * config.rotary_dim();
+        let rotation = if on_host { 0 } else { config.max_position_embeddings * turned };
         let needed = layout.num_params().saturating_add(rotation).saturating_mul(size_of::<f32>());
         if let Some(free) = available_bytes().filter(|free| needed > *free) {
             return Err(PolicyError::Memory { path: weights.path().into(), needed, free });
@@ -108,17 +109,18 @@ impl Decoder {
         Ok(Self::from_host(config, layout, params, device))
     }
 
-    /// Random weights: normal with standard deviation 0.02 (`1 / √hidden` below 2,500 columns wide), residual outputs
-    /// scaled down by `1 / √(2 · layers)`, norms one, biases zero. `normal(parameter, element)` gives the deviates.
+    /// Random weights: normal with standard deviation 0.02, residual outputs scaled down by `1 / √(2 · layers)`, factors of
+    /// norms one, biases zero. `normal(parameter, element)` gives the deviates.
     pub fn random(config: ModelConfig, device: &Device, normal: impl Fn(usize, usize) -> f32 + Sync) -> Self {
         use rayon::prelude::*;
         let layout = ParamLayout::new(&config);
         let residual = 1.0 / (2.0 * config.num_layers as f32).sqrt();
+        let factor = if config.shape.norm_plus_one { 0.0 } else { 1.0 };
         let params = (layout.specs.par_iter().enumerate())
             .map(|(i, spec)| {
                 let n = spec.shape[0] * spec.shape[1];
                 if spec.is_vector() {
-                    return vec![if spec.name.ends_with("bias") { 0.0 } else { 1.0 }; n];
+                    return vec![if spec.name.ends_with("bias") { 0.0 } else { factor }; n];
                 }
                 let output = spec.name.ends_with(".o") || spec.name.ends_with(".down");
                 let std = 0.02 * if output { residual } else { 1.0 };

@@ -252,6 +252,9 @@ fn a_panic_while_judging_does_not_keep_the_worker() {
         let setup = Setup::python(json!({}));
         let plugin = Plugin::new(setup.config.clone()).unwrap();
         assert_eq!(scores(&judge(&plugin, &["1"])), [Some(0.1)]);
+        // While there is one log only, tracing asks the thread that first comes to a message whether anybody wants it, and
+        // another test's would say no for all.
+        let _second = tracing::Dispatch::new(BrokenLog);
         let broken = tracing::subscriber::with_default(BrokenLog, || judge(&plugin, &["die", "22"]));
         all_broken(&broken, 2, "the log cannot be written");
         // The only worker judges again.

@@ -8,6 +8,9 @@ use crate::error::PolicyError;
 
 /// Largest value accepted for a dimension, so that products of a few of them cannot overflow.
 pub(crate) const MAX_SIZE: u64 = 1 << 30;
+/// Most layers and most experts of a layer: what is made of them takes memory before a weight is looked for.
+pub(crate) const MAX_LAYERS: u64 = 1 << 16;
+pub(crate) const MAX_EXPERTS: u64 = 1 << 12;
 /// Largest context in tokens: devices hold the rotation of every position. The longest known is 10 million.
 pub(crate) const MAX_CONTEXT: u64 = 1 << 24;
 
@@ -72,7 +75,7 @@ impl<'a> Keys<'a> {
         self.size_up_to(key, MAX_CONTEXT)
     }
 
-    fn size_up_to(&self, key: &str, most: u64) -> Result<Option<usize>, PolicyError> {
+    pub fn size_up_to(&self, key: &str, most: u64) -> Result<Option<usize>, PolicyError> {
         let check = |v: &Value| match v.as_u64() {
             Some(n) if (1..=most).contains(&n) => Ok(n as usize),
             _ => Err(self.wrong(key, &format!("= {v} is not a whole number from 1 to {most}"))),

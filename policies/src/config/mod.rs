@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use crate::error::PolicyError;
 use crate::file;
-use keys::Keys;
 pub(crate) use keys::token_ids;
+use keys::{Keys, MAX_LAYERS};
 pub(crate) use known::why_not;
 pub use rope::{LongRope, RopeScaling, Yarn};
 pub use shape::{ExpertShape, LayerKind, NormPlaces, QkNorm, Shape};
@@ -198,7 +198,8 @@ impl ModelConfig {
             vocab_size: keys.size("vocab_size")?,
             hidden_size,
             intermediate_size: keys.size("intermediate_size")?,
-            num_layers: keys.size("num_hidden_layers")?,
+            num_layers: (keys.size_up_to("num_hidden_layers", MAX_LAYERS)?)
+                .ok_or_else(|| keys.wrong("num_hidden_layers", "is missing"))?,
             num_heads,
             num_kv_heads,
             head_dim,

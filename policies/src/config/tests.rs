@@ -225,6 +225,11 @@ fn errors_name_the_key() {
             json!({"model_type": "qwen3_moe", "num_experts": 4, "num_experts_per_tok": 5}),
             "`num_experts_per_tok` = 5",
         ),
+        (
+            json!({"num_hidden_layers": 1 << 29}),
+            "`num_hidden_layers` = 536870912 is not a whole number from 1 to 65536",
+        ),
+        (json!({"model_type": "qwen3_moe", "num_experts": 1 << 20}), "`num_experts` = 1048576"),
         (json!({"model_type": "smollm3", "no_rope_layers": [1]}), "`no_rope_layers` lists 1 layers"),
         (json!({"model_type": "phi3", "partial_rotary_factor": 0.01}), "`partial_rotary_factor`"),
         (json!({"hidden_act": "gelu"}), "`hidden_act` = \"gelu\""),

@@ -2,7 +2,7 @@
 use super::{
     Defaults, Family, LLAMA_DEFAULTS, any_window, attention_bias, layer_types, sliding_layers, window,
 };
-use crate::config::keys::Keys;
+use crate::config::keys::{Keys, MAX_EXPERTS};
 use crate::config::{ExpertShape, ModelConfig, QkNorm};
 use crate::error::PolicyError;
 use serde_json::{Map, Value, json};
@@ -105,9 +105,9 @@ fn read_moe(keys: &Keys<'_>, c: &mut ModelConfig) -> Result<(), PolicyError> {
     {
         c.shape.set_windows(c.num_layers, window, |_| true);
     }
-    let count = match keys.optional_size("num_experts")? {
+    let count = match keys.size_up_to("num_experts", MAX_EXPERTS)? {
         Some(n) => n,
-        None => keys.optional_size("num_local_experts")?.unwrap_or(128),
+        None => keys.size_up_to("num_local_experts", MAX_EXPERTS)?.unwrap_or(128),
     };
     let top = keys.optional_size("num_experts_per_tok")?.unwrap_or(8);
     if top > count {

@@ -1,7 +1,7 @@
 //! The shape of a decoder out of the metadata of a GGUF file.
 
 use super::{GgufFile, GgufValue, gguf_families, missing};
-use crate::config::keys::{MAX_CONTEXT, MAX_SIZE};
+use crate::config::keys::{MAX_CONTEXT, MAX_LAYERS, MAX_SIZE};
 use crate::config::{Architecture, ModelConfig, RopeScaling, Shape, Yarn, why_not};
 use crate::error::PolicyError;
 
@@ -100,7 +100,11 @@ impl<'a> Metadata<'a> {
     }
 
     pub(super) fn size(&self, key: &str) -> Result<usize, PolicyError> {
-        self.optional_size(key)?.ok_or_else(|| self.wrong(key, "is missing"))
+        self.required(key, MAX_SIZE)
+    }
+
+    pub(super) fn required(&self, key: &str, most: u64) -> Result<usize, PolicyError> {
+        self.size_up_to(key, most)?.ok_or_else(|| self.wrong(key, "is missing"))
     }
 
     pub(super) fn positive(&self, key: &str) -> Result<Option<f64>, PolicyError> {
@@ -236,7 +240,7 @@ pub(super) fn read(file: &GgufFile) -> Result<ModelConfig, PolicyError> {
         vocab_size,
         hidden_size,
         intermediate_size: keys.size("feed_forward_length")?,
-        num_layers: keys.size("block_count")?,
+        num_layers: keys.required("block_count", MAX_LAYERS)?,
         num_heads,
         num_kv_heads,
         head_dim,

@@ -1,6 +1,7 @@
 //! What is particular about families in GGUF files: keys that llama.cpp reads for one architecture, what it has as
 //! constants of its code, and names of tensors.
 use super::gguf_config::Metadata;
+use crate::config::keys::MAX_EXPERTS;
 use crate::config::{
     Architecture, ExpertShape, LayerKind, LongRope, ModelConfig, NormPlaces, QkNorm, RopeScaling,
 };
@@ -77,7 +78,8 @@ pub(super) fn read(keys: &Metadata<'_>, c: &mut ModelConfig) -> Result<(), Polic
         }
         Architecture::Qwen3Moe => {
             c.shape.qk_norm = QkNorm::Head;
-            let (count, top) = (keys.size("expert_count")?, keys.size("expert_used_count")?);
+            let count = keys.required("expert_count", MAX_EXPERTS)?;
+            let top = keys.size("expert_used_count")?;
             if top > count {
                 return Err(keys.wrong("expert_used_count", "is more than there are experts"));
             }

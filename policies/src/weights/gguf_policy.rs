@@ -8,6 +8,7 @@ use super::gguf_config::{self, ROPE_FREQS};
 use super::gguf_families::{self, EXPERTS, LONG_ROPE};
 use super::{GgufFile, HostTensor, WeightSource, missing};
 use crate::config::ModelConfig;
+use crate::config::keys::MAX_EXPERTS;
 use crate::error::PolicyError;
 
 /// Tensors of a GGUF file under Hugging Face names and in Hugging Face's row order.
@@ -67,7 +68,7 @@ impl GgufSource {
             let count = self.file.tensors().get(name)?.shape.first().copied()?;
             let name = |e| format!("model.layers.{layer}.mlp.experts.{e}.{hf}.{suffix}");
             // More than any model has, so that a file cannot ask for names without end.
-            return (count <= MOST_EXPERTS).then(|| (0..count).map(name).collect());
+            return (count as u64 <= MAX_EXPERTS).then(|| (0..count).map(name).collect());
         }
         let (_, hf) = self.parts.iter().find(|(gguf, _)| *gguf == part)?;
         Some(vec![format!("model.layers.{layer}.{hf}.{suffix}")])
@@ -99,9 +100,6 @@ impl GgufSource {
         part.map(<[f32]>::to_vec).ok_or_else(|| missing(self.path(), stored))
     }
 }
-
-/// Most experts of a layer.
-const MOST_EXPERTS: usize = 4096;
 
 impl WeightSource for GgufSource {
     fn path(&self) -> &Path {

@@ -198,14 +198,14 @@ impl<'a> Trainer<'a> {
     ) -> Result<Option<f64>, Error> {
         let tokens: usize = minibatch.iter().map(Trajectory::targets).sum();
         let totals = StepTotals { sequences: minibatch.len() as f64, tokens: tokens as f64 };
-        // Zero advantage without a KL or entropy term is zero gradient: no pass is spent on it, the totals still count it.
-        let all = self.loss.kl_in_loss() || self.loss.entropy_coef != 0.0;
+        let (config, router_aux) = (&self.loss, self.policy.decoder.router_aux());
+        // Zero advantage without another term is zero gradient: no pass is spent on it, the totals still count it.
+        let all = config.kl_in_loss() || config.entropy_coef != 0.0 || router_aux != 0.0;
         let live: Vec<Trajectory> = minibatch.iter().filter(|t| all || t.advantage != 0.0).cloned().collect();
         if live.is_empty() {
             return Ok(None);
         }
         let mut sum = 0.0;
-        let (config, router_aux) = (&self.loss, self.policy.decoder.router_aux());
         let mut loss = |pass: &Pass<'_>| {
             if first {
                 out.first.record(pass);

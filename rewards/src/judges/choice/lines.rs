@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::claims::sentences;
-use super::options::{Options, Set, words};
+use super::options::{Mention, Options, Set, without, words};
 use super::read::{self, Mark};
 use crate::answer::text::{self, fixed};
 use crate::answer::words::{self, Phrases};
@@ -365,7 +365,8 @@ fn concluding<'a>(body: &'a str, options: &Options) -> Option<Found<'a>> {
     {
         return Some((Set::one(index), text, "option_text"));
     }
-    let everywhere = mentioned(body, options);
+    let mentions = options.mentions(body);
+    let everywhere = mentioned(body, &mentions, options);
     for (back, (from, to)) in
         list.iter().rev().filter(|(a, b)| !body[*a..*b].trim().is_empty()).take(3).enumerate()
     {
@@ -380,7 +381,7 @@ fn concluding<'a>(body: &'a str, options: &Options) -> Option<Found<'a>> {
         let only = || {
             everywhere == set
                 && (back == 0 || body.len() <= 600)
-                && !LISTING.is_match(&ASIDE.replace_all(&options.residue(body), ""))
+                && !LISTING.is_match(&ASIDE.replace_all(&without(body, &mentions), ""))
         };
         let concludes = CONCLUDES.is_match(&options.residue(sentence));
         return (concludes || only()).then_some((set, sentence, "option_text"));
@@ -393,7 +394,8 @@ fn said(sentence: &str, options: &Options) -> Option<Set> {
     static THEN: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["so"]));
     static LEFT_OPEN: LazyLock<Regex> =
         LazyLock::new(|| words::pattern(r"(?i)(?:{hedge}|{if}|could|may|cannot|can't|both)"));
-    let residue = options.residue(sentence);
+    let mentions = options.mentions(sentence);
+    let residue = without(sentence, &mentions);
     if line_label(sentence, options).is_some()
         || sentence.trim_start().starts_with(|c: char| c.is_ascii_digit())
         || LISTING.is_match(&ASIDE.replace_all(&residue, ""))
@@ -405,7 +407,6 @@ fn said(sentence: &str, options: &Options) -> Option<Set> {
         return None;
     }
     let (mut set, mut denied) = (Set::default(), Set::default());
-    let mentions = options.mentions(sentence);
     if mentions.len() > MAX_MENTIONS {
         return None;
     }
@@ -428,9 +429,8 @@ fn said(sentence: &str, options: &Options) -> Option<Set> {
 }
 
 /// The options that a text mentions and does not deny.
-fn mentioned(body: &str, options: &Options) -> Set {
+fn mentioned(body: &str, mentions: &[Mention], options: &Options) -> Set {
     let mut everywhere = Set::default();
-    let mentions = options.mentions(body);
     for (i, m) in mentions.iter().enumerate() {
         let denied = || {
             let next = mentions.get(i + 1).filter(|n| n.start < m.end + 24);

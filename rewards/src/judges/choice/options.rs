@@ -123,9 +123,18 @@ fn first_words<'a>(text: &'a str, count: usize) -> Vec<Word<'a>> {
 /// Names of LaTeX commands around words.
 const LATEX: &[&str] = &["text", "textbf", "textit", "mathrm", "mathbf", "boxed", "textrm"];
 
+/// Bytes of a word that is compared as it stands.
+const LONG: usize = 1024;
+
 /// A word in comparison form; commas within it separate thousands.
 fn compared(word: &str) -> Cow<'_, str> {
-    if word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-')) {
+    // Han and Hangul, Latin in lower case and digits are in this form already.
+    let is_plain = |c: char| match c {
+        '.' | '-' => true,
+        c if c.is_ascii() => c.is_ascii_lowercase() || c.is_ascii_digit(),
+        c => matches!(c as u32, 0x3400..=0x9FFF | 0xAC00..=0xD7A3),
+    };
+    if word.len() > LONG || word.chars().all(is_plain) {
         return Cow::Borrowed(word);
     }
     let mut form = String::with_capacity(word.len());
@@ -169,6 +178,21 @@ fn bare(text: &str, count: usize) -> Vec<Word<'_>> {
 /// Whether words have these forms.
 fn have(words: &[Word<'_>], forms: &[String]) -> bool {
     words.iter().map(|w| &*w.form).eq(forms.iter().map(String::as_str))
+}
+
+/// `span` without what `mentions` of it name.
+pub(super) fn without(span: &str, mentions: &[Mention]) -> String {
+    let mut rest = String::new();
+    let mut from = 0;
+    for mention in mentions {
+        if mention.start >= from {
+            rest.push_str(&span[from..mention.start]);
+            rest.push('\u{1}');
+            from = mention.end;
+        }
+    }
+    rest.push_str(&span[from..]);
+    rest
 }
 
 /// The options of a question.
@@ -433,17 +457,7 @@ impl Options {
 
     /// `span` without the texts of the options, in which a hedge or a denial is part of the option.
     pub(super) fn residue(&self, span: &str) -> String {
-        let mut rest = String::new();
-        let mut from = 0;
-        for mention in self.mentions(span) {
-            if mention.start >= from {
-                rest.push_str(&span[from..mention.start]);
-                rest.push('\u{1}');
-                from = mention.end;
-            }
-        }
-        rest.push_str(&span[from..]);
-        rest
+        without(span, &self.mentions(span))
     }
 
     /// The options of a reference that names several: a list of them, or `AC`, `A, C`, `A and C`.

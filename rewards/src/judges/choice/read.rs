@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::options::{Mention, Options, Set};
+use super::options::{Mention, Options, Set, without};
 use crate::answer::text::{self, fixed};
 use crate::answer::words::{self, Phrases};
 
@@ -337,7 +337,7 @@ fn is_single_label(span: &str, options: &Options) -> bool {
 
 fn positive(span: &str, options: &Options) -> Reading {
     let mentions = options.mentions(span);
-    let residue = options.residue(span);
+    let residue = without(span, &mentions);
     let hedge = |set: Set| if is_hedge(&residue) { open(set, options) } else { set };
     // A label, unless it is the beginning of an option's text ("C. difficile").
     if let Some(mark) = head_mark(span, options)

@@ -233,11 +233,7 @@ impl Lexer {
         }
         self.push(Tok::Num(number));
         self.exponent();
-        for suffix in ["st", "nd", "rd", "th"] {
-            if self.starts(suffix) && !self.peek(2).is_alphanumeric() {
-                self.at += 2;
-            }
-        }
+        self.ordinal();
     }
 
     /// The rest of a number with separators of thousands, behind its first `whole` digits.
@@ -257,6 +253,15 @@ impl Lexer {
             while let Some(len) = (self.at < self.chars.len()).then(|| self.separator(self.at)).flatten() {
                 number.extend(&self.chars[self.at + len..self.at + len + 3]);
                 self.at += len + 3;
+            }
+        }
+    }
+
+    /// 1st, 2nd.
+    fn ordinal(&mut self) {
+        for suffix in ["st", "nd", "rd", "th"] {
+            if self.starts(suffix) && !self.peek(2).is_alphanumeric() {
+                self.at += 2;
             }
         }
     }

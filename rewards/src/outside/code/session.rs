@@ -222,18 +222,11 @@ pub(super) fn judge(setting: &Setting<'_>) -> Result<Tally, Failure> {
             continue;
         }
         if judge_over {
-            let end = judge.child.finish(false);
-            let last = judge.child.errors();
-            break state.blame(match state.phase {
-                Phase::Start | Phase::Tests => format!("the judge stopped: {end} {last}"),
-                _ => format!("the judge stopped on what the program returned: {end}"),
-            });
+            break state.stopped(&mut judge);
         }
         if candidate_over && !is_up {
-            let end = candidate.child.finish(false);
-            let reason =
-                format!("the program's interpreter did not start: {end} {}", candidate.child.errors());
-            break Err(Failure::Broken(reason));
+            let (end, last) = (candidate.child.finish(false), candidate.child.errors());
+            break Err(Failure::Broken(format!("the program's interpreter did not start: {end} {last}")));
         }
         // Without an open request the judge is at work; it will notice with the next one.
         if asked && candidate_over {
@@ -302,6 +295,15 @@ fn together(setting: &Setting<'_>, limits: Limits, setup: &str, nonce: &str) -> 
 }
 
 impl State {
+    /// The judge has ended by itself.
+    fn stopped(&mut self, judge: &mut Lines) -> Result<(), Failure> {
+        let (end, last) = (judge.child.finish(false), judge.child.errors());
+        self.blame(match self.phase {
+            Phase::Start | Phase::Tests => format!("the judge stopped: {end} {last}"),
+            _ => format!("the judge stopped on what the program returned: {end}"),
+        })
+    }
+
     /// Takes one result; gives the end of the session.
     fn take(&mut self, frame: &[u8], partial: bool) -> Option<Result<(), Failure>> {
         let Ok(frame) = serde_json::from_slice::<Frame>(frame) else {
