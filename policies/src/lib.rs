@@ -1,13 +1,11 @@
 //! Language models that can be sampled from and differentiated, and the files they come from.
 
 mod added_tokens;
-pub mod cache;
 pub mod chat_template;
 pub mod config;
 pub mod decoder;
 pub mod device;
 pub mod error;
-mod families;
 mod file;
 mod gguf_tokenizer;
 pub mod gradients;
@@ -16,6 +14,7 @@ pub mod host;
 pub mod http;
 pub mod hub;
 mod jinja;
+pub mod memory;
 pub mod model;
 pub mod packed;
 pub mod save;
@@ -23,6 +22,7 @@ pub mod source;
 pub mod spec;
 pub mod targets;
 mod template_files;
+pub mod tensors;
 pub mod tokenizer;
 mod tokenizer_growth;
 pub mod weights;

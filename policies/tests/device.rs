@@ -4,9 +4,10 @@
 #![allow(clippy::unwrap_used)] // Helpers of tests fail tests.
 #![allow(clippy::print_stdout)] // Figures, shown with `-- --nocapture`.
 use burn::tensor::{DType, Device};
-use rlvr_policies::cache::{Cache, DrawAt};
 use rlvr_policies::config::ModelConfig;
+use rlvr_policies::decoder::Cache;
 use rlvr_policies::decoder::{Compute, Decoder};
+use rlvr_policies::model::draw::DrawAt;
 use rlvr_policies::packed::{PackedBatch, PromptGroup};
 use rlvr_policies::targets::{TargetGrads, TargetStats};
 use rlvr_policies::weights::SafetensorsSource;
@@ -105,14 +106,11 @@ fn logits_and_logprobs() {
 /// Log-probabilities and all gradients of a loss that weighs targets differently.
 fn gradients(d: &Decoder, batch: &PackedBatch, recompute: bool) -> (Vec<f32>, Vec<Vec<f32>>) {
     let mut grads = d.zero_gradients();
-    let mut logprobs = vec![];
-    let mut loss = |s: &TargetStats| {
-        logprobs = s.logprobs.clone();
-        let logprobs: Vec<f32> = (0..s.logprobs.len()).map(|i| ((i * 7 % 11) as f32 - 5.0) / 50.0).collect();
-        let entropy = Some(logprobs.iter().map(|g| 0.05 - 0.5 * g).collect());
-        TargetGrads { logprobs, entropy, balance: 0.0 }
-    };
-    d.train(batch, 0.9, recompute, &mut loss, &mut grads);
+    let pass = d.forward(batch.clone(), 0.9, recompute);
+    let logprobs = pass.targets().logprobs.clone();
+    let slopes: Vec<f32> = (0..logprobs.len()).map(|i| ((i * 7 % 11) as f32 - 5.0) / 50.0).collect();
+    let entropy = Some(slopes.iter().map(|g| 0.05 - 0.5 * g).collect());
+    pass.backward(&TargetGrads { logprobs: slopes, entropy, balance: 0.0 }, &mut grads);
     (logprobs, (0..d.params().len()).map(|i| grads.values(i)).collect())
 }
 

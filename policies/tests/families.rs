@@ -3,7 +3,7 @@
 #![allow(clippy::print_stdout)] // Figures, shown with `-- --nocapture`.
 use burn::tensor::Device;
 use rlvr_policies::gradients::Gradients;
-use rlvr_policies::targets::{TargetGrads, TargetStats};
+use rlvr_policies::targets::TargetGrads;
 use rlvr_policies::{Decoder, ModelConfig, check_weights, expected_tensors};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -57,13 +57,10 @@ fn every_family_equals_transformers() {
         let n = want.len() as f32;
         let mut furthest = 0f64;
         for recompute in [false, true] {
-            let mut logprobs = Vec::new();
             let mut grads = decoder.zero_gradients();
-            let mut loss = |s: &TargetStats| {
-                logprobs = s.logprobs.clone();
-                vec![-1.0 / n; s.logprobs.len()].into()
-            };
-            decoder.train(&batch, 1.0, recompute, &mut loss, &mut grads);
+            let pass = decoder.forward(batch.clone(), 1.0, recompute);
+            let logprobs = pass.targets().logprobs.clone();
+            pass.backward(&vec![-1.0 / n; logprobs.len()].into(), &mut grads);
             assert_eq!(logprobs, decoder.logprobs(&batch, 1.0).logprobs, "{name}");
             let off = worst(&logprobs, &want);
             assert!(off < CLOSE, "{name}: log-probabilities off by {off}");
@@ -85,13 +82,12 @@ fn the_loss_that_balances_experts() {
         let weight = golden["weight"].as_f64().unwrap() as f32;
         for recompute in [false, true] {
             let mut grads = decoder.zero_gradients();
-            let mut loss = |s: &TargetStats| {
-                let off = f64::from(s.balance) - golden["value"].as_f64().unwrap();
-                assert!(off.abs() < 1e-5, "{name}: {off}");
-                let n = s.logprobs.len() as f32;
-                TargetGrads { balance: weight, ..vec![-1.0 / n; s.logprobs.len()].into() }
-            };
-            decoder.train(&batch, 1.0, recompute, &mut loss, &mut grads);
+            let pass = decoder.forward(batch.clone(), 1.0, recompute);
+            let off = f64::from(pass.targets().balance) - golden["value"].as_f64().unwrap();
+            assert!(off.abs() < 1e-5, "{name}: {off}");
+            let n = pass.targets().logprobs.len();
+            let of = TargetGrads { balance: weight, ..vec![-1.0 / n as f32; n].into() };
+            pass.backward(&of, &mut grads);
             let off = compare(&name, &decoder, &grads, &golden["grads"]);
             println!("{name}: gradients off by at most {off:.1e}");
         }

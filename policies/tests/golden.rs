@@ -6,7 +6,7 @@ use rlvr_policies::config::ModelConfig;
 use rlvr_policies::decoder::Decoder;
 use rlvr_policies::host::gemm::Operands;
 use rlvr_policies::packed::{PackedBatch, PromptGroup};
-use rlvr_policies::targets::{TargetGrads, TargetStats};
+use rlvr_policies::targets::TargetGrads;
 use rlvr_policies::weights::SafetensorsSource;
 use safetensors::SafeTensors;
 use std::path::PathBuf;
@@ -100,12 +100,9 @@ fn gradients() {
         let mut runs = vec![("reference", reference::gradients(&decoder, &batch, 1.0, mean))];
         for (way, recompute) in [("kernels", false), ("kernels, recomputed", true)] {
             let mut grads = decoder.zero_gradients();
-            let mut logprobs = vec![];
-            let mut loss = |s: &TargetStats| {
-                logprobs = s.logprobs.clone();
-                mean(&s.logprobs)
-            };
-            decoder.train(&batch, 1.0, recompute, &mut loss, &mut grads);
+            let pass = decoder.forward(batch.clone(), 1.0, recompute);
+            let logprobs = pass.targets().logprobs.clone();
+            pass.backward(&mean(&logprobs), &mut grads);
             let grads = (0..decoder.params().len()).map(|i| grads.values(i)).collect();
             runs.push((way, (logprobs, grads)));
         }
@@ -143,8 +140,9 @@ fn operands_in_bf16() {
         println!("{name} bf16 by {by}: log-probabilities off by at most {off:.1e}");
         assert!((1e-4..0.3).contains(&off), "{name} {off}");
         let mut grads = decoder.zero_gradients();
-        let mut mean = |s: &TargetStats| vec![-1.0 / n; s.logprobs.len()].into();
-        decoder.train(&batch, 1.0, false, &mut mean, &mut grads);
+        let pass = decoder.forward(batch.clone(), 1.0, false);
+        let mean = vec![-1.0 / n; pass.targets().logprobs.len()];
+        pass.backward(&mean.into(), &mut grads);
         // The direction of all gradients together.
         let (mut dot, mut ours, mut theirs) = (0.0, 0.0, 0.0);
         for (i, spec) in decoder.layout().specs.iter().enumerate() {
@@ -229,12 +227,9 @@ fn a_group_sharing_its_prompt_equals_separate_sequences() {
         let decoder = decoder(name);
         let run = |batch: &PackedBatch| {
             let mut grads = decoder.zero_gradients();
-            let mut logprobs = vec![];
-            let mut loss = |s: &TargetStats| {
-                logprobs = s.logprobs.clone();
-                slopes(&s.logprobs)
-            };
-            decoder.train(batch, 0.9, false, &mut loss, &mut grads);
+            let pass = decoder.forward(batch.clone(), 0.9, false);
+            let logprobs = pass.targets().logprobs.clone();
+            pass.backward(&slopes(&logprobs), &mut grads);
             let all: Vec<Vec<f32>> = (0..decoder.params().len()).map(|i| grads.values(i)).collect();
             (logprobs, all)
         };

@@ -4,7 +4,7 @@
 use burn::tensor::Device;
 use rlvr_policies::decoder::Decoder;
 use rlvr_policies::packed::{PackedBatch, PromptGroup};
-use rlvr_policies::targets::{TargetGrads, TargetStats};
+use rlvr_policies::targets::TargetGrads;
 use rlvr_policies::{ModelConfig, PolicyFiles};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -129,8 +129,9 @@ fn gradients_under_yarn() {
         };
         let decoder = decoder(dir.path());
         let mut grads = decoder.zero_gradients();
-        let mut loss = |s: &TargetStats| slopes(&s.logprobs);
-        decoder.train(&batch, 1.0, false, &mut loss, &mut grads);
+        let pass = decoder.forward(batch.clone(), 1.0, false);
+        let of = slopes(&pass.targets().logprobs);
+        pass.backward(&of, &mut grads);
         let (_, wanted) = reference::gradients(&decoder, &batch, 1.0, slopes);
         for (i, b) in wanted.iter().enumerate() {
             let a = grads.values(i);

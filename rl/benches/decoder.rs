@@ -119,8 +119,9 @@ fn training() -> impl FnMut() -> f64 {
     let mut grads = decoder.zero_gradients();
     move || {
         grads.clear();
-        let mut loss = |s: &rlvr_policies::targets::TargetStats| vec![-1.0 / 2048.0; s.logprobs.len()].into();
-        decoder.train(&batch, 1.0, false, &mut loss, &mut grads);
+        let pass = decoder.forward(batch.clone(), 1.0, false);
+        let slopes = vec![-1.0 / 2048.0; pass.targets().logprobs.len()];
+        pass.backward(&slopes.into(), &mut grads);
         optim.step(&mut decoder, &grads, 1e-4).expect("finite weights")
     }
 }

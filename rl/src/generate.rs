@@ -52,6 +52,15 @@ impl<'a> Request<'a> {
     }
 }
 
+/// Who sampled completions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// This engine with the weights at hand: its log-probabilities are those of the policy.
+    Own,
+    /// Another engine: what its log-probabilities are of is not known, so they are computed again.
+    Foreign,
+}
+
 /// `result[p][s]` is sample `s` of prompt `p`, and what was done for it.
 pub type Generated = (Vec<Vec<Completion>>, GenerateStats);
 

@@ -2,9 +2,10 @@
 use crate::config::{ChatTemplate as TemplateChoice, Dtype, EndToken, PolicyConfig, TinyConfig};
 use crate::error::Error;
 use burn::tensor::Device;
-use rlvr_policies::cache::{Cache, DrawAt};
 use rlvr_policies::config::Shape;
+use rlvr_policies::decoder::Cache;
 use rlvr_policies::decoder::Compute;
+use rlvr_policies::model::draw::DrawAt;
 use rlvr_policies::{
     Architecture, ChatTemplate, Decoder, ModelConfig, PolicyAssets, PolicyError, PolicyFiles, RopeScaling,
     SaveDtype, Tokenizer, save_hf,

@@ -1,7 +1,6 @@
 //! Three AdamW steps with clipping by the global norm, against PyTorch in float64.
 use burn::tensor::Device;
 use rlvr::policies::packed::{PackedBatch, PromptGroup};
-use rlvr::policies::targets::TargetStats;
 use rlvr::policies::{Decoder, PolicyFiles};
 use rlvr::train::adamw::{AdamW, AdamWConfig};
 use safetensors::SafeTensors;
@@ -29,12 +28,10 @@ fn three_steps_of_three_models() {
         let mut optim = AdamW::new(config, &decoder);
         for step in 0..3 {
             let mut grads = decoder.zero_gradients();
-            let mut loss = 0.0;
-            let mut nll = |s: &TargetStats| {
-                loss = -s.logprobs.iter().sum::<f32>() / n;
-                vec![-1.0 / n; s.logprobs.len()].into()
-            };
-            decoder.train(&batch, 1.0, false, &mut nll, &mut grads);
+            let pass = decoder.forward(batch.clone(), 1.0, false);
+            let loss = -pass.targets().logprobs.iter().sum::<f32>() / n;
+            let slopes = vec![-1.0 / n; pass.targets().logprobs.len()];
+            pass.backward(&slopes.into(), &mut grads);
             let norm = optim.step(&mut decoder, &grads, 0.01).unwrap() as f32;
             let (want_loss, want_norm) =
                 (floats("adamw3.losses")[step], floats("adamw3.grad_norms_before_clip")[step]);

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// The sources of a crate, or of the binary; its root file; what below does not belong to it.
-const TREES: [(&str, &str, &str); 4] = [
+const TREES: [(&str, &str, &str); 5] = [
     ("rewards/src", "lib.rs", "-"),
+    ("policies/src", "lib.rs", "-"),
     ("rollout/src", "lib.rs", "-"),
     ("rl/src", "lib.rs", "bin"),
     ("rl/src/bin/rlvr", "main.rs", "-"),

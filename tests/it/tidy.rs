@@ -123,7 +123,7 @@ fn one_module_generates_and_one_learns() {
     for (path, text) in sources().into_iter().filter(|(path, _)| path.starts_with("rl/src")) {
         let code = without_tests(&path, &text);
         for (call, home) in
-            [("BatchedEngine::new", "rl/src/generate.rs"), (".train(&", "rl/src/train/learner.rs")]
+            [("BatchedEngine::new", "rl/src/generate.rs"), ("decoder.forward(", "rl/src/train/learner.rs")]
         {
             assert_eq!(code.contains(call), path == Path::new(home), "{}: {call}", path.display());
         }

@@ -1,5 +1,6 @@
 //! The shape of a decoder, read from and written as Hugging Face `config.json`.
 
+mod families;
 pub(crate) mod keys;
 pub(crate) mod known;
 mod rope;
@@ -11,13 +12,15 @@ use serde_json::{Value, json};
 
 use crate::error::PolicyError;
 use crate::file;
+use crate::spec::ParamLayout;
+pub(crate) use families::rotated_by_interval;
 pub(crate) use keys::token_ids;
 use keys::{Keys, MAX_LAYERS};
 pub(crate) use known::why_not;
 pub use rope::{LongRope, RopeScaling, Yarn};
 pub use shape::{ExpertShape, LayerKind, NormPlaces, QkNorm, Shape};
 
-/// Family of the decoder; [`crate::families`] has what is particular about each.
+/// Family of the decoder; the files of `families` have what is particular about each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Architecture {
     /// Llama 1 to 3, SmolLM2, TinyLlama.
@@ -301,6 +304,17 @@ impl ModelConfig {
             self.shape.local_rope_theta.map(|theta| RopeScaling::None.inv_freq(theta, self.rotary_dim()));
         let all = (self.rope_inv_freq(), self.rope_attention_factor());
         std::iter::once(all).chain(local.map(|frequencies| (frequencies, 1.0))).collect()
+    }
+
+    /// The decoder that it describes, with its parameters.
+    pub fn layout(&self) -> ParamLayout {
+        families::layout(self)
+    }
+
+    /// Hugging Face's names and shapes of all tensors in the order of the forward pass, one block after the other: a config
+    /// may claim millions of them.
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = (String, Vec<usize>)> + '_ {
+        families::tensors(self)
     }
 
     /// The content of a `config.json` that transformers 4 and 5 read as the same model.

@@ -1,12 +1,13 @@
 //! What the rest of the crate sees of the kernels in a build without them: types that have no values.
-use crate::cache::{DrawAt, DrawnSteps};
-use crate::decoder::AdamWStep;
 use crate::error::PolicyError;
 use crate::host::rope::RopeTable;
+use crate::model::draw::{DrawAt, DrawnSteps};
+use crate::model::update::AdamWStep;
 use crate::packed::PackedBatch;
 use crate::spec::{Heads, ParamLayout};
 use crate::targets::{TargetGrads, TargetStats};
 use burn::tensor::{DType, Tensor};
+use std::sync::Arc;
 
 #[derive(Debug, Clone)]
 pub struct Kernels(Never);
@@ -16,13 +17,15 @@ pub struct KernelCache(Never);
 
 pub struct Logits(Never);
 
+pub struct DevicePass(Never);
+
 #[derive(Debug, Clone, Copy)]
 enum Never {}
 
 #[allow(dead_code)]
 #[derive(Clone, Copy)]
 pub struct View<'a> {
-    pub layout: &'a ParamLayout,
+    pub layout: &'a Arc<ParamLayout>,
     pub params: &'a [Tensor<2>],
 }
 
@@ -59,15 +62,7 @@ impl Kernels {
         match self.0 {}
     }
 
-    pub fn train(
-        &self,
-        _: View<'_>,
-        _: &PackedBatch,
-        _: f64,
-        _: bool,
-        _: &mut dyn FnMut(&TargetStats) -> TargetGrads,
-        _: &mut Vec<Tensor<2>>,
-    ) {
+    pub fn forward(&self, _: View<'_>, _: &PackedBatch, _: f64, _: bool) -> DevicePass {
         match self.0 {}
     }
 
@@ -107,6 +102,16 @@ impl KernelCache {
 
     pub fn append_rows(self, _: &Heads, _: Self, _: usize) -> Self {
         self
+    }
+}
+
+impl DevicePass {
+    pub fn stats(&self) -> &TargetStats {
+        match self.0 {}
+    }
+
+    pub fn backward(self, _: &PackedBatch, _: &TargetGrads, _: &mut Vec<Tensor<2>>) {
+        match self.0 {}
     }
 }
 

@@ -1,6 +1,6 @@
 //! One AdamW update (arXiv:1711.05101, algorithm 2) as one pass over parameter, moments and gradient.
 use super::mat::Mat;
-use crate::decoder::AdamWStep;
+use crate::model::update::AdamWStep;
 use burn::tensor::Tensor;
 use cubecl::prelude::*;
 

@@ -8,7 +8,7 @@ use super::mat::{Mat, cubes};
 use super::ops::DeviceModel;
 use super::sample::Sampling;
 use super::step::{StepError, Stepper};
-use crate::cache::{DrawAt, DrawnSteps};
+use crate::model::draw::{DrawAt, DrawnSteps};
 use crate::spec::{Attention, Heads};
 use burn::tensor::DType;
 use cubecl::ir::ElemType;

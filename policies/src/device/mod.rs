@@ -43,6 +43,6 @@ mod sample;
 mod step;
 
 #[cfg(not(feature = "cube"))]
-pub(crate) use absent::{KernelCache, Kernels, View, product, square_sum};
+pub(crate) use absent::{DevicePass, KernelCache, Kernels, View, product, square_sum};
 #[cfg(feature = "cube")]
-pub(crate) use present::{KernelCache, Kernels, View, product, square_sum};
+pub(crate) use present::{DevicePass, KernelCache, Kernels, View, product, square_sum};

@@ -18,6 +18,7 @@ use crate::packed::PackedBatch;
 use crate::spec::{Attention, Embed, Experts, Gated, Linear, Model, Norm, ParamLayout, QkNorms};
 use crate::targets::{TargetGrads, TargetStats};
 use burn::tensor::{DType, Tensor};
+use std::sync::Arc;
 
 /// What a device keeps of a decoder besides its parameters.
 #[derive(Clone, Debug)]
@@ -49,14 +50,14 @@ impl DeviceParts {
     }
 }
 
-/// Borrowed view of a decoder whose parameters lie in device memory.
-pub struct DeviceModel<'a> {
+/// A decoder whose parameters lie in device memory, which it shares.
+pub struct DeviceModel {
     /// What the decoder is.
-    pub layout: &'a ParamLayout,
+    pub layout: Arc<ParamLayout>,
     /// The parameters in f32, in the order of the layout.
     pub params: Vec<Mat>,
     /// The rest.
-    pub parts: &'a DeviceParts,
+    pub parts: Arc<DeviceParts>,
 }
 
 /// What the backward needs of attention.
@@ -66,7 +67,7 @@ pub struct Seen {
     log_sum: Mat,
 }
 
-impl DeviceModel<'_> {
+impl DeviceModel {
     /// The decoder.
     pub fn model(&self) -> &Model {
         &self.layout.model
@@ -158,7 +159,7 @@ fn ids(index: &[usize]) -> Vec<u32> {
     index.iter().map(|i| *i as u32).collect()
 }
 
-impl Ops for DeviceModel<'_> {
+impl Ops for DeviceModel {
     type Mat = Mat;
     type Rows = Segments;
     type Seen = Seen;
@@ -254,7 +255,7 @@ impl Ops for DeviceModel<'_> {
     }
 }
 
-impl Backward for DeviceModel<'_> {
+impl Backward for DeviceModel {
     type Grads = [Mat];
 
     fn linear_backward(&self, x: Mat, dy: &Mat, linear: &Linear, grads: &mut [Mat]) -> Mat {

@@ -4,25 +4,26 @@ use super::mat::Mat;
 use super::ops::{DeviceModel, DeviceParts};
 use super::sample::{Sampling, draw_once};
 use super::{adamw, elementwise, mat};
-use crate::cache::{DrawAt, DrawnSteps};
-use crate::decoder::AdamWStep;
 use crate::error::PolicyError;
 use crate::host::rope::RopeTable;
-use crate::model::pass;
+use crate::model::draw::{DrawAt, DrawnSteps};
+use crate::model::pass::{self, Forward};
+use crate::model::update::AdamWStep;
 use crate::packed::PackedBatch;
 use crate::spec::ParamLayout;
 use crate::targets::{TargetGrads, TargetStats};
 use burn::tensor::{DType, Tensor};
+use std::sync::Arc;
 
 /// What a decoder has on a device besides its parameters.
 #[derive(Debug, Clone)]
-pub struct Kernels(DeviceParts);
+pub struct Kernels(Arc<DeviceParts>);
 
 /// A decoder's parameters and what it does with them.
 #[derive(Clone, Copy)]
 pub struct View<'a> {
     /// What it does.
-    pub layout: &'a ParamLayout,
+    pub layout: &'a Arc<ParamLayout>,
     /// The parameters.
     pub params: &'a [Tensor<2>],
 }
@@ -32,7 +33,7 @@ impl Kernels {
     pub fn of(params: &mut [Tensor<2>], ropes: &[RopeTable]) -> Option<Self> {
         let all = params.iter().map(Mat::of).collect::<Option<Vec<_>>>()?;
         params.iter_mut().zip(all).for_each(|(p, mat)| *p = mat.tensor());
-        Some(Self(DeviceParts::new(ropes, &params[0], params.len())))
+        Some(Self(Arc::new(DeviceParts::new(ropes, &params[0], params.len()))))
     }
 
     /// Type of the operands of matrix products.
@@ -51,7 +52,7 @@ impl Kernels {
             if !Mat::of(&view.params[0]).is_some_and(|m| m.can_compute(dtype)) {
                 return false;
             }
-            self.0.dtype = dtype;
+            Arc::make_mut(&mut self.0).dtype = dtype;
             (0..view.params.len()).for_each(|i| self.refresh(i, view));
         }
         true
@@ -60,7 +61,8 @@ impl Kernels {
     /// Makes the working copy of a parameter anew.
     pub fn refresh(&mut self, index: usize, view: View<'_>) {
         if self.0.dtype != DType::F32 && !view.layout.specs[index].is_vector() {
-            self.0.working[index] = Mat::of(&view.params[index]).map(|m| m.cast(self.0.dtype));
+            let copy = Mat::of(&view.params[index]).map(|m| m.cast(self.0.dtype));
+            Arc::make_mut(&mut self.0).working[index] = copy;
         }
     }
 
@@ -69,10 +71,10 @@ impl Kernels {
         Mat::of(&param).map_or(param, Mat::tensor)
     }
 
-    fn model<'a>(&'a self, view: View<'a>) -> DeviceModel<'a> {
+    fn model(&self, view: View<'_>) -> DeviceModel {
         let params = view.params.iter().map(Mat::of).collect::<Option<Vec<_>>>();
         let Some(params) = params else { panic!("weights are on no cubecl device") };
-        DeviceModel { layout: view.layout, params, parts: &self.0 }
+        DeviceModel { layout: view.layout.clone(), params, parts: self.0.clone() }
     }
 
     /// As [`crate::Decoder::logprobs`].
@@ -85,21 +87,17 @@ impl Kernels {
         pass::logits(&self.model(view), &view.layout.model, batch).read()
     }
 
-    /// As [`crate::Decoder::train`].
-    pub fn train(
+    /// As [`crate::Decoder::forward`].
+    pub fn forward(
         &self,
         view: View<'_>,
         batch: &PackedBatch,
         temperature: f64,
         recompute: bool,
-        loss: &mut dyn FnMut(&TargetStats) -> TargetGrads,
-        grads: &mut Vec<Tensor<2>>,
-    ) {
-        let owned: Option<Vec<Mat>> = std::mem::take(grads).into_iter().map(Mat::owned).collect();
-        let Some(mut owned) = owned else { panic!("gradients are on no cubecl device") };
+    ) -> DevicePass {
         let model = self.model(view);
-        pass::train(&model, &view.layout.model, batch, temperature, recompute, loss, &mut owned);
-        *grads = owned.into_iter().map(Mat::tensor).collect();
+        let forward = pass::forward(&model, &view.layout.model, batch, temperature, recompute);
+        DevicePass { model, forward }
     }
 
     /// Feeds prompts; the logits that follow stay on the device.
@@ -113,7 +111,7 @@ impl Kernels {
         cache.step(&self.model(view), tokens).read()
     }
 
-    /// As [`crate::cache::Cache::step_and_draw`].
+    /// As [`crate::decoder::Cache::step_and_draw`].
     pub fn step_and_draw(
         &self,
         view: View<'_>,
@@ -136,6 +134,28 @@ impl Kernels {
         k: AdamWStep,
     ) -> Tensor<2> {
         adamw::step(p, moments, g, k)
+    }
+}
+
+/// A batch behind its forward.
+pub struct DevicePass {
+    model: DeviceModel,
+    forward: Forward<DeviceModel>,
+}
+
+impl DevicePass {
+    /// What the head says of the targets.
+    pub fn stats(&self) -> &TargetStats {
+        &self.forward.stats
+    }
+
+    /// As [`crate::decoder::Pass::backward`].
+    pub fn backward(self, batch: &PackedBatch, g: &TargetGrads, grads: &mut Vec<Tensor<2>>) {
+        let owned: Option<Vec<Mat>> = std::mem::take(grads).into_iter().map(Mat::owned).collect();
+        let Some(mut owned) = owned else { panic!("gradients are on no cubecl device") };
+        let Self { model, forward } = self;
+        pass::backward(&model, &model.layout.model, batch, forward, g, &mut owned);
+        *grads = owned.into_iter().map(Mat::tensor).collect();
     }
 }
 

@@ -5,7 +5,7 @@
 //! blocks of [`BLOCK`] tokens and in f64 over blocks, as on the host, so both choose the same token but where rounding
 //! decides.
 use super::mat::{Mat, cubes};
-use crate::cache::DrawAt;
+use crate::model::draw::DrawAt;
 use burn::tensor::DType;
 use cubecl::prelude::*;
 

@@ -8,7 +8,7 @@ use super::cache::KernelCache;
 use super::mat::Mat;
 use super::ops::DeviceModel;
 use super::sample::{Sampling, WORDS, draw, pairs};
-use crate::cache::{DrawAt, DrawnSteps};
+use crate::model::draw::{DrawAt, DrawnSteps};
 use crate::spec::Mlp;
 use burn::tensor::DType;
 use cubecl::client::Graph;
@@ -85,7 +85,7 @@ fn advance_kernel(slots: &mut [u32], words: &mut [u32], at: &mut [u32], rows: us
 impl Stepper {
     /// Room for the steps of `n` rows. Steps of a model that waits for the host in between, to see which experts tokens go
     /// to, are not recorded.
-    pub fn new(model: &DeviceModel<'_>, n: usize, sampling: Sampling) -> Self {
+    pub fn new(model: &DeviceModel, n: usize, sampling: Sampling) -> Self {
         let like = model.like();
         let waits = model.model().blocks.iter().any(|b| matches!(b.mlp, Mlp::Experts(_)));
         let all: Vec<u32> = (0..n as u32).collect();
@@ -122,7 +122,7 @@ impl Stepper {
     /// If two draws are of the same row, or there are more than [`MOST_STEPS`] steps.
     pub fn run(
         &mut self,
-        model: &DeviceModel<'_>,
+        model: &DeviceModel,
         cache: &KernelCache,
         tokens: &[u32],
         slots: &[u32],
@@ -150,7 +150,7 @@ impl Stepper {
     }
 
     /// One step: from the tokens to the next ones.
-    fn step(&mut self, model: &DeviceModel<'_>, cache: &KernelCache) -> Result<(), StepError> {
+    fn step(&mut self, model: &DeviceModel, cache: &KernelCache) -> Result<(), StepError> {
         match &self.state {
             State::New => {
                 self.launch(model, cache);
@@ -175,7 +175,7 @@ impl Stepper {
     }
 
     /// Runs one step and records it for later ones, where the device can.
-    fn record(&self, model: &DeviceModel<'_>, cache: &KernelCache) -> Result<State, StepError> {
+    fn record(&self, model: &DeviceModel, cache: &KernelCache) -> Result<State, StepError> {
         let client = self.tokens.client();
         let prepared = client.graph_prepare();
         self.launch(model, cache);
@@ -202,7 +202,7 @@ impl Stepper {
         Ok(State::Recorded(Recording { graph, thread: thread::current().id(), _alive: alive.collect() }))
     }
 
-    fn launch(&self, model: &DeviceModel<'_>, cache: &KernelCache) {
+    fn launch(&self, model: &DeviceModel, cache: &KernelCache) {
         let heads = model.model().heads();
         let logits = model.step(&self.tokens, &self.slots, |layer, attention, qkv| {
             cache.store(layer, &heads, qkv, &self.rows, &self.slots);

@@ -7,7 +7,7 @@ use crate::model::pass;
 use rayon::prelude::*;
 use std::sync::Arc;
 
-impl HostModel<'_> {
+impl HostModel {
     /// Keys and values of each prompt, and the logits that follow it, `[prompts, vocab]`.
     pub fn prefill(&self, prompts: &[&[u32]]) -> (Vec<Arc<PromptKv>>, Vec<f32>) {
         let model = &self.layout.model;

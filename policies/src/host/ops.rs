@@ -11,33 +11,39 @@ use crate::model::ops::{Backward, HeadPass, Ops, Routing};
 use crate::packed::PackedBatch;
 use crate::spec::{Attention, Embed, Experts, Gated, Linear, Norm, ParamLayout, QkNorms};
 use crate::targets::{TargetGrads, TargetStats};
+use burn_flex::FlexTensor;
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// The matrices of a decoder packed for generation, by the index of the parameter.
-pub type WeightPanels = [Option<Panels>];
+pub type WeightPanels = Vec<Option<Panels>>;
 
-/// Borrowed view of a decoder whose parameters lie in host memory.
-pub struct HostModel<'a> {
+/// A decoder whose parameters lie in host memory, which it shares.
+pub struct HostModel {
     /// What the decoder is.
-    pub layout: &'a ParamLayout,
-    /// The parameters, in the order of the layout.
-    pub params: Vec<&'a [f32]>,
-    /// Matrices that are packed already, by parameter.
-    pub panels: Option<&'a WeightPanels>,
+    pub layout: Arc<ParamLayout>,
+    /// The parameters in f32, in the order of the layout.
+    pub params: Vec<FlexTensor>,
+    /// Matrices that are packed already, by parameter; none, or as many as parameters.
+    pub panels: Arc<WeightPanels>,
     /// What linear layers and the head are computed in.
     pub operands: Operands,
     /// The rotations; they cover every position that is asked for.
-    pub ropes: &'a [RopeTable],
+    pub ropes: Arc<[RopeTable]>,
 }
 
-impl<'a> HostModel<'a> {
+impl HostModel {
+    fn param(&self, index: usize) -> &[f32] {
+        self.params[index].storage::<f32>()
+    }
+
     /// Packs every matrix that generation multiplies with.
-    pub fn pack(&self) -> Vec<Option<Panels>> {
+    pub fn pack(&self) -> WeightPanels {
         let multiplied = |i: usize| {
             let embedded = i == self.layout.model.embed.table && i != self.layout.model.head.weight;
             (!self.layout.specs[i].is_vector() && !embedded).then(|| {
                 let [out, inside] = self.layout.specs[i].shape;
-                Panels::new(self.operands, out, inside, Mat::rows(self.params[i], inside).t())
+                Panels::new(self.operands, out, inside, Mat::rows(self.param(i), inside).t())
             })
         };
         (0..self.params.len()).map(multiplied).collect()
@@ -47,19 +53,19 @@ impl<'a> HostModel<'a> {
         self.layout.model.hidden
     }
 
-    fn weight(&self, index: usize) -> Weight<'a> {
-        let panels = self.panels.and_then(|p| p[index].as_ref());
-        Weight { values: self.params[index], panels, operands: self.operands }
+    fn weight(&self, index: usize) -> Weight<'_> {
+        let panels = self.panels.get(index).and_then(Option::as_ref);
+        Weight { values: self.param(index), panels, operands: self.operands }
     }
 
     /// The factors of a norm.
-    fn factors(&self, norm: &Norm) -> Cow<'a, [f32]> {
-        let w = self.params[norm.weight];
+    fn factors(&self, norm: &Norm) -> Cow<'_, [f32]> {
+        let w = self.param(norm.weight);
         if norm.plus_one { w.iter().map(|w| 1.0 + w).collect() } else { Cow::Borrowed(w) }
     }
 
     /// What attention needs besides the rows.
-    pub fn context(&self, attention: &Attention) -> Context<'a> {
+    pub fn context(&self, attention: &Attention) -> Context<'_> {
         let norms = match &attention.norms {
             QkNorms::Head { q, k } => Some(HeadNorms { q: self.factors(q), k: self.factors(k), eps: q.eps }),
             QkNorms::None | QkNorms::Row { .. } => None,
@@ -94,7 +100,7 @@ fn scale_by(x: &mut [f32], scale: f32) {
     }
 }
 
-impl Ops for HostModel<'_> {
+impl Ops for HostModel {
     type Mat = Buffer;
     type Rows = ();
     type Seen = ();
@@ -104,7 +110,7 @@ impl Ops for HostModel<'_> {
 
     fn embed(&self, embed: &Embed, tokens: &[u32]) -> Buffer {
         let index: Vec<usize> = tokens.iter().map(|t| *t as usize).collect();
-        let mut x = gather(self.params[embed.table], self.hidden(), &index);
+        let mut x = gather(self.param(embed.table), self.hidden(), &index);
         scale_by(&mut x, embed.scale);
         x
     }
@@ -134,7 +140,7 @@ impl Ops for HostModel<'_> {
         };
         self.weight(linear.weight).apply(rows, x, &mut y, write);
         if let Some(bias) = linear.bias {
-            add_bias(&mut y, self.params[bias]);
+            add_bias(&mut y, self.param(bias));
         }
         y
     }
@@ -214,7 +220,7 @@ fn gather(x: &[f32], width: usize, rows: &[usize]) -> Buffer {
     out
 }
 
-impl Backward for HostModel<'_> {
+impl Backward for HostModel {
     type Grads = [Vec<f32>];
 
     fn linear_backward(&self, mut x: Buffer, dy: &Buffer, linear: &Linear, grads: &mut [Vec<f32>]) -> Buffer {
@@ -225,7 +231,7 @@ impl Backward for HostModel<'_> {
         }
         let (dy_rows, d_weight) = (Mat::rows(dy, out), &mut grads[linear.weight]);
         product(self.operands, [out, inside, n], dy_rows.t(), Mat::rows(&x, inside), d_weight, Write::Add);
-        let weight = Mat::rows(self.params[linear.weight], inside);
+        let weight = Mat::rows(self.param(linear.weight), inside);
         product(self.operands, [n, inside, out], dy_rows, weight, &mut x, Write::Set);
         x
     }

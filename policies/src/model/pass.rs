@@ -1,5 +1,5 @@
 //! Whole passes: log-probabilities, logits, training, and the logits of prompts and of new tokens.
-use super::block::{self, Attended, Load};
+use super::block::{self, Attended, Load, Saved};
 use super::ops::{Backward, HeadPass, Ops};
 use crate::packed::{PackedBatch, PromptGroup};
 use crate::spec::{Attention, Mlp, Model};
@@ -44,31 +44,41 @@ pub fn logits_of<O: Ops>(o: &O, model: &Model, x: &O::Mat) -> O::Mat {
     o.logits(&o.exact_norm(x, &model.norm, head.scale), &head)
 }
 
-/// Forward and backward of one micro-batch. `loss` sees what the head says of the targets and returns the gradients of
-/// the loss with respect to it; parameter gradients are added to `grads`. With `recompute`, only block inputs are kept and
-/// each block's inside is computed again in the backward.
-pub fn train<O: Backward>(
+/// What the backward needs of a batch's forward.
+pub struct Forward<O: Ops> {
+    /// What the head says of the targets.
+    pub stats: TargetStats,
+    rows: O::Rows,
+    /// The inputs of blocks whose insides are computed again.
+    inputs: Vec<O::Mat>,
+    saved: Vec<Saved<O>>,
+    load: Load,
+    head: HeadPass,
+    /// The rows that predict targets, before and behind the last norm.
+    picked: O::Mat,
+    h: O::Mat,
+    kept: O::Kept,
+}
+
+/// Forward of a micro-batch that is trained on. With `recompute`, only block inputs are kept and each block's inside is
+/// computed again in the backward.
+pub fn forward<O: Ops>(
     o: &O,
     model: &Model,
     batch: &PackedBatch,
     temperature: f64,
     recompute: bool,
-    loss: &mut dyn FnMut(&TargetStats) -> TargetGrads,
-    grads: &mut O::Grads,
-) {
+) -> Forward<O> {
     let rows = o.rows(batch);
-    let attend = |a: &Attention, qkv: &O::Mat| o.attend(qkv, a, (batch, &rows));
     let mut x = o.embed(&model.embed, &batch.tokens);
-    let mut inputs = Vec::new();
-    let mut saved = Vec::new();
-    let mut load = Load::default();
+    let (mut inputs, mut saved, mut load) = (Vec::new(), Vec::new(), Load::default());
     for b in &model.blocks {
         if recompute {
             inputs.push(o.keep(&x));
         }
         // What experts get is seen in what is kept.
         let keep = !recompute || matches!(b.mlp, Mlp::Experts(_));
-        let (out, kept) = block::forward(o, b, x, keep, attend);
+        let (out, kept) = block::forward(o, b, x, keep, |a, qkv| o.attend(qkv, a, (batch, &rows)));
         if let Some(kept) = kept {
             load.count(&kept);
             saved.extend((!recompute).then_some(kept));
@@ -81,9 +91,22 @@ pub fn train<O: Backward>(
     let h = o.exact_norm(&picked, &model.norm, head.scale);
     let (mut stats, kept) = o.head(&h, &head, &batch.targets, true);
     stats.balance = load.balance() as f32;
-    let g = loss(&stats);
+    Forward { stats, rows, inputs, saved, load, head, picked, h, kept }
+}
+
+/// Its backward: parameter gradients are added to `grads`, for the gradients `g` of a loss with respect to what the head
+/// says.
+pub fn backward<O: Backward>(
+    o: &O,
+    model: &Model,
+    batch: &PackedBatch,
+    forward: Forward<O>,
+    g: &TargetGrads,
+    grads: &mut O::Grads,
+) {
+    let Forward { stats, rows, mut inputs, mut saved, load, head, picked, h, kept } = forward;
     g.check(batch.targets.len());
-    let dh = o.head_backward(&h, kept, &head, &batch.targets, (&stats, &g), grads);
+    let dh = o.head_backward(&h, kept, &head, &batch.targets, (&stats, g), grads);
     drop(h);
     let balance = if g.balance == 0.0 { Vec::new() } else { load.slopes(g.balance) };
     let mut d_picked = o.zeros(batch.target_rows.len());
@@ -92,7 +115,7 @@ pub fn train<O: Backward>(
     o.scatter(&mut dx, &d_picked, &batch.target_rows, &[]);
     for b in model.blocks.iter().rev() {
         let kept = match inputs.pop() {
-            Some(input) => block::forward(o, b, input, true, attend).1,
+            Some(input) => block::forward(o, b, input, true, |a, qkv| o.attend(qkv, a, (batch, &rows))).1,
             None => saved.pop(),
         };
         if let Some(kept) = kept {

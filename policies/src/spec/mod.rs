@@ -1,5 +1,5 @@
 //! A decoder as data: what its blocks are made of and which parameters they use. The passes of [`crate::model`] read it,
-//! the files of [`crate::families`] write it.
+//! the families of [`crate::config`] write it.
 mod params;
 
 pub(crate) use params::Layouter;

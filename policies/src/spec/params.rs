@@ -3,9 +3,8 @@
 //! All are matrices here, row-major and in Hugging Face's orientation: linear layers `[out, in]` with q/k/v and gate/up
 //! fused one above the other, embedding and head `[vocab, hidden]`, vectors `[1, n]`.
 use super::Model;
-use crate::config::ModelConfig;
 use crate::error::PolicyError;
-use crate::weights::{HostTensor, WeightSource, first_not_finite};
+use crate::tensors::{HostTensor, WeightSource, first_not_finite};
 
 /// One parameter.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,11 +54,6 @@ impl Layouter {
 }
 
 impl ParamLayout {
-    /// Layout for a model configuration.
-    pub fn new(c: &ModelConfig) -> Self {
-        crate::families::layout(c)
-    }
-
     /// Number of scalar parameters.
     pub fn num_params(&self) -> usize {
         self.specs.iter().map(|s| s.shape[0] * s.shape[1]).sum()

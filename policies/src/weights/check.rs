@@ -2,15 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use super::{WeightSource, missing};
 use crate::config::ModelConfig;
-use crate::decoder::available_bytes;
 use crate::error::PolicyError;
-use crate::families;
+use crate::memory::available_bytes;
+use crate::tensors::{WeightSource, missing};
 
 /// Hugging Face's names and shapes of the tensors that a model of this config has. A tied head is not listed.
 pub fn expected_tensors(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
-    families::tensors(config).collect()
+    config.tensors().collect()
 }
 
 const EMBEDDING: &str = "model.embed_tokens.weight";
@@ -38,7 +37,7 @@ pub fn check_weights(source: &dyn WeightSource, config: &ModelConfig) -> Result<
 
 /// The first missing or misshapen tensor; takes no memory for those that a config only claims.
 pub(crate) fn check_shapes(source: &dyn WeightSource, config: &ModelConfig) -> Result<(), PolicyError> {
-    for (name, expected) in families::tensors(config) {
+    for (name, expected) in config.tensors() {
         let found = source.shape(&name).ok_or_else(|| missing(source.path(), &name))?;
         if found != expected {
             return Err(PolicyError::TensorShape { path: source.path().into(), name, expected, found });
@@ -50,7 +49,7 @@ pub(crate) fn check_shapes(source: &dyn WeightSource, config: &ModelConfig) -> R
 /// Names of the tensors of a source that no layer uses; `config` has passed [`check_shapes`].
 pub(super) fn unused_tensors(source: &dyn WeightSource, config: &ModelConfig) -> Vec<String> {
     let mut unused: BTreeSet<String> = source.names().into_iter().collect();
-    for (name, _) in families::tensors(config) {
+    for (name, _) in config.tensors() {
         unused.remove(&name);
     }
     // Redundant copies that some exporters write: the tied head, and frequencies that follow from the config.
@@ -176,7 +175,7 @@ pub(super) mod tests {
         (config.hidden_size, config.vocab_size, config.intermediate_size) = (1 << 22, 1 << 26, 1 << 28);
         let source = Claims(expected_tensors(&config).into_iter().collect());
         check_weights(&source, &config).unwrap();
-        if crate::decoder::available_bytes().is_some() {
+        if available_bytes().is_some() {
             let load = Decoder::load(config, &source, &burn::tensor::Device::flex());
             let message = load.unwrap_err().to_string();
             assert!(

@@ -4,9 +4,9 @@ use super::gguf_config::Metadata;
 use crate::config::keys::MAX_EXPERTS;
 use crate::config::{
     Architecture, ExpertShape, LayerKind, LongRope, ModelConfig, NormPlaces, QkNorm, RopeScaling,
+    rotated_by_interval,
 };
 use crate::error::PolicyError;
-use crate::families::rotated_by_interval;
 use crate::spec::Act;
 
 /// Tensors with the divisors of Phi-3's frequencies, for short and for long contexts.

@@ -244,7 +244,7 @@ mod tests {
             ("qwen2.5-1.5b", 1543.7),
         ] {
             let config = shape(name).unwrap();
-            let layout = rlvr_policies::spec::ParamLayout::new(&config);
+            let layout = config.layout();
             let count: usize = layout.specs.iter().map(|s| s.shape[0] * s.shape[1]).sum();
             assert!((count as f64 / 1e6 - millions).abs() < 0.5, "{name} {count}");
         }

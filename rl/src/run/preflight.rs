@@ -58,7 +58,7 @@ impl PreflightReport {
             reward_mean: (!rewards.is_empty()).then(|| rewards.iter().sum::<f64>() / rewards.len() as f64),
             eos_seen: all.iter().any(|j| !j.truncated),
             memory_mb,
-            available_mb: rlvr_policies::decoder::available_bytes().map(|b| b as f64 / f64::from(1 << 20)),
+            available_mb: rlvr_policies::memory::available_bytes().map(|b| b as f64 / f64::from(1 << 20)),
             warnings: Vec::new(),
             blockers: Vec::new(),
         };

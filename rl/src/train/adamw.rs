@@ -6,8 +6,9 @@ use crate::config::OptimConfig;
 use crate::files::tensors::NamedTensor;
 use burn::tensor::Tensor;
 use rayon::prelude::*;
-use rlvr_policies::decoder::{AdamWStep, Compute, Decoder};
+use rlvr_policies::decoder::{Compute, Decoder};
 use rlvr_policies::gradients::Gradients;
+use rlvr_policies::model::update::AdamWStep;
 use std::sync::Arc;
 
 /// Settings of [`AdamW`].

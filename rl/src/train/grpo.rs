@@ -3,14 +3,15 @@
 //! Deviations: the loss and its gradient are computed in f64 on the host from read-back log-probabilities
 //! ([`crate::algorithm`]); on-policy steps (one update a rollout) take π_old from the update's own pass, others from the
 //! sampler, whose distribution is the trained one; minibatches are neighbouring groups, not shuffled.
-use crate::algorithm::{GroupsWithoutSignal, LossConfig, LossError, StepTotals};
+use crate::algorithm::{GroupsWithoutSignal, LossConfig, StepTotals};
 use crate::config::GrpoConfig;
 use crate::error::Error;
+use crate::generate::Origin;
 use crate::policy::Policy;
 use crate::train::adamw::AdamWConfig;
 use crate::train::comparison;
 use crate::train::judging::{Judgement, Judges};
-use crate::train::learner::{Learner, Pass};
+use crate::train::learner::Learner;
 use crate::train::loss::micro_loss;
 use crate::train::recorded::RecordedStep;
 use crate::train::rollouts::{Rollouts, Sampling};
@@ -31,6 +32,15 @@ pub enum Source<'a> {
     Tasks(&'a [&'a Task]),
     /// Made elsewhere.
     Recorded(&'a RecordedStep),
+}
+
+impl Source<'_> {
+    fn origin(&self) -> Origin {
+        match self {
+            Self::Tasks(_) => Origin::Own,
+            Self::Recorded(_) => Origin::Foreign,
+        }
+    }
 }
 
 /// A GRPO stage in progress.
@@ -94,7 +104,7 @@ impl<'a> Trainer<'a> {
 
         // 2. What they are compared with: π_old and π_ref, where the loss or the reward asks for them.
         let clock = Instant::now();
-        let mut batch = self.scored(&out.groups, matches!(source, Source::Recorded(_)));
+        let mut batch = self.scored(&out.groups, source.origin());
 
         // 3. Compare each completion with its group.
         let advantages = comparison::advantages(&out.groups, &batch.trajectories, &self.loss);
@@ -154,17 +164,18 @@ impl<'a> Trainer<'a> {
 
     /// Every completion, or every one that is trained on, with log π_old where the pass of the update cannot serve, and log
     /// π_ref.
-    fn scored(&self, groups: &[Group], recorded: bool) -> Batch {
+    fn scored(&self, groups: &[Group], origin: Origin) -> Batch {
         let mut batch = Batch::of(groups);
         let (temperature, micro) = (self.config.sampling.temperature, self.config.micro_batch);
         let several = self.config.updates_per_rollout * self.config.minibatches > 1;
         if several || self.loss.kl_in_reward() {
             // Only our own sampler is known to have sampled from this very distribution.
-            let old = if recorded {
-                let scored = trajectory::logprobs(&self.policy.decoder, &batch, temperature, micro);
-                scored.into_iter().map(Some).collect()
-            } else {
-                batch.trajectories.iter().map(|t| t.sampler_logprobs.clone()).collect::<Vec<_>>()
+            let old: Vec<_> = match origin {
+                Origin::Own => batch.trajectories.iter().map(|t| t.sampler_logprobs.clone()).collect(),
+                Origin::Foreign => {
+                    let scored = trajectory::logprobs(&self.policy.decoder, &batch, temperature, micro);
+                    scored.into_iter().map(Some).collect()
+                }
             };
             batch.trajectories.iter_mut().zip(old).for_each(|(t, old)| t.old_logprobs = old);
         }
@@ -205,22 +216,21 @@ impl<'a> Trainer<'a> {
         if live.is_empty() {
             return Ok(None);
         }
+        let (decoder, temperature) = (&self.policy.decoder, self.config.sampling.temperature);
         let mut sum = 0.0;
-        let mut loss = |pass: &Pass<'_>| {
+        self.learner.begin(decoder);
+        for micro in trajectory::micro_batches(&live, self.config.micro_batch) {
+            let pass = self.learner.forward(decoder, prompts, micro, temperature);
             if first {
-                out.first.record(pass);
+                out.first.record(&pass);
             }
-            let output = micro_loss(pass, config, &totals)?;
+            let output = micro_loss(&pass, config, &totals)?;
             sum += output.loss;
             out.stats.merge(&output.stats);
-            Ok::<_, LossError>(pass.balanced(output.target_grads(), router_aux, tokens))
-        };
-        let decoder = &self.policy.decoder;
-        self.learner.begin(decoder);
-        let micro_batches = trajectory::micro_batches(&live, self.config.micro_batch);
-        let temperature = self.config.sampling.temperature;
-        let trained = self.learner.accumulate(decoder, prompts, micro_batches, temperature, &mut loss)?;
-        out.trained_tokens += trained;
+            out.trained_tokens += pass.targets().logprobs.len();
+            let grads = pass.balanced(output.target_grads(), router_aux, tokens);
+            self.learner.backward(pass, &grads);
+        }
         Ok(Some(sum))
     }
 

@@ -3,8 +3,8 @@
 use crate::train::adamw::{AdamW, AdamWConfig, NotFinite};
 use crate::train::trajectory::{self, Trajectory};
 use rlvr_policies::Decoder;
+use rlvr_policies::decoder;
 use rlvr_policies::gradients::Gradients;
-use rlvr_policies::packed::PackedBatch;
 use rlvr_policies::targets::{TargetGrads, TargetStats};
 
 /// Optimizer and gradients of a stage.
@@ -15,36 +15,36 @@ pub struct Learner {
     grads: Option<Gradients>,
 }
 
-/// A micro-batch after its forward: what the loss sees, before its gradient goes back.
+/// A micro-batch behind its forward: what the loss sees, before its gradient goes back.
 pub struct Pass<'a> {
     /// The trajectories.
     pub micro: &'a [Trajectory],
-    packed: &'a PackedBatch,
-    /// What the head says of each target, trajectory behind trajectory.
-    pub targets: &'a TargetStats,
+    inner: decoder::Pass,
 }
 
 impl Pass<'_> {
+    /// What the head says of each target, trajectory behind trajectory.
+    pub fn targets(&self) -> &TargetStats {
+        self.inner.targets()
+    }
+
     /// log π_θ of the trained tokens, by trajectory.
     pub fn logprobs(&self) -> Vec<Vec<f64>> {
-        trajectory::split(self.packed, &self.targets.logprobs)
+        trajectory::split(self.inner.batch(), &self.targets().logprobs)
+    }
+
+    /// Entropy at the trained tokens, by trajectory, in nats.
+    pub fn entropy(&self) -> Vec<Vec<f64>> {
+        trajectory::split(self.inner.batch(), &self.targets().entropy)
     }
 
     /// Gradients with that of the load-balancing loss of this pass beside them: its weight, by the share that the pass has of
     /// the `tokens` of the update.
     pub fn balanced(&self, grads: TargetGrads, router_aux: f32, tokens: usize) -> TargetGrads {
-        let share = self.targets.logprobs.len() as f32 / tokens.max(1) as f32;
+        let share = self.targets().logprobs.len() as f32 / tokens.max(1) as f32;
         TargetGrads { balance: router_aux * share, ..grads }
     }
-
-    /// Entropy at the trained tokens, by trajectory, in nats.
-    pub fn entropy(&self) -> Vec<Vec<f64>> {
-        trajectory::split(self.packed, &self.targets.entropy)
-    }
 }
-
-/// The gradient of the loss with respect to what the head says of each target of a micro-batch.
-pub type LossOf<'a, E> = &'a mut dyn FnMut(&Pass<'_>) -> Result<TargetGrads, E>;
 
 impl Learner {
     /// A learner with fresh optimizer state.
@@ -60,36 +60,25 @@ impl Learner {
         }
     }
 
-    /// Forward, loss and backward of micro-batches, whose gradients are added up. Returns the number of targets.
-    ///
-    /// # Errors
-    /// The first one of `loss`, after which the gradients are of no use.
-    pub fn accumulate<'s, E>(
-        &mut self,
+    /// The forward of a micro-batch.
+    pub fn forward<'a>(
+        &self,
         decoder: &Decoder,
         prompts: &[Vec<u32>],
-        micro_batches: impl Iterator<Item = &'s [Trajectory]>,
+        micro: &'a [Trajectory],
         temperature: f64,
-        loss: LossOf<'_, E>,
-    ) -> Result<usize, E> {
-        let grads = self.grads.get_or_insert_with(|| decoder.zero_gradients());
-        let mut targets = 0;
-        for micro in micro_batches {
-            let packed = trajectory::pack(prompts, micro);
-            let mut failure = None;
-            let mut of = |targets: &TargetStats| {
-                loss(&Pass { micro, packed: &packed, targets }).unwrap_or_else(|error| {
-                    failure = Some(error);
-                    vec![0.0; targets.logprobs.len()].into()
-                })
-            };
-            decoder.train(&packed, temperature, decoder.should_recompute(&packed), &mut of, grads);
-            if let Some(error) = failure {
-                return Err(error);
-            }
-            targets += packed.targets.len();
+    ) -> Pass<'a> {
+        let packed = trajectory::pack(prompts, micro);
+        let recompute = decoder.should_recompute(&packed);
+        Pass { micro, inner: decoder.forward(packed, temperature, recompute) }
+    }
+
+    /// Its backward, added to the gradients of the update that has begun, for the gradients of the loss with respect to
+    /// [`Pass::targets`].
+    pub fn backward(&mut self, pass: Pass<'_>, grads: &TargetGrads) {
+        if let Some(sum) = &mut self.grads {
+            pass.inner.backward(grads, sum);
         }
-        Ok(targets)
     }
 
     /// Ends an update: one step of the optimizer. Returns the gradient norm before clipping.

@@ -68,7 +68,7 @@ pub struct FirstPass {
 
 impl FirstPass {
     pub(super) fn record(&mut self, pass: &Pass<'_>) {
-        let entropy = &pass.targets.entropy;
+        let entropy = &pass.targets().entropy;
         self.tokens += entropy.len() as f64;
         self.entropy_sum += entropy.iter().map(|e| f64::from(*e)).sum::<f64>();
         for (trajectory, logprobs) in pass.micro.iter().zip(pass.logprobs()) {

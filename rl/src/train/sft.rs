@@ -4,7 +4,7 @@ use crate::data::TaskSource;
 use crate::error::Error;
 use crate::policy::Policy;
 use crate::train::adamw::AdamWConfig;
-use crate::train::learner::{Learner, Pass};
+use crate::train::learner::Learner;
 use crate::train::trajectory::{Batch, Trajectory};
 
 /// What a step did.
@@ -67,16 +67,16 @@ impl<'a> SftTrainer<'a> {
         }
         let tokens: usize = batch.trajectories.iter().map(Trajectory::targets).sum();
         let (mut loss, router_aux) = (0.0, self.policy.decoder.router_aux());
-        let mut nll = |pass: &Pass<'_>| {
-            let logprobs = &pass.targets.logprobs;
-            loss -= logprobs.iter().map(|v| f64::from(*v)).sum::<f64>();
-            let slopes = vec![(-1.0 / tokens as f64) as f32; logprobs.len()];
-            Ok::<_, Error>(pass.balanced(slopes.into(), router_aux, tokens))
-        };
         let decoder = &mut self.policy.decoder;
         self.learner.begin(decoder);
-        let micro_batches = batch.trajectories.chunks(self.config.micro_batch);
-        self.learner.accumulate(decoder, &batch.prompts, micro_batches, 1.0, &mut nll)?;
+        for micro in batch.trajectories.chunks(self.config.micro_batch) {
+            let pass = self.learner.forward(decoder, &batch.prompts, micro, 1.0);
+            let logprobs = &pass.targets().logprobs;
+            loss -= logprobs.iter().map(|v| f64::from(*v)).sum::<f64>();
+            let slopes = vec![(-1.0 / tokens as f64) as f32; logprobs.len()];
+            let grads = pass.balanced(slopes.into(), router_aux, tokens);
+            self.learner.backward(pass, &grads);
+        }
         let schedule = self.config.optim.schedule_config();
         let lr = schedule.lr_at(self.config.optim.lr, self.learner.optim.steps(), self.steps);
         if !loss.is_finite() {

@@ -3,25 +3,31 @@
 //! Parameters are burn tensors. The passes ([`crate::model`]) run over the operations of the device that holds them: on
 //! the CPU fused kernels over their memory, on devices of cubecl (features `cuda` and `wgpu`) kernels compiled for them,
 //! both with a backward written by hand.
-use crate::cache::Cache;
 use crate::config::ModelConfig;
 use crate::device::{self, Kernels, View};
 use crate::error::PolicyError;
 use crate::gradients::{Gradients, square_sum};
-use crate::host::gemm::{Operands, Panels};
+use crate::host::gemm::Operands;
 use crate::host::ops::{HostModel, WeightPanels};
 use crate::host::rope::RopeTable;
-use crate::model::pass;
+use crate::memory::available_bytes;
+use crate::model::update::AdamWStep;
 use crate::packed::PackedBatch;
 use crate::spec::{ParamLayout, ParamSpec};
-use crate::targets::{TargetGrads, TargetStats};
-use crate::weights::{HostTensor, WeightSource, check_shapes, first_not_finite};
+use crate::tensors::{WeightSource, first_not_finite};
+use crate::weights::check_shapes;
 use burn::backend::Flex;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use burn_flex::FlexTensor;
 use serde::{Deserialize, Serialize};
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+mod cache;
+mod passes;
+mod tensors;
+
+pub use cache::Cache;
+pub use passes::Pass;
 
 /// How passes are computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,26 +67,9 @@ pub struct Decoder {
     /// Operands on the host.
     operands: Operands,
     /// The matrices as generation wants them, while a cache holds them. Replaced when a weight changes.
-    packed: Arc<Mutex<Weak<Vec<Option<Panels>>>>>,
+    packed: Arc<Mutex<Weak<WeightPanels>>>,
     /// On a device.
     kernels: Option<Kernels>,
-}
-
-/// The numbers of one AdamW update (arXiv:1711.05101, algorithm 2), all but the gradient.
-#[derive(Debug, Clone, Copy)]
-pub struct AdamWStep {
-    /// β₁ and β₂.
-    pub betas: [f32; 2],
-    /// 1 − learning rate · weight decay.
-    pub decay: f32,
-    /// Learning rate over the first moment's bias correction.
-    pub step_size: f32,
-    /// One over the root of the second moment's bias correction.
-    pub root_scale: f32,
-    /// ε, added to the root.
-    pub eps: f32,
-    /// Factor of the gradient.
-    pub clip: f32,
 }
 
 impl Decoder {
@@ -96,7 +85,7 @@ impl Decoder {
     ) -> Result<Self, PolicyError> {
         // Before memory is taken for what a config only claims.
         check_shapes(weights, &config)?;
-        let layout = ParamLayout::new(&config);
+        let layout = config.layout();
         let on_host = *device == Device::flex();
         // Kernels of a device want the rotation of every position, the host's only those that occur.
         let turned = config.rotations().len() * config.rotary_dim();
@@ -113,7 +102,7 @@ impl Decoder {
     /// norms one, biases zero. `normal(parameter, element)` gives the deviates.
     pub fn random(config: ModelConfig, device: &Device, normal: impl Fn(usize, usize) -> f32 + Sync) -> Self {
         use rayon::prelude::*;
-        let layout = ParamLayout::new(&config);
+        let layout = config.layout();
         let residual = 1.0 / (2.0 * config.num_layers as f32).sqrt();
         let factor = if config.shape.norm_plus_one { 0.0 } else { 1.0 };
         let params = (layout.specs.par_iter().enumerate())
@@ -192,7 +181,7 @@ impl Decoder {
     }
 
     /// The kernels and what they compute with; none on the host.
-    pub(crate) fn kernels(&self) -> Option<(&Kernels, View<'_>)> {
+    fn kernels(&self) -> Option<(&Kernels, View<'_>)> {
         Some((self.kernels.as_ref()?, View { layout: &self.layout, params: &self.params }))
     }
 
@@ -230,87 +219,27 @@ impl Decoder {
         self.params.iter().map(|p| p.clone().try_into_primitive::<Flex>().ok()).collect()
     }
 
-    /// Runs `f` on the host view of the weights, with matrices that were packed from them.
+    /// The weights on the host, with matrices that were packed from them.
     ///
     /// # Panics
     /// Off the host.
-    pub(crate) fn on_host<R>(&self, panels: Option<&WeightPanels>, f: impl FnOnce(&HostModel) -> R) -> R {
-        let Some(tensors) = self.host_tensors() else { panic!("weights are not on the host") };
-        let params = tensors.iter().map(|t| t.storage::<f32>()).collect();
-        f(&HostModel { layout: &self.layout, params, panels, operands: self.operands, ropes: &self.ropes })
+    fn host(&self, panels: Arc<WeightPanels>) -> HostModel {
+        let Some(params) = self.host_tensors() else { panic!("weights are not on the host") };
+        let (layout, ropes) = (self.layout.clone(), self.ropes.clone());
+        HostModel { layout, params, panels, operands: self.operands, ropes }
     }
 
     /// The matrices packed for generation, once for all caches that live at the same time; empty off the host.
-    pub(crate) fn panels(&self) -> Arc<Vec<Option<Panels>>> {
+    fn panels(&self) -> Arc<WeightPanels> {
         if self.compute() != Compute::Host {
             return Arc::default();
         }
         let mut packed = self.packed.lock().unwrap_or_else(PoisonError::into_inner);
         packed.upgrade().unwrap_or_else(|| {
-            let panels = Arc::new(self.on_host(None, |m| m.pack()));
+            let panels = Arc::new(self.host(Arc::default()).pack());
             *packed = Arc::downgrade(&panels);
             panels
         })
-    }
-
-    fn check(&self, batch: &PackedBatch) {
-        let vocab = self.config.vocab_size;
-        let most = batch.tokens.iter().chain(&batch.targets).max().copied().unwrap_or(0) as usize;
-        assert!(most < vocab, "token id {most} is outside the vocabulary of {vocab}");
-        let (have, need) = (self.config.max_position_embeddings, batch.max_positions());
-        assert!(need <= have, "sequence of {need} tokens exceeds the context of {have}");
-    }
-
-    pub(crate) fn check_prompts(&self, prompts: &[&[u32]]) {
-        assert!(!prompts.is_empty(), "no prompts");
-        self.check(&pass::prompts(prompts).0);
-    }
-
-    /// Log-probability and entropy of every target of a batch at a temperature, in nats, without gradient.
-    ///
-    /// # Panics
-    /// If a token id is outside the vocabulary or a sequence longer than the context.
-    pub fn logprobs(&self, batch: &PackedBatch, temperature: f64) -> TargetStats {
-        self.check(batch);
-        if batch.targets.is_empty() {
-            return TargetStats::default();
-        }
-        match self.kernels() {
-            Some((kernels, view)) => kernels.logprobs(view, batch, temperature),
-            None => self.on_host(None, |m| pass::logprobs(m, &m.layout.model, batch, temperature)),
-        }
-    }
-
-    /// Forward and backward of a micro-batch: `loss` is given what the head says of the targets and returns the
-    /// gradient of the loss with respect to it; the parameters' gradients are added to `grads`. `recompute` trades a second
-    /// forward for memory.
-    ///
-    /// # Panics
-    /// As [`Self::logprobs`].
-    pub fn train(
-        &self,
-        batch: &PackedBatch,
-        temperature: f64,
-        recompute: bool,
-        loss: &mut dyn FnMut(&TargetStats) -> TargetGrads,
-        grads: &mut Gradients,
-    ) {
-        self.check(batch);
-        if batch.targets.is_empty() {
-            loss(&TargetStats::default());
-            return;
-        }
-        match (grads, self.kernels()) {
-            (Gradients::Host(grads), None) => self.on_host(None, |m| {
-                pass::train(m, &m.layout.model, batch, temperature, recompute, loss, grads);
-            }),
-            (Gradients::Device(grads), Some((kernels, view))) => {
-                kernels.train(view, batch, temperature, recompute, loss, grads);
-            }
-            (Gradients::Host(_), Some(_)) | (Gradients::Device(_), None) => {
-                panic!("gradients are on another device")
-            }
-        }
     }
 
     /// Bytes that the training pass of a batch keeps for its backward, block insides included.
@@ -377,25 +306,6 @@ impl Decoder {
             }
             None => available_bytes(),
         }
-    }
-
-    /// Logits of every position of one sequence, `[tokens, vocab]` row-major: for tests and small inputs.
-    pub fn logits(&self, tokens: &[u32]) -> Vec<f32> {
-        let batch = PackedBatch::new(&[crate::packed::PromptGroup { prompt: tokens, completions: vec![] }]);
-        self.check(&batch);
-        match self.kernels() {
-            Some((kernels, view)) => kernels.logits(view, &batch),
-            None => self.on_host(None, |m| pass::logits(m, &m.layout.model, &batch).to_vec()),
-        }
-    }
-
-    /// Feeds prompts; gives a cache of a row for each, and the logits that follow each, `[prompts, vocab]`. `room` is how
-    /// many tokens the longest row will have.
-    ///
-    /// # Panics
-    /// As [`Self::logprobs`], or without prompts.
-    pub fn prefill(&self, prompts: &[&[u32]], room: usize) -> (Cache, Vec<f32>) {
-        Cache::prefill(self, prompts, room)
     }
 
     /// Zero gradients for this decoder's way of computing.
@@ -480,33 +390,6 @@ impl Decoder {
     }
 }
 
-/// The weights under their Hugging Face names, as they are saved.
-impl WeightSource for Decoder {
-    fn path(&self) -> &Path {
-        Path::new("the policy in memory")
-    }
-
-    fn names(&self) -> Vec<String> {
-        self.layout.specs.iter().flat_map(|s| s.hf_names().map(str::to_owned)).collect()
-    }
-
-    fn shape(&self, name: &str) -> Option<Vec<usize>> {
-        self.load(name).ok().map(|t| t.shape)
-    }
-
-    fn load(&self, name: &str) -> Result<HostTensor, PolicyError> {
-        let missing = || PolicyError::MissingTensor { path: self.path().into(), name: name.into() };
-        let spec =
-            self.layout.specs.iter().position(|s| s.hf_names().any(|n| n == name)).ok_or_else(missing)?;
-        let part = |values: &[f32]| self.layout.specs[spec].hf_tensor(name, values).ok_or_else(missing);
-        // Only what is asked for is copied.
-        match self.params[spec].clone().try_into_primitive::<Flex>() {
-            Ok(tensor) => part(tensor.storage::<f32>()),
-            Err(_) => part(&self.param_values(spec)),
-        }
-    }
-}
-
 /// Matrix product as decoders compute it on the device of the operands, which have one type; in f32 where that is a
 /// device of cubecl.
 ///
@@ -514,11 +397,4 @@ impl WeightSource for Decoder {
 /// a `[m, k]`, b `[k, n]`; returns `[m, n]`.
 pub fn product(a: &Tensor<2>, b: &Tensor<2>) -> Tensor<2> {
     device::product(a, b).unwrap_or_else(|| a.clone().matmul(b.clone()))
-}
-
-/// Memory that can still be taken, in bytes, where the system tells.
-pub fn available_bytes() -> Option<usize> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find(|l| l.starts_with("MemAvailable:"))?;
-    line.split_whitespace().nth(1)?.parse::<usize>().ok().map(|kb| kb << 10)
 }

@@ -26,8 +26,7 @@ pub(crate) fn layout(c: &ModelConfig) -> ParamLayout {
     ParamLayout { specs: p.0, model }
 }
 
-/// Hugging Face's names and shapes of all tensors in the order of the forward pass, one block after the other: a config
-/// may claim millions of them.
+/// As [`ModelConfig::tensors`].
 pub(crate) fn tensors(c: &ModelConfig) -> impl Iterator<Item = (String, Vec<usize>)> + '_ {
     let of = |add: &dyn Fn(&mut Layouter)| {
         let mut p = Layouter::default();

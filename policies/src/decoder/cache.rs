@@ -1,9 +1,11 @@
 //! The keys and values of a batch that is being decoded.
-use crate::decoder::Decoder;
+use super::Decoder;
 use crate::device::KernelCache;
 use crate::error::PolicyError;
 use crate::host::cache::{PromptKv, RowKv};
-use crate::host::gemm::Panels;
+use crate::host::ops::WeightPanels;
+use crate::model::draw::{DrawAt, DrawnSteps};
+use crate::model::pass;
 use std::sync::Arc;
 
 /// Keys and values of a batch of rows, each as long as its own tokens.
@@ -13,21 +15,7 @@ pub struct Cache {
     /// Most tokens that a row will have.
     room: usize,
     /// The host's matrices, packed once for all the tokens that the cache and its contemporaries will see.
-    panels: Arc<Vec<Option<Panels>>>,
-}
-
-/// Tokens with their log-probabilities, `[step][draw]`.
-pub type DrawnSteps = Vec<Vec<(u32, f32)>>;
-
-/// One token to draw from the logits of a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DrawAt {
-    /// The row.
-    pub row: usize,
-    /// Counter of Philox4x32-10, whose first 64 bits make the uniform number.
-    pub counter: [u32; 4],
-    /// Key of the generator.
-    pub key: [u32; 2],
+    panels: Arc<WeightPanels>,
 }
 
 #[derive(Debug, Clone)]
@@ -55,8 +43,8 @@ impl HostRow {
 }
 
 impl Cache {
-    pub(crate) fn prefill(decoder: &Decoder, prompts: &[&[u32]], room: usize) -> (Self, Vec<f32>) {
-        decoder.check_prompts(prompts);
+    pub(super) fn prefill(decoder: &Decoder, prompts: &[&[u32]], room: usize) -> (Self, Vec<f32>) {
+        check_prompts(decoder, prompts);
         let panels = decoder.panels();
         let (rows, logits) = match decoder.kernels() {
             Some((kernels, view)) => {
@@ -64,7 +52,7 @@ impl Cache {
                 (Rows::Kernels(cache), logits.read())
             }
             None => {
-                let (kv, logits) = decoder.on_host(Some(&panels), |m| m.prefill(prompts));
+                let (kv, logits) = decoder.host(panels.clone()).prefill(prompts);
                 (Rows::Host(kv.into_iter().map(HostRow::Prompt).collect()), logits)
             }
         };
@@ -81,7 +69,7 @@ impl Cache {
         temperature: f64,
     ) -> Option<(Self, Vec<(u32, f32)>)> {
         let (kernels, view) = decoder.kernels()?;
-        decoder.check_prompts(prompts);
+        check_prompts(decoder, prompts);
         let (cache, logits) = kernels.prefill(view, prompts, room);
         let drawn = logits.draw(draws, temperature);
         Some((Self { rows: Rows::Kernels(cache), room, panels: decoder.panels() }, drawn))
@@ -99,7 +87,7 @@ impl Cache {
                 let mut own: Vec<RowKv> = std::mem::take(rows).into_iter().map(|r| r.own(layers)).collect();
                 let room = self.room;
                 own.iter_mut().for_each(|row| row.make_room(layers, room.saturating_sub(row.len())));
-                let logits = decoder.on_host(Some(&self.panels), |m| m.step(tokens, &mut own));
+                let logits = decoder.host(self.panels.clone()).step(tokens, &mut own);
                 *rows = own.into_iter().map(HostRow::Own).collect();
                 logits
             }
@@ -182,6 +170,11 @@ impl Cache {
         };
         Self { rows, room, panels: self.panels }
     }
+}
+
+fn check_prompts(decoder: &Decoder, prompts: &[&[u32]]) {
+    assert!(!prompts.is_empty(), "no prompts");
+    decoder.check(&pass::prompts(prompts).0);
 }
 
 const ANOTHER: &str = "keys and values are on another device";
