@@ -32,6 +32,12 @@ pub enum PolicyError {
         /// What it did not do, and what may help.
         what: String,
     },
+    /// An adapter that cannot be made, or does not fit its policy.
+    #[error("adapter: {what}")]
+    Lora {
+        /// What is wrong.
+        what: String,
+    },
     /// A file that should be JSON is not.
     #[error("{} is not valid JSON", path.display())]
     Json {

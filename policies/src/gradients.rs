@@ -8,7 +8,7 @@ use rayon::prelude::*;
 /// Sum of the parameters' gradients, in the order of the layout.
 #[derive(Debug)]
 pub enum Gradients {
-    /// In host memory, row-major.
+    /// In host memory, row-major; empty for parameters that are not trained.
     Host(Vec<Vec<f32>>),
     /// On the device.
     Device(Vec<Tensor<2>>),
@@ -18,14 +18,18 @@ pub enum Gradients {
 const BLOCK: usize = 1 << 14;
 
 impl Gradients {
-    pub(crate) fn zeros_on_host(layout: &ParamLayout) -> Self {
-        let zeros = |s: &ParamSpec| {
+    /// Of parameters that are not trained there are none.
+    pub(crate) fn zeros_on_host(layout: &ParamLayout, trained: &[bool]) -> Self {
+        let zeros = |(s, trained): (&ParamSpec, &bool)| {
+            if !trained {
+                return Vec::new();
+            }
             let mut values = Vec::with_capacity(s.shape[0] * s.shape[1]);
             ask_for_huge_pages(values.spare_capacity_mut());
             values.resize(s.shape[0] * s.shape[1], 0.0);
             values
         };
-        Self::Host(layout.specs.iter().map(zeros).collect())
+        Self::Host(layout.specs.iter().zip(trained).map(zeros).collect())
     }
 
     pub(crate) fn zeros_on_device(layout: &ParamLayout, device: &Device) -> Self {

@@ -1,5 +1,6 @@
 //! Language models that can be sampled from and differentiated, and the files they come from.
 
+pub mod adapter;
 mod added_tokens;
 pub mod chat_template;
 pub mod config;
@@ -14,6 +15,7 @@ pub mod host;
 pub mod http;
 pub mod hub;
 mod jinja;
+pub mod lora;
 pub mod memory;
 pub mod model;
 pub mod packed;
@@ -27,10 +29,12 @@ pub mod tokenizer;
 mod tokenizer_growth;
 pub mod weights;
 
+pub use adapter::{AdapterFiles, save_adapter};
 pub use chat_template::ChatTemplate;
 pub use config::{Architecture, ModelConfig, RopeScaling, Yarn};
 pub use decoder::Decoder;
 pub use error::PolicyError;
+pub use lora::{LoraSettings, Targets};
 pub use save::{PolicyAssets, SaveDtype, save_hf};
 pub use source::PolicyFiles;
 pub use tokenizer::Tokenizer;

@@ -111,6 +111,16 @@ pub fn save_hf(
     fs::create_dir_all(dir).map_err(PolicyError::write(dir))?;
     let entries = expected_tensors(config);
     write_safetensors(&dir.join("model.safetensors"), &entries, dtype, |name| weights.load(name))?;
+    save_text(dir, config, assets)?;
+    let mut value = config.to_hf_json();
+    let (_, name, _) = dtype.names();
+    value["torch_dtype"] = json!(name);
+    value["dtype"] = json!(name);
+    write_json(&dir.join("config.json"), &value)
+}
+
+/// Writes everything of a folder but config and weights.
+pub(crate) fn save_text(dir: &Path, config: &ModelConfig, assets: &PolicyAssets) -> Result<(), PolicyError> {
     write_file(&dir.join("tokenizer.json"), &assets.tokenizer_json)?;
     write_json(&dir.join("tokenizer_config.json"), &Value::Object(assets.tokenizer_config.clone()))?;
     let template = dir.join("chat_template.jinja");
@@ -129,12 +139,7 @@ pub fn save_hf(
             generation.insert(key.into(), value);
         }
     }
-    write_json(&dir.join("generation_config.json"), &Value::Object(generation))?;
-    let mut value = config.to_hf_json();
-    let (_, name, _) = dtype.names();
-    value["torch_dtype"] = json!(name);
-    value["dtype"] = json!(name);
-    write_json(&dir.join("config.json"), &value)
+    write_json(&dir.join("generation_config.json"), &Value::Object(generation))
 }
 
 /// Writes a safetensors file of tensors in one number format, loading one at a time.

@@ -9,7 +9,7 @@ use rlvr_policies::decoder::Cache;
 use rlvr_policies::decoder::{Compute, Decoder};
 use rlvr_policies::model::draw::DrawAt;
 use rlvr_policies::packed::{PackedBatch, PromptGroup};
-use rlvr_policies::targets::{TargetGrads, TargetStats};
+use rlvr_policies::targets::TargetGrads;
 use rlvr_policies::weights::SafetensorsSource;
 use safetensors::SafeTensors;
 use std::path::PathBuf;

@@ -58,7 +58,7 @@ impl Policy {
     /// What [`PolicyFiles::open`] reports.
     pub fn open(spec: &str, device: &Device) -> Result<Self, Error> {
         let files = PolicyFiles::open(spec)?;
-        let decoder = Decoder::load(files.config, &*files.weights, device)?;
+        let decoder = files.decoder(device)?;
         Ok(Self {
             decoder,
             tokenizer: files.tokenizer,

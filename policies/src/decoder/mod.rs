@@ -10,6 +10,7 @@ use crate::gradients::{Gradients, square_sum};
 use crate::host::gemm::Operands;
 use crate::host::ops::{HostModel, WeightPanels};
 use crate::host::rope::RopeTable;
+use crate::lora::LoraSettings;
 use crate::memory::available_bytes;
 use crate::model::update::AdamWStep;
 use crate::packed::PackedBatch;
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 mod cache;
+mod lora;
 mod passes;
 mod tensors;
 
@@ -62,6 +64,10 @@ pub struct Decoder {
     ropes: Arc<[RopeTable]>,
     device: Device,
     recompute: Recompute,
+    /// What its adapters are.
+    lora: Option<Arc<LoraSettings>>,
+    /// Which parameters training changes.
+    trained: Arc<[bool]>,
     /// Weight of the loss that balances experts.
     router_aux: f32,
     /// Operands on the host.
@@ -128,6 +134,7 @@ impl Decoder {
         let table = |(frequencies, factor): (Vec<f32>, f32)| RopeTable::new(&frequencies, positions, factor);
         let ropes: Arc<[RopeTable]> = config.rotations().into_iter().map(table).collect();
         let kernels = Kernels::of(&mut params, &ropes);
+        let trained = vec![true; params.len()].into();
         let decoder = Self {
             config: Arc::new(config),
             layout: Arc::new(layout),
@@ -135,6 +142,8 @@ impl Decoder {
             ropes,
             device,
             recompute: Recompute::Auto,
+            lora: None,
+            trained,
             router_aux: 0.0,
             operands: Operands::F32,
             packed: Arc::default(),
@@ -311,13 +320,13 @@ impl Decoder {
     /// Zero gradients for this decoder's way of computing.
     pub fn zero_gradients(&self) -> Gradients {
         match self.compute() {
-            Compute::Host => Gradients::zeros_on_host(&self.layout),
+            Compute::Host => Gradients::zeros_on_host(&self.layout, &self.trained),
             Compute::Device => Gradients::zeros_on_device(&self.layout, &self.device),
         }
     }
 
-    /// Changes every parameter in place: `f(index, spec, values)` on the host. Weights shared with a clone are copied
-    /// first.
+    /// Changes every parameter that is trained in place: `f(index, spec, values)` on the host. Weights shared with a clone
+    /// are copied first.
     ///
     /// # Panics
     /// Off the flex device.
@@ -325,6 +334,9 @@ impl Decoder {
         self.packed = Arc::default();
         let device = self.device.clone();
         for (i, (spec, param)) in self.layout.specs.iter().zip(&mut self.params).enumerate() {
+            if !self.trained[i] {
+                continue;
+            }
             let taken = std::mem::replace(param, Tensor::zeros([1, 1], &device));
             let Ok(mut flex) = taken.try_into_primitive::<Flex>() else {
                 panic!("weights are not on the host")
@@ -347,7 +359,7 @@ impl Decoder {
         }
     }
 
-    /// Name of the first parameter that holds NaN or an infinity; off the host also of one whose squares add up to more
+    /// Name of the first trained parameter that holds NaN or an infinity; off the host also of one whose squares add up to more
     /// than f32 holds. Waits for the device.
     pub fn first_not_finite(&self) -> Option<&str> {
         let broken = |i: &usize| match self.params[*i].clone().try_into_primitive::<Flex>() {
@@ -358,7 +370,7 @@ impl Decoder {
         if self.compute() != Compute::Host && square_sum(&self.params).is_finite() {
             return None;
         }
-        let index = (0..self.params.len()).find(broken)?;
+        let index = (0..self.params.len()).filter(|i| self.trained[*i]).find(broken)?;
         Some(&self.layout.specs[index].name)
     }
 

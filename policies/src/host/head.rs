@@ -214,7 +214,8 @@ fn forward_keeping(
 /// Backward of [`forward`] for the gradients `g` of each target: overwrites `dh`, adds to `d_weight`.
 ///
 /// # Shapes
-/// h, dh `[targets, hidden]`, d_weight `[vocab, hidden]`, g `[targets]`; `kept` is of the same h.
+/// h, dh `[targets, hidden]`, d_weight `[vocab, hidden]` or empty where it is not asked for, g `[targets]`; `kept` is of
+/// the same h.
 pub fn backward(
     weight: &Weight,
     squash: Option<Squash>,
@@ -261,8 +262,10 @@ pub fn backward(
             );
             let write = if first == 0 { Write::Set } else { Write::Add };
             product(operands, [n, hidden, w], Mat::rows(logits, w), weight, dh, write);
-            let (logits, h) = (Mat::rows(logits, w).t(), Mat::rows(h, hidden));
-            product(operands, [w, hidden, n], logits, h, &mut d_weight[span], Write::Add);
+            if !d_weight.is_empty() {
+                let (logits, h) = (Mat::rows(logits, w).t(), Mat::rows(h, hidden));
+                product(operands, [w, hidden, n], logits, h, &mut d_weight[span], Write::Add);
+            }
             room = Some(all);
         }
     }

@@ -4,6 +4,7 @@ use super::attention::{self, Context, HeadNorms};
 use super::buffer::Buffer;
 use super::gemm::{Mat, Operands, Panels, Write, product};
 use super::head::{self, Kept, Weight};
+use super::lora;
 use super::norm::{rms_norm, rms_norm_backward, rms_norm_columns, rms_norm_columns_backward};
 use super::rope::RopeTable;
 use super::routing;
@@ -33,7 +34,7 @@ pub struct HostModel {
 }
 
 impl HostModel {
-    fn param(&self, index: usize) -> &[f32] {
+    pub(super) fn param(&self, index: usize) -> &[f32] {
         self.params[index].storage::<f32>()
     }
 
@@ -53,7 +54,7 @@ impl HostModel {
         self.layout.model.hidden
     }
 
-    fn weight(&self, index: usize) -> Weight<'_> {
+    pub(super) fn weight(&self, index: usize) -> Weight<'_> {
         let panels = self.panels.get(index).and_then(Option::as_ref);
         Weight { values: self.param(index), panels, operands: self.operands }
     }
@@ -88,7 +89,11 @@ fn add_bias(rows: &mut [f32], bias: &[f32]) {
     }
 }
 
+/// Adds all rows up; nothing is asked for where `sum` is empty.
 fn sum_rows(rows: &[f32], sum: &mut [f32]) {
+    if sum.is_empty() {
+        return;
+    }
     for row in rows.chunks(sum.len()) {
         sum.iter_mut().zip(row).for_each(|(s, x)| *s += x);
     }
@@ -141,6 +146,9 @@ impl Ops for HostModel {
         self.weight(linear.weight).apply(rows, x, &mut y, write);
         if let Some(bias) = linear.bias {
             add_bias(&mut y, self.param(bias));
+        }
+        if let Some(adapter) = self.layout.adapter(linear.weight) {
+            lora::forward(self, adapter, x, &mut y, out);
         }
         y
     }
@@ -211,6 +219,12 @@ impl Ops for HostModel {
     }
 }
 
+/// Runs `f` on the factors of a norm and their gradient, which is thrown away where nobody asks for it.
+fn with_sum(norm: &Norm, model: &HostModel, grads: &mut [Vec<f32>], f: impl FnOnce(&[f32], &mut [f32])) {
+    let (w, dw) = (model.factors(norm), &mut grads[norm.weight]);
+    if dw.is_empty() { f(&w, &mut vec![0.0; w.len()]) } else { f(&w, dw) }
+}
+
 /// Rows of an array that is `width` wide.
 fn gather(x: &[f32], width: usize, rows: &[usize]) -> Buffer {
     let mut out = Buffer::any(rows.len() * width);
@@ -230,9 +244,17 @@ impl Backward for HostModel {
             sum_rows(dy, &mut grads[bias]);
         }
         let (dy_rows, d_weight) = (Mat::rows(dy, out), &mut grads[linear.weight]);
-        product(self.operands, [out, inside, n], dy_rows.t(), Mat::rows(&x, inside), d_weight, Write::Add);
+        if !d_weight.is_empty() {
+            let x = Mat::rows(&x, inside);
+            product(self.operands, [out, inside, n], dy_rows.t(), x, d_weight, Write::Add);
+        }
+        let adapter = self.layout.adapter(linear.weight);
+        let low = adapter.map(|adapter| (adapter, lora::backward(self, adapter, &x, dy, out, grads)));
         let weight = Mat::rows(self.param(linear.weight), inside);
         product(self.operands, [n, inside, out], dy_rows, weight, &mut x, Write::Set);
+        if let Some((adapter, d_low)) = low {
+            lora::into_input(self, adapter, &d_low, &mut x);
+        }
         x
     }
 
@@ -246,7 +268,7 @@ impl Backward for HostModel {
         grads: &mut [Vec<f32>],
     ) {
         scale_by(&mut dy, scale);
-        rms_norm_backward(x, &self.factors(norm), norm.eps, &dy, dx, &mut grads[norm.weight]);
+        with_sum(norm, self, grads, |w, dw| rms_norm_backward(x, w, norm.eps, &dy, dx, dw));
     }
 
     fn norm_queries_and_keys_backward(
@@ -259,8 +281,9 @@ impl Backward for HostModel {
         let heads = attention.heads;
         if let QkNorms::Row { q, k } = &attention.norms {
             for (norm, columns) in [(q, heads.queries()), (k, heads.keys())] {
-                let (w, dw) = (self.factors(norm), &mut grads[norm.weight]);
-                rms_norm_columns_backward(qkv, heads.qkv_width(), columns, &w, norm.eps, &mut dy, dw);
+                with_sum(norm, self, grads, |w, dw| {
+                    rms_norm_columns_backward(qkv, heads.qkv_width(), columns, w, norm.eps, &mut dy, dw);
+                });
             }
         }
         dy
@@ -345,6 +368,9 @@ impl Backward for HostModel {
 
     fn embed_backward(&self, embed: &Embed, tokens: &[u32], dx: Buffer, grads: &mut [Vec<f32>]) {
         let (d, table) = (self.hidden(), &mut grads[embed.table]);
+        if table.is_empty() {
+            return;
+        }
         for (token, grad) in tokens.iter().zip(dx.chunks(d)) {
             let row = &mut table[*token as usize * d..(*token as usize + 1) * d];
             match embed.scale {

@@ -70,6 +70,29 @@ pub struct Norm {
     pub plus_one: bool,
 }
 
+/// What is added to a linear layer (LoRA, arXiv:2106.09685): columns `out` of a part of the result get
+/// `scale · (x Aᵀ) Bᵀ`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Adapter {
+    /// A of all parts, one above the other, `[Σ rank, in]`.
+    pub a: usize,
+    /// The parts: layers that are one here, such as queries, keys and values, have an adapter each.
+    pub parts: Vec<AdapterPart>,
+}
+
+/// The adapter of one Hugging Face module.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AdapterPart {
+    /// B `[out, rank]`.
+    pub b: usize,
+    /// Columns of the result.
+    pub out: Range<usize>,
+    /// Rows of A.
+    pub ranks: Range<usize>,
+    /// Factor.
+    pub scale: f32,
+}
+
 /// A linear layer, `x · Wᵀ + b`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Linear {

@@ -2,7 +2,7 @@
 //!
 //! All are matrices here, row-major and in Hugging Face's orientation: linear layers `[out, in]` with q/k/v and gate/up
 //! fused one above the other, embedding and head `[vocab, hidden]`, vectors `[1, n]`.
-use super::Model;
+use super::{Adapter, Model};
 use crate::error::PolicyError;
 use crate::tensors::{HostTensor, WeightSource, first_not_finite};
 
@@ -31,6 +31,8 @@ pub struct ParamLayout {
     pub specs: Vec<ParamSpec>,
     /// The decoder.
     pub model: Model,
+    /// Adapters of linear layers, by the index of their weight; fewer than parameters, or none.
+    pub adapters: Vec<Option<Adapter>>,
 }
 
 /// Collects parameters.
@@ -54,6 +56,11 @@ impl Layouter {
 }
 
 impl ParamLayout {
+    /// The adapter of the layer with this weight.
+    pub fn adapter(&self, weight: usize) -> Option<&Adapter> {
+        self.adapters.get(weight)?.as_ref()
+    }
+
     /// Number of scalar parameters.
     pub fn num_params(&self) -> usize {
         self.specs.iter().map(|s| s.shape[0] * s.shape[1]).sum()
@@ -112,6 +119,11 @@ impl ParamSpec {
         let first: usize = self.parts[..at].iter().map(|(_, rows)| rows * width).sum();
         let rows = self.parts[at].1;
         Some(HostTensor { shape: self.hf_shape(rows), data: data[first..first + rows * width].to_vec() })
+    }
+
+    /// The Hugging Face tensors that it is made of with their rows (elements of a vector), one behind the other.
+    pub fn parts(&self) -> &[(String, usize)] {
+        &self.parts
     }
 
     /// Names of the Hugging Face tensors it is made of.

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use rlvr_policies::decoder::{Compute, Decoder};
 use rlvr_policies::gradients::Gradients;
 use rlvr_policies::model::update::AdamWStep;
+use rlvr_policies::spec::ParamSpec;
 use std::sync::Arc;
 
 /// Settings of [`AdamW`].
@@ -30,7 +31,7 @@ impl From<&OptimConfig> for AdamWConfig {
     }
 }
 
-/// First and second moments, in the order of the decoder's parameters. Those on the host are shared with checkpoints
+/// First and second moments, in the order of the decoder's parameters; on the host empty for those that are not trained. Those on the host are shared with checkpoints
 /// that are being written, and copied if they change before that is done.
 #[derive(Debug, Clone)]
 enum Moments {
@@ -73,9 +74,12 @@ impl AdamW {
     pub fn new(config: AdamWConfig, decoder: &Decoder) -> Self {
         let specs = &decoder.layout().specs;
         let moments = match decoder.compute() {
-            Compute::Host => Moments::Host(
-                specs.iter().map(|s| [(); 2].map(|()| vec![0.0; s.shape[0] * s.shape[1]].into())).collect(),
-            ),
+            Compute::Host => {
+                let size =
+                    |(s, trained): (&ParamSpec, &bool)| if *trained { s.shape[0] * s.shape[1] } else { 0 };
+                let sizes = specs.iter().zip(decoder.trained()).map(size);
+                Moments::Host(sizes.map(|n| [(); 2].map(|()| vec![0.0; n].into())).collect())
+            }
             Compute::Device => {
                 let zeros = |s: [usize; 2]| [(); 2].map(|()| Tensor::zeros(s, decoder.device()));
                 Moments::Device(specs.iter().map(|s| zeros(s.shape)).collect())
@@ -138,7 +142,7 @@ impl AdamW {
     /// If the device fails.
     pub fn state(&self, decoder: &Decoder) -> Vec<NamedTensor> {
         let mut out = Vec::new();
-        for (i, spec) in decoder.layout().specs.iter().enumerate() {
+        for (i, spec) in trained(decoder) {
             for (j, kind) in ["m", "v"].into_iter().enumerate() {
                 let name = format!("{kind}.{}", spec.name);
                 out.push(match &self.moments {
@@ -164,7 +168,7 @@ impl AdamW {
         steps: u64,
         mut take: impl FnMut(&str) -> Option<Vec<f32>>,
     ) -> Result<(), String> {
-        for (i, spec) in decoder.layout().specs.iter().enumerate() {
+        for (i, spec) in trained(decoder) {
             for (j, kind) in ["m", "v"].into_iter().enumerate() {
                 let name = format!("{kind}.{}", spec.name);
                 let values = take(&name).filter(|v| v.len() == spec.shape[0] * spec.shape[1]).ok_or(name)?;
@@ -182,6 +186,11 @@ impl AdamW {
         self.steps = steps;
         Ok(())
     }
+}
+
+/// The parameters that are trained, with their numbers.
+fn trained(decoder: &Decoder) -> impl Iterator<Item = (usize, &ParamSpec)> {
+    decoder.layout().specs.iter().enumerate().filter(|(i, _)| decoder.trained()[*i])
 }
 
 /// The numbers of one update, in f32 as the parameters are.

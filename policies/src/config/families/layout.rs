@@ -23,7 +23,7 @@ pub(crate) fn layout(c: &ModelConfig) -> ParamLayout {
         },
         hidden: c.hidden_size,
     };
-    ParamLayout { specs: p.0, model }
+    ParamLayout { specs: p.0, model, adapters: Vec::new() }
 }
 
 /// As [`ModelConfig::tensors`].

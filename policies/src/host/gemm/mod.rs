@@ -147,6 +147,11 @@ impl Panels {
         self.multiply([m, self.n, self.k], a, c, self.n, write, true);
     }
 
+    /// As [`product`](Self::product), into columns of a wider `c` that has `c_stride` of them.
+    pub fn product_into(&self, m: usize, a: Mat, c: &mut [f32], c_stride: usize, write: Write) {
+        self.multiply([m, self.n, self.k], a, c, c_stride, write, true);
+    }
+
     /// `c = a·b` or `c += a·b` with the first `n` columns and `k` rows of `b`, on the calling thread. For operands in f32.
     ///
     /// # Shapes

@@ -1,15 +1,20 @@
 //! Everything that makes up a policy, opened from whatever the user points at.
 
+mod adapter;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use burn::tensor::Device;
 use serde_json::{Map, Value, json};
 
+use crate::adapter::AdapterFiles;
 use crate::added_tokens::add_tokens;
 use crate::chat_template::ChatTemplate;
 use crate::config::known::{generation_ignored, generation_set, generation_unknown};
 use crate::config::{ModelConfig, token_ids};
+use crate::decoder::Decoder;
 use crate::error::PolicyError;
 use crate::file;
 use crate::gguf_tokenizer::tokenizer_from_gguf;
@@ -40,6 +45,10 @@ pub struct PolicyFiles {
     pub pad_token_id: Option<u32>,
     /// The folder or file that was opened.
     pub source: PathBuf,
+    /// The adapter that was opened, and what its base was opened from.
+    pub adapter: Option<AdapterFiles>,
+    /// Folder, file or hub id of the base of an adapter.
+    pub base: Option<String>,
     /// What a saved folder needs besides config and weights.
     pub assets: PolicyAssets,
 }
@@ -51,8 +60,21 @@ impl std::fmt::Debug for PolicyFiles {
 }
 
 impl PolicyFiles {
-    /// Opens a Hugging Face folder, a `.gguf` file, a run directory (`final/`, else its newest complete checkpoint), or
-    /// a hub id `owner/name`; a path that exists wins over a hub id.
+    /// Reads the weights, adapter included.
+    ///
+    /// # Errors
+    /// As [`Decoder::load`] and [`AdapterFiles::onto`].
+    pub fn decoder(&self, device: &Device) -> Result<Decoder, PolicyError> {
+        let decoder = Decoder::load(self.config.clone(), &*self.weights, device)?;
+        match &self.adapter {
+            Some(adapter) => adapter.onto(decoder),
+            None => Ok(decoder),
+        }
+    }
+
+    /// Opens a Hugging Face folder, a `.gguf` file, a run directory (`final/`, else its newest complete checkpoint), a PEFT
+    /// adapter (over the base that its config names; `BASE+ADAPTER` names it here), or a hub id `owner/name`; a path that
+    /// exists wins over a hub id.
     ///
     /// # Errors
     /// Nothing there (the message lists what was tried), or a file that is missing, damaged or unsupported.
@@ -74,9 +96,12 @@ impl PolicyFiles {
             tried.push("it is a file, but not GGUF (for safetensors give the folder)".into());
         } else if path.is_dir() {
             match policy_folder(path, &mut tried)? {
-                Some(folder) => return Self::open_folder(&folder),
+                Some(folder) if folder.join("config.json").is_file() => return Self::open_folder(&folder),
+                Some(folder) => return Self::open_adapter(&folder, None, hub),
                 None => tried.extend(gguf_hint(path)),
             }
+        } else if let Some((base, folder)) = adapter::both(spec) {
+            return Self::open_adapter(folder, Some(base), hub);
         } else if hub::is_repo_id(spec) {
             tracing::info!("{spec} is not a path here; taking it for a hub id");
             return Self::open_folder(&hub::fetch(spec, hub)?);
@@ -96,7 +121,15 @@ impl PolicyFiles {
         let weights = SafetensorsSource::open_folder(folder)?;
         check_weights(&weights, &config)?;
         untie_if_different(&mut config, &weights)?;
+        let (tokenizer, assets, templates) = Self::text_of(folder, config.vocab_size)?;
+        Self::assemble(config, Box::new(weights), tokenizer, assets, folder, templates)
+    }
 
+    /// Tokenizer, templates and what else stands between text and tokens.
+    fn text_of(
+        folder: &Path,
+        vocab_size: usize,
+    ) -> Result<(Tokenizer, PolicyAssets, TemplateFiles), PolicyError> {
         let tokenizer_path = folder.join("tokenizer.json");
         if !tokenizer_path.is_file() {
             let missing =
@@ -119,7 +152,7 @@ impl PolicyFiles {
             tracing::warn!("{}: {ignored}", folder.join("tokenizer_config.json").display());
         }
         let added = read_object(&folder.join("added_tokens.json"))?;
-        if add_tokens(&mut tokenizer, &tokenizer_config, &added, folder, config.vocab_size)? {
+        if add_tokens(&mut tokenizer, &tokenizer_config, &added, folder, vocab_size)? {
             tokenizer_json = tokenizer.to_json()?.into_bytes();
         }
         let generation_path = folder.join("generation_config.json");
@@ -137,7 +170,7 @@ impl PolicyFiles {
         let templates = TemplateFiles::of_folder(folder, &tokenizer_config)?;
         let assets =
             PolicyAssets { tokenizer_json, tokenizer_config, chat_template: None, generation_config };
-        Self::assemble(config, Box::new(weights), tokenizer, assets, folder, templates)
+        Ok((tokenizer, assets, templates))
     }
 
     /// Opens a GGUF file.
@@ -222,6 +255,8 @@ impl PolicyFiles {
             tokenizer,
             chat_template,
             source: source.into(),
+            adapter: None,
+            base: None,
             assets,
         })
     }
@@ -251,7 +286,7 @@ fn begins_with_gguf(path: &Path) -> bool {
 
 /// The Hugging Face folder that a directory is or holds.
 fn policy_folder(dir: &Path, tried: &mut Vec<String>) -> Result<Option<PathBuf>, PolicyError> {
-    if dir.join("config.json").is_file() {
+    if dir.join("config.json").is_file() || AdapterFiles::are_in(dir) {
         return Ok(Some(dir.into()));
     }
     tried.push("no config.json in it".into());
@@ -287,9 +322,9 @@ fn policy_folder(dir: &Path, tried: &mut Vec<String>) -> Result<Option<PathBuf>,
 
 fn is_complete(folder: &Path) -> bool {
     let has = |name: &str| folder.join(name).is_file();
-    has("config.json")
-        && has("tokenizer.json")
-        && (has("model.safetensors") || has("model.safetensors.index.json"))
+    let whole = has("model.safetensors") || has("model.safetensors.index.json");
+    has("config.json") && has("tokenizer.json") && whole
+        || AdapterFiles::are_in(folder) && has("adapter_model.safetensors")
 }
 
 /// The GGUF files of a directory that is no policy itself.

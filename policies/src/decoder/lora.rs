@@ -1,0 +1,109 @@
+//! A decoder with adapters: only they are trained, the base is shared and stays as it is.
+use super::{Compute, Decoder};
+use crate::error::PolicyError;
+use crate::host::gemm::{Mat, Operands, Write, product};
+use crate::lora::{LoraSettings, lora_error};
+use crate::spec::ParamSpec;
+use burn::tensor::{Tensor, TensorData};
+use std::sync::Arc;
+
+impl Decoder {
+    /// The decoder with adapters, whose values `values(parameter, spec)` gives, row-major.
+    ///
+    /// # Errors
+    /// Settings that make no sense or name no layer, a decoder that has adapters or lies on another device than the CPU,
+    /// errors of `values`.
+    pub fn with_lora(
+        mut self,
+        settings: LoraSettings,
+        mut values: impl FnMut(usize, &ParamSpec) -> Result<Vec<f32>, PolicyError>,
+    ) -> Result<Self, PolicyError> {
+        if self.compute() != Compute::Host {
+            return Err(lora_error("adapters are computed on the CPU only so far".into()));
+        }
+        if self.lora.is_some() {
+            return Err(lora_error("the policy has one already: merge that first (rlvr merge)".into()));
+        }
+        let layout = settings.extend(&self.layout)?;
+        for (i, spec) in layout.specs.iter().enumerate().skip(self.params.len()) {
+            let data = TensorData::new(values(i, spec)?, spec.shape);
+            self.params.push(Tensor::from_data(data, &self.device));
+        }
+        self.trained = (0..layout.specs.len()).map(|i| i >= self.layout.specs.len()).collect();
+        (self.layout, self.lora, self.packed) = (Arc::new(layout), Some(Arc::new(settings)), Arc::default());
+        Ok(self)
+    }
+
+    /// The decoder with adapters that change nothing yet, as PEFT begins them: B zero, A uniform in ±1/√in (He's rule with
+    /// a = √5). `uniform(parameter, element)` gives numbers in [0, 1).
+    ///
+    /// # Errors
+    /// As [`Self::with_lora`].
+    pub fn with_new_lora(
+        self,
+        settings: LoraSettings,
+        uniform: impl Fn(usize, usize) -> f32,
+    ) -> Result<Self, PolicyError> {
+        self.with_lora(settings, |i, spec| {
+            let [rows, columns] = spec.shape;
+            let bound = 1.0 / (columns as f32).sqrt();
+            let is_a = spec.name.ends_with(LORA_A);
+            let value = |j| if is_a { bound * (2.0 * uniform(i, j) - 1.0) } else { 0.0 };
+            Ok((0..rows * columns).map(value).collect())
+        })
+    }
+
+    /// What its adapters are; none without.
+    pub fn lora(&self) -> Option<&LoraSettings> {
+        self.lora.as_deref()
+    }
+
+    /// Number of parameters that are not of adapters; they come first.
+    pub fn base_params(&self) -> usize {
+        match self.lora {
+            Some(_) => self.trained.iter().take_while(|trained| !**trained).count(),
+            None => self.params.len(),
+        }
+    }
+
+    /// The base, which shares its weights with this decoder: no copy is made.
+    #[must_use]
+    pub fn without_lora(&self) -> Self {
+        if self.lora.is_none() {
+            return self.clone();
+        }
+        let layout = Arc::new(self.config.layout());
+        let params = self.params[..layout.specs.len()].to_vec();
+        let trained = vec![true; params.len()].into();
+        Self { layout, params, trained, lora: None, packed: Arc::default(), ..self.clone() }
+    }
+
+    /// The decoder without adapters that computes the same: `W + s · B A`, in f32.
+    #[must_use]
+    pub fn merged(&self) -> Self {
+        let mut merged = self.without_lora();
+        for (weight, adapter) in self.layout.adapters.iter().enumerate() {
+            let Some(adapter) = adapter else { continue };
+            let (mut values, a) = (self.param_values(weight), self.param_values(adapter.a));
+            let inside = self.layout.specs[weight].shape[1];
+            for part in &adapter.parts {
+                let rank = part.ranks.len();
+                let b: Vec<f32> = self.param_values(part.b).iter().map(|b| part.scale * b).collect();
+                let a = &a[part.ranks.start * inside..part.ranks.end * inside];
+                let rows = &mut values[part.out.start * inside..part.out.end * inside];
+                let sizes = [part.out.len(), inside, rank];
+                product(Operands::F32, sizes, Mat::rows(&b, rank), Mat::rows(a, inside), rows, Write::Add);
+            }
+            merged.set_param(weight, values);
+        }
+        merged
+    }
+
+    /// Which parameters training changes, in the order of the layout.
+    pub fn trained(&self) -> &[bool] {
+        &self.trained
+    }
+}
+
+/// End of the names of the parameters A.
+const LORA_A: &str = ".lora_a";
