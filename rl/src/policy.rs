@@ -1,5 +1,5 @@
 //! A policy as the loop uses it: the decoder with its tokenizer and chat template, and where they come from.
-use crate::config::{ChatTemplate as TemplateChoice, Dtype, EndToken, PolicyConfig, TinyConfig};
+use crate::config::{ChatTemplate as TemplateChoice, Dtype, EndToken, LoraConfig, PolicyConfig, TinyConfig};
 use crate::error::Error;
 use burn::tensor::Device;
 use rlvr_policies::config::Shape;
@@ -7,8 +7,8 @@ use rlvr_policies::decoder::Cache;
 use rlvr_policies::decoder::Compute;
 use rlvr_policies::model::draw::DrawAt;
 use rlvr_policies::{
-    Architecture, ChatTemplate, Decoder, ModelConfig, PolicyAssets, PolicyError, PolicyFiles, RopeScaling,
-    SaveDtype, Tokenizer, save_hf,
+    AdapterFiles, Architecture, ChatTemplate, Decoder, ModelConfig, PolicyAssets, PolicyError, PolicyFiles,
+    RopeScaling, SaveDtype, Tokenizer, save_adapter, save_hf,
 };
 use rlvr_rewards::Message;
 use rlvr_rollout::{BatchSettings, CounterRng, DecodeModel, Draw, Prompt, RolloutError, Sampled};
@@ -29,6 +29,8 @@ pub struct Policy {
     keep_special: bool,
     assets: Arc<PolicyAssets>,
     source: Option<PathBuf>,
+    /// What the base of an adapter was opened from, or will be.
+    base: Option<String>,
 }
 
 /// A policy as it was at one moment, to be written. It shares its weights with the policy until that changes them.
@@ -36,20 +38,42 @@ pub struct Policy {
 pub struct SavedPolicy {
     decoder: Decoder,
     assets: Arc<PolicyAssets>,
+    base: Option<String>,
 }
 
 impl SavedPolicy {
-    /// Writes a Hugging Face folder that transformers loads.
+    /// Writes a Hugging Face folder that transformers loads, or one that PEFT loads where the policy is an adapter over a
+    /// base that has a name.
     ///
     /// # Errors
     /// An unwritable folder.
     pub fn save(&self, dir: &Path) -> Result<(), PolicyError> {
-        save_hf(dir, self.decoder.config(), &self.decoder, SaveDtype::F32, &self.assets)
+        self.save_as(dir, SaveDtype::F32)
+    }
+
+    /// As [`Self::save`], with the weights in a number format; adapters are f32 always.
+    ///
+    /// # Errors
+    /// As [`Self::save`]; a value that the format does not hold.
+    pub fn save_as(&self, dir: &Path, dtype: SaveDtype) -> Result<(), PolicyError> {
+        match (&self.base, self.decoder.lora()) {
+            (Some(base), Some(_)) => save_adapter(dir, &self.decoder, base, &self.assets),
+            (_, None) => save_hf(dir, self.decoder.config(), &self.decoder, dtype, &self.assets),
+            (None, Some(_)) => self.merged().save_as(dir, dtype),
+        }
+    }
+
+    /// The policy without adapter that computes the same.
+    #[must_use]
+    pub fn merged(&self) -> Self {
+        Self { decoder: self.decoder.merged(), assets: self.assets.clone(), base: None }
     }
 }
 
 const PAD: &str = "<pad>";
 const EOS: &str = "<eos>";
+/// Folder of the base of an adapter over a policy that came from nothing.
+const BASE: &str = "base";
 
 impl Policy {
     /// Opens a Hugging Face folder, a GGUF file, a run directory or a hub id.
@@ -67,6 +91,7 @@ impl Policy {
             taught_end: None,
             keep_special: false,
             assets: files.assets.into(),
+            base: files.base,
             source: Some(files.source),
         })
     }
@@ -114,6 +139,7 @@ impl Policy {
             keep_special: false,
             assets,
             source: None,
+            base: None,
         })
     }
 
@@ -138,20 +164,56 @@ impl Policy {
             keep_special: false,
             assets,
             source: None,
+            base: None,
         })
     }
 
     /// The policy that a run starts from.
     ///
     /// # Errors
-    /// As [`Self::open`] and [`Self::tiny`].
+    /// As [`Self::open`] and [`Self::tiny`]; an adapter that does not fit.
     pub fn from_config(config: &PolicyConfig, seed: u64, device: &Device) -> Result<Self, Error> {
-        let policy = match (&config.tiny, &config.path) {
+        let mut policy = match (&config.tiny, &config.path) {
             (Some(tiny), _) => Self::tiny(tiny, seed, device)?,
             (None, Some(path)) => Self::open(path, device)?,
             (None, None) => return Err(Error::Unusable { what: "the config names no policy".into() }),
         };
+        if let Some(lora) = &config.lora {
+            policy = policy.adapted(lora, seed)?;
+        }
         policy.configured(config)
+    }
+
+    /// The policy with an adapter, a given or a new one; where it comes from a file or the hub, that is what the adapter will
+    /// name as its base.
+    fn adapted(mut self, config: &LoraConfig, seed: u64) -> Result<Self, Error> {
+        let decoder = self.decoder;
+        self.decoder = match &config.adapter {
+            Some(folder) => AdapterFiles::open(Path::new(folder))?.onto(decoder)?,
+            None => {
+                // Numbers beside those of tiny policies.
+                let uniform = |param: usize, element: usize| {
+                    CounterRng::new(seed, 0, param as u64, u64::MAX - 1).uniform(element as u64) as f32
+                };
+                decoder.with_new_lora(config.settings(), uniform)?
+            }
+        };
+        let path = self.source.as_deref().and_then(Path::to_str);
+        self.base = path.map(str::to_owned);
+        Ok(self)
+    }
+
+    /// Names the base of an adapter that has none: it is written into `dir`, under a name that is found from there.
+    ///
+    /// # Errors
+    /// An unwritable folder.
+    pub(crate) fn keep_base(&mut self, dir: &Path) -> Result<(), PolicyError> {
+        if self.decoder.lora().is_some() && self.base.is_none() {
+            let base = self.decoder.without_lora();
+            save_hf(&dir.join(BASE), base.config(), &base, SaveDtype::F32, &self.assets)?;
+            self.base = Some(BASE.to_owned());
+        }
+        Ok(())
     }
 
     /// The same policy with the settings of `[policy]` that do not say which one it is.
@@ -357,7 +419,8 @@ impl Policy {
     /// The policy as it is now. On the host nothing is copied; from a device the weights are fetched, so that no other
     /// thread works with the device while it decodes.
     pub fn saved(&self) -> SavedPolicy {
-        SavedPolicy { decoder: self.decoder.on_host_memory(), assets: self.assets.clone() }
+        let base = self.base.clone();
+        SavedPolicy { decoder: self.decoder.on_host_memory(), assets: self.assets.clone(), base }
     }
 }
 

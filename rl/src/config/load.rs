@@ -158,7 +158,8 @@ impl RunConfig {
         if let ChatTemplate::File(path) = &mut self.policy.chat_template {
             *path = absolute(path);
         }
-        if let Some(policy) = &mut self.policy.path {
+        let adapter = self.policy.lora.as_mut().and_then(|lora| lora.adapter.as_mut());
+        for policy in self.policy.path.as_mut().into_iter().chain(adapter) {
             let here = absolute(Path::new(policy));
             let path = if here.exists() { here } else { std::path::absolute(&*policy).unwrap_or_default() };
             if let Some(text) = path.to_str().filter(|_| path.exists()) {

@@ -5,6 +5,7 @@
 
 mod load;
 mod locate;
+mod lora;
 mod stage;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ pub use crate::checks::Problem;
 pub use crate::data::DataConfig;
 pub use load::{ConfigError, data_config};
 pub(crate) use load::{document, syntax};
+pub use lora::{LoraConfig, LoraSave, LoraTargets};
 pub use stage::{GrpoConfig, OptimConfig, ReferenceFrom, RolloutsConfig, SftConfig, StageConfig};
 
 use rlvr_policies::decoder::Recompute;
@@ -152,6 +154,9 @@ pub struct PolicyConfig {
     pub keep_special: bool,
     /// The built-in small policy, initialised from the seed.
     pub tiny: Option<TinyConfig>,
+    /// An adapter that is trained instead of the policy's own weights. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraConfig>,
 }
 
 /// Floating-point type of a policy.

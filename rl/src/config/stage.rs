@@ -189,6 +189,8 @@ pub enum ReferenceFrom {
     StageStart,
     /// The policy before the first stage, frozen.
     RunStart,
+    /// The policy without its adapter; needs one. It takes no memory.
+    Base,
 }
 
 /// `[stage.optim]`: AdamW with f32 state.

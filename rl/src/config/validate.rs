@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::locate::nearest;
 use super::{
-    ChatTemplate, DataConfig, EvalConfig, GrpoConfig, OptimConfig, RunConfig, SftConfig, StageConfig,
+    ChatTemplate, DataConfig, EvalConfig, GrpoConfig, LoraConfig, OptimConfig, RunConfig, SftConfig,
+    StageConfig,
 };
 use crate::algorithm::{AdvantageKind, GroupsWithoutSignal};
 use crate::benchmarks;
@@ -116,6 +117,9 @@ impl RunConfig {
             "policy.router_aux_coef",
             "is not a number from 0 on",
         );
+        if let Some(problem) = policy.lora.as_ref().and_then(LoraConfig::problem) {
+            checks.require(false, "policy.lora", &problem);
+        }
         let Some(tiny) = &policy.tiny else { return };
         let at = |field: &str| format!("policy.tiny.{field}");
         for (field, value) in [

@@ -91,7 +91,9 @@ impl<'a> Stage<'a> for GrpoStage<'a> {
         let own = run.state.at.stage > 0 && self.config.reference == ReferenceFrom::StageStart;
         let reference = self.trainer.reference.as_ref().filter(|_| own);
         if let Some(decoder) = reference.map(|r| Arc::new(r.on_host_memory())) {
-            let frozen = decoder.layout().specs.iter().enumerate().map(|(i, s)| {
+            let specs = decoder.layout().specs.iter().enumerate();
+            // The base of an adapter is that of the policy.
+            let frozen = specs.filter(|(i, _)| decoder.trained()[*i]).map(|(i, s)| {
                 let decoder = Arc::clone(&decoder);
                 NamedTensor::read(s.name.clone(), &s.shape, move || decoder.param_values(i))
             });
@@ -138,16 +140,37 @@ fn reference(
     if config.loss.kl_coef == 0.0 {
         return Ok(None);
     }
-    let initial = || Policy::from_config(&run.config.policy, run.config.seed, &run.device).map(|p| p.decoder);
+    // A new adapter changes nothing: where the stage starts, the base is the policy.
+    let fresh = run.config.policy.lora.as_ref().is_some_and(|lora| lora.adapter.is_none());
+    let starts = config.reference == ReferenceFrom::RunStart || run.state.at.stage == 0;
+    if config.reference == ReferenceFrom::Base && policy.decoder.lora().is_none() {
+        let what = "reference = \"base\" is the policy without its adapter, and it has none".to_owned();
+        return Err(Error::Unusable { what });
+    }
+    if config.reference == ReferenceFrom::Base || fresh && starts {
+        return Ok(Some(policy.decoder.without_lora()));
+    }
+    let initial = || {
+        let initial = Policy::from_config(&run.config.policy, run.config.seed, &run.device)?.decoder;
+        if initial.lora().is_none() {
+            return Ok(initial);
+        }
+        // The base is there already: only the adapter is another one.
+        let mut shared = policy.decoder.clone();
+        for i in (0..initial.params().len()).filter(|i| initial.trained()[*i]) {
+            shared.set_param(i, initial.param_values(i));
+        }
+        Ok::<_, Error>(shared)
+    };
     match (config.reference, resumed) {
-        (ReferenceFrom::RunStart, _) => initial().map(Some),
+        (ReferenceFrom::RunStart | ReferenceFrom::Base, _) => initial().map(Some),
         (ReferenceFrom::StageStart, None) => Ok(Some(policy.decoder.clone())),
         (ReferenceFrom::StageStart, Some(_)) if run.state.at.stage == 0 => initial().map(Some),
         (ReferenceFrom::StageStart, Some(checkpoint)) => {
             let mut saved = checkpoint.tensors(REFERENCE)?;
             let mut decoder = policy.decoder.clone();
             let specs: Vec<String> = decoder.layout().specs.iter().map(|s| s.name.clone()).collect();
-            for (i, name) in specs.iter().enumerate() {
+            for (i, name) in specs.iter().enumerate().filter(|(i, _)| policy.decoder.trained()[*i]) {
                 let tensor = saved.remove(name).ok_or_else(|| Error::Unusable {
                     what: format!("{}: the reference has no parameter {name}", checkpoint.path.display()),
                 })?;

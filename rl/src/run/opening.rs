@@ -86,12 +86,13 @@ pub(crate) fn open(
         }
         checkpoint = found;
     }
-    let (policy, texts) = match (initial, &checkpoint) {
+    let (mut policy, texts) = match (initial, &checkpoint) {
         (Some(initial), _) => initial,
         (None, Some(c)) => start(resumed_policy(config, c, device)?, observer)?,
         (None, None) => start(from_config()?, observer)?,
     };
     let step = checkpoint.as_ref().map(|c| c.state.step);
+    policy.keep_base(dir.path())?;
     // Before anything else: a directory with a config can be resumed, one without is taken for an empty one.
     dir.write_config(config)?;
     let task_files = recorded::write(&dir.task_files(), config, &inputs.measured(config, &texts))?;

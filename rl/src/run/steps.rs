@@ -1,5 +1,5 @@
 //! What a run does around its steps: evaluation, records, checkpoints.
-use crate::config::RunConfig;
+use crate::config::{LoraSave, RunConfig};
 use crate::device::device_name;
 use crate::error::Error;
 use crate::eval::{EvalSettings, evaluate, tasks_of};
@@ -113,7 +113,9 @@ impl<'a> Run<'a> {
     ) -> Result<Report, Error> {
         self.settle()?;
         let target = self.dir.final_policy();
-        policy.save(&target)?;
+        let merged = self.config.policy.lora.as_ref().is_some_and(|lora| lora.save == LoraSave::Merged);
+        let saved = policy.saved();
+        if merged { saved.merged() } else { saved }.save(&target)?;
         Ok(Report {
             dir: self.dir.path().to_path_buf(),
             policy: Some(target),

@@ -15,6 +15,7 @@ mod input;
 mod lines;
 mod logprobs;
 mod loss;
+mod merge;
 mod output;
 mod plugin;
 mod policy;
@@ -61,6 +62,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Train(args) => train::run(args),
         Command::Sample(args) => sample::run(args),
         Command::Logprobs(args) => logprobs::run(args),
+        Command::Merge(args) => merge::run(args),
         Command::Score(args) => score::run(args),
         Command::Data(command) => data::run(command),
         Command::Loss(args) => loss::run(args),

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use comparison::{CompareArgs, ReportArgs};
 use eval::{EvalLsArgs, EvalRunArgs, EvalScoreArgs, EvalValidateArgs};
 use rlvr::config::{DeviceConfig, Dtype};
+use rlvr::policies::SaveDtype;
 use std::path::PathBuf;
 
 /// Reinforcement learning with verifiable rewards.
@@ -41,6 +42,8 @@ pub enum Command {
     Sample(SampleArgs),
     /// Log-probabilities of given completions
     Logprobs(LogprobsArgs),
+    /// Merge an adapter into the weights of its base
+    Merge(MergeArgs),
     /// Judge completions with a reward
     Score(ScoreArgs),
     /// Generate, import and curate tasks
@@ -225,6 +228,46 @@ pub struct LogprobsArgs {
     pub temperature: f64,
     /// JSON Lines file, - for stdin
     pub input: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  rlvr merge --policy runs/lora --out merged                     the adapter that a run left, into its base
+  rlvr merge --policy models/base+adapters/mine --out merged     a PEFT adapter over a base that its config does not name
+
+The result is W + alpha / rank · B A in f32, a Hugging Face folder that computes what base and adapter do.")]
+pub struct MergeArgs {
+    /// Folder of a PEFT adapter, a run directory, or BASE+ADAPTER
+    #[arg(long, value_name = "PATH")]
+    pub policy: String,
+    /// Folder to write
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Number format of the weights: f32, bf16 or f16
+    #[arg(long, value_name = "TYPE", default_value = "f32")]
+    pub dtype: StoredDtype,
+    /// Write into a directory that holds something
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Number format of saved weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum StoredDtype {
+    F32,
+    Bf16,
+    F16,
+}
+
+impl From<StoredDtype> for SaveDtype {
+    fn from(dtype: StoredDtype) -> Self {
+        match dtype {
+            StoredDtype::F32 => Self::F32,
+            StoredDtype::Bf16 => Self::BF16,
+            StoredDtype::F16 => Self::F16,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

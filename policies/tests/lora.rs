@@ -1,0 +1,256 @@
+//! Adapters against PEFT in float64: log-probabilities, gradients, merged weights, files. `RLVR_LORA` names a folder with
+//! further cases.
+#![allow(clippy::unwrap_used)] // Helpers of tests fail tests.
+#![allow(clippy::print_stdout)] // Figures, shown with `-- --nocapture`.
+use burn::tensor::{DType, Device};
+use rlvr_policies::packed::{PackedBatch, PromptGroup};
+use rlvr_policies::weights::SafetensorsSource;
+use rlvr_policies::{
+    AdapterFiles, Decoder, LoraSettings, ModelConfig, PolicyAssets, PolicyFiles, Tokenizer, save_adapter,
+};
+use safetensors::{Dtype, SafeTensors};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+/// Log-probabilities in float32 against float64.
+const CLOSE: f64 = 5e-5;
+/// Gradients, relative to the largest of a tensor.
+const GRADIENT: f64 = 1e-5;
+
+fn golden() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/golden")
+}
+
+/// Folders of adapters beside a file with their values.
+fn cases() -> Vec<PathBuf> {
+    let given = std::env::var_os("RLVR_LORA").map(PathBuf::from);
+    let folders = std::iter::once(golden().join("lora")).chain(given);
+    let entries = folders.flat_map(|folder| std::fs::read_dir(folder).unwrap());
+    let mut cases: Vec<_> = entries.map(|e| e.unwrap().path()).filter(|p| AdapterFiles::are_in(p)).collect();
+    cases.sort();
+    assert!(cases.len() >= 3);
+    cases
+}
+
+struct Values(Vec<u8>);
+
+impl Values {
+    fn of(case: &Path) -> Self {
+        Self(std::fs::read(case.with_extension("safetensors")).unwrap())
+    }
+
+    fn numbers(&self, key: &str) -> Option<(Vec<f64>, Vec<usize>)> {
+        let file = SafeTensors::deserialize(&self.0).unwrap();
+        let tensor = file.tensor(key).ok()?;
+        let (data, shape) = (tensor.data(), tensor.shape().to_vec());
+        let values = match tensor.dtype() {
+            Dtype::F64 => data.chunks(8).map(|b| f64::from_le_bytes(b.try_into().unwrap())).collect(),
+            Dtype::F32 => data.chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap()).into()).collect(),
+            Dtype::I64 => data.chunks(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()) as f64).collect(),
+            Dtype::U32 => data.chunks(4).map(|b| u32::from_le_bytes(b.try_into().unwrap()).into()).collect(),
+            other => panic!("{other:?}"),
+        };
+        Some((values, shape))
+    }
+
+    fn batch(&self) -> PackedBatch {
+        let (ids, shape) = self.numbers("input_ids").unwrap();
+        let ids: Vec<u32> = ids.iter().map(|id| *id as u32).collect();
+        let groups: Vec<_> = (ids.chunks(shape[1]))
+            .map(|r| PromptGroup { prompt: &r[..1], completions: vec![&r[1..]] })
+            .collect();
+        PackedBatch::new(&groups)
+    }
+}
+
+fn base(name: &str) -> Decoder {
+    let dir = golden().join("models").join(name);
+    let config = ModelConfig::from_hf_file(&dir.join("config.json")).unwrap();
+    Decoder::load(config, &SafetensorsSource::open_folder(&dir).unwrap(), &Device::flex()).unwrap()
+}
+
+fn off(got: &[f32], want: &[f64]) -> f64 {
+    assert_eq!(got.len(), want.len());
+    got.iter().zip(want).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max)
+}
+
+fn adapted(case: &Path) -> Decoder {
+    let files = AdapterFiles::open(case).unwrap();
+    files.onto(base(files.base.as_deref().unwrap())).unwrap()
+}
+
+#[test]
+fn adapters_compute_what_peft_does() {
+    println!("| adapter | log-probabilities | base | merged | gradients |\n|---|---|---|---|---|");
+    for case in cases() {
+        let (name, values) = (case.file_name().unwrap().to_string_lossy().into_owned(), Values::of(&case));
+        let (decoder, batch) = (adapted(&case), values.batch());
+        let want = |key: &str| values.numbers(key).unwrap().0;
+        let of = |d: &Decoder| d.logprobs(&batch, 1.0).logprobs;
+        let shares = [
+            off(&of(&decoder), &want("logps")),
+            off(&of(&decoder.without_lora()), &want("base_logps")),
+            off(&of(&decoder.merged()), &want("logps")),
+        ];
+        assert!(shares.iter().all(|off| *off < CLOSE), "{name}: {shares:?}");
+        let mut furthest = 0f64;
+        for recompute in [false, true] {
+            let mut grads = decoder.zero_gradients();
+            let pass = decoder.forward(batch.clone(), 1.0, recompute);
+            let n = pass.targets().logprobs.len();
+            assert_eq!(pass.targets().logprobs, of(&decoder), "{name}");
+            pass.backward(&vec![-1.0 / n as f32; n].into(), &mut grads);
+            for (i, spec) in decoder.layout().specs.iter().enumerate() {
+                assert_eq!(decoder.trained()[i], spec.hf_names().all(|n| n.contains(".lora_")), "{}", spec.name);
+                if !decoder.trained()[i] {
+                    assert!(grads.values(i).is_empty(), "{}", spec.name);
+                    continue;
+                }
+                for (hf, tensor) in spec.to_hf(&grads.values(i)) {
+                    let want = want(&format!("grad.{hf}"));
+                    let largest = want.iter().fold(1e-3, |m: f64, g| m.max(g.abs()));
+                    let off = off(&tensor.data, &want) / largest;
+                    assert!(off < GRADIENT, "{name} {hf}: gradients off by {off}");
+                    furthest = furthest.max(off);
+                }
+            }
+        }
+        let [own, base, merged] = shares;
+        println!("| {name} | {own:.1e} | {base:.1e} | {merged:.1e} | {furthest:.1e} |");
+    }
+}
+
+/// Decoding and scoring compute the same linear layers, packed or not.
+#[test]
+fn what_is_sampled_is_what_is_trained() {
+    for dtype in [DType::F32, DType::BF16] {
+        let decoder = adapted(&golden().join("lora/qwen3_all_patterns")).with_operands(dtype).unwrap();
+        let tokens = [5u32, 17, 230, 9, 77, 301];
+        let whole = decoder.logits(&tokens);
+        let (mut cache, first) = decoder.prefill(&[&tokens[..3]], tokens.len());
+        let vocab = first.len();
+        let mut decoded = first;
+        for token in &tokens[3..] {
+            decoded = cache.step(&decoder, &[*token]);
+        }
+        assert_eq!(decoded, whole[whole.len() - vocab..], "{dtype:?}");
+    }
+}
+
+#[test]
+fn a_new_adapter_changes_no_bit() {
+    let (batch, decoder) = (Values::of(&golden().join("lora/llama_kv_down")).batch(), base("tiny-llama"));
+    let uniform = |param: usize, element: usize| ((param * 131 + element * 7919) % 997) as f32 / 997.0;
+    let adapted = decoder.clone().with_new_lora(LoraSettings::default(), uniform).unwrap();
+    assert_eq!(adapted.logprobs(&batch, 1.0), decoder.logprobs(&batch, 1.0));
+    for (i, spec) in adapted.layout().specs.iter().enumerate().skip(adapted.base_params()) {
+        let (values, bound) = (adapted.param_values(i), 1.0 / (spec.shape[1] as f32).sqrt());
+        match spec.name.ends_with("lora_a") {
+            true => {
+                let largest = values.iter().fold(0f32, |m, v| m.max(v.abs()));
+                assert!((0.9 * bound..=bound).contains(&largest), "{}: {largest} {bound}", spec.name);
+            }
+            false => assert!(values.iter().all(|v| *v == 0.0), "{}", spec.name),
+        }
+    }
+}
+
+#[test]
+fn what_is_written_is_read_back() {
+    for case in cases() {
+        let (decoder, dir) = (adapted(&case), tempfile::tempdir().unwrap());
+        let tokenizer = Tokenizer::characters("ab", &[]).unwrap();
+        let assets = PolicyAssets::new(&tokenizer, &[], None).unwrap();
+        save_adapter(dir.path(), &decoder, "some/base", &assets).unwrap();
+        let again = AdapterFiles::open(dir.path()).unwrap();
+        assert_eq!(again.base.as_deref(), Some("some/base"));
+        let again = again.onto(decoder.without_lora()).unwrap();
+        assert_eq!(again.lora(), decoder.lora());
+        for i in 0..decoder.params().len() {
+            assert_eq!(again.param_values(i), decoder.param_values(i));
+        }
+    }
+}
+
+#[test]
+fn an_adapter_opens_over_its_base() {
+    let (dir, case) = (tempfile::tempdir().unwrap(), golden().join("lora/llama_kv_down"));
+    let model = golden().join("models/tiny-llama");
+    let opened = |spec: &str| PolicyFiles::open(spec).map(|files| files.decoder(&Device::flex()).unwrap());
+    let both = opened(&format!("{}+{}", model.display(), case.display())).unwrap();
+    assert_eq!(both.lora(), adapted(&case).lora());
+    // By the name in its config, from a folder above it.
+    let beside = dir.path().join("adapters/one");
+    std::fs::create_dir_all(&beside).unwrap();
+    for name in ["adapter_config.json", "adapter_model.safetensors"] {
+        std::fs::copy(case.join(name), beside.join(name)).unwrap();
+    }
+    let message = opened(&beside.to_string_lossy()).unwrap_err().to_string();
+    assert!(message.contains("base_model_name_or_path") && message.contains("BASE+ADAPTER"), "{message}");
+    let copy = dir.path().join("tiny-llama");
+    std::fs::create_dir(&copy).unwrap();
+    for entry in std::fs::read_dir(&model).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, copy.join(path.file_name().unwrap())).unwrap();
+    }
+    assert_eq!(opened(&beside.to_string_lossy()).unwrap().lora(), both.lora());
+}
+
+/// The golden adapter with one key of its config changed.
+fn changed(key: &str, value: &Value) -> String {
+    let (dir, case) = (tempfile::tempdir().unwrap(), golden().join("lora/llama_kv_down"));
+    let mut config: Value =
+        serde_json::from_slice(&std::fs::read(case.join("adapter_config.json")).unwrap()).unwrap();
+    config[key] = value.clone();
+    std::fs::write(dir.path().join("adapter_config.json"), config.to_string()).unwrap();
+    std::fs::copy(case.join("adapter_model.safetensors"), dir.path().join("adapter_model.safetensors")).unwrap();
+    let opened = AdapterFiles::open(dir.path()).and_then(|files| files.onto(base("tiny-llama")));
+    opened.map_or_else(|e| e.to_string(), |_| String::new())
+}
+
+#[test]
+fn what_is_not_computed_is_refused_by_name() {
+    for (key, value) in [
+        ("use_dora", json!(true)),
+        ("lora_bias", json!(true)),
+        ("bias", json!("all")),
+        ("modules_to_save", json!(["lm_head"])),
+        ("layer_replication", json!([[0, 2]])),
+        ("target_parameters", json!(["x"])),
+        ("init_lora_weights", json!("pissa_niter_4")),
+        ("init_lora_weights", json!("olora")),
+        ("init_lora_weights", json!("corda")),
+        ("init_lora_weights", json!("loftq")),
+        ("fan_in_fan_out", json!(true)),
+        ("use_qalora", json!(true)),
+        ("alora_invocation_tokens", json!([1])),
+        ("trainable_token_indices", json!([1])),
+        ("something_new", json!(1)),
+        ("peft_type", json!("IA3")),
+        ("r", json!(0)),
+        ("r", json!("4")),
+        ("lora_alpha", json!(-1)),
+        ("lora_dropout", json!(1)),
+        ("use_rslora", json!("yes")),
+        ("target_modules", Value::Null),
+        ("rank_pattern", json!({"q_proj": 0})),
+        ("layers_to_transform", json!(["x"])),
+    ] {
+        let message = changed(key, &value);
+        assert!(message.contains(&format!("`{key}")), "{key} = {value}: {message}");
+    }
+    for (key, value, expected) in [
+        ("target_modules", json!(["q_proj", "nowhere"]), "no layer `nowhere` can have an adapter"),
+        ("target_modules", json!(["lm_head"]), "no layer `lm_head`"),
+        ("target_modules", json!("("), "the pattern `(` cannot be used"),
+        ("target_modules", json!("nothing"), "no layer has an adapter"),
+        ("target_modules", json!(["k_proj"]), "adapter_model.safetensors: no layer that"),
+        ("target_modules", json!("all-linear"), "no tensor `base_model.model.model.layers.0"),
+        ("r", json!(4), "has shape [3, 64]"),
+    ] {
+        let message = changed(key, &value);
+        assert!(message.contains(expected), "{key} = {value}: {message}");
+    }
+    // Ways to begin that leave the base as it is.
+    assert_eq!(changed("init_lora_weights", &json!("gaussian")), "");
+}

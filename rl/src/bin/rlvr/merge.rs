@@ -1,0 +1,23 @@
+//! `rlvr merge`: an adapter into the weights of its base.
+
+use crate::args::MergeArgs;
+use crate::input::bad;
+use anyhow::Result;
+use burn::tensor::Device;
+use rlvr::policy::Policy;
+use std::fs;
+
+pub fn run(args: &MergeArgs) -> Result<()> {
+    let policy = Policy::open(&args.policy, &Device::flex())?;
+    if policy.decoder.lora().is_none() {
+        return Err(bad(format!("{}: the policy has no adapter, there is nothing to merge", args.policy)));
+    }
+    let holds_something = fs::read_dir(&args.out).is_ok_and(|mut entries| entries.next().is_some());
+    if holds_something && !args.force {
+        let out = args.out.display();
+        return Err(bad(format!("{out}: the directory is not empty; --force writes into it")));
+    }
+    policy.saved().merged().save_as(&args.out, args.dtype.into())?;
+    eprintln!("{}", args.out.display());
+    Ok(())
+}
