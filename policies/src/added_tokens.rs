@@ -22,43 +22,7 @@ pub(crate) fn add_tokens(
     folder: &Path,
     rows: usize,
 ) -> Result<bool, PolicyError> {
-    let mut declared: BTreeMap<u32, (AddedToken, &str)> = BTreeMap::new();
-    let specials: HashSet<String> = named_tokens(config).into_iter().map(|token| token.content).collect();
-    let refused = |file: &str, problem: String| PolicyError::Tokenizer { path: folder.join(file), problem };
-    for (token, id) in added {
-        let file = "added_tokens.json";
-        let number = id.as_u64().and_then(|id| u32::try_from(id).ok());
-        let number = number
-            .ok_or_else(|| refused(file, format!("token {token:?} has {id} for an id, which is none")))?;
-        let special = specials.contains(token);
-        let new = AddedToken::from(token.as_str(), special).normalized(!special);
-        if let Some((other, _)) = declared.insert(number, (new, file)) {
-            return Err(refused(file, format!("tokens {:?} and {token:?} have one id, {id}", other.content)));
-        }
-    }
-    for (id, token) in config.get("added_tokens_decoder").and_then(Value::as_object).into_iter().flatten() {
-        let file = "tokenizer_config.json";
-        let (Ok(number), Some(new)) = (id.parse(), added_token(token)) else {
-            let problem =
-                format!("`added_tokens_decoder` has {token} for the id {id:?}, one of which is none");
-            return Err(refused(file, problem));
-        };
-        let content = new.content.clone();
-        match declared.insert(number, (new, file)) {
-            Some((other, before)) if other.content != content => {
-                if before == file {
-                    let problem = format!("tokens {:?} and {content:?} have one id, {number}", other.content);
-                    return Err(refused(file, problem));
-                }
-                tracing::warn!(
-                    "{}: the id {number} is {:?} in {before} and {content:?} in {file}, which counts",
-                    folder.display(),
-                    other.content
-                );
-            }
-            _ => {}
-        }
-    }
+    let declared = declared(config, added, folder)?;
     let known: BTreeMap<u32, u32> = declared
         .iter()
         .filter_map(|(id, (token, _))| Some((*id, tokenizer.token_to_id(&token.content)?)))
@@ -106,6 +70,55 @@ pub(crate) fn add_tokens(
         );
     }
     Ok(changed)
+}
+
+/// Tokens that say their id, and the file that does.
+type Declared = BTreeMap<u32, (AddedToken, &'static str)>;
+
+/// The tokens of both files.
+fn declared(
+    config: &Map<String, Value>,
+    added: &Map<String, Value>,
+    folder: &Path,
+) -> Result<Declared, PolicyError> {
+    let mut declared = Declared::new();
+    let specials: HashSet<String> = named_tokens(config).into_iter().map(|token| token.content).collect();
+    let refused = |file: &str, problem: String| PolicyError::Tokenizer { path: folder.join(file), problem };
+    for (token, id) in added {
+        let file = "added_tokens.json";
+        let number = id.as_u64().and_then(|id| u32::try_from(id).ok());
+        let number = number
+            .ok_or_else(|| refused(file, format!("token {token:?} has {id} for an id, which is none")))?;
+        let special = specials.contains(token);
+        let new = AddedToken::from(token.as_str(), special).normalized(!special);
+        if let Some((other, _)) = declared.insert(number, (new, file)) {
+            return Err(refused(file, format!("tokens {:?} and {token:?} have one id, {id}", other.content)));
+        }
+    }
+    for (id, token) in config.get("added_tokens_decoder").and_then(Value::as_object).into_iter().flatten() {
+        let file = "tokenizer_config.json";
+        let (Ok(number), Some(new)) = (id.parse(), added_token(token)) else {
+            let problem =
+                format!("`added_tokens_decoder` has {token} for the id {id:?}, one of which is none");
+            return Err(refused(file, problem));
+        };
+        let content = new.content.clone();
+        match declared.insert(number, (new, file)) {
+            Some((other, before)) if other.content != content => {
+                if before == file {
+                    let problem = format!("tokens {:?} and {content:?} have one id, {number}", other.content);
+                    return Err(refused(file, problem));
+                }
+                tracing::warn!(
+                    "{}: the id {number} is {:?} in {before} and {content:?} in {file}, which counts",
+                    folder.display(),
+                    other.content
+                );
+            }
+            _ => {}
+        }
+    }
+    Ok(declared)
 }
 
 /// The special tokens that a tokenizer's config names: `eos_token` and its like, and the lists of further ones.

@@ -14,10 +14,13 @@ fn golden() -> PathBuf {
 
 /// The golden run as a config and a rollouts file; `extra` is added to the stage.
 fn write_run(name: &str, dir: &Path, extra: &str) -> PathBuf {
-    let run: Value = serde_json::from_str(
-        &std::fs::read_to_string(golden().join(format!("grpo_train_{name}.json"))).unwrap(),
-    )
-    .unwrap();
+    write_run_of(&golden().join(format!("grpo_train_{name}.json")), dir, ("", extra))
+}
+
+/// A run in a file, likewise; `more` is added to the policy and to the stage.
+pub fn write_run_of(file: &Path, dir: &Path, more: (&str, &str)) -> PathBuf {
+    let run: Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    let (policy, extra) = more;
     let c = &run["config"];
     let group = c["num_generations"].as_u64().unwrap() as usize;
     let mut rows = String::new();
@@ -41,7 +44,7 @@ fn write_run(name: &str, dir: &Path, extra: &str) -> PathBuf {
     let advantage = if c["scale_rewards"] == "none" { "dr_grpo" } else { "grpo" };
     let model = golden().join("models").join(c["model"].as_str().unwrap());
     let text = format!(
-        "name = \"{name}\"\ndevice = \"cpu\"\n[policy]\npath = {model:?}\n[[stage]]\nkind = \"grpo\"\ngroup_size = {group}\n\
+        "name = \"golden\"\ndevice = \"cpu\"\n[policy]\npath = {model:?}\n{policy}\n[[stage]]\nkind = \"grpo\"\ngroup_size = {group}\n\
          updates_per_rollout = {}\n{extra}\n[stage.rollouts]\npath = \"rollouts.jsonl\"\n\
          [stage.sampling]\ntemperature = {:?}\nmax_tokens = {}\n\
          [stage.loss]\nadvantage = \"{advantage}\"\naggregate = \"{aggregate}\"\nobjective = {{ kind = \"clip\", low = {}, high = {} }}\n\

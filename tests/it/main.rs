@@ -15,6 +15,7 @@ mod examples;
 mod golden_runs;
 mod learn;
 mod limits;
+mod lora;
 mod mutations;
 mod not_finite;
 mod obstacles;

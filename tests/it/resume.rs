@@ -1,10 +1,13 @@
 //! A run that was interrupted or killed, and resumed, equals one that was not, byte for byte.
+use burn::tensor::Device;
 use rlvr::Error;
 use rlvr::config::RunConfig;
 use rlvr::metrics::is_timing;
+use rlvr::policy::Policy;
 use rlvr::random::unit;
 use rlvr::run::events::{Event, Report};
 use rlvr::run::{RunOptions, train};
+use safetensors::SafeTensors;
 use serde_json::{Map, Value};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -114,7 +117,9 @@ fn assert_same(whole: &Path, resumed: &Path, what: &str) {
     }
     let last = |run: &Path| names(&run.join("checkpoints")).pop().unwrap();
     assert_eq!(last(whole), last(resumed), "{what}");
-    for file in ["model.safetensors", "optimizer.safetensors", "reference.safetensors", "state.json"] {
+    let adapter = whole.join("final/adapter_model.safetensors").exists();
+    let weights = if adapter { "adapter_model.safetensors" } else { "model.safetensors" };
+    for file in [weights, "optimizer.safetensors", "reference.safetensors", "state.json"] {
         assert!(same(Path::new("checkpoints").join(last(whole)).join(file)), "{what}: checkpoint {file}");
     }
     let meta: Value = serde_json::from_slice(&fs::read(resumed.join("meta.json")).unwrap()).unwrap();
@@ -146,6 +151,40 @@ fn interrupted_after_any_step() {
     }
     run(&out, &[], None).1.unwrap();
     assert_same(&whole, &out, "stopped after each step");
+}
+
+/// A new adapter over a policy from nothing, whose base is kept beside the checkpoints.
+#[test]
+fn interrupted_with_an_adapter() {
+    let dir = tempfile::tempdir().unwrap();
+    let sets = ["policy.lora={ rank = 2, alpha = 4 }"];
+    let whole = dir.path().join("whole");
+    run(&whole, &sets, None).1.unwrap();
+    for step in [2, 3, 5, 8] {
+        let out = dir.path().join(format!("after-{step}"));
+        assert!(matches!(run(&out, &sets, Some(step)).1, Err(Error::Interrupted)));
+        run(&out, &sets, None).1.unwrap();
+        assert_same(&whole, &out, &format!("stopped after {step}"));
+    }
+    // Only the adapter is in a checkpoint, and has moments.
+    let file = |name: &str| fs::read(whole.join("checkpoints/step-000010").join(name)).unwrap();
+    let adapter = file("adapter_model.safetensors");
+    let count = SafeTensors::deserialize(&adapter).unwrap().names().len();
+    assert_eq!(count, 2 * 7);
+    let moments = file("optimizer.safetensors");
+    let moments = SafeTensors::deserialize(&moments).unwrap();
+    assert!(moments.names().iter().all(|name| name.contains(".lora_")), "{:?}", moments.names());
+    assert!(!whole.join("checkpoints/step-000010/model.safetensors").exists());
+    // Merged, it gives the same log-probabilities.
+    let merged = dir.path().join("merged");
+    run(&merged, &[sets[0], "policy.lora.save=\"merged\""], None).1.unwrap();
+    let open = |run: &Path| Policy::open(&run.to_string_lossy(), &Device::flex()).unwrap().decoder;
+    let (apart, merged) = (open(&whole), open(&merged));
+    assert!(apart.lora().is_some() && merged.lora().is_none());
+    let (a, b) = (apart.logits(&[3, 5, 11]), merged.logits(&[3, 5, 11]));
+    let off = a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(off < 1e-5, "{off}");
+    assert_ne!(a, apart.without_lora().logits(&[3, 5, 11]));
 }
 
 #[test]

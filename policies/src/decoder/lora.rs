@@ -2,6 +2,7 @@
 use super::{Compute, Decoder};
 use crate::error::PolicyError;
 use crate::host::gemm::{Mat, Operands, Write, product};
+use crate::host::lora::Dropout;
 use crate::lora::{LoraSettings, lora_error};
 use crate::spec::ParamSpec;
 use burn::tensor::{Tensor, TensorData};
@@ -97,6 +98,15 @@ impl Decoder {
             merged.set_param(weight, values);
         }
         merged
+    }
+
+    /// The decoder for a supervised pass: its adapters do not see the share of their inputs that their dropout says, which
+    /// `key` chooses. Layers that are one here (queries, keys and values) miss the same inputs. Without dropout the same
+    /// decoder.
+    #[must_use]
+    pub fn dropping(&self, key: u64) -> Self {
+        let share = self.lora().map_or(0.0, |lora| lora.dropout as f32);
+        Self { dropout: (share > 0.0).then_some(Dropout { share, key }), ..self.clone() }
     }
 
     /// Which parameters training changes, in the order of the layout.

@@ -8,6 +8,7 @@ use crate::device::{self, Kernels, View};
 use crate::error::PolicyError;
 use crate::gradients::{Gradients, square_sum};
 use crate::host::gemm::Operands;
+use crate::host::lora::Dropout;
 use crate::host::ops::{HostModel, WeightPanels};
 use crate::host::rope::RopeTable;
 use crate::lora::LoraSettings;
@@ -68,6 +69,8 @@ pub struct Decoder {
     lora: Option<Arc<LoraSettings>>,
     /// Which parameters training changes.
     trained: Arc<[bool]>,
+    /// What adapters do not see in passes that are trained on.
+    dropout: Option<Dropout>,
     /// Weight of the loss that balances experts.
     router_aux: f32,
     /// Operands on the host.
@@ -144,6 +147,7 @@ impl Decoder {
             recompute: Recompute::Auto,
             lora: None,
             trained,
+            dropout: None,
             router_aux: 0.0,
             operands: Operands::F32,
             packed: Arc::default(),
@@ -235,7 +239,7 @@ impl Decoder {
     fn host(&self, panels: Arc<WeightPanels>) -> HostModel {
         let Some(params) = self.host_tensors() else { panic!("weights are not on the host") };
         let (layout, ropes) = (self.layout.clone(), self.ropes.clone());
-        HostModel { layout, params, panels, operands: self.operands, ropes }
+        HostModel { layout, params, panels, operands: self.operands, dropout: self.dropout, ropes }
     }
 
     /// The matrices packed for generation, once for all caches that live at the same time; empty off the host.

@@ -397,16 +397,28 @@ fn group_backward(
                 ctx.unplace(x, ctx.q_norm(), position, ctx.scale, grad, dx, &mut dq_norm);
             }
         }
-        for (i, row) in rows.enumerate() {
-            let at = (prefix + i) * hd..(prefix + i + 1) * hd;
-            let x = &qkv[row * width..(row + 1) * width][heads.k(kv)];
-            // SAFETY: as above, for this task's key and value columns.
-            let (dx, dvx) = unsafe { (d_qkv.get(row, heads.k(kv)), d_qkv.get(row, heads.v(kv))) };
-            let position = batch.positions[row] as usize;
-            let grad = &mut dk[at.clone()];
-            ctx.unplace(x, ctx.k_norm(), position, 1.0, grad, dx, &mut dk_norm);
-            dvx.copy_from_slice(&dv[at]);
-        }
+        let own = (&mut dk[own.clone()], &dv[own]);
+        key_gradients(ctx, batch, (rows, kv), qkv, own, &mut dk_norm, d_qkv);
     }
     (dq_norm, dk_norm)
+}
+
+/// Turns the gradients of a segment's placed keys, and those of its values, into those of its fused rows.
+fn key_gradients(
+    ctx: &Context,
+    batch: &PackedBatch,
+    (rows, kv): (Range<usize>, usize),
+    qkv: &[f32],
+    (dk, dv): (&mut [f32], &[f32]),
+    dk_norm: &mut [f32],
+    d_qkv: Columns,
+) {
+    let (heads, hd, width) = (ctx.heads, ctx.heads.head_dim, ctx.heads.qkv_width());
+    for ((row, grad), value) in rows.zip(dk.chunks_mut(hd)).zip(dv.chunks(hd)) {
+        let x = &qkv[row * width..(row + 1) * width][heads.k(kv)];
+        // SAFETY: this task alone writes the columns of its keys and values of these rows.
+        let (dx, dvx) = unsafe { (d_qkv.get(row, heads.k(kv)), d_qkv.get(row, heads.v(kv))) };
+        ctx.unplace(x, ctx.k_norm(), batch.positions[row] as usize, 1.0, grad, dx, dk_norm);
+        dvx.copy_from_slice(value);
+    }
 }

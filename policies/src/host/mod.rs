@@ -7,7 +7,7 @@ pub mod cache;
 pub mod gemm;
 mod generate;
 pub mod head;
-mod lora;
+pub mod lora;
 pub mod norm;
 pub mod ops;
 pub mod rope;

@@ -4,7 +4,7 @@ use super::attention::{self, Context, HeadNorms};
 use super::buffer::Buffer;
 use super::gemm::{Mat, Operands, Panels, Write, product};
 use super::head::{self, Kept, Weight};
-use super::lora;
+use super::lora::{self, Dropout};
 use super::norm::{rms_norm, rms_norm_backward, rms_norm_columns, rms_norm_columns_backward};
 use super::rope::RopeTable;
 use super::routing;
@@ -29,6 +29,8 @@ pub struct HostModel {
     pub panels: Arc<WeightPanels>,
     /// What linear layers and the head are computed in.
     pub operands: Operands,
+    /// What adapters do not see.
+    pub dropout: Option<Dropout>,
     /// The rotations; they cover every position that is asked for.
     pub ropes: Arc<[RopeTable]>,
 }

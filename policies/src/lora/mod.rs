@@ -20,7 +20,7 @@ pub struct LoraSettings {
     pub alpha: f64,
     /// Whether the factor is `alpha / √rank` instead of `alpha / rank`.
     pub rslora: bool,
-    /// Share of a layer's inputs that A does not see in supervised training, in `[0, 1)`. Recorded, and not computed.
+    /// Share of a layer's inputs that A does not see in supervised training, in `[0, 1)`.
     pub dropout: f64,
     /// Which layers have an adapter.
     pub targets: Targets,

@@ -194,25 +194,11 @@ pub(super) fn read(file: &GgufFile) -> Result<ModelConfig, PolicyError> {
     let keys = Metadata { file, name };
     keys.check(architecture)?;
 
-    let num_heads = keys.size("attention.head_count")?;
     let hidden_size = keys.size("embedding_length")?;
-    let head_dim = match keys.optional_size("attention.key_length")? {
-        Some(n) => n,
-        None if hidden_size % num_heads == 0 => hidden_size / num_heads,
-        None => return Err(keys.wrong("attention.head_count", "does not divide the embedding length")),
-    };
-    if keys.optional_size("attention.value_length")?.is_some_and(|n| n != head_dim) {
-        return Err(keys.wrong("attention.value_length", "differs from the width of keys"));
-    }
+    let (num_heads, num_kv_heads, head_dim) = heads(&keys, hidden_size)?;
     let rotated = keys.optional_size("rope.dimension_count")?.filter(|n| *n != head_dim);
     if rotated.is_some() && architecture != Architecture::Phi3 {
         return Err(keys.wrong("rope.dimension_count", "differs from the head width: partial rotation"));
-    }
-    let num_kv_heads = keys.optional_size("attention.head_count_kv")?.unwrap_or(num_heads);
-    if num_heads % num_kv_heads != 0 || head_dim % 2 != 0 {
-        return Err(
-            keys.wrong("attention.head_count_kv", "does not divide the heads, or heads have an odd width")
-        );
     }
     let vocab_size = match file.tensors().get("token_embd.weight") {
         Some(t) if t.shape.len() == 2 => t.shape[0],
@@ -258,6 +244,26 @@ pub(super) fn read(file: &GgufFile) -> Result<ModelConfig, PolicyError> {
     };
     gguf_families::read(&keys, &mut config)?;
     Ok(config)
+}
+
+/// Query heads, key and value heads, and the width of a head.
+fn heads(keys: &Metadata<'_>, hidden_size: usize) -> Result<(usize, usize, usize), PolicyError> {
+    let num_heads = keys.size("attention.head_count")?;
+    let head_dim = match keys.optional_size("attention.key_length")? {
+        Some(n) => n,
+        None if hidden_size % num_heads == 0 => hidden_size / num_heads,
+        None => return Err(keys.wrong("attention.head_count", "does not divide the embedding length")),
+    };
+    if keys.optional_size("attention.value_length")?.is_some_and(|n| n != head_dim) {
+        return Err(keys.wrong("attention.value_length", "differs from the width of keys"));
+    }
+    let num_kv_heads = keys.optional_size("attention.head_count_kv")?.unwrap_or(num_heads);
+    if num_heads % num_kv_heads != 0 || head_dim % 2 != 0 {
+        return Err(
+            keys.wrong("attention.head_count_kv", "does not divide the heads, or heads have an odd width")
+        );
+    }
+    Ok((num_heads, num_kv_heads, head_dim))
 }
 
 /// How llama.cpp stretches the frequencies; a factor without a type is linear there.

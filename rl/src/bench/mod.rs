@@ -3,7 +3,7 @@
 //! Every phase is run once unmeasured and then `repeat` times; the repetition with the median wall time is reported. The
 //! ceilings are measured on the same device by the same process ([`ceiling`]), so that a share says how much of what the
 //! machine can do right now is used. Work is counted from the shape: 2 operations a weight and token forward, 4 more
-//! backward, attention left out; one reading of all weights and of the filled cache a decoding step.
+//! backward (2 with an adapter, whose own work is left out), attention left out; one reading of all weights and of the filled cache a decoding step.
 
 pub mod ceiling;
 mod cost;
@@ -17,7 +17,7 @@ use crate::train::trajectory::{Batch, Trajectory};
 use burn::tensor::Device;
 use cost::Cost;
 use phases::Bench;
-use rlvr_policies::{Decoder, ModelConfig};
+use rlvr_policies::{Decoder, LoraSettings, ModelConfig};
 use rlvr_rewards::{Message, Response, Task, group_reward_fn};
 use rlvr_rollout::CounterRng;
 use serde::Serialize;
@@ -119,6 +119,16 @@ pub fn random_decoder(config: ModelConfig, device: &Device) -> Decoder {
     Decoder::random(config, device, normal)
 }
 
+/// The decoder with a new adapter of this rank on all linear layers.
+///
+/// # Errors
+/// As [`Decoder::with_new_lora`].
+pub fn with_lora(decoder: Decoder, rank: usize) -> Result<Decoder, Error> {
+    let settings = LoraSettings { rank, alpha: 2.0 * rank as f64, ..LoraSettings::default() };
+    let rng = |param: usize| CounterRng::new(1, 0, param as u64, u64::MAX - 1);
+    Ok(decoder.with_new_lora(settings, |param, i| rng(param).uniform(i as u64) as f32)?)
+}
+
 /// Measures every phase. The weights change; throw the decoder away.
 ///
 /// # Errors
@@ -135,7 +145,7 @@ pub fn bench(decoder: Decoder, settings: BenchSettings) -> Result<BenchReport, E
     let reward = group_reward_fn("alternating", |_: &Task, group: &[Response<'_>]| {
         (0..group.len()).map(|i| if i % 2 == 0 { 1.0 } else { 0.0 }).collect()
     });
-    let reference = policy.decoder.clone();
+    let reference = policy.decoder.without_lora();
     let cost = Cost::new(&policy.decoder);
     let trainer = Trainer::new(policy, Some(reference), &config, Some(&reward), 1, 1);
     let phases = BTreeMap::new();

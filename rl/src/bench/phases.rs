@@ -109,11 +109,19 @@ impl Bench<'_> {
         );
         outcome.map_err(|broken| Error::Unusable { what: broken.to_string() })?;
         // Weights, gradients and two moments are read, all but the gradients written.
-        let bytes = 7.0 * size_of::<f32>() as f64 * trainer.policy.decoder.num_params() as f64;
+        let decoder = &trainer.policy.decoder;
+        let specs = decoder.layout().specs.iter().zip(decoder.trained()).filter(|(_, trained)| **trained);
+        let trained: usize = specs.map(|(spec, _)| spec.shape[0] * spec.shape[1]).sum();
+        let bytes = 7.0 * size_of::<f32>() as f64 * trained as f64;
         self.note("logprobs", scored, rows, forward, None);
-        self.note("backward", differentiated, rows, 3.0 * forward, None);
+        self.note("backward", differentiated, rows, self.passes() * forward, None);
         self.note("optimizer", applied, self.settings.batch * self.settings.new_tokens, 0.0, Some(bytes));
         Ok(())
+    }
+
+    /// Forward passes that training is worth: the gradients of inputs and, where they are trained, of weights take one each.
+    fn passes(&self) -> f64 {
+        if self.trainer.policy.decoder.lora().is_some() { 2.0 } else { 3.0 }
     }
 
     /// The trainer's own step.
@@ -131,7 +139,7 @@ impl Bench<'_> {
         outcome?;
         let (tokens, prompts) = (self.settings.batch * self.settings.new_tokens, self.batch.prompts.len());
         let generated = self.cost.blocks(self.prompt_tokens() + tokens) + self.cost.head(prompts + tokens);
-        self.note("step", time, tokens, generated + 4.0 * self.forward(), None);
+        self.note("step", time, tokens, generated + (1.0 + self.passes()) * self.forward(), None);
         Ok(())
     }
 

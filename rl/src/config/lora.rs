@@ -1,7 +1,7 @@
 //! `[policy.lora]`: training an adapter instead of all weights.
-use indexmap::IndexMap;
 use rlvr_policies::{LoraSettings, PolicyError, Targets};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// `[policy.lora]`: low-rank adapters (LoRA, arXiv:2106.09685) over a policy that stays as it is. Only they are trained, have
 /// gradients and moments, and stand in checkpoints.
@@ -21,6 +21,10 @@ pub struct LoraConfig {
     /// Whether the factor is alpha / √rank instead (rsLoRA, arXiv:2312.03732). Default false.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rslora: Option<bool>,
+    /// Share of its inputs that an adapter does not see in supervised stages, in [0, 1); never in GRPO, whose passes have to be
+    /// those that sampled. Default 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dropout: Option<f64>,
     /// Layers that have one: `"all_linear"` (every linear layer but the head), names such as `["q_proj", "v_proj"]`, or a
     /// regular expression over full names. Default `"all_linear"`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -31,14 +35,44 @@ pub struct LoraConfig {
     /// Numbers of the blocks whose layers have one. Default all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layers: Option<Vec<usize>>,
-    /// Ranks by regular expression over the ends of names; the first that matches counts. Default none.
-    #[serde(skip_serializing_if = "IndexMap::is_empty")]
-    pub rank_pattern: IndexMap<String, usize>,
+    /// Ranks by regular expression over the ends of names; the first that matches counts. A list of pairs, or a table, whose
+    /// names are gone through in alphabetical order. Default none.
+    #[serde(skip_serializing_if = "Patterns::is_empty")]
+    pub rank_pattern: Patterns<usize>,
     /// Alphas, likewise. Default none.
-    #[serde(skip_serializing_if = "IndexMap::is_empty")]
-    pub alpha_pattern: IndexMap<String, f64>,
+    #[serde(skip_serializing_if = "Patterns::is_empty")]
+    pub alpha_pattern: Patterns<f64>,
     /// What `final/` holds: the `adapter`, or the policy with it `merged` into its weights. Default `adapter`.
     pub save: LoraSave,
+}
+
+/// Values by pattern, in order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Patterns<T> {
+    /// `[["q_proj", 8], …]`.
+    Pairs(Vec<(String, T)>),
+    /// `{ q_proj = 8, … }`.
+    Table(BTreeMap<String, T>),
+}
+
+impl<T> Default for Patterns<T> {
+    fn default() -> Self {
+        Self::Pairs(Vec::new())
+    }
+}
+
+impl<T: Copy> Patterns<T> {
+    fn is_empty(&self) -> bool {
+        self.pairs().is_empty()
+    }
+
+    fn pairs(&self) -> Vec<(String, T)> {
+        match self {
+            Self::Pairs(pairs) => pairs.clone(),
+            Self::Table(table) => table.iter().map(|(name, value)| (name.clone(), *value)).collect(),
+        }
+    }
 }
 
 /// Layers by name.
@@ -82,11 +116,12 @@ impl LoraConfig {
             rank: self.rank.unwrap_or(usual.rank),
             alpha: self.alpha.unwrap_or(usual.alpha),
             rslora: self.rslora.unwrap_or(usual.rslora),
+            dropout: self.dropout.unwrap_or(usual.dropout),
             targets: self.targets.as_ref().map_or(usual.targets, Targets::from),
             exclude: self.exclude.as_ref().map(Targets::from),
             layers: self.layers.clone(),
-            rank_pattern: self.rank_pattern.iter().map(|(name, rank)| (name.clone(), *rank)).collect(),
-            alpha_pattern: self.alpha_pattern.iter().map(|(name, alpha)| (name.clone(), *alpha)).collect(),
+            rank_pattern: self.rank_pattern.pairs(),
+            alpha_pattern: self.alpha_pattern.pairs(),
             ..usual
         }
     }
@@ -97,6 +132,7 @@ impl LoraConfig {
             ("rank", self.rank.is_some()),
             ("alpha", self.alpha.is_some()),
             ("rslora", self.rslora.is_some()),
+            ("dropout", self.dropout.is_some()),
             ("targets", self.targets.is_some()),
             ("exclude", self.exclude.is_some()),
             ("layers", self.layers.is_some()),

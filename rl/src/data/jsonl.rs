@@ -343,7 +343,43 @@ impl JsonlConfig {
             return Ok(None);
         }
         let system = self.system.as_ref().map(|_| templates.text("system", row)).transpose()?;
-        let prompt = match &self.prompt {
+        let prompt = self.messages(templates, system, row)?;
+        let reference = match &self.reference {
+            None => row.fields.get("reference").cloned().unwrap_or_else(|| Value::Object(Map::new())),
+            Some(table) => {
+                let mut reference = Map::new();
+                for (key, value) in table {
+                    let value = render_reference(templates, &format!("reference.{key}"), value, row)?;
+                    reference.insert(key.clone(), value);
+                }
+                Value::Object(reference)
+            }
+        };
+        let id = match (&self.id, row.fields.get("id")) {
+            (Some(_), _) => templates.text("id", row)?,
+            (None, Some(Value::String(id))) => id.clone(),
+            (None, Some(Value::Number(id))) => id.to_string(),
+            _ => format!("{name}-{line}"),
+        };
+        let completion = self.completion.as_ref().map(|_| templates.text("completion", row)).transpose()?;
+        let key = key.with_prompt(&prompt).with_reference(&reference).with_read(&row.fields, read);
+        let key = if self.id.is_some() { key.with_id(&id) } else { key };
+        let mut task = Task { id, prompt, reference, meta: Map::new() }.with_row(row.fields.clone());
+        for field in &self.meta {
+            let value = || row.fields.get(field).cloned().unwrap_or(Value::Null);
+            task.meta.entry(field.clone()).or_insert_with(value);
+        }
+        Ok(Some(Entry { task, completion, line, key }))
+    }
+
+    /// The prompt of a row.
+    fn messages(
+        &self,
+        templates: &Templates,
+        system: Option<String>,
+        row: &Row,
+    ) -> Result<Vec<Message>, String> {
+        Ok(match &self.prompt {
             PromptTemplate::Text(source) => match templates.value("prompt", source, row)? {
                 Value::String(text) => messages(system, text),
                 Value::Null => {
@@ -376,33 +412,7 @@ impl JsonlConfig {
                 }
                 prompt
             }
-        };
-        let reference = match &self.reference {
-            None => row.fields.get("reference").cloned().unwrap_or_else(|| Value::Object(Map::new())),
-            Some(table) => {
-                let mut reference = Map::new();
-                for (key, value) in table {
-                    let value = render_reference(templates, &format!("reference.{key}"), value, row)?;
-                    reference.insert(key.clone(), value);
-                }
-                Value::Object(reference)
-            }
-        };
-        let id = match (&self.id, row.fields.get("id")) {
-            (Some(_), _) => templates.text("id", row)?,
-            (None, Some(Value::String(id))) => id.clone(),
-            (None, Some(Value::Number(id))) => id.to_string(),
-            _ => format!("{name}-{line}"),
-        };
-        let completion = self.completion.as_ref().map(|_| templates.text("completion", row)).transpose()?;
-        let key = key.with_prompt(&prompt).with_reference(&reference).with_read(&row.fields, read);
-        let key = if self.id.is_some() { key.with_id(&id) } else { key };
-        let mut task = Task { id, prompt, reference, meta: Map::new() }.with_row(row.fields.clone());
-        for field in &self.meta {
-            let value = || row.fields.get(field).cloned().unwrap_or(Value::Null);
-            task.meta.entry(field.clone()).or_insert_with(value);
-        }
-        Ok(Some(Entry { task, completion, line, key }))
+        })
     }
 }
 

@@ -29,7 +29,7 @@ impl<'a> Stage<'a> for SftStage<'a> {
         resumed: Option<&Checkpoint>,
     ) -> Result<Self, Error> {
         let source = run.inputs.source(&config.data)?;
-        let mut trainer = SftTrainer::new(policy, config, run.steps);
+        let mut trainer = SftTrainer::new(policy, config, (run.config.seed, run.steps));
         if let Some(checkpoint) = resumed {
             restore(&mut trainer.learner.optim, &trainer.policy.decoder, checkpoint)?;
         }

@@ -3,6 +3,7 @@ use crate::config::SftConfig;
 use crate::data::TaskSource;
 use crate::error::Error;
 use crate::policy::Policy;
+use crate::random::hash_bytes;
 use crate::train::adamw::AdamWConfig;
 use crate::train::learner::Learner;
 use crate::train::trajectory::{Batch, Trajectory};
@@ -28,6 +29,8 @@ pub struct SftTrainer<'a> {
     pub learner: Learner,
     config: &'a SftConfig,
     steps: u64,
+    /// Of the run: dropout draws from it.
+    seed: u64,
 }
 
 /// Optimizer steps of a stage: `steps`, or as many as `epochs` takes.
@@ -38,9 +41,9 @@ pub fn steps(config: &SftConfig, examples: usize) -> u64 {
 
 impl<'a> SftTrainer<'a> {
     /// A trainer at the start of its stage.
-    pub fn new(policy: Policy, config: &'a SftConfig, steps: u64) -> Self {
+    pub fn new(policy: Policy, config: &'a SftConfig, (seed, steps): (u64, u64)) -> Self {
         let learner = Learner::new(AdamWConfig::from(&config.optim), &policy.decoder);
-        Self { policy, learner, config, steps }
+        Self { policy, learner, config, steps, seed }
     }
 
     /// One optimizer step on the examples from `position` of the training order.
@@ -69,8 +72,10 @@ impl<'a> SftTrainer<'a> {
         let (mut loss, router_aux) = (0.0, self.policy.decoder.router_aux());
         let decoder = &mut self.policy.decoder;
         self.learner.begin(decoder);
-        for micro in batch.trajectories.chunks(self.config.micro_batch) {
-            let pass = self.learner.forward(decoder, &batch.prompts, micro, 1.0);
+        for (i, micro) in batch.trajectories.chunks(self.config.micro_batch).enumerate() {
+            let dropping =
+                decoder.dropping(hash_bytes(format!("dropout {} {step} {i}", self.seed).as_bytes()));
+            let pass = self.learner.forward(&dropping, &batch.prompts, micro, 1.0);
             let logprobs = &pass.targets().logprobs;
             loss -= logprobs.iter().map(|v| f64::from(*v)).sum::<f64>();
             let slopes = vec![(-1.0 / tokens as f64) as f32; logprobs.len()];

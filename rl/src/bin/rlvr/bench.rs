@@ -4,7 +4,7 @@ use crate::args::BenchArgs;
 use crate::input::bad;
 use crate::output;
 use anyhow::Result;
-use rlvr::bench::{BenchReport, BenchSettings, SHAPES, bench, random_decoder, shape};
+use rlvr::bench::{BenchReport, BenchSettings, SHAPES, bench, random_decoder, shape, with_lora};
 use rlvr::policy::Policy;
 use serde_json::Value;
 use std::io::Write;
@@ -38,6 +38,10 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     let decoder = decoder
         .with_operands(args.dtype.into())
         .ok_or_else(|| bad("--dtype bf16: this device does not compute in it"))?;
+    let decoder = match args.lora {
+        Some(rank) => with_lora(decoder, rank)?,
+        None => decoder,
+    };
     let report = bench(decoder, settings)?;
     let device = rlvr::run::device_name(args.device);
     let mut out = output::stdout();

@@ -136,6 +136,9 @@ pub struct BenchArgs {
     /// Type of the operands of matrix products: f32 or bf16
     #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = dtype)]
     pub dtype: Dtype,
+    /// Train an adapter of this rank on all linear layers instead of the weights
+    #[arg(long, value_name = "RANK")]
+    pub lora: Option<usize>,
     /// Completions of a step
     #[arg(long, value_name = "B", default_value_t = 32)]
     pub batch: usize,
