@@ -99,7 +99,15 @@ fn only_formula(line: &str, whole: bool) -> Option<&str> {
     let mut all = FORMULA.find_iter(text::head(line, 1024)).filter(|m| !is_name(m.as_str()));
     let (first, None) = (all.next()?, all.next()) else { return None };
     let (before, after) = (&line[..first.start()], &line[first.end()..]);
-    let closed = after.trim_matches(|c: char| c.is_whitespace() || "*_.!。".contains(c)).is_empty();
+    // "Thus $n = 101$ is the required integer": words that only say that this is what was asked for.
+    static ASKED: LazyLock<Regex> = LazyLock::new(|| {
+        words::pattern(concat!(
+            r"(?i)^[*_]*\s+(?:{copula})\s+(?:{article}|{our})\s+(?:(?:{final}|{fill}|{most})\s+){0,3}",
+            r"(?:(?:{answer}|{result})(?:\s+(?:{asked}))?|(?:{asked})\s+\w+)[*_]*[.!。]?\s*$"
+        ))
+    });
+    let ended = after.trim_matches(|c: char| c.is_whitespace() || "*_.!。".contains(c)).is_empty();
+    let closed = ended || ASKED.is_match(after);
     static COPULA: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["copula", "link"]));
     static DENIES: LazyLock<Phrases> =
         LazyLock::new(|| Phrases::of(&["not", "deny", "exclude", "doubt", "condition"]));

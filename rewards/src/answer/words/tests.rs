@@ -45,6 +45,8 @@ const KEYS: &[(&str, Check)] = &[
     ("when", str::is_empty),
     ("assured", str::is_empty),
     ("supposed", str::is_empty),
+    ("unreal", str::is_empty),
+    ("asked", str::is_empty),
     ("tempting", str::is_empty),
     ("doubt", str::is_empty),
     ("nobody", str::is_empty),

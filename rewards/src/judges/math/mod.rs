@@ -442,7 +442,9 @@ fn choice_label(span: &str) -> Option<(char, &str)> {
     });
     static OTHER: LazyLock<regex::Regex> =
         LazyLock::new(|| text::fixed(r"\([A-J]\)|\b[B-J][).]\s|^(?:or|and|\\text\{\s*(?:or|and))\b"));
-    let m = LABEL.captures(span)?;
+    // `$\textbf{(B)}\ 18$` as a whole.
+    let inner = span.trim().strip_prefix('$').and_then(|s| s.strip_suffix('$'));
+    let m = LABEL.captures(inner.filter(|s| !s.contains('$')).unwrap_or(span))?;
     let letter = m.get(1).or_else(|| m.get(2))?.as_str().chars().next()?;
     let rest = m.get(3)?.as_str();
     (!OTHER.is_match(rest)).then_some((letter, rest))
@@ -597,10 +599,24 @@ impl Reward for Math {
     }
 }
 
+/// A plain number, whose letters behind it can only be units.
+fn parsed_one() -> Parsed {
+    Parsed { expr: expr::integer(1), tail: None, apart: false, work: 0 }
+}
+
 /// The exact value of an answer span, for rewards that compare numbers; with it, the words after it and whether it has a
 /// percent sign.
 pub(crate) fn number(span: &str, marks: Marks) -> Option<(num_rational::BigRational, Option<String>, bool)> {
-    let parsed = parse::parse(span, marks)?;
+    let mut parsed = parse::parse(span, marks)?;
+    units::split_letter(&parsed_one(), &mut parsed);
+    // "98.6 °F" is a temperature and no angle.
+    let temperature = match (&parsed.expr, parsed.tail.as_deref()) {
+        (Expr::Degree(value), Some(scale @ ("C" | "F"))) => Some(((**value).clone(), format!("°{scale}"))),
+        _ => None,
+    };
+    if let Some((value, unit)) = temperature {
+        (parsed.expr, parsed.tail) = (value, Some(unit));
+    }
     let mut expr = &parsed.expr;
     if let Expr::Chain(sides, _) = expr {
         expr = match sides.as_slice() {
