@@ -72,11 +72,16 @@ pub(super) fn back_cues<'a>(body: &'a str, found: &mut Vec<Candidate<'a>>) {
 /// The words before a cue that make it no statement.
 fn is_conditional(before: &str) -> bool {
     static CONDITION: LazyLock<Regex> = LazyLock::new(|| {
-        words::pattern(
-            r"(?i)(?:{condition}|{supposed}|{tempting})(?:\s+(?:\w+\s+){0,3})?$|(?:{doubt}|(?:{nobody}) (?:\w+ ){1,3})\s*(?:that\s+)?(?:\w+\s+){0,2}$",
-        )
+        words::pattern(concat!(
+            r"(?i)(?:{condition}|{supposed}|{tempting})(?:\s+(?:\w+\s+){0,3})?$",
+            r"|(?:{doubt}|(?:{nobody}) (?:\w+ ){1,3})\s*(?:,?\s*(?:{that})\s+)?(?:\w+\s+){0,2}$",
+            // "Vielleicht ist die Antwort 7", "the wrong answer is 7".
+            r"|(?:{perhaps})[,，、]?\s*(?:\w+[ \t]+){0,3}$|(?:{wrong})(?:{genitive})?[ \t]*$",
+        ))
     });
-    CONDITION.is_match(text::tail(before, 48))
+    // A line of its own begins anew: "That was wrong\nAnswer: 30".
+    let line = before.rsplit('\n').next().unwrap_or(before);
+    CONDITION.is_match(text::tail(line, 48))
 }
 
 /// The clause after a cue: to the end of the sentence or line; a display formula on the next line counts.
@@ -113,7 +118,9 @@ pub(super) fn clause(rest: &str) -> &str {
             let word = before.rsplit(|c: char| c.is_whitespace() || c == '(').next().unwrap_or("");
             // "The answer is no. Actually, …" goes on with a sentence, and "no. 4" with a number.
             let goes_on = match word.len() > 2 || word.contains('.') {
-                true => next.starts_with(|c: char| c.is_lowercase() || c.is_ascii_digit() || "$\\(".contains(c)),
+                true => {
+                    next.starts_with(|c: char| c.is_lowercase() || c.is_ascii_digit() || "$\\(".contains(c))
+                }
                 false => next.starts_with(|c: char| c.is_ascii_digit()),
             };
             goes_on && word.chars().any(char::is_alphabetic) && is_abbreviation(word)
@@ -190,7 +197,7 @@ pub(super) fn cues<'a>(body: &'a str, found: &mut Vec<Candidate<'a>>) {
     static GIVES: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["gives"]));
     let all: Vec<_> = CUE.find_iter(body).collect();
     for m in &all[all.len().saturating_sub(MAX_CANDIDATES)..] {
-        if is_conditional(&body[..m.start()]) {
+        if text::is_within_word(body, m.start()) || is_conditional(&body[..m.start()]) {
             continue;
         }
         // The formula or number that a cue stands right before is no part of it, nor is a denial.

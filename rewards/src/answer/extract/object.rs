@@ -86,6 +86,9 @@ pub fn object(span: &str) -> Option<&str> {
             aside.push(object);
             continue;
         }
+        if kept.is_empty() && !aside.is_empty() && ends_range(gap) {
+            return None;
+        }
         if linking || is_linked(gap) {
             linked.push(kept.len());
         }
@@ -94,7 +97,7 @@ pub fn object(span: &str) -> Option<&str> {
     // "They meet after 45 minutes" gives no other quantity, so the circumstance is what was asked for.
     if let ([], [only]) = (kept.as_slice(), aside.as_slice())
         && found.len() == 1
-        && !has_quantity(span)
+        && !has_quantity(span, only)
     {
         kept.push(only);
     }
@@ -341,11 +344,21 @@ fn is_circumstance(gap: &str) -> bool {
     })
 }
 
-/// Whether words give a quantity, as in "she makes twice as much in 4 hours".
-fn has_quantity(span: &str) -> bool {
+/// Whether words beside an object and its unit give a quantity, as in "she makes twice as much in 4 hours".
+fn has_quantity(span: &str, object: &Object) -> bool {
     static QUANTITY: LazyLock<Phrases> =
-        LazyLock::new(|| Phrases::of(&["number", "magnitude", "denominator", "bound", "behind"]));
-    QUANTITY.hold(span)
+        LazyLock::new(|| Phrases::of(&["number", "magnitude", "denominator", "bound", "behind", "nobody"]));
+    let rest = span[object.end..].trim_start();
+    let unit = rest.find(char::is_whitespace).unwrap_or(rest.len());
+    QUANTITY.hold(&span[..object.start]) || QUANTITY.hold(&rest[unit..])
+}
+
+/// Whether an object ends a range whose beginning stands in a circumstance: "from 3 pm to 5 pm".
+fn ends_range(gap: &str) -> bool {
+    static RANGE: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["range"]));
+    RANGE.closing(gap.trim_end()).is_some()
+        && gap.split_whitespace().count() <= 3
+        && !gap.contains([',', '，', ';'])
 }
 
 /// Whether words that change the value of an object stand before it: "more than 18".

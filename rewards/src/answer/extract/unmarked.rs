@@ -57,7 +57,10 @@ pub(super) fn unmarked(body: &str, extract: Extract) -> Result<Answer, Missing> 
     let short = trimmed.len() <= 256 && !trimmed.contains('\n') || is_one_formula(trimmed);
     let open = trimmed.contains("\\boxed") || trimmed.contains("<answer");
     if short && !open && !trimmed.is_empty() && !wordy(trimmed) {
-        if text::is_negated(trimmed) {
+        // "Wrong: 7", but "false" alone is an answer.
+        static WRONG: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["wrong", "perhaps"]));
+        let denied = trimmed.contains(char::is_numeric) && WRONG.hold(trimmed);
+        if denied || text::is_negated(trimmed) {
             return Err(Missing::Negated);
         }
         // In an evaluation "She has 60 left." states a number, too.
@@ -122,7 +125,7 @@ fn only_formula(line: &str, whole: bool) -> Option<&str> {
 fn statement() -> &'static Regex {
     static STATEMENT: LazyLock<Regex> = LazyLock::new(|| {
         let own = words::each_language(
-            r"(?:(?:{so?}),?\s*)?(?:(?:{article?}|{our?})\s+)?(?:(?:{final?})\s+)?(?:{result})(?:\s+of\s+(?-i:[!-~\x{A1}-\x{1FFF}\x{2010}-\x{10FFFF}]{1,40}))?[*_]*\s*(?:{link}|=|:|：)",
+            r"(?:(?:{so?}),?\s*)?(?:(?:{article?}|{our?})\s+)?(?:(?:{final?})\s+)?(?:{result}|(?:{asked?})\s+\w+)(?:\s+of\s+(?-i:[!-~\x{A1}-\x{1FFF}\x{2010}-\x{10FFFF}]{1,40}))?[*_]*\s*(?:{link}|=|:|：)",
             "statement",
         );
         fixed(&format!(r"(?i)^[#*_\s]*(?:{own})[*_]*\s*([-−$\\(\d.*]\S*.*|[a-zA-Z]\s*=\s*\S.*)$"))

@@ -47,6 +47,8 @@ const KEYS: &[(&str, Check)] = &[
     ("supposed", str::is_empty),
     ("unreal", str::is_empty),
     ("asked", str::is_empty),
+    ("perhaps", str::is_empty),
+    ("that", str::is_empty),
     ("tempting", str::is_empty),
     ("doubt", str::is_empty),
     ("nobody", str::is_empty),

@@ -229,7 +229,9 @@ impl Lexer {
                 self.push(Tok::Num(denominator(&lower).unwrap_or("1").into()));
                 return;
             }
-            _ if self.is_alone() && (lower == "half" || !self.out.is_empty() && denominator(&lower).is_some()) => {
+            _ if self.is_alone()
+                && (lower == "half" || !self.out.is_empty() && denominator(&lower).is_some()) =>
+            {
                 self.out.clear();
                 self.push(Tok::Num("1".into()));
                 self.push(Tok::Op('/'));
