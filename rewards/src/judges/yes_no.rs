@@ -125,6 +125,15 @@ fn bare(span: &str) -> &str {
         let last = m.as_str().chars().next_back().map_or(0, char::len_utf8);
         span = &span[m.end() - last..];
     }
+    // "Yes/No: no": what was asked for, before the answer.
+    static ASKED: LazyLock<Regex> = LazyLock::new(|| {
+        words::pattern(
+            r"(?i)^[*_]*(?:{yes})\s*(?:/|{or})\s*(?:{no})(?:\s*(?:/|{or})\s*(?:{maybe}))?[*_]*\s*[:：]",
+        )
+    });
+    if let Some(m) = ASKED.find(span) {
+        span = span[m.end()..].trim_start_matches(|c: char| c.is_whitespace() || matches!(c, '*' | '_'));
+    }
     // "No doubt about it: yes."
     static ASSURED: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["assured"]));
     if let Some(end) = ASSURED.opening(span)
