@@ -388,6 +388,11 @@ fn visible_answer(response: &str, policy: ExtractPolicy) -> Result<Answer, Missi
     }
     let mut joined = spans.len() > 1;
     let mut text = if joined { spans.join(", ") } else { last.text.to_string() };
+    // "**2 1/4** cups": what closes the bold that stands right before the answer.
+    let start = last.text.as_ptr() as usize - body.as_ptr() as usize;
+    if last.rule == Rule::Cue && body[..start].ends_with("**") && text.matches("**").count() == 1 {
+        text = text.replacen("**", "", 1);
+    }
     if last.rule == Rule::Boxed && !joined {
         text = with_surroundings(&body[..last.start], last.text, &body[last.end..]);
     }

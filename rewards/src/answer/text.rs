@@ -55,10 +55,19 @@ pub fn normalise(text: &str) -> String {
     words.join(" ")
 }
 
+/// Whether byte `at` stands within a word: what begins there is only the end of it, as in "неправильный".
+pub(crate) fn is_within_word(text: &str, at: usize) -> bool {
+    let letter = |c: Option<char>| c.is_some_and(|c| c.is_alphabetic() && !super::words::is_dense(c));
+    letter(text[..at].chars().next_back()) && letter(text[at..].chars().next())
+}
+
+/// What ends a question in any script.
+const QUESTION: [char; 3] = ['?', '？', '؟'];
+
 /// Whether an answer is only a guess or leaves several answers open.
 pub fn is_hedged(text: &str) -> bool {
     static HEDGE: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["hedge", "guess", "among"]));
-    text.contains('?') || HEDGE.hold(text)
+    text.contains(QUESTION) || HEDGE.hold(text)
 }
 
 /// The same for a number: "between 3 and 5" leaves it open, but "the distance between A and B is 5" does not.
@@ -69,7 +78,7 @@ pub(crate) fn is_open_number(text: &str) -> bool {
         let next = text[end..].trim_start_matches(|c: char| c.is_whitespace() || "$\\(*".contains(c));
         next.starts_with(|c: char| c.is_numeric() || matches!(c, '-' | '−' | '.'))
     };
-    text.contains('?') || HEDGE.hold(text) || AMONG.places(text).any(number)
+    text.contains(QUESTION) || HEDGE.hold(text) || AMONG.places(text).any(number)
 }
 
 /// Whether a clause denies what follows: "not 42", "isn't 42", "cannot be 42".

@@ -19,7 +19,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 
-use crate::answer::extract::{self, Extract, ExtractPolicy, MultiAnswer, Rule, Think};
+use crate::answer::extract::{self, Candidate, Extract, ExtractPolicy, MultiAnswer, Rule, Think};
 use crate::answer::text::{self, fixed};
 use crate::answer::words::{self, Phrases};
 use crate::reward::{Outcome, Reward, RewardError, TaskError, Verdict};
@@ -94,7 +94,7 @@ fn found(lower: &str) -> Vec<(usize, usize, Answer)> {
                 } else {
                     solid(lower[..at].chars().next_back()) || solid(lower[end..].chars().next())
                 };
-                if !inside {
+                if !inside && !is_count(word, &lower[end..]) {
                     all.push((at, end, answer));
                 }
             }
@@ -103,6 +103,12 @@ fn found(lower: &str) -> Vec<(usize, usize, Answer)> {
     all.sort_by_key(|(at, end, _)| (*at, std::cmp::Reverse(*end)));
     all.dedup_by(|next, kept| next.0 < kept.1);
     all
+}
+
+/// Whether a word with a full stop and a number behind it is short for "number": "No. 4".
+fn is_count(word: &str, rest: &str) -> bool {
+    rest.strip_prefix(". ").is_some_and(|next| next.starts_with(|c: char| c.is_ascii_digit()))
+        && words::entries("abbreviation").any(|e| e.phrase == word)
 }
 
 /// Whether a text begins with a space between clauses of Thai; in Korean a space stands between words.
@@ -119,6 +125,15 @@ fn bare(span: &str) -> &str {
         let last = m.as_str().chars().next_back().map_or(0, char::len_utf8);
         span = &span[m.end() - last..];
     }
+    // "Yes/No: no": what was asked for, before the answer.
+    static ASKED: LazyLock<Regex> = LazyLock::new(|| {
+        words::pattern(
+            r"(?i)^[*_]*(?:{yes})\s*(?:/|{or})\s*(?:{no})(?:\s*(?:/|{or})\s*(?:{maybe}))?[*_]*\s*[:：]",
+        )
+    });
+    if let Some(m) = ASKED.find(span) {
+        span = span[m.end()..].trim_start_matches(|c: char| c.is_whitespace() || matches!(c, '*' | '_'));
+    }
     // "No doubt about it: yes."
     static ASSURED: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["assured"]));
     if let Some(end) = ASSURED.opening(span)
@@ -126,7 +141,9 @@ fn bare(span: &str) -> &str {
     {
         span = rest.trim_start();
     }
-    if let Some(end) = SO.opening(span) {
+    // "Of course not" is an answer as a whole.
+    let whole = || found(&text::head(span, 64).to_lowercase()).first().is_some_and(|(at, ..)| *at == 0);
+    if let Some(end) = SO.opening(span).filter(|_| !whole()) {
         span = span[end..].trim_start_matches([' ', ',', '，', ':', '：']);
     }
     span
@@ -152,7 +169,7 @@ fn is_open(lead: &str) -> bool {
 /// several fields, "verdict: correct, score: 1.0", is none.
 fn concludes(before: &str, rest: &str) -> bool {
     static OPEN: LazyLock<Phrases> = LazyLock::new(|| {
-        Phrases::of(&["condition", "hedge", "supposed", "otherwise", "or", "crowd", "nobody"])
+        Phrases::of(&["condition", "when", "if", "hedge", "supposed", "otherwise", "or", "crowd", "nobody"])
     });
     static NOT: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["not", "deny", "doubt"]));
     let before =
@@ -237,11 +254,10 @@ fn read(span: &str, head_only: bool) -> Reading {
     // "The heart is enlarged, so yes."
     let lone = all.iter().all(|(.., other)| *other == answer);
     let mut concluded = !turned && lone && concludes(&lower[..at], &lower[end..]);
-    // "It is inconclusive: maybe."
+    // "It is inconclusive: maybe", "The claim is false, so no."
     if !turned
         && !concluded
         && lone
-        && answer == Answer::Maybe
         && let Some((start, to, _)) =
             all.last().filter(|(start, to, _)| concludes(&lower[..*start], &lower[*to..]))
     {
@@ -270,7 +286,15 @@ fn read(span: &str, head_only: bool) -> Reading {
     let differs = |next: usize, to: usize, other: Answer| {
         next >= end && other != answer && joins(&lower[end..next]) && !sentence(next, to)
     };
-    if all.iter().any(|(next, to, other)| differs(*next, *to, *other)) {
+    // "Yes, in the subgroup; overall, no." says both.
+    let closes = |to: usize| {
+        let rest = lower[to..].trim_start_matches(['*', '"', '”']);
+        rest.is_empty() || rest.starts_with(['.', '!', '。', '\n'])
+    };
+    let ends_as = |next: usize, to: usize, other: Answer| {
+        next >= end && other != answer && closes(to) && concludes(&lower[end..next], "")
+    };
+    if all.iter().any(|(next, to, other)| differs(*next, *to, *other) || ends_as(*next, *to, *other)) {
         return Reading::Several;
     }
     let stop = rest.is_empty()
@@ -303,6 +327,16 @@ fn closed(lower: &str, all: &[(usize, usize, Answer)]) -> Reading {
         Some(_) => Reading::Several,
         None => Reading::Nothing,
     }
+}
+
+/// Whether a cue is the answer itself, as in "No, it is not true.": it corrects nothing where no answer stands before it.
+fn is_answer(body: &str, cue: &Candidate<'_>) -> bool {
+    static INSTEAD: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["instead"]));
+    let start = cue.text.as_ptr() as usize - body.as_ptr() as usize;
+    let says = |text: &str| !found(&text.to_lowercase()).is_empty();
+    let lead = body.get(cue.start..start).unwrap_or("");
+    let answers = INSTEAD.opening(lead).is_some_and(|end| says(&lead[..end]));
+    answers && !says(text::tail(&body[..cue.start], 1024))
 }
 
 /// What the last sentence with a yes or a no says, unless it is a question or a guess.
@@ -352,7 +386,7 @@ impl YesNo {
         let mut from = 0;
         for candidate in &candidates {
             let reading = read(candidate.text, false);
-            if reading == Reading::Nothing && candidate.rule == Rule::Cue {
+            if candidate.rule == Rule::Cue && (reading == Reading::Nothing || is_answer(body, candidate)) {
                 continue;
             }
             conflict |= last.is_some_and(|(before, _)| before != reading);

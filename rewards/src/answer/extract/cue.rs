@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use super::lenient::is_abbreviation;
 use super::{Candidate, MAX_CANDIDATES, Rule, SPAN_BYTES};
 use crate::answer::text::{self, fixed};
 use crate::answer::words::{self, Phrases};
@@ -71,11 +72,16 @@ pub(super) fn back_cues<'a>(body: &'a str, found: &mut Vec<Candidate<'a>>) {
 /// The words before a cue that make it no statement.
 fn is_conditional(before: &str) -> bool {
     static CONDITION: LazyLock<Regex> = LazyLock::new(|| {
-        words::pattern(
-            r"(?i)(?:{condition}|{supposed}|{tempting})(?:\s+(?:\w+\s+){0,3})?$|(?:{doubt}|(?:{nobody}) (?:\w+ ){1,3})\s*(?:that\s+)?(?:\w+\s+){0,2}$",
-        )
+        words::pattern(concat!(
+            r"(?i)(?:{condition}|{supposed}|{tempting})(?:\s+(?:\w+\s+){0,3})?$",
+            r"|(?:{doubt}|(?:{nobody}) (?:\w+ ){1,3})\s*(?:,?\s*(?:{that})\s+)?(?:\w+\s+){0,2}$",
+            // "Vielleicht ist die Antwort 7", "the wrong answer is 7".
+            r"|(?:{perhaps})[,，、]?\s*(?:\w+[ \t]+){0,3}$|(?:{wrong})(?:{genitive})?[ \t]*$",
+        ))
     });
-    CONDITION.is_match(text::tail(before, 48))
+    // A line of its own begins anew: "That was wrong\nAnswer: 30".
+    let line = before.rsplit('\n').next().unwrap_or(before);
+    CONDITION.is_match(text::tail(line, 48))
 }
 
 /// The clause after a cue: to the end of the sentence or line; a display formula on the next line counts.
@@ -83,7 +89,7 @@ pub(super) fn clause(rest: &str) -> &str {
     static CUT: LazyLock<Regex> = LazyLock::new(|| {
         words::pattern(concat!(
             r"(?i)[.!;](?:[\s*)\]$]|$)|[。！；।]|\n|,?\s+(?:{because})|,\s*(?:{aside})",
-            r"|:\s+[a-z]{2,}\s+[a-z]{2,}\s|\s+[—–-]+\s*(?:{because}|{aside})|\s*</?[a-z]+>|\s*<\|"
+            r"|:\s+[a-z]{2,}\s+[a-z]{2,}\s|\s+[—–-]+\s*(?:{because}|{aside})|\s*</?[a-z]+>|\s*<\||\s*\[\^\d"
         ))
     });
     let trimmed = rest.trim_start_matches(|c: char| c.is_whitespace() || matches!(c, '*' | ':' | '_' | '}'));
@@ -107,7 +113,19 @@ pub(super) fn clause(rest: &str) -> &str {
         // "15; 16" and "15 ... 16" go on.
         let next = after[m.end()..].trim_start();
         let list = m.as_str().starts_with(';') && next.starts_with(|c: char| c.is_ascii_digit() || c == '$');
-        let goes_on = list || m.as_str().starts_with('.') && before.ends_with("..");
+        // "i.e." ends no sentence, nor does "approx.".
+        let short = || {
+            let word = before.rsplit(|c: char| c.is_whitespace() || c == '(').next().unwrap_or("");
+            // "The answer is no. Actually, …" goes on with a sentence, and "no. 4" with a number.
+            let goes_on = match word.len() > 2 || word.contains('.') {
+                true => {
+                    next.starts_with(|c: char| c.is_lowercase() || c.is_ascii_digit() || "$\\(".contains(c))
+                }
+                false => next.starts_with(|c: char| c.is_ascii_digit()),
+            };
+            goes_on && word.chars().any(char::is_alphabetic) && is_abbreviation(word)
+        };
+        let goes_on = list || m.as_str().starts_with('.') && (before.ends_with("..") || short());
         if !in_formula && !goes_on || m.as_str().starts_with('\n') {
             // "5!!" at the end of a sentence is no double factorial.
             let stop = if m.as_str().starts_with('!') { before.trim_end_matches('!') } else { before };
@@ -121,9 +139,15 @@ pub(super) fn clause(rest: &str) -> &str {
     own_braces(after.trim())
 }
 
-/// A clause up to a brace or a dollar sign that closes what was opened before it: `\text{Answer: } 42$`, and without the
-/// beginning of a remark: `43 (and not 42`.
+/// A clause up to a brace or a dollar sign that closes what was opened before it: `\text{Answer: } 42$`, and without a
+/// remark in brackets that gives a reason or denies something else, or the beginning of any: `43 (not 42)`.
 fn own_braces(span: &str) -> &str {
+    static REMARK: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["because", "not"]));
+    if let Some(open) = span.rfind(" (").filter(|open| *open > 0 && span[*open..].ends_with(')'))
+        && REMARK.opening(&span[open + 2..]).is_some()
+    {
+        return own_braces(span[..open].trim_end());
+    }
     if let Some(open) = span.rfind(" (").filter(|open| !span[*open..].contains(')'))
         && span[open + 2..].chars().take_while(|c| c.is_alphabetic()).count() > 1
     {
@@ -173,7 +197,7 @@ pub(super) fn cues<'a>(body: &'a str, found: &mut Vec<Candidate<'a>>) {
     static GIVES: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["gives"]));
     let all: Vec<_> = CUE.find_iter(body).collect();
     for m in &all[all.len().saturating_sub(MAX_CANDIDATES)..] {
-        if is_conditional(&body[..m.start()]) {
+        if text::is_within_word(body, m.start()) || is_conditional(&body[..m.start()]) {
             continue;
         }
         // The formula or number that a cue stands right before is no part of it, nor is a denial.

@@ -110,7 +110,7 @@ fn formula_end(body: &str, at: usize) -> Option<usize> {
 }
 
 /// Whether a stop behind a word ends no sentence.
-fn is_abbreviation(word: &str) -> bool {
+pub(super) fn is_abbreviation(word: &str) -> bool {
     let lower = word.to_lowercase();
     words::entries("abbreviation").any(|e| e.phrase == lower)
 }

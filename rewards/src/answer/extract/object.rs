@@ -66,6 +66,7 @@ pub fn object(span: &str) -> Option<&str> {
     let span = span[main_clause(span)..].trim_start();
     let found = objects(span);
     let mut kept: Vec<&Object> = Vec::new();
+    let mut aside: Vec<&Object> = Vec::new();
     let mut linked: Vec<usize> = Vec::new();
     let mut from = 0;
     for object in &found {
@@ -82,12 +83,23 @@ pub fn object(span: &str) -> Option<&str> {
         }
         // A price is what something is sold for.
         if is_circumstance(gap) && !is_price(&span[object.start..object.end]) {
+            aside.push(object);
             continue;
+        }
+        if kept.is_empty() && !aside.is_empty() && ends_range(gap) {
+            return None;
         }
         if linking || is_linked(gap) {
             linked.push(kept.len());
         }
         kept.push(object);
+    }
+    // "They meet after 45 minutes" gives no other quantity, so the circumstance is what was asked for.
+    if let ([], [only]) = (kept.as_slice(), aside.as_slice())
+        && found.len() == 1
+        && !has_quantity(span, only)
+    {
+        kept.push(only);
     }
     // What is linked is the answer, unless more follows ("is 18 dollars and 5 cents").
     let one = match (kept.as_slice(), linked.as_slice()) {
@@ -330,6 +342,23 @@ fn is_circumstance(gap: &str) -> bool {
         let subject = !rest.is_empty() && EACH.closing(&gap[..end]).is_some();
         near && !subject && !LINK.hold(rest) && !rest.contains([',', '，'])
     })
+}
+
+/// Whether words beside an object and its unit give a quantity, as in "she makes twice as much in 4 hours".
+fn has_quantity(span: &str, object: &Object) -> bool {
+    static QUANTITY: LazyLock<Phrases> =
+        LazyLock::new(|| Phrases::of(&["number", "magnitude", "denominator", "bound", "behind", "nobody"]));
+    let rest = span[object.end..].trim_start();
+    let unit = rest.find(char::is_whitespace).unwrap_or(rest.len());
+    QUANTITY.hold(&span[..object.start]) || QUANTITY.hold(&rest[unit..])
+}
+
+/// Whether an object ends a range whose beginning stands in a circumstance: "from 3 pm to 5 pm".
+fn ends_range(gap: &str) -> bool {
+    static RANGE: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["range"]));
+    RANGE.closing(gap.trim_end()).is_some()
+        && gap.split_whitespace().count() <= 3
+        && !gap.contains([',', '，', ';'])
 }
 
 /// Whether words that change the value of an object stand before it: "more than 18".

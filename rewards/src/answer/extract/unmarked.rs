@@ -57,7 +57,10 @@ pub(super) fn unmarked(body: &str, extract: Extract) -> Result<Answer, Missing> 
     let short = trimmed.len() <= 256 && !trimmed.contains('\n') || is_one_formula(trimmed);
     let open = trimmed.contains("\\boxed") || trimmed.contains("<answer");
     if short && !open && !trimmed.is_empty() && !wordy(trimmed) {
-        if text::is_negated(trimmed) {
+        // "Wrong: 7", but "false" alone is an answer.
+        static WRONG: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["wrong", "perhaps"]));
+        let denied = trimmed.contains(char::is_numeric) && WRONG.hold(trimmed);
+        if denied || text::is_negated(trimmed) {
             return Err(Missing::Negated);
         }
         // In an evaluation "She has 60 left." states a number, too.
@@ -99,7 +102,15 @@ fn only_formula(line: &str, whole: bool) -> Option<&str> {
     let mut all = FORMULA.find_iter(text::head(line, 1024)).filter(|m| !is_name(m.as_str()));
     let (first, None) = (all.next()?, all.next()) else { return None };
     let (before, after) = (&line[..first.start()], &line[first.end()..]);
-    let closed = after.trim_matches(|c: char| c.is_whitespace() || "*_.!。".contains(c)).is_empty();
+    // "Thus $n = 101$ is the required integer": words that only say that this is what was asked for.
+    static ASKED: LazyLock<Regex> = LazyLock::new(|| {
+        words::pattern(concat!(
+            r"(?i)^[*_]*\s+(?:{copula})\s+(?:{article}|{our})\s+(?:(?:{final}|{fill}|{most})\s+){0,3}",
+            r"(?:(?:{answer}|{result})(?:\s+(?:{asked}))?|(?:{asked})\s+\w+)[*_]*[.!。]?\s*$"
+        ))
+    });
+    let ended = after.trim_matches(|c: char| c.is_whitespace() || "*_.!。".contains(c)).is_empty();
+    let closed = ended || ASKED.is_match(after);
     static COPULA: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["copula", "link"]));
     static DENIES: LazyLock<Phrases> =
         LazyLock::new(|| Phrases::of(&["not", "deny", "exclude", "doubt", "condition"]));
@@ -114,7 +125,7 @@ fn only_formula(line: &str, whole: bool) -> Option<&str> {
 fn statement() -> &'static Regex {
     static STATEMENT: LazyLock<Regex> = LazyLock::new(|| {
         let own = words::each_language(
-            r"(?:(?:{so?}),?\s*)?(?:(?:{article?}|{our?})\s+)?(?:(?:{final?})\s+)?(?:{result})(?:\s+of\s+(?-i:[!-~\x{A1}-\x{1FFF}\x{2010}-\x{10FFFF}]{1,40}))?[*_]*\s*(?:{link}|=|:|：)",
+            r"(?:(?:{so?}),?\s*)?(?:(?:{article?}|{our?})\s+)?(?:(?:{final?})\s+)?(?:{result}|(?:{asked?})\s+\w+)(?:\s+of\s+(?-i:[!-~\x{A1}-\x{1FFF}\x{2010}-\x{10FFFF}]{1,40}))?[*_]*\s*(?:{link}|=|:|：)",
             "statement",
         );
         fixed(&format!(r"(?i)^[#*_\s]*(?:{own})[*_]*\s*([-−$\\(\d.*]\S*.*|[a-zA-Z]\s*=\s*\S.*)$"))

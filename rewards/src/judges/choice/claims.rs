@@ -213,7 +213,7 @@ static CUE: LazyLock<Regex> = LazyLock::new(|| {
 pub(super) fn is_supposed(before: &str) -> bool {
     static CONDITION: LazyLock<Regex> = LazyLock::new(|| {
         words::pattern(concat!(
-            r"(?i)(?:(?:{condition})[^.,;]{0,40}|(?:{supposed})[^.,;]{0,30}|(?:{tempting}),?[^.;,]{0,60}|(?:{otherwise})[^.;]{0,30}",
+            r"(?i)(?:(?:{perhaps})[,，、]?[^.,;]{0,30}|(?:{condition})[^.,;]{0,40}|(?:{supposed})[^.,;]{0,30}|(?:{tempting}),?[^.;,]{0,60}|(?:{otherwise})[^.;]{0,30}",
             r"|(?:^|[.,;:!?(\n]\s*|(?:{and}|{but})\s+)(?:{crowd})(?:(?:\s+\w+){0,3}\s*|[^\x00-\x7F，。]{0,6}))$",
         ))
     });
@@ -236,8 +236,12 @@ static BUT: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["but"]));
 
 /// "I don't think the answer is …".
 pub(super) fn is_doubted(before: &str) -> bool {
-    static DOUBT: LazyLock<Regex> =
-        LazyLock::new(|| words::pattern(r"(?i)(?:(?:{doubt})[^.,;]{0,30}|(?:{wrong})\s*|\ban?\s+)$"));
+    static DOUBT: LazyLock<Regex> = LazyLock::new(|| {
+        words::pattern(concat!(
+            r"(?i)(?:(?:{doubt})(?:,\s*(?:{that})\s)?[^.,;]{0,30}",
+            r"|(?:{wrong})(?:{genitive})?\s*|\ban?\s+)$"
+        ))
+    });
     DOUBT.is_match(text::tail(before, 64))
 }
 
@@ -279,7 +283,8 @@ fn cue(body: &str, list: &[(usize, usize)], options: &Options, place: Match<'_>)
     let (from, to) = sentence_at(list, place.start());
     let before = text::tail(&body[from..place.start()], REACH);
     let dense = said.chars().any(|c| c as u32 > 0x2E7F);
-    if is_supposed(before) || is_question(&body[from..to.max(from)]) {
+    let apart = !text::is_within_word(body, place.start());
+    if !apart || is_supposed(before) || is_question(&body[from..to.max(from)]) {
         return None;
     }
     let span = clause(body, list, place.end());
@@ -308,7 +313,7 @@ fn cue(body: &str, list: &[(usize, usize)], options: &Options, place: Match<'_>)
     let mut reading = behind(said, span, options, dense);
     if let Some(set) = chosen(reading) {
         let rest = text::head(&body[place.end()..to.max(place.end())], REACH);
-        if is_plural(said, set, options) || is_unreal(said, before, rest) {
+        if is_plural(said, set, options) || is_unreal(said, before, rest) || MAYBE.hold(said) {
             return None;
         }
         if is_foreign_denial(said) || is_doubted(before) || dense && is_refused(&body[from..place.start()]) {
@@ -374,9 +379,16 @@ fn depends(rest: &str) -> bool {
 fn is_foreign_denial(cue: &str) -> bool {
     static NOT: LazyLock<Regex> =
         LazyLock::new(|| words::pattern(r"(?i)(?:\s(?:{not}|no|non)(?:\s|$))|\bn['’]est\b"));
+    // "La respuesta incorrecta es"; an option that is asked for may be the wrong one.
+    static WRONG: LazyLock<Regex> = LazyLock::new(|| {
+        words::pattern(r"(?i)(?:{answer})[^\x00-\x20]*\s+(?:[^\s]+\s+)?(?:{wrong})(?:\s|$)")
+    });
     let cue = cue.to_ascii_lowercase();
-    !cue.contains("answer") && NOT.is_match(&cue)
+    !cue.contains("answer") && (NOT.is_match(&cue) || WRONG.is_match(&cue))
 }
+
+/// "Đáp án có thể là": a cue that only guesses.
+static MAYBE: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["maybe"]));
 
 static WALK: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["walk"]));
 

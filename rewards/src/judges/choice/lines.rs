@@ -394,6 +394,9 @@ fn said(sentence: &str, options: &Options) -> Option<Set> {
     static THEN: LazyLock<Phrases> = LazyLock::new(|| Phrases::of(&["so"]));
     static LEFT_OPEN: LazyLock<Regex> =
         LazyLock::new(|| words::pattern(r"(?i)(?:{hedge}|{if}|could|may|cannot|can't|both)"));
+    // "Metformin would be the first choice, but the kidneys fail."
+    static UNREAL: LazyLock<Regex> =
+        LazyLock::new(|| words::pattern(r"(?i)\x01[^\x01]{0,80}?(?:{unreal})[^\x01]{0,200}?(?:{but})"));
     let mentions = options.mentions(sentence);
     let residue = without(sentence, &mentions);
     if line_label(sentence, options).is_some()
@@ -402,7 +405,10 @@ fn said(sentence: &str, options: &Options) -> Option<Set> {
     {
         return None;
     }
-    if sentence.trim_end().ends_with(['?', '？']) || LEFT_OPEN.is_match(&residue) || read::is_open(&residue)
+    if sentence.trim_end().ends_with(['?', '？'])
+        || LEFT_OPEN.is_match(&residue)
+        || UNREAL.is_match(&residue)
+        || read::is_open(&residue)
     {
         return None;
     }

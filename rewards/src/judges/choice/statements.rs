@@ -30,7 +30,9 @@ pub(super) fn statements(body: &str, list: &[(usize, usize)], options: &Options,
             continue;
         }
         let subject = &body[from..whole.start()];
-        if subject.len() > 400 || is_supposed(subject) {
+        // "C'est correct" begins with no label.
+        let elided = subject.strip_suffix(['\'', '’']).is_some_and(|s| s.ends_with(char::is_alphabetic));
+        if elided || subject.len() > 400 || is_supposed(subject) {
             continue;
         }
         let Some(m) = PREDICATE.captures_at(body, whole.start()) else { continue };

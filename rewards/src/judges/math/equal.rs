@@ -16,7 +16,7 @@ use super::field::Field;
 use super::logarithm::natural_pair;
 use super::named::{items, strip_label};
 use super::over::{is_open, same_variable};
-use super::parameter::with_parameter_of;
+use super::parameter::{with_parameter_of, without_declaration};
 use super::region::region;
 
 /// Relative distance at which double-precision values count as equal: far above rounding errors, far below any
@@ -317,6 +317,9 @@ impl Comparison {
             Some(Ok(renamed)) => return self.collection(gold, &renamed),
             Some(Err(())) => return Equality::Different("parameter"),
             None => {}
+        }
+        if let Some((gold, pred)) = without_declaration(gold, pred) {
+            return self.compare(&gold, &pred);
         }
         if let Some(found) = self.named(gold, pred) {
             return found;

@@ -372,6 +372,15 @@ fn without_text(span: &str) -> Cow<'_, str> {
     if words > 2 { plain } else { Cow::Borrowed(span) }
 }
 
+/// A value and the same value in other words behind it: `2.4 (= 12/5)`, `\frac{12}{5} (or 2.4)`.
+fn restated(span: &str) -> Option<(&str, &str)> {
+    static AGAIN: LazyLock<regex::Regex> = LazyLock::new(|| {
+        crate::answer::words::pattern(r"(?i)^(.+?)\s*\((?:=|≈|\\approx|(?:{or}),?\s)\s*([^()]+)\)$")
+    });
+    let m = AGAIN.captures(text::head(span.trim(), 256))?;
+    Some((m.get(1)?.as_str(), m.get(2)?.as_str()))
+}
+
 /// How the marks of an answer may be read: with a decimal comma, and as a list joined by commas.
 fn readings(gold: &str, comma: bool, listed: bool) -> Vec<Marks> {
     match (comma, listed) {
@@ -442,7 +451,9 @@ fn choice_label(span: &str) -> Option<(char, &str)> {
     });
     static OTHER: LazyLock<regex::Regex> =
         LazyLock::new(|| text::fixed(r"\([A-J]\)|\b[B-J][).]\s|^(?:or|and|\\text\{\s*(?:or|and))\b"));
-    let m = LABEL.captures(span)?;
+    // `$\textbf{(B)}\ 18$` as a whole.
+    let inner = span.trim().strip_prefix('$').and_then(|s| s.strip_suffix('$'));
+    let m = LABEL.captures(inner.filter(|s| !s.contains('$')).unwrap_or(span))?;
     let letter = m.get(1).or_else(|| m.get(2))?.as_str().chars().next()?;
     let rest = m.get(3)?.as_str();
     (!OTHER.is_match(rest)).then_some((letter, rest))
@@ -542,6 +553,18 @@ impl Reward for Math {
                 let part = self.judge(gold, given, comma);
                 judged = Judged { work: judged.work + part.work, ..part };
             }
+            // `\frac{12}{5} (or 2.4)`: both are the reference.
+            if matches!(judged.verdict, Verdict::Incorrect | Verdict::Ambiguous)
+                && let Some((value, again)) = restated(given)
+            {
+                let parts = [value, again].map(|part| self.judge(gold, part, comma));
+                let work = judged.work + parts.iter().map(|part| part.work).sum::<u64>();
+                if parts.iter().all(|part| part.verdict == Verdict::Correct) {
+                    judged.verdict = Verdict::Correct;
+                    judged.rule = "restated";
+                }
+                judged.work = work;
+            }
             // In an evaluation the last side of an equation is what it states.
             if matches!(judged.verdict, Verdict::Incorrect | Verdict::Ambiguous)
                 && let Some(side) = stated
@@ -597,14 +620,35 @@ impl Reward for Math {
     }
 }
 
+/// A plain number, whose letters behind it can only be units.
+fn parsed_one() -> Parsed {
+    Parsed { expr: expr::integer(1), tail: None, apart: false, work: 0 }
+}
+
 /// The exact value of an answer span, for rewards that compare numbers; with it, the words after it and whether it has a
 /// percent sign.
 pub(crate) fn number(span: &str, marks: Marks) -> Option<(num_rational::BigRational, Option<String>, bool)> {
-    let parsed = parse::parse(span, marks)?;
+    let mut parsed = parse::parse(span, marks)?;
+    units::split_letter(&parsed_one(), &mut parsed);
+    // "98.6 °F" is a temperature and no angle.
+    let degrees = match &parsed.expr {
+        Expr::Degree(value) => Some((**value).clone()),
+        Expr::Neg(inner) => match &**inner {
+            Expr::Degree(value) => Some(Expr::Neg(value.clone())),
+            _ => None,
+        },
+        _ => None,
+    };
+    let scale = parsed.tail.as_deref().filter(|tail| matches!(*tail, "C" | "F"));
+    let temperature = degrees.and_then(|value| Some((value, format!("°{}", scale?))));
+    if let Some((value, unit)) = temperature {
+        (parsed.expr, parsed.tail) = (value, Some(unit));
+    }
     let mut expr = &parsed.expr;
-    if let Expr::Chain(sides, _) = expr {
-        expr = match sides.as_slice() {
-            [Expr::Sym(_) | Expr::Text(_), value] => value,
+    if let Expr::Chain(sides, signs) = expr {
+        // `x > 3` gives no number.
+        expr = match (sides.as_slice(), signs.as_slice()) {
+            ([Expr::Sym(_) | Expr::Text(_), value], [token::Rel::Eq | token::Rel::Approx]) => value,
             _ => return None,
         };
     }

@@ -41,3 +41,24 @@ pub fn with_parameter_of(gold: &Expr, pred: &Expr) -> Option<Result<Expr, ()>> {
     }
     Some(if free.contains(wanted) { Err(()) } else { Ok(renamed(pred, own, wanted)) })
 }
+
+/// Both sides without the set of a parameter that only one of them names: `k\pi, k \in \mathbb{Z}` says what `k\pi` does.
+/// None where both or neither name one, or the other side does not have that symbol.
+pub fn without_declaration(gold: &Expr, pred: &Expr) -> Option<(Expr, Expr)> {
+    let bare = |family: &Expr, other: &Expr| {
+        let name = parameter(family)?;
+        let mut free = BTreeSet::new();
+        symbols(other, &mut free);
+        let Expr::List(items, joint) = family else { return None };
+        let rest = items.split_last().filter(|_| free.contains(name))?.1;
+        Some(match rest {
+            [one] => one.clone(),
+            rest => Expr::List(rest.to_vec(), *joint),
+        })
+    };
+    match (parameter(gold), parameter(pred)) {
+        (Some(_), None) => Some((bare(gold, pred)?, pred.clone())),
+        (None, Some(_)) => Some((gold.clone(), bare(pred, gold)?)),
+        _ => None,
+    }
+}

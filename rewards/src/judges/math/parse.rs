@@ -39,9 +39,27 @@ pub fn parse(text: &str, marks: Marks) -> Option<Parsed> {
     let expr = parser.sequence(true)?;
     let expr = parser.infix(expr)?;
     let (expr, tail) = parser.measured(expr)?;
+    if tail.is_some() && is_range(&expr) {
+        return None;
+    }
     let amount = currency && matches!(expr, Expr::Num { .. } | Expr::Neg(_) | Expr::Mul(_) | Expr::Chain(..));
     let tail = tail.or_else(|| amount.then(|| "dollars".to_string()));
     Some(Parsed { expr, tail, apart, work })
+}
+
+/// Whether a difference is the range of a quantity: nobody writes "3-4 hours" for an hour less than none.
+fn is_range(e: &Expr) -> bool {
+    let value = |e: &Expr| match e {
+        Expr::Num { value, .. } => Some(value.clone()),
+        _ => None,
+    };
+    match e {
+        Expr::Add(terms) => match terms.as_slice() {
+            [from, Expr::Neg(to)] => matches!((value(from), value(to)), (Some(a), Some(b)) if a < b),
+            _ => false,
+        },
+        _ => false,
+    }
 }
 
 /// The number that a phrase of number words stands for, in digits.

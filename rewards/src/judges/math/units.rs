@@ -80,6 +80,14 @@ pub fn split_letter(gold: &Parsed, pred: &mut Parsed) {
     if pred.tail.is_some() {
         return;
     }
+    if let Expr::Neg(inner) = &pred.expr {
+        let mut part = Parsed { expr: (**inner).clone(), tail: None, apart: pred.apart, work: pred.work };
+        split_letter(gold, &mut part);
+        if part.tail.is_some() {
+            (pred.expr, pred.tail) = (Expr::Neg(Box::new(part.expr)), part.tail);
+        }
+        return;
+    }
     let mut free = std::collections::BTreeSet::new();
     super::eval::symbols(&gold.expr, &mut free);
     if !free.is_empty() {

@@ -96,6 +96,23 @@ impl Lexer {
         number_word(&word).is_some()
     }
 
+    /// Whether a word for a magnitude comes soon: "two hundred and three thousand" is more than a hundred and some.
+    fn is_before_magnitude(&self) -> bool {
+        let rest: String = self.chars[self.at..].iter().take(48).collect();
+        let words = rest.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty());
+        words.take(3).any(|word| magnitude(&word.to_lowercase()).is_some())
+    }
+
+    /// Whether a fraction or a magnitude without a number is all there is: "half", "a third", "a dozen".
+    fn is_alone(&self) -> bool {
+        let article = |t: &Token| match &t.tok {
+            Tok::Sym(word) | Tok::Text(word) => matches!(&**word, "a" | "an"),
+            _ => false,
+        };
+        let before = self.out.is_empty() || self.out.len() == 1 && article(&self.out[0]);
+        before && !self.chars[self.at..].iter().any(|c| c.is_alphanumeric() || matches!(c, '\\' | '$'))
+    }
+
     /// Whether a number that was a word stands directly before, as in `two thirds` and `three-quarters`.
     fn is_after_number_word(&self) -> bool {
         let dash = matches!(self.out.last().map(|t| &t.tok), Some(Tok::Op('-')));
@@ -143,6 +160,14 @@ impl Lexer {
             self.out.pop();
             self.join_unit(value);
         } else {
+            // "two hundred and five".
+            let and = matches!(last(1), Some(Tok::Text(word)) if word == "and")
+                && matches!(last(3), Some(Tok::Op('*')))
+                && self.from_word + 1 == self.out.len();
+            if and && !self.is_before_magnitude() {
+                self.out.pop();
+            }
+            let last = |back: usize| self.out.len().checked_sub(back).map(|i| &self.out[i].tok);
             let magnitude = matches!(last(2), Some(Tok::Op('*'))) && self.from_word == self.out.len();
             if magnitude {
                 self.push(Tok::Op('+'));
@@ -202,6 +227,21 @@ impl Lexer {
                 }
                 self.push(Tok::Op('/'));
                 self.push(Tok::Num(denominator(&lower).unwrap_or("1").into()));
+                return;
+            }
+            _ if self.is_alone()
+                && (lower == "half" || !self.out.is_empty() && denominator(&lower).is_some()) =>
+            {
+                self.out.clear();
+                self.push(Tok::Num("1".into()));
+                self.push(Tok::Op('/'));
+                self.push(Tok::Num(denominator(&lower).unwrap_or("1").into()));
+                return;
+            }
+            _ if !self.out.is_empty() && self.is_alone() && magnitude(&lower).is_some() => {
+                self.out.clear();
+                self.push(Tok::Num(magnitude(&lower).unwrap_or("1").into()));
+                self.from_word = self.out.len();
                 return;
             }
             _ if is_minus(&lower) && self.is_before_number() => Tok::Op('-'),
