@@ -14,6 +14,8 @@ pub const SMALL: u64 = 16 << 20;
 pub const LARGE: u64 = 256 << 20;
 /// Most bytes of a file of rows that is read as a whole.
 pub const WHOLE: u64 = 4 << 30;
+/// Most bytes of a JSON array of rows, which takes several times as much memory as values.
+pub const ARRAY: u64 = 1 << 30;
 /// Most bytes of a line of a file of rows.
 pub const LINE: u64 = 64 << 20;
 
@@ -132,6 +134,7 @@ mod tests {
                 assert_eq!(read(path, SMALL).unwrap_err().kind(), ErrorKind::InvalidInput, "{path:?}");
             }
         }
+        assert!(ARRAY < WHOLE);
         assert_eq!(read_named(Path::new("/dev/zero"), SMALL).unwrap_err().kind(), ErrorKind::FileTooLarge);
     }
 }
