@@ -246,6 +246,10 @@ pub(super) fn judge(setting: &Setting<'_>) -> Result<Tally, Failure> {
         }
         if Instant::now() >= deadline {
             break match is_up {
+                // Only asked whether what passed is to be believed.
+                true if state.next == tests && state.failure.is_none() => {
+                    Err(Failure::Task("undecided: the program answers no question after its tests".into()))
+                }
                 true if requests > MANY_REQUESTS => state.leave_open("timeout".into()),
                 true => state.blame("timeout".into()),
                 false => Err(Failure::Broken("the interpreter did not start in time".into())),

@@ -98,7 +98,9 @@ class Remote:
         if self._standing in FREE and type(value) is Remote:
             maker = self._number if self._standing in MAKES else self._maker
             if self._standing in MAKES:
+                # Such as a member of an enumeration, which functions return.
                 evidence.named.setdefault(value._number, maker)
+                evidence.given.add(value._number)
             value = Remote(value._number, value._base, value._standing, maker)
         if asks and type(value) is Remote:
             said_yes(self, name)
@@ -382,6 +384,9 @@ def arithmetic(action, swapped=False):
         if number_of(other) is not None and not self._told and not (type(other) is Remote and other._told):
             if number_of(result) is None:
                 unsure(COMPUTED)
+            elif type(result) is Remote and type(other) is Remote and trusted(self) and trusted(other):
+                evidence.named.setdefault(result._number, maker_of_object(self))
+                evidence.given.add(result._number)
             return result
         return told(result, action)
     return operator

@@ -108,8 +108,10 @@ def long_number(text):
     # The number of a text that may have been one before it was read: where 64 bits hold fewer digits, they are kept as text.
     if len(text) < 16 or len(text) > 4000 or not re.fullmatch(r'-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?', text):
         return None
-    whole = text.lstrip('-').isdigit()
-    return float(text) if not whole else int(text) if abs(int(text)) >= LARGE else None
+    if text.lstrip('-').isdigit():
+        return int(text) if abs(int(text)) >= LARGE else None
+    number = float(text)
+    return number if math.isfinite(number) and Decimal(repr(number)) != Decimal(text) else None
 
 
 def as_numbers(value):
