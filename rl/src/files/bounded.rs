@@ -130,10 +130,10 @@ mod tests {
         let path = dir.path().join("rows.json");
         // Without a byte on the disk; reading it would take minutes and more memory than there is.
         File::create(&path).unwrap().set_len(1 << 42).unwrap();
-        for (read, most) in
-            [(read_own as fn(&Path, u64) -> _, LARGE), (read_regular, WHOLE), (read_named, ARRAY)]
-        {
-            let error: io::Error = read(&path, most).unwrap_err();
+        type Read = fn(&Path, u64) -> io::Result<Vec<u8>>;
+        let reads: [(Read, u64); 3] = [(read_own, LARGE), (read_regular, WHOLE), (read_named, ARRAY)];
+        for (read, most) in reads {
+            let error = read(&path, most).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::FileTooLarge);
         }
     }
