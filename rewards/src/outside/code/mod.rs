@@ -68,7 +68,7 @@
 //! process, with the same sandbox and limits. What passes there is `unverifiable` ("passes in one process …"), what fails
 //! there, too, is `incorrect`; nothing becomes `correct` by it, since in one process a program may do what it likes. The
 //! method says so: `tagged/asserts+together@…`. It is tried as well where results are too large or too deep to be sent, and
-//! where a test is late by more than 2,000 requests, each of which takes a while between two processes. Failures of plain data alone, late
+//! where a test is late after more than 200 requests, each of which takes a while between two processes. Failures of plain data alone, late
 //! programs, and those that end themselves or reply what cannot be read are `incorrect` at once.
 //!
 //! Lists and the like are copies in the tests. Where the program keeps them, too (`s.items`, an argument), it is told what a
