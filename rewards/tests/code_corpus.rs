@@ -42,7 +42,7 @@ fn every_program_gets_its_verdict() {
     }
     let text = include_str!("corpus/code.jsonl");
     let rows: Vec<Row> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert!(rows.len() > 640, "{} rows", rows.len());
+    assert!(rows.len() > 720, "{} rows", rows.len());
     let config = CodeConfig { min_isolation: Isolation::Process, memory_mib: 512, ..CodeConfig::default() };
     // More threads than cores: most sessions wait.
     let pool = rayon::ThreadPoolBuilder::new().num_threads(4).build().unwrap();

@@ -438,6 +438,18 @@ fn wrong_input_is_refused_with_file_line_and_hint() {
     data(&["balance", &tasks, "--field", "topic"], &["no field `topic`"]);
     data(&["pass-rate", &tasks, "--reward", "math"], &["--policy"]);
     data(&["rejection", &tasks, "--completions", &empty, "--reward", "maht"], &["math"]);
+    let pass_rate = |more: &[&str], part: &str| {
+        data(&[&["pass-rate", &tasks, "--reward", "math"], more].concat(), &[part]);
+        assert!(!Path::new(&path("out.jsonl")).exists());
+    };
+    let other = write(dir.path(), "other.jsonl", "{\"id\": \"b\", \"completion\": \"1\"}\n");
+    pass_rate(&["--completions", &wrong, "--low", "0.9", "--high", "0.1"], "in order");
+    pass_rate(&["--completions", &wrong, "--low", "2"], "--low");
+    pass_rate(&["--completions", &wrong, "--policy", "x"], "--policy");
+    pass_rate(&["--completions", &wrong, "--journal", &path("j")], "--journal");
+    pass_rate(&["--completions", &other], "no completions");
+    pass_rate(&["--completions", &path("none")], "there is no such file");
+    pass_rate(&["--policy", &path("none")], "no policy at");
     let split =
         |parts: &str| rlvr(&["data", "split", &tasks, "--parts", parts, "--out-dir", &path("parts")], "");
     assert!(stderr(&split("a=0.5,b=0.6")).contains("add up to"));

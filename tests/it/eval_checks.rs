@@ -176,6 +176,23 @@ fn references_that_cannot_be_used_are_named() {
 }
 
 #[test]
+fn numbers_of_many_digits_are_numbers_to_a_filter() {
+    let dir = tempfile::tempdir().unwrap();
+    let filtered = QUIZ.replace("file = \"quiz.jsonl\"", "file = \"quiz.jsonl\"\nfilter = \"rank < 0.5\"");
+    let definition =
+        write(dir.path(), "quiz.toml", &filtered.replace("[schema]", "[schema]\nrank = \"number\""));
+    let mut all: Vec<String> = quiz(8).lines().map(String::from).collect();
+    for (i, rank) in ["0.1234567890123456789012", "123456789012345678901234567890"].iter().enumerate() {
+        all[i] = all[i].replacen('{', &format!("{{\"rank\":{rank},"), 1);
+    }
+    all[2..].iter_mut().for_each(|row| *row = row.replacen('{', "{\"rank\":0.25,", 1));
+    write(dir.path(), "quiz.jsonl", &all.join("\n"));
+    let done = rlvr(&["eval", "validate", "--tasks", &definition], "");
+    let text = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(done.status.success() && text.contains("7 items"), "{text}{}", stderr(&done));
+}
+
+#[test]
 fn a_plain_file_is_validated_with_a_reward() {
     let dir = tempfile::tempdir().unwrap();
     let row = |id: usize, answer: &str| json!({"id": id, "question": "1+1?", "answer": answer});

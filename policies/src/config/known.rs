@@ -119,7 +119,7 @@ impl Neutral {
 }
 
 /// Changes what a model computes, in a way that the decoder has not: refused at any other value.
-const REFUSED: [(&str, Neutral, &str); 49] = [
+const REFUSED: [(&str, Neutral, &str); 52] = [
     ("mlp_bias", Neutral::Off, "MLPs without bias"),
     ("use_bias", Neutral::Off, "linear layers without bias"),
     ("bias", Neutral::Off, "linear layers without bias"),
@@ -160,7 +160,10 @@ const REFUSED: [(&str, Neutral, &str); 49] = [
     ("sliding_window_pattern", Neutral::Off, "attention to the whole context"),
     ("use_bidirectional_attention", Neutral::Off, "causal attention"),
     ("is_causal", Neutral::On, "causal attention"),
+    ("causal", Neutral::On, "causal attention"),
     ("use_rope", Neutral::On, "rotation in every layer"),
+    ("apply_rope", Neutral::On, "rotation in every layer"),
+    ("scale_attn_weights", Neutral::On, "scores divided by the root of head_dim"),
     ("is_encoder_decoder", Neutral::Off, "decoders"),
     ("add_cross_attention", Neutral::Off, "decoders"),
     ("per_layer_config", Neutral::Off, "layers that are alike"),
@@ -384,12 +387,9 @@ fn unknown<'a>(keys: &Keys<'a>, architecture: Architecture) -> Vec<&'a str> {
             || REFUSED.iter().chain(&WARNED).any(|(name, ..)| *name == key)
             || DRAWN.iter().any(|(name, _)| *name == key)
     };
-    // What is unknown and off asks for nothing, unless it switches off something that is on.
-    let switch = |key: &str| key.starts_with("use_") || key.starts_with("is_");
-    let off = |key: &str, value: &Value| {
-        Neutral::Off.holds(value) && !(switch(key) && *value == Value::Bool(false))
-    };
-    let set = keys.map.iter().filter(|(key, value)| !known(key) && !off(key, value));
+    // What is unknown and empty asks for nothing. False may switch off something that is on where nothing is said.
+    let off = |value: &Value| Neutral::Off.holds(value) && !value.is_boolean();
+    let set = keys.map.iter().filter(|(key, value)| !known(key) && !off(value));
     set.map(|(key, _)| key.as_str()).collect()
 }
 
@@ -463,9 +463,11 @@ mod tests {
         };
         let value = json!({"model_type": "x", "sliding_window": 4096, "attention_bias": true, "dual_chunk": {"a": 1},
             "temperature": 0.5, "mlp_bias": false, "some_feature": false, "other": null});
-        assert_eq!(of(Architecture::Llama, value.clone()), "sliding_window dual_chunk");
-        assert_eq!(of(Architecture::Mistral, value.clone()), "dual_chunk");
-        assert_eq!(of(Architecture::Qwen2, value), "dual_chunk");
+        assert_eq!(of(Architecture::Llama, value.clone()), "sliding_window dual_chunk some_feature");
+        assert_eq!(of(Architecture::Mistral, value.clone()), "dual_chunk some_feature");
+        assert_eq!(of(Architecture::Qwen2, value), "dual_chunk some_feature");
+        let nothing = json!({"model_type": "x", "some_list": [], "some_rate": 0.0, "some_table": {}, "some_name": null});
+        assert_eq!(of(Architecture::Llama, nothing), "");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::template::{Row, Templates, single_field};
 use super::{DataError, Entry, SHUFFLE_STREAM, Split, TaskKey, check_heldout, messages};
 use crate::checks::Checks;
 use crate::files::IoError;
-use crate::files::bounded::{self, WHOLE, read_named};
+use crate::files::bounded::{self, ARRAY, read_named};
 use crate::files::digits;
 use crate::files::encoding::utf8;
 use crate::random;
@@ -132,7 +132,7 @@ impl<'de> Deserialize<'de> for PromptTemplate {
 pub(crate) struct Fields {
     pub(crate) fields: Map<String, Value>,
     /// The same with all numbers, to be compared, where that is something else.
-    numbers: Option<Map<String, Value>>,
+    pub(crate) numbers: Option<Map<String, Value>>,
 }
 
 impl From<Map<String, Value>> for Fields {
@@ -243,7 +243,13 @@ impl JsonlConfig {
             move |source| DataError::Io { name, source: IoError::at(action, &path)(source) }
         };
         if self.path.extension().is_some_and(|e| e == "json") {
-            let bytes = read_named(&self.path, WHOLE).map_err(io("read"))?;
+            let bytes = read_named(&self.path, ARRAY).map_err(|error| match error.kind() {
+                ErrorKind::FileTooLarge => self.row_error(
+                    1,
+                    format!("{error}: JSON Lines are read one by one (jq -c '.[]' makes them)"),
+                ),
+                _ => io("read")(error),
+            })?;
             let text = utf8(&bytes).map_err(|e| self.row_error(e.line, e.to_string()))?;
             let not_rows =
                 |e: serde_json::Error| self.row_error(e.line(), format!("not a JSON array of objects: {e}"));

@@ -9,7 +9,7 @@ use super::benchmark::OpenSettings;
 use super::item::{Choice, Item, PromptParts, gold, lettered, shuffle};
 use super::task_file::{Continuation, Fields, TaskFile};
 use crate::curate::validate::messages;
-use crate::data::jsonl::{JsonlConfig, add_reference, render_reference};
+use crate::data::jsonl::{self, JsonlConfig, add_reference, render_reference};
 use crate::data::template::{Row, Templates};
 use crate::data::{DataError, TaskKey};
 use crate::rows::{id, missing};
@@ -79,9 +79,13 @@ impl<'a> RowReader<'a> {
         example: bool,
     ) -> Result<(Vec<Drawn>, Vec<DataError>), DataError> {
         let mut drawn = Vec::new();
-        let problems = each_row(&self.task.name, path, &mut |line, fields| {
+        let problems = each_row(&self.task.name, path, &mut |line, jsonl::Fields { fields, numbers }| {
             let row = Row::new(fields);
-            if self.passes(filter, &row)? {
+            // What is compared is a number, also where its digits are kept as text.
+            let compared = numbers.map(Row::new);
+            let compared = compared.as_ref().unwrap_or(&row);
+            if self.passes(filter, compared)? {
+                self.check_schema(&row, compared)?;
                 let mut found = self.draw(&row, drawn.len(), example)?;
                 found.item.place = format!("{}:{line}", path.display());
                 drawn.push(found);
@@ -96,7 +100,6 @@ impl<'a> RowReader<'a> {
     }
 
     fn draw(&self, row: &Row, number: usize, example: bool) -> Result<Drawn, String> {
-        self.check_schema(row)?;
         let fields = self.fields;
         let id = self.id(row, number)?;
         let asked = self.prose("fields.question", &fields.question, row)?;
@@ -151,11 +154,14 @@ impl<'a> RowReader<'a> {
         Ok(Drawn { item, completion, continuation, note })
     }
 
-    fn check_schema(&self, row: &Row) -> Result<(), String> {
+    /// A number whose digits are kept as text is of either kind.
+    fn check_schema(&self, row: &Row, compared: &Row) -> Result<(), String> {
         for (field, kinds) in &self.task.schema {
             match row.fields.get(field) {
                 None => return Err(format!("schema: the row has no `{field}`, a {kinds}")),
-                Some(value) if !kinds.hold(value) => {
+                Some(value)
+                    if !kinds.hold(value) && !compared.fields.get(field).is_some_and(|v| kinds.hold(v)) =>
+                {
                     return Err(format!("schema: `{field}` is no {kinds} but {}", kind_of(value)));
                 }
                 Some(_) => {}
@@ -288,7 +294,7 @@ impl<'a> RowReader<'a> {
 /// Rows that are tasks as they are, and what is wrong with others, each with its line.
 pub(super) fn whole_tasks(task: &TaskFile, path: &Path) -> Result<(Vec<Item>, Vec<DataError>), DataError> {
     let mut items = Vec::new();
-    let problems = each_row(&task.name, path, &mut |line, fields| {
+    let problems = each_row(&task.name, path, &mut |line, jsonl::Fields { fields, .. }| {
         let key = TaskKey::of_row(&fields, None);
         let task = whole_task(fields)?;
         let place = format!("{}:{line}", path.display());
@@ -309,12 +315,12 @@ fn whole_task(mut fields: Map<String, Value>) -> Result<Task, String> {
 fn each_row(
     name: &str,
     path: &Path,
-    take: &mut dyn FnMut(usize, Map<String, Value>) -> Result<(), String>,
+    take: &mut dyn FnMut(usize, jsonl::Fields) -> Result<(), String>,
 ) -> Result<Vec<DataError>, DataError> {
     let mut problems = Vec::new();
     let file = JsonlConfig::all_of(path.to_path_buf());
     let ended = file.rows(name, &mut |line, row| {
-        if let Err(message) = take(line, row.fields) {
+        if let Err(message) = take(line, row) {
             problems.push(DataError::Row { path: PathBuf::from(path), line, message });
         }
         Ok(problems.len() < MAX_PROBLEMS)

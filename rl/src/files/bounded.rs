@@ -14,6 +14,8 @@ pub const SMALL: u64 = 16 << 20;
 pub const LARGE: u64 = 256 << 20;
 /// Most bytes of a file of rows that is read as a whole.
 pub const WHOLE: u64 = 4 << 30;
+/// Most bytes of a JSON array of rows, which takes several times as much memory as values.
+pub const ARRAY: u64 = 1 << 30;
 /// Most bytes of a line of a file of rows.
 pub const LINE: u64 = 64 << 20;
 
@@ -22,7 +24,7 @@ pub const LINE: u64 = 64 << 20;
 /// # Errors
 /// A file that cannot be read, a longer one, and what is no regular file.
 pub fn read_own(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    within(open_own(path, OpenOptions::new().read(true))?, most)
+    whole(open_own(path, OpenOptions::new().read(true))?, most)
 }
 
 /// Reads a file of at most `most` bytes that must be regular where links lead to; no pipe is waited for.
@@ -30,7 +32,7 @@ pub fn read_own(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 /// # Errors
 /// As [`read_own`].
 pub fn read_regular(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    within(open_regular(path)?, most)
+    whole(open_regular(path)?, most)
 }
 
 /// Reads what somebody named, which may be a pipe, of at most `most` bytes.
@@ -38,7 +40,16 @@ pub fn read_regular(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 /// # Errors
 /// What cannot be read, or is longer.
 pub fn read_named(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    within(File::open(path)?, most)
+    whole(File::open(path)?, most)
+}
+
+/// Reads a file to the end, of which nothing is read where its length says that it is too long.
+fn whole(file: File, most: u64) -> io::Result<Vec<u8>> {
+    let facts = file.metadata()?;
+    match facts.is_file() && facts.len() > most {
+        true => Err(longer(most)),
+        false => within(file, most),
+    }
 }
 
 /// Opens a file that must be regular where links lead to; no pipe is waited for.
@@ -60,7 +71,7 @@ pub fn within(from: impl Read, most: u64) -> io::Result<Vec<u8>> {
     // One byte more than allowed shows a file that is longer, also one that has grown.
     from.take(most + 1).read_to_end(&mut bytes)?;
     match bytes.len() as u64 > most {
-        true => Err(too_long(&format!("it has more than {}, as no such file has", size(most)))),
+        true => Err(longer(most)),
         false => Ok(bytes),
     }
 }
@@ -76,6 +87,10 @@ pub fn line(from: &mut impl BufRead, bytes: &mut Vec<u8>) -> io::Result<usize> {
         true => Err(too_long(&format!("a line has more than {}, as no row has", size(LINE)))),
         false => Ok(read),
     }
+}
+
+fn longer(most: u64) -> io::Error {
+    too_long(&format!("it has more than {}, as no such file has", size(most)))
 }
 
 fn too_long(what: &str) -> io::Error {
@@ -106,6 +121,20 @@ mod tests {
                 (error.kind(), error.to_string().contains("more than 4 bytes")),
                 (ErrorKind::FileTooLarge, true)
             );
+        }
+    }
+
+    #[test]
+    fn nothing_is_read_of_a_file_that_is_too_long() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("rows.json");
+        // Without a byte on the disk; reading it would take minutes and more memory than there is.
+        File::create(&path).unwrap().set_len(1 << 42).unwrap();
+        type Read = fn(&Path, u64) -> io::Result<Vec<u8>>;
+        let reads: [(Read, u64); 3] = [(read_own, LARGE), (read_regular, WHOLE), (read_named, ARRAY)];
+        for (read, most) in reads {
+            let error = read(&path, most).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::FileTooLarge);
         }
     }
 

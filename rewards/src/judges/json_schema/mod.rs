@@ -16,6 +16,7 @@
 //! response (`no_answer`). The schema `{}` accepts every value: write `type`, `required`, `additionalProperties`.
 
 mod counted;
+mod digits;
 mod pick;
 
 use std::sync::LazyLock;
@@ -88,6 +89,9 @@ enum Found {
 
 impl Schema {
     fn compile(schema: &Value) -> Result<Self, String> {
+        let mut schema = schema.clone();
+        digits::restore(&mut schema);
+        let schema = &schema;
         let mut patterns = Vec::new();
         let size = collect_patterns(schema, &mut patterns);
         if size > MAX_SIZE {

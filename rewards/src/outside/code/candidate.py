@@ -17,6 +17,7 @@ ACTIONS.update((name, getattr(operator, name)) for name in (
 def serve():
     lines, out = take_pipes()
     module = sys.modules['solution'] = types.ModuleType('solution')
+    module.__file__ = os.path.abspath('solution.py')
     # What was sent and stays here, so that the same object always has the same number.
     objects, numbers = [], {}
     # Data that the tests have copies of.

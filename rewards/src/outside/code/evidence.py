@@ -13,8 +13,8 @@ POSSIBLE = {'possible class', 'possible', 'derived'}
 FREE = OWN | POSSIBLE
 # Items that are kept of an object.
 KEPT = 100000
-# Comparisons that are asked the other way round, too.
-ASKED_TWICE = 1000
+# Comparisons that are asked the other way round, too, and objects that are compared with each other.
+ASKED_TWICE, ASKED = 1000, 8
 # What changes nothing in an object. Anything else may, and what was seen before is forgotten.
 LOOKING = {'getattr', 'type', 'len', 'iter', 'hash', 'bool', 'int', 'float', 'complex', 'str', 'repr', 'format', 'bytes',
            'round', 'reversed', 'isinstance', 'issubclass', 'index', 'contains', 'getitem', 'eq', 'ne', 'lt', 'le', 'gt', 'ge',
@@ -46,6 +46,13 @@ class Evidence:
         self.seen, self.named, self.twice = {}, {}, ASKED_TWICE
         # Objects whose places and items disagree, which is nothing special for those that the tests use as dictionaries.
         self.odd, self.mappings, self.handed = set(), set(), set()
+        # Objects that the tests gave to the program; those that they made, by class, with what they were made of; and what
+        # objects of a class answered to a question that is an opinion.
+        self.given, self.made, self.opinions, self.doubtful = set(), {}, {}, set()
+        # What objects held before something may have changed them, and which ones the tests have changed since.
+        self.before, self.touched = {}, set()
+        # Whose method is which.
+        self.owners = {}
 
     def asked(self, message):
         if message[0] in CHANGING or message[0] == 'do' and message[1] not in LOOKING:
@@ -55,7 +62,27 @@ class Evidence:
 
     def forget(self):
         self.settle()
+        for n, seen in self.seen.items():
+            held = [text_of(item) for item in seen.items] if seen.done else by_places(seen)
+            if held is not None:
+                self.before.setdefault(n, held)
         self.seen.clear()
+
+    def took(self, n, name, result):
+        # What is taken out of an object was in it.
+        if name in ('pop', 'popleft') and n in self.before and text_of(result) not in self.before[n]:
+            unsure(CHANGES)
+
+    def held_before(self, n, items):
+        # An object may change by what the tests do with it, and then it has more or less in it. It does not change by
+        # itself, nor does it hold as many other things as before unless the tests put them there.
+        before = self.before.pop(n, None)
+        if before is None:
+            return
+        now = [text_of(item) for item in items]
+        if now != before and (n not in self.touched or len(now) == len(before) and sorted(now) != sorted(before)):
+            unsure(CHANGES)
+        self.touched.discard(n)
 
     def settle(self):
         for n, seen in self.seen.items():
@@ -80,12 +107,54 @@ class Evidence:
         else:
             said.update(parts or [False])
 
+    def makes(self, maker, n, given, new):
+        # What the program gave before, and calls an object of its class now, was not made by the tests.
+        if new or n in self.named:
+            self.named[n] = maker
+            made = self.made.setdefault(maker, [])
+            if len(made) < 8 * ASKED:
+                made.append((n, given))
+
+    def gives(self, values, depth=0):
+        # Objects in what the program gets.
+        for value in values if depth < 4 else ():
+            if type(value) in OPAQUE:
+                self.given.add(value._number)
+                self.touched.add(value._number)
+            elif isinstance(value, dict):
+                self.gives([*value, *value.values()], depth + 1)
+            elif isinstance(value, (list, tuple, set, frozenset)) and not isinstance(value, Shadow):
+                self.gives(list(value)[:KEPT], depth + 1)
+
+    def says(self, value, action, answer, anything):
+        # What an object of a class of the tests says of a value. Who has also said no may say yes.
+        key = maker_of_object(value), action
+        self.opinions.setdefault(key, set()).add(bool(answer))
+        if anything:
+            self.doubtful.add(key)
+
+    def all_alike(self):
+        # Whether a class of which the tests believe that objects are equal takes all for equal. They may be so, however
+        # they were made, and one more that is made of something else is not.
+        for (maker, action), said in self.opinions.items():
+            made = self.made.get(maker, [])[:ASKED]
+            if action != 'eq' or said != {True} or len({text_of(given) for _, given in made}) < 2:
+                continue
+            pairs = itertools.combinations([Remote(n) for n, _ in made], 2)
+            if all(says('eq', *pair) for pair in pairs) and all(says('eq', Remote(made[0][0]), o) for o in strangers(maker, made)):
+                return True
+        return False
+
     def undecided(self):
         self.settle()
         if self.odd - self.mappings:
             unsure(PLACES)
         if self.doubt:
             return self.doubt
+        if any(False not in self.opinions[key] for key in self.doubtful):
+            return RELATED
+        if self.all_alike():
+            return RELATED
         for name, said in self.answers.items():
             if len(said) == 1 and None not in said:
                 if name == TAKEN and True in said:
@@ -250,6 +319,14 @@ def fits(seen):
         unsure(FACES)
 
 
+def by_places(seen):
+    # The items where the tests have looked at each place.
+    size = size_of(seen)
+    if size is None or size > KEPT or any(type(seen.facts.get(('at', i))) is not str for i in range(size)):
+        return None
+    return [seen.facts['at', i] for i in range(size)]
+
+
 def place_of(key):
     return key if type(key) is int else f'{key.start}:{key.stop}:{key.step}' if type(key) is slice else text_of(key)
 
@@ -333,6 +410,7 @@ def completed(seen, n=None):
     fits_views(seen)
     fits(seen)
     if n is not None:
+        evidence.held_before(n, seen.items)
         seen.number = n
         has_no_items(n, seen)
 
@@ -480,22 +558,44 @@ def backwards(remote):
 
 
 def trusted(value):
-    return value._standing in FREE or value._number in evidence.named
+    # A function may return any object that the tests made, such as the last one. It counts as one of theirs where a method
+    # of its class gave it or where they gave it to the program.
+    if value._standing in FREE:
+        return True
+    return value._number in evidence.named and (value._maker is not None or value._number in evidence.given)
 
 
 def between(action, one, other):
     # How two objects of the program compare, which only they say. It decides where the tests made them of a class that
     # they name, or one of them, and its own method the other one.
     if same(one, other) and not {one._standing, other._standing} & OWN:
+        if {one._standing, other._standing} & POSSIBLE and not (trusted(one) and trusted(other)):
+            unsure(RELATED)
         return action in ('eq', 'le', 'ge')
     related(action, one, other)
     result = link.do(action, one, other)
+    if action in ('eq', 'ne') and result is not NotImplemented and not same(one, other):
+        evidence.says(one, 'eq', bool(result) == (action == 'eq'), False)
     if not are_kin(one, other):
         unsure(RELATED)
     elif result is not NotImplemented and result and evidence.twice > 0:
         evidence.twice -= 1
         if says_anything(action, one, other):
             unsure(RELATED)
+    return result
+
+
+def opinion(action, remote, other):
+    # What an object that the tests made says of a value. Who says yes to everything, or both, has to have said no as well.
+    result = link.do(action, remote, other)
+    if result is NotImplemented or evidence.twice <= 0:
+        return result
+    anything = False
+    if result and number_of(other) is None:
+        evidence.twice -= 1
+        against = OPPOSITE.get(action)
+        anything = (says(action, remote, another(other)) if action in ('eq', 'contains') else says(against, remote, other))
+    evidence.says(remote, *(('eq', not result, False) if action == 'ne' else (action, result, anything)))
     return result
 
 
@@ -524,8 +624,23 @@ def are_kin(one, other):
     return (trusted(one) or trusted(other)) and maker is not None and maker == maker_of_object(other)
 
 
+def strangers(maker, made):
+    # An object of the class that is made of what no test has.
+    try:
+        given = [another(value) for value in made[0][1]]
+        yield call(maker, given, {})
+    except Exception:
+        pass
+
+
+def is_theirs(value, maker):
+    # Whether it is an object of the tests of this class.
+    known = type(value) is Remote and maker is not None and value._standing not in POSSIBLE
+    return known and trusted(value) and maker_of_object(value) == maker
+
+
 def maker_of_object(remote):
-    return evidence.named.get(remote._number, remote._maker)
+    return evidence.named.get(remote._number, remote._maker) if trusted(remote) else remote._maker
 
 
 def doubtful(action, remote, other):

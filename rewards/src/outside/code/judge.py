@@ -20,7 +20,8 @@ def judge():
     warnings.filterwarnings('error', 'NotImplemented', DeprecationWarning)
     report(phase='tests')
     space = Space({'__name__': 'tests', 'next of the tests': next_of, 'next inside of the tests': next_inside, 'type of the tests': type_of,
-                   'is of the tests': same, 'method of the tests': method_of, 'claim of the tests': Claim(),
+                   'is of the tests': same, 'method of the tests': method_of, 'claim of the tests': Claim(), 'failure of the tests': Failure(),
+                   'error of the tests': Own(),
                    'unheard of the tests': unheard, 'id of the tests': id_of})
     space.update((f'{name} of the program', kind) for name, kind in CONTROL.items())
     try:
@@ -32,6 +33,7 @@ def judge():
         if not entry and any('check' in s.own and 'check' not in s.free for s in surveys if s):
             raise ValueError('check needs an entry_point')
         link.involved = any(s.reaches() for s in [first] + [s for s in surveys if s])
+        suspicion.nothing = any(s.expects_nothing() for s in [first] + [s for s in surveys if s])
         theirs = names.shadowed if names.everywhere else set()
         programs = [s and s.program(theirs) for s in surveys]
         calls = [readings(t['args']) if 'args' in t else None for t in tests]
@@ -62,6 +64,7 @@ def judge():
     space.wanted = names.wanted if names.everywhere else names.wanted - names.shadowed
     passed, some, failure = True, False, None
     for i, test in enumerate(tests):
+        failures = link.failures
         try:
             around = {k: v for k, v in space.items() if k not in names.entry}
             candidate = eval(entry, Space({**around, '__builtins__': builtins_left}, names.entry)) if entry else None
@@ -71,6 +74,8 @@ def judge():
                 space.find_first(surveys[i].in_classes)
                 run_program(programs[i], space, candidate, entry)
                 ok, why = True, ''
+            if link.catching and link.failures > failures:
+                unsure('the tests believe an exception of the program that takes their own errors')
             unclear = link.unsendable
         except Unclear as error:
             unclear = str(error)
@@ -87,7 +92,7 @@ def judge():
         if not ok and link.involved and not link.lost and suspicion.verdict(failure):
             return report(caught=suspicion.caught)
         # What does not keep to the protocol has failed, with its tests in one process or not.
-        report(i=i, ok=ok, why=why, involved=link.involved and not link.lost)
+        report(i=i, ok=ok, why=why, involved=link.full or link.involved and not link.lost)
         passed, some = passed and ok, some or ok
         if link.lost:
             break
@@ -226,6 +231,20 @@ class Claim:
     def __exit__(self, kind, error, trace):
         if error is not None:
             link.asserted.append(error)
+            link.failures += 1
+
+
+class Own(Claim):
+    # Around an error that the tests raise.
+    def __exit__(self, kind, error, trace):
+        link.failures += 1
+
+
+class Failure(Claim):
+    # Around what fails whatever the program does: a manager that takes it may be asked to.
+    def __exit__(self, kind, error, trace):
+        if error is not None:
+            error._own = True
 
 
 judge()

@@ -27,12 +27,15 @@ class Link:
         # Why nothing more is asked; what a test could not send; whether anything was asked of the candidate's code.
         self.lost = self.unsendable = None
         self.used = False
+        # Whether the data of the program is more than this process holds.
+        self.full = False
         # Whether objects were on the other side than the ones who use them, so that only both together show what is meant;
         # the last exception of the candidate.
         self.involved = self.finding = False
         self.came = None
-        # Errors of what the tests assert.
-        self.asserted = []
+        # Errors of what the tests assert, and how many they have raised; whether the program has given them a class that
+        # takes these.
+        self.asserted, self.failures, self.catching = [], 0, False
         # Names that mean classes in the tests; with what the tests seeded their random numbers.
         self.classes, self.possible, self.seeded, self.loaded = set(), set(), None, False
         # What was sent and stays here, with its numbers; exceptions that left; what stands for objects of the candidate.
@@ -65,6 +68,11 @@ class Link:
         return self.shared.add(self, self.understand(self.unpack, reply[0]), reply[1] if len(reply) > 1 else None)
 
     def do(self, action, *args):
+        if action not in LOOKING:
+            evidence.gives(args)
+        if action == 'setitem':
+            evidence.forget()
+            evidence.before.pop(number_of(args[0]), None)
         return self.value('do', action, self.pack_all(args))
 
     def pack_all(self, args):
@@ -80,6 +88,7 @@ class Link:
         try:
             return read(data)
         except BaseException as error:
+            self.full |= isinstance(error, MemoryError)
             self.lost = self.lost or f'the program sent what is no reply ({type(error).__name__})'
         raise Lost(self.lost)
 
@@ -118,6 +127,8 @@ class Link:
         if n is not None:
             return {'r': n}
         if data is not None:
+            # Of a class of the tests, such as a named tuple, only the data arrive.
+            self.involved = True
             return data
         if isinstance(value, BaseException):
             return {'q': self.leaving(value)}
@@ -167,7 +178,10 @@ class Link:
         if tag == 'x':
             return self.exception(content)
         if tag == 'y':
-            return self.kind(content)
+            kind = self.kind(content)
+            # By these `except` takes what the tests raise themselves.
+            self.catching |= kind in (AssertionError, Exception, BaseException)
+            return kind
         n, data = content if tag == 'o' else (content, None)
         if type(n) is not int or tag not in ('r', 'o', 'a'):
             raise ValueError('no reference')
@@ -222,6 +236,8 @@ class Link:
 
     def raised(self, described):
         error = self.exception(described)
+        # Data that is too deep to be sent may be right.
+        self.involved |= type(error).__name__ == 'TooDeep'
         if isinstance(error, BaseException):
             if type(error) not in CONTROL.values():
                 self.came = error

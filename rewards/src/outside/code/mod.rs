@@ -27,7 +27,7 @@
 //! results come through a pipe of their own and carry a random nonce.
 //!
 //! Plain data are the built-in types and dates, times, `Fraction`, `Decimal`, `deque`, `Counter` and the like, nested up to
-//! 200 times; what a program returns deeper is no value. Other objects stay in the candidate's process; the tests see a
+//! 200 times; what a program returns deeper is no value here. Other objects stay in the candidate's process; the tests see a
 //! stand-in with attributes, calls, items, iteration and the operators of its class.
 //!
 //! A test is evidence where its truth was decided here, by plain data that came out of the program by call, attribute or
@@ -44,11 +44,17 @@
 //!   a number that may be the expected one; nor is it asked what a text or a set is asked (`f(x).startswith('a')`). What
 //!   one of its methods says of a value of the tests (`f(2).equals(5)`, `f(2).score(5)`) is evidence where it says several
 //!   things, or gives a text or data of several values, and does not just repeat what it was told.
-//! - A context manager takes no assertion, and other errors of the tests only where it does not take all of them.
+//! - What an object holds does not change by itself. It changes with what the tests do with it, but not into as many other
+//!   things unless they put them there; what is popped was in it.
+//! - Methods of numbers, texts and exceptions of a class of the program are believed no more than those of objects.
+//! - A context manager takes no assertion, and other errors of the tests only where it does not take all of them. A name of
+//!   the program that is `Exception` or `AssertionError` itself takes none of the errors that the tests raise.
 //!
 //! Objects that the tests make themselves of a class which they name (`t = Trie()`) are what is tested, and are asked: what
-//! they contain, equal and compute, also with what methods of this class give. What says that it equals a foreign text, or
-//! is both less and not less, decides nothing here either. That a name means a class is said by the `solution` of the
+//! they contain, equal and compute, also with what methods of this class give. What says that it equals or contains a foreign
+//! value, or is both less and not less, decides nothing here either unless it has also said no, nor does a class that takes
+//! all its objects for equal, whatever they are made of. What a function returns is such an object where the tests gave it to
+//! the program, and not where it only is the last one that they made. That a name means a class is said by the `solution` of the
 //! reference or by the tests: an `isinstance`, or a capital letter and a use that no value of a plain type has
 //! (`t.insert('a')`, `t.root`). Where a name with a capital letter is only compared (`Money(1) == 1`) or asked what it
 //! contains, it may be a function as well: what passes by such an answer is `unverifiable`, unless the object says the same
@@ -61,8 +67,9 @@
 //! values (files, modules beyond the plain ones), is run once more with all others: program and tests in one ordinary
 //! process, with the same sandbox and limits. What passes there is `unverifiable` ("passes in one process …"), what fails
 //! there, too, is `incorrect`; nothing becomes `correct` by it, since in one process a program may do what it likes. The
-//! method says so: `tagged/asserts+together@…`. Failures of plain data alone, late programs, and those that end themselves or
-//! reply what cannot be read are `incorrect` at once.
+//! method says so: `tagged/asserts+together@…`. It is tried as well where results are too large or too deep to be sent, and
+//! where a test is late after more than 200 requests, each of which takes a while between two processes. Failures of plain data alone, late
+//! programs, and those that end themselves or reply what cannot be read are `incorrect` at once.
 //!
 //! Lists and the like are copies in the tests. Where the program keeps them, too (`s.items`, an argument), it is told what a
 //! test changes in them before it is asked anything else; what the program changes later is not seen in a copy that a test

@@ -11,6 +11,8 @@ VALUES_ONLY = set(
     'numbers operator random re solution statistics string time typing unittest uuid __future__'.split())
 REACHING = {'open', 'getcontext', 'setcontext', 'localcontext', 'assertWarns', 'assertWarnsRegex', 'assertLogs',
             'assertNoLogs', '__code__', '__globals__', 'globals', 'locals', 'callable', 'setattr', 'patch'}
+# What makes something empty of nothing.
+EMPTY = {'dict', 'list', 'set', 'tuple'}
 MODULES = getattr(sys, 'stdlib_module_names', OLD_MODULES.split())
 
 
@@ -125,6 +127,15 @@ class Survey:
                 return True
         return False
 
+    def expects_nothing(self):
+        # Whether something is compared with what is empty, or is to be so: then a length without items may be meant.
+        for n in ast.walk(self.tree):
+            if isinstance(n, ast.Compare) and any(is_empty(part) for part in [n.left, *n.comparators]):
+                return True
+            if isinstance(n, ast.UnaryOp) and isinstance(n.op, ast.Not) and maker_of(n.operand) in EMPTY | {'any'}:
+                return True
+        return False
+
     def missing(self):
         # A module that is imported and not there, unless the tests themselves look whether it is.
         guarded = {id(n) for t in ast.walk(self.tree) if isinstance(t, ast.Try) and t.handlers for n in ast.walk(t)}
@@ -135,6 +146,12 @@ class Survey:
                 if id(n) not in guarded and root not in sys.modules and importlib.util.find_spec(root) is None:
                     return root
         return None
+
+
+def is_empty(node):
+    if isinstance(node, (ast.List, ast.Tuple)):
+        return not node.elts
+    return isinstance(node, ast.Dict) and not node.keys or maker_of(node) in EMPTY and not node.args
 
 
 def path_of(node):
@@ -226,6 +243,14 @@ def defined_by(solution):
     return survey.bound, {n.name for n in survey.tree.body if isinstance(n, ast.ClassDef)}
 
 
+def fails_anyway(node):
+    # A statement that says nothing of the program: `assert 1 == 2`, `raise AssertionError('x')`.
+    if isinstance(node, ast.Assert):
+        return not any(isinstance(n, (ast.Name, ast.NamedExpr)) for n in ast.walk(node.test))
+    names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} if isinstance(node, ast.Raise) else None
+    return names == {'AssertionError'}
+
+
 class Rewrite(ast.NodeTransformer):
     # Where a test names StopIteration it means the one of the candidate, too. The end of an iterator that a test asks by
     # next does not end a loop around it.
@@ -262,6 +287,17 @@ class Rewrite(ast.NodeTransformer):
     def visit_Assert(self, node):
         self.generic_visit(node)
         return ast.With([ast.withitem(ast.Name('claim of the tests', ast.Load()))], [node])
+
+    def visit_Raise(self, node):
+        self.generic_visit(node)
+        return node if node.exc is None else ast.With([ast.withitem(ast.Name('error of the tests', ast.Load()))], [node])
+
+    def visit_With(self, node):
+        bound = [fails_anyway(n) for n in node.body]
+        self.generic_visit(node)
+        failure = [ast.withitem(ast.Name('failure of the tests', ast.Load()))]
+        node.body = [ast.With(failure, [n]) if own else n for n, own in zip(node.body, bound)]
+        return node
 
     def visit_Expr(self, node):
         # What unittest asserts.

@@ -8,7 +8,8 @@
 //! the candidate, whatever happens.
 //!
 //! A test that fails while objects of the candidate were apart from what used them is not wrong for certain: the candidate
-//! and the tests run once more in one process ([`together`]). That can only take a wrong answer back, and is not tried where the judge
+//! and the tests run once more in one process ([`together`]). So is one that fails by what only two processes make a failure:
+//! results that are too large to be sent, or very many requests in the time of a test. That can only take a wrong answer back, and is not tried where the judge
 //! caught the program cheating.
 
 use std::time::{Duration, Instant};
@@ -44,6 +45,8 @@ const WHOLE: &str = concat!(
 const MESSAGE_BYTES: usize = 16 << 20;
 /// Time that an interpreter has to start on a busy machine.
 const START: Duration = Duration::from_secs(20);
+/// Requests of one test, each of which takes a tenth of a millisecond that one process does not need.
+const MANY_REQUESTS: usize = 200;
 
 pub(super) struct Setting<'a> {
     pub(super) sandbox: Sandbox,
@@ -178,6 +181,8 @@ pub(super) fn judge(setting: &Setting<'_>) -> Result<Tally, Failure> {
     // The candidate's process says that it is there before any code of the candidate runs.
     let mut is_up = false;
     let mut asked = false;
+    // Since the judge's last result.
+    let mut requests = 0;
     let mut deadline = Instant::now() + START + limits.wall;
     let ended = loop {
         // Asked before reading: whatever a process wrote before its end is read in this round.
@@ -192,7 +197,9 @@ pub(super) fn judge(setting: &Setting<'_>) -> Result<Tally, Failure> {
                 candidate.child.send(request);
                 candidate.child.send(b"\n");
                 asked = true;
+                requests += 1;
             } else if let Some(frame) = line.strip_prefix(nonce.as_bytes()) {
+                requests = 0;
                 deadline = Instant::now() + limits.wall + if is_up { Duration::ZERO } else { START };
                 done = state.take(frame, setting.partial);
             } else {
@@ -230,13 +237,20 @@ pub(super) fn judge(setting: &Setting<'_>) -> Result<Tally, Failure> {
         }
         // Without an open request the judge is at work; it will notice with the next one.
         if asked && candidate_over {
-            break state.blame(match candidate.child.finish(false) {
-                End::Exit(_) => "the program ended itself".to_string(),
-                end => end.to_string(),
-            });
+            break match candidate.child.finish(false) {
+                End::Exit(_) => state.blame("the program ended itself".into()),
+                // What it returns may be right and only too large for two processes.
+                end @ End::Output => state.leave_open(end.to_string()),
+                end => state.blame(end.to_string()),
+            };
         }
         if Instant::now() >= deadline {
             break match is_up {
+                // Only asked whether what passed is to be believed.
+                true if state.next == tests && state.failure.is_none() => {
+                    Err(Failure::Task("undecided: the program answers no question after its tests".into()))
+                }
+                true if requests > MANY_REQUESTS => state.leave_open("timeout".into()),
                 true => state.blame("timeout".into()),
                 false => Err(Failure::Broken("the interpreter did not start in time".into())),
             };
@@ -244,9 +258,15 @@ pub(super) fn judge(setting: &Setting<'_>) -> Result<Tally, Failure> {
     };
     drop((judge, candidate));
     ended?;
+    tally(setting, state, &setup, &nonce)
+}
+
+/// What the tests have shown, with those that are open decided in one process.
+fn tally(setting: &Setting<'_>, mut state: State, setup: &str, nonce: &str) -> Result<Tally, Failure> {
+    let tests = setting.suite.tests.len();
     let mut at_once = None;
     if !state.open.is_empty() && !state.certain {
-        let passes = together(setting, limits, &setup, &nonce)?;
+        let passes = together(setting, setting.limits, setup, nonce)?;
         // With partial credit each test counts; otherwise a test that was not reached decides as well.
         let all = passes.iter().all(|p| *p);
         let any = setting.partial && state.open.iter().any(|&i| passes.get(i) == Some(&true));
@@ -300,7 +320,7 @@ impl State {
         let (end, last) = (judge.child.finish(false), judge.child.errors());
         self.blame(match self.phase {
             Phase::Start | Phase::Tests => format!("the judge stopped: {end} {last}"),
-            _ => format!("the judge stopped on what the program returned: {end}"),
+            _ => return self.leave_open(format!("the judge stopped on what the program returned: {end}")),
         })
     }
 
@@ -349,6 +369,16 @@ impl State {
             return Some(self.blame("the judge's results are out of order".into()));
         }
         None
+    }
+
+    /// Ends the session for `why`, which only two processes make a failure: one process decides.
+    fn leave_open(&mut self, why: String) -> Result<(), Failure> {
+        if self.phase < Phase::Run {
+            return self.blame(why);
+        }
+        self.open.push(self.next);
+        self.failure.get_or_insert(format!("test {}: {why}", self.next + 1));
+        Ok(())
     }
 
     /// Ends the session for `why`, at the cost of whom it concerns.

@@ -55,17 +55,26 @@ class Remote:
         given = [*args, *kwargs.values()]
         standing = self._standing or ''
         handed(given)
+        evidence.gives(given)
         if standing != 'found' or not all(is_plain(a) for a in given):
             evidence.forget()
+        known = len(link.remotes)
         result = call(self._number, args, kwargs)
         if standing in MAKES and type(result) is Remote:
-            evidence.named[result._number] = self._number
+            new = itertools.islice(reversed(link.remotes), len(link.remotes) - known)
+            evidence.makes(self._number, result._number, given, result._number in new)
             return Remote(result._number, result._base, MAKES[standing], self._number)
+        if standing in MAKES and isinstance(result, Shadow):
+            evidence.named[number_of(result)] = self._number
         kind, _, name = standing.partition(' ')
         if kind == 'said' or kind == 'method' and any(number_of(a) is None for a in given):
             if type(result) is Remote:
                 return Remote(result._number, result._base, f'answer {name}')
             evidence.answered(name, result, given)
+        elif kind == 'method' and given and isinstance(result, bool) and not all(is_theirs(a, self._maker) for a in given):
+            evidence.answered(name, result)
+        if kind == 'method' and not given:
+            evidence.took(evidence.owners.get(self._number), name, result)
         if kind == 'method' and name == 'copy' and type(result) is Remote:
             unsure(FACES)
         if self._maker is not None and type(result) is Remote and not result._standing:
@@ -82,10 +91,16 @@ class Remote:
             return getattr(data_of(self), name)
         asks = (name in TELLING or name in MAKING) and self._standing not in OWN | {'possible class'}
         value = link.do('getattr', self, name)
+        if type(value) is Remote:
+            # A method may change it.
+            evidence.touched.add(self._number)
+            evidence.owners[value._number] = self._number
         if self._standing in FREE and type(value) is Remote:
             maker = self._number if self._standing in MAKES else self._maker
             if self._standing in MAKES:
+                # Such as a member of an enumeration, which functions return.
                 evidence.named.setdefault(value._number, maker)
+                evidence.given.add(value._number)
             value = Remote(value._number, value._base, value._standing, maker)
         if asks and type(value) is Remote:
             said_yes(self, name)
@@ -98,7 +113,8 @@ class Remote:
                 return viewed(self, name, value)
             if name in QUERIES and type(value) is Remote and not self._base and ' ' not in (self._standing or ''):
                 return queried(self, name, value)
-            if type(value) is Remote and not value._standing and not self._base and self._standing not in ('unheard', 'found'):
+            own = not (self._base and hasattr(self._base, name))
+            if type(value) is Remote and not value._standing and own and self._standing not in ('unheard', 'found'):
                 known = (self._standing or '').partition(' ')
                 told_before = A_DIFFERENCE if self._told else known[2] if known[0] in ('answer', 'said') else ''
                 return Remote(value._number, value._base, f'said {told_before}' if told_before else f'method {name}', self._maker)
@@ -120,7 +136,7 @@ class Remote:
 
     def __contains__(self, item):
         if self._standing == 'made' or number_of(item) is not None and self._standing in FREE:
-            return link.do('contains', self, item)
+            return opinion('contains', self, item)
         if self._standing in ('possible', 'derived') and not self._base:
             held = doubtful('contains', self, item)
             if held is not NotImplemented:
@@ -139,7 +155,7 @@ class Remote:
             return taken
         # An error of the tests. What they assert is not taken, and of others only some.
         if isinstance(error, AssertionError) or any(error is own for own in link.asserted):
-            if taken and (isinstance(error, AssertionError) or takes_asserted(self)):
+            if taken and not getattr(error, '_own', False) and (isinstance(error, AssertionError) or takes_asserted(self)):
                 suspicion.catch(SWALLOWS)
             return False
         if self._standing not in OWN:
@@ -203,7 +219,7 @@ class Shadow:
         facts = evidence.seen.setdefault(n, Seen()).facts
         if not matches(facts.setdefault(('getattr', name), as_seen(value)), value):
             unsure(CHANGES)
-        return value
+        return value if n in evidence.named else as_method(value, name)
 
 
 class Kind(type):
@@ -218,7 +234,7 @@ class Kind(type):
     def __getattr__(cls, name):
         if name.startswith('_'):
             raise AttributeError(name)
-        return link.do('getattr', cls, name)
+        return as_method(link.do('getattr', cls, name), name)
 
     def text(error):
         base = next(c for c in type(error).__mro__ if type(c) is not Kind)
@@ -227,7 +243,12 @@ class Kind(type):
     def field(error, name):
         if name.startswith('_') or '_number' not in error.__dict__:
             raise AttributeError(name)
-        return link.do('getattr', error, name)
+        return as_method(link.do('getattr', error, name), name)
+
+
+def as_method(value, name):
+    # What data and exceptions of a class of the program say of a value is no more than what an object says.
+    return Remote(value._number, value._base, f'method {name}') if type(value) is Remote else value
 
 
 def looked_at(remote):
@@ -363,6 +384,9 @@ def arithmetic(action, swapped=False):
         if number_of(other) is not None and not self._told and not (type(other) is Remote and other._told):
             if number_of(result) is None:
                 unsure(COMPUTED)
+            elif type(result) is Remote and type(other) is Remote and trusted(self) and trusted(other):
+                evidence.named.setdefault(result._number, maker_of_object(self))
+                evidence.given.add(result._number)
             return result
         return told(result, action)
     return operator
@@ -377,12 +401,13 @@ def told(result, action):
 
 def comparison(action):
     def operator(self, other):
+        link.involved = True
         if number_of(other) is not None and not isinstance(other, (Shadow, BaseException)):
             if self._base and getattr(other, '_base', None) and self._standing not in OWN:
                 return getattr(data_of(self), f'__{action}__')(data_of(other))
             return between(action, self, other)
         if self._standing == 'made' and not self._base:
-            return link.do(action, self, other)
+            return opinion(action, self, other)
         stands_against(action, self, other)
         if self._base:
             return getattr(data_of(self), f'__{action}__')(other)

@@ -1,5 +1,5 @@
 # Whether what a call returned is the value of a test that is written in JSON.
-import math
+import math, re
 from decimal import Decimal
 
 # Integers of at least this size may have become floats on their way through JSON.
@@ -28,7 +28,8 @@ def close(got, want, tolerance, doubts):
     if type(got) is bool or type(want) is bool or got is None or want is None:
         return got is want
     if isinstance(want, str):
-        return is_text(got, want)
+        number = long_number(want)
+        return is_text(got, want) or number is not None and is_number(got, number, tolerance, doubts)
     if isinstance(want, (int, float)):
         return is_number(got, want, tolerance, doubts)
     if isinstance(want, dict):
@@ -94,9 +95,32 @@ def frozen(value):
 
 
 def readings(args):
-    # What arguments may have been before JSON: whole floats of this size may have been integers.
-    whole = as_integers(args)
-    return [args] if repr(whole) == repr(args) else [args, whole]
+    # What arguments may have been before JSON: whole floats of this size may have been integers, texts of many digits
+    # numbers.
+    found = [args]
+    for other in (as_integers(args), as_numbers(args)):
+        if all(repr(other) != repr(known) for known in found):
+            found.append(other)
+    return found
+
+
+def long_number(text):
+    # The number of a text that may have been one before it was read: where 64 bits hold fewer digits, they are kept as text.
+    if len(text) < 16 or len(text) > 4000 or not re.fullmatch(r'-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?', text):
+        return None
+    if text.lstrip('-').isdigit():
+        return int(text) if abs(int(text)) >= LARGE else None
+    number = float(text)
+    return number if math.isfinite(number) and Decimal(repr(number)) != Decimal(text) else None
+
+
+def as_numbers(value):
+    if isinstance(value, list):
+        return [as_numbers(v) for v in value]
+    if isinstance(value, dict):
+        return {k: as_numbers(v) for k, v in value.items()}
+    number = long_number(value) if isinstance(value, str) else None
+    return value if number is None else number
 
 
 def as_integers(value):

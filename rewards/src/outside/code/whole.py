@@ -32,6 +32,7 @@ def whole():
     names = Names(entry and Survey(entry, 'entry_point', 'eval'), first, surveys, *defined_by(setup['solution']))
     builtins_left = {k: v for k, v in vars(builtins).items() if k not in names.shadowed}
     module = sys.modules['solution'] = types.ModuleType('solution')
+    module.__file__ = os.path.abspath('solution.py')
     wanted = names.wanted if names.everywhere else names.wanted - names.shadowed
     space = Together({'__name__': 'tests'}, wanted, module)
     space['__builtins__'] = builtins_left if names.everywhere else builtins
