@@ -251,14 +251,14 @@ fn heads(keys: &Metadata<'_>, hidden_size: usize) -> Result<(usize, usize, usize
     let num_heads = keys.size("attention.head_count")?;
     let head_dim = match keys.optional_size("attention.key_length")? {
         Some(n) => n,
-        None if hidden_size % num_heads == 0 => hidden_size / num_heads,
+        None if hidden_size.is_multiple_of(num_heads) => hidden_size / num_heads,
         None => return Err(keys.wrong("attention.head_count", "does not divide the embedding length")),
     };
     if keys.optional_size("attention.value_length")?.is_some_and(|n| n != head_dim) {
         return Err(keys.wrong("attention.value_length", "differs from the width of keys"));
     }
     let num_kv_heads = keys.optional_size("attention.head_count_kv")?.unwrap_or(num_heads);
-    if num_heads % num_kv_heads != 0 || head_dim % 2 != 0 {
+    if !num_heads.is_multiple_of(num_kv_heads) || !head_dim.is_multiple_of(2) {
         return Err(
             keys.wrong("attention.head_count_kv", "does not divide the heads, or heads have an odd width")
         );

@@ -2,10 +2,12 @@
 
 use crate::args::MergeArgs;
 use crate::input::bad;
+use crate::output;
 use anyhow::Result;
 use burn::tensor::Device;
 use rlvr::policy::Policy;
 use std::fs;
+use std::io::Write;
 
 pub fn run(args: &MergeArgs) -> Result<()> {
     let policy = Policy::open(&args.policy, &Device::flex())?;
@@ -18,6 +20,7 @@ pub fn run(args: &MergeArgs) -> Result<()> {
         return Err(bad(format!("{out}: the directory is not empty; --force writes into it")));
     }
     policy.saved().merged().save_as(&args.out, args.dtype.into())?;
-    eprintln!("{}", args.out.display());
-    Ok(())
+    let mut out = output::stdout();
+    writeln!(out, "{}", args.out.display())?;
+    Ok(out.flush()?)
 }
