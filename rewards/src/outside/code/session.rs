@@ -167,12 +167,11 @@ struct Told {
 
 /// Runs the tests of `setting`.
 pub(super) fn judge(setting: &Setting<'_>) -> Result<Tally, Failure> {
-    let tests = setting.suite.tests.len();
     let limits = setting.limits;
     let (mut judge, mut candidate, Told { setup, nonce }) = begin(setting)?;
     let mut state = State {
         phase: Phase::Start,
-        passed: vec![false; tests],
+        passed: vec![false; setting.suite.tests.len()],
         next: 0,
         failure: None,
         open: Vec::new(),
@@ -237,23 +236,10 @@ pub(super) fn judge(setting: &Setting<'_>) -> Result<Tally, Failure> {
         }
         // Without an open request the judge is at work; it will notice with the next one.
         if asked && candidate_over {
-            break match candidate.child.finish(false) {
-                End::Exit(_) => state.blame("the program ended itself".into()),
-                // What it returns may be right and only too large for two processes.
-                end @ End::Output => state.leave_open(end.to_string()),
-                end => state.blame(end.to_string()),
-            };
+            break state.ended(candidate.child.finish(false));
         }
         if Instant::now() >= deadline {
-            break match is_up {
-                // Only asked whether what passed is to be believed.
-                true if state.next == tests && state.failure.is_none() => {
-                    Err(Failure::Task("undecided: the program answers no question after its tests".into()))
-                }
-                true if requests > MANY_REQUESTS => state.leave_open("timeout".into()),
-                true => state.blame("timeout".into()),
-                false => Err(Failure::Broken("the interpreter did not start in time".into())),
-            };
+            break state.late(is_up, requests);
         }
     };
     drop((judge, candidate));
@@ -322,6 +308,29 @@ impl State {
             Phase::Start | Phase::Tests => format!("the judge stopped: {end} {last}"),
             _ => return self.leave_open(format!("the judge stopped on what the program returned: {end}")),
         })
+    }
+
+    /// The program has ended while it was asked.
+    fn ended(&mut self, end: End) -> Result<(), Failure> {
+        match end {
+            End::Exit(_) => self.blame("the program ended itself".into()),
+            // What it returns may be right and only too large for two processes.
+            end @ End::Output => self.leave_open(end.to_string()),
+            end => self.blame(end.to_string()),
+        }
+    }
+
+    /// No result in time, after this many requests.
+    fn late(&mut self, is_up: bool, requests: usize) -> Result<(), Failure> {
+        match is_up {
+            // Only asked whether what passed is to be believed.
+            true if self.next == self.passed.len() && self.failure.is_none() => {
+                Err(Failure::Task("undecided: the program answers no question after its tests".into()))
+            }
+            true if requests > MANY_REQUESTS => self.leave_open("timeout".into()),
+            true => self.blame("timeout".into()),
+            false => Err(Failure::Broken("the interpreter did not start in time".into())),
+        }
     }
 
     /// Takes one result; gives the end of the session.
