@@ -244,6 +244,42 @@ impl Math {
         Ok(Self { config })
     }
 
+    /// A reference against an answer in each form that it is read in.
+    fn against(&self, gold: &str, forms: &Forms<'_>, comma: bool) -> Judged {
+        let Forms { text, given, stated } = *forms;
+        let mut judged = self.judge(gold, text, comma);
+        if judged.verdict == Verdict::Incorrect
+            && given != text
+            && !matches!(parse_gold(gold), Ok(Gold::Words))
+        {
+            let part = self.judge(gold, given, comma);
+            judged = Judged { work: judged.work + part.work, ..part };
+        }
+        // `\frac{12}{5} (or 2.4)`: both are the reference.
+        if matches!(judged.verdict, Verdict::Incorrect | Verdict::Ambiguous)
+            && let Some((value, again)) = restated(given)
+        {
+            let parts = [value, again].map(|part| self.judge(gold, part, comma));
+            let work = judged.work + parts.iter().map(|part| part.work).sum::<u64>();
+            if parts.iter().all(|part| part.verdict == Verdict::Correct) {
+                judged.verdict = Verdict::Correct;
+                judged.rule = "restated";
+            }
+            judged.work = work;
+        }
+        // In an evaluation the last side of an equation is what it states.
+        if matches!(judged.verdict, Verdict::Incorrect | Verdict::Ambiguous)
+            && let Some(side) = stated
+            && !is_relation(gold)
+        {
+            let part = self.judge(gold, side, comma);
+            let work = judged.work + part.work;
+            judged = if part.verdict == Verdict::Correct { part } else { judged };
+            judged.work = work;
+        }
+        judged
+    }
+
     /// Compares one reference with one span; a letter before the span, as in `(C) 5`, may be the answer or be left out.
     fn judge(&self, gold: &str, span: &str, comma: bool) -> Judged {
         let mut whole = self.judge_span(gold, span, comma);
@@ -508,6 +544,16 @@ fn canonical(span: &str) -> String {
     }
 }
 
+/// What an answer is read as.
+struct Forms<'a> {
+    /// All of it.
+    text: &'a str,
+    /// The object that it gives, or all of it.
+    given: &'a str,
+    /// The last side of an equation, in evaluations.
+    stated: Option<&'a str>,
+}
+
 impl Reward for Math {
     fn name(&self) -> &str {
         "math"
@@ -541,40 +587,12 @@ impl Reward for Math {
         let given = object.unwrap_or(&answer.text);
         let lenient = extract == Extract::Lenient && matches!(answer.rule, Rule::Bare | Rule::Lenient);
         let stated = if lenient { extract::last_side(&answer.text) } else { None };
+        let forms = Forms { text: &answer.text, given, stated };
         let mut best: Option<Judged> = None;
         let mut total = work;
         for gold in &golds {
             let comma = self.config.decimal_mark.is_comma(gold, &answer.text, response.text);
-            let mut judged = self.judge(gold, &answer.text, comma);
-            if judged.verdict == Verdict::Incorrect
-                && given != answer.text
-                && !matches!(parse_gold(gold), Ok(Gold::Words))
-            {
-                let part = self.judge(gold, given, comma);
-                judged = Judged { work: judged.work + part.work, ..part };
-            }
-            // `\frac{12}{5} (or 2.4)`: both are the reference.
-            if matches!(judged.verdict, Verdict::Incorrect | Verdict::Ambiguous)
-                && let Some((value, again)) = restated(given)
-            {
-                let parts = [value, again].map(|part| self.judge(gold, part, comma));
-                let work = judged.work + parts.iter().map(|part| part.work).sum::<u64>();
-                if parts.iter().all(|part| part.verdict == Verdict::Correct) {
-                    judged.verdict = Verdict::Correct;
-                    judged.rule = "restated";
-                }
-                judged.work = work;
-            }
-            // In an evaluation the last side of an equation is what it states.
-            if matches!(judged.verdict, Verdict::Incorrect | Verdict::Ambiguous)
-                && let Some(side) = stated
-                && !is_relation(gold)
-            {
-                let part = self.judge(gold, side, comma);
-                let work = judged.work + part.work;
-                judged = if part.verdict == Verdict::Correct { part } else { judged };
-                judged.work = work;
-            }
+            let judged = self.against(gold, &forms, comma);
             total += judged.work;
             let better = best
                 .as_ref()
