@@ -118,3 +118,35 @@ fn dr_grpo_two_updates_at_another_temperature() {
 fn micro_batches_do_not_change_the_result() {
     check("grpo_kl", "micro_batch = 3");
 }
+
+/// Tokens of completions that were cut off leave no trace but in the statistics of their groups.
+#[test]
+fn completions_that_were_cut_off_are_not_trained_on() {
+    let weights = |extra: &str, empty: bool| {
+        let dir = tempfile::tempdir().unwrap();
+        let config = write_run("dapo_default", dir.path(), extra);
+        let rollouts = dir.path().join("rollouts.jsonl");
+        let text = std::fs::read_to_string(&rollouts).unwrap();
+        let mut rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let mut cut = 0;
+        for tokens in rows.iter_mut().filter_map(|row| row["completion_tokens"].as_array_mut()) {
+            // 2 is the end token of the tiny models.
+            if tokens.last().and_then(Value::as_u64) != Some(2) {
+                cut += 1;
+                if empty {
+                    tokens.clear();
+                }
+            }
+        }
+        assert!(cut > 1 && cut < rows.len(), "{cut}");
+        let lines: Vec<String> = rows.iter().map(Value::to_string).collect();
+        std::fs::write(&rollouts, lines.join("\n")).unwrap();
+        let options = RunOptions { out: Some(dir.path().join("run")), ..RunOptions::default() };
+        let config = RunConfig::load(&config, &[]).unwrap();
+        train(&config, &options, &AtomicBool::new(false), &mut |_: Event| {}).unwrap();
+        std::fs::read(dir.path().join("run/final/model.safetensors")).unwrap()
+    };
+    let masked = weights("mask_truncated = true", false);
+    assert!(masked == weights("", true), "as if they had no tokens");
+    assert!(masked != weights("", false));
+}

@@ -20,6 +20,7 @@ mod mutations;
 mod not_finite;
 mod obstacles;
 mod outputs;
+mod presets;
 mod readme;
 mod resume;
 mod run_report;

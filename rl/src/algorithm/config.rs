@@ -7,6 +7,7 @@ use super::advantage::AdvantageKind;
 use super::aggregate::Aggregate;
 use super::objective::Objective;
 use super::old_keys;
+use super::presets;
 use super::sampler::SamplerCorrection;
 use crate::checks::{Checks, Problem};
 
@@ -59,7 +60,7 @@ pub enum GroupsWithoutSignal {
 
 /// The keys of `[stage.loss]`.
 ///
-/// `rlvr loss` takes the same keys. Keys of earlier versions, flat and with the name of a kind in them, are read for one
+/// `rlvr loss` takes the same keys. `preset` fills in those that are left out by a published recipe: [`super::presets`]. Keys of earlier versions, flat and with the name of a kind in them, are read for one
 /// version more: [`super::OldKeys`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 // What is derived reads the keys of today; `Deserialize` itself rewrites those of earlier versions before.
@@ -124,6 +125,7 @@ impl<'de> Deserialize<'de> for LossConfig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut table = toml::Table::deserialize(deserializer)?;
         old_keys::rewrite(&mut table).map_err(D::Error::custom)?;
+        presets::fill_loss(&mut table).map_err(D::Error::custom)?;
         Self::deserialize(table).map_err(|e: toml::de::Error| D::Error::custom(e.message()))
     }
 }

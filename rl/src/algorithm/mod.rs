@@ -30,6 +30,7 @@ pub mod kl;
 pub mod loss;
 pub mod objective;
 mod old_keys;
+pub mod presets;
 mod ratio;
 mod rows;
 mod sampler;

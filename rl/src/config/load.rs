@@ -9,7 +9,7 @@ use toml::{Table, Value};
 
 use super::locate::{self, child_mut, culprit, expected_names, nearest, quoted_after};
 use super::{ChatTemplate, DataConfig, RunConfig, StageConfig};
-use crate::algorithm::{OldKeys, rewrite_old_keys};
+use crate::algorithm::{OldKeys, presets, rewrite_old_keys};
 use crate::files::bounded::{SMALL, read_named};
 use crate::files::encoding::utf8;
 use crate::random;
@@ -112,6 +112,7 @@ impl RunConfig {
                 .map_err(|message| ConfigError::Set { assignment: assignment.clone(), message })?;
             places.sets.push((at, assignment.clone()));
         }
+        fill_presets(&mut table, &places)?;
         let config = Self::deserialize(table.clone()).map_err(|error| {
             let parse = |table: &Table| Self::deserialize(table.clone()).err();
             field_error(&table, &error, &places, &parse)
@@ -232,6 +233,19 @@ fn leaves(config: &RunConfig) -> BTreeMap<String, String> {
         walk(&value, "", &mut found);
     }
     found
+}
+
+/// Puts the keys of presets into the stages that name one.
+fn fill_presets(table: &mut Table, places: &Places<'_>) -> Result<(), ConfigError> {
+    let stages = table.get_mut("stage").and_then(Value::as_array_mut).into_iter().flatten();
+    for (index, stage) in stages.enumerate() {
+        let Some(stage) = stage.as_table_mut() else { continue };
+        presets::fill_stage(stage).map_err(|message| {
+            let at = ["stage", &index.to_string(), presets::KEY].map(str::to_owned);
+            ConfigError::Field { place: places.of(&at), field: at.join("."), message }
+        })?;
+    }
+    Ok(())
 }
 
 /// A line for every table of a loss in which old keys stand.

@@ -114,6 +114,11 @@ pub struct GrpoConfig {
     /// `loss.groups_without_signal = "resample"`; what is missing then stays missing. Default 3.
     #[serde(default = "three")]
     pub resample_rounds: usize,
+    /// Whether the tokens of completions that `max_tokens` cut off are left out of the loss (overlong filtering,
+    /// arXiv:2503.14476 section 3.4). They still count in their group's statistics, and as sequences where the loss is a mean
+    /// over these. Default false.
+    #[serde(default)]
+    pub mask_truncated: bool,
     /// How completions are sampled; the trained distribution is the same one.
     #[serde(default)]
     pub sampling: SamplingParams,

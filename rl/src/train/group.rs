@@ -102,4 +102,16 @@ impl Batch {
             trajectories: groups.iter().enumerate().flat_map(of_group).collect(),
         }
     }
+
+    /// Trains on no token of completions that were cut off.
+    pub(crate) fn mask_truncated(&mut self, groups: &[Group]) {
+        for t in &mut self.trajectories {
+            if groups[t.prompt].completions[t.sample].finish_reason.is_truncated() {
+                t.trained.fill(false);
+                // What is known of trained tokens goes with them.
+                let of_tokens = [&mut t.sampler_logprobs, &mut t.old_logprobs, &mut t.ref_logprobs];
+                of_tokens.into_iter().flatten().for_each(Vec::clear);
+            }
+        }
+    }
 }

@@ -110,6 +110,9 @@ impl<'a> Trainer<'a> {
         let advantages = comparison::advantages(&out.groups, &batch.trajectories, &self.loss);
         self.keep_taught(&mut batch, &out.groups);
         batch.trajectories.iter_mut().for_each(|t| t.advantage = advantages[t.prompt][t.sample]);
+        if self.config.mask_truncated {
+            batch.mask_truncated(&out.groups);
+        }
         out.groups.iter_mut().zip(advantages).for_each(|(group, advantages)| group.advantages = advantages);
         out.phases.reference_s = clock.elapsed().as_secs_f64();
 
@@ -212,7 +215,8 @@ impl<'a> Trainer<'a> {
         let (config, router_aux) = (&self.loss, self.policy.decoder.router_aux());
         // Zero advantage without another term is zero gradient: no pass is spent on it, the totals still count it.
         let all = config.kl_in_loss() || config.entropy_coef != 0.0 || router_aux != 0.0;
-        let live: Vec<Trajectory> = minibatch.iter().filter(|t| all || t.advantage != 0.0).cloned().collect();
+        let is_live = |t: &&Trajectory| (all || t.advantage != 0.0) && t.targets() > 0;
+        let live: Vec<Trajectory> = minibatch.iter().filter(is_live).cloned().collect();
         if live.is_empty() {
             return Ok(None);
         }

@@ -1,0 +1,186 @@
+//! Published recipes by name. A preset fills in the keys that a config leaves out, and nothing else: what it stands for is
+//! written into the resolved config.
+
+use toml::{Table, Value};
+
+/// Name and keys of a stage. Tables with a `kind` are one value.
+const PRESETS: [(&str, &str); 10] = [
+    // arXiv:2402.03300, equations 3 and 4, and section 4.2.
+    (
+        "grpo",
+        r#"loss = { advantage = "grpo", objective = { kind = "clip", low = 0.2, high = 0.2 }, aggregate = "sequence_mean", kl_coef = 0.04, kl_estimator = "k3" }"#,
+    ),
+    // arXiv:2503.14476, sections 3 and 4.1: no KL term, dynamic sampling; its length penalty is a reward.
+    (
+        "dapo",
+        r#"loss = { advantage = "grpo", objective = { kind = "clip", low = 0.2, high = 0.28 }, aggregate = "token_mean", kl_coef = 0.0, groups_without_signal = "resample" }"#,
+    ),
+    // arXiv:2503.20783, section 3.2: neither the deviation of rewards nor the length of a completion divides.
+    (
+        "dr_grpo",
+        r#"loss = { advantage = "dr_grpo", objective = { kind = "clip", low = 0.2, high = 0.2 }, aggregate = "constant", kl_coef = 0.0 }"#,
+    ),
+    // arXiv:2507.18071, equations 5 to 7, and section 5.1.
+    (
+        "gspo",
+        r#"loss = { advantage = "grpo", objective = { kind = "gspo", low = 3e-4, high = 4e-4 }, importance = "sequence", aggregate = "sequence_mean", kl_coef = 0.0 }"#,
+    ),
+    // arXiv:2506.13585, section 3.1.
+    (
+        "cispo",
+        r#"loss = { advantage = "grpo", objective = { kind = "cispo", cap = 5.0 }, aggregate = "token_mean", kl_coef = 0.0 }"#,
+    ),
+    // arXiv:2511.20347.
+    (
+        "sapo",
+        r#"loss = { advantage = "grpo", objective = { kind = "sapo", temperature_pos = 1.0, temperature_neg = 1.05 }, aggregate = "sequence_mean", kl_coef = 0.0 }"#,
+    ),
+    // arXiv:2507.20673.
+    (
+        "gmpo",
+        r#"loss = { advantage = "grpo", objective = { kind = "gmpo", log_clip = 0.4 }, aggregate = "sequence_mean", kl_coef = 0.0 }"#,
+    ),
+    // arXiv:2402.14740: sequences as one action, so their log-probabilities are summed.
+    (
+        "rloo",
+        r#"loss = { advantage = "rloo", objective = "reinforce", aggregate = "sequence_sum", kl_coef = 0.0 }"#,
+    ),
+    // arXiv:2501.03262, with a baseline of the group and the k2 penalty in the loss.
+    (
+        "reinforce_pp",
+        r#"loss = { advantage = "reinforce_pp_baseline", objective = { kind = "clip", low = 0.2, high = 0.2 }, aggregate = "token_mean", kl_coef = 0.001, kl_estimator = "k2" }"#,
+    ),
+    // arXiv:2506.07044, the stage of verifiable rewards: 512 completions in groups of 16, updates of 128.
+    (
+        "lingshu_rl",
+        r#"group_size = 16
+prompts_per_step = 32
+minibatches = 4
+optim = { lr = 1e-6 }
+loss = { advantage = "grpo", objective = { kind = "clip", low = 0.2, high = 0.2 }, aggregate = "sequence_mean", kl_coef = 0.001, kl_estimator = "k3" }"#,
+    ),
+];
+
+/// The key that names one.
+pub(crate) const KEY: &str = "preset";
+
+/// Names of all presets.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    PRESETS.iter().map(|(name, _)| *name)
+}
+
+fn preset(name: &str) -> Option<Table> {
+    let (_, text) = PRESETS.iter().find(|(known, _)| *known == name)?;
+    text.parse().ok()
+}
+
+/// Takes the preset out of a table of a loss and fills in what is absent.
+///
+/// # Errors
+/// A name that no preset has.
+pub(crate) fn fill_loss(loss: &mut Table) -> Result<(), String> {
+    let Some(named) = loss.remove(KEY) else { return Ok(()) };
+    let found = named.as_str().and_then(preset);
+    let Some(Value::Table(keys)) = found.and_then(|mut keys| keys.remove("loss")) else {
+        return Err(unknown(&named));
+    };
+    // Another name of the same key is the key.
+    let is_said =
+        |loss: &Table, key: &str| loss.contains_key(key) || key == "kl_coef" && loss.contains_key("beta");
+    for (key, value) in keys {
+        if !is_said(loss, &key) {
+            loss.insert(key, value);
+        }
+    }
+    Ok(())
+}
+
+/// Takes the preset out of a stage and fills in what is absent; that of its loss is named there.
+///
+/// # Errors
+/// A name that no preset has.
+pub(crate) fn fill_stage(stage: &mut Table) -> Result<(), String> {
+    let Some(named) = stage.get(KEY).cloned() else { return Ok(()) };
+    let Some(keys) = named.as_str().and_then(preset) else { return Err(unknown(&named)) };
+    stage.remove(KEY);
+    for (key, value) in keys {
+        match stage.entry(key.as_str()).or_insert_with(|| Value::Table(Table::new())) {
+            Value::Table(loss) if key == "loss" => {
+                loss.entry(KEY).or_insert_with(|| named.clone());
+            }
+            found => fill(found, value),
+        }
+    }
+    Ok(())
+}
+
+/// Tables key by key, anything else where nothing stands.
+fn fill(found: &mut Value, value: Value) {
+    match (found, value) {
+        (Value::Table(found), Value::Table(keys)) => {
+            keys.into_iter().for_each(|(key, value)| {
+                found.entry(key).or_insert(value);
+            });
+        }
+        // What was just made for an absent key.
+        (found @ Value::Table(_), value) => *found = value,
+        _ => {}
+    }
+}
+
+fn unknown(named: &Value) -> String {
+    let known: Vec<_> = names().collect();
+    format!("unknown preset {named} (known: {})", known.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::algorithm::LossConfig;
+
+    fn loss(text: &str) -> Result<LossConfig, toml::de::Error> {
+        toml::from_str(text)
+    }
+
+    #[test]
+    fn every_preset_is_a_config_that_makes_sense() {
+        for name in names() {
+            let config = loss(&format!("preset = {name:?}\naggregate = \"token_mean\"")).unwrap();
+            config.validate().unwrap_or_else(|e| panic!("{name}: {e}"));
+            let written = toml::to_string(&config).unwrap();
+            assert!(!written.contains("preset"), "{written}");
+            assert_eq!(loss(&written).unwrap(), config, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_stays() {
+        let plain = loss("preset = \"dapo\"").unwrap();
+        let other =
+            loss("preset = \"dapo\"\nbeta = 0.1\nobjective = { kind = \"clip\", low = 0.1 }").unwrap();
+        assert_eq!(other.kl_coef, 0.1);
+        assert_eq!(other.groups_without_signal, plain.groups_without_signal);
+        assert_ne!(other.objective, plain.objective);
+        // A key of an earlier version is one that was said.
+        let old = loss("preset = \"dapo\"\npolicy = \"cispo\"\ncispo_cap = 4.0").unwrap();
+        assert_eq!(old.objective, loss("objective = { kind = \"cispo\", cap = 4.0 }").unwrap().objective);
+        let message = loss("preset = \"dabo\"").unwrap_err().to_string();
+        assert!(message.contains("unknown preset \"dabo\" (known: grpo, dapo"), "{message}");
+    }
+
+    #[test]
+    fn a_stage_takes_what_is_its_own() {
+        let mut stage: Table =
+            "preset = \"lingshu_rl\"\ngroup_size = 4\noptim = { eps = 1e-7 }".parse().unwrap();
+        fill_stage(&mut stage).unwrap();
+        assert_eq!(stage["group_size"].as_integer(), Some(4));
+        assert_eq!(stage["minibatches"].as_integer(), Some(4));
+        assert_eq!(
+            (stage["optim"]["lr"].as_float(), stage["optim"]["eps"].as_float()),
+            (Some(1e-6), Some(1e-7))
+        );
+        assert_eq!(stage["loss"]["preset"].as_str(), Some("lingshu_rl"));
+        assert!(!stage.contains_key("preset"));
+        assert!(fill_stage(&mut "preset = 5".parse().unwrap()).is_err());
+    }
+}
