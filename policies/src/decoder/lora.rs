@@ -31,6 +31,7 @@ impl Decoder {
             self.params.push(Tensor::from_data(data, &self.device));
         }
         self.trained = (0..layout.specs.len()).map(|i| i >= self.layout.specs.len()).collect();
+        self.frozen = Arc::new((0..self.layout.specs.len()).map(|_| Arc::default()).collect());
         (self.layout, self.lora, self.packed) = (Arc::new(layout), Some(Arc::new(settings)), Arc::default());
         Ok(self)
     }
@@ -82,7 +83,7 @@ impl Decoder {
     /// The decoder without adapters that computes the same: `W + s · B A`, in f32.
     #[must_use]
     pub fn merged(&self) -> Self {
-        let mut merged = self.without_lora();
+        let mut merged = Self { frozen: Arc::default(), ..self.without_lora() };
         for (weight, adapter) in self.layout.adapters.iter().enumerate() {
             let Some(adapter) = adapter else { continue };
             let (mut values, a) = (self.param_values(weight), self.param_values(adapter.a));

@@ -32,6 +32,10 @@ mod tensors;
 pub use cache::Cache;
 pub use passes::Pass;
 
+/// Keeps packed matrices, see [`Decoder::hold_packed`].
+#[derive(Debug)]
+pub struct HeldWeights(#[allow(dead_code)] Arc<WeightPanels>);
+
 /// How passes are computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compute {
@@ -75,8 +79,10 @@ pub struct Decoder {
     router_aux: f32,
     /// Operands on the host.
     operands: Operands,
-    /// The matrices as generation wants them, while a cache holds them. Replaced when a weight changes.
+    /// The packed matrices, while somebody holds them. Replaced when a weight changes.
     packed: Arc<Mutex<Weak<WeightPanels>>>,
+    /// Those of a base below adapters: they never change. Otherwise none.
+    frozen: Arc<WeightPanels>,
     /// On a device.
     kernels: Option<Kernels>,
 }
@@ -151,6 +157,7 @@ impl Decoder {
             router_aux: 0.0,
             operands: Operands::F32,
             packed: Arc::default(),
+            frozen: Arc::default(),
             kernels,
         };
         let computed = decoder.kernels.is_some() || decoder.host_tensors().is_some();
@@ -169,7 +176,8 @@ impl Decoder {
             }
             None => {
                 self.operands = Operands::of(dtype)?;
-                self.packed = Arc::default();
+                let frozen = (0..self.frozen.len()).map(|_| Arc::default()).collect();
+                (self.packed, self.frozen) = (Arc::default(), Arc::new(frozen));
                 Some(self)
             }
         }
@@ -242,17 +250,36 @@ impl Decoder {
         HostModel { layout, params, panels, operands: self.operands, dropout: self.dropout, ropes }
     }
 
-    /// The matrices packed for generation, once for all caches that live at the same time; empty off the host.
+    /// The packed matrices, the same for all that hold them at the same time; empty off the host.
     fn panels(&self) -> Arc<WeightPanels> {
         if self.compute() != Compute::Host {
             return Arc::default();
         }
         let mut packed = self.packed.lock().unwrap_or_else(PoisonError::into_inner);
         packed.upgrade().unwrap_or_else(|| {
-            let panels = Arc::new(self.host(Arc::default()).pack());
+            let mut panels: WeightPanels = self.frozen.to_vec();
+            panels.resize_with(self.params.len(), Arc::default);
+            let panels = Arc::new(panels);
             *packed = Arc::downgrade(&panels);
             panels
         })
+    }
+
+    /// The packed matrices where somebody holds them, or where they are those of a base that stays as it is.
+    fn held(&self) -> Arc<WeightPanels> {
+        if !self.frozen.is_empty() {
+            return self.panels();
+        }
+        self.packed.lock().unwrap_or_else(PoisonError::into_inner).upgrade().unwrap_or_default()
+    }
+
+    /// Keeps the matrices packed for all passes until the weights change or what is returned is dropped. That takes up to
+    /// twice their memory: nothing is kept where less than four times as much is free, or off the host.
+    pub fn hold_packed(&self) -> Option<HeldWeights> {
+        let needed = 2 * self.num_params() * self.operands().size();
+        let enough =
+            self.compute() == Compute::Host && self.free_bytes().is_some_and(|free| needed < free / 4);
+        enough.then(|| HeldWeights(self.panels()))
     }
 
     /// Bytes that the training pass of a batch keeps for its backward, block insides included.
@@ -395,6 +422,9 @@ impl Decoder {
     /// If their number does not fit.
     pub fn set_param(&mut self, index: usize, values: Vec<f32>) {
         self.packed = Arc::default();
+        if index < self.frozen.len() {
+            Arc::make_mut(&mut self.frozen)[index] = Arc::default();
+        }
         let shape = self.layout.specs[index].shape;
         assert_eq!(values.len(), shape[0] * shape[1], "values of {}", self.layout.specs[index].name);
         self.params[index] = Tensor::from_data(TensorData::new(values, shape), &self.device);

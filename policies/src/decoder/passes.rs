@@ -6,7 +6,6 @@ use crate::host::ops::HostModel;
 use crate::model::pass::{self, Forward};
 use crate::packed::{PackedBatch, PromptGroup};
 use crate::targets::{TargetGrads, TargetStats};
-use std::sync::Arc;
 
 /// A batch behind its forward: what the loss sees, and what its backward needs. It shares the weights until then.
 pub struct Pass {
@@ -77,7 +76,7 @@ impl Decoder {
         match self.kernels() {
             Some((kernels, view)) => kernels.logprobs(view, batch, temperature),
             None => {
-                let model = self.host(Arc::default());
+                let model = self.host(self.held());
                 pass::logprobs(&model, &model.layout.model, batch, temperature)
             }
         }
@@ -95,7 +94,7 @@ impl Decoder {
                 Side::Device(Box::new(kernels.forward(view, &batch, temperature, recompute)))
             }
             None => {
-                let model = self.host(Arc::default());
+                let model = self.host(self.held());
                 let forward = pass::forward(&model, &model.layout.model, &batch, temperature, recompute);
                 Side::Host(Box::new((model, forward)))
             }
@@ -110,7 +109,7 @@ impl Decoder {
         match self.kernels() {
             Some((kernels, view)) => kernels.logits(view, &batch),
             None => {
-                let model = self.host(Arc::default());
+                let model = self.host(self.held());
                 pass::logits(&model, &model.layout.model, &batch).to_vec()
             }
         }

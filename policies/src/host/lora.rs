@@ -81,7 +81,7 @@ pub fn forward(model: &HostModel, adapter: &Adapter, x: &[f32], y: &mut [f32], o
     let (ranks, rows) = (width(adapter), y.len() / out);
     for AdapterPart { b, out: part, ranks: own, .. } in &adapter.parts {
         let (of_low, y) = (columns(&low, own.start, ranks), &mut y[part.start..]);
-        match model.panels.get(*b).and_then(Option::as_ref) {
+        match model.weight(*b).panels {
             Some(panels) => panels.product_into(rows, of_low, y, out, Write::Add),
             None => {
                 let values = Mat::rows(model.param(*b), own.len()).t();

@@ -14,10 +14,19 @@ use crate::spec::{Attention, Embed, Experts, Gated, Linear, Norm, ParamLayout, Q
 use crate::targets::{TargetGrads, TargetStats};
 use burn_flex::FlexTensor;
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-/// The matrices of a decoder packed for generation, by the index of the parameter.
-pub type WeightPanels = Vec<Option<Panels>>;
+/// A matrix as the right side of products, packed when one first needs it.
+#[derive(Debug, Default)]
+pub struct Packed {
+    /// Of `x · Wᵀ`.
+    forward: OnceLock<Panels>,
+    /// Of `dy · W`.
+    backward: OnceLock<Panels>,
+}
+
+/// The matrices of a decoder, by the index of the parameter.
+pub type WeightPanels = Vec<Arc<Packed>>;
 
 /// A decoder whose parameters lie in host memory, which it shares.
 pub struct HostModel {
@@ -25,7 +34,7 @@ pub struct HostModel {
     pub layout: Arc<ParamLayout>,
     /// The parameters in f32, in the order of the layout.
     pub params: Vec<FlexTensor>,
-    /// Matrices that are packed already, by parameter; none, or as many as parameters.
+    /// Matrices whose packed form is kept, by parameter; none, or as many as parameters.
     pub panels: Arc<WeightPanels>,
     /// What linear layers and the head are computed in.
     pub operands: Operands,
@@ -40,25 +49,30 @@ impl HostModel {
         self.params[index].storage::<f32>()
     }
 
-    /// Packs every matrix that generation multiplies with.
-    pub fn pack(&self) -> WeightPanels {
-        let multiplied = |i: usize| {
-            let embedded = i == self.layout.model.embed.table && i != self.layout.model.head.weight;
-            (!self.layout.specs[i].is_vector() && !embedded).then(|| {
-                let [out, inside] = self.layout.specs[i].shape;
-                Panels::new(self.operands, out, inside, Mat::rows(self.param(i), inside).t())
-            })
-        };
-        (0..self.params.len()).map(multiplied).collect()
-    }
-
     fn hidden(&self) -> usize {
         self.layout.model.hidden
     }
 
     pub(super) fn weight(&self, index: usize) -> Weight<'_> {
-        let panels = self.panels.get(index).and_then(Option::as_ref);
-        Weight { values: self.param(index), panels, operands: self.operands }
+        let (values, [out, inside]) = (self.param(index), self.layout.specs[index].shape);
+        let pack = || Panels::new(self.operands, out, inside, Mat::rows(values, inside).t());
+        let panels = self.panels.get(index).map(|kept| kept.forward.get_or_init(pack));
+        Weight { values, panels, operands: self.operands }
+    }
+
+    /// A matrix of which parts are multiplied.
+    fn unpacked(&self, index: usize) -> Weight<'_> {
+        Weight { values: self.param(index), panels: None, operands: self.operands }
+    }
+
+    /// `dx = dy · W`.
+    fn through(&self, index: usize, rows: usize, dy: Mat, dx: &mut [f32]) {
+        let (values, [out, inside]) = (self.param(index), self.layout.specs[index].shape);
+        let pack = || Panels::new(self.operands, inside, out, Mat::rows(values, inside));
+        match self.panels.get(index) {
+            Some(kept) => kept.backward.get_or_init(pack).product(rows, dy, dx, Write::Set),
+            None => pack().product(rows, dy, dx, Write::Set),
+        }
     }
 
     /// The factors of a norm.
@@ -206,7 +220,7 @@ impl Ops for HostModel {
     }
 
     fn head(&self, h: &Buffer, head: &HeadPass, targets: &[u32], keep: bool) -> (TargetStats, Kept) {
-        head::forward(&self.weight(head.weight), self.hidden(), head.squash, h, targets, keep)
+        head::forward(&self.unpacked(head.weight), self.hidden(), head.squash, h, targets, keep)
     }
 
     fn logits(&self, h: &Buffer, head: &HeadPass) -> Buffer {
@@ -252,8 +266,7 @@ impl Backward for HostModel {
         }
         let adapter = self.layout.adapter(linear.weight);
         let low = adapter.map(|adapter| (adapter, lora::backward(self, adapter, &x, dy, out, grads)));
-        let weight = Mat::rows(self.param(linear.weight), inside);
-        product(self.operands, [n, inside, out], dy_rows, weight, &mut x, Write::Set);
+        self.through(linear.weight, n, dy_rows, &mut x);
         if let Some((adapter, d_low)) = low {
             lora::into_input(self, adapter, &d_low, &mut x);
         }
@@ -363,7 +376,7 @@ impl Backward for HostModel {
         grads: &mut [Vec<f32>],
     ) -> Buffer {
         let mut dh = Buffer::any(h.len());
-        let (weight, d_weight) = (self.weight(head.weight), &mut grads[head.weight]);
+        let (weight, d_weight) = (self.unpacked(head.weight), &mut grads[head.weight]);
         head::backward(&weight, head.squash, h, targets, stats, kept, (&mut dh, d_weight));
         dh
     }

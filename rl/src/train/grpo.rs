@@ -222,8 +222,9 @@ impl<'a> Trainer<'a> {
         }
         let (decoder, temperature) = (&self.policy.decoder, self.config.sampling.temperature);
         let mut sum = 0.0;
-        self.learner.begin(decoder);
-        for micro in trajectory::micro_batches(&live, self.config.micro_batch) {
+        let micro_batches: Vec<_> = trajectory::micro_batches(&live, self.config.micro_batch).collect();
+        self.learner.begin(decoder, micro_batches.len());
+        for micro in micro_batches {
             let pass = self.learner.forward(decoder, prompts, micro, temperature);
             if first {
                 out.first.record(&pass);

@@ -3,7 +3,7 @@
 use crate::train::adamw::{AdamW, AdamWConfig, NotFinite};
 use crate::train::trajectory::{self, Trajectory};
 use rlvr_policies::Decoder;
-use rlvr_policies::decoder;
+use rlvr_policies::decoder::{self, HeldWeights};
 use rlvr_policies::gradients::Gradients;
 use rlvr_policies::targets::{TargetGrads, TargetStats};
 
@@ -13,6 +13,8 @@ pub struct Learner {
     pub optim: AdamW,
     /// Of the update in progress; kept from one update to the next until they are released.
     grads: Option<Gradients>,
+    /// The weights as the passes of the update in progress want them.
+    held: Option<HeldWeights>,
 }
 
 /// A micro-batch behind its forward: what the loss sees, before its gradient goes back.
@@ -49,11 +51,12 @@ impl Pass<'_> {
 impl Learner {
     /// A learner with fresh optimizer state.
     pub fn new(config: AdamWConfig, decoder: &Decoder) -> Self {
-        Self { optim: AdamW::new(config, decoder), grads: None }
+        Self { optim: AdamW::new(config, decoder), grads: None, held: None }
     }
 
-    /// Begins an update: gradients of zero.
-    pub fn begin(&mut self, decoder: &Decoder) {
+    /// Begins an update of so many passes: gradients of zero.
+    pub fn begin(&mut self, decoder: &Decoder, passes: usize) {
+        self.held = if passes > 1 { decoder.hold_packed() } else { None };
         match &mut self.grads {
             Some(grads) => grads.clear(),
             None => self.grads = Some(decoder.zero_gradients()),
@@ -86,6 +89,7 @@ impl Learner {
     /// # Errors
     /// As [`AdamW::step`].
     pub fn apply(&mut self, decoder: &mut Decoder, lr: f64) -> Result<f64, NotFinite> {
+        self.held = None;
         let grads = self.grads.take().unwrap_or_else(|| decoder.zero_gradients());
         let grads = self.grads.insert(reduce(grads));
         self.optim.step(decoder, grads, lr)
@@ -93,7 +97,7 @@ impl Learner {
 
     /// Gives the memory of the gradients back: generation needs as much for its packed weights.
     pub fn release(&mut self) {
-        self.grads = None;
+        (self.grads, self.held) = (None, None);
     }
 }
 

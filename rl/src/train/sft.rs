@@ -71,7 +71,7 @@ impl<'a> SftTrainer<'a> {
         let tokens: usize = batch.trajectories.iter().map(Trajectory::targets).sum();
         let (mut loss, router_aux) = (0.0, self.policy.decoder.router_aux());
         let decoder = &mut self.policy.decoder;
-        self.learner.begin(decoder);
+        self.learner.begin(decoder, batch.trajectories.len().div_ceil(self.config.micro_batch));
         for (i, micro) in batch.trajectories.chunks(self.config.micro_batch).enumerate() {
             let dropping =
                 decoder.dropping(hash_bytes(format!("dropout {} {step} {i}", self.seed).as_bytes()));
