@@ -203,16 +203,19 @@ impl Policy {
         Ok(self)
     }
 
-    /// Names the base of an adapter that has none: it is written into `dir`, under a name that is found from there.
+    /// Keeps the base of an adapter over a policy from nothing in `dir`, under a name that is found from there.
     ///
     /// # Errors
     /// An unwritable folder.
-    pub(crate) fn keep_base(&mut self, dir: &Path) -> Result<(), PolicyError> {
-        if self.decoder.lora().is_some() && self.base.is_none() {
+    pub(crate) fn keep_base(&mut self, config: &PolicyConfig, dir: &Path) -> Result<(), PolicyError> {
+        if self.decoder.lora().is_none() || config.tiny.is_none() {
+            return Ok(());
+        }
+        if self.base.is_none() {
             let base = self.decoder.without_lora();
             save_hf(&dir.join(BASE), base.config(), &base, SaveDtype::F32, &self.assets)?;
-            self.base = Some(BASE.to_owned());
         }
+        self.base = Some(BASE.to_owned());
         Ok(())
     }
 

@@ -178,7 +178,7 @@ fn references_that_cannot_be_used_are_named() {
 #[test]
 fn numbers_of_many_digits_are_numbers_to_a_filter() {
     let dir = tempfile::tempdir().unwrap();
-    let filtered = QUIZ.replace("file = \"quiz.jsonl\"", "file = \"quiz.jsonl\"\nfilter = \"rank < 0.5\"");
+    let filtered = QUIZ.replace("[source]", "filter = \"rank < 0.5\"\n[source]");
     let definition =
         write(dir.path(), "quiz.toml", &filtered.replace("[schema]", "[schema]\nrank = \"number\""));
     let mut all: Vec<String> = quiz(8).lines().map(String::from).collect();

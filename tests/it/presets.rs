@@ -14,14 +14,15 @@ fn presets_are_written_out() {
     std::fs::write(&path, config("preset = \"lingshu_rl\"\nprompts_per_step = 8")).unwrap();
     let read = RunConfig::load(&path, &[]).unwrap();
     let text = read.to_toml().unwrap();
-    for line in ["group_size = 16", "prompts_per_step = 8", "minibatches = 4", "lr = 1e-6", "kl_coef = 0.001"]
-    {
+    for line in ["group_size = 16", "prompts_per_step = 8", "minibatches = 4", "kl_coef = 0.001"] {
         assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
     }
     assert!(!text.contains("preset"));
+    let table: toml::Table = text.parse().unwrap();
+    assert_eq!(table["stage"][0]["optim"]["lr"].as_float(), Some(1e-6));
     let other = RunConfig::load(&path, &["stage.grpo.preset=gspo".to_owned()]).unwrap().to_toml().unwrap();
     assert!(other.contains("kind = \"gspo\"") && other.contains("group_size = 8"), "{other}");
     std::fs::write(&path, config("preset = \"dapoo\"")).unwrap();
     let message = RunConfig::load(&path, &[]).unwrap_err().to_string();
-    assert!(message.contains("config.toml:11") && message.contains("known: grpo, dapo"), "{message}");
+    assert!(message.contains("config.toml:12") && message.contains("known: grpo, dapo"), "{message}");
 }

@@ -45,6 +45,17 @@ fn run(block: &str) {
     }
 }
 
+/// Trains the adapter of the block for a step.
+fn adapter(block: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let model = block.lines().find(|line| line.starts_with("path = \"HuggingFaceTB/")).expect("a model");
+    let rest = &SMALL_RUN[SMALL_RUN.find("[data.sums]").unwrap()..];
+    let config = format!("name = \"small\"\n{}\n{rest}", block.replace(model, TINY));
+    let sets = ["--set", "stage.grpo.steps=1", "--set", "preflight.refuse=false"];
+    train(dir.path(), &config, &sets);
+    assert!(dir.path().join("run/final/adapter_model.safetensors").exists());
+}
+
 /// Trains for a step with the rewards of the block.
 fn rewards(block: &str) {
     let dir = tempfile::tempdir().unwrap();
@@ -86,6 +97,10 @@ fn every_config_of_the_readme_runs() {
     let runs = blocks.iter().filter(|block| block.contains("[[stage]]"));
     assert!(runs.clone().count() >= 1 && blocks.len() >= 4, "{} blocks", blocks.len());
     for block in &blocks {
-        if block.contains("[[stage]]") { run(block) } else { rewards(block) }
+        match block {
+            block if block.contains("[[stage]]") => run(block),
+            block if block.contains("[policy]") => adapter(block),
+            block => rewards(block),
+        }
     }
 }

@@ -92,7 +92,7 @@ pub(crate) fn open(
         (None, None) => start(from_config()?, observer)?,
     };
     let step = checkpoint.as_ref().map(|c| c.state.step);
-    policy.keep_base(dir.path())?;
+    policy.keep_base(&config.policy, dir.path())?;
     // Before anything else: a directory with a config can be resumed, one without is taken for an empty one.
     dir.write_config(config)?;
     let task_files = recorded::write(&dir.task_files(), config, &inputs.measured(config, &texts))?;
