@@ -180,12 +180,12 @@ impl Policy {
         };
         if let Some(lora) = &config.lora {
             policy = policy.adapted(lora, seed)?;
+            policy.base = config.path.clone();
         }
         policy.configured(config)
     }
 
-    /// The policy with an adapter, a given or a new one; where it comes from a file or the hub, that is what the adapter will
-    /// name as its base.
+    /// The policy with an adapter, a given or a new one.
     fn adapted(mut self, config: &LoraConfig, seed: u64) -> Result<Self, Error> {
         let decoder = self.decoder;
         self.decoder = match &config.adapter {
@@ -198,8 +198,6 @@ impl Policy {
                 decoder.with_new_lora(config.settings(), uniform)?
             }
         };
-        let path = self.source.as_deref().and_then(Path::to_str);
-        self.base = path.map(str::to_owned);
         Ok(self)
     }
 
