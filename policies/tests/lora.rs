@@ -248,6 +248,13 @@ fn an_adapter_opens_over_its_base() {
         std::fs::copy(&path, copy.join(path.file_name().unwrap())).unwrap();
     }
     assert_eq!(opened(&beside.to_string_lossy()).unwrap().lora(), both.lora());
+    // What lies near the adapter counts before what has the same name in the working directory, where `tests` is no policy.
+    let config = beside.join("adapter_config.json");
+    let renamed = std::fs::read_to_string(&config).unwrap().replace("\"tiny-llama\"", "\"tests\"");
+    std::fs::write(&config, renamed).unwrap();
+    std::fs::rename(&copy, dir.path().join("tests")).unwrap();
+    assert!(Path::new("tests").is_dir());
+    assert_eq!(opened(&beside.to_string_lossy()).unwrap().lora(), both.lora());
 }
 
 /// The golden adapter with one key of its config changed.

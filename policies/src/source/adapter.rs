@@ -59,17 +59,18 @@ fn no_base(folder: &Path, problem: &str) -> PolicyError {
     }
 }
 
-/// The base that an adapter's config names: a path from the working directory or from a folder above the adapter, or a hub
-/// id.
+/// The base that an adapter's config names: a path from the adapter's folder or one above it, the nearest first, a path from
+/// the working directory, or a hub id. A run names what lies in its own directory, whatever the working directory holds.
 fn found(folder: &Path, named: &str) -> Result<String, PolicyError> {
     let path = Path::new(named);
-    if path.exists() || path.is_absolute() {
+    if path.is_absolute() {
         return Ok(named.to_owned());
     }
     let whole = folder.canonicalize().unwrap_or_else(|_| folder.into());
     let near: Option<PathBuf> = whole.ancestors().map(|above| above.join(named)).find(|path| path.exists());
     match near.as_deref().and_then(Path::to_str) {
         Some(near) => Ok(near.to_owned()),
+        None if path.exists() => Ok(named.to_owned()),
         None if hub::is_repo_id(named) => Ok(named.to_owned()),
         None => {
             let problem =

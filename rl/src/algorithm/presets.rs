@@ -5,27 +5,27 @@ use toml::{Table, Value};
 
 /// Name and keys of a stage. Tables with a `kind` are one value.
 const PRESETS: [(&str, &str); 10] = [
-    // arXiv:2402.03300, equations 3 and 4, and section 4.2.
+    // arXiv:2402.03300.
     (
         "grpo",
         r#"loss = { advantage = "grpo", objective = { kind = "clip", low = 0.2, high = 0.2 }, aggregate = "sequence_mean", kl_coef = 0.04, kl_estimator = "k3" }"#,
     ),
-    // arXiv:2503.14476, sections 3 and 4.1: no KL term, dynamic sampling; its length penalty is a reward.
+    // arXiv:2503.14476: no KL term, dynamic sampling; its length penalty is a reward.
     (
         "dapo",
         r#"loss = { advantage = "grpo", objective = { kind = "clip", low = 0.2, high = 0.28 }, aggregate = "token_mean", kl_coef = 0.0, groups_without_signal = "resample" }"#,
     ),
-    // arXiv:2503.20783, section 3.2: neither the deviation of rewards nor the length of a completion divides.
+    // arXiv:2503.20783: neither the deviation of rewards nor the length of a completion divides.
     (
         "dr_grpo",
         r#"loss = { advantage = "dr_grpo", objective = { kind = "clip", low = 0.2, high = 0.2 }, aggregate = "constant", kl_coef = 0.0 }"#,
     ),
-    // arXiv:2507.18071, equations 5 to 7, and section 5.1.
+    // arXiv:2507.18071.
     (
         "gspo",
         r#"loss = { advantage = "grpo", objective = { kind = "gspo", low = 3e-4, high = 4e-4 }, importance = "sequence", aggregate = "sequence_mean", kl_coef = 0.0 }"#,
     ),
-    // arXiv:2506.13585, section 3.1.
+    // arXiv:2506.13585.
     (
         "cispo",
         r#"loss = { advantage = "grpo", objective = { kind = "cispo", cap = 5.0 }, aggregate = "token_mean", kl_coef = 0.0 }"#,
@@ -45,7 +45,7 @@ const PRESETS: [(&str, &str); 10] = [
         "rloo",
         r#"loss = { advantage = "rloo", objective = "reinforce", aggregate = "sequence_sum", kl_coef = 0.0 }"#,
     ),
-    // arXiv:2501.03262, with a baseline of the group and the k2 penalty in the loss.
+    // arXiv:2501.03262, with a baseline of the group and the k2 penalty in the loss, whose weight is ours.
     (
         "reinforce_pp",
         r#"loss = { advantage = "reinforce_pp_baseline", objective = { kind = "clip", low = 0.2, high = 0.2 }, aggregate = "token_mean", kl_coef = 0.001, kl_estimator = "k2" }"#,
