@@ -73,7 +73,7 @@ impl SavedPolicy {
 const PAD: &str = "<pad>";
 const EOS: &str = "<eos>";
 /// Folder of the base of an adapter over a policy that came from nothing.
-const BASE: &str = "base";
+pub(crate) const BASE: &str = "base";
 
 impl Policy {
     /// Opens a Hugging Face folder, a GGUF file, a run directory or a hub id.

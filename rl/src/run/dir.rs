@@ -14,6 +14,7 @@ use crate::files::destination::TEMPORARY;
 use crate::files::destination::replace_atomic;
 use crate::files::lock::{DirLock, LOCK_FILE};
 use crate::files::{IoError, is_own_file};
+use crate::policy::BASE;
 use crate::run::log::{EVENTS_PREFIX, METRICS_FILE, ROLLOUTS_FILE};
 
 /// Name of the resolved config.
@@ -43,6 +44,8 @@ const FINAL_FILES: &[&str] = &[
     "merges.txt",
     "tokenizer.model",
     "chat_template.jinja",
+    "adapter_config.json",
+    "adapter_model.safetensors",
 ];
 
 /// What to do with a directory that already holds something.
@@ -90,7 +93,7 @@ pub fn check_records(dir: &Path) -> Result<(), Error> {
 /// As [`check_records`].
 pub fn check_files(dir: &Path) -> Result<(), Error> {
     check_records(dir)?;
-    for name in [CHECKPOINTS, TASK_FILES, FINAL] {
+    for name in [CHECKPOINTS, TASK_FILES, FINAL, BASE] {
         let below = dir.join(name);
         let Ok(found) = fs::symlink_metadata(&below) else { continue };
         if !found.is_dir() {
@@ -104,7 +107,8 @@ pub fn check_files(dir: &Path) -> Result<(), Error> {
             CHECKPOINTS => checkpoint::refuse_others(&below).map_err(unusable)?,
             _ => {
                 let ours = names(&below)?.into_iter().filter(|file| {
-                    name == FINAL && is_final(file) || name == TASK_FILES && is_task_file(file)
+                    [FINAL, BASE].contains(&name) && is_final(file)
+                        || name == TASK_FILES && is_task_file(file)
                 });
                 ours.into_iter().try_for_each(|file| is_own(&below.join(file)))?;
             }
@@ -279,6 +283,7 @@ impl RunDir {
         }
         self.remove_inside(CHECKPOINTS, checkpoint::is_ours)?;
         self.remove_inside(TASK_FILES, is_task_file)?;
+        self.remove_inside(BASE, is_final)?;
         self.remove_inside(FINAL, is_final)
     }
 
@@ -519,6 +524,7 @@ mod tests {
             "final/README.md",
             "metrics.jsonl.bak",
             "other/model.safetensors",
+            "base/notes.md",
         ];
         let ours = [
             "config.toml",
@@ -533,6 +539,9 @@ mod tests {
             "checkpoints/damaged-step-000003/x",
             "final/model.safetensors",
             "final/model-00001-of-00002.safetensors",
+            "final/adapter_config.json",
+            "final/adapter_model.safetensors",
+            "base/model.safetensors",
         ];
         for name in mine.iter().chain(&ours) {
             fs::create_dir_all(path.join(name).parent().unwrap()).unwrap();
