@@ -276,7 +276,7 @@ fn a_policy_samples_and_a_journal_is_continued() {
         |i: usize| json!({"id": i.to_string(), "prompt": format!("{i}+1?"), "reference": {"answer": "1"}});
     let tasks = write(dir.path(), "tasks.jsonl", &lines(&(0..20).map(task).collect::<Vec<_>>()));
     let rewards = write(dir.path(), "rewards.toml", "kind = \"length\"\nsoft = 50\nmax = 100\n");
-    let run = |name: &str, journal: &str, seed: &str| {
+    let run_in = |name: &str, journal: &str, seed: &str, dtype: &str| {
         let out = path(name);
         let args = [
             "data",
@@ -301,11 +301,14 @@ fn a_policy_samples_and_a_journal_is_continued() {
             &out,
             "--seed",
             seed,
+            "--dtype",
+            dtype,
             "--force",
         ];
         let output = rlvr(&args, "");
         (output.status.code(), stderr(&output), std::fs::read(&out).unwrap_or_default())
     };
+    let run = |name: &str, journal: &str, seed: &str| run_in(name, journal, seed, "f32");
     let (code, said, first) = run("a.jsonl", "j.jsonl", "1");
     assert_eq!(code, Some(0), "{said}");
     let journal = std::fs::read_to_string(path("j.jsonl")).unwrap();
@@ -315,6 +318,12 @@ fn a_policy_samples_and_a_journal_is_continued() {
     assert_eq!(run("a.jsonl", "j.jsonl", "1").2, first);
     let (code, said, _) = run("b.jsonl", "j.jsonl", "2");
     assert!(code == Some(2) && said.contains("other settings"), "{said}");
+    // Another type samples other completions, from the same weights and seed.
+    let (code, said, _) = run_in("b.jsonl", "j.jsonl", "1", "bf16");
+    assert!(code == Some(2) && said.contains("other settings"), "{said}");
+    let (code, said, _) = run_in("b.jsonl", "rounded.jsonl", "1", "bf16");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(std::fs::read_to_string(path("rounded.jsonl.settings.json")).unwrap().contains("bf16"));
 }
 
 #[test]

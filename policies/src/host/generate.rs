@@ -22,8 +22,8 @@ impl HostModel {
                 .for_each(|(kv, group)| kv.fill(layer, &context, qkv, group.prompt.clone()));
             self.attend(qkv, attention, (&batch, &()))
         });
-        let logits = pass::logits_of(self, model, &self.gather(&x, &last));
-        (kv.into_iter().map(Arc::new).collect(), logits.to_vec())
+        let logits = self.logits_of(&self.gather(&x, &last));
+        (kv.into_iter().map(Arc::new).collect(), logits)
     }
 
     /// Feeds one token to every row and returns the logits that follow, `[rows, vocab]`.
@@ -44,6 +44,15 @@ impl HostModel {
         for row in rows {
             row.advance();
         }
-        pass::logits_of(self, model, &x).to_vec()
+        self.logits_of(&x)
+    }
+
+    /// Logits of rows of the residual stream, where whoever draws from them will have them.
+    fn logits_of(&self, x: &Buffer) -> Vec<f32> {
+        let model = &self.layout.model;
+        let (h, head) = pass::head_input(self, model, x);
+        let mut logits = vec![0.0; h.len() / model.hidden * self.layout.specs[head.weight].shape[0]];
+        self.logits_into(&h, &head, &mut logits);
+        logits
     }
 }

@@ -118,6 +118,27 @@ impl Weight<'_> {
     }
 }
 
+/// `y = x·wᵀ` or `y += x·wᵀ`, and `y2 = x·w2ᵀ` of a narrow matrix.
+///
+/// # Shapes
+/// x `[rows, in]`, y `[rows, out]`, y2 `[rows, out2]`.
+pub fn apply_both(
+    rows: usize,
+    x: &[f32],
+    (weight, y, write): (Weight, &mut [f32], Write),
+    (narrow, y2): (Weight, &mut [f32]),
+) {
+    match (weight.panels, narrow.panels) {
+        (Some(panels), Some(narrow)) => {
+            panels.product_and(rows, Mat::rows(x, x.len() / rows.max(1)), (y, write), (narrow, y2));
+        }
+        _ => {
+            weight.apply(rows, x, y, write);
+            narrow.apply(rows, x, y2, Write::Set);
+        }
+    }
+}
+
 multiversion! {
     /// `x` becomes `cap · tanh(x / cap) · factor`.
     fn squash_row(x: &mut [f32], cap: f32, factor: f32) {

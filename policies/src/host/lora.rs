@@ -3,7 +3,8 @@
 //! What layers share an input has its A in one matrix, so that all of them are one product. Generation and training compute
 //! them by the same products: a completion has the log-probabilities that it was sampled with.
 use super::buffer::Buffer;
-use super::gemm::{Mat, Panels, Write, product};
+use super::gemm::{Mat, Panels, Write, add_outer, product};
+use super::head::apply_both;
 use super::ops::HostModel;
 use crate::spec::{Adapter, AdapterPart};
 use std::borrow::Cow;
@@ -67,20 +68,42 @@ fn low(model: &HostModel, adapter: &Adapter, x: &[f32]) -> Buffer {
     low
 }
 
+/// The layer of this index without its adapter, `y = x·Wᵀ` or `y += x·Wᵀ`, and what the adapter adds to it later:
+/// `scale · x Aᵀ`.
+///
+/// # Shapes
+/// x `[rows, in]`, y `[rows, out]`; returns `[rows, Σ rank]`.
+pub fn project(
+    model: &HostModel,
+    adapter: &Adapter,
+    weight: usize,
+    x: &[f32],
+    (y, write): (&mut [f32], Write),
+) -> Buffer {
+    let rows = x.len() / model.layout.specs[adapter.a].shape[1];
+    if model.dropout.is_some() {
+        model.weight(weight).apply(rows, x, y, write);
+        return low(model, adapter, &seen(model, adapter, x));
+    }
+    let mut low = Buffer::any(rows * width(adapter));
+    apply_both(rows, x, (model.weight(weight), y, write), (model.weight(adapter.a), &mut low));
+    scale(adapter, &mut low);
+    low
+}
+
 /// The columns of `values` that belong to a part, of rows that are `stride` wide.
 fn columns(values: &[f32], first: usize, stride: usize) -> Mat<'_> {
     Mat::strided(&values[first.min(values.len())..], stride)
 }
 
-/// Adds `scale · (x Aᵀ) Bᵀ` to the layer's result.
+/// Adds `low · Bᵀ` to the layer's result.
 ///
 /// # Shapes
-/// x `[rows, in]`, y `[rows, out]`.
-pub fn forward(model: &HostModel, adapter: &Adapter, x: &[f32], y: &mut [f32], out: usize) {
-    let low = low(model, adapter, &seen(model, adapter, x));
+/// low `[rows, Σ rank]`, y `[rows, out]`.
+pub fn expand(model: &HostModel, adapter: &Adapter, low: &[f32], y: &mut [f32], out: usize) {
     let (ranks, rows) = (width(adapter), y.len() / out);
     for AdapterPart { b, out: part, ranks: own, .. } in &adapter.parts {
-        let (of_low, y) = (columns(&low, own.start, ranks), &mut y[part.start..]);
+        let (of_low, y) = (columns(low, own.start, ranks), &mut y[part.start..]);
         match model.weight(*b).panels {
             Some(panels) => panels.product_into(rows, of_low, y, out, Write::Add),
             None => {
@@ -92,31 +115,46 @@ pub fn forward(model: &HostModel, adapter: &Adapter, x: &[f32], y: &mut [f32], o
     }
 }
 
-/// Adds the gradients of A and B, for the gradient `dy` of the layer's result; returns that of `x Aᵀ`.
-pub fn backward(
+/// `scale · B` of all parts as the right side of products, `[out, Σ rank]`, zero where a part has nothing.
+pub fn contraction(model: &HostModel, adapter: &Adapter, out: usize) -> Panels {
+    let ranks = width(adapter);
+    let mut all = vec![0.0; out * ranks];
+    for AdapterPart { b, out: part, ranks: own, scale } in &adapter.parts {
+        let rows = all.chunks_mut(ranks).skip(part.start).zip(model.param(*b).chunks(own.len()));
+        for (to, from) in rows {
+            to[own.clone()].iter_mut().zip(from).for_each(|(to, b)| *to = scale * b);
+        }
+    }
+    Panels::new(model.operands, ranks, out, Mat::rows(&all, ranks))
+}
+
+/// Adds the gradients of A and B, for the gradients `dy` of the layer's result and `d_low` of `x Aᵀ`. They are in f32
+/// whatever the operands are.
+///
+/// # Shapes
+/// x `[rows, in]`, dy `[rows, out]`, d_low `[rows, Σ rank]`.
+pub fn gradients(
     model: &HostModel,
     adapter: &Adapter,
     x: &[f32],
-    dy: &[f32],
-    out: usize,
+    (dy, out): (&[f32], usize),
+    d_low: &[f32],
     grads: &mut [Vec<f32>],
-) -> Buffer {
+) {
     let x = &seen(model, adapter, x);
     let (low, ranks, rows) = (low(model, adapter, x), width(adapter), dy.len() / out);
-    let inside = model.layout.specs[adapter.a].shape[1];
-    let mut d_low = Buffer::any(rows * ranks);
     for AdapterPart { b, out: part, ranks: own, .. } in &adapter.parts {
-        let dy = columns(dy, part.start, out);
-        let sizes = [part.len(), own.len(), rows];
-        product(model.operands, sizes, dy.t(), columns(&low, own.start, ranks), &mut grads[*b], Write::Add);
-        let values =
-            Panels::new(model.operands, own.len(), part.len(), Mat::rows(model.param(*b), own.len()));
-        values.product_into(rows, dy, &mut d_low[own.start..], ranks, Write::Set);
+        let (rank, len) = (own.len(), part.len());
+        let mut transposed = Buffer::zeros(rank * len);
+        let (of_low, dy) = (columns(&low, own.start, ranks), columns(dy, part.start, out));
+        add_outer([rank, len, rows], of_low, dy, &mut transposed);
+        for (i, row) in grads[*b].chunks_mut(rank).enumerate() {
+            row.iter_mut().zip(transposed[i..].iter().step_by(len)).for_each(|(sum, x)| *sum += x);
+        }
     }
-    scale(adapter, &mut d_low);
-    let (d_a, sizes) = (&mut grads[adapter.a], [ranks, inside, rows]);
-    product(model.operands, sizes, Mat::rows(&d_low, ranks).t(), Mat::rows(x, inside), d_a, Write::Add);
-    d_low
+    let inside = model.layout.specs[adapter.a].shape[1];
+    let (d_low, x) = (Mat::rows(d_low, ranks), Mat::rows(x, inside));
+    add_outer([ranks, inside, rows], d_low, x, &mut grads[adapter.a]);
 }
 
 /// Adds the part of the gradient of the layer's input that goes through A.

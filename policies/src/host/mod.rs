@@ -4,6 +4,7 @@ pub mod activation;
 pub mod attention;
 pub mod buffer;
 pub mod cache;
+pub mod ceiling;
 pub mod gemm;
 mod generate;
 pub mod head;

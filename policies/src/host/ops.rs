@@ -60,18 +60,29 @@ impl HostModel {
         Weight { values, panels, operands: self.operands }
     }
 
+    /// Logits of every row.
+    ///
+    /// # Shapes
+    /// h `[rows, hidden]`, logits `[rows, vocab]`.
+    pub(super) fn logits_into(&self, h: &[f32], head: &HeadPass, logits: &mut [f32]) {
+        self.weight(head.weight).apply(h.len() / self.hidden(), h, logits, Write::Set);
+        if let Some(squash) = head.squash {
+            head::squash_all(logits, squash);
+        }
+    }
+
     /// A matrix of which parts are multiplied.
     fn unpacked(&self, index: usize) -> Weight<'_> {
         Weight { values: self.param(index), panels: None, operands: self.operands }
     }
 
-    /// `dx = dy · W`.
-    fn through(&self, index: usize, rows: usize, dy: Mat, dx: &mut [f32]) {
+    /// What `f` makes of a matrix as the right side of `dy · W`.
+    fn through<R>(&self, index: usize, f: impl FnOnce(&Panels) -> R) -> R {
         let (values, [out, inside]) = (self.param(index), self.layout.specs[index].shape);
         let pack = || Panels::new(self.operands, inside, out, Mat::rows(values, inside));
         match self.panels.get(index) {
-            Some(kept) => kept.backward.get_or_init(pack).product(rows, dy, dx, Write::Set),
-            None => pack().product(rows, dy, dx, Write::Set),
+            Some(kept) => f(kept.backward.get_or_init(pack)),
+            None => f(&pack()),
         }
     }
 
@@ -159,12 +170,19 @@ impl Ops for HostModel {
             Some(y) => (y, Write::Add),
             None => (Buffer::any(rows * out), Write::Set),
         };
-        self.weight(linear.weight).apply(rows, x, &mut y, write);
+        let adapter = self.layout.adapter(linear.weight);
+        let low = match adapter {
+            Some(adapter) => Some((adapter, lora::project(self, adapter, linear.weight, x, (&mut y, write)))),
+            None => {
+                self.weight(linear.weight).apply(rows, x, &mut y, write);
+                None
+            }
+        };
         if let Some(bias) = linear.bias {
             add_bias(&mut y, self.param(bias));
         }
-        if let Some(adapter) = self.layout.adapter(linear.weight) {
-            lora::forward(self, adapter, x, &mut y, out);
+        if let Some((adapter, low)) = low {
+            lora::expand(self, adapter, &low, &mut y, out);
         }
         y
     }
@@ -225,12 +243,8 @@ impl Ops for HostModel {
 
     fn logits(&self, h: &Buffer, head: &HeadPass) -> Buffer {
         let [vocab, d] = self.layout.specs[head.weight].shape;
-        let rows = h.len() / d;
-        let mut logits = Buffer::any(rows * vocab);
-        self.weight(head.weight).apply(rows, h, &mut logits, Write::Set);
-        if let Some(squash) = head.squash {
-            head::squash_all(&mut logits, squash);
-        }
+        let mut logits = Buffer::any(h.len() / d * vocab);
+        self.logits_into(h, head, &mut logits);
         logits
     }
 }
@@ -264,13 +278,19 @@ impl Backward for HostModel {
             let x = Mat::rows(&x, inside);
             product(self.operands, [out, inside, n], dy_rows.t(), x, d_weight, Write::Add);
         }
-        let adapter = self.layout.adapter(linear.weight);
-        let low = adapter.map(|adapter| (adapter, lora::backward(self, adapter, &x, dy, out, grads)));
-        self.through(linear.weight, n, dy_rows, &mut x);
-        if let Some((adapter, d_low)) = low {
-            lora::into_input(self, adapter, &d_low, &mut x);
-        }
-        x
+        let Some(adapter) = self.layout.adapter(linear.weight) else {
+            self.through(linear.weight, |w| w.product(n, dy_rows, &mut x, Write::Set));
+            return x;
+        };
+        let mut dx = Buffer::any(x.len());
+        let b = lora::contraction(self, adapter, out);
+        let mut d_low = Buffer::any(n * b.columns());
+        self.through(linear.weight, |w| {
+            w.product_and(n, dy_rows, (&mut dx, Write::Set), (&b, &mut d_low));
+        });
+        lora::gradients(self, adapter, &x, (dy, out), &d_low, grads);
+        lora::into_input(self, adapter, &d_low, &mut dx);
+        dx
     }
 
     fn norm_backward(

@@ -40,8 +40,14 @@ pub fn logits<O: Ops>(o: &O, model: &Model, batch: &PackedBatch) -> O::Mat {
 
 /// Logits of rows of the residual stream.
 pub fn logits_of<O: Ops>(o: &O, model: &Model, x: &O::Mat) -> O::Mat {
+    let (h, head) = head_input(o, model, x);
+    o.logits(&h, &head)
+}
+
+/// What the head at temperature 1 is given for rows of the residual stream, and the head.
+pub fn head_input<O: Ops>(o: &O, model: &Model, x: &O::Mat) -> (O::Mat, HeadPass) {
     let head = HeadPass::new(&model.head, 1.0);
-    o.logits(&o.exact_norm(x, &model.norm, head.scale), &head)
+    (o.exact_norm(x, &model.norm, head.scale), head)
 }
 
 /// What the backward needs of a batch's forward.

@@ -73,20 +73,25 @@ pub(super) fn measure<S, T>(
     times[repeat / 2]
 }
 
-pub(super) fn phase(
-    time: Time,
-    tokens: usize,
-    flops: f64,
-    bytes: Option<f64>,
-    ceilings: &ceiling::Ceilings,
-) -> PhaseTime {
-    PhaseTime {
-        wall_s: time.wall,
-        cpu_s: time.cpu,
-        tokens,
-        tokens_per_s: tokens as f64 / time.wall,
-        flop_share: flops / time.wall / (1e9 * ceilings.gflops),
-        bandwidth_share: bytes.map(|b| b / time.wall / (1e9 * ceilings.gbytes_per_s)),
+/// A phase before the ceilings are known.
+pub(super) struct Measured {
+    pub(super) time: Time,
+    pub(super) tokens: usize,
+    pub(super) flops: f64,
+    pub(super) bytes: Option<f64>,
+}
+
+impl Measured {
+    pub(super) fn beside(&self, ceilings: &ceiling::Ceilings) -> PhaseTime {
+        let wall_s = self.time.wall;
+        PhaseTime {
+            wall_s,
+            cpu_s: self.time.cpu,
+            tokens: self.tokens,
+            tokens_per_s: self.tokens as f64 / wall_s,
+            flop_share: self.flops / wall_s / (1e9 * ceilings.gflops),
+            bandwidth_share: self.bytes.map(|b| b / wall_s / (1e9 * ceilings.gbytes_per_s)),
+        }
     }
 }
 

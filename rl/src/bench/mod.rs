@@ -137,7 +137,6 @@ pub fn bench(decoder: Decoder, settings: BenchSettings) -> Result<BenchReport, E
     check(decoder.config(), &settings)?;
     let policy = Policy::without_text(decoder)?;
     let device = policy.decoder.device().clone();
-    let ceilings = ceiling::measure(&device, policy.decoder.operands());
     let tasks = random_tasks(&policy, &settings);
     let batch = random_batch(&policy, &tasks, &settings)?;
     let config = step_config(&settings)?;
@@ -149,7 +148,7 @@ pub fn bench(decoder: Decoder, settings: BenchSettings) -> Result<BenchReport, E
     let cost = Cost::new(&policy.decoder);
     let trainer = Trainer::new(policy, Some(reference), &config, Some(&reward), 1, 1);
     let phases = BTreeMap::new();
-    let mut bench = Bench { trainer, batch, settings, cost, device, ceilings, phases };
+    let mut bench = Bench { trainer, batch, settings, cost, device, phases };
     bench.generation()?;
     bench.training()?;
     bench.step(&tasks)?;

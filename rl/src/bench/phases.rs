@@ -1,7 +1,7 @@
 //! The phases of a step, one measurement each.
 
-use super::cost::{Cost, Time, measure, phase};
-use super::{BenchReport, BenchSettings, LR, PhaseTime, ceiling};
+use super::cost::{Cost, Measured, Time, measure};
+use super::{BenchReport, BenchSettings, LR, ceiling};
 use crate::Error;
 use crate::policy::Sampler;
 use crate::run::record::peak_rss_mb;
@@ -24,13 +24,12 @@ pub(super) struct Bench<'a> {
     pub(super) settings: BenchSettings,
     pub(super) cost: Cost,
     pub(super) device: Device,
-    pub(super) ceilings: ceiling::Ceilings,
-    pub(super) phases: BTreeMap<&'static str, PhaseTime>,
+    pub(super) phases: BTreeMap<&'static str, Measured>,
 }
 
 impl Bench<'_> {
     fn note(&mut self, name: &'static str, time: Time, tokens: usize, flops: f64, bytes: Option<f64>) {
-        self.phases.insert(name, phase(time, tokens, flops, bytes, &self.ceilings));
+        self.phases.insert(name, Measured { time, tokens, flops, bytes });
     }
 
     fn prompt_tokens(&self) -> usize {
@@ -143,8 +142,11 @@ impl Bench<'_> {
         Ok(())
     }
 
+    /// Ceilings come last, so that what they read is no part of the peak of memory.
     pub(super) fn report(self) -> BenchReport {
         let (decoder, device) = (&self.trainer.policy.decoder, &self.device);
+        let peak_rss_mb = peak_rss_mb();
+        let ceilings = ceiling::measure(device, decoder.operands());
         BenchReport {
             parameters: decoder.num_params(),
             settings: self.settings,
@@ -156,9 +158,9 @@ impl Bench<'_> {
             device_memory_mb: device
                 .memory_pool_usage()
                 .map(|u| u.bytes_reserved as f64 / f64::from(1 << 20)),
-            ceilings: self.ceilings,
-            phases: self.phases,
-            peak_rss_mb: peak_rss_mb(),
+            ceilings,
+            phases: self.phases.iter().map(|(name, phase)| (*name, phase.beside(&ceilings))).collect(),
+            peak_rss_mb,
         }
     }
 }

@@ -6,14 +6,18 @@
 //! generation and training compute the same linear layers, bit for bit.
 #[cfg(target_arch = "x86_64")]
 mod amx;
+mod outer;
 mod pack;
 #[cfg(target_arch = "x86_64")]
 mod pairs;
+mod peak;
 mod tile;
 
 use super::buffer::Buffer;
 use burn::tensor::DType;
+pub use outer::add_outer;
 use pack::{Packing, pack_columns, pack_rows, parts};
+pub use peak::Peak;
 use rayon::prelude::*;
 use std::cell::Cell;
 use std::ops::Range;
@@ -139,6 +143,11 @@ impl Panels {
         Self { kernel, n, k, values, start }
     }
 
+    /// Columns of `b`.
+    pub fn columns(&self) -> usize {
+        self.n
+    }
+
     /// `c = a·b` or `c += a·b`.
     ///
     /// # Shapes
@@ -150,6 +159,52 @@ impl Panels {
     /// As [`product`](Self::product), into columns of a wider `c` that has `c_stride` of them.
     pub fn product_into(&self, m: usize, a: Mat, c: &mut [f32], c_stride: usize, write: Write) {
         self.multiply([m, self.n, self.k], a, c, c_stride, write, true);
+    }
+
+    /// As [`product`](Self::product), and `c2 = a·b2`, with the rows of `a` packed once for both.
+    ///
+    /// # Shapes
+    /// a `[m, k]`, c `[m, n]`, b2 `[k, n2]`, c2 `[m, n2]`, all row-major.
+    pub fn product_and(
+        &self,
+        m: usize,
+        a: Mat,
+        (c, write): (&mut [f32], Write),
+        (b2, c2): (&Self, &mut [f32]),
+    ) {
+        assert!(b2.k == self.k && b2.kernel.packing == self.kernel.packing, "both take the same rows");
+        let threads = rayon::current_num_threads();
+        if m * self.n * self.k < SERIAL || threads == 1 {
+            self.product(m, a, c, write);
+            return b2.product(m, a, c2, Write::Set);
+        }
+        let job = self.job([m, self.n, self.k], a, (c, self.n), write);
+        let beside = b2.job([m, b2.n, b2.k], a, (c2, b2.n), Write::Set);
+        let blocks: Vec<Range<usize>> = parts(0..m, ROWS).collect();
+        let (packed, start) = job.pack(&blocks, m);
+        let columns = job.columns(self.n, (TASKS * threads).div_ceil(blocks.len()));
+        (0..blocks.len() * (columns.len() + 1)).into_par_iter().for_each(|task| {
+            let (block, part) = (&blocks[task / (columns.len() + 1)], task % (columns.len() + 1));
+            let whole = Some(&packed[start..]);
+            match columns.get(part) {
+                Some(columns) => job.block(block.clone(), columns.clone(), whole),
+                None => beside.block(block.clone(), 0..b2.n, whole),
+            }
+        });
+    }
+
+    /// A product whose sizes fit.
+    fn job<'a>(
+        &'a self,
+        [m, n, k]: [usize; 3],
+        a: Mat<'a>,
+        (c, c_stride): (&mut [f32], usize),
+        write: Write,
+    ) -> Job<'a> {
+        assert!(n <= self.n && k <= self.k, "[{k}, {n}] of [{}, {}]", self.k, self.n);
+        assert!(a.data.len() >= extent(m, k, a.row_stride, a.col_stride), "lhs too small for [{m}, {k}]");
+        assert!(c.len() >= extent(m, n, c_stride, 1), "output too small for [{m}, {n}]");
+        Job { b: self, k, a, c: Out(c.as_mut_ptr()), c_stride, write }
     }
 
     /// `c = a·b` or `c += a·b` with the first `n` columns and `k` rows of `b`, on the calling thread. For operands in f32.
@@ -170,29 +225,22 @@ impl Panels {
         write: Write,
         parallel: bool,
     ) {
-        assert!(n <= self.n && k <= self.k, "[{k}, {n}] of [{}, {}]", self.k, self.n);
-        assert!(a.data.len() >= extent(m, k, a.row_stride, a.col_stride), "lhs too small for [{m}, {k}]");
-        assert!(c.len() >= extent(m, n, c_stride, 1), "output too small for [{m}, {n}]");
+        let job = self.job([m, n, k], a, (c, c_stride), write);
         if m == 0 || n == 0 {
             return;
         }
-        let job = Job { b: self, k, a, c: Out(c.as_mut_ptr()), c_stride, write };
         let threads = rayon::current_num_threads();
         if !parallel || m * n * k < SERIAL || threads == 1 {
             return parts(0..m, ROWS).for_each(|rows| job.block(rows, 0..n, None));
         }
         let blocks: Vec<Range<usize>> = parts(0..m, ROWS).collect();
-        let cuts = (TASKS * threads).div_ceil(blocks.len()).min(n.div_ceil(self.kernel.width));
-        let columns = |part: usize| {
-            let width = self.kernel.width;
-            let count = n.div_ceil(width);
-            width * (count * part / cuts)..n.min(width * (count * (part + 1) / cuts))
-        };
+        let columns = job.columns(n, (TASKS * threads).div_ceil(blocks.len()));
+        let cuts = columns.len();
         // Rows that several tasks multiply with are packed once for all of them.
         let packed = (cuts > 1).then(|| job.pack(&blocks, m));
         (0..blocks.len() * cuts).into_par_iter().for_each(|task| {
             let whole = packed.as_ref().map(|(values, start)| &values[*start..]);
-            job.block(blocks[task / cuts].clone(), columns(task % cuts), whole);
+            job.block(blocks[task / cuts].clone(), columns[task % cuts].clone(), whole);
         });
     }
 }
@@ -222,6 +270,14 @@ thread_local! {
 }
 
 impl Job<'_> {
+    /// `n` columns in about `cuts` parts of whole panels.
+    fn columns(&self, n: usize, cuts: usize) -> Vec<Range<usize>> {
+        let width = self.b.kernel.width;
+        let count = n.div_ceil(width);
+        let cuts = cuts.min(count);
+        (0..cuts).map(|i| width * (count * i / cuts)..n.min(width * (count * (i + 1) / cuts))).collect()
+    }
+
     /// Packs all `m` rows of `a`, cut into `blocks`: of each block all chunks, one behind the other. Also says where the
     /// first aligned element lies, which is the first one of them.
     fn pack(&self, blocks: &[Range<usize>], m: usize) -> (Buffer, usize) {
@@ -264,7 +320,9 @@ impl Job<'_> {
                     let tile = Tile {
                         steps: chunk.len(),
                         a: packed[(i.start - rows.start) * chunk.len()..].as_ptr(),
+                        a_step: i.len(),
                         b: self.b.values[panel..].as_ptr(),
+                        b_step: width,
                         c: self.c.0.wrapping_add(i.start * self.c_stride + j),
                         c_stride: self.c_stride,
                         cols: width.min(columns.end - j),

@@ -23,7 +23,7 @@ pub(super) enum Packing {
 
 impl Packing {
     /// Values of a step.
-    fn values(self) -> usize {
+    pub(super) fn values(self) -> usize {
         match self {
             Self::Plain | Self::Rounded => 1,
             #[cfg(target_arch = "x86_64")]

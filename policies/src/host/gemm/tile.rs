@@ -32,17 +32,21 @@ trait Simd {
     unsafe fn prefetch(p: *const f32);
 }
 
-/// How far ahead of its use a line of `b` is asked for, in vectors.
-const AHEAD: usize = 16;
+/// How far ahead of their use elements are asked for, in steps.
+const AHEAD: usize = 8;
 /// Most elements of a row of a tile.
 const WIDEST: usize = 32;
 
-/// One tile: panels of `a` (`[step][rows]`, for AMX in squares) and `b` (`[step][2 · LANES]`), and where it goes in `c`.
+/// One tile: panels of `a` (`[step][rows]`, for AMX in squares) and `b` (`[step][2 · LANES]`), or the same columns of
+/// matrices that were not packed, and where it goes in `c`.
 #[derive(Clone, Copy)]
 pub(super) struct Tile {
     pub steps: usize,
     pub a: *const f32,
+    /// From one step to the next in `a`; without meaning for AMX, as the other one.
+    pub a_step: usize,
     pub b: *const f32,
+    pub b_step: usize,
     pub c: *mut f32,
     pub c_stride: usize,
     /// Columns that exist, at most `2 · LANES`.
@@ -54,7 +58,7 @@ pub(super) struct Tile {
 /// Computes a tile of `R` rows.
 ///
 /// # Safety
-/// As for [`Simd`]; `a` holds `steps · R` elements, `b` `steps · 2 · LANES`, and `R` rows of `cols` columns of `c` exist.
+/// As for [`Simd`]; at each step `a` holds `R` elements and `b` `2 · LANES`, and `R` rows of `cols` columns of `c` exist.
 #[inline(always)]
 unsafe fn tile<S: Simd, const R: usize>(t: Tile) {
     // SAFETY: passed on to the caller.
@@ -68,16 +72,18 @@ unsafe fn tile<S: Simd, const R: usize>(t: Tile) {
         }
         for _ in 0..t.steps {
             let (b0, b1) = (S::load(b), S::load(b.add(S::LANES)));
-            S::prefetch(b.wrapping_add(AHEAD * S::LANES));
-            S::prefetch(b.wrapping_add((AHEAD + 1) * S::LANES));
-            S::prefetch(a.wrapping_add(AHEAD / 2 * R));
+            let ahead = b.wrapping_add(AHEAD * t.b_step);
+            S::prefetch(ahead);
+            S::prefetch(ahead.wrapping_add(S::LANES));
+            S::prefetch(a.wrapping_add(AHEAD * t.a_step));
             for (r, row) in acc.iter_mut().enumerate() {
                 let x = S::splat(a.add(r));
                 row[0] = S::fma(x, b0, row[0]);
                 row[1] = S::fma(x, b1, row[1]);
             }
-            a = a.add(R);
-            b = b.add(2 * S::LANES);
+            // Behind the last step there may be nothing.
+            a = a.wrapping_add(t.a_step);
+            b = b.wrapping_add(t.b_step);
         }
         if t.cols == 2 * S::LANES {
             for (r, row) in acc.into_iter().enumerate() {

@@ -71,11 +71,7 @@ fn table(out: &mut impl Write, name: &str, device: &str, report: &BenchReport) -
         s.new_tokens,
     )?;
     let c = &report.ceilings;
-    writeln!(
-        out,
-        "ceilings measured here: {:.0} GFLOP/s in large products, {:.1} GB/s of memory\n",
-        c.gflops, c.gbytes_per_s
-    )?;
+    writeln!(out, "ceilings measured here: {:.0} GFLOP/s, {:.1} GB/s of memory\n", c.gflops, c.gbytes_per_s)?;
     writeln!(out, "phase        wall (s)   cpu (s)    tokens  tokens/s   of FLOP/s  of bandwidth")?;
     for phase in ORDER {
         let Some(p) = report.phases.get(phase) else { continue };

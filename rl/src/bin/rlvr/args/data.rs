@@ -1,7 +1,7 @@
 //! What is typed after `rlvr data`, without `generate`.
 
 use clap::Args;
-use rlvr::config::DeviceConfig;
+use rlvr::config::{DeviceConfig, Dtype};
 use rlvr::curate::filter::{Pattern, Values};
 use rlvr::curate::shapes::Shape;
 use rlvr::curate::solve::Pick;
@@ -386,6 +386,9 @@ pub struct SolveArgs {
     /// auto, cpu or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceConfig,
+    /// Type of the operands of matrix products: f32, bf16
+    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = super::dtype)]
+    pub dtype: Dtype,
     /// A reward with its defaults
     #[arg(long, value_name = "KIND")]
     pub reward: Option<String>,
@@ -431,6 +434,7 @@ impl Default for SolveArgs {
             completions: None,
             journal: None,
             device: DeviceConfig::Auto,
+            dtype: Dtype::default(),
             reward: None,
             config: None,
             samples: SAMPLES,

@@ -119,7 +119,7 @@ Examples:
   rlvr bench --threads 1
 
 A step is: generate, score with the reference, forward and backward in micro-batches, AdamW. Tokens are random.
-Shares compare with the largest product and memory speeds that the same process measures first.")]
+Shares compare with the speeds of multiply-adds (large products on a GPU) and of memory that the same process measures.")]
 pub struct BenchArgs {
     /// Shape of the policy, with random weights: tiny, smollm2-135m, qwen2.5-0.5b, qwen3-0.6b, qwen2.5-1.5b
     #[arg(long, value_name = "NAME", default_value = "smollm2-135m", conflicts_with = "policy")]

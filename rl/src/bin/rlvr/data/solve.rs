@@ -6,6 +6,7 @@ use crate::args::data::{PassRateArgs, PassRateStep, RejectionArgs, RejectionStep
 use crate::input::bad;
 use crate::{policy, rewards};
 use anyhow::Result;
+use rlvr::config::Dtype;
 use rlvr::curate::manifest::FileRecord;
 use rlvr::curate::output::Output;
 use rlvr::curate::sampling::{Candidates, Journal, Recorded, Sampled};
@@ -47,13 +48,18 @@ fn framing(args: &SolveArgs) -> Framing {
 
 /// What the completions depend on, beside the tasks.
 fn sampling_record(args: &SolveArgs) -> Value {
-    match &args.completions {
-        Some(_) => Value::Null,
-        None => json!({
-            "policy": args.policy, "samples": args.samples, "temperature": args.temperature,
-            "max_tokens": args.max_tokens, "stop": args.stop, "raw": args.raw, "seed": args.seed,
-        }),
+    if args.completions.is_some() {
+        return Value::Null;
     }
+    let mut record = json!({
+        "policy": args.policy, "samples": args.samples, "temperature": args.temperature,
+        "max_tokens": args.max_tokens, "stop": args.stop, "raw": args.raw, "seed": args.seed,
+    });
+    // Journals that were begun before there was a choice go on.
+    if args.dtype != Dtype::default() {
+        record["dtype"] = json!(args.dtype);
+    }
+    record
 }
 
 /// Opens the policy, if one is asked for.
@@ -64,7 +70,7 @@ fn open(args: &SolveArgs) -> Result<Option<Policy>> {
     }
     policy::check_stop(&args.stop)?;
     let device = rlvr::run::device(args.device)?;
-    let policy = Policy::open(path, &device)?;
+    let policy = Policy::open(path, &device)?.computing_in(args.dtype)?;
     Ok(Some(if args.raw { policy.raw() } else { policy }))
 }
 
