@@ -153,6 +153,28 @@ fn interrupted_after_any_step() {
     assert_same(&whole, &out, "stopped after each step");
 }
 
+/// Runs with further settings equal themselves, stopped after some of their steps.
+fn resumes_exactly(sets: &[&str], after: &[u64]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = dir.path().join("whole");
+    run(&whole, sets, None).1.unwrap();
+    for step in after {
+        let out = dir.path().join(format!("after-{step}"));
+        assert_eq!(run(&out, sets, Some(*step)).1.is_ok(), *step == STEPS);
+        run(&out, sets, None).1.unwrap();
+        assert_same(&whole, &out, &format!("{sets:?}, stopped after {step}"));
+    }
+    dir
+}
+
+#[test]
+fn interrupted_with_chosen_tokens() {
+    let sets = ["stage.grpo.loss.top_entropy_frac=0.4", "stage.grpo.minibatches=2"];
+    let dir = resumes_exactly(&sets, &[5, 8]);
+    let rows = metrics(&dir.path().join("whole"));
+    assert!(rows.iter().any(|row| row.contains_key("policy/entropy_threshold")));
+}
+
 /// A new adapter over a policy from nothing, whose base is kept beside the checkpoints.
 #[test]
 fn interrupted_with_an_adapter() {

@@ -92,6 +92,9 @@ pub struct LossConfig {
     /// Correction for rollouts of another engine. Default `none`.
     #[serde(with = "super::tagged")]
     pub sampler_correction: SamplerCorrection,
+    /// Share of the trained tokens that have a policy term, those with the highest entropy: [`super::top_entropy`]. In
+    /// (0, 1]. Default none: all.
+    pub top_entropy_frac: Option<f64>,
     /// Drops the policy term of tokens with A < 0 in a sequence whose `mean(sampler − lp)` exceeds this, in
     /// nats; `old` stands in for an absent sampler. Default none.
     pub off_policy_mask_threshold: Option<f64>,
@@ -110,6 +113,7 @@ impl Default for LossConfig {
             entropy_coef: 0.0,
             groups_without_signal: GroupsWithoutSignal::Keep,
             sampler_correction: SamplerCorrection::None,
+            top_entropy_frac: None,
             off_policy_mask_threshold: None,
         }
     }
@@ -171,7 +175,7 @@ impl LossConfig {
         checks.require(
             self.sampler_correction == SamplerCorrection::None || !self.objective.divides_by_sampler(),
             "sampler_correction",
-            "the objectives dppo_tv and topr divide by the sampler's probability already",
+            "the objectives dppo_tv, topr and vespo divide by the sampler's probability already",
         );
         checks.require(self.kl_coef >= 0.0 && self.kl_coef.is_finite(), "kl_coef", "must be 0 or more");
         checks.require(
@@ -189,6 +193,11 @@ impl LossConfig {
             self.off_policy_mask_threshold.is_none_or(|v| !v.is_nan()),
             "off_policy_mask_threshold",
             "must be a number",
+        );
+        checks.require(
+            self.top_entropy_frac.is_none_or(|frac| frac > 0.0 && frac <= 1.0),
+            "top_entropy_frac",
+            "is a share of the tokens and must lie in (0, 1]",
         );
         let problems = checks.into_problems();
         if problems.is_empty() { Ok(()) } else { Err(LossConfigError { problems }) }

@@ -107,6 +107,7 @@ fn compare(golden: &Value, name: &str) -> (f64, f64) {
                 .map(Vec::as_slice),
             entropy: None,
             loss_mask: &masks[b],
+            policy_mask: None,
             advantage: match case["adv"].as_str().unwrap() {
                 "seq" => Advantage::Sequence(per_sequence[b]),
                 _ => Advantage::Tokens(&per_token[b]),
@@ -172,6 +173,7 @@ fn golden_kl_estimators() {
                 sampler_logprobs: None,
                 entropy: None,
                 loss_mask: &masks[b],
+                policy_mask: None,
                 advantage: Advantage::Sequence(0.0),
             })
             .collect();
@@ -241,6 +243,7 @@ fn objectives_batch(
 ) {
     let arrays = |key: &str| rows(&golden["arrays"][key]);
     let (logprobs, old, mu) = (arrays("logprobs"), arrays("old"), arrays("sampler"));
+    let entropy = arrays("entropy");
     let masks: Vec<Vec<bool>> =
         arrays("mask").iter().map(|row| row.iter().map(|m| *m > 0.0).collect()).collect();
     let batch: Vec<Sequence<'_>> = (0..logprobs.len())
@@ -249,8 +252,9 @@ fn objectives_batch(
             old_logprobs: &old[b],
             ref_logprobs: None,
             sampler_logprobs: sampler.then_some(mu[b].as_slice()),
-            entropy: None,
+            entropy: Some(&entropy[b]),
             loss_mask: &masks[b],
+            policy_mask: None,
             advantage: Advantage::Sequence(advantages[b]),
         })
         .collect();
@@ -262,7 +266,7 @@ fn objectives_batch(
 fn objectives_of_their_papers() {
     let golden = read(include_str!("../../../tests/golden/objectives.json"));
     let cases = golden["cases"].as_object().unwrap();
-    assert_eq!(cases.len(), 7 * 4 * 2);
+    assert_eq!(cases.len(), 9 * 4 * 2);
     let mut worst = 0.0f64;
     for (name, case) in cases {
         let config: LossConfig = serde_json::from_value(case["config"].clone()).unwrap();
@@ -275,6 +279,26 @@ fn objectives_of_their_papers() {
         });
     }
     println!("worst difference {worst:e}");
+}
+
+/// The same with policy terms of the tokens of highest entropy only.
+#[test]
+fn only_tokens_of_high_entropy() {
+    let golden = read(include_str!("../../../tests/golden/objectives.json"));
+    let cases = golden["top_entropy"].as_object().unwrap();
+    assert_eq!(cases.len(), 3 * 4 * 2);
+    for (name, case) in cases {
+        let config: LossConfig = serde_json::from_value(case["config"].clone()).unwrap();
+        config.validate().unwrap();
+        objectives_batch(&golden, true, &numbers(&golden["advantages"]), &mut |batch, totals| {
+            let masks = top_entropy::masks(batch, config.top_entropy_frac.unwrap()).unwrap();
+            let masked: Vec<_> = (batch.iter().zip(&masks))
+                .map(|(s, mask)| Sequence { policy_mask: Some(mask), ..*s })
+                .collect();
+            let found = apart(&policy_loss(&masked, &config, totals).unwrap(), case);
+            assert!(found < TOLERANCE, "{name}: {found:e}");
+        });
+    }
 }
 
 /// Advantages by the formulas of their papers, and the loss and gradient of REINFORCE with them.

@@ -55,6 +55,7 @@ pub fn grpo(row: &mut MetricsRow, out: &StepOutcome, seconds: f64) {
     if first.tokens > 0.0 {
         row.set(m::POLICY_ENTROPY, first.entropy_sum / first.tokens);
     }
+    set(row, m::POLICY_ENTROPY_THRESHOLD, out.entropy_threshold);
     if first.compared > 0.0 {
         row.set(m::POLICY_MISMATCH_KL, first.mismatch_sum / first.compared);
         row.set(m::POLICY_MISMATCH_MAX, first.mismatch_max);

@@ -109,7 +109,8 @@ impl Batch {
             if groups[t.prompt].completions[t.sample].finish_reason.is_truncated() {
                 t.trained.fill(false);
                 // What is known of trained tokens goes with them.
-                let of_tokens = [&mut t.sampler_logprobs, &mut t.old_logprobs, &mut t.ref_logprobs];
+                let of_tokens =
+                    [&mut t.sampler_logprobs, &mut t.old_logprobs, &mut t.ref_logprobs, &mut t.entropy];
                 of_tokens.into_iter().flatten().for_each(Vec::clear);
             }
         }

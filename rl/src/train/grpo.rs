@@ -13,6 +13,7 @@ use crate::train::comparison;
 use crate::train::judging::{Judgement, Judges};
 use crate::train::learner::Learner;
 use crate::train::loss::micro_loss;
+use crate::train::minibatch::lowest_entropy;
 use crate::train::recorded::RecordedStep;
 use crate::train::rollouts::{Rollouts, Sampling};
 use crate::train::trajectory::{self, Batch, Trajectory};
@@ -171,16 +172,20 @@ impl<'a> Trainer<'a> {
         let mut batch = Batch::of(groups);
         let (temperature, micro) = (self.config.sampling.temperature, self.config.micro_batch);
         let several = self.config.updates_per_rollout * self.config.minibatches > 1;
-        if several || self.loss.kl_in_reward() {
-            // Only our own sampler is known to have sampled from this very distribution.
-            let old: Vec<_> = match origin {
-                Origin::Own => batch.trajectories.iter().map(|t| t.sampler_logprobs.clone()).collect(),
-                Origin::Foreign => {
-                    let scored = trajectory::logprobs(&self.policy.decoder, &batch, temperature, micro);
-                    scored.into_iter().map(Some).collect()
+        let (old, by_entropy) = (several || self.loss.kl_in_reward(), self.loss.top_entropy_frac.is_some());
+        // Only our own sampler is known to have sampled from this very distribution.
+        let own = matches!(origin, Origin::Own);
+        if old && own {
+            batch.trajectories.iter_mut().for_each(|t| t.old_logprobs = t.sampler_logprobs.clone());
+        }
+        if old && !own || by_entropy {
+            let scored = trajectory::scored(&self.policy.decoder, &batch, temperature, micro);
+            for (t, (logprobs, entropy)) in batch.trajectories.iter_mut().zip(scored) {
+                t.entropy = by_entropy.then_some(entropy);
+                if old && !own {
+                    t.old_logprobs = Some(logprobs);
                 }
-            };
-            batch.trajectories.iter_mut().zip(old).for_each(|(t, old)| t.old_logprobs = old);
+            }
         }
         // A penalty in the reward is one of every completion; otherwise those that teach nothing are spared the pass.
         if !self.loss.kl_in_reward() {
@@ -216,9 +221,13 @@ impl<'a> Trainer<'a> {
         // Zero advantage without another term is zero gradient: no pass is spent on it, the totals still count it.
         let all = config.kl_in_loss() || config.entropy_coef != 0.0 || router_aux != 0.0;
         let is_live = |t: &&Trajectory| (all || t.advantage != 0.0) && t.targets() > 0;
-        let live: Vec<Trajectory> = minibatch.iter().filter(is_live).cloned().collect();
+        let mut live: Vec<Trajectory> = minibatch.iter().filter(is_live).cloned().collect();
         if live.is_empty() {
             return Ok(None);
+        }
+        if let Some(lowest) = config.top_entropy_frac.and_then(|frac| lowest_entropy(minibatch, frac)) {
+            live.iter_mut().for_each(|t| t.choose(lowest));
+            out.entropy_threshold = Some(lowest);
         }
         let (decoder, temperature) = (&self.policy.decoder, self.config.sampling.temperature);
         let mut sum = 0.0;

@@ -18,6 +18,7 @@ pub(super) fn micro_loss(
             sampler_logprobs: t.sampler_logprobs.as_deref(),
             entropy: Some(entropy),
             loss_mask,
+            policy_mask: t.policy_mask.as_deref(),
             advantage: Advantage::Sequence(t.advantage),
         })
         .collect();

@@ -22,6 +22,10 @@ pub struct Trajectory {
     pub old_logprobs: Option<Vec<f64>>,
     /// log π_ref, with a reference.
     pub ref_logprobs: Option<Vec<f64>>,
+    /// Entropy of the policy at the time of the rollout, where the loss chooses tokens by it.
+    pub entropy: Option<Vec<f64>>,
+    /// Which trained tokens have a policy term; none where all do.
+    pub policy_mask: Option<Vec<bool>>,
     /// The advantage.
     pub advantage: f64,
 }
@@ -86,10 +90,21 @@ pub fn split(batch: &PackedBatch, values: &[f32]) -> Vec<Vec<f64>> {
 
 /// Log-probabilities of the trained tokens of every trajectory under a decoder, without gradient.
 pub fn logprobs(decoder: &Decoder, batch: &Batch, temperature: f64, micro_batch: usize) -> Vec<Vec<f64>> {
+    scored(decoder, batch, temperature, micro_batch).into_iter().map(|(logprobs, _)| logprobs).collect()
+}
+
+/// The same with the entropies at these tokens, nats.
+pub fn scored(
+    decoder: &Decoder,
+    batch: &Batch,
+    temperature: f64,
+    micro_batch: usize,
+) -> Vec<(Vec<f64>, Vec<f64>)> {
     micro_batches(&batch.trajectories, micro_batch)
         .flat_map(|micro| {
             let packed = pack(&batch.prompts, micro);
-            split(&packed, &decoder.logprobs(&packed, temperature).logprobs)
+            let found = decoder.logprobs(&packed, temperature);
+            split(&packed, &found.logprobs).into_iter().zip(split(&packed, &found.entropy))
         })
         .collect()
 }
