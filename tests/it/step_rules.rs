@@ -1,9 +1,13 @@
 //! Rules of a step that do not depend on how much is computed at once: which tokens and completions an update takes, and
 //! what follows the policy while it learns.
+use rlvr::algorithm::kl::adapted_coef;
 use rlvr::config::{DeviceConfig, GrpoConfig, TinyConfig};
+use rlvr::policies::Decoder;
 use rlvr::policy::Policy;
 use rlvr::rewards::{Message, Response, Task, reward_fn};
+use rlvr::train::follow::blend;
 use rlvr::train::grpo::{Source, StepOutcome, Trainer};
+use serde_json::Value;
 
 fn policy(seed: u64) -> Policy {
     let tiny = TinyConfig {
@@ -17,11 +21,21 @@ fn policy(seed: u64) -> Policy {
     Policy::tiny(&tiny, seed, &rlvr::run::device(DeviceConfig::Cpu).unwrap()).unwrap()
 }
 
-/// So many steps of a tiny random policy on four prompts, with keys of the stage; what they did, and the policy's weights.
-fn steps(count: u64, keys: &str) -> (Vec<StepOutcome>, Vec<Vec<f32>>) {
+type Weights = Vec<Vec<f32>>;
+
+fn weights(decoder: &Decoder) -> Weights {
+    (0..decoder.params().len()).map(|i| decoder.param_values(i)).collect()
+}
+
+fn config(steps: u64, keys: &str) -> GrpoConfig {
     let text =
-        format!("steps = {count}\nprompts_per_step = 4\ngroup_size = 8\noptim = {{ lr = 1e-2 }}\n{keys}");
-    let config: GrpoConfig = toml::from_str(&text).unwrap();
+        format!("steps = {steps}\nprompts_per_step = 4\ngroup_size = 8\noptim = {{ lr = 1e-2 }}\n{keys}");
+    toml::from_str(&text).unwrap()
+}
+
+/// So many steps of a tiny random policy on four prompts, with keys of the stage and a look at the trainer after each step.
+fn train(count: u64, keys: &str, mut look: impl FnMut(&Trainer<'_>, StepOutcome)) {
+    let config = config(count, keys);
     let reward = reward_fn("length", |_: &Task, response: Response<'_>| response.text.len() as f64 / 4.0);
     let task = |i: u64| Task {
         id: i.to_string(),
@@ -30,17 +44,25 @@ fn steps(count: u64, keys: &str) -> (Vec<StepOutcome>, Vec<Vec<f32>>) {
     };
     let tasks: Vec<Task> = (0..4).map(task).collect();
     let tasks: Vec<&Task> = tasks.iter().collect();
-    let mut trainer = Trainer::new(policy(3), None, &config, Some(&reward), 3, count);
-    let out = (1..=count).map(|step| trainer.step(step, &Source::Tasks(&tasks), None).unwrap()).collect();
-    let decoder = &trainer.policy.decoder;
-    (out, (0..decoder.params().len()).map(|i| decoder.param_values(i)).collect())
+    let reference = (config.loss.kl_coef != 0.0).then(|| policy(3).decoder);
+    let mut trainer = Trainer::new(policy(3), reference, &config, Some(&reward), 3, count);
+    for step in 1..=count {
+        let out = trainer.step(step, &Source::Tasks(&tasks), None).unwrap();
+        look(&trainer, out);
+    }
+}
+
+/// What the steps did, and the weights of the policy after them.
+fn steps(count: u64, keys: &str) -> (Vec<StepOutcome>, Weights) {
+    let (mut outcomes, mut last) = (vec![], vec![]);
+    train(count, keys, |trainer, out| {
+        outcomes.push(out);
+        last = weights(&trainer.policy.decoder);
+    });
+    (outcomes, last)
 }
 
 const SAMPLING: &str = "sampling = { max_tokens = 4 }";
-
-fn furthest(a: &[Vec<f32>], b: &[Vec<f32>]) -> f32 {
-    a.iter().flatten().zip(b.iter().flatten()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
-}
 
 #[test]
 fn tokens_are_chosen_from_the_whole_optimizer_step() {
@@ -78,4 +100,113 @@ fn tokens_are_chosen_from_the_whole_optimizer_step() {
     let (part_high, part_low) = (of("0.001", 4), of("1.0", 4));
     assert!(high >= part_high && part_high > part_low && part_low >= low);
     assert_ne!((high, low), (part_high, part_low));
+}
+
+#[test]
+fn the_weight_of_the_penalty_follows_its_target() {
+    let keys = format!("loss = {{ kl_coef = 0.1, kl_target = 0.004, kl_horizon = 64 }}\n{SAMPLING}");
+    let mut expected = 0.1;
+    let mut seen = vec![];
+    train(6, &keys, |trainer, out| {
+        assert_eq!(out.kl_coef, Some(expected));
+        let kl = out.stats.ref_kl_sum / out.stats.tokens;
+        // The loss of the step has the weight of the step: k3 in the loss, all tokens with one share.
+        assert!((out.stats.kl_loss - expected * kl).abs() < 1e-12, "{} {expected} {kl}", out.stats.kl_loss);
+        expected = adapted_coef(expected, kl, 0.004, 32, 64.0);
+        assert_eq!(trainer.kl_coef(), Some(expected));
+        seen.push(expected);
+    });
+    // Down while it is the reference, up when it has left.
+    assert!(seen[0] < 0.1 && seen.windows(2).any(|w| w[1] > w[0]), "{seen:?}");
+    train(1, &format!("loss = {{ kl_coef = 0.1 }}\n{SAMPLING}"), |trainer, out| {
+        assert_eq!((out.kl_coef, trainer.kl_coef()), (None, None));
+    });
+}
+
+#[test]
+fn a_reference_that_moves() {
+    let start = weights(&policy(3).decoder);
+    let run = |keys: &str| {
+        let mut seen: Vec<(Weights, Weights)> = vec![];
+        train(4, &format!("loss = {{ kl_coef = 0.1 }}\n{keys}\n{SAMPLING}"), |trainer, _| {
+            seen.push((weights(&trainer.policy.decoder), weights(trainer.reference.as_ref().unwrap())));
+        });
+        seen
+    };
+    let frozen = run("");
+    assert!(frozen.iter().all(|(policy, reference)| *reference == start && policy != reference));
+    let synced = run("reference_every = 2");
+    assert_eq!(synced[0], frozen[0]);
+    assert_eq!(synced[1].1, synced[1].0);
+    assert_eq!((&synced[2].1, &synced[3].1), (&synced[1].0, &synced[3].0));
+    assert_ne!(synced[2].0, frozen[2].0);
+    for (keys, every) in [("reference_ema = 0.25", 1), ("reference_ema = 0.25\nreference_every = 3", 3)] {
+        let mut expected: Vec<Vec<f64>> =
+            start.iter().map(|p| p.iter().map(|v| f64::from(*v)).collect()).collect();
+        for (step, (policy, reference)) in run(keys).iter().enumerate() {
+            if (step + 1) % every == 0 {
+                for (e, p) in expected.iter_mut().flatten().zip(policy.iter().flatten()) {
+                    *e = 0.75 * *e + 0.25 * f64::from(*p);
+                }
+            }
+            close(&expected, reference);
+        }
+    }
+}
+
+/// Up to the rounding of f32 in each of a few steps.
+fn close(expected: &[Vec<f64>], found: &[Vec<f32>]) {
+    for (a, b) in expected.iter().flatten().zip(found.iter().flatten()) {
+        assert!((a - f64::from(*b)).abs() < 1e-6 * a.abs().max(0.1), "{a} {b}");
+    }
+}
+
+#[test]
+fn the_average_takes_in_every_update() {
+    let start = weights(&policy(3).decoder);
+    let mut expected: Vec<Vec<f64>> =
+        start.iter().map(|p| p.iter().map(|v| f64::from(*v)).collect()).collect();
+    let keys = format!("policy_ema = 0.6\n{SAMPLING}");
+    let mut last = vec![];
+    train(4, &keys, |trainer, out| {
+        assert_eq!(out.updates, 1);
+        last = weights(&trainer.policy.decoder);
+        for (e, p) in expected.iter_mut().flatten().zip(last.iter().flatten()) {
+            *e = 0.6 * *e + 0.4 * f64::from(*p);
+        }
+        let average = weights(trainer.average.as_ref().unwrap());
+        close(&expected, &average);
+        assert_ne!(average, last);
+    });
+    // The policy itself learns as ever.
+    assert_eq!(steps(4, SAMPLING).1, last);
+    let keys = format!("policy_ema = 0.0\nminibatches = 2\n{SAMPLING}");
+    train(2, &keys, |trainer, _| {
+        assert_eq!(weights(trainer.average.as_ref().unwrap()), weights(&trainer.policy.decoder));
+    });
+}
+
+#[test]
+fn averages_of_another_implementation() {
+    let golden: Value = serde_json::from_str(include_str!("../golden/steps.json")).unwrap();
+    let golden = &golden["average"];
+    let numbers = |value: &Value| -> Vec<f64> { serde_json::from_value(value.clone()).unwrap() };
+    let decoder = |values: &[f64]| {
+        let mut decoder = policy(3).decoder;
+        let mut all = vec![0.0; decoder.param_values(0).len()];
+        all.iter_mut().zip(values).for_each(|(to, from)| *to = *from as f32);
+        decoder.set_param(0, all);
+        decoder
+    };
+    let policies = golden["policies"].as_array().unwrap();
+    let cases = golden["cases"].as_array().unwrap();
+    assert_eq!((cases.len(), policies.len()), (3, 12));
+    for case in cases {
+        let mut average = decoder(&numbers(&golden["start"]));
+        for (policy, expected) in policies.iter().zip(case["averages"].as_array().unwrap()) {
+            blend(&mut average, &decoder(&numbers(policy)), 1.0 - case["decay"].as_f64().unwrap());
+            let expected = numbers(expected);
+            close(std::slice::from_ref(&expected), &[average.param_values(0)[..expected.len()].to_vec()]);
+        }
+    }
 }

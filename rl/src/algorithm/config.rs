@@ -80,6 +80,11 @@ pub struct LossConfig {
     /// Alias: `beta`.
     #[serde(alias = "beta")]
     pub kl_coef: f64,
+    /// KL to the reference that the coefficient is steered to, nats a token; `kl_coef` is then what it begins with:
+    /// [`super::kl::adapted_coef`]. > 0. Default none: the coefficient stays.
+    pub kl_target: Option<f64>,
+    /// Completions over which the coefficient may change by a fifth; read with `kl_target`. > 0. Default 10000.
+    pub kl_horizon: f64,
     /// Estimator of the KL penalty. Default `k3`.
     pub kl_estimator: KlEstimator,
     /// Where the KL penalty enters. Default `loss`.
@@ -108,6 +113,8 @@ impl Default for LossConfig {
             importance: None,
             aggregate: Aggregate::TokenMean,
             kl_coef: 0.0,
+            kl_target: None,
+            kl_horizon: 10_000.0,
             kl_estimator: KlEstimator::K3,
             kl_place: KlPlace::Loss,
             entropy_coef: 0.0,
@@ -178,6 +185,14 @@ impl LossConfig {
             "the objectives dppo_tv, topr and vespo divide by the sampler's probability already",
         );
         checks.require(self.kl_coef >= 0.0 && self.kl_coef.is_finite(), "kl_coef", "must be 0 or more");
+        let positive = |value: f64| value > 0.0 && value.is_finite();
+        checks.require(self.kl_target.is_none_or(positive), "kl_target", "must be above 0, in nats a token");
+        checks.require(
+            self.kl_target.is_none() || self.kl_coef > 0.0,
+            "kl_target",
+            "steers kl_coef, which is 0 and would stay so; set kl_coef to where it is to begin, such as 0.01",
+        );
+        checks.require(positive(self.kl_horizon), "kl_horizon", "must be above 0, in completions");
         checks.require(
             self.entropy_coef >= 0.0 && self.entropy_coef.is_finite(),
             "entropy_coef",

@@ -225,6 +225,26 @@ fn golden_advantages() {
     }
 }
 
+#[test]
+fn golden_kl_coefficients() {
+    let golden = read(include_str!("../../../tests/golden/steps.json"));
+    let cases = golden["adaptive_kl"].as_array().unwrap();
+    assert_eq!(cases.len(), 3);
+    for case in cases {
+        let number = |key: &str| case[key].as_f64().unwrap();
+        let mut coef = number("coef");
+        let measured: Vec<(f64, usize)> = serde_json::from_value(case["measured"].clone()).unwrap();
+        for ((kl, completions), expected) in measured.into_iter().zip(numbers(&case["coefs"])) {
+            coef = kl::adapted_coef(coef, kl, number("target"), completions, number("horizon"));
+            assert!((coef / expected - 1.0).abs() < TOLERANCE, "{coef} {expected}");
+        }
+    }
+    // However many completions, the coefficient stays above 0 and moves by a fifth at most.
+    assert_eq!(kl::adapted_coef(1.0, 0.0, 0.1, 1_000_000, 10.0), 0.8);
+    assert_eq!(kl::adapted_coef(1.0, 9.0, 0.1, 1_000_000, 10.0), 1.2);
+    assert_eq!(kl::adapted_coef(1.0, f64::NAN, 0.1, 8, 10.0), 1.0);
+}
+
 /// Worst difference of a loss and its gradient from those of `expected`.
 fn apart(found: &LossOutput, expected: &Value) -> f64 {
     let grads = rows(&expected["grad"]);

@@ -62,6 +62,7 @@ pub fn grpo(row: &mut MetricsRow, out: &StepOutcome, seconds: f64) {
     }
     if stats.tokens > 0.0 {
         row.set(m::POLICY_REF_KL, stats.per_token(stats.ref_kl_sum));
+        set(row, m::POLICY_KL_COEF, out.kl_coef);
         row.set(m::POLICY_KL, stats.per_token(stats.old_kl_sum));
         row.set(m::POLICY_RATIO_MAX, stats.ratio_max);
         row.set(m::POLICY_CLIP_LOW_FRAC, stats.per_token(stats.clip_low_tokens));

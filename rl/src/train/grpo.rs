@@ -48,16 +48,20 @@ impl Source<'_> {
 pub struct Trainer<'a> {
     /// π_θ.
     pub policy: Policy,
-    /// π_ref, when the loss or the reward has a KL term.
+    /// π_ref, when the loss or the reward has a KL term; it moves with `reference_every` or `reference_ema`.
     pub reference: Option<Decoder>,
+    /// The average of its weights over updates, with `policy_ema`.
+    pub average: Option<Decoder>,
     /// What changes its weights.
     pub learner: Learner,
     /// Version of the weights, counted in optimizer steps over the run.
     pub version: u64,
+    /// Steps done in the stage.
+    pub steps: u64,
     /// Names of fields of the data rows that go into the records. At first none.
     pub recorded: &'a [String],
-    config: &'a GrpoConfig,
-    loss: LossConfig,
+    pub(super) config: &'a GrpoConfig,
+    pub(super) loss: LossConfig,
     reward: Option<&'a dyn Reward>,
     seed: u64,
     /// Optimizer steps of the whole stage, for the schedule.
@@ -77,9 +81,11 @@ impl<'a> Trainer<'a> {
     ) -> Self {
         Self {
             learner: Learner::new(AdamWConfig::from(&config.optim), &policy.decoder),
+            average: config.policy_ema.map(|_| policy.decoder.clone()),
             policy,
             reference,
             version: 0,
+            steps: 0,
             recorded: &[],
             config,
             loss: config.resolved_loss(),
@@ -131,8 +137,9 @@ impl<'a> Trainer<'a> {
         self.learner.release();
         out.phases.update_s = clock.elapsed().as_secs_f64();
 
-        // 5. The record: what came of it.
+        // 5. The record: what came of it, and what follows the policy from here on.
         out.loss /= (out.updates as f64).max(1.0);
+        self.follow(&mut out);
         Ok(out)
     }
 
@@ -257,6 +264,7 @@ impl<'a> Trainer<'a> {
         out.loss += loss;
         out.updates += 1;
         self.version += 1;
+        self.average_in();
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod adamw;
 mod comparison;
+pub mod follow;
 mod group;
 pub mod grpo;
 pub mod judging;
