@@ -225,6 +225,12 @@ fn interrupted_with_an_average_of_the_weights() {
     resumes_exactly(&[sets[0], "policy.lora={ rank = 2, alpha = 4 }"], &[6]);
 }
 
+#[test]
+fn interrupted_with_shuffled_minibatches() {
+    let sets = ["stage.grpo.shuffle_minibatches=true", "stage.grpo.minibatches=3"];
+    resumes_exactly(&sets, &[6, 9]);
+}
+
 /// A new adapter over a policy from nothing, whose base is kept beside the checkpoints.
 #[test]
 fn interrupted_with_an_adapter() {

@@ -103,6 +103,21 @@ fn tokens_are_chosen_from_the_whole_optimizer_step() {
 }
 
 #[test]
+fn minibatches_are_shuffled_by_group_and_pass() {
+    let run = |keys: &str| steps(2, &format!("minibatches = 2\n{keys}\n{SAMPLING}"));
+    let (plain, neighbours) = run("");
+    let (out, shuffled) = run("shuffle_minibatches = true");
+    assert_eq!(plain[0].groups[0].completions, out[0].groups[0].completions);
+    assert_eq!((out[0].updates, out[0].trained_tokens), (2, plain[0].trained_tokens));
+    assert_ne!(neighbours, shuffled);
+    assert_eq!(run("shuffle_minibatches = true").1, shuffled);
+    // All groups in one minibatch: only the order of sums may change.
+    let (whole, _) = steps(1, SAMPLING);
+    let (other, _) = steps(1, &format!("shuffle_minibatches = true\n{SAMPLING}"));
+    assert!((whole[0].grad_norm - other[0].grad_norm).abs() < 1e-4 * whole[0].grad_norm);
+}
+
+#[test]
 fn the_weight_of_the_penalty_follows_its_target() {
     let keys = format!("loss = {{ kl_coef = 0.1, kl_target = 0.004, kl_horizon = 64 }}\n{SAMPLING}");
     let mut expected = 0.1;

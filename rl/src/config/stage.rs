@@ -99,6 +99,9 @@ pub struct GrpoConfig {
     /// Optimizer steps a pass over the rollout. Default 1.
     #[serde(default = "one")]
     pub minibatches: usize,
+    /// Whether the groups of a rollout are shuffled before it is cut into minibatches, anew in every pass. Default false.
+    #[serde(default)]
+    pub shuffle_minibatches: bool,
     /// Sequences per forward pass; changes the order in which gradients are added up, and nothing else. Default 16.
     #[serde(default = "sixteen")]
     pub micro_batch: usize,

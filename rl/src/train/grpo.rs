@@ -2,7 +2,7 @@
 //!
 //! Deviations: the loss and its gradient are computed in f64 on the host from read-back log-probabilities
 //! ([`crate::algorithm`]); on-policy steps (one update a rollout) take π_old from the update's own pass, others from the
-//! sampler, whose distribution is the trained one; minibatches are neighbouring groups, not shuffled.
+//! sampler, whose distribution is the trained one; minibatches are neighbouring groups, shuffled only where the config says so.
 use crate::algorithm::{GroupsWithoutSignal, LossConfig, StepTotals};
 use crate::config::GrpoConfig;
 use crate::error::Error;
@@ -13,7 +13,7 @@ use crate::train::comparison;
 use crate::train::judging::{Judgement, Judges};
 use crate::train::learner::Learner;
 use crate::train::loss::micro_loss;
-use crate::train::minibatch::lowest_entropy;
+use crate::train::minibatch::{lowest_entropy, shuffled};
 use crate::train::recorded::RecordedStep;
 use crate::train::rollouts::{Rollouts, Sampling};
 use crate::train::trajectory::{self, Batch, Trajectory};
@@ -126,9 +126,12 @@ impl<'a> Trainer<'a> {
         // 4. Update.
         let clock = Instant::now();
         for pass in 0..self.config.updates_per_rollout {
-            let parts = trajectory::even_parts(batch.trajectories.len(), self.config.minibatches);
+            let shuffle = self.config.shuffle_minibatches;
+            let shuffled = shuffle.then(|| shuffled(&batch.trajectories, (self.seed, step, pass)));
+            let trajectories = shuffled.as_ref().unwrap_or(&batch.trajectories);
+            let parts = trajectory::even_parts(trajectories.len(), self.config.minibatches);
             for (i, part) in parts.enumerate() {
-                let part = &batch.trajectories[part];
+                let part = &trajectories[part];
                 if let Some(loss) = self.gradient(&batch.prompts, part, pass == 0 && i == 0, &mut out)? {
                     self.apply(step, loss, &mut out)?;
                 }
