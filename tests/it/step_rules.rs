@@ -7,6 +7,7 @@ use rlvr::policy::Policy;
 use rlvr::rewards::{Message, Response, Task, reward_fn};
 use rlvr::train::follow::blend;
 use rlvr::train::grpo::{Source, StepOutcome, Trainer};
+use rlvr::train::recorded::{GivenAdvantage, RecordedGroup, RecordedRollout, RecordedStep};
 use serde_json::Value;
 
 fn policy(seed: u64) -> Policy {
@@ -224,4 +225,51 @@ fn averages_of_another_implementation() {
             close(std::slice::from_ref(&expected), &[average.param_values(0)[..expected.len()].to_vec()]);
         }
     }
+}
+
+/// The rollouts of a step as a file gives them, with an advantage each or none.
+fn recorded(out: &StepOutcome, given: impl Fn(f64, usize) -> Option<GivenAdvantage>) -> RecordedStep {
+    let group = |g: &rlvr::train::grpo::Group| {
+        let rollouts =
+            g.completions.iter().zip(&g.judgements).zip(&g.advantages).map(|((c, j), a)| RecordedRollout {
+                prompt_tokens: g.prompt.clone(),
+                completion_tokens: c.token_ids.clone(),
+                reward: j.reward,
+                logprobs: Some(c.logprobs.clone()),
+                advantage: given(*a, c.token_ids.len()),
+                line: 1,
+            });
+        RecordedGroup { group: g.id.clone(), rollouts: rollouts.collect() }
+    };
+    RecordedStep { step: 1, groups: out.groups.iter().map(group).collect() }
+}
+
+#[test]
+fn advantages_that_are_given_are_taken_as_they_are() {
+    let (sampled, _) = steps(1, SAMPLING);
+    let run = |step: &RecordedStep| {
+        let config = config(1, SAMPLING);
+        let mut trainer = Trainer::new(policy(3), None, &config, None, 3, 1);
+        let out = trainer.step(1, &Source::Recorded(step), None).unwrap();
+        (out, weights(&trainer.policy.decoder))
+    };
+    let (computed, expected) = run(&recorded(&sampled[0], |_, _| None));
+    assert!(computed.groups.iter().any(|g| g.advantages.iter().any(|a| *a != 0.0)));
+    let whole = |a: f64, _| Some(GivenAdvantage::Completion(a));
+    let tokens = |a: f64, n: usize| Some(GivenAdvantage::Tokens(vec![a; n]));
+    let (out, found) = run(&recorded(&sampled[0], whole));
+    assert_eq!((out.loss.to_bits(), &found), (computed.loss.to_bits(), &expected));
+    assert_eq!(out.groups[0].advantages, computed.groups[0].advantages);
+    assert_eq!(run(&recorded(&sampled[0], tokens)).1, expected);
+    // Of opposite signs they cancel in the mean and teach all the same.
+    let opposite = |_: f64, n: usize| {
+        Some(GivenAdvantage::Tokens(
+            (0..n).map(|t| if t == 0 { 1.0 } else { -1.0 / (n - 1) as f64 }).collect(),
+        ))
+    };
+    let (out, found) = run(&recorded(&sampled[0], opposite));
+    assert!(out.groups.iter().all(|g| g.has_signal()) && out.updates == 1);
+    assert_ne!(found, expected);
+    let (out, _) = run(&recorded(&sampled[0], |_, _| Some(GivenAdvantage::Completion(0.0))));
+    assert_eq!((out.updates, out.groups[0].has_signal()), (0, false));
 }

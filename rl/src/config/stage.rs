@@ -273,4 +273,18 @@ impl OptimConfig {
 pub struct RolloutsConfig {
     /// JSON Lines file, relative to the config file.
     pub path: PathBuf,
+    /// Where their advantages come from. Default `computed`.
+    #[serde(default)]
+    pub advantages: AdvantagesFrom,
+}
+
+/// Where the advantages of rollouts made elsewhere come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AdvantagesFrom {
+    /// Their rewards, as those of rollouts that the stage samples.
+    #[default]
+    Computed,
+    /// The `advantage` of each row, a number or one a token.
+    Given,
 }

@@ -82,6 +82,13 @@ fn what_follows_the_policy_is_checked() {
         fails("kl_coef = 0.02", &format!("kl_coef = 0.02\n{keys}"), &[], parts);
     }
     fails("kl_coef = 0.02", "kl_target = 0.1", &[], &["loss.kl_target", "set kl_coef"]);
+    let replay = GOOD.replace("data = \"train\"\nsteps = 100\n", "");
+    let replay = replay + "[stage.rollouts]\npath = \"r.jsonl\"\nadvantages = \"given\"\n";
+    let given = |text: &str| load(text, &[]).map_err(|e| e.to_string());
+    let moved = replay.replace("[eval]\ndata = \"heldout\"\nevery = 10\n", "");
+    assert!(given(&moved).is_ok(), "{:?}", given(&moved));
+    let error = given(&moved.replace("kl_coef = 0.02", "kl_coef = 0.02\nkl_place = \"reward\"")).unwrap_err();
+    assert!(error.contains("kl_place") && error.contains("given"), "{error}");
 }
 
 #[test]

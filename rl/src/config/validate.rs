@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::locate::nearest;
 use super::{
-    ChatTemplate, DataConfig, EvalConfig, GrpoConfig, LoraConfig, OptimConfig, ReferenceFrom,
+    AdvantagesFrom, ChatTemplate, DataConfig, EvalConfig, GrpoConfig, LoraConfig, OptimConfig, ReferenceFrom,
     RunConfig, SftConfig, StageConfig,
 };
 use crate::algorithm::{AdvantageKind, GroupsWithoutSignal};
@@ -300,6 +300,12 @@ impl RunConfig {
             format!("is {} and must lie in [0, 1]", stage.max_error_frac),
         );
         self.check_followers(at, stage, checks);
+        let given = stage.rollouts.as_ref().is_some_and(|r| r.advantages == AdvantagesFrom::Given);
+        checks.require(
+            !given || !stage.resolved_loss().kl_in_reward(),
+            field("loss.kl_place"),
+            "\"reward\" changes no advantage that is given; use \"loss\"",
+        );
         checks.require(
             stage.loss.advantage != AdvantageKind::Gdpo || !stage.resolved_loss().kl_in_reward(),
             field("loss.kl_place"),

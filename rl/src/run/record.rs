@@ -172,7 +172,7 @@ pub fn rollouts(log: &mut RunLog, step: u64, stage: &str, out: &StepOutcome) -> 
                 finish_reason: c.finish_reason.as_str(),
                 length_tokens: c.token_ids.len(),
                 reward: j.reward,
-                advantage: j.reward.map(|_| *advantage),
+                advantage: (j.reward.is_some() || !g.given.is_empty()).then_some(*advantage),
                 outcome: &j.outcome,
                 prompt_tokens: Some(&g.prompt),
                 completion_tokens: Some(&c.token_ids),
@@ -221,6 +221,7 @@ mod tests {
             completions: vec![],
             judgements: rewards.iter().map(|r| judgement(*r)).collect(),
             advantages: vec![],
+            given: vec![],
         };
         let row_of = |groups: Vec<Group>| {
             let mut row = MetricsRow::new(1, "grpo");

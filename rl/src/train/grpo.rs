@@ -230,7 +230,7 @@ impl<'a> Trainer<'a> {
         let (config, router_aux) = (&self.loss, self.policy.decoder.router_aux());
         // Zero advantage without another term is zero gradient: no pass is spent on it, the totals still count it.
         let all = config.kl_in_loss() || config.entropy_coef != 0.0 || router_aux != 0.0;
-        let is_live = |t: &&Trajectory| (all || t.advantage != 0.0) && t.targets() > 0;
+        let is_live = |t: &&Trajectory| (all || t.has_advantage()) && t.targets() > 0;
         let mut live: Vec<Trajectory> = minibatch.iter().filter(is_live).cloned().collect();
         if live.is_empty() {
             return Ok(None);

@@ -19,7 +19,10 @@ pub(super) fn micro_loss(
             entropy: Some(entropy),
             loss_mask,
             policy_mask: t.policy_mask.as_deref(),
-            advantage: Advantage::Sequence(t.advantage),
+            advantage: match &t.token_advantages {
+                Some(advantages) => Advantage::Tokens(advantages),
+                None => Advantage::Sequence(t.advantage),
+            },
         })
         .collect();
     policy_loss(&sequences, config, totals)

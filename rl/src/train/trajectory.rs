@@ -26,14 +26,24 @@ pub struct Trajectory {
     pub entropy: Option<Vec<f64>>,
     /// Which trained tokens have a policy term; none where all do.
     pub policy_mask: Option<Vec<bool>>,
-    /// The advantage.
+    /// The advantage; the mean where each token has its own.
     pub advantage: f64,
+    /// The advantage of each trained token, where they differ.
+    pub token_advantages: Option<Vec<f64>>,
 }
 
 impl Trajectory {
     /// A completion: every token is the policy's own.
     pub fn completion(prompt: usize, sample: usize, tokens: Vec<u32>) -> Self {
         Self { prompt, sample, trained: vec![true; tokens.len()], tokens, ..Self::default() }
+    }
+
+    /// Whether some token has an advantage other than 0.
+    pub fn has_advantage(&self) -> bool {
+        match &self.token_advantages {
+            Some(advantages) => advantages.iter().any(|a| *a != 0.0),
+            None => self.advantage != 0.0,
+        }
     }
 
     /// How many tokens are trained.
