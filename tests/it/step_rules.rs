@@ -37,7 +37,10 @@ fn config(steps: u64, keys: &str) -> GrpoConfig {
 /// So many steps of a tiny random policy on four prompts, with keys of the stage and a look at the trainer after each step.
 fn train(count: u64, keys: &str, mut look: impl FnMut(&Trainer<'_>, StepOutcome)) {
     let config = config(count, keys);
-    let reward = reward_fn("length", |_: &Task, response: Response<'_>| response.text.len() as f64 / 4.0);
+    // So many values that no group is without signal.
+    let sum = |text: &str| text.bytes().map(u32::from).sum::<u32>();
+    let reward =
+        reward_fn("sum", move |_: &Task, response: Response<'_>| f64::from(sum(response.text) % 11) / 11.0);
     let task = |i: u64| Task {
         id: i.to_string(),
         prompt: vec![Message { role: "user".into(), content: format!("{i}=") }],
@@ -89,7 +92,10 @@ fn tokens_are_chosen_from_the_whole_optimizer_step() {
     assert_eq!(plain[0].entropy_threshold, None);
     assert_ne!(whole, all);
     assert_ne!(plain[0].loss, out[0].loss);
-    assert_eq!(run("top_entropy_frac = 1.0", 16, 1).1, all);
+    let (every, weights) = run("top_entropy_frac = 1.0", 16, 1);
+    // AdamW's first step hides the size of a gradient, its norm does not.
+    assert_eq!(every[0].grad_norm.to_bits(), plain[0].grad_norm.to_bits());
+    assert!(weights == all);
     // Each optimizer step has its own threshold; that of the last one is told: with so small a share the highest entropy, with
     // all tokens the lowest. Those of one group lie between those of all.
     let of = |frac: &str, minibatches: usize| {
@@ -196,10 +202,24 @@ fn the_average_takes_in_every_update() {
     });
     // The policy itself learns as ever.
     assert_eq!(steps(4, SAMPLING).1, last);
-    let keys = format!("policy_ema = 0.0\nminibatches = 2\n{SAMPLING}");
-    train(2, &keys, |trainer, _| {
-        assert_eq!(weights(trainer.average.as_ref().unwrap()), weights(&trainer.policy.decoder));
-    });
+    // Of two updates a step: e = d²·e₀ + d(1 − d)·θ₁ + (1 − d)·θ₂, so that any d gives the weights between the two.
+    let between = |decay: f64| {
+        let mut found = vec![];
+        train(1, &format!("policy_ema = {decay}\nminibatches = 2\n{SAMPLING}"), |trainer, out| {
+            assert_eq!(out.updates, 2);
+            let (average, last) = (trainer.average.as_ref().unwrap(), weights(&trainer.policy.decoder));
+            for ((e, zero), two) in
+                weights(average).iter().flatten().zip(start.iter().flatten()).zip(last.iter().flatten())
+            {
+                let [e, zero, two] = [*e, *zero, *two].map(f64::from);
+                found.push((e - decay * decay * zero - (1.0 - decay) * two) / (decay * (1.0 - decay)));
+            }
+        });
+        found
+    };
+    let (a, b) = (between(0.5), between(0.25));
+    assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-5));
+    assert!(a.iter().zip(start.iter().flatten()).any(|(a, b)| (a - f64::from(*b)).abs() > 1e-3));
 }
 
 #[test]
@@ -263,13 +283,17 @@ fn advantages_that_are_given_are_taken_as_they_are() {
     assert_eq!(run(&recorded(&sampled[0], tokens)).1, expected);
     // Of opposite signs they cancel in the mean and teach all the same.
     let opposite = |_: f64, n: usize| {
-        Some(GivenAdvantage::Tokens(
-            (0..n).map(|t| if t == 0 { 1.0 } else { -1.0 / (n - 1) as f64 }).collect(),
-        ))
+        let of = |t| match n {
+            1 => 0.0,
+            _ if t == 0 => 1.0,
+            _ => -1.0 / (n - 1) as f64,
+        };
+        Some(GivenAdvantage::Tokens((0..n).map(of).collect()))
     };
     let (out, found) = run(&recorded(&sampled[0], opposite));
     assert!(out.groups.iter().all(|g| g.has_signal()) && out.updates == 1);
     assert_ne!(found, expected);
+    assert!(out.grad_norm > 1e-3, "{}", out.grad_norm);
     let (out, _) = run(&recorded(&sampled[0], |_, _| Some(GivenAdvantage::Completion(0.0))));
     assert_eq!((out.updates, out.groups[0].has_signal()), (0, false));
 }
