@@ -37,9 +37,11 @@ metrics! {
     PROMPT_TOKENS_MEAN = "prompt/tokens_mean", "Mean length of a prompt in tokens.";
     PROMPT_SKIPPED = "prompt/skipped", "Prompts passed over because they are too long.";
     POLICY_ENTROPY = "policy/entropy", "Mean entropy of the policy at sampled tokens, in nats.";
+    POLICY_ENTROPY_THRESHOLD = "policy/entropy_threshold", "Lowest entropy of a token with a policy term in the last optimizer step, in nats, with `top_entropy_frac`.";
     POLICY_MISMATCH_KL = "policy/mismatch_kl", "Mean KL from the sampler's distribution to the trainer's, in nats; near 0 unless something is broken.";
     POLICY_MISMATCH_MAX = "policy/mismatch_max", "Largest difference of a token's log-probability between sampler and trainer, in nats.";
     POLICY_REF_KL = "policy/ref_kl", "Mean KL estimate from the policy to the reference, in nats a token.";
+    POLICY_KL_COEF = "policy/kl_coef", "Weight of the KL penalty in this step, with `kl_target`.";
     POLICY_KL = "policy/kl", "Mean KL estimate from the rollout's policy to the updated one, in nats a token.";
     POLICY_RATIO_MAX = "policy/ratio_max", "Largest importance ratio.";
     POLICY_CLIP_LOW_FRAC = "policy/clip_low_frac", "Share of tokens clipped from below.";

@@ -417,6 +417,22 @@ impl Policy {
         self.saved().save(dir)
     }
 
+    /// The same policy with another decoder of its shape.
+    #[must_use]
+    pub fn with_decoder(&self, decoder: Decoder) -> Self {
+        Self {
+            decoder,
+            tokenizer: self.tokenizer.clone(),
+            template: self.template.clone(),
+            eos_token_ids: self.eos_token_ids.clone(),
+            taught_end: self.taught_end,
+            keep_special: self.keep_special,
+            assets: self.assets.clone(),
+            source: self.source.clone(),
+            base: self.base.clone(),
+        }
+    }
+
     /// The policy as it is now. On the host nothing is copied; from a device the weights are fetched, so that no other
     /// thread works with the device while it decodes.
     pub fn saved(&self) -> SavedPolicy {

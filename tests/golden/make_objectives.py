@@ -60,6 +60,19 @@ def topr_sequence(lp, old, mu, A):
     return A * lp if A >= 0 else min(1.0, stop(np.exp(np.mean(lp - mu)))) * A * lp
 
 
+def vespo(lp, old, mu, A, k_pos, lambda_pos, k_neg, lambda_neg):
+    """arXiv:2602.10693: sg[phi(W)] A lp, W the product of the ratios, phi(W) = W^k exp(lambda (1 - W)), k and lambda by A's sign."""
+    W = np.prod(np.exp(stop(lp) - mu))
+    k, decay = (k_pos, lambda_pos) if A >= 0 else (k_neg, lambda_neg)
+    return W**k * np.exp(decay * (1 - W)) * A * lp
+
+
+def ppo_clip(lp, old, mu, A):
+    """arXiv:2503.14476: min(r A, clip(r, 1 - 0.2, 1 + 0.28) A)."""
+    r = np.exp(lp - old)
+    return minimum(r * A, clip(r, 0.8, 1.28) * A)
+
+
 def reinforce(lp, old, mu, A):
     """Williams 1992."""
     return A * lp
@@ -94,13 +107,21 @@ def reinforce_pp_baseline(groups, tokens):
     return [[0.0 if a is None else (a - mean) / (std + EPSILON) for a in group] for group in centred]
 
 
+def high_entropy(batch, share):
+    """arXiv:2506.01939: the indicator of tokens whose entropy is at least the quantile at 1 - share over all trained tokens."""
+    trained = np.concatenate([h[m] for h, m in zip(batch["entropy"], batch["mask"])])
+    threshold = np.quantile(trained, 1 - share)
+    return [(h >= threshold)[m] for h, m in zip(batch["entropy"], batch["mask"])]
+
+
 def loss(lps, batch, advantages, objective, aggregate):
-    """The negative objective, aggregated over the trained tokens of the batch."""
+    """The negative objective, aggregated over the trained tokens of the batch; with a share only some tokens have a term."""
     trained = [m.sum() for m in batch["mask"]]
     total = 0
-    for lp, old, mu, mask, A in zip(lps, batch["old"], batch["sampler"], batch["mask"], advantages):
+    counted = high_entropy(batch, batch["share"]) if "share" in batch else [1] * len(lps)
+    for lp, old, mu, mask, A, kept in zip(lps, batch["old"], batch["sampler"], batch["mask"], advantages, counted):
         n = mask.sum()
-        terms = np.sum(objective(lp[mask], old[mask], mu[mask], A)) if n else 0
+        terms = np.sum(kept * objective(lp[mask], old[mask], mu[mask], A)) if n else 0
         total = total + {
             "token_mean": lambda: terms / sum(trained),
             "sequence_mean": lambda: terms / max(n, 1) / len(lps),
@@ -142,6 +163,8 @@ def main():
         ("topr", {}, topr, {}),
         ("topr", {}, topr_sequence, {"importance": "sequence"}),
         ("reinforce", {}, reinforce, {}),
+        ("vespo", {"k_pos": 2.0, "lambda_pos": 3.0, "k_neg": 3.0, "lambda_neg": 2.0}, vespo, {}),
+        ("vespo", {"k_pos": 0.5, "lambda_pos": 0.7, "k_neg": 1.5, "lambda_neg": 0.4}, vespo, {}),
     ]:
         formula = lambda lp, old, mu, A: objective(lp, old, mu, A, *settings.values())
         for aggregate in ["token_mean", "sequence_mean", "sequence_sum", "constant"]:
@@ -166,12 +189,22 @@ def main():
             flat = [a for group in found for a in group]
             update = {aggregate: case(on_old, flat, reinforce, aggregate) for aggregate in ["token_mean", "sequence_mean"]}
             estimated[f"{kind}/{what}"] = {"kind": kind, "rewards": rewards, "advantages": found, "reinforce": update}
+    batch["entropy"] = [random.uniform(0.0, 3.0, n) for n in LENGTHS]
+    batch["entropy"][0][2] = batch["entropy"][6][1]
+    chosen = {}
+    for name, objective in [("clip", ppo_clip), ("gmpo", lambda *of: gmpo(*of, 0.4)), ("vespo", lambda *of: vespo(*of, 2, 3, 3, 2))]:
+        for share in [0.05, 0.2, 0.5, 0.8]:
+            for aggregate in ["token_mean", "sequence_mean"]:
+                config = {"objective": name, "aggregate": aggregate, "top_entropy_frac": share}
+                found = case({**batch, "share": share}, advantages, objective, aggregate)
+                chosen[f"{name}/{share}/{aggregate}"] = {"config": config, "sampler": True, **found}
     rows = lambda arrays: [[float(v) for v in a] for a in arrays]
     document = {
         "how": "formulas of the papers in numpy, float64, gradients by complex steps: make_objectives.py",
-        "arrays": {key: rows(batch[key]) for key in ["logprobs", "old", "sampler", "mask"]},
+        "arrays": {key: rows(batch[key]) for key in ["logprobs", "old", "sampler", "mask", "entropy"]},
         "advantages": [float(a) for a in advantages],
         "cases": cases,
+        "top_entropy": chosen,
         "estimators": estimated,
     }
     path = pathlib.Path(__file__).with_name("objectives.json")

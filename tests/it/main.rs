@@ -26,5 +26,6 @@ mod resume;
 mod run_report;
 mod runs;
 mod signals;
+mod step_rules;
 mod tidy;
 mod trainer;

@@ -122,6 +122,13 @@ fn assert_same(whole: &Path, resumed: &Path, what: &str) {
     for file in [weights, "optimizer.safetensors", "reference.safetensors", "state.json"] {
         assert!(same(Path::new("checkpoints").join(last(whole)).join(file)), "{what}: checkpoint {file}");
     }
+    if whole.join("final_ema").exists() {
+        for file in names(&whole.join("final_ema")) {
+            assert!(same(Path::new("final_ema").join(&file)), "{what}: final_ema/{file}");
+        }
+        let average = Path::new("checkpoints").join(last(whole)).join("average.safetensors");
+        assert!(same(average), "{what}: average");
+    }
     let meta: Value = serde_json::from_slice(&fs::read(resumed.join("meta.json")).unwrap()).unwrap();
     assert_eq!((&meta["status"], &meta["error"]), (&"finished".into(), &Value::Null), "{what}");
 }
@@ -151,6 +158,77 @@ fn interrupted_after_any_step() {
     }
     run(&out, &[], None).1.unwrap();
     assert_same(&whole, &out, "stopped after each step");
+}
+
+/// Runs with further settings equal themselves, stopped after some of their steps.
+fn resumes_exactly(sets: &[&str], after: &[u64]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = dir.path().join("whole");
+    run(&whole, sets, None).1.unwrap();
+    for step in after {
+        let out = dir.path().join(format!("after-{step}"));
+        assert_eq!(run(&out, sets, Some(*step)).1.is_ok(), *step == STEPS);
+        run(&out, sets, None).1.unwrap();
+        assert_same(&whole, &out, &format!("{sets:?}, stopped after {step}"));
+    }
+    dir
+}
+
+#[test]
+fn interrupted_with_chosen_tokens() {
+    let sets = ["stage.grpo.loss.top_entropy_frac=0.4", "stage.grpo.minibatches=2"];
+    let dir = resumes_exactly(&sets, &[5, 8]);
+    let rows = metrics(&dir.path().join("whole"));
+    assert!(rows.iter().any(|row| row.contains_key("policy/entropy_threshold")));
+}
+
+#[test]
+fn interrupted_while_the_weight_of_the_penalty_follows_a_target() {
+    let sets = ["stage.grpo.loss.kl_target=0.001", "stage.grpo.loss.kl_horizon=50"];
+    let dir = resumes_exactly(&sets, &[3, 5, 6, 9, 10]);
+    let rows = metrics(&dir.path().join("whole"));
+    let coefs: Vec<f64> = rows.iter().filter_map(|row| row.get("policy/kl_coef")?.as_f64()).collect();
+    assert!(coefs.len() == 6 && coefs[0] == 0.05 && coefs[5] != 0.05, "{coefs:?}");
+}
+
+#[test]
+fn interrupted_with_a_reference_that_moves() {
+    resumes_exactly(&["stage.grpo.reference_ema=0.3", "stage.grpo.reference_every=2"], &[4, 5, 6, 7, 9]);
+    let adapter = "policy.lora={ rank = 2, alpha = 4 }";
+    resumes_exactly(&["stage.grpo.reference_every=2", adapter], &[5, 6, 9]);
+    resumes_exactly(
+        &["stage.grpo.reference_every=3", "stage.grpo.reference=\"run_start\"", adapter],
+        &[5, 8],
+    );
+}
+
+#[test]
+fn interrupted_with_an_average_of_the_weights() {
+    let sets = ["stage.grpo.policy_ema=0.8"];
+    let dir = resumes_exactly(&sets, &[4, 5, 7, 10]);
+    let whole = dir.path().join("whole");
+    let row = metrics(&whole).pop().unwrap();
+    assert!(
+        row.contains_key("eval/heldout/ema/greedy") && row.contains_key("eval/heldout/greedy"),
+        "{row:?}"
+    );
+    let weights = |folder: &str| fs::read(whole.join(folder).join("model.safetensors")).unwrap();
+    assert_ne!(weights("final"), weights("final_ema"));
+    // It opens like any policy, and its checkpoint gives it again.
+    Policy::open(&whole.join("final_ema").to_string_lossy(), &Device::flex()).unwrap();
+    let kept = weights("final_ema");
+    for folder in ["final", "final_ema"] {
+        fs::remove_dir_all(whole.join(folder)).unwrap();
+    }
+    run(&whole, &sets, None).1.unwrap();
+    assert_eq!(weights("final_ema"), kept);
+    resumes_exactly(&[sets[0], "policy.lora={ rank = 2, alpha = 4 }"], &[6]);
+}
+
+#[test]
+fn interrupted_with_shuffled_minibatches() {
+    let sets = ["stage.grpo.shuffle_minibatches=true", "stage.grpo.minibatches=3"];
+    resumes_exactly(&sets, &[6, 9]);
 }
 
 /// A new adapter over a policy from nothing, whose base is kept beside the checkpoints.

@@ -80,6 +80,11 @@ pub struct LossConfig {
     /// Alias: `beta`.
     #[serde(alias = "beta")]
     pub kl_coef: f64,
+    /// KL to the reference that the coefficient is steered to, nats a token; `kl_coef` is then what it begins with:
+    /// [`super::kl::adapted_coef`]. > 0. Default none: the coefficient stays.
+    pub kl_target: Option<f64>,
+    /// Completions over which the coefficient may change by a fifth; read with `kl_target`. > 0. Default 10000.
+    pub kl_horizon: f64,
     /// Estimator of the KL penalty. Default `k3`.
     pub kl_estimator: KlEstimator,
     /// Where the KL penalty enters. Default `loss`.
@@ -92,6 +97,9 @@ pub struct LossConfig {
     /// Correction for rollouts of another engine. Default `none`.
     #[serde(with = "super::tagged")]
     pub sampler_correction: SamplerCorrection,
+    /// Share of the trained tokens that have a policy term, those with the highest entropy: [`super::top_entropy`]. In
+    /// (0, 1]. Default none: all.
+    pub top_entropy_frac: Option<f64>,
     /// Drops the policy term of tokens with A < 0 in a sequence whose `mean(sampler − lp)` exceeds this, in
     /// nats; `old` stands in for an absent sampler. Default none.
     pub off_policy_mask_threshold: Option<f64>,
@@ -105,11 +113,14 @@ impl Default for LossConfig {
             importance: None,
             aggregate: Aggregate::TokenMean,
             kl_coef: 0.0,
+            kl_target: None,
+            kl_horizon: 10_000.0,
             kl_estimator: KlEstimator::K3,
             kl_place: KlPlace::Loss,
             entropy_coef: 0.0,
             groups_without_signal: GroupsWithoutSignal::Keep,
             sampler_correction: SamplerCorrection::None,
+            top_entropy_frac: None,
             off_policy_mask_threshold: None,
         }
     }
@@ -171,9 +182,17 @@ impl LossConfig {
         checks.require(
             self.sampler_correction == SamplerCorrection::None || !self.objective.divides_by_sampler(),
             "sampler_correction",
-            "the objectives dppo_tv and topr divide by the sampler's probability already",
+            "the objectives dppo_tv, topr and vespo divide by the sampler's probability already",
         );
         checks.require(self.kl_coef >= 0.0 && self.kl_coef.is_finite(), "kl_coef", "must be 0 or more");
+        let positive = |value: f64| value > 0.0 && value.is_finite();
+        checks.require(self.kl_target.is_none_or(positive), "kl_target", "must be above 0, in nats a token");
+        checks.require(
+            self.kl_target.is_none() || self.kl_coef > 0.0,
+            "kl_target",
+            "steers kl_coef, which is 0 and would stay so; set kl_coef to where it is to begin, such as 0.01",
+        );
+        checks.require(positive(self.kl_horizon), "kl_horizon", "must be above 0, in completions");
         checks.require(
             self.entropy_coef >= 0.0 && self.entropy_coef.is_finite(),
             "entropy_coef",
@@ -189,6 +208,11 @@ impl LossConfig {
             self.off_policy_mask_threshold.is_none_or(|v| !v.is_nan()),
             "off_policy_mask_threshold",
             "must be a number",
+        );
+        checks.require(
+            self.top_entropy_frac.is_none_or(|frac| frac > 0.0 && frac <= 1.0),
+            "top_entropy_frac",
+            "is a share of the tokens and must lie in (0, 1]",
         );
         let problems = checks.into_problems();
         if problems.is_empty() { Ok(()) } else { Err(LossConfigError { problems }) }

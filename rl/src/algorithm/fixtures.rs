@@ -38,6 +38,7 @@ impl Owned {
             sampler_logprobs: Some(&self.sampler),
             entropy: Some(&self.entropy),
             loss_mask: &self.mask,
+            policy_mask: None,
             advantage: match &self.token_advantages {
                 Some(values) => Advantage::Tokens(values),
                 None => Advantage::Sequence(self.advantage),

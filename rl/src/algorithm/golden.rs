@@ -107,6 +107,7 @@ fn compare(golden: &Value, name: &str) -> (f64, f64) {
                 .map(Vec::as_slice),
             entropy: None,
             loss_mask: &masks[b],
+            policy_mask: None,
             advantage: match case["adv"].as_str().unwrap() {
                 "seq" => Advantage::Sequence(per_sequence[b]),
                 _ => Advantage::Tokens(&per_token[b]),
@@ -172,6 +173,7 @@ fn golden_kl_estimators() {
                 sampler_logprobs: None,
                 entropy: None,
                 loss_mask: &masks[b],
+                policy_mask: None,
                 advantage: Advantage::Sequence(0.0),
             })
             .collect();
@@ -223,6 +225,26 @@ fn golden_advantages() {
     }
 }
 
+#[test]
+fn golden_kl_coefficients() {
+    let golden = read(include_str!("../../../tests/golden/steps.json"));
+    let cases = golden["adaptive_kl"].as_array().unwrap();
+    assert_eq!(cases.len(), 3);
+    for case in cases {
+        let number = |key: &str| case[key].as_f64().unwrap();
+        let mut coef = number("coef");
+        let measured: Vec<(f64, usize)> = serde_json::from_value(case["measured"].clone()).unwrap();
+        for ((kl, completions), expected) in measured.into_iter().zip(numbers(&case["coefs"])) {
+            coef = kl::adapted_coef(coef, kl, number("target"), completions, number("horizon"));
+            assert!((coef / expected - 1.0).abs() < TOLERANCE, "{coef} {expected}");
+        }
+    }
+    // However many completions, the coefficient stays above 0 and moves by a fifth at most.
+    assert_eq!(kl::adapted_coef(1.0, 0.0, 0.1, 1_000_000, 10.0), 0.8);
+    assert_eq!(kl::adapted_coef(1.0, 9.0, 0.1, 1_000_000, 10.0), 1.2);
+    assert_eq!(kl::adapted_coef(1.0, f64::NAN, 0.1, 8, 10.0), 1.0);
+}
+
 /// Worst difference of a loss and its gradient from those of `expected`.
 fn apart(found: &LossOutput, expected: &Value) -> f64 {
     let grads = rows(&expected["grad"]);
@@ -241,6 +263,7 @@ fn objectives_batch(
 ) {
     let arrays = |key: &str| rows(&golden["arrays"][key]);
     let (logprobs, old, mu) = (arrays("logprobs"), arrays("old"), arrays("sampler"));
+    let entropy = arrays("entropy");
     let masks: Vec<Vec<bool>> =
         arrays("mask").iter().map(|row| row.iter().map(|m| *m > 0.0).collect()).collect();
     let batch: Vec<Sequence<'_>> = (0..logprobs.len())
@@ -249,8 +272,9 @@ fn objectives_batch(
             old_logprobs: &old[b],
             ref_logprobs: None,
             sampler_logprobs: sampler.then_some(mu[b].as_slice()),
-            entropy: None,
+            entropy: Some(&entropy[b]),
             loss_mask: &masks[b],
+            policy_mask: None,
             advantage: Advantage::Sequence(advantages[b]),
         })
         .collect();
@@ -262,7 +286,7 @@ fn objectives_batch(
 fn objectives_of_their_papers() {
     let golden = read(include_str!("../../../tests/golden/objectives.json"));
     let cases = golden["cases"].as_object().unwrap();
-    assert_eq!(cases.len(), 7 * 4 * 2);
+    assert_eq!(cases.len(), 9 * 4 * 2);
     let mut worst = 0.0f64;
     for (name, case) in cases {
         let config: LossConfig = serde_json::from_value(case["config"].clone()).unwrap();
@@ -275,6 +299,26 @@ fn objectives_of_their_papers() {
         });
     }
     println!("worst difference {worst:e}");
+}
+
+/// The same with policy terms of the tokens of highest entropy only.
+#[test]
+fn only_tokens_of_high_entropy() {
+    let golden = read(include_str!("../../../tests/golden/objectives.json"));
+    let cases = golden["top_entropy"].as_object().unwrap();
+    assert_eq!(cases.len(), 3 * 4 * 2);
+    for (name, case) in cases {
+        let config: LossConfig = serde_json::from_value(case["config"].clone()).unwrap();
+        config.validate().unwrap();
+        objectives_batch(&golden, true, &numbers(&golden["advantages"]), &mut |batch, totals| {
+            let masks = top_entropy::masks(batch, config.top_entropy_frac.unwrap()).unwrap();
+            let masked: Vec<_> = (batch.iter().zip(&masks))
+                .map(|(s, mask)| Sequence { policy_mask: Some(mask), ..*s })
+                .collect();
+            let found = apart(&policy_loss(&masked, &config, totals).unwrap(), case);
+            assert!(found < TOLERANCE, "{name}: {found:e}");
+        });
+    }
 }
 
 /// Advantages by the formulas of their papers, and the loss and gradient of REINFORCE with them.

@@ -4,7 +4,7 @@ use super::fixtures::{Owned, batch};
 use super::*;
 
 /// The objective of every kind, with settings that random batches reach.
-fn objectives() -> [Objective; 8] {
+fn objectives() -> [Objective; 9] {
     [
         Objective::Clip(Clip::default()),
         Objective::Gspo(Gspo { low: 0.2, high: 0.28, ..Gspo::default() }),
@@ -13,6 +13,7 @@ fn objectives() -> [Objective; 8] {
         Objective::Gmpo(Gmpo::default()),
         Objective::DppoTv(DppoTv::default()),
         Objective::Topr(Topr {}),
+        Objective::Vespo(Vespo::default()),
         Objective::Reinforce(Reinforce {}),
     ]
 }
@@ -70,7 +71,7 @@ fn evaluate(batch: &[Owned], config: &LossConfig, totals: &StepTotals) -> LossOu
 /// The loss as a function of `logprobs` whose derivative is the gradient: detached weights of `config` become
 /// constants taken at `at`.
 ///
-/// For cispo and topr that is `−[w]·A·lp`: the derivative of the full expression minus that of the weight. Here the
+/// For cispo, topr and vespo that is `−[w]·A·lp`: the derivative of the full expression minus that of the weight. Here the
 /// weight is frozen by moving `old` (and the sampler) along with `logprobs`, which leaves every ratio unchanged.
 fn moved(batch: &[Owned], b: usize, t: usize, h: f64, freeze_ratio: bool) -> Vec<Owned> {
     let mut moved = batch.to_vec();
@@ -91,7 +92,8 @@ fn gradients_match_central_differences() {
     for (round, config) in configs().into_iter().enumerate() {
         let batch = batch(round as u64 + 1, round % 2 == 1);
         let totals = totals(&batch);
-        let detached = matches!(config.objective, Objective::Cispo(_) | Objective::Topr(_));
+        let detached =
+            matches!(config.objective, Objective::Cispo(_) | Objective::Topr(_) | Objective::Vespo(_));
         // The two parts move differently when the weight is detached: difference them apart.
         let policy_only = LossConfig { kl_coef: 0.0, ..config.clone() };
         let kl_part = |batch: &[Owned]| evaluate(batch, &config, &totals).stats.kl_loss;
@@ -226,6 +228,7 @@ fn broken_input_is_an_error_that_names_it() {
         sampler_logprobs: None,
         entropy: None,
         loss_mask: &[true, true],
+        policy_mask: None,
         advantage: Advantage::Sequence(1.0),
     };
     let check = |sequence: Sequence<'_>, config: &LossConfig, expected: &str| {

@@ -63,6 +63,22 @@ pub fn reward_penalty(
     config.kl_coef * sum
 }
 
+/// How far an error of the KL may push the coefficient, as a share of the target.
+const ERROR_BOUND: f64 = 0.2;
+
+/// The coefficient of the next step where it follows a target: the controller of arXiv:1909.08593, section 2.2,
+/// `β·(1 + clip(KL/target − 1, −0.2, 0.2)·completions/horizon)`.
+///
+/// `kl` is what the step measured, in nats a token as `target`: the paper's is one of whole sequences. The paper's K_β is
+/// `completions/horizon`, 1 at most here, so that the coefficient stays above 0. A `kl` that is no number changes nothing.
+pub fn adapted_coef(coef: f64, kl: f64, target: f64, completions: usize, horizon: f64) -> f64 {
+    if kl.is_nan() {
+        return coef;
+    }
+    let error = (kl / target - 1.0).clamp(-ERROR_BOUND, ERROR_BOUND);
+    coef * (1.0 + error * (completions as f64 / horizon).min(1.0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

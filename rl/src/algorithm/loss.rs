@@ -35,6 +35,9 @@ pub struct Sequence<'a> {
     pub entropy: Option<&'a [f64]>,
     /// True where the token is trained.
     pub loss_mask: &'a [bool],
+    /// True where a trained token has a policy term, see [`super::top_entropy`]; all of them where this is absent. Read with
+    /// `top_entropy_frac` only, which needs it.
+    pub policy_mask: Option<&'a [bool]>,
     /// The advantage.
     pub advantage: Advantage<'a>,
 }
@@ -212,7 +215,9 @@ fn sequence_loss(
         stats.ratio(log_ratios[t], old_ratio.get(t));
         let advantage = rows.advantages[t];
         let weight = if too_far && advantage < 0.0 { 0.0 } else { weights[t] };
-        if weight == 0.0 {
+        if !rows.chosen[t] {
+            // Its entropy is too low; what else it counts in stays.
+        } else if weight == 0.0 {
             stats.dropped_tokens += 1.0;
         } else {
             let token = Token {

@@ -10,7 +10,8 @@
 //!
 //! loss = −aggregate( w · policy term ) + kl_coef · aggregate( KL estimator ), `w` the sampler correction
 //!
-//! The formulas are at the heads of `advantage.rs`, `objective/mod.rs`, `kl.rs` and `sampler.rs`; the keys and their defaults:
+//! The formulas are at the heads of `advantage.rs`, `objective/mod.rs`, `kl.rs`, `sampler.rs` and `top_entropy.rs`; the keys
+//! and their defaults:
 //! [`LossConfig`].
 //!
 //! Deviations and choices:
@@ -35,13 +36,14 @@ mod ratio;
 mod rows;
 mod sampler;
 mod tagged;
+pub mod top_entropy;
 
 pub use advantage::{AdvantageKind, batch_advantages, gdpo_advantages, group_advantages, has_signal};
 pub use aggregate::Aggregate;
 pub use config::{GroupsWithoutSignal, Importance, KlEstimator, KlPlace, LossConfig, LossConfigError};
 pub use diagnostics::LossStats;
 pub use loss::{Advantage, LossError, LossOutput, Sequence, StepTotals, policy_loss};
-pub use objective::{Cispo, Clip, DppoTv, Gmpo, Gspo, Objective, Reinforce, Sapo, Topr};
+pub use objective::{Cispo, Clip, DppoTv, Gmpo, Gspo, Objective, Reinforce, Sapo, Topr, Vespo};
 pub use old_keys::OldKeys;
 pub(crate) use old_keys::rewrite as rewrite_old_keys;
 pub use sampler::{Band, Cap, SamplerCorrection};

@@ -4,7 +4,7 @@
 use toml::{Table, Value};
 
 /// Name and keys of a stage. Tables with a `kind` are one value.
-const PRESETS: [(&str, &str); 10] = [
+const PRESETS: [(&str, &str); 12] = [
     // arXiv:2402.03300.
     (
         "grpo",
@@ -39,6 +39,16 @@ const PRESETS: [(&str, &str); 10] = [
     (
         "gmpo",
         r#"loss = { advantage = "grpo", objective = { kind = "gmpo", log_clip = 0.4 }, aggregate = "sequence_mean", kl_coef = 0.0 }"#,
+    ),
+    // arXiv:2602.10693.
+    (
+        "vespo",
+        r#"loss = { advantage = "grpo", objective = { kind = "vespo", k_pos = 2.0, lambda_pos = 3.0, k_neg = 3.0, lambda_neg = 2.0 }, aggregate = "token_mean", kl_coef = 0.0 }"#,
+    ),
+    // arXiv:2506.01939: DAPO on the fifth of the tokens at which the policy is least sure.
+    (
+        "top_entropy",
+        r#"loss = { advantage = "grpo", objective = { kind = "clip", low = 0.2, high = 0.28 }, aggregate = "token_mean", kl_coef = 0.0, groups_without_signal = "resample", top_entropy_frac = 0.2 }"#,
     ),
     // arXiv:2402.14740: sequences as one action, so their log-probabilities are summed.
     (

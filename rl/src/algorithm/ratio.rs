@@ -22,6 +22,11 @@ impl Ratio {
         }
     }
 
+    /// VESPO's ratio: the product of the token ratios.
+    pub fn product(log_ratios: &[f64]) -> Self {
+        Self::Sequence { value: log_ratios.iter().sum::<f64>().exp(), passes: vec![true; log_ratios.len()] }
+    }
+
     /// GMPO's ratio: the geometric mean of the token ratios, each clamped to `exp(±log_clip)` on the side that its
     /// advantage pushes to. `log_ratios`, `advantages`: `[n]`.
     pub fn clamped_geometric_mean(log_ratios: &[f64], advantages: &[f64], log_clip: f64) -> Self {

@@ -13,6 +13,8 @@ pub(super) struct Rows {
     pub sampler: Option<Vec<f64>>,
     pub entropy: Option<Vec<f64>>,
     pub advantages: Vec<f64>,
+    /// Which of them have a policy term.
+    pub chosen: Vec<bool>,
 }
 
 impl Rows {
@@ -53,6 +55,17 @@ impl Rows {
         if config.entropy_coef != 0.0 && sequence.entropy.is_none() {
             return Err(missing("entropy", "entropy_coef"));
         }
+        let chosen = match (config.top_entropy_frac, sequence.policy_mask) {
+            (None, _) => vec![true; positions.len()],
+            (Some(_), None) => {
+                let array = if sequence.entropy.is_none() { "entropy" } else { "policy_mask" };
+                return Err(missing(array, "top_entropy_frac"));
+            }
+            (Some(_), Some(mask)) => {
+                check("policy_mask", mask.len())?;
+                positions.iter().map(|t| mask[*t]).collect()
+            }
+        };
         let advantages = match sequence.advantage {
             Advantage::Tokens(values) => take("advantage", values)?,
             Advantage::Sequence(value) if value.is_finite() => vec![value; positions.len()],
@@ -67,6 +80,7 @@ impl Rows {
             sampler: sequence.sampler_logprobs.map(|v| take("sampler_logprobs", v)).transpose()?,
             entropy: sequence.entropy.map(|v| take("entropy", v)).transpose()?,
             advantages,
+            chosen,
             positions,
         })
     }

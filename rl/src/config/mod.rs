@@ -24,7 +24,9 @@ pub use crate::data::DataConfig;
 pub use load::{ConfigError, data_config};
 pub(crate) use load::{document, syntax};
 pub use lora::{LoraConfig, LoraSave, LoraTargets};
-pub use stage::{GrpoConfig, OptimConfig, ReferenceFrom, RolloutsConfig, SftConfig, StageConfig};
+pub use stage::{
+    AdvantagesFrom, GrpoConfig, OptimConfig, ReferenceFrom, RolloutsConfig, SftConfig, StageConfig,
+};
 
 use rlvr_policies::decoder::Recompute;
 use rlvr_rewards::RewardConfig;

@@ -36,6 +36,14 @@ impl StageConfig {
         name.unwrap_or_else(|| self.kind())
     }
 
+    /// Whether an average of the weights is kept beside the policy.
+    pub fn averages(&self) -> bool {
+        match self {
+            Self::Sft(_) => false,
+            Self::Grpo(stage) => stage.policy_ema.is_some(),
+        }
+    }
+
     /// The optimizer's settings.
     pub fn optim(&self) -> &OptimConfig {
         match self {
@@ -91,6 +99,9 @@ pub struct GrpoConfig {
     /// Optimizer steps a pass over the rollout. Default 1.
     #[serde(default = "one")]
     pub minibatches: usize,
+    /// Whether the groups of a rollout are shuffled before it is cut into minibatches, anew in every pass. Default false.
+    #[serde(default)]
+    pub shuffle_minibatches: bool,
     /// Sequences per forward pass; changes the order in which gradients are added up, and nothing else. Default 16.
     #[serde(default = "sixteen")]
     pub micro_batch: usize,
@@ -102,6 +113,15 @@ pub struct GrpoConfig {
     /// Which policy the KL penalty is measured to. Default `stage_start`.
     #[serde(default)]
     pub reference: ReferenceFrom,
+    /// The reference moves every so many steps of the stage: to the policy as it is then, or by `reference_ema` towards it
+    /// (arXiv:2404.09656). ≥ 1. Default none: it is frozen; with `reference_ema` 1.
+    pub reference_every: Option<u64>,
+    /// Share α of the policy when the reference moves: `π_ref ← π_ref + α·(π_θ − π_ref)`, over their weights. In (0, 1]. Default
+    /// none: with `reference_every` the reference becomes the policy.
+    pub reference_ema: Option<f64>,
+    /// Decay d of an average of the policy's weights that is evaluated and saved beside it: `e ← d·e + (1 − d)·θ` after each
+    /// optimizer step, from the policy as the stage finds it. In [0, 1). Default none.
+    pub policy_ema: Option<f64>,
     /// Longest prompt in tokens. Default: what the policy's context allows, see the prompt limit of the rollout engine.
     pub max_prompt_tokens: Option<usize>,
     /// What happens to a longer prompt: `error`, `skip` or `truncate_left`. Default `error`.
@@ -152,6 +172,11 @@ impl GrpoConfig {
             GroupsWithoutSignal::Resample => self.prompts_per_step * (1 + self.resample_rounds),
             GroupsWithoutSignal::Keep | GroupsWithoutSignal::Drop => self.prompts_per_step,
         }
+    }
+
+    /// Steps between two moves of the reference; none of a frozen one.
+    pub fn reference_period(&self) -> Option<u64> {
+        self.reference_every.or(self.reference_ema.map(|_| 1))
     }
 
     /// Completions a rollout.
@@ -248,4 +273,18 @@ impl OptimConfig {
 pub struct RolloutsConfig {
     /// JSON Lines file, relative to the config file.
     pub path: PathBuf,
+    /// Where their advantages come from. Default `computed`.
+    #[serde(default)]
+    pub advantages: AdvantagesFrom,
+}
+
+/// Where the advantages of rollouts made elsewhere come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AdvantagesFrom {
+    /// Their rewards, as those of rollouts that the stage samples.
+    #[default]
+    Computed,
+    /// The `advantage` of each row, a number or one a token.
+    Given,
 }

@@ -60,6 +60,38 @@ fn fails(from: &str, to: &str, sets: &[&str], parts: &[&str]) {
 }
 
 #[test]
+fn what_follows_the_policy_is_checked() {
+    let stage = "[stage.sampling]\nmax_tokens = 64";
+    let with = |keys: &str| format!("{keys}\n{stage}");
+    for (keys, sets, parts) in [
+        ("reference_every = 0", &[][..], &["c.toml:", "reference_every", "at least 1"][..]),
+        ("reference_ema = 1.5", &[], &["reference_ema", "(0, 1]"]),
+        ("reference_every = 5", &["stage.grpo.loss.kl_coef=0"], &["reference_every", "loss.kl_coef is 0"]),
+        ("reference_ema = 0.5", &["stage.grpo.loss.kl_coef=0"], &["reference_ema", "loss.kl_coef is 0"]),
+        ("reference_every = 5\nreference = \"base\"", &[], &["reference_every", "without its adapter"]),
+        ("reference_ema = 0.5", &["policy.lora={ rank = 2 }"], &["reference_ema", "reference_every alone"]),
+        ("policy_ema = 1.0", &[], &["policy_ema", "[0, 1)"]),
+    ] {
+        fails(stage, &with(keys), sets, parts);
+    }
+    for (keys, parts) in [
+        ("kl_target = 0.0", &["c.toml:", "loss.kl_target", "above 0"][..]),
+        ("kl_target = 0.1\nkl_horizon = 0", &["loss.kl_horizon", "above 0"]),
+        ("top_entropy_frac = 0.0", &["loss.top_entropy_frac", "(0, 1]"]),
+    ] {
+        fails("kl_coef = 0.02", &format!("kl_coef = 0.02\n{keys}"), &[], parts);
+    }
+    fails("kl_coef = 0.02", "kl_target = 0.1", &[], &["loss.kl_target", "set kl_coef"]);
+    let replay = GOOD.replace("data = \"train\"\nsteps = 100\n", "");
+    let replay = replay + "[stage.rollouts]\npath = \"r.jsonl\"\nadvantages = \"given\"\n";
+    let given = |text: &str| load(text, &[]).map_err(|e| e.to_string());
+    let moved = replay.replace("[eval]\ndata = \"heldout\"\nevery = 10\n", "");
+    assert!(given(&moved).is_ok(), "{:?}", given(&moved));
+    let error = given(&moved.replace("kl_coef = 0.02", "kl_coef = 0.02\nkl_place = \"reward\"")).unwrap_err();
+    assert!(error.contains("kl_place") && error.contains("given"), "{error}");
+}
+
+#[test]
 fn defaults_fill_what_is_absent() {
     let config = load(GOOD, &[]).unwrap();
     assert_eq!(config.device, DeviceConfig::Auto);

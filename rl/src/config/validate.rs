@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::locate::nearest;
 use super::{
-    ChatTemplate, DataConfig, EvalConfig, GrpoConfig, LoraConfig, OptimConfig, RunConfig, SftConfig,
-    StageConfig,
+    AdvantagesFrom, ChatTemplate, DataConfig, EvalConfig, GrpoConfig, LoraConfig, OptimConfig, ReferenceFrom,
+    RunConfig, SftConfig, StageConfig,
 };
 use crate::algorithm::{AdvantageKind, GroupsWithoutSignal};
 use crate::benchmarks;
@@ -299,6 +299,13 @@ impl RunConfig {
             field("max_error_frac"),
             format!("is {} and must lie in [0, 1]", stage.max_error_frac),
         );
+        self.check_followers(at, stage, checks);
+        let given = stage.rollouts.as_ref().is_some_and(|r| r.advantages == AdvantagesFrom::Given);
+        checks.require(
+            !given || !stage.resolved_loss().kl_in_reward(),
+            field("loss.kl_place"),
+            "\"reward\" changes no advantage that is given; use \"loss\"",
+        );
         checks.require(
             stage.loss.advantage != AdvantageKind::Gdpo || !stage.resolved_loss().kl_in_reward(),
             field("loss.kl_place"),
@@ -309,6 +316,41 @@ impl RunConfig {
                 checks.require(false, field(&format!("loss.{}", problem.field)), problem.message);
             }
         }
+    }
+
+    /// Checks what follows the policy of a stage.
+    fn check_followers(&self, at: &str, stage: &GrpoConfig, checks: &mut Checks) {
+        let field = |name: &str| format!("{at}.{name}");
+        checks.require(stage.reference_every != Some(0), field("reference_every"), "must be at least 1");
+        checks.require(
+            stage.reference_ema.is_none_or(|share| share > 0.0 && share <= 1.0),
+            field("reference_ema"),
+            "is the share of the policy and must lie in (0, 1]",
+        );
+        let key = if stage.reference_every.is_some() { "reference_every" } else { "reference_ema" };
+        if stage.reference_period().is_some() {
+            checks.require(
+                stage.loss.kl_coef != 0.0,
+                field(key),
+                "there is no reference to move while loss.kl_coef is 0; set that, or leave this out",
+            );
+            checks.require(
+                stage.reference != ReferenceFrom::Base,
+                field(key),
+                "reference = \"base\" is the policy without its adapter always; leave one of the two out",
+            );
+        }
+        checks.require(
+            stage.reference_ema.is_none() || self.policy.lora.is_none(),
+            field("reference_ema"),
+            "averages weights, and the average of the factors of two adapters is not that of what they add; use \
+             reference_every alone",
+        );
+        checks.require(
+            stage.policy_ema.is_none_or(|decay| (0.0..1.0).contains(&decay)),
+            field("policy_ema"),
+            "is the decay of an average and must lie in [0, 1), such as 0.99",
+        );
     }
 
     /// Checks the sampling of a stage that trains on what it samples.

@@ -85,6 +85,7 @@ impl Arrays {
                 sampler_logprobs: at(&self.sampler_logprobs, b),
                 entropy: at(&self.entropy, b),
                 loss_mask: &self.loss_mask[b],
+                policy_mask: None,
                 advantage: match &self.advantages {
                     Advantages::Sequence(values) => Advantage::Sequence(values[b]),
                     Advantages::Tokens(rows) => Advantage::Tokens(&rows[b]),

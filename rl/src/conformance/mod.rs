@@ -10,8 +10,9 @@
 //! is cleared; with an entropy bonus also `"entropy_grad"`, that with respect to `entropy`.
 //!
 //! - `old_logprobs` absent or null: on policy, the ratio is 1 and has its gradient. `loss_mask` absent: every token.
-//!   `ref_logprobs`, `sampler_logprobs` and `entropy` are needed only by the keys that use them. `dppo_tv`, `topr` and
+//!   `ref_logprobs`, `sampler_logprobs` and `entropy` are needed only by the keys that use them. `dppo_tv`, `topr`, `vespo` and
 //!   `off_policy_mask_threshold` measure against `sampler_logprobs` when present, else `old_logprobs`.
+//! - `top_entropy_frac` takes its share of the tokens of the case by `entropy`.
 //! - `advantages` is `[B]` or `[B][T]`. Under a cleared mask any entry may be null.
 //! - The keys of a case are those of `[stage.loss]`, or those of earlier versions; a null value means the default.
 //! - Three more keys: `arrays` replaces some of the shared arrays for this case (null removes one);
@@ -21,6 +22,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use crate::algorithm::top_entropy;
 use crate::algorithm::{LossConfig, LossConfigError, LossError, StepTotals, policy_loss, rewrite_old_keys};
 
 use arrays::Arrays;
@@ -120,7 +122,12 @@ fn evaluate(
     arrays.retain(|_, value| !value.is_null());
     let arrays = Arrays::parse(&arrays, &place)?;
     let totals = totals(case, &arrays, &place)?;
-    let output = policy_loss(&arrays.sequences(), &config, &totals)
+    let mut sequences = arrays.sequences();
+    // The arrays are the whole optimizer step.
+    let masks =
+        config.top_entropy_frac.and_then(|frac| top_entropy::masks(&sequences, frac)).unwrap_or_default();
+    sequences.iter_mut().zip(&masks).for_each(|(s, mask)| s.policy_mask = Some(mask));
+    let output = policy_loss(&sequences, &config, &totals)
         .map_err(|source| ConformanceError::Loss { case: name.to_owned(), source })?;
     let mut value = json!({"loss": output.loss, "grad": output.grads});
     if let Some(by_entropy) = output.entropy_grads {

@@ -26,6 +26,7 @@ pub const REPORT_FILE: &str = "report.html";
 const CHECKPOINTS: &str = "checkpoints";
 const TASK_FILES: &str = "eval";
 const FINAL: &str = "final";
+const FINAL_AVERAGE: &str = "final_ema";
 
 /// What a run writes beside its directories.
 const RECORDS: [&str; 6] = [CONFIG_FILE, META_FILE, METRICS_FILE, ROLLOUTS_FILE, REPORT_FILE, LOCK_FILE];
@@ -93,7 +94,7 @@ pub fn check_records(dir: &Path) -> Result<(), Error> {
 /// As [`check_records`].
 pub fn check_files(dir: &Path) -> Result<(), Error> {
     check_records(dir)?;
-    for name in [CHECKPOINTS, TASK_FILES, FINAL, BASE] {
+    for name in [CHECKPOINTS, TASK_FILES, FINAL, FINAL_AVERAGE, BASE] {
         let below = dir.join(name);
         let Ok(found) = fs::symlink_metadata(&below) else { continue };
         if !found.is_dir() {
@@ -107,7 +108,7 @@ pub fn check_files(dir: &Path) -> Result<(), Error> {
             CHECKPOINTS => checkpoint::refuse_others(&below).map_err(unusable)?,
             _ => {
                 let ours = names(&below)?.into_iter().filter(|file| {
-                    [FINAL, BASE].contains(&name) && is_final(file)
+                    [FINAL, FINAL_AVERAGE, BASE].contains(&name) && is_final(file)
                         || name == TASK_FILES && is_task_file(file)
                 });
                 ours.into_iter().try_for_each(|file| is_own(&below.join(file)))?;
@@ -233,6 +234,11 @@ impl RunDir {
         self.path.join(FINAL)
     }
 
+    /// Where the average of its weights goes.
+    pub fn final_average(&self) -> PathBuf {
+        self.path.join(FINAL_AVERAGE)
+    }
+
     /// Writes the resolved config.
     ///
     /// # Errors
@@ -284,6 +290,7 @@ impl RunDir {
         self.remove_inside(CHECKPOINTS, checkpoint::is_ours)?;
         self.remove_inside(TASK_FILES, is_task_file)?;
         self.remove_inside(BASE, is_final)?;
+        self.remove_inside(FINAL_AVERAGE, is_final)?;
         self.remove_inside(FINAL, is_final)
     }
 
@@ -538,6 +545,7 @@ mod tests {
             "checkpoints/.tmp-step-000002/x",
             "checkpoints/damaged-step-000003/x",
             "final/model.safetensors",
+            "final_ema/model.safetensors",
             "final/model-00001-of-00002.safetensors",
             "final/adapter_config.json",
             "final/adapter_model.safetensors",

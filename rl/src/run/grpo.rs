@@ -19,6 +19,8 @@ use std::time::Instant;
 
 /// The reference in the directory of a checkpoint.
 const REFERENCE: &str = "reference";
+/// The average of the weights there.
+const AVERAGE: &str = "average";
 
 /// A GRPO stage in progress.
 pub(crate) struct GrpoStage<'a> {
@@ -44,9 +46,14 @@ impl<'a> Stage<'a> for GrpoStage<'a> {
         let reward = inputs.training_reward();
         let mut trainer = Trainer::new(policy, reference, config, reward, run.config.seed, run.steps);
         trainer.version = run.state.at.policy_version;
+        trainer.steps = run.state.at.step_in_stage;
+        run.state.kl_coef().into_iter().for_each(|coef| trainer.set_kl_coef(coef));
         let data = config.data.as_ref().and_then(|name| run.config.data.get(name));
         trainer.recorded = data.map_or(&[], DataConfig::recorded);
         if let Some(checkpoint) = resumed {
+            if let Some(average) = &mut trainer.average {
+                read_weights(average, AVERAGE, checkpoint)?;
+            }
             restore(&mut trainer.learner.optim, &trainer.policy.decoder, checkpoint)?;
         } else if let Some(report) = preflight::look(run.config, inputs, run.texts, stage, &mut trainer)? {
             run.observer.event(Event::Preflight(&report));
@@ -73,6 +80,7 @@ impl<'a> Stage<'a> for GrpoStage<'a> {
         let outcome = Arc::new(self.trainer.step(at.step + 1, &from, None)?);
         run.state.advance(outcome.prompts as u64, outcome.updates);
         run.state.at.policy_version = self.trainer.version;
+        run.state.set_kl_coef(self.trainer.kl_coef());
         let (step, name) = (run.state.at.step, run.stage_name());
         let mut row = MetricsRow::new(step, name);
         record::grpo(&mut row, &outcome, clock.elapsed().as_secs_f64());
@@ -88,18 +96,17 @@ impl<'a> Stage<'a> for GrpoStage<'a> {
     fn save(&self, run: &Run<'a>) -> Vec<(&'static str, Vec<NamedTensor>)> {
         let mut tensors = vec![moments(&self.trainer.learner.optim, &self.trainer.policy.decoder)];
         // That of the first stage, and of the start of the run, is the policy that the config names.
-        let own = run.state.at.stage > 0 && self.config.reference == ReferenceFrom::StageStart;
+        let own = run.state.at.stage > 0 && self.config.reference == ReferenceFrom::StageStart
+            || self.config.reference_period().is_some();
         let reference = self.trainer.reference.as_ref().filter(|_| own);
-        if let Some(decoder) = reference.map(|r| Arc::new(r.on_host_memory())) {
-            let specs = decoder.layout().specs.iter().enumerate();
-            // The base of an adapter is that of the policy.
-            let frozen = specs.filter(|(i, _)| decoder.trained()[*i]).map(|(i, s)| {
-                let decoder = Arc::clone(&decoder);
-                NamedTensor::read(s.name.clone(), &s.shape, move || decoder.param_values(i))
-            });
-            tensors.push((REFERENCE, frozen.collect()));
-        }
+        tensors.extend(reference.map(|decoder| (REFERENCE, weights(decoder))));
+        tensors.extend(self.trainer.average.as_ref().map(|decoder| (AVERAGE, weights(decoder))));
         tensors
+    }
+
+    fn average(&self) -> Option<Policy> {
+        let average = self.trainer.average.as_ref()?;
+        Some(self.trainer.policy.with_decoder(average.clone()))
     }
 
     fn policy(&self) -> &Policy {
@@ -130,7 +137,33 @@ impl GrpoStage<'_> {
     }
 }
 
-/// The frozen policy of the KL term, if there is one.
+/// The trained parameters of a decoder as a checkpoint keeps them: the base of an adapter is that of the policy.
+fn weights(decoder: &Decoder) -> Vec<NamedTensor> {
+    let decoder = Arc::new(decoder.on_host_memory());
+    let specs = decoder.layout().specs.iter().enumerate();
+    let trained = specs.filter(|(i, _)| decoder.trained()[*i]).map(|(i, s)| {
+        let decoder = Arc::clone(&decoder);
+        NamedTensor::read(s.name.clone(), &s.shape, move || decoder.param_values(i))
+    });
+    trained.collect()
+}
+
+/// Sets the trained parameters of a decoder from what [`weights`] has written.
+fn read_weights(decoder: &mut Decoder, name: &str, checkpoint: &Checkpoint) -> Result<(), Error> {
+    let mut saved = checkpoint.tensors(name)?;
+    let specs: Vec<String> = decoder.layout().specs.iter().map(|s| s.name.clone()).collect();
+    for (i, parameter) in specs.iter().enumerate() {
+        if decoder.trained()[i] {
+            let tensor = saved.remove(parameter).ok_or_else(|| Error::Unusable {
+                what: format!("{}: the {name} has no parameter {parameter}", checkpoint.path.display()),
+            })?;
+            decoder.set_param(i, tensor.data);
+        }
+    }
+    Ok(())
+}
+
+/// The policy that the KL term measures to, if there is one.
 fn reference(
     run: &Run<'_>,
     config: &GrpoConfig,
@@ -147,7 +180,14 @@ fn reference(
         let what = "reference = \"base\" is the policy without its adapter, and it has none".to_owned();
         return Err(Error::Unusable { what });
     }
-    if config.reference == ReferenceFrom::Base || fresh && starts {
+    let moves = config.reference_period().is_some();
+    if config.reference_ema.is_some() && policy.decoder.lora().is_some() {
+        let what = "reference_ema averages weights, and the average of the factors of two adapters is not that of what they \
+                    add; use reference_every alone";
+        return Err(Error::Unusable { what: what.to_owned() });
+    }
+    // One that moves has the parameters of the policy from the start.
+    if !moves && (config.reference == ReferenceFrom::Base || fresh && starts) {
         return Ok(Some(policy.decoder.without_lora()));
     }
     let initial = || {
@@ -163,22 +203,19 @@ fn reference(
         Ok::<_, Error>(shared)
     };
     match (config.reference, resumed) {
+        (_, Some(checkpoint)) if moves => saved(policy, checkpoint).map(Some),
         (ReferenceFrom::RunStart | ReferenceFrom::Base, _) => initial().map(Some),
         (ReferenceFrom::StageStart, None) => Ok(Some(policy.decoder.clone())),
         (ReferenceFrom::StageStart, Some(_)) if run.state.at.stage == 0 => initial().map(Some),
-        (ReferenceFrom::StageStart, Some(checkpoint)) => {
-            let mut saved = checkpoint.tensors(REFERENCE)?;
-            let mut decoder = policy.decoder.clone();
-            let specs: Vec<String> = decoder.layout().specs.iter().map(|s| s.name.clone()).collect();
-            for (i, name) in specs.iter().enumerate().filter(|(i, _)| policy.decoder.trained()[*i]) {
-                let tensor = saved.remove(name).ok_or_else(|| Error::Unusable {
-                    what: format!("{}: the reference has no parameter {name}", checkpoint.path.display()),
-                })?;
-                decoder.set_param(i, tensor.data);
-            }
-            Ok(Some(decoder))
-        }
+        (ReferenceFrom::StageStart, Some(checkpoint)) => saved(policy, checkpoint).map(Some),
     }
+}
+
+/// The reference that a checkpoint keeps.
+fn saved(policy: &Policy, checkpoint: &Checkpoint) -> Result<Decoder, Error> {
+    let mut decoder = policy.decoder.clone();
+    read_weights(&mut decoder, REFERENCE, checkpoint)?;
+    Ok(decoder)
 }
 
 /// Shows a completion with its verdict, now and then.

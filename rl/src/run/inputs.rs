@@ -34,7 +34,7 @@ impl Inputs {
                     used.extend(&grpo.data);
                     judged.extend(&grpo.data);
                     if let Some(file) = &grpo.rollouts {
-                        recorded.insert(i, recorded::read(&file.path)?);
+                        recorded.insert(i, recorded::read(&file.path, file.advantages)?);
                     }
                 }
             }

@@ -477,7 +477,8 @@ mod tests {
         let config = LogConfig { rollouts_tokens: true, tensorboard: false, ..LogConfig::default() };
         let mut log = RunLog::create(dir.path(), &config, 7).unwrap();
         step(&mut log, 1);
-        let steps = crate::train::recorded::read(&dir.path().join(ROLLOUTS_FILE)).unwrap();
+        let steps =
+            crate::train::recorded::read(&dir.path().join(ROLLOUTS_FILE), Default::default()).unwrap();
         assert_eq!(steps[0].groups[0].rollouts.len(), 4);
         assert_eq!(steps[0].groups[0].rollouts[0].logprobs.as_deref(), Some(&[-0.5][..]));
     }

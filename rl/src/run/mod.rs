@@ -61,21 +61,26 @@ pub fn train(
     // A mistake of ours ends the run as an error does: with everything written that was recorded.
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         let (run, mut policy, mut checkpoint) = (&mut run, policy, checkpoint);
+        let mut average = None;
         run.start(&policy)?;
         while run.state.at.stage < config.stage.len() {
             let resumed = checkpoint.take().filter(|c| c.state.stage == run.state.at.stage);
             run.steps = stage::steps(run)?;
-            if resumed.is_none() || run.goes_on() {
+            // What it leaves beside the policy is in its checkpoint.
+            let leaves = config.stage[run.state.at.stage].averages();
+            average = None;
+            if resumed.is_none() || run.goes_on() || leaves {
                 let mut stage = stage::begin(run, policy, resumed.as_ref())?;
                 while run.goes_on() {
                     let row = stage.step(run)?;
                     run.end_step(&*stage, row)?;
                 }
+                average = stage.average();
                 policy = stage.end();
             }
             run.state.next_stage();
         }
-        run.finish(&policy, task_files, clock)
+        run.finish((&policy, average.as_ref()), task_files, clock)
     }));
     let last = run.last_step.unwrap_or(0);
     let outcome = outcome.unwrap_or_else(|panic| {

@@ -55,12 +55,14 @@ pub fn grpo(row: &mut MetricsRow, out: &StepOutcome, seconds: f64) {
     if first.tokens > 0.0 {
         row.set(m::POLICY_ENTROPY, first.entropy_sum / first.tokens);
     }
+    set(row, m::POLICY_ENTROPY_THRESHOLD, out.entropy_threshold);
     if first.compared > 0.0 {
         row.set(m::POLICY_MISMATCH_KL, first.mismatch_sum / first.compared);
         row.set(m::POLICY_MISMATCH_MAX, first.mismatch_max);
     }
     if stats.tokens > 0.0 {
         row.set(m::POLICY_REF_KL, stats.per_token(stats.ref_kl_sum));
+        set(row, m::POLICY_KL_COEF, out.kl_coef);
         row.set(m::POLICY_KL, stats.per_token(stats.old_kl_sum));
         row.set(m::POLICY_RATIO_MAX, stats.ratio_max);
         row.set(m::POLICY_CLIP_LOW_FRAC, stats.per_token(stats.clip_low_tokens));
@@ -170,7 +172,7 @@ pub fn rollouts(log: &mut RunLog, step: u64, stage: &str, out: &StepOutcome) -> 
                 finish_reason: c.finish_reason.as_str(),
                 length_tokens: c.token_ids.len(),
                 reward: j.reward,
-                advantage: j.reward.map(|_| *advantage),
+                advantage: (j.reward.is_some() || !g.given.is_empty()).then_some(*advantage),
                 outcome: &j.outcome,
                 prompt_tokens: Some(&g.prompt),
                 completion_tokens: Some(&c.token_ids),
@@ -219,6 +221,7 @@ mod tests {
             completions: vec![],
             judgements: rewards.iter().map(|r| judgement(*r)).collect(),
             advantages: vec![],
+            given: vec![],
         };
         let row_of = |groups: Vec<Group>| {
             let mut row = MetricsRow::new(1, "grpo");

@@ -41,11 +41,16 @@ pub(crate) trait Stage<'a> {
     /// What ends the run.
     fn step(&mut self, run: &mut Run<'a>) -> Result<MetricsRow, Error>;
 
-    /// What a checkpoint keeps beside the policy, by name: moments, and a reference that no config gives again.
+    /// What a checkpoint keeps beside the policy, by name: moments, a reference that no config gives again, averages.
     fn save(&self, run: &Run<'a>) -> Vec<(&'static str, Vec<NamedTensor>)>;
 
     /// The policy as it is now.
     fn policy(&self) -> &Policy;
+
+    /// The policy with the average of its weights, where the stage keeps one.
+    fn average(&self) -> Option<Policy> {
+        None
+    }
 
     /// Ends the stage.
     fn end(self: Box<Self>) -> Policy;

@@ -1,12 +1,16 @@
 //! Where a run stands.
 use crate::checkpoint::{Checkpoint, TrainState};
 use crate::eval::EvalResult;
+use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// Evaluations in order, with their labels.
 pub(crate) type Evals = Vec<(String, Vec<EvalResult>)>;
 
 /// Where evaluations stand in the file of a checkpoint.
 const EVALS: &str = "evals";
+/// Where the weight of the KL penalty stands, in stages in which it follows a target.
+const KL_COEF: &str = "kl_coef";
 
 /// Where a run stands between two steps: all that a checkpoint keeps beside tensors.
 pub(crate) struct RunState {
@@ -26,9 +30,12 @@ impl RunState {
 
     /// As a checkpoint keeps it.
     pub(crate) fn saved(&mut self) -> TrainState {
+        // In one order, whatever came first.
+        let mut extra: BTreeMap<String, Value> = std::mem::take(&mut self.at.extra).into_iter().collect();
         if let Ok(value) = serde_json::to_value(&self.evals) {
-            self.at.extra.insert(EVALS.to_owned(), value);
+            extra.insert(EVALS.to_owned(), value);
         }
+        self.at.extra = extra.into_iter().collect();
         self.at.clone()
     }
 
@@ -46,6 +53,20 @@ impl RunState {
         self.at.step_in_stage = 0;
         self.at.optimizer_steps = 0;
         self.at.data_position = 0;
+        self.set_kl_coef(None);
+    }
+
+    /// Remembers the weight of the KL penalty in the next step of this stage, where no config gives it.
+    pub(crate) fn set_kl_coef(&mut self, coef: Option<f64>) {
+        match coef {
+            Some(coef) => self.at.extra.insert(KL_COEF.to_owned(), coef.into()),
+            None => self.at.extra.remove(KL_COEF),
+        };
+    }
+
+    /// The weight that was remembered.
+    pub(crate) fn kl_coef(&self) -> Option<f64> {
+        self.at.extra.get(KL_COEF)?.as_f64()
     }
 }
 

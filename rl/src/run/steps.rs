@@ -2,7 +2,7 @@
 use crate::config::{LoraSave, RunConfig};
 use crate::device::device_name;
 use crate::error::Error;
-use crate::eval::{EvalSettings, evaluate, tasks_of};
+use crate::eval::{EvalResult, EvalSettings, evaluate, tasks_of};
 use crate::metrics::{self, MetricsRow};
 use crate::policy::Policy;
 use crate::run::dir::RunDir;
@@ -17,6 +17,9 @@ use burn::tensor::Device;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
+
+/// What stands behind the name of a set that was measured with the average of the weights.
+const AVERAGED: &str = "/ema";
 
 /// A run in progress.
 pub(crate) struct Run<'a> {
@@ -56,7 +59,7 @@ impl<'a> Run<'a> {
         });
         if self.last_step.is_none() && self.config.eval.is_some() {
             let mut row = MetricsRow::new(0, "start");
-            self.evaluate("before", policy, &mut row)?;
+            self.evaluate("before", (policy, None), &mut row)?;
             self.writer.metrics(&row)?;
         }
         Ok(())
@@ -78,10 +81,13 @@ impl<'a> Run<'a> {
         let last = done == self.steps;
         self.state.at.score = None;
         if let Some(eval) = &self.config.eval {
-            if last {
-                self.evaluate(&format!("after {}", self.stage_name()), stage.policy(), &mut row)?;
-            } else if eval.every > 0 && done.is_multiple_of(eval.every) {
-                self.evaluate(&format!("step {step}"), stage.policy(), &mut row)?;
+            let label = if last {
+                Some(format!("after {}", self.stage_name()))
+            } else {
+                (eval.every > 0 && done.is_multiple_of(eval.every)).then(|| format!("step {step}"))
+            };
+            if let Some(label) = label {
+                self.evaluate(&label, (stage.policy(), stage.average().as_ref()), &mut row)?;
             }
         }
         row.set(metrics::MEMORY_PEAK_RSS, record::peak_rss_mb());
@@ -104,18 +110,21 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Saves the policy of the last stage where the run ends.
+    /// Saves the policy of the last stage where the run ends, and the average of its weights if the stage kept one.
     pub(crate) fn finish(
         &mut self,
-        policy: &Policy,
+        (policy, average): (&Policy, Option<&Policy>),
         task_files: Vec<PathBuf>,
         clock: Instant,
     ) -> Result<Report, Error> {
         self.settle()?;
         let target = self.dir.final_policy();
         let merged = self.config.policy.lora.as_ref().is_some_and(|lora| lora.save == LoraSave::Merged);
-        let saved = policy.saved();
-        if merged { saved.merged() } else { saved }.save(&target)?;
+        let beside = self.dir.final_average();
+        for (policy, target) in [Some((policy, &target)), average.zip(Some(&beside))].into_iter().flatten() {
+            let saved = policy.saved();
+            if merged { saved.merged() } else { saved }.save(target)?;
+        }
         Ok(Report {
             dir: self.dir.path().to_path_buf(),
             policy: Some(target),
@@ -148,26 +157,23 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn evaluate(&mut self, label: &str, policy: &Policy, row: &mut MetricsRow) -> Result<(), Error> {
-        let Some(config) = &self.config.eval else { return Ok(()) };
-        let settings = EvalSettings::new(self.config, config);
+    /// Measures a policy, and the one with the average of its weights, whose sets are called `NAME/ema`.
+    fn evaluate(
+        &mut self,
+        label: &str,
+        (policy, average): (&Policy, Option<&Policy>),
+        row: &mut MetricsRow,
+    ) -> Result<(), Error> {
+        if self.config.eval.is_none() {
+            return Ok(());
+        }
         let clock = Instant::now();
-        let mut results = Vec::new();
-        for name in &config.data {
-            let Some(reward) = &self.inputs.reward else { break };
-            let source = self.inputs.source(name)?;
-            let tasks = self.texts.measured(name, tasks_of(source, config.limit));
-            let (result, _) = evaluate(policy, name, &tasks, &**reward, &settings, None)?;
-            result.record(row);
+        let mut results = self.measure(policy)?;
+        for mut result in average.map(|policy| self.measure(policy)).transpose()?.into_iter().flatten() {
+            result.set.push_str(AVERAGED);
             results.push(result);
         }
-        for benchmark in &self.inputs.benchmarks {
-            let tasks = benchmark.tasks_for(policy.is_raw());
-            let tasks = self.texts.measured(&benchmark.name, tasks.iter().collect());
-            let (result, _) = evaluate(policy, &benchmark.name, &tasks, &*benchmark.reward, &settings, None)?;
-            result.record(row);
-            results.push(result);
-        }
+        results.iter().for_each(|result| result.record(row));
         row.set(metrics::filled(metrics::TIME_PHASE, "eval"), clock.elapsed().as_secs_f64());
         if let Some(metric) = &self.config.checkpoint.keep_best {
             self.state.at.score = row.get(metric);
@@ -175,5 +181,24 @@ impl<'a> Run<'a> {
         self.observer.event(Event::Eval { label, results: &results });
         self.state.evals.push((label.to_owned(), results));
         Ok(())
+    }
+
+    /// Every set of `[eval]`.
+    fn measure(&self, policy: &Policy) -> Result<Vec<EvalResult>, Error> {
+        let Some(config) = &self.config.eval else { return Ok(Vec::new()) };
+        let settings = EvalSettings::new(self.config, config);
+        let mut results = Vec::new();
+        for name in &config.data {
+            let Some(reward) = &self.inputs.reward else { break };
+            let source = self.inputs.source(name)?;
+            let tasks = self.texts.measured(name, tasks_of(source, config.limit));
+            results.push(evaluate(policy, name, &tasks, &**reward, &settings, None)?.0);
+        }
+        for benchmark in &self.inputs.benchmarks {
+            let tasks = benchmark.tasks_for(policy.is_raw());
+            let tasks = self.texts.measured(&benchmark.name, tasks.iter().collect());
+            results.push(evaluate(policy, &benchmark.name, &tasks, &*benchmark.reward, &settings, None)?.0);
+        }
+        Ok(results)
     }
 }

@@ -3,14 +3,19 @@ use crate::algorithm::kl::reward_penalty;
 use crate::algorithm::{AdvantageKind, LossConfig, batch_advantages, gdpo_advantages};
 use crate::train::group::Group;
 use crate::train::judging::Judgement;
+use crate::train::recorded::GivenAdvantage;
 use crate::train::trajectory::Trajectory;
 
 /// Scores of one part of the rewards, `[group][completion]`.
 type Component = Vec<Vec<Option<f64>>>;
 
 /// The advantages of every completion, `[group][completion]`, from its reward less the KL penalty where that is in the
-/// reward; then `trajectories` are all completions, with log-probabilities under π_old and π_ref.
+/// reward; then `trajectories` are all completions, with log-probabilities under π_old and π_ref. Those that were given with
+/// the rollouts are taken as they are.
 pub(crate) fn advantages(groups: &[Group], trajectories: &[Trajectory], loss: &LossConfig) -> Vec<Vec<f64>> {
+    if groups.iter().any(|g| !g.given.is_empty()) {
+        return groups.iter().map(|g| g.given.iter().map(GivenAdvantage::mean).collect()).collect();
+    }
     if loss.advantage == AdvantageKind::Gdpo {
         let (components, weights) = reward_components(groups);
         return gdpo_advantages(&components, &weights);

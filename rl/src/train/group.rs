@@ -3,7 +3,7 @@ use crate::algorithm::has_signal;
 use crate::error::Error;
 use crate::policy::Policy;
 use crate::train::judging::Judgement;
-use crate::train::recorded::{RecordedGroup, RecordedRollout};
+use crate::train::recorded::{GivenAdvantage, RecordedGroup, RecordedRollout};
 use crate::train::trajectory::{Batch, Trajectory};
 use rlvr_rewards::{Outcome, Verdict};
 use rlvr_rollout::{Completion, FinishReason};
@@ -26,13 +26,18 @@ pub struct Group {
     pub completions: Vec<Completion>,
     /// Their judgements.
     pub judgements: Vec<Judgement>,
-    /// Their advantages.
+    /// Their advantages; the mean over tokens of those that are given by token.
     pub advantages: Vec<f64>,
+    /// Advantages that were given with the rollouts; empty where they are computed.
+    pub given: Vec<GivenAdvantage>,
 }
 
 impl Group {
-    /// Whether its rewards differ, so that it teaches something.
+    /// Whether its rewards differ, or some advantage that was given is not 0, so that it teaches something.
     pub fn has_signal(&self) -> bool {
+        if !self.given.is_empty() {
+            return self.given.iter().any(GivenAdvantage::teaches);
+        }
         has_signal(&self.judgements.iter().map(|j| j.reward).collect::<Vec<_>>())
     }
 
@@ -73,6 +78,7 @@ impl Group {
             completions,
             judgements,
             advantages: vec![],
+            given: group.rollouts.iter().filter_map(|r| r.advantage.clone()).collect(),
         })
     }
 }
@@ -90,6 +96,10 @@ impl Batch {
         let trajectory = |prompt: usize, (sample, c): (usize, &Completion)| {
             let reported = !c.logprobs.is_empty();
             Trajectory {
+                token_advantages: match groups[prompt].given.get(sample) {
+                    Some(GivenAdvantage::Tokens(values)) => Some(values.clone()),
+                    Some(GivenAdvantage::Completion(_)) | None => None,
+                },
                 sampler_logprobs: reported.then(|| c.logprobs.iter().map(|v| f64::from(*v)).collect()),
                 ..Trajectory::completion(prompt, sample, c.token_ids.clone())
             }
@@ -109,7 +119,13 @@ impl Batch {
             if groups[t.prompt].completions[t.sample].finish_reason.is_truncated() {
                 t.trained.fill(false);
                 // What is known of trained tokens goes with them.
-                let of_tokens = [&mut t.sampler_logprobs, &mut t.old_logprobs, &mut t.ref_logprobs];
+                let of_tokens = [
+                    &mut t.sampler_logprobs,
+                    &mut t.old_logprobs,
+                    &mut t.ref_logprobs,
+                    &mut t.entropy,
+                    &mut t.token_advantages,
+                ];
                 of_tokens.into_iter().flatten().for_each(Vec::clear);
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! Deviations: the loss and its gradient are computed in f64 on the host from read-back log-probabilities
 //! ([`crate::algorithm`]); on-policy steps (one update a rollout) take π_old from the update's own pass, others from the
-//! sampler, whose distribution is the trained one; minibatches are neighbouring groups, not shuffled.
+//! sampler, whose distribution is the trained one; minibatches are neighbouring groups, shuffled only where the config says so.
 use crate::algorithm::{GroupsWithoutSignal, LossConfig, StepTotals};
 use crate::config::GrpoConfig;
 use crate::error::Error;
@@ -13,6 +13,7 @@ use crate::train::comparison;
 use crate::train::judging::{Judgement, Judges};
 use crate::train::learner::Learner;
 use crate::train::loss::micro_loss;
+use crate::train::minibatch::{lowest_entropy, shuffled};
 use crate::train::recorded::RecordedStep;
 use crate::train::rollouts::{Rollouts, Sampling};
 use crate::train::trajectory::{self, Batch, Trajectory};
@@ -47,16 +48,20 @@ impl Source<'_> {
 pub struct Trainer<'a> {
     /// π_θ.
     pub policy: Policy,
-    /// π_ref, when the loss or the reward has a KL term.
+    /// π_ref, when the loss or the reward has a KL term; it moves with `reference_every` or `reference_ema`.
     pub reference: Option<Decoder>,
+    /// The average of its weights over updates, with `policy_ema`.
+    pub average: Option<Decoder>,
     /// What changes its weights.
     pub learner: Learner,
     /// Version of the weights, counted in optimizer steps over the run.
     pub version: u64,
+    /// Steps done in the stage.
+    pub steps: u64,
     /// Names of fields of the data rows that go into the records. At first none.
     pub recorded: &'a [String],
-    config: &'a GrpoConfig,
-    loss: LossConfig,
+    pub(super) config: &'a GrpoConfig,
+    pub(super) loss: LossConfig,
     reward: Option<&'a dyn Reward>,
     seed: u64,
     /// Optimizer steps of the whole stage, for the schedule.
@@ -76,9 +81,11 @@ impl<'a> Trainer<'a> {
     ) -> Self {
         Self {
             learner: Learner::new(AdamWConfig::from(&config.optim), &policy.decoder),
+            average: config.policy_ema.map(|_| policy.decoder.clone()),
             policy,
             reference,
             version: 0,
+            steps: 0,
             recorded: &[],
             config,
             loss: config.resolved_loss(),
@@ -119,9 +126,12 @@ impl<'a> Trainer<'a> {
         // 4. Update.
         let clock = Instant::now();
         for pass in 0..self.config.updates_per_rollout {
-            let parts = trajectory::even_parts(batch.trajectories.len(), self.config.minibatches);
+            let shuffle = self.config.shuffle_minibatches;
+            let shuffled = shuffle.then(|| shuffled(&batch.trajectories, (self.seed, step, pass)));
+            let trajectories = shuffled.as_ref().unwrap_or(&batch.trajectories);
+            let parts = trajectory::even_parts(trajectories.len(), self.config.minibatches);
             for (i, part) in parts.enumerate() {
-                let part = &batch.trajectories[part];
+                let part = &trajectories[part];
                 if let Some(loss) = self.gradient(&batch.prompts, part, pass == 0 && i == 0, &mut out)? {
                     self.apply(step, loss, &mut out)?;
                 }
@@ -130,8 +140,9 @@ impl<'a> Trainer<'a> {
         self.learner.release();
         out.phases.update_s = clock.elapsed().as_secs_f64();
 
-        // 5. The record: what came of it.
+        // 5. The record: what came of it, and what follows the policy from here on.
         out.loss /= (out.updates as f64).max(1.0);
+        self.follow(&mut out);
         Ok(out)
     }
 
@@ -171,16 +182,20 @@ impl<'a> Trainer<'a> {
         let mut batch = Batch::of(groups);
         let (temperature, micro) = (self.config.sampling.temperature, self.config.micro_batch);
         let several = self.config.updates_per_rollout * self.config.minibatches > 1;
-        if several || self.loss.kl_in_reward() {
-            // Only our own sampler is known to have sampled from this very distribution.
-            let old: Vec<_> = match origin {
-                Origin::Own => batch.trajectories.iter().map(|t| t.sampler_logprobs.clone()).collect(),
-                Origin::Foreign => {
-                    let scored = trajectory::logprobs(&self.policy.decoder, &batch, temperature, micro);
-                    scored.into_iter().map(Some).collect()
+        let (old, by_entropy) = (several || self.loss.kl_in_reward(), self.loss.top_entropy_frac.is_some());
+        // Only our own sampler is known to have sampled from this very distribution.
+        let own = matches!(origin, Origin::Own);
+        if old && own {
+            batch.trajectories.iter_mut().for_each(|t| t.old_logprobs = t.sampler_logprobs.clone());
+        }
+        if old && !own || by_entropy {
+            let scored = trajectory::scored(&self.policy.decoder, &batch, temperature, micro);
+            for (t, (logprobs, entropy)) in batch.trajectories.iter_mut().zip(scored) {
+                t.entropy = by_entropy.then_some(entropy);
+                if old && !own {
+                    t.old_logprobs = Some(logprobs);
                 }
-            };
-            batch.trajectories.iter_mut().zip(old).for_each(|(t, old)| t.old_logprobs = old);
+            }
         }
         // A penalty in the reward is one of every completion; otherwise those that teach nothing are spared the pass.
         if !self.loss.kl_in_reward() {
@@ -215,10 +230,14 @@ impl<'a> Trainer<'a> {
         let (config, router_aux) = (&self.loss, self.policy.decoder.router_aux());
         // Zero advantage without another term is zero gradient: no pass is spent on it, the totals still count it.
         let all = config.kl_in_loss() || config.entropy_coef != 0.0 || router_aux != 0.0;
-        let is_live = |t: &&Trajectory| (all || t.advantage != 0.0) && t.targets() > 0;
-        let live: Vec<Trajectory> = minibatch.iter().filter(is_live).cloned().collect();
+        let is_live = |t: &&Trajectory| (all || t.has_advantage()) && t.targets() > 0;
+        let mut live: Vec<Trajectory> = minibatch.iter().filter(is_live).cloned().collect();
         if live.is_empty() {
             return Ok(None);
+        }
+        if let Some(lowest) = config.top_entropy_frac.and_then(|frac| lowest_entropy(minibatch, frac)) {
+            live.iter_mut().for_each(|t| t.choose(lowest));
+            out.entropy_threshold = Some(lowest);
         }
         let (decoder, temperature) = (&self.policy.decoder, self.config.sampling.temperature);
         let mut sum = 0.0;
@@ -248,6 +267,7 @@ impl<'a> Trainer<'a> {
         out.loss += loss;
         out.updates += 1;
         self.version += 1;
+        self.average_in();
         Ok(())
     }
 }

@@ -18,7 +18,11 @@ pub(super) fn micro_loss(
             sampler_logprobs: t.sampler_logprobs.as_deref(),
             entropy: Some(entropy),
             loss_mask,
-            advantage: Advantage::Sequence(t.advantage),
+            policy_mask: t.policy_mask.as_deref(),
+            advantage: match &t.token_advantages {
+                Some(advantages) => Advantage::Tokens(advantages),
+                None => Advantage::Sequence(t.advantage),
+            },
         })
         .collect();
     policy_loss(&sequences, config, totals)

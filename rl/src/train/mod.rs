@@ -2,11 +2,13 @@
 
 pub mod adamw;
 mod comparison;
+pub mod follow;
 mod group;
 pub mod grpo;
 pub mod judging;
 pub mod learner;
 mod loss;
+mod minibatch;
 mod outcome;
 pub mod recorded;
 mod rollouts;

@@ -33,6 +33,10 @@ pub struct StepOutcome {
     pub lr: f64,
     /// Optimizer steps taken.
     pub updates: u64,
+    /// Lowest entropy of a token with a policy term in the last optimizer step, nats, where they are chosen by it.
+    pub entropy_threshold: Option<f64>,
+    /// Weight of the KL penalty, where it follows a target.
+    pub kl_coef: Option<f64>,
     /// Tokens trained on, over all passes.
     pub trained_tokens: usize,
     /// Prompts drawn from the tasks: more than `prompts_per_step` where groups without signal were replaced.

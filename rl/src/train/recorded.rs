@@ -1,6 +1,7 @@
 //! Reads rollouts made elsewhere, for `[stage.rollouts]`.
 //!
-//! One JSON object a line: `{"step", "prompt_tokens", "completion_tokens", "reward", "logprobs"?, "group"}`. Other
+//! One JSON object a line: `{"step", "prompt_tokens", "completion_tokens", "reward", "logprobs"?, "group"}`, and with
+//! `advantages = "given"` an `"advantage"`, a number or one a completion token; `reward` may then be absent. Other
 //! fields are ignored, so the `rollouts.jsonl` of a run with `log.rollouts_tokens = true` can be replayed.
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use crate::config::AdvantagesFrom;
 use crate::data::DataError;
 use crate::files::encoding::utf8;
 use crate::files::{IoError, bounded};
@@ -29,8 +31,37 @@ pub struct RecordedRollout {
     pub reward: Option<f64>,
     /// Log-probability of each completion token under the engine that sampled it, in nats.
     pub logprobs: Option<Vec<f32>>,
+    /// The advantage, where the file gives it.
+    pub advantage: Option<GivenAdvantage>,
     /// Line in the file, from 1.
     pub line: usize,
+}
+
+/// An advantage that is given and not computed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum GivenAdvantage {
+    /// Of every token.
+    Completion(f64),
+    /// One a completion token.
+    Tokens(Vec<f64>),
+}
+
+impl GivenAdvantage {
+    /// Its mean over tokens; 0 of none.
+    pub fn mean(&self) -> f64 {
+        match self {
+            Self::Completion(value) => *value,
+            Self::Tokens(values) => values.iter().sum::<f64>() / values.len().max(1) as f64,
+        }
+    }
+
+    /// Whether some token has an advantage other than 0.
+    pub fn teaches(&self) -> bool {
+        match self {
+            Self::Completion(value) => *value != 0.0,
+            Self::Tokens(values) => values.iter().any(|value| *value != 0.0),
+        }
+    }
 }
 
 impl RecordedRollout {
@@ -76,7 +107,7 @@ pub struct RecordedStep {
 ///
 /// # Errors
 /// [`DataError::Row`] with file and line, [`DataError::Empty`] for a file without rows.
-pub fn read(path: &Path) -> Result<Vec<RecordedStep>, DataError> {
+pub fn read(path: &Path, advantages: AdvantagesFrom) -> Result<Vec<RecordedStep>, DataError> {
     let file = File::open(path).map_err(IoError::at("open", path))?;
     let bad = |line, message| DataError::Row { path: path.to_path_buf(), line, message };
     let mut steps: BTreeMap<u64, Vec<RecordedGroup>> = BTreeMap::new();
@@ -91,7 +122,7 @@ pub fn read(path: &Path) -> Result<Vec<RecordedStep>, DataError> {
         if text.trim().is_empty() {
             continue;
         }
-        let (step, group, rollout) = row(text, line).map_err(|message| bad(line, message))?;
+        let (step, group, rollout) = row(text, line, advantages).map_err(|message| bad(line, message))?;
         let groups = steps.entry(step).or_default();
         match groups.iter_mut().find(|g| g.group == group) {
             None => groups.push(RecordedGroup { group, rollouts: vec![rollout] }),
@@ -114,7 +145,11 @@ pub fn read(path: &Path) -> Result<Vec<RecordedStep>, DataError> {
     Ok(steps.into_iter().map(|(step, groups)| RecordedStep { step, groups }).collect())
 }
 
-fn row(text: &str, line: usize) -> Result<(u64, String, RecordedRollout), String> {
+fn row(
+    text: &str,
+    line: usize,
+    advantages: AdvantagesFrom,
+) -> Result<(u64, String, RecordedRollout), String> {
     let row: Map<String, Value> =
         serde_json::from_str(text).map_err(|e| format!("not a JSON object: {e}"))?;
     let step = field(&row, "step")?.as_u64().ok_or("`step` must be a whole number, 0 or more")?;
@@ -128,21 +163,52 @@ fn row(text: &str, line: usize) -> Result<(u64, String, RecordedRollout), String
         return Err("`prompt_tokens` is empty; the first completion token needs one before it".to_owned());
     }
     let completion_tokens = tokens(&row, "completion_tokens")?;
-    let reward = match field(&row, "reward")? {
-        Value::Null => None,
-        value => Some(value.as_f64().filter(|r| r.is_finite()).ok_or("`reward` must be a number or null")?),
+    let given = advantages == AdvantagesFrom::Given;
+    let reward = match row.get("reward") {
+        None if !given => return Err(missing(&row, "reward")),
+        None | Some(Value::Null) => None,
+        Some(value) => {
+            Some(value.as_f64().filter(|r| r.is_finite()).ok_or("`reward` must be a number or null")?)
+        }
     };
+    let advantage = given.then(|| advantage(&row, completion_tokens.len())).transpose()?;
     let logprobs = match row.get("logprobs") {
         None | Some(Value::Null) => None,
         Some(value) => Some(logprobs(value, completion_tokens.len())?),
     };
-    Ok((step, group, RecordedRollout { prompt_tokens, completion_tokens, reward, logprobs, line }))
+    let rollout = RecordedRollout { prompt_tokens, completion_tokens, reward, logprobs, advantage, line };
+    Ok((step, group, rollout))
 }
 
 fn field<'a>(row: &'a Map<String, Value>, name: &str) -> Result<&'a Value, String> {
-    row.get(name).ok_or_else(|| {
-        format!("`{name}` is missing (the row has: {})", names(row.keys().map(String::as_str)))
-    })
+    row.get(name).ok_or_else(|| missing(row, name))
+}
+
+fn missing(row: &Map<String, Value>, name: &str) -> String {
+    format!("`{name}` is missing (the row has: {})", names(row.keys().map(String::as_str)))
+}
+
+fn advantage(row: &Map<String, Value>, expected: usize) -> Result<GivenAdvantage, String> {
+    let finite = |value: &Value| value.as_f64().filter(|v| v.is_finite());
+    match row.get("advantage") {
+        None | Some(Value::Null) => {
+            Err("`advantage` is missing, and with advantages = \"given\" every row has one; 0 is one \
+             that teaches nothing"
+                .to_owned())
+        }
+        Some(Value::Array(list)) if list.len() != expected => {
+            Err(format!("`advantage` has {} values for {expected} completion tokens", list.len()))
+        }
+        Some(Value::Array(list)) => {
+            let number = |(i, value): (usize, &Value)| {
+                finite(value).ok_or_else(|| format!("`advantage[{i}]` is {value}, not a number"))
+            };
+            list.iter().enumerate().map(number).collect::<Result<_, _>>().map(GivenAdvantage::Tokens)
+        }
+        Some(value) => finite(value)
+            .map(GivenAdvantage::Completion)
+            .ok_or_else(|| "`advantage` must be a number or a list of numbers".to_owned()),
+    }
 }
 
 fn tokens(row: &Map<String, Value>, name: &str) -> Result<Vec<u32>, String> {
@@ -180,10 +246,14 @@ mod tests {
     use super::*;
 
     fn parse(content: &str) -> Result<Vec<RecordedStep>, String> {
+        parse_with(content, AdvantagesFrom::Computed)
+    }
+
+    fn parse_with(content: &str, advantages: AdvantagesFrom) -> Result<Vec<RecordedStep>, String> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("r.jsonl");
         std::fs::write(&path, content).unwrap();
-        read(&path).map_err(|e| e.to_string())
+        read(&path, advantages).map_err(|e| e.to_string())
     }
 
     #[test]
@@ -228,6 +298,43 @@ mod tests {
             assert!(error.contains("r.jsonl:2: ") && error.contains(expected), "{change:?}: {error}");
         }
         assert!(parse("\n").unwrap_err().contains("no rows"));
-        assert!(read(Path::new("no/such/file")).unwrap_err().to_string().contains("no/such/file"));
+        assert!(
+            read(Path::new("no/such/file"), AdvantagesFrom::Computed)
+                .unwrap_err()
+                .to_string()
+                .contains("no/such/file")
+        );
+    }
+
+    #[test]
+    fn advantages_are_given_in_every_row_or_in_none() {
+        let row = r#"{"step":1,"group":1,"prompt_tokens":[1],"completion_tokens":[2,3],"advantage":-0.5}"#;
+        let given = |rows: &str| parse_with(rows, AdvantagesFrom::Given);
+        let list = row.replace("-0.5", "[0,2.5]").replace("[2,3]", "[7,8]");
+        let steps = given(&format!("{row}\n{list}\n")).unwrap();
+        let rollouts = &steps[0].groups[0].rollouts;
+        assert_eq!(
+            (rollouts[0].reward, &rollouts[0].advantage),
+            (None, &Some(GivenAdvantage::Completion(-0.5)))
+        );
+        assert_eq!(rollouts[1].advantage, Some(GivenAdvantage::Tokens(vec![0.0, 2.5])));
+        assert_eq!(rollouts[1].advantage.as_ref().map(|a| (a.mean(), a.teaches())), Some((1.25, true)));
+        for (change, expected) in [
+            (
+                (r#","advantage":-0.5"#, ""),
+                "`advantage` is missing, and with advantages = \"given\" every row",
+            ),
+            (("-0.5", "null"), "`advantage` is missing"),
+            (("-0.5", "\"1\""), "must be a number or a list"),
+            (("-0.5", "[1]"), "1 values for 2 completion tokens"),
+            (("-0.5", "[1,null]"), "`advantage[1]` is null"),
+        ] {
+            let error = given(&format!("{row}\n{}\n", row.replacen(change.0, change.1, 1))).unwrap_err();
+            assert!(error.contains("r.jsonl:2: ") && error.contains(expected), "{change:?}: {error}");
+        }
+        // Where they are computed, the field is one like any other: the records of a run have it.
+        let rewarded = row.replace("-0.5", "\"?\",\"reward\":1");
+        assert_eq!(parse(&rewarded).unwrap()[0].groups[0].rollouts[0].advantage, None);
+        assert!(parse(row).unwrap_err().contains("`reward` is missing"));
     }
 }

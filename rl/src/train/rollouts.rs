@@ -132,6 +132,7 @@ impl Sampling<'_> {
             completions,
             judgements,
             advantages: vec![],
+            given: vec![],
         }))
     }
 }

@@ -22,14 +22,28 @@ pub struct Trajectory {
     pub old_logprobs: Option<Vec<f64>>,
     /// log π_ref, with a reference.
     pub ref_logprobs: Option<Vec<f64>>,
-    /// The advantage.
+    /// Entropy of the policy at the time of the rollout, where the loss chooses tokens by it.
+    pub entropy: Option<Vec<f64>>,
+    /// Which trained tokens have a policy term; none where all do.
+    pub policy_mask: Option<Vec<bool>>,
+    /// The advantage; the mean where each token has its own.
     pub advantage: f64,
+    /// The advantage of each trained token, where they differ.
+    pub token_advantages: Option<Vec<f64>>,
 }
 
 impl Trajectory {
     /// A completion: every token is the policy's own.
     pub fn completion(prompt: usize, sample: usize, tokens: Vec<u32>) -> Self {
         Self { prompt, sample, trained: vec![true; tokens.len()], tokens, ..Self::default() }
+    }
+
+    /// Whether some token has an advantage other than 0.
+    pub fn has_advantage(&self) -> bool {
+        match &self.token_advantages {
+            Some(advantages) => advantages.iter().any(|a| *a != 0.0),
+            None => self.advantage != 0.0,
+        }
     }
 
     /// How many tokens are trained.
@@ -86,10 +100,21 @@ pub fn split(batch: &PackedBatch, values: &[f32]) -> Vec<Vec<f64>> {
 
 /// Log-probabilities of the trained tokens of every trajectory under a decoder, without gradient.
 pub fn logprobs(decoder: &Decoder, batch: &Batch, temperature: f64, micro_batch: usize) -> Vec<Vec<f64>> {
+    scored(decoder, batch, temperature, micro_batch).into_iter().map(|(logprobs, _)| logprobs).collect()
+}
+
+/// The same with the entropies at these tokens, nats.
+pub fn scored(
+    decoder: &Decoder,
+    batch: &Batch,
+    temperature: f64,
+    micro_batch: usize,
+) -> Vec<(Vec<f64>, Vec<f64>)> {
     micro_batches(&batch.trajectories, micro_batch)
         .flat_map(|micro| {
             let packed = pack(&batch.prompts, micro);
-            split(&packed, &decoder.logprobs(&packed, temperature).logprobs)
+            let found = decoder.logprobs(&packed, temperature);
+            split(&packed, &found.logprobs).into_iter().zip(split(&packed, &found.entropy))
         })
         .collect()
 }

@@ -11,6 +11,7 @@
 //! | `gmpo` | `A·r`, `r` the geometric mean of token ratios clamped on the side that A pushes to | `log_clip` |
 //! | `dppo_tv` | `r·A` where A > 0: `π − μ ≤ bound`, A ≤ 0: `π − μ ≥ −bound`; else 0 | `bound` |
 //! | `topr` | `A·lp` for A ≥ 0, `[min(r, 1)]·A·lp` for A < 0 | |
+//! | `vespo` | `[W^k·exp(λ(1 − W))]·A·lp`, `W` the product of the ratios of the sequence | `k_pos` and `lambda_pos`, `k_neg` and `lambda_neg`: k and λ of A ≥ 0 and A < 0 |
 //! | `reinforce` | `A·lp` | |
 
 mod cispo;
@@ -21,6 +22,7 @@ mod gspo;
 mod reinforce;
 mod sapo;
 mod topr;
+mod vespo;
 
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +39,7 @@ pub use gspo::Gspo;
 pub use reinforce::Reinforce;
 pub use sapo::Sapo;
 pub use topr::Topr;
+pub use vespo::Vespo;
 
 /// The objective of the policy with its settings. In a config `{ kind = "cispo", cap = 5.0 }`, or the kind alone, which
 /// then has its defaults.
@@ -57,6 +60,8 @@ pub enum Objective {
     DppoTv(DppoTv),
     /// Tapered off-policy REINFORCE.
     Topr(Topr),
+    /// REINFORCE with a smooth weight a sequence.
+    Vespo(Vespo),
     /// Advantage times log-probability.
     Reinforce(Reinforce),
 }
@@ -71,7 +76,7 @@ impl Objective {
     /// Whether the ratio is one to the sampler where it reported its log-probabilities, so that no further correction for
     /// it has a place.
     pub fn divides_by_sampler(&self) -> bool {
-        matches!(self, Self::DppoTv(_) | Self::Topr(_))
+        matches!(self, Self::DppoTv(_) | Self::Topr(_) | Self::Vespo(_))
     }
 
     pub(super) fn formula(&self) -> &dyn Formula {
@@ -83,6 +88,7 @@ impl Objective {
             Self::Gmpo(settings) => settings,
             Self::DppoTv(settings) => settings,
             Self::Topr(settings) => settings,
+            Self::Vespo(settings) => settings,
             Self::Reinforce(settings) => settings,
         }
     }
