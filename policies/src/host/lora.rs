@@ -68,7 +68,7 @@ fn low(model: &HostModel, adapter: &Adapter, x: &[f32]) -> Buffer {
 }
 
 /// The columns of `values` that belong to a part, of rows that are `stride` wide.
-fn columns(values: &[f32], first: usize, stride: usize) -> Mat<'_> {
+pub(super) fn columns(values: &[f32], first: usize, stride: usize) -> Mat<'_> {
     Mat::strided(&values[first.min(values.len())..], stride)
 }
 
@@ -106,16 +106,14 @@ pub fn backward(
     let inside = model.layout.specs[adapter.a].shape[1];
     let mut d_low = Buffer::any(rows * ranks);
     for AdapterPart { b, out: part, ranks: own, .. } in &adapter.parts {
+        model.add_gradient(*b, (dy, part.start, out), columns(&low, own.start, ranks), rows, grads);
         let dy = columns(dy, part.start, out);
-        let sizes = [part.len(), own.len(), rows];
-        product(model.operands, sizes, dy.t(), columns(&low, own.start, ranks), &mut grads[*b], Write::Add);
         let values =
             Panels::new(model.operands, own.len(), part.len(), Mat::rows(model.param(*b), own.len()));
         values.product_into(rows, dy, &mut d_low[own.start..], ranks, Write::Set);
     }
     scale(adapter, &mut d_low);
-    let (d_a, sizes) = (&mut grads[adapter.a], [ranks, inside, rows]);
-    product(model.operands, sizes, Mat::rows(&d_low, ranks).t(), Mat::rows(x, inside), d_a, Write::Add);
+    model.add_gradient(adapter.a, (&d_low, 0, ranks), Mat::rows(x, inside), rows, grads);
     d_low
 }
 
