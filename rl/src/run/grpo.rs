@@ -92,7 +92,7 @@ impl<'a> Stage<'a> for GrpoStage<'a> {
         let reference = self.trainer.reference.as_ref().filter(|_| own);
         if let Some(decoder) = reference.map(|r| Arc::new(r.on_host_memory())) {
             let specs = decoder.layout().specs.iter().enumerate();
-            // The base of an adapter is that of the policy.
+            // What is frozen is that of the policy.
             let frozen = specs.filter(|(i, _)| decoder.trained()[*i]).map(|(i, s)| {
                 let decoder = Arc::clone(&decoder);
                 NamedTensor::read(s.name.clone(), &s.shape, move || decoder.param_values(i))
@@ -152,10 +152,10 @@ fn reference(
     }
     let initial = || {
         let initial = Policy::from_config(&run.config.policy, run.config.seed, &run.device)?.decoder;
-        if initial.lora().is_none() {
+        if !initial.trained().contains(&false) {
             return Ok(initial);
         }
-        // The base is there already: only the adapter is another one.
+        // What is frozen is there already: only the rest is another one.
         let mut shared = policy.decoder.clone();
         for i in (0..initial.params().len()).filter(|i| initial.trained()[*i]) {
             shared.set_param(i, initial.param_values(i));

@@ -1,12 +1,12 @@
 //! Training: a step of GRPO or of supervised training, and what it is made of.
 
-pub mod adamw;
 mod comparison;
 mod group;
 pub mod grpo;
 pub mod judging;
 pub mod learner;
 mod loss;
+pub mod optim;
 mod outcome;
 pub mod recorded;
 mod rollouts;
