@@ -38,6 +38,14 @@ pub enum PolicyError {
         /// What is wrong.
         what: String,
     },
+    /// A pattern that is no regular expression, or too large a one.
+    #[error("the pattern `{pattern}` cannot be used: {reason}")]
+    Pattern {
+        /// The pattern.
+        pattern: String,
+        /// What the engine says.
+        reason: String,
+    },
     /// A file that should be JSON is not.
     #[error("{} is not valid JSON", path.display())]
     Json {

@@ -1,14 +1,15 @@
 //! Gradient accumulators of a decoder.
 use crate::device;
 use crate::host::buffer::ask_for_huge_pages;
-use crate::spec::{ParamLayout, ParamSpec};
+use crate::spec::ParamLayout;
+use crate::trained::Trained;
 use burn::tensor::{Device, Tensor};
 use rayon::prelude::*;
 
 /// Sum of the parameters' gradients, in the order of the layout.
 #[derive(Debug)]
 pub enum Gradients {
-    /// In host memory, row-major; empty for parameters that are not trained.
+    /// In host memory, row-major; of each parameter what is trained of it ([`Trained`]), and so often nothing.
     Host(Vec<Vec<f32>>),
     /// On the device.
     Device(Vec<Tensor<2>>),
@@ -18,18 +19,15 @@ pub enum Gradients {
 const BLOCK: usize = 1 << 14;
 
 impl Gradients {
-    /// Of parameters that are not trained there are none.
-    pub(crate) fn zeros_on_host(layout: &ParamLayout, trained: &[bool]) -> Self {
-        let zeros = |(s, trained): (&ParamSpec, &bool)| {
-            if !trained {
-                return Vec::new();
-            }
-            let mut values = Vec::with_capacity(s.shape[0] * s.shape[1]);
+    /// Of what is not trained there are none.
+    pub(crate) fn zeros_on_host(trained: &Trained) -> Self {
+        let zeros = |i: usize| {
+            let mut values = Vec::with_capacity(trained.len(i));
             ask_for_huge_pages(values.spare_capacity_mut());
-            values.resize(s.shape[0] * s.shape[1], 0.0);
+            values.resize(trained.len(i), 0.0);
             values
         };
-        Self::Host(layout.specs.iter().zip(trained).map(zeros).collect())
+        Self::Host((0..trained.flags().len()).map(zeros).collect())
     }
 
     pub(crate) fn zeros_on_device(layout: &ParamLayout, device: &Device) -> Self {
@@ -56,7 +54,7 @@ impl Gradients {
         }
     }
 
-    /// Values of one parameter's gradient, row-major.
+    /// Values of one parameter's gradient, row-major; of what is trained of it only.
     ///
     /// # Panics
     /// If the device fails.

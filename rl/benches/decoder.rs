@@ -109,13 +109,7 @@ fn training() -> impl FnMut() -> f64 {
     let groups: Vec<_> =
         sequences.iter().map(|s| PromptGroup { prompt: &s[..1], completions: vec![&s[1..]] }).collect();
     let batch = PackedBatch::new(&groups);
-    let config = rlvr::train::adamw::AdamWConfig {
-        betas: [0.9, 0.999],
-        eps: 1e-8,
-        weight_decay: 0.0,
-        max_grad_norm: 1.0,
-    };
-    let mut optim = rlvr::train::adamw::AdamW::new(config, &decoder);
+    let mut optim = rlvr::train::optim::Optimizer::new(&rlvr::config::OptimConfig::default(), 1, &decoder);
     let mut grads = decoder.zero_gradients();
     move || {
         grads.clear();

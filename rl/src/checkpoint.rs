@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use crate::config::CheckpointConfig;
 use crate::files::bounded::{LARGE, read_own};
 use crate::files::destination::{TEMPORARY, replace_atomic, sync_dir};
-use crate::files::tensors::{self, NamedTensor, TensorMap, TensorsError};
+use crate::files::tensors::{self, Elements, NamedTensor, TensorMap, TensorsError};
 use crate::files::{IoError, is_own_file, open_own};
 use crate::random::Checksum;
 
@@ -131,6 +131,15 @@ impl Checkpoint {
     /// [`CheckpointError`].
     pub fn tensors(&self, name: &str) -> Result<TensorMap, CheckpointError> {
         Ok(tensors::read(&self.path.join(format!("{name}.safetensors")))?)
+    }
+
+    /// The elements of the tensors saved under `name`, which may be codes.
+    ///
+    /// # Errors
+    /// [`CheckpointError`].
+    pub fn elements(&self, name: &str) -> Result<BTreeMap<String, Elements>, CheckpointError> {
+        let read = tensors::read_elements(&self.path.join(format!("{name}.safetensors")))?;
+        Ok(read.into_iter().map(|(name, (_, elements))| (name, elements)).collect())
     }
 }
 

@@ -44,6 +44,14 @@ pub enum Error {
         /// What, with a hint.
         what: String,
     },
+    /// A setting of the run config that the policy shows to be wrong.
+    #[error("{field}: {message}")]
+    Setting {
+        /// The field with the tables around it, as in `stage.0.optim.groups.1.params`.
+        field: String,
+        /// What is wrong, with a hint.
+        message: String,
+    },
     /// Training cannot go on.
     #[error("step {step}: {what}")]
     Training {
@@ -114,6 +122,7 @@ impl Error {
             | Self::NothingToResume { .. }
             | Self::ResumeConfigDiffers { .. }
             | Self::Policy(_)
+            | Self::Setting { .. }
             | Self::Unusable { .. } => 2,
             Self::Checkpoint(_)
             | Self::DirLocked(_)

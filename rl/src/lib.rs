@@ -23,6 +23,7 @@ pub mod results;
 pub mod rows;
 pub mod run;
 pub mod schedule;
+mod selection;
 pub mod stats;
 pub mod stop;
 pub mod threads;

@@ -1,6 +1,7 @@
 //! A policy as the loop uses it: the decoder with its tokenizer and chat template, and where they come from.
 use crate::config::{ChatTemplate as TemplateChoice, Dtype, EndToken, LoraConfig, PolicyConfig, TinyConfig};
 use crate::error::Error;
+use crate::selection;
 use burn::tensor::Device;
 use rlvr_policies::config::Shape;
 use rlvr_policies::decoder::Cache;
@@ -221,7 +222,7 @@ impl Policy {
     ///
     /// # Errors
     /// As [`Self::computing_in`]; a chat template that cannot be read or used, variables that it does not read, an end
-    /// token that is in no vocabulary.
+    /// token that is in no vocabulary, patterns that name no parameter.
     pub fn configured(self, config: &PolicyConfig) -> Result<Self, Error> {
         let mut policy = match &config.chat_template {
             TemplateChoice::Auto => self,
@@ -236,6 +237,7 @@ impl Policy {
         let mut policy = policy.computing_in(config.dtype)?;
         policy.decoder = policy.decoder.with_recompute(config.recompute);
         policy.decoder = policy.decoder.with_router_aux(config.router_aux_coef as f32);
+        policy.decoder = selection::apply(policy.decoder, config)?;
         Ok(policy)
     }
 

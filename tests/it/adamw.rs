@@ -1,8 +1,9 @@
 //! Three AdamW steps with clipping by the global norm, against PyTorch in float64.
 use burn::tensor::Device;
+use rlvr::config::OptimConfig;
 use rlvr::policies::packed::{PackedBatch, PromptGroup};
 use rlvr::policies::{Decoder, PolicyFiles};
-use rlvr::train::adamw::{AdamW, AdamWConfig};
+use rlvr::train::optim::Optimizer;
 use safetensors::SafeTensors;
 use std::path::PathBuf;
 
@@ -24,8 +25,8 @@ fn three_steps_of_three_models() {
         let n = batch.targets.len() as f32;
         let files = PolicyFiles::open_folder(&golden.join("models").join(name)).unwrap();
         let mut decoder = Decoder::load(files.config, &*files.weights, &Device::flex()).unwrap();
-        let config = AdamWConfig { betas: [0.9, 0.99], eps: 1e-8, weight_decay: 0.05, max_grad_norm: 1.0 };
-        let mut optim = AdamW::new(config, &decoder);
+        let config = OptimConfig { betas: [0.9, 0.99], weight_decay: 0.05, ..OptimConfig::default() };
+        let mut optim = Optimizer::new(&config, 3, &decoder);
         for step in 0..3 {
             let mut grads = decoder.zero_gradients();
             let pass = decoder.forward(batch.clone(), 1.0, false);

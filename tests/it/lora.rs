@@ -1,11 +1,11 @@
 //! Training adapters: AdamW's steps as PyTorch takes them, whole GRPO runs as TRL with PEFT ends them in float64, commands.
 use burn::tensor::Device;
-use rlvr::config::RunConfig;
+use rlvr::config::{OptimConfig, RunConfig};
 use rlvr::policies::packed::{PackedBatch, PromptGroup};
 use rlvr::policies::{AdapterFiles, PolicyFiles};
 use rlvr::run::events::Event;
 use rlvr::run::{RunOptions, train};
-use rlvr::train::adamw::{AdamW, AdamWConfig};
+use rlvr::train::optim::Optimizer;
 use safetensors::{SafeTensors, tensor::TensorView};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -37,8 +37,8 @@ fn three_steps_of_three_adapters() {
         let groups: Vec<_> =
             ids.chunks(width).map(|r| PromptGroup { prompt: &r[..1], completions: vec![&r[1..]] }).collect();
         let batch = PackedBatch::new(&groups);
-        let config = AdamWConfig { betas: [0.9, 0.99], eps: 1e-8, weight_decay: 0.05, max_grad_norm: 1.0 };
-        let (mut optim, base) = (AdamW::new(config, &decoder), decoder.without_lora());
+        let config = OptimConfig { betas: [0.9, 0.99], weight_decay: 0.05, ..OptimConfig::default() };
+        let (mut optim, base) = (Optimizer::new(&config, 3, &decoder), decoder.without_lora());
         for _ in 0..3 {
             let mut grads = decoder.zero_gradients();
             let pass = decoder.forward(batch.clone(), 1.0, false);

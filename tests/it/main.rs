@@ -19,6 +19,7 @@ mod lora;
 mod mutations;
 mod not_finite;
 mod obstacles;
+mod optim;
 mod outputs;
 mod presets;
 mod readme;

@@ -56,6 +56,19 @@ fn adapter(block: &str) {
     assert!(dir.path().join("run/final/adapter_model.safetensors").exists());
 }
 
+/// Trains parts of a policy with as many blocks as the block speaks of for a step.
+fn parts(block: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let model = block.lines().find(|line| line.starts_with("path = \"HuggingFaceTB/")).expect("a model");
+    let tiny =
+        "tiny = { layers = 30, hidden = 64, heads = 1, kv_heads = 1, intermediate = 64, context = 64 }";
+    let stage =
+        "data = \"sums\"\nsteps = 1\nprompts_per_step = 2\ngroup_size = 2\nsampling = { max_tokens = 4 }";
+    let rest = "[data.sums]\nkind = \"addition\"\n[rewards]\nkind = \"exact\"\n[preflight]\nrefuse = false\n";
+    let block = block.replace(model, tiny).replace("# …", stage);
+    assert_eq!(train(dir.path(), &format!("name = \"small\"\n{block}{rest}"), &[]).len(), 4);
+}
+
 /// Trains for a step with the rewards of the block.
 fn rewards(block: &str) {
     let dir = tempfile::tempdir().unwrap();
@@ -98,6 +111,7 @@ fn every_config_of_the_readme_runs() {
     assert!(runs.clone().count() >= 1 && blocks.len() >= 4, "{} blocks", blocks.len());
     for block in &blocks {
         match block {
+            block if block.contains("[[stage.optim.groups]]") => parts(block),
             block if block.contains("[[stage]]") => run(block),
             block if block.contains("[policy]") => adapter(block),
             block => rewards(block),

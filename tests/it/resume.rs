@@ -265,6 +265,43 @@ fn interrupted_with_an_adapter() {
     assert_ne!(a, apart.without_lora().logits(&[3, 5, 11]));
 }
 
+/// Frozen parts, groups with a warm-up, and every optimizer, with sizes at which moments are kept in 8 bits.
+#[test]
+fn interrupted_with_frozen_parts_groups_and_every_optimizer() {
+    let groups =
+        "stage.grpo.optim.groups=[{ params = [\"norm\", \".*layernorm\"], lr = 1e-3, warmup_steps = 4 }]";
+    let frozen = "policy.frozen=[\"embed_tokens\", \"k_proj\"]";
+    let sizes = ["policy.tiny.hidden=64", "policy.tiny.intermediate=64", "policy.tiny.layers=2"];
+    for (kind, tensors) in [("adamw", "m."), ("adamw_8bit", "m_largest."), ("muon", "momentum.")] {
+        let dir = tempfile::tempdir().unwrap();
+        let kinds = [format!("stage.sft.optim.kind={kind}"), format!("stage.grpo.optim.kind={kind}")];
+        let mut sets = vec![groups, frozen, &kinds[0], &kinds[1]];
+        sets.extend(sizes);
+        let whole = dir.path().join("whole");
+        run(&whole, &sets, None).1.unwrap();
+        for step in [2, 5, 7] {
+            let out = dir.path().join(format!("after-{step}"));
+            assert!(matches!(run(&out, &sets, Some(step)).1, Err(Error::Interrupted)));
+            run(&out, &sets, None).1.unwrap();
+            assert_same(&whole, &out, &format!("{kind}, stopped after {step}"));
+        }
+        let state = fs::read(whole.join("checkpoints/step-000010/optimizer.safetensors")).unwrap();
+        let state = SafeTensors::deserialize(&state).unwrap();
+        let names = state.names();
+        assert!(names.iter().any(|name| name.starts_with(tensors)), "{names:?}");
+        assert!(!names.iter().any(|name| name.contains("embed") || name.contains("k_proj")), "{names:?}");
+        // What is frozen is as it was.
+        let open = |run: &Path| Policy::open(&run.to_string_lossy(), &Device::flex()).unwrap().decoder;
+        let texts: Vec<String> = sets.iter().map(|s| (*s).to_owned()).collect();
+        let config = RunConfig::parse(CONFIG, Path::new("resumed.toml"), &texts).unwrap();
+        let first = Policy::from_config(&config.policy, config.seed, &Device::flex()).unwrap().decoder;
+        let (early, late) = (first, open(&whole));
+        let differ: Vec<bool> =
+            (0..late.params().len()).map(|i| early.param_values(i) != late.param_values(i)).collect();
+        assert!(!differ[0] && differ.iter().filter(|d| **d).count() > 6, "{differ:?}");
+    }
+}
+
 #[test]
 fn damaged_and_half_written_checkpoints_are_passed_over() {
     let dir = tempfile::tempdir().unwrap();

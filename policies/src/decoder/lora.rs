@@ -5,6 +5,7 @@ use crate::host::gemm::{Mat, Operands, Write, product};
 use crate::host::lora::Dropout;
 use crate::lora::{LoraSettings, lora_error};
 use crate::spec::ParamSpec;
+use crate::trained::Trained;
 use burn::tensor::{Tensor, TensorData};
 use std::sync::Arc;
 
@@ -30,10 +31,9 @@ impl Decoder {
             let data = TensorData::new(values(i, spec)?, spec.shape);
             self.params.push(Tensor::from_data(data, &self.device));
         }
-        self.trained = (0..layout.specs.len()).map(|i| i >= self.layout.specs.len()).collect();
-        self.frozen = Arc::new((0..self.layout.specs.len()).map(|_| Arc::default()).collect());
-        (self.layout, self.lora, self.packed) = (Arc::new(layout), Some(Arc::new(settings)), Arc::default());
-        Ok(self)
+        let base = self.layout.specs.len();
+        (self.layout, self.lora) = (Arc::new(layout), Some(Arc::new(settings)));
+        Ok(self.with_trained(|i, _| i >= base))
     }
 
     /// The decoder with adapters that change nothing yet, as PEFT begins them: B zero, A uniform in ±1/√in (He's rule with
@@ -62,10 +62,7 @@ impl Decoder {
 
     /// Number of parameters that are not of adapters; they come first.
     pub fn base_params(&self) -> usize {
-        match self.lora {
-            Some(_) => self.trained.iter().take_while(|trained| !**trained).count(),
-            None => self.params.len(),
-        }
+        self.base_params
     }
 
     /// The base, which shares its weights with this decoder: no copy is made.
@@ -76,7 +73,7 @@ impl Decoder {
         }
         let layout = Arc::new(self.config.layout());
         let params = self.params[..layout.specs.len()].to_vec();
-        let trained = vec![true; params.len()].into();
+        let trained = Arc::new(Trained::all(&layout));
         Self { layout, params, trained, lora: None, packed: Arc::default(), ..self.clone() }
     }
 
@@ -108,11 +105,6 @@ impl Decoder {
     pub fn dropping(&self, key: u64) -> Self {
         let share = self.lora().map_or(0.0, |lora| lora.dropout as f32);
         Self { dropout: (share > 0.0).then_some(Dropout { share, key }), ..self.clone() }
-    }
-
-    /// Which parameters training changes, in the order of the layout.
-    pub fn trained(&self) -> &[bool] {
-        &self.trained
     }
 }
 

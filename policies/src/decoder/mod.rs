@@ -9,7 +9,7 @@ use crate::error::PolicyError;
 use crate::gradients::{Gradients, square_sum};
 use crate::host::gemm::Operands;
 use crate::host::lora::Dropout;
-use crate::host::ops::{HostModel, WeightPanels};
+use crate::host::ops::{HostModel, Packed, WeightPanels};
 use crate::host::rope::RopeTable;
 use crate::lora::LoraSettings;
 use crate::memory::available_bytes;
@@ -17,6 +17,7 @@ use crate::model::update::AdamWStep;
 use crate::packed::PackedBatch;
 use crate::spec::{ParamLayout, ParamSpec};
 use crate::tensors::{WeightSource, first_not_finite};
+use crate::trained::Trained;
 use crate::weights::check_shapes;
 use burn::backend::Flex;
 use burn::tensor::{DType, Device, Tensor, TensorData};
@@ -28,6 +29,7 @@ mod cache;
 mod lora;
 mod passes;
 mod tensors;
+mod training;
 
 pub use cache::Cache;
 pub use passes::Pass;
@@ -71,8 +73,10 @@ pub struct Decoder {
     recompute: Recompute,
     /// What its adapters are.
     lora: Option<Arc<LoraSettings>>,
-    /// Which parameters training changes.
-    trained: Arc<[bool]>,
+    /// Number of parameters before those of adapters.
+    base_params: usize,
+    /// What training changes.
+    trained: Arc<Trained>,
     /// What adapters do not see in passes that are trained on.
     dropout: Option<Dropout>,
     /// Weight of the loss that balances experts.
@@ -81,7 +85,7 @@ pub struct Decoder {
     operands: Operands,
     /// The packed matrices, while somebody holds them. Replaced when a weight changes.
     packed: Arc<Mutex<Weak<WeightPanels>>>,
-    /// Those of a base below adapters: they never change. Otherwise none.
+    /// Those of matrices of which nothing is trained: they never change. Empty where everything is.
     frozen: Arc<WeightPanels>,
     /// On a device.
     kernels: Option<Kernels>,
@@ -143,7 +147,7 @@ impl Decoder {
         let table = |(frequencies, factor): (Vec<f32>, f32)| RopeTable::new(&frequencies, positions, factor);
         let ropes: Arc<[RopeTable]> = config.rotations().into_iter().map(table).collect();
         let kernels = Kernels::of(&mut params, &ropes);
-        let trained = vec![true; params.len()].into();
+        let (base_params, trained) = (params.len(), Arc::new(Trained::all(&layout)));
         let decoder = Self {
             config: Arc::new(config),
             layout: Arc::new(layout),
@@ -152,6 +156,7 @@ impl Decoder {
             device,
             recompute: Recompute::Auto,
             lora: None,
+            base_params,
             trained,
             dropout: None,
             router_aux: 0.0,
@@ -176,7 +181,8 @@ impl Decoder {
             }
             None => {
                 self.operands = Operands::of(dtype)?;
-                let frozen = (0..self.frozen.len()).map(|_| Arc::default()).collect();
+                let fresh = |kept: &Option<_>| kept.as_ref().map(|_| Arc::default());
+                let frozen = self.frozen.iter().map(fresh).collect();
                 (self.packed, self.frozen) = (Arc::default(), Arc::new(frozen));
                 Some(self)
             }
@@ -247,7 +253,8 @@ impl Decoder {
     fn host(&self, panels: Arc<WeightPanels>) -> HostModel {
         let Some(params) = self.host_tensors() else { panic!("weights are not on the host") };
         let (layout, ropes) = (self.layout.clone(), self.ropes.clone());
-        HostModel { layout, params, panels, operands: self.operands, dropout: self.dropout, ropes }
+        let trained = self.trained.clone();
+        HostModel { layout, params, panels, trained, operands: self.operands, dropout: self.dropout, ropes }
     }
 
     /// The packed matrices, the same for all that hold them at the same time; empty off the host.
@@ -257,20 +264,27 @@ impl Decoder {
         }
         let mut packed = self.packed.lock().unwrap_or_else(PoisonError::into_inner);
         packed.upgrade().unwrap_or_else(|| {
-            let mut panels: WeightPanels = self.frozen.to_vec();
-            panels.resize_with(self.params.len(), Arc::default);
-            let panels = Arc::new(panels);
+            let kept = |i: usize| Some(self.frozen_panel(i).unwrap_or_default());
+            let panels = Arc::new((0..self.params.len()).map(kept).collect());
             *packed = Arc::downgrade(&panels);
             panels
         })
     }
 
-    /// The packed matrices where somebody holds them, or where they are those of a base that stays as it is.
+    fn frozen_panel(&self, param: usize) -> Option<Arc<Packed>> {
+        self.frozen.get(param)?.clone()
+    }
+
+    /// The packed matrices where somebody holds them, otherwise those that stay as they are, with adapters if there are some.
     fn held(&self) -> Arc<WeightPanels> {
-        if !self.frozen.is_empty() {
-            return self.panels();
+        if let Some(held) = self.packed.lock().unwrap_or_else(PoisonError::into_inner).upgrade() {
+            return held;
         }
-        self.packed.lock().unwrap_or_else(PoisonError::into_inner).upgrade().unwrap_or_default()
+        if self.frozen.is_empty() {
+            return Arc::default();
+        }
+        let adapter = |i: usize| (i >= self.base_params).then(Arc::default);
+        Arc::new((0..self.params.len()).map(|i| self.frozen_panel(i).or_else(|| adapter(i))).collect())
     }
 
     /// Keeps the matrices packed for all passes until the weights change or what is returned is dropped. That takes up to
@@ -290,7 +304,8 @@ impl Decoder {
         let copies = if self.compute() == Compute::Host { 1 } else { 2 };
         let mlp = model.widest_mlp(&self.layout);
         let row = 2 * model.hidden + copies * heads.qkv_width() + heads.out_width() + mlp;
-        rows * row * model.blocks.len() * size_of::<f32>()
+        let blocks = model.blocks.len() - self.trained.depth().first_block;
+        rows * row * blocks * size_of::<f32>()
     }
 
     /// The same decoder with another rule of [`should_recompute`](Self::should_recompute).
@@ -351,13 +366,13 @@ impl Decoder {
     /// Zero gradients for this decoder's way of computing.
     pub fn zero_gradients(&self) -> Gradients {
         match self.compute() {
-            Compute::Host => Gradients::zeros_on_host(&self.layout, &self.trained),
+            Compute::Host => Gradients::zeros_on_host(&self.trained),
             Compute::Device => Gradients::zeros_on_device(&self.layout, &self.device),
         }
     }
 
-    /// Changes every parameter that is trained in place: `f(index, spec, values)` on the host. Weights shared with a clone
-    /// are copied first.
+    /// Changes every parameter of which something is trained in place: `f(index, spec, values)` on the host, with all its
+    /// values. Weights shared with a clone are copied first.
     ///
     /// # Panics
     /// Off the flex device.
@@ -365,7 +380,7 @@ impl Decoder {
         self.packed = Arc::default();
         let device = self.device.clone();
         for (i, (spec, param)) in self.layout.specs.iter().zip(&mut self.params).enumerate() {
-            if !self.trained[i] {
+            if !self.trained.flags()[i] {
                 continue;
             }
             let taken = std::mem::replace(param, Tensor::zeros([1, 1], &device));
@@ -401,7 +416,7 @@ impl Decoder {
         if self.compute() != Compute::Host && square_sum(&self.params).is_finite() {
             return None;
         }
-        let index = (0..self.params.len()).filter(|i| self.trained[*i]).find(broken)?;
+        let index = (0..self.params.len()).filter(|i| self.trained()[*i]).find(broken)?;
         Some(&self.layout.specs[index].name)
     }
 
@@ -423,7 +438,8 @@ impl Decoder {
     pub fn set_param(&mut self, index: usize, values: Vec<f32>) {
         self.packed = Arc::default();
         if index < self.frozen.len() {
-            Arc::make_mut(&mut self.frozen)[index] = Arc::default();
+            let kept = &mut Arc::make_mut(&mut self.frozen)[index];
+            *kept = kept.as_ref().map(|_| Arc::default());
         }
         let shape = self.layout.specs[index].shape;
         assert_eq!(values.len(), shape[0] * shape[1], "values of {}", self.layout.specs[index].name);

@@ -35,7 +35,7 @@ impl Pass {
         }
     }
 
-    /// Adds the gradients of all parameters to `grads`, for the gradients `g` of a loss with respect to
+    /// Adds the gradients of what is trained to `grads`, for the gradients `g` of a loss with respect to
     /// [`targets`](Self::targets).
     ///
     /// # Panics
@@ -94,8 +94,8 @@ impl Decoder {
                 Side::Device(Box::new(kernels.forward(view, &batch, temperature, recompute)))
             }
             None => {
-                let model = self.host(self.held());
-                let forward = pass::forward(&model, &model.layout.model, &batch, temperature, recompute);
+                let (model, how) = (self.host(self.held()), (recompute, self.trained.depth()));
+                let forward = pass::forward(&model, &model.layout.model, &batch, temperature, how);
                 Side::Host(Box::new((model, forward)))
             }
         };

@@ -12,6 +12,7 @@ use crate::model::update::AdamWStep;
 use crate::packed::PackedBatch;
 use crate::spec::ParamLayout;
 use crate::targets::{TargetGrads, TargetStats};
+use crate::trained::Depth;
 use burn::tensor::{DType, Tensor};
 use std::sync::Arc;
 
@@ -96,7 +97,8 @@ impl Kernels {
         recompute: bool,
     ) -> DevicePass {
         let model = self.model(view);
-        let forward = pass::forward(&model, &view.layout.model, batch, temperature, recompute);
+        let forward =
+            pass::forward(&model, &view.layout.model, batch, temperature, (recompute, Depth::WHOLE));
         DevicePass { model, forward }
     }
 

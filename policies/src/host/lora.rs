@@ -92,7 +92,7 @@ pub fn project(
 }
 
 /// The columns of `values` that belong to a part, of rows that are `stride` wide.
-fn columns(values: &[f32], first: usize, stride: usize) -> Mat<'_> {
+pub(super) fn columns(values: &[f32], first: usize, stride: usize) -> Mat<'_> {
     Mat::strided(&values[first.min(values.len())..], stride)
 }
 
@@ -145,16 +145,23 @@ pub fn gradients(
     let (low, ranks, rows) = (low(model, adapter, x), width(adapter), dy.len() / out);
     for AdapterPart { b, out: part, ranks: own, .. } in &adapter.parts {
         let (rank, len) = (own.len(), part.len());
-        let mut transposed = Buffer::zeros(rank * len);
-        let (of_low, dy) = (columns(&low, own.start, ranks), columns(dy, part.start, out));
-        add_outer([rank, len, rows], of_low, dy, &mut transposed);
-        for (i, row) in grads[*b].chunks_mut(rank).enumerate() {
-            row.iter_mut().zip(transposed[i..].iter().step_by(len)).for_each(|(sum, x)| *sum += x);
+        let of_low = columns(&low, own.start, ranks);
+        for run in model.trained.rows(*b) {
+            let count = run.rows.len();
+            let mut transposed = Buffer::zeros(rank * count);
+            let dy = columns(dy, part.start + run.rows.start, out);
+            add_outer([rank, count, rows], of_low, dy, &mut transposed);
+            for (i, row) in grads[*b][run.gradient.clone()].chunks_mut(rank).enumerate() {
+                row.iter_mut().zip(transposed[i..].iter().step_by(count)).for_each(|(sum, x)| *sum += x);
+            }
         }
     }
     let inside = model.layout.specs[adapter.a].shape[1];
-    let (d_low, x) = (Mat::rows(d_low, ranks), Mat::rows(x, inside));
-    add_outer([ranks, inside, rows], d_low, x, &mut grads[adapter.a]);
+    for run in model.trained.rows(adapter.a) {
+        let d_low = columns(d_low, run.rows.start, ranks);
+        let gradient = &mut grads[adapter.a][run.gradient.clone()];
+        add_outer([run.rows.len(), inside, rows], d_low, Mat::rows(x, inside), gradient);
+    }
 }
 
 /// Adds the part of the gradient of the layer's input that goes through A.

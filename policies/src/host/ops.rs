@@ -12,6 +12,7 @@ use crate::model::ops::{Backward, HeadPass, Ops, Routing};
 use crate::packed::PackedBatch;
 use crate::spec::{Attention, Embed, Experts, Gated, Linear, Norm, ParamLayout, QkNorms};
 use crate::targets::{TargetGrads, TargetStats};
+use crate::trained::{Rows, Trained};
 use burn_flex::FlexTensor;
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
@@ -25,8 +26,8 @@ pub struct Packed {
     backward: OnceLock<Panels>,
 }
 
-/// The matrices of a decoder, by the index of the parameter.
-pub type WeightPanels = Vec<Arc<Packed>>;
+/// The matrices of a decoder whose packed form is kept, by the index of the parameter.
+pub type WeightPanels = Vec<Option<Arc<Packed>>>;
 
 /// A decoder whose parameters lie in host memory, which it shares.
 pub struct HostModel {
@@ -36,6 +37,8 @@ pub struct HostModel {
     pub params: Vec<FlexTensor>,
     /// Matrices whose packed form is kept, by parameter; none, or as many as parameters.
     pub panels: Arc<WeightPanels>,
+    /// What the backward gives gradients of.
+    pub trained: Arc<Trained>,
     /// What linear layers and the head are computed in.
     pub operands: Operands,
     /// What adapters do not see.
@@ -56,7 +59,7 @@ impl HostModel {
     pub(super) fn weight(&self, index: usize) -> Weight<'_> {
         let (values, [out, inside]) = (self.param(index), self.layout.specs[index].shape);
         let pack = || Panels::new(self.operands, out, inside, Mat::rows(values, inside).t());
-        let panels = self.panels.get(index).map(|kept| kept.forward.get_or_init(pack));
+        let panels = self.kept(index).map(|kept| kept.forward.get_or_init(pack));
         Weight { values, panels, operands: self.operands }
     }
 
@@ -71,6 +74,27 @@ impl HostModel {
         }
     }
 
+    fn kept(&self, index: usize) -> Option<&Packed> {
+        self.panels.get(index)?.as_deref()
+    }
+
+    /// Adds `dyᵀ · x` to the gradient of what is trained of a matrix; its rows are columns of `dy` from `first` on.
+    pub(super) fn add_gradient(
+        &self,
+        index: usize,
+        (dy, first, stride): (&[f32], usize, usize),
+        x: Mat,
+        rows: usize,
+        grads: &mut [Vec<f32>],
+    ) {
+        let inside = self.layout.specs[index].shape[1];
+        for run in self.trained.rows(index) {
+            let dy = lora::columns(dy, first + run.rows.start, stride);
+            let d_weight = &mut grads[index][run.gradient.clone()];
+            product(self.operands, [run.rows.len(), inside, rows], dy.t(), x, d_weight, Write::Add);
+        }
+    }
+
     /// A matrix of which parts are multiplied.
     fn unpacked(&self, index: usize) -> Weight<'_> {
         Weight { values: self.param(index), panels: None, operands: self.operands }
@@ -80,7 +104,7 @@ impl HostModel {
     fn through<R>(&self, index: usize, f: impl FnOnce(&Panels) -> R) -> R {
         let (values, [out, inside]) = (self.param(index), self.layout.specs[index].shape);
         let pack = || Panels::new(self.operands, inside, out, Mat::rows(values, inside));
-        match self.panels.get(index) {
+        match self.kept(index) {
             Some(kept) => f(kept.backward.get_or_init(pack)),
             None => f(&pack()),
         }
@@ -116,13 +140,13 @@ fn add_bias(rows: &mut [f32], bias: &[f32]) {
     }
 }
 
-/// Adds all rows up; nothing is asked for where `sum` is empty.
-fn sum_rows(rows: &[f32], sum: &mut [f32]) {
-    if sum.is_empty() {
-        return;
-    }
-    for row in rows.chunks(sum.len()) {
-        sum.iter_mut().zip(row).for_each(|(s, x)| *s += x);
+/// Adds all rows up, where of the sum `trained` is asked for.
+fn sum_rows(rows: &[f32], width: usize, trained: &[Rows], sum: &mut [f32]) {
+    for run in trained {
+        let sum = &mut sum[run.gradient.clone()];
+        for row in rows.chunks(width) {
+            sum.iter_mut().zip(&row[run.rows.clone()]).for_each(|(s, x)| *s += x);
+        }
     }
 }
 
@@ -271,13 +295,10 @@ impl Backward for HostModel {
         let [out, inside] = self.layout.specs[linear.weight].shape;
         let n = dy.len() / out;
         if let Some(bias) = linear.bias {
-            sum_rows(dy, &mut grads[bias]);
+            sum_rows(dy, out, self.trained.rows(bias), &mut grads[bias]);
         }
-        let (dy_rows, d_weight) = (Mat::rows(dy, out), &mut grads[linear.weight]);
-        if !d_weight.is_empty() {
-            let x = Mat::rows(&x, inside);
-            product(self.operands, [out, inside, n], dy_rows.t(), x, d_weight, Write::Add);
-        }
+        self.add_gradient(linear.weight, (dy, 0, out), Mat::rows(&x, inside), n, grads);
+        let dy_rows = Mat::rows(dy, out);
         let Some(adapter) = self.layout.adapter(linear.weight) else {
             self.through(linear.weight, |w| w.product(n, dy_rows, &mut x, Write::Set));
             return x;
@@ -347,8 +368,10 @@ impl Backward for HostModel {
         let context = self.context(attention);
         let (dq, dk) = attention::backward(&context, rows.0, qkv, &d_out, &mut d_qkv);
         if let QkNorms::Head { q, k } = &attention.norms {
-            sum_rows(&dq, &mut grads[q.weight]);
-            sum_rows(&dk, &mut grads[k.weight]);
+            for (norm, d) in [(q, &dq), (k, &dk)] {
+                let rows = self.trained.rows(norm.weight);
+                sum_rows(d, attention.heads.head_dim, rows, &mut grads[norm.weight]);
+            }
         }
         d_qkv
     }

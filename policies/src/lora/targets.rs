@@ -1,6 +1,7 @@
 //! Which modules a setting names, by PEFT's rules.
 use super::{LoraSettings, lora_error};
 use crate::error::PolicyError;
+use crate::patterns;
 use regex::Regex;
 
 /// Modules by name.
@@ -14,16 +15,9 @@ pub enum Targets {
     Pattern(String),
 }
 
-/// Largest compiled expression, in bytes.
-const MAX_PATTERN: usize = 1 << 20;
-
+/// An expression as part of the settings of an adapter.
 fn compiled(pattern: &str, around: (&str, &str)) -> Result<Regex, PolicyError> {
-    let whole = format!("{}{pattern}{}", around.0, around.1);
-    regex::RegexBuilder::new(&whole).size_limit(MAX_PATTERN).build().map_err(|e| {
-        let reason = e.to_string();
-        let last = reason.lines().last().unwrap_or_default();
-        lora_error(format!("the pattern `{pattern}` cannot be used: {last}"))
-    })
+    patterns::compiled(pattern, around).map_err(|e| lora_error(e.to_string()))
 }
 
 /// A pattern over the end of a module's name, as in `rank_pattern`.

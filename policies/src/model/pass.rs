@@ -4,6 +4,7 @@ use super::ops::{Backward, HeadPass, Ops};
 use crate::packed::{PackedBatch, PromptGroup};
 use crate::spec::{Attention, Mlp, Model};
 use crate::targets::{TargetGrads, TargetStats};
+use crate::trained::Depth;
 
 /// Residual stream behind all blocks, nothing kept; `attend` is given the index of the layer.
 pub fn residual<O: Ops>(
@@ -59,6 +60,7 @@ pub struct Forward<O: Ops> {
     inputs: Vec<O::Mat>,
     saved: Vec<Saved<O>>,
     load: Load,
+    depth: Depth,
     head: HeadPass,
     /// The rows that predict targets, before and behind the last norm.
     picked: O::Mat,
@@ -67,27 +69,28 @@ pub struct Forward<O: Ops> {
 }
 
 /// Forward of a micro-batch that is trained on. With `recompute`, only block inputs are kept and each block's inside is
-/// computed again in the backward.
+/// computed again in the backward. Of blocks that the backward does not go through nothing is kept.
 pub fn forward<O: Ops>(
     o: &O,
     model: &Model,
     batch: &PackedBatch,
     temperature: f64,
-    recompute: bool,
+    (recompute, depth): (bool, Depth),
 ) -> Forward<O> {
     let rows = o.rows(batch);
     let mut x = o.embed(&model.embed, &batch.tokens);
     let (mut inputs, mut saved, mut load) = (Vec::new(), Vec::new(), Load::default());
-    for b in &model.blocks {
-        if recompute {
+    for (i, b) in model.blocks.iter().enumerate() {
+        let live = i >= depth.first_block;
+        if recompute && live {
             inputs.push(o.keep(&x));
         }
         // What experts get is seen in what is kept.
-        let keep = !recompute || matches!(b.mlp, Mlp::Experts(_));
+        let keep = live && !recompute || matches!(b.mlp, Mlp::Experts(_));
         let (out, kept) = block::forward(o, b, x, keep, |a, qkv| o.attend(qkv, a, (batch, &rows)));
         if let Some(kept) = kept {
             load.count(&kept);
-            saved.extend((!recompute).then_some(kept));
+            saved.extend((live && !recompute).then_some(kept));
         }
         x = out;
     }
@@ -97,7 +100,7 @@ pub fn forward<O: Ops>(
     let h = o.exact_norm(&picked, &model.norm, head.scale);
     let (mut stats, kept) = o.head(&h, &head, &batch.targets, true);
     stats.balance = load.balance() as f32;
-    Forward { stats, rows, inputs, saved, load, head, picked, h, kept }
+    Forward { stats, rows, inputs, saved, load, depth, head, picked, h, kept }
 }
 
 /// Its backward: parameter gradients are added to `grads`, for the gradients `g` of a loss with respect to what the head
@@ -110,16 +113,22 @@ pub fn backward<O: Backward>(
     g: &TargetGrads,
     grads: &mut O::Grads,
 ) {
-    let Forward { stats, rows, mut inputs, mut saved, load, head, picked, h, kept } = forward;
+    let Forward { stats, rows, mut inputs, mut saved, load, depth, head, picked, h, kept } = forward;
     g.check(batch.targets.len());
     let dh = o.head_backward(&h, kept, &head, &batch.targets, (&stats, g), grads);
     drop(h);
+    if !depth.below_head {
+        return;
+    }
     let balance = if g.balance == 0.0 { Vec::new() } else { load.slopes(g.balance) };
     let mut d_picked = o.zeros(batch.target_rows.len());
     o.norm_backward(&picked, &model.norm, head.scale, dh, &mut d_picked, grads);
+    if depth.first_block == model.blocks.len() && !depth.embedding {
+        return;
+    }
     let mut dx = o.zeros(batch.rows());
     o.scatter(&mut dx, &d_picked, &batch.target_rows, &[]);
-    for b in model.blocks.iter().rev() {
+    for b in model.blocks[depth.first_block..].iter().rev() {
         let kept = match inputs.pop() {
             Some(input) => block::forward(o, b, input, true, |a, qkv| o.attend(qkv, a, (batch, &rows))).1,
             None => saved.pop(),
@@ -128,7 +137,9 @@ pub fn backward<O: Backward>(
             block::backward(o, b, kept, &balance, (batch, &rows), &mut dx, grads);
         }
     }
-    o.embed_backward(&model.embed, &batch.tokens, dx, grads);
+    if depth.embedding {
+        o.embed_backward(&model.embed, &batch.tokens, dx, grads);
+    }
 }
 
 /// Prompts as a batch, and the last row of each.

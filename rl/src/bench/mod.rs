@@ -3,15 +3,16 @@
 //! Every phase is run once unmeasured and then `repeat` times; the repetition with the median wall time is reported. The
 //! ceilings are measured on the same device by the same process ([`ceiling`]), so that a share says how much of what the
 //! machine can do right now is used. Work is counted from the shape: 2 operations a weight and token forward, 4 more
-//! backward (2 with an adapter, whose own work is left out), attention left out; one reading of all weights and of the filled cache a decoding step.
+//! backward (2 with an adapter, whose own work is left out; less where a part is frozen), attention left out; one reading of all weights and of the filled cache a decoding step.
 
 pub mod ceiling;
 mod cost;
 mod phases;
 
 use crate::Error;
-use crate::config::GrpoConfig;
+use crate::config::{GrpoConfig, OptimKind, PolicyConfig};
 use crate::policy::Policy;
+use crate::selection;
 use crate::train::grpo::Trainer;
 use crate::train::trajectory::{Batch, Trajectory};
 use burn::tensor::Device;
@@ -48,6 +49,8 @@ pub struct BenchSettings {
     pub micro_batch: usize,
     /// Measured repetitions.
     pub repeat: usize,
+    /// The optimizer.
+    pub optimizer: OptimKind,
 }
 
 /// One phase.
@@ -72,6 +75,10 @@ pub struct PhaseTime {
 pub struct BenchReport {
     /// Parameters of the policy.
     pub parameters: usize,
+    /// Parameters that training changes.
+    pub trained_parameters: usize,
+    /// State of the optimizer, MiB.
+    pub optimizer_mb: f64,
     /// What was asked for.
     pub settings: BenchSettings,
     /// Type of the operands of matrix products: `f32` or `bf16`.
@@ -129,6 +136,18 @@ pub fn with_lora(decoder: Decoder, rank: usize) -> Result<Decoder, Error> {
     Ok(decoder.with_new_lora(settings, |param, i| rng(param).uniform(i as u64) as f32)?)
 }
 
+/// The decoder of which training changes what `[policy]` would say with these patterns.
+///
+/// # Errors
+/// A pattern that names no parameter.
+pub fn with_selection(
+    decoder: Decoder,
+    trainable: Option<Vec<String>>,
+    frozen: Vec<String>,
+) -> Result<Decoder, Error> {
+    selection::apply(decoder, &PolicyConfig { trainable, frozen, ..PolicyConfig::default() })
+}
+
 /// Measures every phase. The weights change; throw the decoder away.
 ///
 /// # Errors
@@ -176,7 +195,7 @@ fn step_config(s: &BenchSettings) -> Result<GrpoConfig, Error> {
     let config = json!({
         "steps": 1, "prompts_per_step": s.batch / s.group, "group_size": s.group, "micro_batch": s.micro_batch,
         "max_batch_rows": s.batch, "sampling": {"max_tokens": s.new_tokens}, "loss": {"kl_coef": 0.02},
-        "optim": {"lr": LR},
+        "optim": {"lr": LR, "kind": s.optimizer},
     });
     serde_json::from_value(config).map_err(|e| Error::Unusable { what: e.to_string() })
 }
@@ -224,8 +243,15 @@ mod tests {
     #[test]
     fn every_phase_of_the_tiny_shape() {
         let decoder = random_decoder(shape("tiny").unwrap(), &Device::flex());
-        let settings =
-            BenchSettings { batch: 4, group: 2, prompt_tokens: 5, new_tokens: 3, micro_batch: 4, repeat: 1 };
+        let settings = BenchSettings {
+            batch: 4,
+            group: 2,
+            prompt_tokens: 5,
+            new_tokens: 3,
+            micro_batch: 4,
+            repeat: 1,
+            optimizer: OptimKind::Adamw,
+        };
         let report = bench(decoder.clone(), settings).unwrap();
         let names: Vec<&str> = report.phases.keys().copied().collect();
         assert_eq!(names, ["backward", "decode", "logprobs", "optimizer", "prefill", "step"]);

@@ -12,6 +12,7 @@ use rlvr_policies::Decoder;
 use rlvr_policies::decoder::Cache;
 use rlvr_policies::host::gemm::Operands;
 use rlvr_policies::model::draw::DrawAt;
+use rlvr_policies::trained::params;
 use rlvr_rewards::Task;
 use rlvr_rollout::DecodeModel;
 use std::collections::BTreeMap;
@@ -107,20 +108,32 @@ impl Bench<'_> {
             },
         );
         outcome.map_err(|broken| Error::Unusable { what: broken.to_string() })?;
-        // Weights, gradients and two moments are read, all but the gradients written.
-        let decoder = &trainer.policy.decoder;
-        let specs = decoder.layout().specs.iter().zip(decoder.trained()).filter(|(_, trained)| **trained);
-        let trained: usize = specs.map(|(spec, _)| spec.shape[0] * spec.shape[1]).sum();
-        let bytes = 7.0 * size_of::<f32>() as f64 * trained as f64;
+        // Weights, gradients and the optimizer's state are read, all but the gradients written.
+        let trained = trainer.policy.decoder.trained_parts().elements();
+        let state = trainer.learner.optim.state_bytes();
+        let bytes = (3 * size_of::<f32>() * trained + 2 * state) as f64;
         self.note("logprobs", scored, rows, forward, None);
         self.note("backward", differentiated, rows, self.passes() * forward, None);
         self.note("optimizer", applied, self.settings.batch * self.settings.new_tokens, 0.0, Some(bytes));
         Ok(())
     }
 
-    /// Forward passes that training is worth: the gradients of inputs and, where they are trained, of weights take one each.
+    /// Forward passes that training is worth: the gradients of inputs, as deep as the backward goes, and of weights, as many
+    /// of them as are trained, take one each. An adapter's own work is left out.
     fn passes(&self) -> f64 {
-        if self.trainer.policy.decoder.lora().is_some() { 2.0 } else { 3.0 }
+        let decoder = &self.trainer.policy.decoder;
+        let (layout, trained) = (decoder.layout(), decoder.trained_parts());
+        let size = |i: usize| match layout.specs[i].is_vector() || i >= decoder.base_params() {
+            true => 0.0,
+            false => (layout.specs[i].shape[0] * layout.specs[i].shape[1]) as f64,
+        };
+        let count = |i: usize| if size(i) > 0.0 { trained.len(i) as f64 } else { 0.0 };
+        let blocks: Vec<Vec<usize>> = layout.model.blocks.iter().map(|b| params(layout, b)).collect();
+        let sum = |of: &dyn Fn(usize) -> f64, from: usize| -> f64 {
+            blocks[from..].iter().flatten().map(|i| of(*i)).sum::<f64>() + of(layout.model.head.weight)
+        };
+        let all = sum(&size, 0);
+        1.0 + (sum(&size, trained.depth().first_block) + sum(&count, 0)) / all
     }
 
     /// The trainer's own step.
@@ -159,6 +172,8 @@ impl Bench<'_> {
                 .memory_pool_usage()
                 .map(|u| u.bytes_reserved as f64 / f64::from(1 << 20)),
             ceilings,
+            trained_parameters: decoder.trained_parts().elements(),
+            optimizer_mb: self.trainer.learner.optim.state_bytes() as f64 / f64::from(1 << 20),
             phases: self.phases.iter().map(|(name, phase)| (*name, phase.beside(&ceilings))).collect(),
             peak_rss_mb,
         }

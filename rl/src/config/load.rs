@@ -169,6 +169,21 @@ impl RunConfig {
         }
     }
 
+    /// Where a field stands in `path` with `sets` applied: `FILE:LINE`, or the override that set it; the file alone where
+    /// that can no longer be told.
+    pub fn place(path: &Path, sets: &[String], field: &str) -> String {
+        let bytes = read_named(path, SMALL).unwrap_or_default();
+        let text = utf8(&bytes).unwrap_or_default();
+        let mut places = Places { path, lines: locate::lines(text), sets: Vec::new() };
+        let mut table = syntax(text, path).unwrap_or_default();
+        for assignment in sets {
+            if let Ok(at) = apply(&mut table, assignment) {
+                places.sets.push((at, assignment.clone()));
+            }
+        }
+        places.of(&field.split('.').map(str::to_owned).collect::<Vec<_>>())
+    }
+
     /// The config as TOML, with every default written out; reading it back gives the same config.
     ///
     /// # Errors

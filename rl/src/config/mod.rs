@@ -23,9 +23,11 @@ pub use crate::checks::Problem;
 pub use crate::data::DataConfig;
 pub use load::{ConfigError, data_config};
 pub(crate) use load::{document, syntax};
+pub(crate) use locate::nearest;
 pub use lora::{LoraConfig, LoraSave, LoraTargets};
 pub use stage::{
-    AdvantagesFrom, GrpoConfig, OptimConfig, ReferenceFrom, RolloutsConfig, SftConfig, StageConfig,
+    AdvantagesFrom, GrpoConfig, MuonConfig, MuonScale, OptimConfig, OptimGroup, OptimKind, ReferenceFrom,
+    RolloutsConfig, SftConfig, StageConfig,
 };
 
 use rlvr_policies::decoder::Recompute;
@@ -154,6 +156,13 @@ pub struct PolicyConfig {
     /// Whether the text of a completion has its special tokens, for rewards that look for them; the token that ends it is
     /// never in it. Default false.
     pub keep_special: bool,
+    /// The parameters that training changes, by patterns: regular expressions over whole parts of Hugging Face names, so that a
+    /// module stands for all in it. With an adapter, those of the adapter. Default all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trainable: Option<Vec<String>>,
+    /// Which of them it leaves as they are after all, likewise. Default none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub frozen: Vec<String>,
     /// The built-in small policy, initialised from the seed.
     pub tiny: Option<TinyConfig>,
     /// An adapter that is trained instead of the policy's own weights. Default none.
@@ -324,7 +333,7 @@ fn data_dir() -> PathBuf {
 }
 
 /// Reads a string or a list of strings.
-fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+pub(super) fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     struct Names;
     impl<'de> de::Visitor<'de> for Names {
         type Value = Vec<String>;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::one_or_many;
 use crate::algorithm::{Aggregate, GroupsWithoutSignal, LossConfig};
 use crate::schedule::{ScheduleConfig, ScheduleKind};
 use rlvr_rollout::{LongPrompt, SamplingParams};
@@ -223,10 +224,12 @@ pub enum ReferenceFrom {
     Base,
 }
 
-/// `[stage.optim]`: AdamW with f32 state.
+/// `[stage.optim]`: the optimizer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OptimConfig {
+    /// `adamw`, `adamw_8bit` or `muon`. Default `adamw`.
+    pub kind: OptimKind,
     /// Peak learning rate. Default 1e-5.
     pub lr: f64,
     /// Decay of the first and second moment, each in [0, 1). Default `[0.9, 0.999]`.
@@ -243,11 +246,90 @@ pub struct OptimConfig {
     pub warmup_steps: u64,
     /// Last learning rate of `linear` and `cosine` as a share of `lr`, in [0, 1]. Default 0.
     pub final_lr_frac: f64,
+    /// Settings of Muon.
+    #[serde(skip_serializing_if = "MuonConfig::is_default")]
+    pub muon: MuonConfig,
+    /// Parameters with settings of their own; the first group that names one counts. Default none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<OptimGroup>,
+}
+
+/// Rule by which an optimizer changes parameters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OptimKind {
+    /// AdamW with f32 moments (arXiv:1711.05101).
+    #[default]
+    Adamw,
+    /// AdamW with moments in 8 bits, blocks of 256 (arXiv:2110.02861); in f32 those of tensors below 4096 elements.
+    #[serde(rename = "adamw_8bit")]
+    Adamw8bit,
+    /// Muon for the matrices of blocks; AdamW for embeddings, head, norms and biases.
+    Muon,
+}
+
+/// `stage.optim.muon`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MuonConfig {
+    /// Decay of the momentum, in [0, 1). Default 0.95.
+    pub momentum: f64,
+    /// Whether the momentum is looked ahead of. Default true.
+    pub nesterov: bool,
+    /// Newton–Schulz iterations, 1 to 99. Default 5.
+    pub ns_steps: usize,
+    /// Factor of updates. Default `original`.
+    pub scale: MuonScale,
+}
+
+/// Factor of Muon's updates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MuonScale {
+    /// √max(1, rows / columns).
+    #[default]
+    Original,
+    /// 0.2 √max(rows, columns): learning rates and decays are those of AdamW (arXiv:2502.16982).
+    MatchRmsAdamw,
+}
+
+impl Default for MuonConfig {
+    fn default() -> Self {
+        Self { momentum: 0.95, nesterov: true, ns_steps: 5, scale: MuonScale::Original }
+    }
+}
+
+impl MuonConfig {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// `[[stage.optim.groups]]`: settings of some of the parameters; what it does not say is as in `[stage.optim]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OptimGroup {
+    /// A pattern, or a list of patterns, as in `policy.trainable`.
+    #[serde(deserialize_with = "one_or_many")]
+    pub params: Vec<String>,
+    /// `adamw`, `adamw_8bit` or `muon`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<OptimKind>,
+    /// Peak learning rate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lr: Option<f64>,
+    /// Decoupled weight decay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight_decay: Option<f64>,
+    /// Optimizer steps of linear warm-up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warmup_steps: Option<u64>,
 }
 
 impl Default for OptimConfig {
     fn default() -> Self {
         Self {
+            kind: OptimKind::Adamw,
             lr: 1e-5,
             betas: [0.9, 0.999],
             eps: 1e-8,
@@ -256,6 +338,8 @@ impl Default for OptimConfig {
             schedule: ScheduleKind::Constant,
             warmup_steps: 0,
             final_lr_frac: 0.0,
+            muon: MuonConfig::default(),
+            groups: Vec::new(),
         }
     }
 }

@@ -204,7 +204,7 @@ fn typos_name_the_line_and_the_nearest_field() {
         "lr = ",
         "learning_rate = ",
         &[],
-        &["c.toml:33: stage.1.optim.learning_rate: ", "known: lr, betas"],
+        &["c.toml:33: stage.1.optim.learning_rate: ", "known: kind, lr, betas"],
     );
     fails("[eval]", "[evla]", &[], &["c.toml:35: evla: ", "`eval`"]);
     fails(

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::locate::nearest;
 use super::{
-    AdvantagesFrom, ChatTemplate, DataConfig, EvalConfig, GrpoConfig, LoraConfig, OptimConfig, ReferenceFrom,
-    RunConfig, SftConfig, StageConfig,
+    AdvantagesFrom, ChatTemplate, DataConfig, EvalConfig, GrpoConfig, LoraConfig, MuonConfig, OptimConfig,
+    OptimKind, ReferenceFrom, RunConfig, SftConfig, StageConfig,
 };
 use crate::algorithm::{AdvantageKind, GroupsWithoutSignal};
 use crate::benchmarks;
 use crate::checks::{Checks, Problem};
 use crate::data::{Parting, Split};
+use rlvr_policies::ParamPattern;
 use rlvr_rollout::{RolloutError, SamplingParams};
 
 /// Stages of a run.
@@ -120,6 +121,10 @@ impl RunConfig {
         if let Some(problem) = policy.lora.as_ref().and_then(LoraConfig::problem) {
             checks.require(false, "policy.lora", &problem);
         }
+        check_patterns("policy.trainable", policy.trainable.as_deref().unwrap_or_default(), checks);
+        check_patterns("policy.frozen", &policy.frozen, checks);
+        let none = policy.trainable.as_ref().is_some_and(Vec::is_empty);
+        checks.require(!none, "policy.trainable", "names nothing to train; leave it out to train everything");
         let Some(tiny) = &policy.tiny else { return };
         let at = |field: &str| format!("policy.tiny.{field}");
         for (field, value) in [
@@ -429,6 +434,16 @@ fn check_ranges(at: &str, sampling: &SamplingParams, checks: &mut Checks) {
     }
 }
 
+/// Checks that patterns over names are regular expressions.
+fn check_patterns(at: &str, patterns: &[String], checks: &mut Checks) {
+    for (i, pattern) in patterns.iter().enumerate() {
+        if let Err(error) = ParamPattern::new(pattern) {
+            let hint = if pattern.contains('*') { "; `.*` matches anything, `*` alone nothing" } else { "" };
+            checks.require(false, format!("{at}.{i}"), format!("{error}{hint}"));
+        }
+    }
+}
+
 fn check_optim(at: &str, optim: &OptimConfig, checks: &mut Checks) {
     let mut check = |ok: bool, name: &str, message: &str| checks.require(ok, format!("{at}.{name}"), message);
     check(optim.lr > 0.0 && optim.lr.is_finite(), "lr", "must be above 0");
@@ -437,4 +452,30 @@ fn check_optim(at: &str, optim: &OptimConfig, checks: &mut Checks) {
     check(optim.weight_decay >= 0.0 && optim.weight_decay.is_finite(), "weight_decay", "must be 0 or more");
     check(optim.max_grad_norm >= 0.0, "max_grad_norm", "must be 0 (no clipping) or more");
     check((0.0..=1.0).contains(&optim.final_lr_frac), "final_lr_frac", "must lie in [0, 1]");
+    check((0.0..1.0).contains(&optim.muon.momentum), "muon.momentum", "must lie in [0, 1)");
+    check((1..100).contains(&optim.muon.ns_steps), "muon.ns_steps", "must be 1 to 99");
+    let muon = optim.kind == OptimKind::Muon || optim.groups.iter().any(|g| g.kind == Some(OptimKind::Muon));
+    check(
+        muon || optim.muon == MuonConfig::default(),
+        "muon",
+        "has settings, but no parameter has kind = \"muon\"",
+    );
+    for (i, group) in optim.groups.iter().enumerate() {
+        let mut check =
+            |ok: bool, name: &str, message: &str| check(ok, &format!("groups.{i}.{name}"), message);
+        check(!group.params.is_empty(), "params", "names no parameter");
+        check(
+            group.lr.is_none_or(|lr| lr > 0.0 && lr.is_finite()),
+            "lr",
+            "must be above 0; parameters that stay as they are belong into policy.frozen",
+        );
+        let decay = group.weight_decay.is_none_or(|decay| decay >= 0.0 && decay.is_finite());
+        check(decay, "weight_decay", "must be 0 or more");
+        let rates = group.lr.is_some() || group.weight_decay.is_some() || group.warmup_steps.is_some();
+        let said = rates || group.kind.is_some();
+        check(said, "params", "has no setting of its own: kind, lr, weight_decay or warmup_steps");
+    }
+    for (i, group) in optim.groups.iter().enumerate() {
+        check_patterns(&format!("{at}.groups.{i}.params"), &group.params, checks);
+    }
 }

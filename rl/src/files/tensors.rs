@@ -1,4 +1,4 @@
-//! Named f32 tensors in a safetensors file, such as the moments of the optimizer.
+//! Named tensors in a safetensors file, such as the moments of the optimizer: of f32, or of bytes that are codes.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -39,6 +39,15 @@ pub struct HostTensor {
     pub data: Vec<f32>,
 }
 
+/// The elements of a tensor in row-major order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Elements {
+    /// Numbers.
+    F32(Vec<f32>),
+    /// Codes.
+    U8(Vec<u8>),
+}
+
 /// Tensors by name, in alphabetic order.
 pub type TensorMap = BTreeMap<String, HostTensor>;
 
@@ -51,6 +60,7 @@ pub struct NamedTensor {
 
 enum Values {
     Shared(Arc<Vec<f32>>),
+    Bytes(Arc<Vec<u8>>),
     Read(Box<dyn Fn() -> Vec<f32> + Send>),
 }
 
@@ -65,6 +75,16 @@ impl NamedTensor {
         Self { name, shape: shape.to_vec(), values: Values::Shared(values) }
     }
 
+    /// A tensor of codes, shared.
+    ///
+    /// # Panics
+    /// When shape and length disagree.
+    pub fn bytes(name: impl Into<String>, shape: &[usize], codes: Arc<Vec<u8>>) -> Self {
+        let (name, elements) = (name.into(), shape.iter().product::<usize>());
+        assert!(elements == codes.len(), "{name}: shape {shape:?}, {} elements", codes.len());
+        Self { name, shape: shape.to_vec(), values: Values::Bytes(codes) }
+    }
+
     /// A tensor whose values are read when it is written, as many as the product of `shape`.
     pub fn read(
         name: impl Into<String>,
@@ -77,7 +97,10 @@ impl NamedTensor {
 
 impl View for &NamedTensor {
     fn dtype(&self) -> Dtype {
-        Dtype::F32
+        match self.values {
+            Values::Shared(_) | Values::Read(_) => Dtype::F32,
+            Values::Bytes(_) => Dtype::U8,
+        }
     }
     fn shape(&self) -> &[usize] {
         &self.shape
@@ -85,11 +108,13 @@ impl View for &NamedTensor {
     fn data(&self) -> Cow<'_, [u8]> {
         match &self.values {
             Values::Shared(values) => Cow::Borrowed(bytemuck::cast_slice(values)),
+            Values::Bytes(codes) => Cow::Borrowed(codes),
             Values::Read(values) => Cow::Owned(bytemuck::cast_slice(&values()).to_vec()),
         }
     }
     fn data_len(&self) -> usize {
-        self.shape.iter().product::<usize>() * size_of::<f32>()
+        let element = if matches!(self.values, Values::Bytes(_)) { 1 } else { size_of::<f32>() };
+        self.shape.iter().product::<usize>() * element
     }
 }
 
@@ -105,11 +130,26 @@ pub fn write(path: &Path, tensors: &[NamedTensor]) -> Result<(), TensorsError> {
     })
 }
 
-/// Reads every tensor of `path`; no more than one tensor is held twice.
+/// Reads every tensor of `path`, all of f32.
 ///
 /// # Errors
 /// [`TensorsError::Io`], and [`TensorsError::Corrupt`] for a file that is cut off, not safetensors, or not f32.
 pub fn read(path: &Path) -> Result<TensorMap, TensorsError> {
+    let numbers = |(name, (shape, elements)): (String, (Vec<usize>, Elements))| match elements {
+        Elements::F32(data) => Ok((name, HostTensor { shape, data })),
+        Elements::U8(_) => {
+            let reason = format!("{name}: bytes where numbers belong");
+            Err(TensorsError::Corrupt { path: path.to_path_buf(), reason })
+        }
+    };
+    read_elements(path)?.into_iter().map(numbers).collect()
+}
+
+/// Reads every tensor of `path` with its shape.
+///
+/// # Errors
+/// [`TensorsError::Io`], and [`TensorsError::Corrupt`] for a file that is cut off, not safetensors, or of other types.
+pub fn read_elements(path: &Path) -> Result<BTreeMap<String, (Vec<usize>, Elements)>, TensorsError> {
     let corrupt = |reason: String| TensorsError::Corrupt { path: path.to_path_buf(), reason };
     let mut file = open_own(path, OpenOptions::new().read(true)).map_err(IoError::at("open", path))?;
     let size = file.metadata().map_err(IoError::at("read", path))?.len();
@@ -124,22 +164,35 @@ pub fn read(path: &Path) -> Result<TensorMap, TensorsError> {
     let mut entries: BTreeMap<String, serde_json::Value> =
         serde_json::from_slice(&header).map_err(|e| corrupt(format!("the header is not JSON: {e}")))?;
     entries.remove("__metadata__");
-    let mut tensors = TensorMap::new();
+    let mut tensors = BTreeMap::new();
     for (name, entry) in entries {
         let info: TensorInfo = serde_json::from_value(entry).map_err(|e| corrupt(format!("{name}: {e}")))?;
         let (begin, end) = info.data_offsets;
-        let bytes = info.shape.iter().try_fold(4_usize, |bytes, dim| bytes.checked_mul(*dim));
+        let element = match info.dtype {
+            Dtype::F32 => size_of::<f32>(),
+            Dtype::U8 => 1,
+            other => return Err(corrupt(format!("{name}: {other:?} is neither F32 nor U8"))),
+        };
+        let bytes = info.shape.iter().try_fold(element, |bytes, dim| bytes.checked_mul(*dim));
         let inside = end as u64 <= size - 8 - length && begin <= end && bytes == Some(end - begin);
-        if info.dtype != Dtype::F32 || !inside {
+        if !inside {
             return Err(corrupt(format!(
                 "{name}: {:?} {:?} in bytes {begin} to {end}",
                 info.dtype, info.shape
             )));
         }
-        let mut data = vec![0.0_f32; (end - begin) / 4];
         file.seek(SeekFrom::Start(8 + length + begin as u64)).map_err(IoError::at("read", path))?;
-        file.read_exact(bytemuck::cast_slice_mut(&mut data)).map_err(|e| corrupt(format!("{name}: {e}")))?;
-        tensors.insert(name, HostTensor { shape: info.shape, data });
+        let mut fill = |bytes: &mut [u8]| file.read_exact(bytes).map_err(|e| corrupt(format!("{name}: {e}")));
+        let elements = if element == 1 {
+            let mut codes = vec![0u8; end - begin];
+            fill(&mut codes)?;
+            Elements::U8(codes)
+        } else {
+            let mut data = vec![0.0_f32; (end - begin) / size_of::<f32>()];
+            fill(bytemuck::cast_slice_mut(&mut data))?;
+            Elements::F32(data)
+        };
+        tensors.insert(name, (info.shape, elements));
     }
     Ok(tensors)
 }
@@ -180,6 +233,18 @@ mod tests {
         assert_eq!(read(&a).unwrap(), some());
         assert_eq!(std::fs::read(&a).unwrap(), std::fs::read(&b).unwrap());
         assert!(safetensors::SafeTensors::deserialize(&std::fs::read(&a).unwrap()).is_ok());
+    }
+
+    #[test]
+    fn codes_are_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        let codes = NamedTensor::bytes("c", &[2, 3], Arc::new(vec![0, 1, 127, 128, 254, 255]));
+        write(&path, &[codes, NamedTensor::shared("f", &[1], Arc::new(vec![0.25]))]).unwrap();
+        let read_back = read_elements(&path).unwrap();
+        assert_eq!(read_back["c"], (vec![2, 3], Elements::U8(vec![0, 1, 127, 128, 254, 255])));
+        assert_eq!(read_back["f"], (vec![1], Elements::F32(vec![0.25])));
+        assert!(read(&path).unwrap_err().to_string().contains("bytes where numbers belong"));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::policy::Policy;
 use crate::run::dir::RunDir;
 use crate::run::events::{Event, Observer, Report};
 use crate::run::inputs::Inputs;
+use crate::run::opening::check_optimizers;
 use crate::run::{RunOptions, preflight};
 use crate::train::grpo::Trainer;
 use burn::tensor::Device;
@@ -23,6 +24,7 @@ pub(crate) fn run(
     clock: Instant,
 ) -> Result<Report, Error> {
     let mut policy = Policy::from_config(&config.policy, config.seed, device)?;
+    check_optimizers(config, &policy)?;
     let texts = inputs.texts(config, &policy)?;
     texts.notes.iter().for_each(|note| observer.event(Event::Note(note)));
     let count = config.stage.len();

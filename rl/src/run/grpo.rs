@@ -192,10 +192,10 @@ fn reference(
     }
     let initial = || {
         let initial = Policy::from_config(&run.config.policy, run.config.seed, &run.device)?.decoder;
-        if initial.lora().is_none() {
+        if !initial.trained().contains(&false) {
             return Ok(initial);
         }
-        // The base is there already: only the adapter is another one.
+        // What is frozen is there already: only the rest is another one.
         let mut shared = policy.decoder.clone();
         for i in (0..initial.params().len()).filter(|i| initial.trained()[*i]) {
             shared.set_param(i, initial.param_values(i));

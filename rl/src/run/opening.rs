@@ -11,6 +11,8 @@ use crate::run::inputs::Inputs;
 use crate::run::log::RunLog;
 use crate::run::texts::Texts;
 use crate::run::writer::Writer;
+use crate::selection;
+use crate::train::optim;
 use burn::tensor::Device;
 use std::path::{Path, PathBuf};
 
@@ -65,6 +67,10 @@ pub(crate) fn open(
     observer: &mut dyn Observer,
 ) -> Result<Opened, Error> {
     let start = |policy: Policy, observer: &mut dyn Observer| {
+        check_optimizers(config, &policy)?;
+        selection::note(&policy.decoder, &config.policy)
+            .iter()
+            .for_each(|note| observer.event(Event::Note(note)));
         let texts = inputs.texts(config, &policy)?;
         texts.notes.iter().for_each(|note| observer.event(Event::Note(note)));
         Ok::<_, Error>((policy, texts))
@@ -111,6 +117,20 @@ pub(crate) fn open(
     };
     dir.write_meta(&meta)?;
     Ok(Opened { dir, meta, task_files, writer: Writer::start(log, store), texts, policy, checkpoint })
+}
+
+/// Checks that the optimizer of every stage fits the policy.
+///
+/// # Errors
+/// The setting that does not.
+pub(crate) fn check_optimizers(config: &RunConfig, policy: &Policy) -> Result<(), Error> {
+    for (i, stage) in config.stage.iter().enumerate() {
+        optim::check(stage.optim(), &policy.decoder).map_err(|p| Error::Setting {
+            field: format!("stage.{i}.optim.{}", p.field),
+            message: p.message,
+        })?;
+    }
+    Ok(())
 }
 
 /// The policy of a checkpoint, under the settings that the run began with.

@@ -8,7 +8,7 @@ use crate::policy::Policy;
 use crate::run::grpo::GrpoStage;
 use crate::run::sft::SftStage;
 use crate::run::steps::Run;
-use crate::train::adamw::AdamW;
+use crate::train::optim::Optimizer;
 use crate::train::sft;
 use rlvr_policies::Decoder;
 
@@ -87,19 +87,23 @@ pub(crate) fn steps(run: &Run<'_>) -> Result<u64, Error> {
     })
 }
 
-/// The moments, for a checkpoint.
-pub(crate) fn moments(optim: &AdamW, decoder: &Decoder) -> (&'static str, Vec<NamedTensor>) {
+/// The state of the optimizer, for a checkpoint.
+pub(crate) fn moments(optim: &Optimizer, decoder: &Decoder) -> (&'static str, Vec<NamedTensor>) {
     (OPTIMIZER, optim.state(decoder))
 }
 
-/// Sets the moments that a checkpoint has.
+/// Sets the state that a checkpoint has.
 ///
 /// # Errors
 /// A checkpoint without them.
-pub(crate) fn restore(optim: &mut AdamW, decoder: &Decoder, checkpoint: &Checkpoint) -> Result<(), Error> {
-    let mut saved = checkpoint.tensors(OPTIMIZER)?;
+pub(crate) fn restore(
+    optim: &mut Optimizer,
+    decoder: &Decoder,
+    checkpoint: &Checkpoint,
+) -> Result<(), Error> {
+    let mut saved = checkpoint.elements(OPTIMIZER)?;
     let steps = checkpoint.state.optimizer_steps;
-    optim.restore(decoder, steps, |name| saved.remove(name).map(|t| t.data)).map_err(|name| Error::Unusable {
+    optim.restore(decoder, steps, |name| saved.remove(name)).map_err(|name| Error::Unusable {
         what: format!("{}: the optimizer state has no usable {name}", checkpoint.path.display()),
     })
 }

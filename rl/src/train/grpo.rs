@@ -8,7 +8,6 @@ use crate::config::GrpoConfig;
 use crate::error::Error;
 use crate::generate::Origin;
 use crate::policy::Policy;
-use crate::train::adamw::AdamWConfig;
 use crate::train::comparison;
 use crate::train::judging::{Judgement, Judges};
 use crate::train::learner::Learner;
@@ -79,8 +78,9 @@ impl<'a> Trainer<'a> {
         seed: u64,
         steps: u64,
     ) -> Self {
+        let total_updates = steps * (config.updates_per_rollout * config.minibatches) as u64;
         Self {
-            learner: Learner::new(AdamWConfig::from(&config.optim), &policy.decoder),
+            learner: Learner::new(&config.optim, total_updates, &policy.decoder),
             average: config.policy_ema.map(|_| policy.decoder.clone()),
             policy,
             reference,
@@ -91,7 +91,7 @@ impl<'a> Trainer<'a> {
             loss: config.resolved_loss(),
             reward,
             seed,
-            total_updates: steps * (config.updates_per_rollout * config.minibatches) as u64,
+            total_updates,
             judges: Judges::default(),
         }
     }

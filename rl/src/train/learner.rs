@@ -1,6 +1,7 @@
 //! The one way in which weights change: forward, loss, backward in micro-batches, reduce, apply. GRPO, supervised training
 //! and `rlvr bench` learn with it.
-use crate::train::adamw::{AdamW, AdamWConfig, NotFinite};
+use crate::config::OptimConfig;
+use crate::train::optim::{Optimizer, UpdateError};
 use crate::train::trajectory::{self, Trajectory};
 use rlvr_policies::Decoder;
 use rlvr_policies::decoder::{self, HeldWeights};
@@ -9,8 +10,8 @@ use rlvr_policies::targets::{TargetGrads, TargetStats};
 
 /// Optimizer and gradients of a stage.
 pub struct Learner {
-    /// AdamW and its state.
-    pub optim: AdamW,
+    /// The optimizer and its state.
+    pub optim: Optimizer,
     /// Of the update in progress; kept from one update to the next until they are released.
     grads: Option<Gradients>,
     /// The weights as the passes of the update in progress want them.
@@ -49,9 +50,9 @@ impl Pass<'_> {
 }
 
 impl Learner {
-    /// A learner with fresh optimizer state.
-    pub fn new(config: AdamWConfig, decoder: &Decoder) -> Self {
-        Self { optim: AdamW::new(config, decoder), grads: None, held: None }
+    /// A learner with fresh optimizer state, for a stage of `total` updates.
+    pub fn new(config: &OptimConfig, total: u64, decoder: &Decoder) -> Self {
+        Self { optim: Optimizer::new(config, total, decoder), grads: None, held: None }
     }
 
     /// Begins an update of so many passes: gradients of zero.
@@ -87,8 +88,8 @@ impl Learner {
     /// Ends an update: one step of the optimizer. Returns the gradient norm before clipping.
     ///
     /// # Errors
-    /// As [`AdamW::step`].
-    pub fn apply(&mut self, decoder: &mut Decoder, lr: f64) -> Result<f64, NotFinite> {
+    /// As [`Optimizer::step`].
+    pub fn apply(&mut self, decoder: &mut Decoder, lr: f64) -> Result<f64, UpdateError> {
         self.held = None;
         let grads = self.grads.take().unwrap_or_else(|| decoder.zero_gradients());
         let grads = self.grads.insert(reduce(grads));

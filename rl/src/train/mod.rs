@@ -1,6 +1,5 @@
 //! Training: a step of GRPO or of supervised training, and what it is made of.
 
-pub mod adamw;
 mod comparison;
 pub mod follow;
 mod group;
@@ -9,6 +8,7 @@ pub mod judging;
 pub mod learner;
 mod loss;
 mod minibatch;
+pub mod optim;
 mod outcome;
 pub mod recorded;
 mod rollouts;

@@ -4,7 +4,6 @@ use crate::data::TaskSource;
 use crate::error::Error;
 use crate::policy::Policy;
 use crate::random::hash_bytes;
-use crate::train::adamw::AdamWConfig;
 use crate::train::learner::Learner;
 use crate::train::trajectory::{Batch, Trajectory};
 
@@ -42,7 +41,7 @@ pub fn steps(config: &SftConfig, examples: usize) -> u64 {
 impl<'a> SftTrainer<'a> {
     /// A trainer at the start of its stage.
     pub fn new(policy: Policy, config: &'a SftConfig, (seed, steps): (u64, u64)) -> Self {
-        let learner = Learner::new(AdamWConfig::from(&config.optim), &policy.decoder);
+        let learner = Learner::new(&config.optim, steps, &policy.decoder);
         Self { policy, learner, config, steps, seed }
     }
 

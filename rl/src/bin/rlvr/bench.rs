@@ -4,7 +4,9 @@ use crate::args::BenchArgs;
 use crate::input::bad;
 use crate::output;
 use anyhow::Result;
-use rlvr::bench::{BenchReport, BenchSettings, SHAPES, bench, random_decoder, shape, with_lora};
+use rlvr::bench::{
+    BenchReport, BenchSettings, SHAPES, bench, random_decoder, shape, with_lora, with_selection,
+};
 use rlvr::policy::Policy;
 use serde_json::Value;
 use std::io::Write;
@@ -20,6 +22,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         new_tokens: args.new_tokens,
         micro_batch: args.micro_batch,
         repeat: args.repeat,
+        optimizer: args.optimizer,
     };
     let device = rlvr::run::device(args.device)?;
     let (name, decoder) = match &args.policy {
@@ -42,6 +45,8 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         Some(rank) => with_lora(decoder, rank)?,
         None => decoder,
     };
+    let trainable = (!args.trainable.is_empty()).then(|| args.trainable.clone());
+    let decoder = with_selection(decoder, trainable, args.frozen.clone())?;
     let report = bench(decoder, settings)?;
     let device = rlvr::run::device_name(args.device);
     let mut out = output::stdout();
@@ -87,5 +92,11 @@ fn table(out: &mut impl Write, name: &str, device: &str, report: &BenchReport) -
     }
     let of_device =
         report.device_memory_mb.map(|mb| format!(", {mb:.0} MiB on the device")).unwrap_or_default();
-    writeln!(out, "\npeak memory {:.0} MiB{of_device}", report.peak_rss_mb)
+    writeln!(
+        out,
+        "\npeak memory {:.0} MiB{of_device}; {:.1} million parameters trained, state of the optimizer {:.0} MiB",
+        report.peak_rss_mb,
+        report.trained_parameters as f64 / 1e6,
+        report.optimizer_mb
+    )
 }

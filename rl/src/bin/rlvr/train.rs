@@ -58,6 +58,10 @@ pub fn run(args: &TrainArgs) -> Result<()> {
             );
             Err(Error::Interrupted.into())
         }
+        Err(Error::Setting { field, message }) => {
+            let place = RunConfig::place(&args.config, &args.set, &field);
+            Err(bad(format!("{place}: {field}: {message}")))
+        }
         Err(error) => Err(error.into()),
     }
 }

@@ -7,7 +7,7 @@ pub mod eval;
 use clap::{Args, Parser, Subcommand};
 use comparison::{CompareArgs, ReportArgs};
 use eval::{EvalLsArgs, EvalRunArgs, EvalScoreArgs, EvalValidateArgs};
-use rlvr::config::{DeviceConfig, Dtype};
+use rlvr::config::{DeviceConfig, Dtype, OptimKind};
 use rlvr::policies::SaveDtype;
 use std::path::PathBuf;
 
@@ -139,6 +139,15 @@ pub struct BenchArgs {
     /// Train an adapter of this rank on all linear layers instead of the weights
     #[arg(long, value_name = "RANK")]
     pub lora: Option<usize>,
+    /// Train only the parameters that this pattern names, as policy.trainable has them; several are possible
+    #[arg(long, value_name = "PATTERN")]
+    pub trainable: Vec<String>,
+    /// Leave the parameters that this pattern names as they are; several are possible
+    #[arg(long, value_name = "PATTERN")]
+    pub frozen: Vec<String>,
+    /// adamw, adamw_8bit or muon
+    #[arg(long, value_name = "KIND", default_value = "adamw", value_parser = optimizer)]
+    pub optimizer: OptimKind,
     /// Completions of a step
     #[arg(long, value_name = "B", default_value_t = 32)]
     pub batch: usize,
@@ -564,6 +573,16 @@ pub fn positive(text: &str) -> Result<usize, String> {
 /// A number of completions of one prompt, all of which are held in memory.
 pub fn samples(text: &str) -> Result<usize, String> {
     positive(text).and_then(|n| if n <= 1_000_000 { Ok(n) } else { Err("must be at most 1000000".into()) })
+}
+
+/// The value of `--optimizer`.
+fn optimizer(text: &str) -> Result<OptimKind, String> {
+    match text {
+        "adamw" => Ok(OptimKind::Adamw),
+        "adamw_8bit" => Ok(OptimKind::Adamw8bit),
+        "muon" => Ok(OptimKind::Muon),
+        _ => Err("one of adamw, adamw_8bit, muon".to_owned()),
+    }
 }
 
 /// The value of `--dtype`.

@@ -1,0 +1,283 @@
+//! The optimizer: gradient clipping by the global norm, then one rule for every parameter that is trained.
+//!
+//! Parameters may belong to groups with a learning rate, a decay, a warm-up and a rule of their own. Weight decay applies to every
+//! parameter whose group does not say otherwise. What is one parameter here and several Hugging Face tensors (queries, keys and
+//! values; gate and up) is several to every rule for which that makes a difference.
+mod adamw;
+mod eight_bit;
+mod muon;
+mod state;
+
+use crate::checks::Problem;
+use crate::config::{OptimConfig, OptimGroup, OptimKind};
+use crate::files::tensors::{Elements, NamedTensor};
+use crate::schedule::ScheduleConfig;
+use crate::selection;
+use adamw::Coefficients;
+use burn::tensor::Tensor;
+use rayon::prelude::*;
+use rlvr_policies::decoder::{Compute, Decoder};
+use rlvr_policies::gradients::Gradients;
+use rlvr_policies::host::gemm::Operands;
+use state::{Memory, Piece, pieces};
+use std::sync::Arc;
+
+/// The optimizer of a stage and its state.
+#[derive(Debug, Clone)]
+pub struct Optimizer {
+    config: OptimConfig,
+    /// Updates of the whole stage, for the schedules of groups.
+    total: u64,
+    /// Updates done.
+    steps: u64,
+    state: State,
+    /// Why it cannot be used for its decoder.
+    problem: Option<Problem>,
+}
+
+#[derive(Debug, Clone)]
+enum State {
+    /// By parameter.
+    Host(Vec<Vec<Piece>>),
+    /// First and second moments of every parameter.
+    Device(Vec<[Tensor<2>; 2]>),
+}
+
+/// Why an update cannot be made or used: training cannot go on.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum UpdateError {
+    /// Gradients that are NaN or infinite; nothing has changed.
+    #[error("the gradient norm is {norm}; nothing was changed: lower the learning rate")]
+    Gradients {
+        /// Global norm before clipping.
+        norm: f64,
+    },
+    /// Weights that are NaN or infinite after the update.
+    #[error(
+        "the update made parameter {name} NaN or infinite; nothing of it is saved: lower the learning rate"
+    )]
+    Weights {
+        /// The first such parameter.
+        name: String,
+    },
+    /// Settings that do not fit the policy; nothing has changed.
+    #[error("{field}: {message}")]
+    Settings {
+        /// The key below the optimizer's table.
+        field: String,
+        /// What is wrong with it.
+        message: String,
+    },
+}
+
+/// Elements that one task updates.
+const BLOCK: usize = 1 << 14;
+
+impl Optimizer {
+    /// Fresh state for a decoder and a stage of `total` updates. Settings that do not fit it end the first step; see
+    /// [`Self::problem`].
+    pub fn new(config: &OptimConfig, total: u64, decoder: &Decoder) -> Self {
+        let specs = &decoder.layout().specs;
+        let (state, problem) = match decoder.compute() {
+            Compute::Host => match selection::groups(decoder, &config.groups) {
+                Ok(groups) => (State::Host(pieces(decoder, &groups, &kinds(config))), None),
+                Err(problem) => (State::Host(Vec::new()), Some(problem)),
+            },
+            Compute::Device => {
+                let zeros = |s: [usize; 2]| [(); 2].map(|()| Tensor::zeros(s, decoder.device()));
+                (State::Device(specs.iter().map(|s| zeros(s.shape)).collect()), on_device(config))
+            }
+        };
+        Self { config: config.clone(), total, steps: 0, state, problem }
+    }
+
+    /// What is wrong with the settings for the decoder that the optimizer was made for, by a key below their table.
+    pub fn problem(&self) -> Option<&Problem> {
+        self.problem.as_ref()
+    }
+
+    /// Updates done.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Bytes of its state.
+    pub fn state_bytes(&self) -> usize {
+        match &self.state {
+            State::Host(pieces) => pieces.iter().flatten().map(Piece::bytes).sum(),
+            State::Device(m) => m.iter().flatten().map(|m| m.shape().num_elements() * size_of::<f32>()).sum(),
+        }
+    }
+
+    /// One update at learning rate `lr` of parameters without a group; those with one follow their own from the number of
+    /// updates done. Returns the global gradient norm before clipping.
+    ///
+    /// # Errors
+    /// Settings that do not fit, gradients that are not finite, or whose squares are not: nothing has changed. Weights that
+    /// are not finite after the update: they are lost.
+    pub fn step(&mut self, decoder: &mut Decoder, grads: &Gradients, lr: f64) -> Result<f64, UpdateError> {
+        if let Some(Problem { field, message }) = self.problem.clone() {
+            return Err(UpdateError::Settings { field, message });
+        }
+        let norm = grads.global_norm();
+        let most = self.config.max_grad_norm;
+        let clip = if most > 0.0 { (most / (norm + 1e-6)).min(1.0) } else { 1.0 };
+        // The second moment holds squares, and would stay infinite.
+        let finite = norm.is_finite() && (norm * clip).powi(2) <= f64::from(f32::MAX);
+        if !finite {
+            return Err(UpdateError::Gradients { norm });
+        }
+        let rates = self.rates(lr);
+        self.steps += 1;
+        let k = self.numbers(&rates, clip, decoder);
+        match (&mut self.state, grads) {
+            (State::Host(pieces), Gradients::Host(grads)) => {
+                decoder.update_on_host(|i, _, p| {
+                    for piece in &mut pieces[i] {
+                        let (p, g) = (&mut p[piece.elements.clone()], &grads[i][piece.gradient()]);
+                        update(piece, &k[piece.group], p, g);
+                    }
+                });
+            }
+            (State::Device(moments), Gradients::Device(grads)) => {
+                decoder.adamw_on_device(moments, grads, k[0].adamw.on_device());
+            }
+            (State::Host(_), Gradients::Device(_)) | (State::Device(_), Gradients::Host(_)) => {
+                unreachable!("gradients and moments come from the same decoder")
+            }
+        }
+        match decoder.first_not_finite() {
+            Some(name) => Err(UpdateError::Weights { name: name.to_owned() }),
+            None => Ok(norm),
+        }
+    }
+
+    /// Learning rate and weight decay of parameters without a group, at this learning rate, and of every group.
+    fn rates(&self, lr: f64) -> Vec<(f64, f64)> {
+        let c = &self.config;
+        let of = |group: &OptimGroup| {
+            let warmup_steps = group.warmup_steps.unwrap_or(c.warmup_steps);
+            let schedule = ScheduleConfig { warmup_steps, ..c.schedule_config() };
+            let lr = schedule.lr_at(group.lr.unwrap_or(c.lr), self.steps, self.total);
+            (lr, group.weight_decay.unwrap_or(c.weight_decay))
+        };
+        std::iter::once((lr, c.weight_decay)).chain(c.groups.iter().map(of)).collect()
+    }
+
+    /// The numbers of the update that has begun, by group.
+    fn numbers(&self, rates: &[(f64, f64)], clip: f64, decoder: &Decoder) -> Vec<Numbers> {
+        let OptimConfig { betas, eps, muon, .. } = self.config;
+        let operands = Operands::of(decoder.operands()).unwrap_or(Operands::F32);
+        let of = |(lr, weight_decay): &(f64, f64)| Numbers {
+            adamw: Coefficients::new(betas, eps, (*lr, *weight_decay), clip, self.steps),
+            muon: muon::Step { lr: *lr, weight_decay: *weight_decay, clip, settings: muon, operands },
+        };
+        rates.iter().map(of).collect()
+    }
+
+    /// The state as named tensors; further steps do not change them. From a device they are fetched. On the CPU `m.` and
+    /// `v.`, or `momentum.`, with the name of a parameter, or of the Hugging Face tensor where parts of it have states of their own.
+    ///
+    /// # Panics
+    /// If the device fails.
+    pub fn state(&self, decoder: &Decoder) -> Vec<NamedTensor> {
+        match &self.state {
+            State::Host(pieces) => pieces.iter().flatten().flat_map(Piece::saved).collect(),
+            State::Device(moments) => {
+                let fetched = |(i, j, kind): (usize, usize, &str)| {
+                    let spec = &decoder.layout().specs[i];
+                    let name = format!("{kind}.{}", spec.name);
+                    let values = moments[i][j].clone().into_data().convert::<f32>().try_to_vec();
+                    let values = values.unwrap_or_else(|e| panic!("{name} cannot be read: {e:?}"));
+                    NamedTensor::shared(name, &spec.shape, Arc::new(values))
+                };
+                (0..moments.len()).flat_map(|i| [(i, 0, "m"), (i, 1, "v")]).map(fetched).collect()
+            }
+        }
+    }
+
+    /// Restores state written by [`Self::state`] after so many updates.
+    ///
+    /// # Errors
+    /// The name of a tensor that is missing or has another size.
+    pub fn restore(
+        &mut self,
+        decoder: &Decoder,
+        steps: u64,
+        mut take: impl FnMut(&str) -> Option<Elements>,
+    ) -> Result<(), String> {
+        match &mut self.state {
+            State::Host(pieces) => pieces.iter_mut().flatten().try_for_each(|p| p.restore(&mut take))?,
+            State::Device(moments) => {
+                for (spec, moments) in decoder.layout().specs.iter().zip(moments) {
+                    for (moment, kind) in moments.iter_mut().zip(["m", "v"]) {
+                        let name = format!("{kind}.{}", spec.name);
+                        let len = spec.shape[0] * spec.shape[1];
+                        let values = match take(&name) {
+                            Some(Elements::F32(values)) if values.len() == len => values,
+                            _ => return Err(name),
+                        };
+                        let data = burn::tensor::TensorData::new(values, spec.shape);
+                        *moment = Tensor::from_data(data, decoder.device());
+                    }
+                }
+            }
+        }
+        self.steps = steps;
+        Ok(())
+    }
+}
+
+/// Checks that settings fit a decoder, without taking memory.
+///
+/// # Errors
+/// What is wrong, by a key below their table.
+pub(crate) fn check(config: &OptimConfig, decoder: &Decoder) -> Result<(), Problem> {
+    match decoder.compute() {
+        Compute::Host => selection::groups(decoder, &config.groups).map(|_| ()),
+        Compute::Device => on_device(config).map_or(Ok(()), Err),
+    }
+}
+
+/// What a device does not compute.
+fn on_device(config: &OptimConfig) -> Option<Problem> {
+    let cpu = |field: &str| Problem {
+        field: field.into(),
+        message: "is computed on the CPU only so far: set device = \"cpu\", or take it away".into(),
+    };
+    match config.kind {
+        OptimKind::Adamw8bit | OptimKind::Muon => Some(cpu("kind")),
+        OptimKind::Adamw => (!config.groups.is_empty()).then(|| cpu("groups")),
+    }
+}
+
+/// The rules of the parameters without a group and of every group.
+fn kinds(config: &OptimConfig) -> Vec<OptimKind> {
+    let of = |group: &OptimGroup| group.kind.unwrap_or(config.kind);
+    std::iter::once(config.kind).chain(config.groups.iter().map(of)).collect()
+}
+
+/// The numbers of an update of some parameters.
+struct Numbers {
+    adamw: Coefficients,
+    muon: muon::Step,
+}
+
+/// Updates what a piece covers of its parameter.
+fn update(piece: &mut Piece, k: &Numbers, p: &mut [f32], g: &[f32]) {
+    match &mut piece.memory {
+        Memory::Moments(moments) => {
+            let [m, v] = moments.each_mut().map(Arc::make_mut);
+            (p.par_chunks_mut(BLOCK))
+                .zip(m.par_chunks_mut(BLOCK))
+                .zip(v.par_chunks_mut(BLOCK))
+                .zip(g.par_chunks(BLOCK))
+                .for_each(|(((p, m), v), g)| k.adamw.update(p, m, v, g));
+        }
+        Memory::Rounded(moments) => eight_bit::update(moments, &k.adamw, p, g),
+        Memory::Momentum(momentum) => {
+            let momentum: &mut Vec<f32> = Arc::make_mut(momentum);
+            muon::update(&k.muon, piece.shape, p, momentum, g);
+        }
+    }
+}
