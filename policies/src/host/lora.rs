@@ -144,8 +144,7 @@ pub fn gradients(
     let x = &seen(model, adapter, x);
     let (low, ranks, rows) = (low(model, adapter, x), width(adapter), dy.len() / out);
     for AdapterPart { b, out: part, ranks: own, .. } in &adapter.parts {
-        let (rank, len) = (own.len(), part.len());
-        let of_low = columns(&low, own.start, ranks);
+        let (rank, of_low) = (own.len(), columns(&low, own.start, ranks));
         for run in model.trained.rows(*b) {
             let count = run.rows.len();
             let mut transposed = Buffer::zeros(rank * count);
