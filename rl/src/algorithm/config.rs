@@ -80,7 +80,7 @@ pub struct LossConfig {
     /// Alias: `beta`.
     #[serde(alias = "beta")]
     pub kl_coef: f64,
-    /// KL to the reference that the coefficient is steered to, nats a token; `kl_coef` is then what it begins with:
+    /// KL to the reference (`policy/ref_kl`) that the coefficient is steered to, nats a token; `kl_coef` is then what it begins with:
     /// [`super::kl::adapted_coef`]. > 0. Default none: the coefficient stays.
     pub kl_target: Option<f64>,
     /// Completions over which the coefficient may change by a fifth; read with `kl_target`. > 0. Default 10000.

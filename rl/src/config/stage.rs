@@ -10,6 +10,8 @@ use crate::schedule::{ScheduleConfig, ScheduleKind};
 use rlvr_rollout::{LongPrompt, SamplingParams};
 
 /// One stage of a run.
+// A run has a handful of stages.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum StageConfig {
