@@ -95,6 +95,6 @@ pub fn save_adapter(
     tensors.sort();
     write_safetensors(&dir.join(WEIGHTS), &tensors, SaveDtype::F32, |name| decoder.load(name))?;
     save_text(dir, decoder.config(), assets)?;
-    let text = format!("{:#}\n", settings.to_peft(base));
+    let text = format!("{:#}\n", settings.to_peft_of(decoder.layout(), base)?);
     file::write_file(&dir.join(CONFIG), text.as_bytes())
 }

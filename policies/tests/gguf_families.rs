@@ -17,6 +17,7 @@ enum Meta {
     Int(usize),
     Float(f64),
     Text(&'static str),
+    Flags(Vec<bool>),
 }
 
 fn text(out: &mut Vec<u8>, s: &str) {
@@ -35,6 +36,11 @@ fn file(metadata: &[(String, Meta)], tensors: &BTreeMap<String, HostTensor>) -> 
         match value {
             Meta::Int(n) => out.extend([&4u32.to_le_bytes()[..], &(*n as u32).to_le_bytes()].concat()),
             Meta::Float(f) => out.extend([&6u32.to_le_bytes()[..], &(*f as f32).to_le_bytes()].concat()),
+            Meta::Flags(flags) => {
+                out.extend([&9u32.to_le_bytes()[..], &7u32.to_le_bytes()].concat());
+                out.extend((flags.len() as u64).to_le_bytes());
+                out.extend(flags.iter().map(|flag| u8::from(*flag)));
+            }
             Meta::Text(s) => {
                 out.extend(8u32.to_le_bytes());
                 text(&mut out, s);
@@ -69,7 +75,7 @@ fn stored(kind: &str, name: &str) -> String {
     }
     let (layer, rest) = name.strip_prefix("model.layers.").unwrap().split_once('.').unwrap();
     let (part, suffix) = rest.rsplit_once('.').unwrap();
-    let behind = kind.starts_with("gemma") || kind == "olmo2";
+    let behind = kind.starts_with("gemma") || kind.starts_with("olmo");
     let gguf = match part {
         "input_layernorm" => "attn_norm",
         "post_attention_layernorm" if behind => "post_attention_norm",
@@ -149,7 +155,7 @@ fn metadata(name: &'static str, c: &ModelConfig, more: Vec<(&str, Meta)>) -> Vec
     let token = |key: &str, id| (format!("tokenizer.ggml.{key}_token_id"), Meta::Int(id));
     std::iter::once(("general.architecture".to_owned(), Meta::Text(name)))
         .chain(own)
-        .chain([token("bos", 1), token("eos", 2), token("padding", 0)])
+        .chain([token("bos", 1), token("eos", 2), token("padding", c.pad_token_id.unwrap() as usize)])
         .collect()
 }
 
@@ -180,6 +186,47 @@ fn files_open_as_the_same_models() {
             "gemma3",
             vec![int("attention.sliding_window", 8)],
         ),
+        // Which layers have the window: as a list, and as the number of layers of which the last has none.
+        (
+            "gemma3",
+            json!({"query_pre_attn_scalar": 8}),
+            "gemma3",
+            vec![
+                int("attention.sliding_window", 8),
+                ("attention.sliding_window_pattern", Meta::Flags(vec![true, false, true])),
+            ],
+        ),
+        (
+            "gemma2",
+            json!({"query_pre_attn_scalar": 8, "layer_types": ["sliding_attention", "sliding_attention", "full_attention"]}),
+            "gemma2",
+            vec![
+                int("attention.sliding_window", 8),
+                int("attention.sliding_window_pattern", 3),
+                float("attn_logit_softcapping", 3.0),
+                float("final_logit_softcapping", 2.0),
+            ],
+        ),
+        // OLMo 3 under the name of OLMo 2; layers with the window are not stretched.
+        (
+            "olmo3",
+            json!({}),
+            "olmo2",
+            vec![
+                int("attention.sliding_window", 7),
+                ("attention.sliding_window_pattern", Meta::Flags(vec![true, false, true])),
+                ("rope.scaling.type", Meta::Text("yarn")),
+                float("rope.scaling.factor", 4.0),
+                int("rope.scaling.original_context_length", 32),
+            ],
+        ),
+        (
+            "olmo3",
+            json!({"layer_types": null, "rope_parameters": null, "rope_theta": 5e5}),
+            "olmo2",
+            vec![int("attention.sliding_window", 7)],
+        ),
+        ("phi3", json!({}), "phi3", vec![int("attention.sliding_window", 0)]),
         ("phi3 window", json!({}), "phi3", vec![int("attention.sliding_window", 10)]),
         (
             "phi3 longrope",
@@ -241,5 +288,57 @@ fn files_open_as_the_same_models() {
         // Gemma's factors lose a bit where 1 is added and taken away.
         let most = if name.starts_with("gemma") { 2e-5 } else { 0.0 };
         assert!(off <= most, "{case}: {off}");
+    }
+}
+
+/// What changes the attention of an architecture that has no use for it is refused by name, or ends the context.
+#[test]
+fn windows_that_are_not_computed_are_not_passed_over() {
+    let opened = |case: &str, name, more: Vec<(&str, Meta)>, foreign: &[&str]| {
+        let golden = &cases()[case];
+        let (config, source) = (tiny::config(golden), weights(golden));
+        let mut stored = tensors(name, &config, &source);
+        for tensor in foreign {
+            stored.insert((*tensor).into(), HostTensor { shape: vec![3], data: vec![1.0; 3] });
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("model.gguf");
+        std::fs::write(&path, file(&metadata(name, &config, more), &stored)).unwrap();
+        GgufSource::new(Arc::new(GgufFile::open(&path).unwrap())).map(|(_, config)| config)
+    };
+    let window = || ("attention.sliding_window", Meta::Int(5));
+    for (case, name) in [("granite", "granite"), ("qwen3 biases", "qwen3"), ("smollm3", "smollm3")] {
+        assert_eq!(opened(case, name, vec![window()], &[]).unwrap().max_position_embeddings, 5, "{case}");
+    }
+    let flags = |n| ("attention.sliding_window_pattern", Meta::Flags(vec![true; n]));
+    for (case, name, more, foreign, expected) in [
+        ("granite", "granite", vec![window(), flags(3)], &[][..], "granite.attention.sliding_window_pattern"),
+        ("gemma3", "gemma3", vec![window(), flags(2)], &[], "does not say of each of 3 layers"),
+        (
+            "olmo2",
+            "olmo2",
+            vec![window(), ("attention.sliding_window_pattern", Meta::Float(2.0))],
+            &[],
+            "pattern",
+        ),
+        ("llama biases", "llama", vec![("rope.freq_base_swa", Meta::Float(1e4))], &[], "rope.freq_base_swa"),
+        ("qwen3 experts", "qwen3moe", vec![("expert_weights_scale", Meta::Float(2.0))], &[], "weights_scale"),
+        (
+            "olmo2",
+            "olmo2",
+            vec![],
+            &["rope_factors_long.weight"],
+            "rope_factors_long.weight is not supported",
+        ),
+        (
+            "phi3",
+            "phi3",
+            vec![],
+            &["rope_factors_short.weight"],
+            "rope_factors_short.weight is not supported",
+        ),
+    ] {
+        let message = opened(case, name, more, foreign).unwrap_err().to_string();
+        assert!(message.contains(expected), "{case}: {message}");
     }
 }

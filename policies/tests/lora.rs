@@ -6,11 +6,14 @@ use burn::tensor::{DType, Device};
 use rlvr_policies::packed::{PackedBatch, PromptGroup};
 use rlvr_policies::weights::SafetensorsSource;
 use rlvr_policies::{
-    AdapterFiles, Decoder, LoraSettings, ModelConfig, PolicyAssets, PolicyFiles, Tokenizer, save_adapter,
+    AdapterFiles, Decoder, LoraSettings, ModelConfig, PolicyAssets, PolicyFiles, Targets, Tokenizer,
+    save_adapter,
 };
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
+
+mod tiny;
 
 /// Log-probabilities in float32 against float64.
 const CLOSE: f64 = 5e-5;
@@ -226,6 +229,53 @@ fn what_is_written_is_read_back() {
     }
 }
 
+/// Beside experts PEFT reads `all-linear` and names of MLPs as something else, and with `all-linear` it passes over the
+/// choice of blocks: what is written then has the full name of every layer that has an adapter.
+#[test]
+fn layers_are_named_where_peft_would_find_others() {
+    let case = &tiny::cases()["qwen3 experts, one dense"];
+    let values = |param: usize, element: usize| ((param * 131 + element * 7919) % 997) as f32 / 997.0;
+    let mlps = ["gate_proj", "up_proj", "down_proj"].map(|name| format!("model.layers.1.mlp.{name}.weight"));
+    let usual = LoraSettings { rank: 3, ..LoraSettings::default() };
+    let some = LoraSettings {
+        layers: Some(vec![1]),
+        rank_pattern: vec![("gate_proj".into(), 2)],
+        alpha_pattern: vec![("down_proj".into(), 7.5)],
+        ..usual.clone()
+    };
+    let named = |names: &[&str]| LoraSettings {
+        targets: Targets::Names(names.iter().map(|n| (*n).into()).collect()),
+        ..usual.clone()
+    };
+    for (model, settings, attention, parameters) in [
+        (Some(case), usual.clone(), 12, json!(mlps)),
+        (Some(case), some.clone(), 4, json!(mlps)),
+        (Some(case), named(&["q_proj", "down_proj"]), 3, json!([mlps[2]])),
+        (None, some, 7, Value::Null),
+    ] {
+        let decoder = model.map_or_else(|| base("tiny-qwen3"), |case| tiny::decoder(case, &Device::flex()));
+        let decoder = decoder.with_new_lora(settings, values).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let tokenizer = Tokenizer::characters("ab", &[]).unwrap();
+        save_adapter(dir.path(), &decoder, "base", &PolicyAssets::new(&tokenizer, &[], None).unwrap())
+            .unwrap();
+        let text = std::fs::read(dir.path().join("adapter_config.json")).unwrap();
+        let written: Value = serde_json::from_slice(&text).unwrap();
+        assert_eq!(written["target_modules"].as_array().unwrap().len(), attention, "{written}");
+        assert_eq!(written["target_parameters"], parameters, "{written}");
+        if written["rank_pattern"]["gate_proj"] == 2 && model.is_some() {
+            assert_eq!(written["rank_pattern"][r"model\.layers\.1\.mlp\.gate_proj\.weight"], 2);
+            assert_eq!(written["alpha_pattern"][r"model\.layers\.1\.mlp\.down_proj\.weight"], 7.5);
+        }
+        let again = AdapterFiles::open(dir.path()).unwrap().onto(decoder.without_lora()).unwrap();
+        assert_eq!(again.layout().specs, decoder.layout().specs);
+        assert_eq!(again.layout().adapters, decoder.layout().adapters);
+        for i in 0..decoder.params().len() {
+            assert_eq!(again.param_values(i), decoder.param_values(i));
+        }
+    }
+}
+
 #[test]
 fn an_adapter_opens_over_its_base() {
     let (dir, case) = (tempfile::tempdir().unwrap(), golden().join("lora/llama_kv_down"));
@@ -279,6 +329,7 @@ fn what_is_not_computed_is_refused_by_name() {
         ("modules_to_save", json!(["lm_head"])),
         ("layer_replication", json!([[0, 2]])),
         ("target_parameters", json!(["x"])),
+        ("target_parameters", json!(["model.layers.0.mlp.experts.gate_up_proj"])),
         ("init_lora_weights", json!("pissa_niter_4")),
         ("init_lora_weights", json!("olora")),
         ("init_lora_weights", json!("corda")),

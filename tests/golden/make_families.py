@@ -2,8 +2,9 @@
 """Writes families.json: what transformers computes, in float64, with tiny models of every family.
 
     pip install transformers torch
-    python3 tests/golden/make_families.py
+    python3 tests/golden/make_families.py [NAME...]
 
+With names, only these models are computed, and the others kept as they are.
 Weights are not stored: element i of tensor number t (names sorted) is `scale(name) · ((7919 i + 104729 t) mod 2003 / 2003 − 1/2)`,
 which policies/tests/families.rs makes anew. Of gradients, the sum of squares and some elements are stored.
 """
@@ -45,6 +46,8 @@ CASES = {
     "phi3 window": case("phi3", sliding_window=10, tie_word_embeddings=True),
     "phi3 partial": case("phi3", rope_parameters=dict(THETA, partial_rotary_factor=0.7)),
     "phi3 longrope": case("phi3", rope_parameters=LONG, original_max_position_embeddings=96),
+    "phi3 longrope by an old name": case("phi3", rope_parameters=dict(LONG, rope_type="yarn"),
+                                         original_max_position_embeddings=96),
     "olmo2": case("olmo2"),
     "olmo2 biases": case("olmo2", attention_bias=True, num_key_value_heads=4, tie_word_embeddings=True),
     "granite": case("granite", embedding_multiplier=6.0, residual_multiplier=0.4, attention_multiplier=0.2,
@@ -52,6 +55,17 @@ CASES = {
     "granite biases": case("granite", attention_bias=True, mlp_bias=True, tie_word_embeddings=True),
     "qwen3 experts": case("qwen3_moe", head_dim=8, num_experts=5, num_experts_per_tok=2, moe_intermediate_size=12,
                           norm_topk_prob=True),
+    # The padding token is one of the text.
+    "llama padding": case("llama", tie_word_embeddings=True, pad_token_id=25),
+    "olmo3": case("olmo3", sliding_window=7, pad_token_id=25,
+                  layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+                  rope_parameters={"full_attention": {"rope_type": "yarn", "factor": 4.0, "rope_theta": 5e3,
+                                                      "original_max_position_embeddings": 32},
+                                   "sliding_attention": {"rope_type": "default", "rope_theta": 5e3}}),
+    "gemma3 unbounded": case("gemma3_text", head_dim=8, query_pre_attn_scalar=8, sliding_window=8, pad_token_id=25,
+                             attn_logit_softcapping=1.0),
+    "ministral": case("ministral", head_dim=8, sliding_window=9,
+                      layer_types=["full_attention", "sliding_attention", "full_attention"]),
     "qwen3 experts, one dense": case("qwen3_moe", head_dim=8, num_experts=4, num_experts_per_tok=3,
                                      moe_intermediate_size=10, norm_topk_prob=False, mlp_only_layers=[1],
                                      attention_bias=True, use_sliding_window=True, sliding_window=9),
@@ -138,8 +152,10 @@ def rounded(x):
         return {k: rounded(v) for k, v in x.items()}
     return [rounded(v) for v in x] if isinstance(x, list) else x
 
-out = {name: run(config) for name, config in CASES.items()}
-for name, o in out.items():
-    print(name, "margin", o["margin"], file=sys.stderr)
 path = pathlib.Path(__file__).parent / "families.json"
-path.write_text("{\n" + ",\n".join(f"{json.dumps(k)}: {json.dumps(rounded(v))}" for k, v in out.items()) + "\n}\n")
+asked = sys.argv[1:] or list(CASES)
+kept = json.loads(path.read_text()) if sys.argv[1:] else {}
+out = {name: rounded(run(config)) if name in asked else kept[name] for name, config in CASES.items()}
+for name in asked:
+    print(name, "margin", out[name]["margin"], file=sys.stderr)
+path.write_text("{\n" + ",\n".join(f"{json.dumps(k)}: {json.dumps(v)}" for k, v in out.items()) + "\n}\n")

@@ -32,7 +32,7 @@ const READ: [&str; 20] = [
 
 /// Says nothing about what the decoder computes: how to store, initialise or run a model, names, settings of generation
 /// and of other heads.
-const WITHOUT_EFFECT: [&str; 52] = [
+const WITHOUT_EFFECT: [&str; 53] = [
     "sep_token_id",
     "cls_token_id",
     "decoder_start_token_id",
@@ -50,6 +50,7 @@ const WITHOUT_EFFECT: [&str; 52] = [
     "torchscript",
     "tokenizer_class",
     "use_cache",
+    "cache_implementation",
     "initializer_range",
     "pretraining_tp",
     "gradient_checkpointing",
@@ -258,9 +259,8 @@ pub(crate) fn generation_set(map: &serde_json::Map<String, Value>) -> Option<Str
 }
 
 /// Keys of a `generation_config.json` that say nothing about which tokens are drawn.
-const OF_GENERATION: [&str; 26] = [
+const OF_GENERATION: [&str; 25] = [
     "_from_model_config",
-    "cache_implementation",
     "cache_config",
     "return_legacy_cache",
     "output_logits",
@@ -393,47 +393,45 @@ fn unknown<'a>(keys: &Keys<'a>, architecture: Architecture) -> Vec<&'a str> {
     set.map(|(key, _)| key.as_str()).collect()
 }
 
-/// Families that are known and not computed: `model_type`, architecture in GGUF files, name, what the decoder lacks.
-const FAMILIES: [(&str, &str, &str, &str); 33] = [
-    ("granitemoe", "granitemoe", "Granite", "experts"),
-    ("gemma", "gemma", "Gemma", "other norms and activations"),
-    ("gemma3", "gemma3", "Gemma 3", "images, windows in some layers"),
+/// Families that are known and not supported: `model_type`, architecture in GGUF files, name, what is lacking.
+const FAMILIES: [(&str, &str, &str, &str); 31] = [
+    ("granitemoe", "granitemoe", "Granite", "experts in tensors that are not read"),
+    ("gemma", "gemma", "Gemma", "settings that are not read"),
+    ("gemma3", "gemma3", "Gemma 3", "images (its text models are gemma3_text)"),
     ("gemma3n", "gemma3n", "Gemma 3n", "layers of another kind"),
-    ("phi", "phi2", "Phi", "partial rotation, layer norms"),
-    ("phimoe", "phimoe", "Phi-3.5-MoE", "experts"),
+    ("phi", "phi2", "Phi", "layer norms, attention beside the MLP"),
+    ("phimoe", "phimoe", "Phi-3.5-MoE", "layer norms, experts chosen in another way"),
     ("olmo", "olmo", "OLMo", "norms without weights"),
-    ("olmo3", "olmo3", "OLMo 3", "norms behind the blocks, windows in some layers"),
-    ("olmoe", "olmoe", "OLMoE", "experts"),
-    ("qwen2_moe", "qwen2moe", "Qwen2-MoE", "experts"),
-    ("qwen3_next", "qwen3next", "Qwen3-Next", "experts, linear attention"),
+    ("olmoe", "olmoe", "OLMoE", "experts behind norms of all queries of a token"),
+    ("qwen2_moe", "qwen2moe", "Qwen2-MoE", "an expert that all tokens share"),
+    ("qwen3_next", "qwen3next", "Qwen3-Next", "linear attention, an expert that all tokens share"),
     ("qwen2_vl", "qwen2vl", "Qwen2-VL", "images"),
     ("qwen2_5_vl", "qwen2vl", "Qwen2.5-VL", "images"),
     ("qwen3_vl", "qwen3vl", "Qwen3-VL", "images"),
     ("smolvlm", "smolvlm", "SmolVLM", "images"),
     ("llava", "llava", "LLaVA", "images"),
     ("mllama", "mllama", "Llama 3.2 Vision", "images"),
-    ("llama4", "llama4", "Llama 4", "experts, layers without rotation"),
+    ("llama4", "llama4", "Llama 4", "attention in chunks, an expert that all tokens share"),
     ("mistral3", "mistral3", "Mistral 3", "images"),
-    ("ministral", "ministral", "Ministral", "windows in some layers"),
-    ("mixtral", "mixtral", "Mixtral", "experts"),
-    ("deepseek_v2", "deepseek2", "DeepSeek-V2", "experts, latent attention"),
-    ("deepseek_v3", "deepseek2", "DeepSeek-V3", "experts, latent attention"),
-    ("gpt_oss", "gpt-oss", "gpt-oss", "experts, attention sinks"),
+    ("mixtral", "mixtral", "Mixtral", "experts under names that are not read"),
+    ("deepseek_v2", "deepseek2", "DeepSeek-V2", "latent attention, experts that all tokens share"),
+    ("deepseek_v3", "deepseek2", "DeepSeek-V3", "latent attention, experts that all tokens share"),
+    ("gpt_oss", "gpt-oss", "gpt-oss", "attention sinks, experts with biases"),
     ("gpt2", "gpt2", "GPT-2", "learned positions, layer norms"),
-    ("gpt_neox", "gptneox", "GPT-NeoX", "partial rotation, layer norms"),
+    ("gpt_neox", "gptneox", "GPT-NeoX", "layer norms, attention beside the MLP"),
     ("falcon", "falcon", "Falcon", "layer norms, attention beside the MLP"),
     ("cohere", "command-r", "Command R", "layer norms, attention beside the MLP"),
     ("cohere2", "cohere2", "Command R", "layer norms, attention beside the MLP"),
     ("starcoder2", "starcoder2", "StarCoder 2", "layer norms"),
-    ("stablelm", "stablelm", "StableLM", "partial rotation, layer norms"),
-    ("glm4", "glm4", "GLM-4", "norms behind the blocks, partial rotation"),
+    ("stablelm", "stablelm", "StableLM", "layer norms"),
+    ("glm4", "glm4", "GLM-4", "rotation of neighbouring columns"),
     ("mamba", "mamba", "Mamba", "layers of another kind"),
 ];
 
 /// The end of the message that refuses a model type (or an architecture of GGUF): the family's name and what it needs.
 pub(crate) fn why_not(name: &str) -> String {
     match FAMILIES.iter().find(|(hf, gguf, ..)| *hf == name || *gguf == name) {
-        Some((.., family, needs)) => format!("{family} needs what is not computed here: {needs}; "),
+        Some((.., family, needs)) => format!("{family} needs what is not done here: {needs}; "),
         None => String::new(),
     }
 }
@@ -466,6 +464,9 @@ mod tests {
         assert_eq!(of(Architecture::Llama, value.clone()), "sliding_window dual_chunk some_feature");
         assert_eq!(of(Architecture::Mistral, value.clone()), "dual_chunk some_feature");
         assert_eq!(of(Architecture::Qwen2, value), "dual_chunk some_feature");
+        let official = json!({"model_type": "gemma2", "hidden_act": "gelu_pytorch_tanh", "cache_implementation": "hybrid"});
+        assert_eq!(of(Architecture::Gemma2, official.clone()), "");
+        assert_eq!(of(Architecture::Gemma3, official), "");
         let nothing = json!({"model_type": "x", "some_list": [], "some_rate": 0.0, "some_table": {}, "some_name": null});
         assert_eq!(of(Architecture::Llama, nothing), "");
     }

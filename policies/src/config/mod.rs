@@ -27,6 +27,8 @@ pub enum Architecture {
     Llama,
     /// Mistral.
     Mistral,
+    /// Ministral: Mistral with windows in some layers.
+    Ministral,
     /// Qwen2 and Qwen2.5: bias on q, k and v.
     Qwen2,
     /// Qwen3: RMS norm on every head of q and k.
@@ -43,15 +45,18 @@ pub enum Architecture {
     Phi3,
     /// OLMo 2.
     Olmo2,
+    /// OLMo 3: OLMo 2 with windows in most layers.
+    Olmo3,
     /// Granite 3, without experts.
     Granite,
 }
 
 impl Architecture {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Llama,
         Self::Mistral,
+        Self::Ministral,
         Self::Qwen2,
         Self::Qwen3,
         Self::Qwen3Moe,
@@ -60,6 +65,7 @@ impl Architecture {
         Self::Gemma3,
         Self::Phi3,
         Self::Olmo2,
+        Self::Olmo3,
         Self::Granite,
     ];
 
@@ -165,6 +171,8 @@ impl ModelConfig {
         (architecture.family().read)(&keys, &mut config)?;
         config.check(&keys)?;
         config.drop_foreign_tokens(path);
+        config.shape.padding = config.pad_token_id;
+        config.limit_to_short_factors(path);
         Ok(config)
     }
 
@@ -218,6 +226,15 @@ impl ModelConfig {
             pad_token_id: keys.token_ids("pad_token_id")?.first().copied(),
             shape: Shape::default(),
         })
+    }
+
+    /// Ends the context where the short factors of longrope do: beyond it every token of a sequence would be rotated by the
+    /// long ones, those that are cached as well.
+    pub(crate) fn limit_to_short_factors(&mut self, path: &Path) {
+        if let RopeScaling::LongRope(long) = &self.rope_scaling {
+            let original = long.original_max_position_embeddings;
+            self.limit_context_to(original, "the long factors of longrope are not used", path);
+        }
     }
 
     /// Limits the context, with a warning that says why.
@@ -345,10 +362,15 @@ impl ModelConfig {
             "tie_word_embeddings": self.tie_word_embeddings,
             "bos_token_id": self.bos_token_id,
             "eos_token_id": token_ids_json(&self.eos_token_ids),
-            "pad_token_id": self.pad_token_id,
+            "pad_token_id": self.shape.padding,
             "use_cache": true,
         });
         if let Some(map) = value.as_object_mut() {
+            if let RopeScaling::LongRope(long) = &self.rope_scaling {
+                map.insert("max_position_embeddings".into(), json!(long.max_position_embeddings));
+                let original = json!(long.original_max_position_embeddings);
+                map.insert("original_max_position_embeddings".into(), original);
+            }
             (self.architecture.family().write)(self, map);
         }
         value

@@ -259,19 +259,21 @@ pub(super) struct Rope {
 }
 
 /// Rotary settings as transformers 5 reads them: `rope_scaling` replaces `rope_parameters` where both are given, with
-/// the `rope_theta` beside them or the family's own. Gemma 3's sections for kinds of layers may stand in either.
+/// the `rope_theta` beside them or the family's own. Families with sections for kinds of layers have them in
+/// `rope_parameters`; there `rope_scaling` is for the layers without a window and updates their section.
 pub(super) fn rope_settings(
     keys: &Keys<'_>,
     architecture: Architecture,
     max_positions: usize,
 ) -> Result<Rope, PolicyError> {
-    let by_layer = architecture == Architecture::Gemma3;
-    let scaling = section(keys, "rope_scaling", by_layer)?;
+    let by_layer = matches!(architecture, Architecture::Gemma3 | Architecture::Olmo3);
+    let scaling = section(keys, "rope_scaling", false)?;
     let parameters = section(keys, "rope_parameters", by_layer)?;
-    let read = |prefix: &'static str, map| {
-        let reader = Reader { keys, architecture, max_positions };
-        if by_layer { reader.by_layer(prefix, map) } else { reader.one(prefix, map) }
-    };
+    let reader = Reader { keys, architecture, max_positions };
+    if by_layer && (scaling.is_some() || parameters.is_some()) {
+        return reader.by_layer(scaling, parameters);
+    }
+    let read = |prefix: &'static str, map| reader.one(prefix, map, "rope_theta");
     match (scaling, parameters) {
         (None, None) => {
             let theta = keys.positive("rope_theta")?.unwrap_or(architecture.family().defaults.theta);
@@ -282,12 +284,7 @@ pub(super) fn rope_settings(
         (Some(map), None) => read("rope_scaling", map),
         (Some(map), Some(other)) => {
             let used = read("rope_scaling", map)?;
-            let second = read("rope_parameters", other).ok();
-            // Gemma 3 updates the one by the other.
-            if by_layer && let Some(second) = second {
-                return Ok(Rope { scaling: used.scaling, ..second });
-            }
-            if second.as_ref() != Some(&used) {
+            if read("rope_parameters", other).ok().as_ref() != Some(&used) {
                 tracing::warn!(
                     "{}: `rope_scaling` says something else than `rope_parameters` and is used, as transformers does",
                     keys.path.display()
@@ -341,17 +338,34 @@ struct Reader<'a, 'b> {
 }
 
 impl Reader<'_, '_> {
-    /// Sections for full and for sliding attention, or one for the former.
-    fn by_layer(&self, prefix: &'static str, map: &Map<String, Value>) -> Result<Rope, PolicyError> {
-        let inner = |kind: &str| map.get(kind).and_then(Value::as_object);
+    /// Sections for full and for sliding attention, the former updated by `rope_scaling`.
+    fn by_layer(
+        &self,
+        scaling: Option<&Map<String, Value>>,
+        parameters: Option<&Map<String, Value>>,
+    ) -> Result<Rope, PolicyError> {
+        let inner = |kind: &str| parameters.and_then(|map| map.get(kind)).and_then(Value::as_object);
         let (full, sliding) = (inner("full_attention"), inner("sliding_attention"));
-        if full.is_none() && sliding.is_none() {
-            return self.one(prefix, map);
+        if parameters.is_some() && full.is_none() && sliding.is_none() {
+            // transformers reads nothing of it.
+            let model = self.architecture.model_type();
+            let supported =
+                format!("supported for {model}: the sections full_attention and sliding_attention");
+            return Err(self.keys.unsupported("rope_parameters", &supported));
         }
-        let empty = Map::new();
-        let used = self.one(prefix, full.unwrap_or(&empty))?;
+        let prefix = if parameters.is_some() { "rope_parameters" } else { "rope_scaling" };
+        let mut of_all = full.cloned().unwrap_or_default();
+        if full.is_none() {
+            of_all.insert("rope_type".into(), json!("default"));
+        }
+        of_all.extend(scaling.into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())));
+        let used = self.one(prefix, &of_all, "rope_theta")?;
+        let beside = match self.architecture {
+            Architecture::Gemma3 => "rope_local_base_freq",
+            _ => "",
+        };
         let local = match sliding {
-            Some(map) => Some(self.one(prefix, map)?),
+            Some(map) => Some(self.one(prefix, map, beside)?),
             None => None,
         };
         if local.as_ref().is_some_and(|local| local.scaling != RopeScaling::None) {
@@ -362,7 +376,8 @@ impl Reader<'_, '_> {
         Ok(Rope { local_theta, ..used })
     }
 
-    fn one(&self, prefix: &'static str, map: &Map<String, Value>) -> Result<Rope, PolicyError> {
+    /// One section. `beside` is the key outside of it that says θ where the section does not.
+    fn one(&self, prefix: &str, map: &Map<String, Value>, beside: &str) -> Result<Rope, PolicyError> {
         let rope = Keys { map, prefix, path: self.keys.path };
         let partial = match rope.positive("partial_rotary_factor")? {
             Some(partial) => partial,
@@ -373,63 +388,84 @@ impl Reader<'_, '_> {
         }
         let theta = match rope.positive("rope_theta")? {
             Some(theta) => theta,
-            None => self.keys.positive("rope_theta")?.unwrap_or(self.architecture.family().defaults.theta),
+            None => self.keys.positive(beside)?.unwrap_or(self.architecture.family().defaults.theta),
         };
-        let scaling = one_section(self.keys, &rope, theta, self.max_positions)?;
+        let scaling = self.scaling(&rope, theta, beside)?;
         Ok(Rope { theta, scaling, partial, local_theta: None })
+    }
+
+    /// The type of a section. Phi-3 has longrope under three names, and nothing else.
+    fn kind<'s>(&self, rope: &Keys<'s>, key: &str) -> Result<Option<&'s str>, PolicyError> {
+        match (self.architecture, rope.str(key)?) {
+            (Architecture::Phi3, Some("longrope" | "su" | "yarn")) => Ok(Some("longrope")),
+            (Architecture::Phi3, Some(other)) if other != "default" => {
+                Err(rope.unsupported(key, "supported for phi3: default, longrope"))
+            }
+            (_, kind) => Ok(kind),
+        }
+    }
+
+    /// Context before the stretch. The key beside the section wins, as it does in transformers, and Phi-3 has it always.
+    fn original(&self, rope: &Keys<'_>) -> Result<usize, PolicyError> {
+        let beside = self.keys.optional_size(ORIGINAL)?;
+        Ok(match self.architecture {
+            Architecture::Phi3 => beside.unwrap_or(self.architecture.family().defaults.context),
+            _ => beside.or(rope.optional_size(ORIGINAL)?).unwrap_or(self.max_positions),
+        })
+    }
+
+    fn scaling(&self, rope: &Keys<'_>, theta: f64, beside: &str) -> Result<RopeScaling, PolicyError> {
+        let max_positions = self.max_positions;
+        let required = |key: &str| rope.positive(key)?.ok_or_else(|| rope.wrong(key, "is missing"));
+        let type_key = if rope.map.contains_key("rope_type") { "rope_type" } else { "type" };
+        let (scaling, known): (_, &[&str]) = match self.kind(rope, type_key)? {
+            None | Some("default") => (RopeScaling::None, &[]),
+            Some("linear") => (RopeScaling::Linear { factor: required("factor")? }, &LINEAR),
+            Some("dynamic") => {
+                tracing::warn!(
+                    "{}: dynamic scaling begins beyond max_position_embeddings = {max_positions}, where the context ends",
+                    rope.path.display()
+                );
+                (RopeScaling::Dynamic { factor: required("factor")? }, &DYNAMIC)
+            }
+            Some("llama3") => (llama3(rope, self.original(rope)?)?, &LLAMA3),
+            Some("yarn") => {
+                (RopeScaling::Yarn(yarn(rope, theta, self.original(rope)?, max_positions)?), &YARN)
+            }
+            Some("longrope" | "su") => {
+                (RopeScaling::LongRope(long_rope(rope, self.original(rope)?, max_positions)?), &LONGROPE)
+            }
+            Some(_) => {
+                return Err(
+                    rope.unsupported(type_key, "supported: default, linear, dynamic, llama3, yarn, longrope")
+                );
+            }
+        };
+        warn_of_unused(self.keys, rope, known, beside);
+        Ok(scaling)
     }
 }
 
-fn one_section(
-    keys: &Keys<'_>,
-    rope: &Keys<'_>,
-    theta: f64,
-    max_positions: usize,
-) -> Result<RopeScaling, PolicyError> {
+fn llama3(rope: &Keys<'_>, original: usize) -> Result<RopeScaling, PolicyError> {
     let required = |key: &str| rope.positive(key)?.ok_or_else(|| rope.wrong(key, "is missing"));
-    // The key beside the section wins, as it does in transformers.
-    let original = || {
-        let beside = keys.optional_size(ORIGINAL)?;
-        Ok::<usize, PolicyError>(beside.or(rope.optional_size(ORIGINAL)?).unwrap_or(max_positions))
-    };
-    let type_key = if rope.map.contains_key("rope_type") { "rope_type" } else { "type" };
-    let (scaling, known): (_, &[&str]) = match rope.str(type_key)? {
-        None | Some("default") => (RopeScaling::None, &[]),
-        Some("linear") => (RopeScaling::Linear { factor: required("factor")? }, &LINEAR),
-        Some("dynamic") => {
-            tracing::warn!(
-                "{}: dynamic scaling begins beyond max_position_embeddings = {max_positions}, where the context ends",
-                rope.path.display()
-            );
-            (RopeScaling::Dynamic { factor: required("factor")? }, &DYNAMIC)
-        }
-        Some("llama3") => {
-            let (low, high) = (required("low_freq_factor")?, required("high_freq_factor")?);
-            if high <= low {
-                return Err(rope.wrong("high_freq_factor", "is not above low_freq_factor"));
-            }
-            let scaling = RopeScaling::Llama3 {
-                factor: required("factor")?,
-                low_freq_factor: low,
-                high_freq_factor: high,
-                original_max_position_embeddings: original()?,
-            };
-            (scaling, &LLAMA3)
-        }
-        Some("yarn") => (RopeScaling::Yarn(yarn(rope, theta, original()?, max_positions)?), &YARN),
-        Some("longrope" | "su") => {
-            (RopeScaling::LongRope(long_rope(rope, original()?, max_positions)?), &LONGROPE)
-        }
-        Some(_) => {
-            return Err(
-                rope.unsupported(type_key, "supported: default, linear, dynamic, llama3, yarn, longrope")
-            );
-        }
-    };
+    let (low, high) = (required("low_freq_factor")?, required("high_freq_factor")?);
+    if high <= low {
+        return Err(rope.wrong("high_freq_factor", "is not above low_freq_factor"));
+    }
+    Ok(RopeScaling::Llama3 {
+        factor: required("factor")?,
+        low_freq_factor: low,
+        high_freq_factor: high,
+        original_max_position_embeddings: original,
+    })
+}
+
+/// Says what the file says about a rotation and is not used.
+fn warn_of_unused(keys: &Keys<'_>, rope: &Keys<'_>, known: &[&str], beside: &str) {
     if !known.contains(&ORIGINAL) && keys.get(ORIGINAL).is_some() {
         tracing::warn!("{}: `{ORIGINAL}` says nothing to a rope of this type", rope.path.display());
     }
-    for (inner, outer) in [("rope_theta", keys.get("rope_theta")), ("rope_type", rope.get("type"))] {
+    for (inner, outer) in [("rope_theta", keys.get(beside)), ("rope_type", rope.get("type"))] {
         if let (Some(used), Some(other)) = (rope.get(inner), outer)
             && used != other
         {
@@ -449,7 +485,6 @@ fn one_section(
             unused.join(", ")
         );
     }
-    Ok(scaling)
 }
 
 /// Keys that are set and that this type of rotation does not read.

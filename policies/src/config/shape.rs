@@ -36,6 +36,9 @@ pub struct Shape {
     pub experts: Option<ExpertShape>,
     /// Whether q, k, v and gate, up are one tensor each in Hugging Face files.
     pub fused: bool,
+    /// `pad_token_id` of the config itself: looking it up gives its embedding no gradient. What other files name as padding
+    /// does not count.
+    pub padding: Option<u32>,
 }
 
 /// Where the norms of a block stand.
@@ -103,6 +106,7 @@ impl Default for Shape {
             layers: Vec::new(),
             experts: None,
             fused: false,
+            padding: None,
         }
     }
 }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::golden_json;
+use std::sync::{Arc, Mutex};
 
 fn parse(value: &Value) -> Result<ModelConfig, PolicyError> {
     ModelConfig::from_hf_json(value, Path::new("config.json"))
@@ -152,6 +153,161 @@ fn every_scaling_survives_writing() {
 }
 
 #[test]
+fn longrope_ends_every_context_and_is_written_whole() {
+    for (model, by_layer) in [
+        ("llama", false),
+        ("mistral", false),
+        ("qwen2", false),
+        ("qwen3", false),
+        ("qwen3_moe", false),
+        ("smollm3", false),
+        ("gemma2", false),
+        ("gemma3_text", true),
+        ("phi3", false),
+        ("olmo2", false),
+        ("olmo3", true),
+        ("granite", false),
+    ] {
+        let factors = [json!([1.25; 8]), json!([3.5; 8])];
+        let mut section = json!({"rope_type": "longrope", "rope_theta": 1e4, "short_factor": factors[0], "long_factor": factors[1]});
+        if by_layer {
+            section = json!({"full_attention": section});
+        }
+        let changes = json!({"model_type": model, "num_key_value_heads": 4, "head_dim": 16, "max_position_embeddings": 256,
+            "rope_parameters": section, "original_max_position_embeddings": 32});
+        let config = parse(&with(changes)).unwrap();
+        assert_eq!(config.max_position_embeddings, 32, "{model}");
+        let written = config.to_hf_json();
+        assert_eq!(written["max_position_embeddings"], 256, "{model}");
+        assert_eq!(written["original_max_position_embeddings"], 32, "{model}");
+        assert_eq!(parse(&written).unwrap(), config, "{model}");
+    }
+}
+
+/// transformers knows longrope of Phi-3 under old names, and an original context of 4096 where the file says none.
+#[test]
+fn old_names_of_longrope() {
+    let of = |kind: &str, changes: Value| {
+        let section = json!({"type": kind, "short_factor": [1.5; 8], "long_factor": [3.0; 8], "original_max_position_embeddings": 64});
+        let mut all =
+            json!({"model_type": "phi3", "num_key_value_heads": 4, "head_dim": 16, "rope_scaling": section});
+        all.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        parse(&with(all)).unwrap()
+    };
+    let beside = json!({"original_max_position_embeddings": 32});
+    assert_eq!(of("yarn", beside.clone()), of("longrope", beside.clone()));
+    assert_eq!(of("su", beside.clone()), of("longrope", beside.clone()));
+    assert_eq!(of("yarn", beside).max_position_embeddings, 32);
+    let RopeScaling::LongRope(long) = of("yarn", json!({})).rope_scaling else { panic!() };
+    assert_eq!(long.original_max_position_embeddings, 4096);
+}
+
+#[test]
+fn what_gemma_3_does_not_compute_is_passed_over() {
+    let of = |changes: Value| {
+        let mut all = json!({"model_type": "gemma3_text", "num_key_value_heads": 4});
+        all.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        parse(&with(all)).unwrap()
+    };
+    assert_eq!(of(json!({"attn_logit_softcapping": 1.0})), of(json!({})));
+    assert_eq!(of(json!({"final_logit_softcapping": 1.0})).shape.logit_cap, Some(1.0));
+    let section = json!({"full_attention": {"rope_type": "default", "rope_theta": 500.0}, "sliding_attention": {"rope_type": "default", "rope_theta": 300.0}});
+    let both = of(
+        json!({"rope_parameters": section, "rope_scaling": {"rope_type": "linear", "factor": 8.0, "rope_theta": 700.0}}),
+    );
+    assert_eq!((both.rope_theta, both.shape.local_rope_theta), (700.0, Some(300.0)));
+    assert_eq!(both.rope_scaling, RopeScaling::Linear { factor: 8.0 });
+    // Its default is there already, and `type` counts where `rope_type` is absent.
+    let typed = of(json!({"rope_scaling": {"type": "linear", "factor": 8.0}}));
+    assert_eq!(typed.rope_scaling, RopeScaling::None);
+}
+
+#[test]
+fn mistral_with_two_kinds_of_layers_is_ministral() {
+    let types = json!(["sliding_attention", "full_attention"]);
+    let of = |model: &str| {
+        parse(&with(json!({"model_type": model, "sliding_window": 8, "layer_types": types}))).unwrap()
+    };
+    assert_eq!(of("mistral"), of("ministral"));
+    assert_eq!(of("mistral").to_hf_json()["architectures"], json!(["MinistralForCausalLM"]));
+}
+
+/// Only what the config itself calls padding keeps the gradient from an embedding, here and in transformers.
+#[test]
+fn padding_of_other_files_is_not_written() {
+    let mut config = parse(&with(json!({"pad_token_id": 5}))).unwrap();
+    assert_eq!(config.layout().model.embed.padding, Some(5));
+    assert_eq!(config.to_hf_json()["pad_token_id"], 5);
+    config = parse(&with(json!({"pad_token_id": null}))).unwrap();
+    config.pad_token_id = Some(3);
+    assert_eq!(config.layout().model.embed.padding, None);
+    assert_eq!(config.to_hf_json()["pad_token_id"], Value::Null);
+}
+
+/// Keeps the messages of what a thread logs.
+#[derive(Clone, Default)]
+struct Messages(Arc<Mutex<Vec<String>>>);
+
+impl tracing::Subscriber for Messages {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        event.record(&mut |_: &tracing::field::Field, value: &dyn std::fmt::Debug| {
+            self.0.lock().unwrap().push(format!("{value:?}"));
+        });
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+fn warnings(value: &Value) -> (ModelConfig, Vec<String>) {
+    let messages = Messages::default();
+    let config = tracing::subscriber::with_default(messages.clone(), || parse(value).unwrap());
+    let said = messages.0.lock().unwrap().clone();
+    (config, said)
+}
+
+#[test]
+fn what_is_written_brings_no_warning() {
+    for architecture in Architecture::ALL {
+        for rope in [
+            json!(null),
+            json!({"rope_type": "linear", "factor": 8.0}),
+            json!({"rope_type": "yarn", "factor": 2.0}),
+        ] {
+            if architecture == Architecture::Phi3 && !rope.is_null() {
+                continue;
+            }
+            let changes = json!({"model_type": architecture.model_type(), "num_key_value_heads": 4, "sliding_window": 8,
+                "use_sliding_window": true, "rope_theta": 5e4, "rope_scaling": rope, "architectures": null,
+                "layer_types": null, "attn_logit_softcapping": null});
+            let config = parse(&with(changes)).unwrap();
+            let (again, said) = warnings(&config.to_hf_json());
+            assert_eq!(again, config);
+            // Yarn may say that the context is short.
+            let said: Vec<_> = said.iter().filter(|message| !message.contains("yarn stretches")).collect();
+            assert!(said.is_empty(), "{architecture:?} {rope}: {said:?}");
+        }
+    }
+    let bounded =
+        with(json!({"model_type": "gemma3_text", "num_key_value_heads": 4, "attn_logit_softcapping": 50.0}));
+    let (_, said) = warnings(&bounded);
+    assert!(said.iter().any(|m| m.contains("`attn_logit_softcapping` = 50.0 is ignored")), "{said:?}");
+}
+
+#[test]
 fn an_absurd_context_is_refused() {
     let refused = parse(&with(json!({"max_position_embeddings": 1 << 29}))).unwrap_err().to_string();
     assert!(refused.contains("`max_position_embeddings`") && refused.contains("16777216"), "{refused}");
@@ -174,7 +330,11 @@ fn windows_are_those_of_transformers() {
         ("mistral", json!({"sliding_window": null}), [0, 0]),
         ("mistral", json!({"sliding_window": 128}), [128, 128]),
         ("mistral", json!({"sliding_window": 128, "layer_types": types("full_attention")}), [0, 0]),
-        ("mistral", json!({"sliding_window": 128, "layer_types": types("sliding_attention")}), [128, 128]),
+        ("mistral", json!({"sliding_window": 128, "layer_types": types("sliding_attention")}), [0, 128]),
+        ("ministral", json!({"sliding_window": 128}), [128, 128]),
+        ("ministral", json!({"sliding_window": 128, "layer_types": types("sliding_attention")}), [0, 128]),
+        ("olmo3", json!({}), [4096, 4096]),
+        ("olmo3", json!({"sliding_window": 64, "layer_types": types("sliding_attention")}), [0, 64]),
         ("qwen2", json!({}), [0, 0]),
         (
             "qwen2",
@@ -240,6 +400,29 @@ fn errors_name_the_key() {
             json!({"model_type": "qwen2", "num_key_value_heads": 4, "layer_types": ["full_attention", "sliding_attention"]}),
             "`layer_types` has sliding windows",
         ),
+        (
+            json!({"model_type": "mistral", "sliding_window": null, "layer_types": ["full_attention", "sliding_attention"]}),
+            "`layer_types` has sliding windows, sliding_window is null",
+        ),
+        (json!({"model_type": "olmo3", "sliding_window": null}), "`sliding_window` is null"),
+        // What transformers reads nothing of, or refuses.
+        (
+            json!({"model_type": "gemma3_text", "rope_parameters": {"rope_type": "default", "rope_theta": 1e3}}),
+            "supported for gemma3_text: the sections full_attention and sliding_attention",
+        ),
+        (
+            json!({"model_type": "gemma3_text", "rope_scaling": {"full_attention": {"rope_type": "default"}}}),
+            "`rope_scaling`",
+        ),
+        (json!({"model_type": "gemma2", "query_pre_attn_scalar": 20.4}), "`query_pre_attn_scalar` = 20.4"),
+        (
+            json!({"model_type": "phi3", "rope_scaling": {"type": "linear", "factor": 2.0}}),
+            "supported for phi3: default, longrope",
+        ),
+        (
+            json!({"model_type": "phi3", "rope_scaling": {"type": "yarn", "factor": 2.0}}),
+            "`rope_scaling.short_factor` is missing",
+        ),
         (json!({"num_experts": 8}), "`num_experts`"),
         (json!({"quantization_config": {"bits": 4}}), "`quantization_config`"),
         (json!({"rms_norm_eps": -1.0}), "`rms_norm_eps`"),
@@ -298,18 +481,17 @@ fn keys_at_neutral_values_change_nothing() {
 #[test]
 fn other_families_are_refused_by_name() {
     for (model, expected) in [
-        ("granitemoe", "Granite needs what is not computed here: experts"),
+        ("granitemoe", "Granite needs what is not done here: experts"),
         ("gemma", "Gemma needs"),
-        ("gemma3", "Gemma 3 needs what is not computed here: images"),
-        ("olmo3", "OLMo 3 needs"),
+        ("gemma3", "Gemma 3 needs what is not done here: images"),
         ("mixtral", "Mixtral needs"),
         (
             "never_heard",
-            "supported: llama, mistral, qwen2, qwen3, qwen3_moe, smollm3, gemma2, gemma3_text, phi3, olmo2, granite",
+            "supported: llama, mistral, ministral, qwen2, qwen3, qwen3_moe, smollm3, gemma2, gemma3_text, phi3, olmo2, olmo3, granite",
         ),
     ] {
         let message = parse(&with(json!({"model_type": model}))).unwrap_err().to_string();
         assert!(message.contains(expected) && message.contains(model), "{message}");
-        assert!(message.contains("supported: llama, mistral, qwen2, qwen3"), "{message}");
+        assert!(message.contains("supported: llama, mistral, ministral, qwen2, qwen3"), "{message}");
     }
 }

@@ -357,7 +357,17 @@ impl Backward for DeviceModel {
     }
 
     fn embed_backward(&self, embed: &Embed, tokens: &[u32], dx: Mat, grads: &mut [Mat]) {
-        let dx = if embed.scale == 1.0 { dx } else { self.scaled(&dx, embed.scale) };
-        elementwise::scatter(&dx, tokens, &grads[embed.table]);
+        let mut dx = if embed.scale == 1.0 { dx } else { self.scaled(&dx, embed.scale) };
+        let mut tokens = tokens.to_vec();
+        if embed.padding.is_some_and(|padding| tokens.contains(&padding)) {
+            let learnt: Vec<usize> =
+                (0..tokens.len()).filter(|row| Some(tokens[*row]) != embed.padding).collect();
+            if learnt.is_empty() {
+                return;
+            }
+            dx = self.gather(&dx, &learnt);
+            tokens.retain(|token| Some(*token) != embed.padding);
+        }
+        elementwise::scatter(&dx, &tokens, &grads[embed.table]);
     }
 }

@@ -429,7 +429,7 @@ impl Backward for HostModel {
         if table.is_empty() {
             return;
         }
-        for (token, grad) in tokens.iter().zip(dx.chunks(d)) {
+        for (token, grad) in tokens.iter().zip(dx.chunks(d)).filter(|(t, _)| Some(**t) != embed.padding) {
             let row = &mut table[*token as usize * d..(*token as usize + 1) * d];
             match embed.scale {
                 1.0 => row.iter_mut().zip(grad).for_each(|(a, b)| *a += b),

@@ -47,31 +47,8 @@ pub(super) fn fill(format: &str, values: &Value, run: &Run) -> Res<String> {
     while let Some(at) = rest.find('%') {
         out.push(&rest[..at])?;
         rest = &rest[at + 1..];
-        let mut named = None;
-        if let Some(inner) = rest.strip_prefix('(') {
-            let (name, after) = inner.split_once(')').ok_or("incomplete format key")?;
-            let Value::Dict(dict) = values else { return Err("format requires a mapping".into()) };
-            named = dict.get(&Value::str(name), run)?.cloned();
-            if named.is_none() {
-                return Err(format!("no key {:?}", beginning(name)).into());
-            }
-            rest = after;
-        }
-        let mut spec = Spec { align: Some('>'), ..Spec::default() };
-        while let Some(flag @ ('-' | '0' | '+' | ' ' | '#')) = rest.chars().next() {
-            match flag {
-                '-' => spec.align = Some('<'),
-                '0' => spec.fill = Some('0'),
-                '+' | ' ' => spec.sign = Some(flag),
-                _ => return Err("the flag # is not supported".into()),
-            }
-            rest = &rest[1..];
-        }
-        spec.width = digits(&mut rest)?.unwrap_or(0);
-        if let Some(after) = rest.strip_prefix('.') {
-            rest = after;
-            spec.precision = Some(digits(&mut rest)?.unwrap_or(0));
-        }
+        let named = named(&mut rest, values, run)?;
+        let spec = conversion(&mut rest)?;
         let kind = rest.chars().next().ok_or("incomplete format")?;
         rest = &rest[kind.len_utf8()..];
         if kind == '%' {
@@ -83,40 +60,76 @@ pub(super) fn fill(format: &str, values: &Value, run: &Run) -> Res<String> {
             Some(value) => value,
             None => given.next().ok_or("not enough arguments for format string")?.clone(),
         };
-        let text = match kind {
-            's' => to_text(&value, run)?,
-            'r' => {
-                let mut text = Text::new(run);
-                text.push_repr(&value)?;
-                text.text
-            }
-            'd' | 'i' | 'u' | 'x' | 'X' | 'o' => {
-                let whole = value.as_int().or_else(|| value.as_float().map(|x| x as i128));
-                let n = whole.ok_or_else(|| format!("%{kind} format: a number is required"))?;
-                write_int(n, kind, &spec)
-            }
-            'e' | 'E' | 'f' | 'F' | 'g' | 'G' => {
-                let x = value.as_float().ok_or("must be a real number")?;
-                write_float(x, kind, &spec)?
-            }
-            'c' => to_text(&value, run)?,
-            other => return Err(format!("unsupported format character '{other}'").into()),
-        };
-        let numeric = !matches!(kind, 's' | 'r' | 'c');
-        let text = match spec.precision {
-            Some(most) if !numeric => text.chars().take(most).collect(),
-            _ => text,
-        };
-        if !numeric {
-            spec.fill = None;
-        }
-        pad(&text, &spec, numeric, &mut out)?;
+        convert(&value, kind, spec, run, &mut out)?;
     }
     out.push(rest)?;
     if !may_be_left && given.next().is_some() {
         return Err("not all arguments converted during string formatting".into());
     }
     Ok(out.text)
+}
+
+/// The value of `(name)` at the beginning of what follows a percent sign.
+fn named(rest: &mut &str, values: &Value, run: &Run) -> Res<Option<Value>> {
+    let Some(inner) = rest.strip_prefix('(') else { return Ok(None) };
+    let (name, after) = inner.split_once(')').ok_or("incomplete format key")?;
+    let Value::Dict(dict) = values else { return Err("format requires a mapping".into()) };
+    *rest = after;
+    match dict.get(&Value::str(name), run)? {
+        Some(value) => Ok(Some(value.clone())),
+        None => Err(format!("no key {:?}", beginning(name)).into()),
+    }
+}
+
+/// Flags, width and precision before the letter that says the type.
+fn conversion(rest: &mut &str) -> Res<Spec> {
+    let mut spec = Spec { align: Some('>'), ..Spec::default() };
+    while let Some(flag @ ('-' | '0' | '+' | ' ' | '#')) = rest.chars().next() {
+        match flag {
+            '-' => spec.align = Some('<'),
+            '0' => spec.fill = Some('0'),
+            '+' | ' ' => spec.sign = Some(flag),
+            _ => return Err("the flag # is not supported".into()),
+        }
+        *rest = &rest[1..];
+    }
+    spec.width = digits(rest)?.unwrap_or(0);
+    if let Some(after) = rest.strip_prefix('.') {
+        *rest = after;
+        spec.precision = Some(digits(rest)?.unwrap_or(0));
+    }
+    Ok(spec)
+}
+
+/// Writes a value as the type that a letter says.
+fn convert(value: &Value, kind: char, mut spec: Spec, run: &Run, out: &mut Text) -> Res<()> {
+    let text = match kind {
+        's' | 'c' => to_text(value, run)?,
+        'r' => {
+            let mut text = Text::new(run);
+            text.push_repr(value)?;
+            text.text
+        }
+        'd' | 'i' | 'u' | 'x' | 'X' | 'o' => {
+            let whole = value.as_int().or_else(|| value.as_float().map(|x| x as i128));
+            let n = whole.ok_or_else(|| format!("%{kind} format: a number is required"))?;
+            write_int(n, kind, &spec)
+        }
+        'e' | 'E' | 'f' | 'F' | 'g' | 'G' => {
+            let x = value.as_float().ok_or("must be a real number")?;
+            write_float(x, kind, &spec)?
+        }
+        other => return Err(format!("unsupported format character '{other}'").into()),
+    };
+    let numeric = !matches!(kind, 's' | 'r' | 'c');
+    let text = match spec.precision {
+        Some(most) if !numeric => text.chars().take(most).collect(),
+        _ => text,
+    };
+    if !numeric {
+        spec.fill = None;
+    }
+    pad(&text, &spec, numeric, out)
 }
 
 /// `format.format(values, name=value)`.

@@ -17,6 +17,27 @@ fn linear(model: &Model) -> impl Iterator<Item = usize> {
     })
 }
 
+/// The modules that have an adapter, those of attention and those of MLPs.
+pub(super) fn adapted(layout: &ParamLayout) -> [Vec<String>; 2] {
+    let names = |weights: &[usize]| {
+        let adapters = weights.iter().filter_map(|weight| layout.adapters.get(*weight)?.as_ref());
+        let tensors =
+            adapters.flat_map(|adapter| &adapter.parts).flat_map(|part| layout.specs[part.b].hf_names());
+        let name = |tensor: &str| {
+            tensor.strip_prefix(PREFIX).and_then(|t| t.strip_suffix(".lora_B.weight")).map(str::to_owned)
+        };
+        tensors.filter_map(name).collect::<Vec<_>>()
+    };
+    let (mut attention, mut mlp) = (Vec::new(), Vec::new());
+    for block in &layout.model.blocks {
+        attention.extend(names(&[block.attention.qkv.weight, block.attention.out.weight]));
+        if let Mlp::Gated(gated) = &block.mlp {
+            mlp.extend(names(&[gated.gate_up.weight, gated.down.weight]));
+        }
+    }
+    [attention, mlp]
+}
+
 fn module(tensor: &str) -> &str {
     tensor.strip_suffix(".weight").unwrap_or(tensor)
 }

@@ -1,6 +1,7 @@
 //! `adapter_config.json`, read and written.
-use super::{LoraSettings, Targets};
+use super::{LoraSettings, Targets, layout, targets};
 use crate::error::PolicyError;
+use crate::spec::{Mlp, ParamLayout};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
@@ -29,6 +30,7 @@ const READ: &[&str] = &[
     "lora_dropout",
     "use_rslora",
     "target_modules",
+    "target_parameters",
     "exclude_modules",
     "layers_to_transform",
     "layers_pattern",
@@ -92,6 +94,28 @@ impl Keys<'_> {
                 Some(Targets::Names(self.names(key, value)?)).filter(|t| *t != Targets::Names(vec![]))
             }
         })
+    }
+
+    /// The targets with those of `target_parameters`, which are the weights of linear layers by their full names.
+    fn with_parameters(&self, modules: Option<Targets>) -> Result<Targets, PolicyError> {
+        let key = "target_parameters";
+        let weight = |name: String| match name.strip_suffix(".weight") {
+            Some(module) if module.starts_with("model.") => Ok(module.to_owned()),
+            _ => Err(self.is(key, &json!(name), "the weight of a linear layer by its full name")),
+        };
+        let weights = match self.get(key) {
+            None => Vec::new(),
+            Some(value) => self.names(key, value)?.into_iter().map(weight).collect::<Result<Vec<_>, _>>()?,
+        };
+        match (modules, weights.is_empty()) {
+            (Some(modules), true) => Ok(modules),
+            (None, true) => Err(self.wrong("target_modules", "is missing")),
+            (None, false) => Ok(Targets::Names(weights)),
+            (Some(Targets::Names(names)), false) => Ok(Targets::Names([names, weights].concat())),
+            (Some(Targets::AllLinear | Targets::Pattern(_)), false) => {
+                Err(self.wrong(key, "is supported beside a list of target_modules only"))
+            }
+        }
     }
 
     fn layers(&self) -> Result<Option<Vec<usize>>, PolicyError> {
@@ -162,8 +186,7 @@ impl LoraSettings {
                 share.ok_or_else(|| keys.is("lora_dropout", v, "from 0 up to, but without, 1"))?
             }
         };
-        let targets =
-            keys.targets("target_modules")?.ok_or_else(|| keys.wrong("target_modules", "is missing"))?;
+        let targets = keys.with_parameters(keys.targets("target_modules")?)?;
         let layers_pattern = match keys.get("layers_pattern") {
             None => Vec::new(),
             Some(Value::String(one)) => vec![one.clone()],
@@ -181,6 +204,45 @@ impl LoraSettings {
             rank_pattern: keys.patterns("rank_pattern", |key, v| keys.rank(key, v))?,
             alpha_pattern: keys.patterns("alpha_pattern", |key, v| keys.alpha(key, v))?,
         })
+    }
+
+    /// As [`Self::to_peft`], for the adapters of a decoder: with their names where PEFT would find others. That is so
+    ///
+    /// - with experts: by the names of the MLPs of blocks without them PEFT 0.21 finds the experts, so those MLPs are named
+    ///   by their weights;
+    /// - with `all-linear` in some blocks: PEFT makes full names of it first, and those count in every block.
+    ///
+    /// # Errors
+    /// A pattern that is no regular expression here.
+    pub(crate) fn to_peft_of(&self, layout: &ParamLayout, base: &str) -> Result<Value, PolicyError> {
+        let experts = layout.model.blocks.iter().any(|block| matches!(block.mlp, Mlp::Experts(_)));
+        let mut value = self.to_peft(base);
+        if !experts && !(self.targets == Targets::AllLinear && self.layers.is_some()) {
+            return Ok(value);
+        }
+        let [mut modules, mlp] = layout::adapted(layout);
+        if experts {
+            let mut weights = Vec::new();
+            for module in &mlp {
+                let weight = format!("{module}.weight");
+                let pattern = regex::escape(&weight);
+                if let Some(rank) = targets::first_match(&self.rank_pattern, module)? {
+                    value["rank_pattern"][&pattern] = json!(rank);
+                }
+                if let Some(alpha) = targets::first_match(&self.alpha_pattern, module)? {
+                    value["alpha_pattern"][&pattern] = number(alpha);
+                }
+                weights.push(weight);
+            }
+            value["target_parameters"] = json!(weights);
+        } else {
+            modules.extend(mlp);
+        }
+        value["target_modules"] = json!(modules);
+        for settled in ["exclude_modules", "layers_to_transform", "layers_pattern"] {
+            value[settled] = Value::Null;
+        }
+        Ok(value)
     }
 
     /// The content of an `adapter_config.json` over a base.

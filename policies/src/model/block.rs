@@ -19,9 +19,10 @@ pub struct Saved<O: Ops> {
     mlp_out: Option<O::Mat>,
 }
 
+/// With the MLP that it is of.
 enum SavedMlp<O: Ops> {
-    Gated(O::Mat),
-    Experts { routing: Routing, experts: Vec<SavedExpert<O>> },
+    Gated(Gated, O::Mat),
+    Experts { mlp: Experts, routing: Routing, experts: Vec<SavedExpert<O>> },
 }
 
 /// Gate and up, and the output, of the rows that went to an expert; nothing where none did.
@@ -172,13 +173,13 @@ fn mlp_forward<O: Ops>(o: &O, block: &Block, x: O::Mat, keep: bool) -> (O::Mat, 
             let gate_up = with_norm(o, &x, block.mlp_in.as_ref(), |h| o.linear(h, &mlp.gate_up, None));
             let act = o.activate(&gate_up, mlp);
             let (x, branch) = join_linear(o, x, &act, &mlp.down, out, keep);
-            (x, SavedMlp::Gated(gate_up), branch)
+            (x, SavedMlp::Gated(*mlp, gate_up), branch)
         }
         Mlp::Experts(e) => {
             let (sum, routing, experts) =
                 with_norm(o, &x, block.mlp_in.as_ref(), |h| experts_forward(o, e, h, keep));
             let (x, branch) = join(o, x, sum, out, keep);
-            (x, SavedMlp::Experts { routing, experts }, branch)
+            (x, SavedMlp::Experts { mlp: e.clone(), routing, experts }, branch)
         }
     }
 }
@@ -224,13 +225,10 @@ pub fn backward<O: Backward>(
     let dy = branch.as_ref().unwrap_or(dx);
     let norm = block.mlp_in.as_ref();
     let h = normed(o, &middle, norm);
-    let dh = match (&block.mlp, mlp) {
-        (Mlp::Gated(mlp), SavedMlp::Gated(gate_up)) => gated_backward(o, mlp, gate_up, h, dy, grads),
-        (Mlp::Experts(e), SavedMlp::Experts { routing, experts }) => {
-            experts_backward(o, e, (&routing, experts, balance), h, dy, grads)
-        }
-        (Mlp::Gated(_), SavedMlp::Experts { .. }) | (Mlp::Experts(_), SavedMlp::Gated(_)) => {
-            unreachable!("what is saved is of this block")
+    let dh = match mlp {
+        SavedMlp::Gated(mlp, gate_up) => gated_backward(o, &mlp, gate_up, h, dy, grads),
+        SavedMlp::Experts { mlp, routing, experts } => {
+            experts_backward(o, &mlp, (&routing, experts, balance), h, dy, grads)
         }
     };
     into_residual(o, &middle, norm, dh, dx, grads);

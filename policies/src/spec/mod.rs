@@ -46,6 +46,9 @@ pub struct Embed {
     pub table: usize,
     /// Factor of its rows.
     pub scale: f32,
+    /// Token whose row gets no gradient where it is looked up, as `padding_idx` of PyTorch's embedding; as a row of a tied
+    /// head it does.
+    pub padding: Option<u32>,
 }
 
 /// The head: `logits = cap · tanh(scale · W h / cap)`, or `scale · W h` without a cap.

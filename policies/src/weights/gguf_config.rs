@@ -36,7 +36,7 @@ const KNOWN: [&str; 23] = [
 ];
 
 /// Keys that are refused at another value than this number; a boolean is 0 or 1.
-const REFUSED: [(&str, f64, &str); 20] = [
+const REFUSED: [(&str, f64, &str); 26] = [
     ("expert_count", 0.0, "dense models"),
     ("expert_used_count", 0.0, "dense models"),
     ("nextn_predict_layers", 0.0, "models without layers that predict further tokens"),
@@ -48,11 +48,17 @@ const REFUSED: [(&str, f64, &str); 20] = [
     ("attention.clamp_kqv", 0.0, "queries, keys and values as they are"),
     ("attention.scale", 0.0, "scores divided by the root of the head width"),
     ("attention.temperature_length", 0.0, "scores divided by the root of the head width"),
+    ("attention.sliding_window_pattern", 0.0, "one window for all layers"),
+    ("attention.chunk_size", 0.0, "attention to the whole context"),
     ("attn_logit_softcapping", 0.0, "scores as they are"),
     ("final_logit_softcapping", 0.0, "logits as they are"),
     ("logit_scale", 1.0, "1"),
     ("residual_scale", 1.0, "1"),
     ("embedding_scale", 1.0, "1"),
+    ("expert_shared_count", 0.0, "experts that not all tokens share"),
+    ("expert_weights_scale", 1.0, "1"),
+    ("expert_gating_func", 1.0, "1, softmax"),
+    ("rope.freq_base_swa", f64::NAN, "one base for all layers"),
     ("rope.scaling.yarn_ext_factor", 1.0, "1"),
     ("rope.scaling.attn_factor", 1.0, "1"),
     ("rope.scaling.yarn_log_multiplier", 0.0, "0"),
@@ -97,6 +103,29 @@ impl<'a> Metadata<'a> {
             _ => Err(self.wrong(key, &format!("is not a whole number from 1 to {most}"))),
         };
         self.get(key).map(size).transpose()
+    }
+
+    /// `attention.sliding_window`; 0 is none.
+    pub(super) fn window(&self) -> Result<Option<usize>, PolicyError> {
+        let key = "attention.sliding_window";
+        match self.get(key).and_then(GgufValue::as_u64) {
+            Some(0) => Ok(None),
+            _ => self.optional_size(key),
+        }
+    }
+
+    /// `attention.sliding_window_pattern`: which layers have the window, as a list of them or as the number of layers of
+    /// which the last has none; `every` where the file says nothing.
+    pub(super) fn sliding(&self, layers: usize, every: usize) -> Result<Vec<bool>, PolicyError> {
+        let key = "attention.sliding_window_pattern";
+        if let Some(list) = self.get(key).and_then(GgufValue::as_array) {
+            let sliding = |v: &GgufValue| v.as_bool().or(v.as_u64().map(|n| n != 0));
+            let list: Option<Vec<bool>> = list.scalars().and_then(|list| list.map(|v| sliding(&v)).collect());
+            let problem = format!("does not say of each of {layers} layers whether it has the window");
+            return list.filter(|l| l.len() == layers).ok_or_else(|| self.wrong(key, &problem));
+        }
+        let every = self.optional_size(key)?.unwrap_or(every);
+        Ok((1..=layers).map(|l| !l.is_multiple_of(every)).collect())
     }
 
     pub(super) fn size(&self, key: &str) -> Result<usize, PolicyError> {
@@ -242,6 +271,7 @@ pub(super) fn read(file: &GgufFile) -> Result<ModelConfig, PolicyError> {
         pad_token_id: token("tokenizer.ggml.padding_token_id"),
         shape: Shape { rotary_dim: rotated, ..Shape::default() },
     };
+    config.shape.padding = config.pad_token_id;
     gguf_families::read(&keys, &mut config)?;
     Ok(config)
 }

@@ -12,90 +12,117 @@ use crate::spec::Act;
 /// Tensors with the divisors of Phi-3's frequencies, for short and for long contexts.
 pub(super) const LONG_ROPE: [&str; 2] = ["rope_factors_short.weight", "rope_factors_long.weight"];
 
+/// Key that says which layers have a window.
+const PATTERN: &str = "attention.sliding_window_pattern";
+
 /// Keys behind the name of the architecture that only it has.
 pub(super) fn keys(architecture: Architecture) -> &'static [&'static str] {
     match architecture {
-        Architecture::Gemma2 => &["attn_logit_softcapping", "final_logit_softcapping"],
-        Architecture::Gemma3 => &["final_logit_softcapping", "rope.freq_base_swa"],
+        Architecture::Gemma2 => &["attn_logit_softcapping", "final_logit_softcapping", PATTERN],
+        Architecture::Gemma3 => &["final_logit_softcapping", "rope.freq_base_swa", PATTERN],
         Architecture::Granite => &["attention.scale", "embedding_scale", "residual_scale", "logit_scale"],
         Architecture::Phi3 => &["rope.scaling.attn_factor"],
         Architecture::Qwen3Moe => &["expert_count", "expert_used_count", "expert_feed_forward_length"],
+        // OLMo 3 has the name of OLMo 2 in GGUF files.
+        Architecture::Olmo2 | Architecture::Olmo3 => &["rope.freq_base_swa", PATTERN],
         Architecture::Llama
         | Architecture::Mistral
+        | Architecture::Ministral
         | Architecture::Qwen2
         | Architecture::Qwen3
-        | Architecture::SmolLm3
-        | Architecture::Olmo2 => &[],
+        | Architecture::SmolLm3 => &[],
     }
+}
+
+/// What becomes of the window that a file names.
+enum Windows {
+    /// llama.cpp computes none: up to the window there is no difference, so the context ends there.
+    End,
+    /// Every layer has it.
+    All,
+    /// All layers but each n-th, where the file does not say which.
+    Every(usize),
 }
 
 /// Reads what is particular into a config that is Llama's otherwise.
 pub(super) fn read(keys: &Metadata<'_>, c: &mut ModelConfig) -> Result<(), PolicyError> {
-    let window = keys.optional_size("attention.sliding_window")?;
+    let mut window = keys.window()?;
     let layers = c.num_layers;
-    match c.architecture {
-        Architecture::Llama | Architecture::Mistral | Architecture::Qwen2 => limit(keys, window, c),
+    let windows = match c.architecture {
+        Architecture::Llama | Architecture::Mistral | Architecture::Ministral | Architecture::Qwen2 => {
+            Windows::End
+        }
         Architecture::Qwen3 => {
             c.shape.qk_norm = QkNorm::Head;
-            limit(keys, window, c);
+            Windows::End
         }
         Architecture::SmolLm3 => {
             let kind = |rotated| LayerKind { window: None, rotated };
             c.shape.layers = rotated_by_interval(layers, 4).into_iter().map(kind).collect();
-            limit(keys, window, c);
+            Windows::End
         }
         Architecture::Gemma2 => {
             gemma(c, layers == 46);
             c.shape.attention_cap = Some(keys.positive("attn_logit_softcapping")?.unwrap_or(50.0));
             c.shape.logit_cap = Some(keys.positive("final_logit_softcapping")?.unwrap_or(30.0));
-            c.shape.set_windows(layers, window.unwrap_or(4096), |l| l % 2 == 0);
+            window = window.or(Some(4096));
+            Windows::Every(2)
         }
         Architecture::Gemma3 => {
             gemma(c, layers == 62);
             c.shape.qk_norm = QkNorm::Head;
             c.shape.logit_cap = keys.positive("final_logit_softcapping")?;
             c.shape.local_rope_theta = Some(keys.positive("rope.freq_base_swa")?.unwrap_or(1e4));
-            if let Some(window) = window {
-                c.shape.set_windows(layers, window, |l| !(l + 1).is_multiple_of(6));
-            }
+            Windows::Every(6)
         }
         Architecture::Phi3 => {
             c.shape.fused = true;
-            if let Some(window) = window {
-                c.shape.set_windows(layers, window, |_| true);
-            }
-            long_rope(keys, c)?;
+            Windows::All
         }
-        Architecture::Olmo2 => {
+        Architecture::Olmo2 | Architecture::Olmo3 => {
             c.shape.norms = NormPlaces::Behind;
             c.shape.qk_norm = QkNorm::Row;
+            if window.is_some() {
+                c.architecture = Architecture::Olmo3;
+                c.shape.local_rope_theta = Some(keys.positive("rope.freq_base_swa")?.unwrap_or(c.rope_theta));
+            }
+            Windows::Every(4)
         }
         Architecture::Granite => {
             c.shape.attention_scale = keys.positive("attention.scale")?;
             c.shape.embedding_scale = keys.positive("embedding_scale")?.unwrap_or(1.0);
             c.shape.residual_scale = keys.positive("residual_scale")?.unwrap_or(1.0);
             c.shape.logit_scale = 1.0 / keys.positive("logit_scale")?.unwrap_or(1.0);
+            Windows::End
         }
         Architecture::Qwen3Moe => {
             c.shape.qk_norm = QkNorm::Head;
-            let count = keys.required("expert_count", MAX_EXPERTS)?;
-            let top = keys.size("expert_used_count")?;
-            if top > count {
-                return Err(keys.wrong("expert_used_count", "is more than there are experts"));
+            experts(keys, c)?;
+            Windows::End
+        }
+    };
+    if let Some(window) = window {
+        match windows {
+            Windows::End => c.limit_context_to(window, "the sliding window ends there", keys.file.path()),
+            Windows::All => c.shape.set_windows(layers, window, |_| true),
+            Windows::Every(n) => {
+                let sliding = keys.sliding(layers, n)?;
+                c.shape.set_windows(layers, window, |l| sliding[l]);
             }
-            let width = keys.size("expert_feed_forward_length")?;
-            c.shape.experts = Some(ExpertShape { count, top, width, normalise: true, dense: vec![] });
-            limit(keys, window, c);
         }
     }
-    Ok(())
+    long_rope(keys, c)
 }
 
-/// These architectures have no windows in llama.cpp: up to the window, there is no difference.
-fn limit(keys: &Metadata<'_>, window: Option<usize>, c: &mut ModelConfig) {
-    if let Some(window) = window {
-        c.limit_context_to(window, "the sliding window ends there", keys.file.path());
+fn experts(keys: &Metadata<'_>, c: &mut ModelConfig) -> Result<(), PolicyError> {
+    let count = keys.required("expert_count", MAX_EXPERTS)?;
+    let top = keys.size("expert_used_count")?;
+    if top > count {
+        return Err(keys.wrong("expert_used_count", "is more than there are experts"));
     }
+    let width = keys.size("expert_feed_forward_length")?;
+    c.shape.experts = Some(ExpertShape { count, top, width, normalise: true, dense: vec![] });
+    Ok(())
 }
 
 /// What both Gemmas have; the largest of each scales scores by the width of the stream.
@@ -110,8 +137,18 @@ fn gemma(c: &mut ModelConfig, largest: bool) {
 
 fn long_rope(keys: &Metadata<'_>, c: &mut ModelConfig) -> Result<(), PolicyError> {
     let [short, long] = LONG_ROPE;
-    if !keys.file.tensors().contains_key(short) || !keys.file.tensors().contains_key(long) {
-        return Ok(());
+    let given = |name: &&str| keys.file.tensors().contains_key(*name);
+    match LONG_ROPE.iter().filter(|name| given(name)).count() {
+        0 => return Ok(()),
+        2 if c.architecture == Architecture::Phi3 => {}
+        _ => {
+            return Err(PolicyError::Unsupported {
+                path: keys.file.path().into(),
+                key: "tensors".into(),
+                value: LONG_ROPE.iter().filter(|name| given(name)).copied().collect::<Vec<_>>().join(", "),
+                supported: "supported: both, in phi3 files".into(),
+            });
+        }
     }
     let factors = |name: &str| {
         let factors = keys.file.load(name)?;
@@ -134,7 +171,7 @@ fn long_rope(keys: &Metadata<'_>, c: &mut ModelConfig) -> Result<(), PolicyError
         factor: None,
         attention_factor: keys.positive("rope.scaling.attn_factor")?,
     });
-    c.limit_context_to(original, "the long factors of longrope are not used", keys.file.path());
+    c.limit_to_short_factors(keys.file.path());
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 //! and rotates the layers with a window by frequencies of their own.
 use super::{
     Defaults, Family, LLAMA_DEFAULTS, any_window, attention_bias, layer_types, sliding_layers, window,
+    write_rope_by_layer,
 };
 use crate::config::keys::Keys;
 use crate::config::{ModelConfig, NormPlaces, QkNorm};
@@ -10,12 +11,14 @@ use crate::error::PolicyError;
 use crate::spec::Act;
 use serde_json::{Map, Value, json};
 
+const ACTIVATION: &str = "gelu_pytorch_tanh";
+
 const DEFAULTS: Defaults = Defaults {
     kv_heads: Some(4),
     head_dim: Some(256),
     context: 8192,
     tied: true,
-    activation: ("hidden_activation", "gelu_pytorch_tanh"),
+    activation: ("hidden_activation", ACTIVATION),
     ..LLAMA_DEFAULTS
 };
 
@@ -27,6 +30,7 @@ pub(crate) const GEMMA2: Family = Family {
     defaults: DEFAULTS,
     keys: &[
         "attention_bias",
+        "hidden_act",
         "hidden_activation",
         "query_pre_attn_scalar",
         "attn_logit_softcapping",
@@ -53,6 +57,7 @@ pub(crate) const GEMMA3: Family = Family {
     defaults: Defaults { context: 131_072, theta: 1e6, ..DEFAULTS },
     keys: &[
         "attention_bias",
+        "hidden_act",
         "hidden_activation",
         "query_pre_attn_scalar",
         "attn_logit_softcapping",
@@ -69,7 +74,12 @@ pub(crate) const GEMMA3: Family = Family {
         };
         common(keys, c, pattern)?;
         c.shape.qk_norm = QkNorm::Head;
-        c.shape.attention_cap = keys.positive("attn_logit_softcapping")?;
+        if let Some(cap) = keys.get("attn_logit_softcapping") {
+            tracing::warn!(
+                "{}: `attn_logit_softcapping` = {cap} is ignored: Gemma 3 does not bound its scores, in transformers neither",
+                keys.path.display()
+            );
+        }
         c.shape.logit_cap = keys.positive("final_logit_softcapping")?;
         let local = c.shape.local_rope_theta;
         c.shape.local_rope_theta = local.or(keys.positive("rope_local_base_freq")?).or(Some(1e4));
@@ -85,8 +95,14 @@ fn common(keys: &Keys<'_>, c: &mut ModelConfig, pattern: usize) -> Result<(), Po
     c.shape.norm_plus_one = true;
     c.shape.activation = Act::GeluTanh;
     c.shape.embedding_scale = (c.hidden_size as f64).sqrt();
-    let scalar = keys.positive("query_pre_attn_scalar")?.unwrap_or(256.0);
-    c.shape.attention_scale = Some(scalar.powf(-0.5));
+    if let Some(other) = keys.get("hidden_act").filter(|name| name.as_str() != Some(ACTIVATION)) {
+        tracing::warn!(
+            "{}: `hidden_act` = {other} is ignored: `hidden_activation` says the activation",
+            keys.path.display()
+        );
+    }
+    let scalar = keys.optional_size("query_pre_attn_scalar")?.unwrap_or(256);
+    c.shape.attention_scale = Some((scalar as f64).powf(-0.5));
     let types = sliding_layers(keys, c.num_layers)?;
     if let Some(window) = window(keys, Some(4096))? {
         let sliding = |l: usize| types.as_ref().map_or(!(l + 1).is_multiple_of(pattern), |types| types[l]);
@@ -100,19 +116,15 @@ fn write(c: &ModelConfig, value: &mut Map<String, Value>) {
     let scalar = c.shape.attention_scale.map(|scale| scale.powi(-2).round());
     value.extend([
         ("attention_bias".into(), c.attention_bias.into()),
-        ("hidden_activation".into(), json!("gelu_pytorch_tanh")),
+        ("hidden_activation".into(), json!(ACTIVATION)),
         ("query_pre_attn_scalar".into(), json!(scalar.map(|s| s as u64))),
         ("attn_logit_softcapping".into(), json!(c.shape.attention_cap)),
         ("final_logit_softcapping".into(), json!(c.shape.logit_cap)),
         ("sliding_window".into(), any_window(c).into()),
         ("layer_types".into(), layer_types(c)),
     ]);
+    write_rope_by_layer(c, value);
     if let Some(theta) = c.shape.local_rope_theta {
-        let full = value.remove("rope_parameters").unwrap_or_default();
-        let sliding = json!({"rope_type": "default", "rope_theta": theta});
-        value.extend([
-            ("rope_parameters".into(), json!({"full_attention": full, "sliding_attention": sliding})),
-            ("rope_local_base_freq".into(), json!(theta)),
-        ]);
+        value.insert("rope_local_base_freq".into(), json!(theta));
     }
 }

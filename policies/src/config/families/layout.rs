@@ -13,7 +13,7 @@ pub(crate) fn layout(c: &ModelConfig) -> ParamLayout {
     let norm = final_norm(&mut p, c);
     let weight = head(&mut p, c).unwrap_or(table);
     let model = Model {
-        embed: Embed { table, scale: c.shape.embedding_scale as f32 },
+        embed: Embed { table, scale: c.shape.embedding_scale as f32, padding: c.shape.padding },
         blocks,
         norm,
         head: Head {

@@ -4,7 +4,7 @@ mod granite;
 mod layout;
 mod llama;
 mod mistral;
-mod olmo2;
+mod olmo;
 mod phi3;
 mod qwen;
 mod smollm3;
@@ -15,7 +15,7 @@ pub(crate) use smollm3::rotated_by_interval;
 use crate::config::keys::Keys;
 use crate::config::{Architecture, ModelConfig};
 use crate::error::PolicyError;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// What is particular about a family.
 pub(crate) struct Family {
@@ -71,6 +71,7 @@ impl Architecture {
         match self {
             Self::Llama => &llama::FAMILY,
             Self::Mistral => &mistral::FAMILY,
+            Self::Ministral => &mistral::MINISTRAL,
             Self::Qwen2 => &qwen::QWEN2,
             Self::Qwen3 => &qwen::QWEN3,
             Self::Qwen3Moe => &qwen::QWEN3_MOE,
@@ -78,7 +79,8 @@ impl Architecture {
             Self::Gemma2 => &gemma::GEMMA2,
             Self::Gemma3 => &gemma::GEMMA3,
             Self::Phi3 => &phi3::FAMILY,
-            Self::Olmo2 => &olmo2::FAMILY,
+            Self::Olmo2 => &olmo::OLMO2,
+            Self::Olmo3 => &olmo::OLMO3,
             Self::Granite => &granite::FAMILY,
         }
     }
@@ -138,6 +140,16 @@ fn window(keys: &Keys<'_>, default: Option<usize>) -> Result<Option<usize>, Poli
 fn layer_types(c: &ModelConfig) -> Value {
     let kind = |l| if c.shape.layer(l).window.is_some() { "sliding_attention" } else { "full_attention" };
     (0..c.num_layers).map(kind).collect()
+}
+
+/// Sections of the rotation for layers with and without a window, where the former have their own θ.
+fn write_rope_by_layer(c: &ModelConfig, value: &mut Map<String, Value>) {
+    if let Some(theta) = c.shape.local_rope_theta {
+        let full = value.remove("rope_parameters").unwrap_or_default();
+        let sliding = json!({"rope_type": "default", "rope_theta": theta});
+        let both = json!({"full_attention": full, "sliding_attention": sliding});
+        value.insert("rope_parameters".into(), both);
+    }
 }
 
 /// The window that some layers have, for `sliding_window`.

@@ -1,7 +1,7 @@
 //! Phi-3 and Phi-4 (arXiv:2404.14219): q, k, v and gate, up in one tensor each, part of a head rotated in some sizes.
 use super::{Defaults, Family, LLAMA_DEFAULTS, any_window, no_windows, window};
+use crate::config::ModelConfig;
 use crate::config::keys::Keys;
-use crate::config::{ModelConfig, RopeScaling};
 use crate::error::PolicyError;
 use serde_json::{Map, Value, json};
 
@@ -25,10 +25,6 @@ fn read(keys: &Keys<'_>, c: &mut ModelConfig) -> Result<(), PolicyError> {
     if let Some(window) = window(keys, None)? {
         c.shape.set_windows(c.num_layers, window, |_| true);
     }
-    if let RopeScaling::LongRope(long) = &c.rope_scaling {
-        let original = long.original_max_position_embeddings;
-        c.limit_context_to(original, "the long factors of longrope are not used", keys.path);
-    }
     Ok(())
 }
 
@@ -37,8 +33,4 @@ fn write(c: &ModelConfig, value: &mut Map<String, Value>) {
     let partial = c.shape.rotary_dim.map_or(1.0, |dim| dim as f64 / c.head_dim as f64);
     value["rope_parameters"]["partial_rotary_factor"] = json!(partial);
     value.insert("partial_rotary_factor".into(), json!(partial));
-    if let RopeScaling::LongRope(long) = &c.rope_scaling {
-        value.insert("max_position_embeddings".into(), json!(long.max_position_embeddings));
-        value.insert("original_max_position_embeddings".into(), json!(long.original_max_position_embeddings));
-    }
 }
