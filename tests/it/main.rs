@@ -13,6 +13,7 @@ mod eval_checks;
 mod evals;
 mod examples;
 mod golden_runs;
+mod health;
 mod learn;
 mod limits;
 mod lora;

@@ -184,8 +184,8 @@ impl RunConfig {
     }
 
     /// What changed from `saved` to `self`, one line a key (`stage.0.optim.lr: 1e-5 → 1e-4`), without what may change
-    /// when a run is resumed: `name`, `checkpoint`, `log`, `preflight`, `eval.allow_shared`, the number of steps of the last
-    /// stage, and how much is computed at once where that changes no completion and no bit of the weights: `eval.batch`,
+    /// when a run is resumed: `name`, `checkpoint`, `log`, `preflight`, `health`, `eval.allow_shared`, the number of steps of the
+    /// last stage, and how much is computed at once where that changes no completion and no bit of the weights: `eval.batch`,
     /// `max_batch_rows` and `max_batch_tokens` of a stage, `policy.recompute`. `micro_batch` changes the order of sums.
     pub fn resume_conflicts(&self, saved: &Self) -> Vec<String> {
         let last = format!("stage.{}.steps", self.stage.len().saturating_sub(1));
@@ -193,7 +193,7 @@ impl RunConfig {
             let parts: Vec<&str> = key.split('.').collect();
             matches!(
                 parts[..],
-                ["name" | "checkpoint" | "log" | "preflight", ..]
+                ["name" | "checkpoint" | "log" | "preflight" | "health", ..]
                     | ["eval", "allow_shared" | "batch"]
                     | ["policy", "recompute"]
                     | ["stage", _, "max_batch_rows" | "max_batch_tokens"]

@@ -3,6 +3,7 @@
 //! Precedence is defaults < file < `--set`. Unknown fields are errors everywhere. Each field's default stands in its
 //! doc comment.
 
+mod health;
 mod load;
 mod locate;
 mod lora;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 pub use crate::checks::Problem;
 pub use crate::data::DataConfig;
+pub use health::HealthConfig;
 pub use load::{ConfigError, data_config};
 pub(crate) use load::{document, syntax};
 pub use lora::{LoraConfig, LoraSave, LoraTargets};
@@ -62,6 +64,9 @@ pub struct RunConfig {
     /// The look at a few rollouts before the first step.
     #[serde(default)]
     pub preflight: PreflightConfig,
+    /// When a run warns of itself.
+    #[serde(default)]
+    pub health: HealthConfig,
 }
 
 /// Where tensors live.

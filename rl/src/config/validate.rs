@@ -79,6 +79,7 @@ impl RunConfig {
             "log.rollouts_frac",
             format!("is {} and must lie in [0, 1]", self.log.rollouts_frac),
         );
+        self.health.check(&mut checks);
         checks.into_problems()
     }
 

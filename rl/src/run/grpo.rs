@@ -70,7 +70,9 @@ impl<'a> Stage<'a> for GrpoStage<'a> {
             Some(steps) => Source::Recorded(&steps[at.step_in_stage as usize]),
             None => Source::Tasks(&tasks),
         };
-        let outcome = Arc::new(self.trainer.step(at.step + 1, &from, None)?);
+        let outcome = self.trainer.step(at.step + 1, &from, None);
+        let outcome = Arc::new(outcome.map_err(|e| e.at_step(at.step + 1))?);
+        run.state.health.look_at_parts(&outcome.groups);
         run.state.advance(outcome.prompts as u64, outcome.updates);
         run.state.at.policy_version = self.trainer.version;
         let (step, name) = (run.state.at.step, run.stage_name());
@@ -118,12 +120,16 @@ impl GrpoStage<'_> {
         if broken <= self.config.max_error_frac {
             return Ok(());
         }
-        let mut judgements = outcome.groups.iter().flat_map(|g| &g.judgements);
-        let reason = judgements.find(|j| j.outcome.verdict == Verdict::Error);
+        let judgements =
+            outcome.groups.iter().flat_map(|g| g.judgements.iter().enumerate().map(move |j| (g, j)));
+        let mut broken_ones = judgements.filter(|(_, (_, j))| j.outcome.verdict == Verdict::Error);
+        let first = broken_ones.next().map(|(group, (i, j))| {
+            format!("prompt {:?}, completion {}: {}", group.id, i + 1, j.outcome.reason)
+        });
         let what = format!(
             "the reward broke on {:.0} % of the completions ({}); allowed are {:.0} % (max_error_frac)",
             100.0 * broken,
-            reason.map_or("", |j| j.outcome.reason.as_str()),
+            first.unwrap_or_default(),
             100.0 * self.config.max_error_frac
         );
         Err(Error::Training { step, what })

@@ -3,6 +3,7 @@ pub mod dir;
 mod dry;
 pub mod events;
 mod grpo;
+pub(crate) mod health;
 mod inputs;
 pub mod log;
 mod opening;

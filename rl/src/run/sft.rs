@@ -38,7 +38,9 @@ impl<'a> Stage<'a> for SftStage<'a> {
 
     fn step(&mut self, run: &mut Run<'a>) -> Result<MetricsRow, Error> {
         let clock = Instant::now();
-        let outcome = self.trainer.step(run.state.at.step + 1, self.source, run.state.at.data_position)?;
+        let step = run.state.at.step + 1;
+        let outcome = self.trainer.step(step, self.source, run.state.at.data_position);
+        let outcome = outcome.map_err(|e| e.at_step(step))?;
         run.state.advance(self.batch, 1);
         let mut row = MetricsRow::new(run.state.at.step, run.stage_name());
         record::sft(&mut row, &outcome, clock.elapsed().as_secs_f64());

@@ -1,12 +1,15 @@
 //! Where a run stands.
 use crate::checkpoint::{Checkpoint, TrainState};
 use crate::eval::EvalResult;
+use crate::run::health::Health;
 
 /// Evaluations in order, with their labels.
 pub(crate) type Evals = Vec<(String, Vec<EvalResult>)>;
 
 /// Where evaluations stand in the file of a checkpoint.
 const EVALS: &str = "evals";
+/// Where the warnings of a run stand there.
+const HEALTH: &str = "health";
 
 /// Where a run stands between two steps: all that a checkpoint keeps beside tensors.
 pub(crate) struct RunState {
@@ -14,6 +17,8 @@ pub(crate) struct RunState {
     pub(crate) at: TrainState,
     /// The evaluations so far, kept so that a resumed run can still show all.
     pub(crate) evals: Evals,
+    /// What the run has seen of itself.
+    pub(crate) health: Health,
 }
 
 impl RunState {
@@ -21,13 +26,17 @@ impl RunState {
     pub(crate) fn new(seed: u64, checkpoint: Option<&Checkpoint>) -> Self {
         let at = checkpoint.map_or_else(|| TrainState::start(seed), |c| c.state.clone());
         let evals = evals(&at).unwrap_or_default();
-        Self { at, evals }
+        let health = at.extra.get(HEALTH).and_then(|kept| serde_json::from_value(kept.clone()).ok());
+        Self { at, evals, health: health.unwrap_or_default() }
     }
 
     /// As a checkpoint keeps it.
     pub(crate) fn saved(&mut self) -> TrainState {
         if let Ok(value) = serde_json::to_value(&self.evals) {
             self.at.extra.insert(EVALS.to_owned(), value);
+        }
+        if let (false, Ok(value)) = (self.health.is_empty(), serde_json::to_value(&self.health)) {
+            self.at.extra.insert(HEALTH.to_owned(), value);
         }
         self.at.clone()
     }

@@ -7,6 +7,7 @@ pub mod grpo;
 pub mod judging;
 pub mod learner;
 mod loss;
+mod not_finite;
 mod outcome;
 pub mod recorded;
 mod rollouts;

@@ -5,7 +5,8 @@ use crate::error::Error;
 use crate::policy::Policy;
 use crate::random::hash_bytes;
 use crate::train::adamw::AdamWConfig;
-use crate::train::learner::Learner;
+use crate::train::learner::{Learner, Pass};
+use crate::train::not_finite;
 use crate::train::trajectory::{Batch, Trajectory};
 
 /// What a step did.
@@ -76,6 +77,11 @@ impl<'a> SftTrainer<'a> {
             let dropping =
                 decoder.dropping(hash_bytes(format!("dropout {} {step} {i}", self.seed).as_bytes()));
             let pass = self.learner.forward(&dropping, &batch.prompts, micro, 1.0);
+            if let Some((example, token, value)) = first_not_finite(&pass) {
+                let index = source.index_at(position + example as u64);
+                let place = format!("{} ({})", source.origin(index), source.task(index).id);
+                return Err(not_finite::of_example(&place, token, value));
+            }
             let logprobs = &pass.targets().logprobs;
             loss -= logprobs.iter().map(|v| f64::from(*v)).sum::<f64>();
             let slopes = vec![(-1.0 / tokens as f64) as f32; logprobs.len()];
@@ -92,4 +98,15 @@ impl<'a> SftTrainer<'a> {
         let grad_norm = updated.map_err(|e| Error::Training { step, what: e.to_string() })?;
         Ok(SftOutcome { loss: loss / tokens as f64, tokens, grad_norm, lr })
     }
+}
+
+/// The first log-probability of a pass that is NaN or infinite: the index of its prompt, its place among the trained tokens
+/// behind it, itself.
+fn first_not_finite(pass: &Pass<'_>) -> Option<(usize, usize, f64)> {
+    let logprobs = pass.logprobs();
+    let of = |(trajectory, logprobs): (&Trajectory, &Vec<f64>)| {
+        let token = logprobs.iter().position(|v| !v.is_finite())?;
+        Some((trajectory.prompt, token, logprobs[token]))
+    };
+    pass.micro.iter().zip(&logprobs).find_map(of)
 }
