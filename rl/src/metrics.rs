@@ -50,6 +50,7 @@ metrics! {
     OPTIM_STEPS = "optim/steps", "Optimizer steps taken in this step.";
     SFT_LOSS = "sft/loss", "Mean negative log-likelihood of the completion tokens, in nats.";
     SFT_TOKENS = "sft/tokens", "Completion tokens trained on in this step.";
+    SFT_VALIDATION_LOSS = "sft/validation_loss", "Mean negative log-likelihood of the trained tokens of the rows of `[stage.validation]`, in nats.";
     HEALTH = "health/<name>", "What was measured when the run warned of itself (`[health]`); at that step only.";
     DATA_EPOCH = "data/epoch", "Passes over the data source so far.";
     EVAL_GREEDY = "eval/<set>/greedy", "Accuracy of greedy completions.";

@@ -26,6 +26,7 @@ mod readme;
 mod resume;
 mod run_report;
 mod runs;
+mod sft;
 mod signals;
 mod tidy;
 mod trainer;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::sft::{LossOn, ValidationConfig};
 use crate::algorithm::{Aggregate, GroupsWithoutSignal, LossConfig};
 use crate::schedule::{ScheduleConfig, ScheduleKind};
 use rlvr_rollout::{LongPrompt, SamplingParams};
@@ -60,9 +61,19 @@ pub struct SftConfig {
     /// Examples an optimizer step. Default 16.
     #[serde(default = "sixteen")]
     pub batch: usize,
+    /// In place of `batch`: an optimizer step takes as many of the next rows as have at most so many tokens together, at least
+    /// one row. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch_tokens: Option<usize>,
     /// Sequences per forward pass; changes the order in which gradients are added up, and nothing else. Default 16.
     #[serde(default = "sixteen")]
     pub micro_batch: usize,
+    /// Which turns of conversations are trained: `assistant`, all of the assistant's, or `last`. Default `assistant`.
+    #[serde(default)]
+    pub loss_on: LossOn,
+    /// The loss on other rows, and an early end by it. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation: Option<ValidationConfig>,
     /// The optimizer.
     #[serde(default)]
     pub optim: OptimConfig,

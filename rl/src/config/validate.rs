@@ -218,7 +218,10 @@ impl RunConfig {
             checks.require(
                 source.has_completions(),
                 format!("{at}.data"),
-                format!("[data.{}] has no `completion`, which supervised training learns from", stage.data),
+                format!(
+                    "[data.{}] has no `completion` and no `messages`, which supervised training learns from",
+                    stage.data
+                ),
             );
         }
         checks.require(
@@ -234,6 +237,31 @@ impl RunConfig {
         );
         checks.require(stage.batch >= 1, format!("{at}.batch"), "must be at least 1");
         checks.require(stage.micro_batch >= 1, format!("{at}.micro_batch"), "must be at least 1");
+        checks.require(stage.batch_tokens != Some(0), format!("{at}.batch_tokens"), "must be at least 1");
+        let Some(validation) = &stage.validation else { return };
+        let field = |name: &str| format!("{at}.validation.{name}");
+        if let Some(source) = self.source(field("data"), &validation.data, checks) {
+            checks.require(
+                source.has_completions(),
+                field("data"),
+                format!(
+                    "[data.{}] has no `completion` and no `messages`, of which there is no loss",
+                    validation.data
+                ),
+            );
+        }
+        checks.require(
+            validation.data != stage.data,
+            field("data"),
+            "is what the stage trains on; name rows that are held out",
+        );
+        checks.require(validation.limit != Some(0), field("limit"), "must be at least 1");
+        checks.require(validation.patience != Some(0), field("patience"), "must be at least 1");
+        checks.require(
+            validation.patience.is_none() || validation.every > 0,
+            field("every"),
+            "must be at least 1 with `patience`, which counts validations",
+        );
     }
 
     fn check_grpo(&self, at: &str, stage: &GrpoConfig, checks: &mut Checks) {

@@ -29,7 +29,10 @@ impl Inputs {
         let mut recorded = BTreeMap::new();
         for (i, stage) in config.stage.iter().enumerate() {
             match stage {
-                StageConfig::Sft(sft) => used.push(&sft.data),
+                StageConfig::Sft(sft) => {
+                    used.push(&sft.data);
+                    used.extend(sft.validation.iter().map(|v| &v.data));
+                }
                 StageConfig::Grpo(grpo) => {
                     used.extend(&grpo.data);
                     judged.extend(&grpo.data);

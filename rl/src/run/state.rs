@@ -8,6 +8,8 @@ pub(crate) type Evals = Vec<(String, Vec<EvalResult>)>;
 
 /// Where evaluations stand in the file of a checkpoint.
 const EVALS: &str = "evals";
+/// Where what validations of a supervised stage have found stands there.
+pub(crate) const VALIDATION: &str = "validation";
 /// Where the warnings of a run stand there.
 const HEALTH: &str = "health";
 
@@ -55,6 +57,7 @@ impl RunState {
         self.at.step_in_stage = 0;
         self.at.optimizer_steps = 0;
         self.at.data_position = 0;
+        self.at.extra.remove(VALIDATION);
     }
 }
 

@@ -6,6 +6,7 @@ mod group;
 pub mod grpo;
 pub mod judging;
 pub mod learner;
+pub mod lesson;
 mod loss;
 mod not_finite;
 mod outcome;
