@@ -7,6 +7,7 @@ mod circles;
 mod cli;
 mod comparison;
 mod curation;
+mod curriculum;
 mod data_and_audit;
 mod device;
 mod eval_checks;

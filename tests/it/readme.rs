@@ -56,6 +56,20 @@ fn adapter(block: &str) {
     assert!(dir.path().join("run/final/adapter_model.safetensors").exists());
 }
 
+/// Trains for a step on the conversations of the block.
+fn chats(block: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let said = |role: &str, content: String| json!({"role": role, "content": content});
+    let row =
+        |i: usize| json!({"messages": [said("user", format!("{i}?")), said("assistant", format!("{i}!"))]});
+    write(dir.path(), "chats.jsonl", &lines(&(0..20).map(row).collect::<Vec<_>>()));
+    let template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
+    write(dir.path(), "chat.jinja", template);
+    let policy = format!("[policy]\nchat_template = \"chat.jinja\"\n{TINY}");
+    let stage = "[[stage]]\nkind = \"sft\"\ndata = \"chats\"\nsteps = 1";
+    train(dir.path(), &format!("name = \"chats\"\n{policy}\n{block}\n{stage}\n"), &[]);
+}
+
 /// Trains for a step with the rewards of the block.
 fn rewards(block: &str) {
     let dir = tempfile::tempdir().unwrap();
@@ -100,6 +114,7 @@ fn every_config_of_the_readme_runs() {
         match block {
             block if block.contains("[[stage]]") => run(block),
             block if block.contains("[policy]") => adapter(block),
+            block if block.contains("messages = ") => chats(block),
             block => rewards(block),
         }
     }

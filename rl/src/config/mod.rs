@@ -7,6 +7,7 @@ mod health;
 mod load;
 mod locate;
 mod lora;
+mod mix;
 mod sft;
 mod stage;
 #[cfg(test)]
@@ -27,6 +28,7 @@ pub use health::HealthConfig;
 pub use load::{ConfigError, data_config};
 pub(crate) use load::{document, syntax};
 pub use lora::{LoraConfig, LoraSave, LoraTargets};
+pub use mix::{CurriculumConfig, DataMix};
 pub use sft::{LossOn, ValidationConfig};
 pub use stage::{GrpoConfig, OptimConfig, ReferenceFrom, RolloutsConfig, SftConfig, StageConfig};
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::mix::{CurriculumConfig, DataMix};
 use super::sft::{LossOn, ValidationConfig};
 use crate::algorithm::{Aggregate, GroupsWithoutSignal, LossConfig};
 use crate::schedule::{ScheduleConfig, ScheduleKind};
@@ -85,8 +86,12 @@ pub struct SftConfig {
 pub struct GrpoConfig {
     /// Name in records and in `--set stage.NAME.…`. Default: the kind.
     pub name: Option<String>,
-    /// The data source of the prompts. Needed unless `rollouts` is given.
-    pub data: Option<String>,
+    /// The data source of the prompts, or several: a list, or a table of names with the weights that they are drawn with. Needed
+    /// unless `rollouts` is given.
+    pub data: Option<DataMix>,
+    /// Draws rows more often that the policy solves sometimes. Default none: each source in its order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub curriculum: Option<CurriculumConfig>,
     /// Rollouts, each followed by `updates_per_rollout · minibatches` optimizer steps. With `rollouts`, absent means
     /// as many as the file has.
     pub steps: Option<u64>,

@@ -275,8 +275,11 @@ impl RunConfig {
             (None, None) => {
                 checks.require(false, field("data"), "missing; it names the [data.NAME] of the prompts")
             }
-            (Some(name), None) => {
-                self.source(field("data"), name, checks);
+            (Some(mix), None) => {
+                mix.check(&field("data"), checks);
+                for name in mix.names() {
+                    self.source(field("data"), name, checks);
+                }
                 checks.require(
                     self.rewards.is_some(),
                     "rewards",
@@ -296,6 +299,14 @@ impl RunConfig {
                 field("loss.groups_without_signal"),
                 "\"resample\" needs prompts to sample from; recorded rollouts can be kept or dropped",
             ),
+        }
+        if let Some(curriculum) = &stage.curriculum {
+            curriculum.check(&field("curriculum"), checks);
+            checks.require(
+                stage.rollouts.is_none(),
+                field("curriculum"),
+                "has nothing to draw from with `rollouts`; take it away",
+            );
         }
         check_stop(field("stop"), &stage.stop, checks);
         checks.require(stage.steps != Some(0), field("steps"), "must be at least 1");

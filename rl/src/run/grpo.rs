@@ -1,11 +1,11 @@
 //! A GRPO stage of a run.
 use crate::checkpoint::Checkpoint;
-use crate::config::{DataConfig, GrpoConfig, ReferenceFrom};
-use crate::data::TaskSource;
+use crate::config::{GrpoConfig, ReferenceFrom};
 use crate::error::Error;
 use crate::files::tensors::NamedTensor;
 use crate::metrics::{self, MetricsRow};
 use crate::policy::Policy;
+use crate::run::draw::{Draw, Row};
 use crate::run::events::Event;
 use crate::run::stage::{Stage, moments, restore};
 use crate::run::steps::Run;
@@ -25,7 +25,7 @@ pub(crate) struct GrpoStage<'a> {
     trainer: Trainer<'a>,
     config: &'a GrpoConfig,
     /// Where prompts come from.
-    source: Option<&'a TaskSource>,
+    draw: Option<Draw<'a>>,
     /// Rollouts made elsewhere, by step.
     recorded: Option<&'a [RecordedStep]>,
 }
@@ -44,8 +44,7 @@ impl<'a> Stage<'a> for GrpoStage<'a> {
         let reward = inputs.training_reward();
         let mut trainer = Trainer::new(policy, reference, config, reward, run.config.seed, run.steps);
         trainer.version = run.state.at.policy_version;
-        let data = config.data.as_ref().and_then(|name| run.config.data.get(name));
-        trainer.recorded = data.map_or(&[], DataConfig::recorded);
+        trainer.recorded = inputs.fields.get(&stage).map_or(&[], Vec::as_slice);
         if let Some(checkpoint) = resumed {
             restore(&mut trainer.learner.optim, &trainer.policy.decoder, checkpoint)?;
         } else if let Some(report) = preflight::look(run.config, inputs, run.texts, stage, &mut trainer)? {
@@ -54,18 +53,25 @@ impl<'a> Stage<'a> for GrpoStage<'a> {
                 report.refuse()?;
             }
         }
-        let source = config.data.as_ref().map(|name| inputs.source(name)).transpose()?;
+        let draw = match &config.data {
+            None => None,
+            Some(mix) => {
+                let source = |(name, weight): (&String, f64)| Ok((inputs.source(name)?, weight));
+                let sources = mix.iter().map(source).collect::<Result<Vec<_>, Error>>()?;
+                Some(Draw::new(sources, config.curriculum.as_ref(), run.config.seed))
+            }
+        };
         let recorded = inputs.recorded.get(&stage).map(Vec::as_slice);
-        Ok(Self { trainer, config, source, recorded })
+        Ok(Self { trainer, config, draw, recorded })
     }
 
     fn step(&mut self, run: &mut Run<'a>) -> Result<MetricsRow, Error> {
         let clock = Instant::now();
         let at = &run.state.at;
-        let drawn = 0..self.config.prompts_drawn() as u64;
-        let tasks: Vec<&Task> = (self.source.iter())
-            .flat_map(|s| drawn.clone().map(|i| s.task(s.index_at(at.data_position + i))))
-            .collect();
+        let drawn = self.draw.as_ref().map(|draw| draw.rows(at, self.config.prompts_drawn()));
+        let rows: Vec<Row> = drawn.unwrap_or_default();
+        let tasks: Vec<&Task> =
+            self.draw.iter().flat_map(|draw| rows.iter().map(|row| draw.task(*row))).collect();
         let from = match self.recorded {
             Some(steps) => Source::Recorded(&steps[at.step_in_stage as usize]),
             None => Source::Tasks(&tasks),
@@ -73,13 +79,20 @@ impl<'a> Stage<'a> for GrpoStage<'a> {
         let outcome = self.trainer.step(at.step + 1, &from, None);
         let outcome = Arc::new(outcome.map_err(|e| e.at_step(at.step + 1))?);
         run.state.health.look_at_parts(&outcome.groups);
+        let in_target = self
+            .draw
+            .as_ref()
+            .and_then(|draw| draw.keep(&mut run.state.at, &rows, outcome.prompts, &outcome.groups));
         run.state.advance(outcome.prompts as u64, outcome.updates);
         run.state.at.policy_version = self.trainer.version;
         let (step, name) = (run.state.at.step, run.stage_name());
         let mut row = MetricsRow::new(step, name);
         record::grpo(&mut row, &outcome, clock.elapsed().as_secs_f64());
-        if let Some(source) = self.source {
-            row.set(metrics::DATA_EPOCH, run.state.at.data_position as f64 / source.len() as f64);
+        if let Some(draw) = &self.draw {
+            row.set(metrics::DATA_EPOCH, run.state.at.data_position as f64 / draw.len() as f64);
+            if let Some(share) = in_target {
+                row.set(metrics::DATA_IN_TARGET_FRAC, share);
+            }
         }
         run.writer.rollouts(step, name, outcome.clone())?;
         example(run, &outcome);

@@ -1,5 +1,6 @@
 //! A run from start to end: stages, evaluation, records, checkpoints, resuming.
 pub mod dir;
+mod draw;
 mod dry;
 pub mod events;
 mod grpo;

@@ -10,6 +10,8 @@ pub(crate) type Evals = Vec<(String, Vec<EvalResult>)>;
 const EVALS: &str = "evals";
 /// Where what validations of a supervised stage have found stands there.
 pub(crate) const VALIDATION: &str = "validation";
+/// Where what a stage has drawn stands there.
+pub(crate) const DRAWN: &str = "drawn";
 /// Where the warnings of a run stand there.
 const HEALTH: &str = "health";
 
@@ -58,6 +60,7 @@ impl RunState {
         self.at.optimizer_steps = 0;
         self.at.data_position = 0;
         self.at.extra.remove(VALIDATION);
+        self.at.extra.remove(DRAWN);
     }
 }
 

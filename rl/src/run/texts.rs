@@ -25,8 +25,8 @@ const NAMED: usize = 5;
 /// What is passed over because its prompt is too long.
 #[derive(Debug, Default)]
 pub(crate) struct Texts {
-    /// Indices of the prompts that a stage skips, by the index of the stage.
-    skipped: BTreeMap<usize, BTreeSet<usize>>,
+    /// Indices of the prompts that a stage skips, by the index of the stage and the source.
+    skipped: BTreeMap<(usize, String), BTreeSet<usize>>,
     /// Tokens of every row that a supervised stage learns, by the index of the stage.
     lessons: BTreeMap<usize, Vec<u32>>,
     /// Indices of the tasks that evaluations leave out, by data source or benchmark.
@@ -37,8 +37,8 @@ pub(crate) struct Texts {
 
 impl Texts {
     /// Whether a stage skips a prompt of its source.
-    pub(crate) fn skips(&self, stage: usize, index: usize) -> bool {
-        self.skipped.get(&stage).is_some_and(|skipped| skipped.contains(&index))
+    pub(crate) fn skips(&self, stage: usize, source: &str, index: usize) -> bool {
+        self.skipped.get(&(stage, source.to_owned())).is_some_and(|skipped| skipped.contains(&index))
     }
 
     /// Tokens of every row that a supervised stage learns.
@@ -89,18 +89,18 @@ pub(crate) fn check(read: &Read<'_>, policy: &Policy) -> Result<Texts, Error> {
                 if let (Some(steps), Some(file)) = (read.recorded.get(&stage), &grpo.rollouts) {
                     rollouts(&file.path, steps, policy)?;
                 }
-                let Some(source) = grpo.data.as_ref().and_then(|name| read.sources.get(name)) else {
-                    continue;
-                };
-                let limit =
-                    PromptLimit { max_prompt_tokens: grpo.max_prompt_tokens, long_prompt: grpo.long_prompt };
-                let most = limit.tokens(context, grpo.sampling.max_tokens);
-                let set = Set { name: format!("[data.{}]", source.name()), place: &|i| place(source, i) };
-                let lengths = looked.source(source, source.len())?;
-                let key = format!("stage.{}.long_prompt", config.name());
-                let long = set.long(lengths, most, grpo.long_prompt, Some(&key), &mut texts.notes)?;
-                if grpo.long_prompt == LongPrompt::Skip {
-                    texts.skipped.insert(stage, long);
+                let names = grpo.data.iter().flat_map(|mix| mix.names());
+                for source in names.filter_map(|name| read.sources.get(name)) {
+                    let (max_prompt_tokens, long_prompt) = (grpo.max_prompt_tokens, grpo.long_prompt);
+                    let limit = PromptLimit { max_prompt_tokens, long_prompt };
+                    let most = limit.tokens(context, grpo.sampling.max_tokens);
+                    let set = Set { name: format!("[data.{}]", source.name()), place: &|i| place(source, i) };
+                    let lengths = looked.source(source, source.len())?;
+                    let key = format!("stage.{}.long_prompt", config.name());
+                    let long = set.long(lengths, most, long_prompt, Some(&key), &mut texts.notes)?;
+                    if long_prompt == LongPrompt::Skip {
+                        texts.skipped.insert((stage, source.name().to_owned()), long);
+                    }
                 }
             }
         }
