@@ -1,6 +1,7 @@
 //! Messages to the text that a chat model was trained on: the Jinja templates that come with models.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -133,7 +134,20 @@ impl ChatTemplate {
         add_generation_prompt: bool,
     ) -> Result<String, PolicyError> {
         let messages = serde_json::to_value(messages).map_err(PolicyError::json(&self.path))?;
-        self.render_json(messages, add_generation_prompt)
+        Ok(self.render_json(messages, add_generation_prompt)?.0)
+    }
+
+    /// The text of a whole conversation, and where what stands in `{% generation %}` blocks lies in it, in bytes: the turns of the
+    /// assistant, with templates that mark them.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::render`].
+    pub fn render_marked<M: Serialize>(
+        &self,
+        messages: &[M],
+    ) -> Result<(String, Vec<Range<usize>>), PolicyError> {
+        let messages = serde_json::to_value(messages).map_err(PolicyError::json(&self.path))?;
+        self.render_json(messages, false)
     }
 
     /// The text of a conversation up to the end of its last message, which is to be continued: nothing closes it.
@@ -148,7 +162,7 @@ impl ChatTemplate {
         };
         let text = content.trim().to_owned();
         content.push_str(CONTINUED);
-        let mut rendered = self.render_json(messages, false)?;
+        let (mut rendered, _) = self.render_json(messages, false)?;
         let tag = CONTINUED.trim_end();
         let Some(end) = rendered.rfind(tag).filter(|_| rendered.contains(&text)) else {
             return Err(self.fault(&"leaves out the last message, which is to be continued".into()));
@@ -159,7 +173,11 @@ impl ChatTemplate {
         Ok(if kept { rendered } else { rendered.trim_end().to_owned() })
     }
 
-    fn render_json(&self, messages: Value, add_generation_prompt: bool) -> Result<String, PolicyError> {
+    fn render_json(
+        &self,
+        messages: Value,
+        add_generation_prompt: bool,
+    ) -> Result<(String, Vec<Range<usize>>), PolicyError> {
         let size = messages.to_string().len();
         let most = MAX_ADDED + self.source.len() + MAX_REPEATED * size;
         let size = size as u64;
@@ -171,7 +189,8 @@ impl ChatTemplate {
         let set = [messages, Value::Null, Value::Null, Value::Bool(add_generation_prompt)];
         let context = RESERVED_VARIABLES.into_iter().zip(&set);
         let context = self.variables.iter().map(|(name, value)| (name.as_str(), value)).chain(context);
-        let text = self.template()?.render(context, limits, now).map_err(|fault| self.fault(&fault))?;
+        let (text, generated) =
+            self.template()?.render(context, limits, now).map_err(|fault| self.fault(&fault))?;
         if text.len() > most {
             let message = format!(
                 "makes a prompt of {} bytes of messages of {size}, at most {most} are read",
@@ -179,7 +198,7 @@ impl ChatTemplate {
             );
             return Err(self.fault(&Fault { line: 0, message }));
         }
-        Ok(text)
+        Ok((text, generated))
     }
 
     fn template(&self) -> Result<&Template, PolicyError> {
@@ -352,7 +371,8 @@ mod tests {
             let context = row["context"].as_object().unwrap().iter().map(|(k, v)| (k.as_str(), v));
             let now = row["now"].as_u64().unwrap_or(0);
             let found = Template::parse(row["template"].as_str().unwrap())
-                .and_then(|t| t.render(context, LIMITS, now));
+                .and_then(|t| t.render(context, LIMITS, now))
+                .map(|(text, _)| text);
             let same = found.as_ref().ok().map(String::as_str) == row["want"]["text"].as_str();
             counts.entry(row["file"].as_str().unwrap().into()).or_default()[usize::from(same)] += 1;
             if !same {
@@ -362,5 +382,21 @@ mod tests {
         let whole = counts.values().filter(|[different, _]| *different == 0).count();
         println!("{whole} of {} templates equal in every rendering", counts.len());
         assert_eq!(whole, counts.len());
+    }
+
+    #[test]
+    fn generation_blocks_are_found_where_they_stand() {
+        let marked = template(
+            "{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}{% generation %}{{ m.content }}</>{% endgeneration %}\
+             {% else %}{{ m.content }}</>{% endif %}{% endfor %}",
+        );
+        let messages = [("user", "ü"), ("assistant", "yes"), ("user", "b"), ("assistant", "")];
+        let messages = messages.map(|(role, content)| json!({"role": role, "content": content}));
+        let (text, found) = marked.render_marked(&messages).unwrap();
+        let found: Vec<&str> = found.into_iter().map(|range| &text[range]).collect();
+        assert_eq!(found, ["yes</>", "</>"]);
+        // What is captured first stands nowhere yet.
+        let captured = template("{% set x %}{% generation %}a{% endgeneration %}{% endset %}--{{ x }}");
+        assert_eq!(captured.render_marked(&messages).unwrap(), ("--a".to_owned(), vec![]));
     }
 }

@@ -60,6 +60,12 @@ pub enum Error {
         /// What happened, with a hint.
         what: String,
     },
+    /// A number of a step is NaN or infinite.
+    #[error("{what}")]
+    NotFinite {
+        /// Which one, of which sample, with a hint.
+        what: String,
+    },
     /// The run was asked to stop.
     #[error("interrupted")]
     Interrupted,
@@ -105,6 +111,14 @@ impl From<LockError> for Error {
 }
 
 impl Error {
+    /// The same with the step of the run, where it is about numbers of a step.
+    pub(crate) fn at_step(self, step: u64) -> Self {
+        match self {
+            Self::NotFinite { what } => Self::Training { step, what },
+            other => other,
+        }
+    }
+
     /// The exit code the command line gives for this error: 2 for bad input, 1 for a failure while running.
     pub fn exit_code(&self) -> u8 {
         // A file that is longer than we read is bad input; one that is longer than may be written is not.
@@ -128,6 +142,7 @@ impl Error {
             | Self::DirLocked(_)
             | Self::Rollout(_)
             | Self::Loss(_)
+            | Self::NotFinite { .. }
             | Self::Training { .. } => 1,
             Self::Interrupted => 130,
         }

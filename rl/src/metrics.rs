@@ -52,7 +52,10 @@ metrics! {
     OPTIM_STEPS = "optim/steps", "Optimizer steps taken in this step.";
     SFT_LOSS = "sft/loss", "Mean negative log-likelihood of the completion tokens, in nats.";
     SFT_TOKENS = "sft/tokens", "Completion tokens trained on in this step.";
-    DATA_EPOCH = "data/epoch", "Passes over the data source so far.";
+    SFT_VALIDATION_LOSS = "sft/validation_loss", "Mean negative log-likelihood of the trained tokens of the rows of `[stage.validation]`, in nats.";
+    HEALTH = "health/<name>", "What was measured when the run warned of itself (`[health]`); at that step only.";
+    DATA_EPOCH = "data/epoch", "Passes over the data so far: rows drawn by rows there are.";
+    DATA_IN_TARGET_FRAC = "data/in_target_frac", "Share of the groups whose row has a running pass rate in the target of `[stage.curriculum]`.";
     EVAL_GREEDY = "eval/<set>/greedy", "Accuracy of greedy completions.";
     EVAL_PASS_AT = "eval/<set>/pass@<k>", "Unbiased estimate of the share of tasks solved by at least one of k samples.";
     EVAL_REWARD_MEAN = "eval/<set>/reward_mean", "Mean reward of the evaluated completions.";

@@ -14,6 +14,7 @@ use rlvr_policies::{
 use rlvr_rewards::Message;
 use rlvr_rollout::{BatchSettings, CounterRng, DecodeModel, Draw, Prompt, RolloutError, Sampled};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -340,6 +341,33 @@ impl Policy {
             Some(template) => Ok(template.render(messages, true)?),
             None => Ok(messages.iter().map(|m| m.content.as_str()).collect::<Vec<_>>().join("\n")),
         }
+    }
+
+    /// Messages as the chat template writes them; `ask` adds what asks for a reply of the assistant.
+    ///
+    /// # Errors
+    /// What the template raises; a policy without one.
+    pub(crate) fn rendered(&self, messages: &[Message], ask: bool) -> Result<String, Error> {
+        Ok(self.chat()?.render(messages, ask)?)
+    }
+
+    /// A whole conversation as the chat template writes it, and where its `{% generation %}` blocks lie in that, in bytes.
+    ///
+    /// # Errors
+    /// As [`Self::rendered`].
+    pub(crate) fn conversation_text(
+        &self,
+        messages: &[Message],
+    ) -> Result<(String, Vec<Range<usize>>), Error> {
+        Ok(self.chat()?.render_marked(messages)?)
+    }
+
+    fn chat(&self) -> Result<&ChatTemplate, Error> {
+        self.template.as_ref().ok_or_else(|| Error::Unusable {
+            what: "a conversation needs a chat template, which the policy does not have: set policy.chat_template to a file \
+                   with one"
+                .into(),
+        })
     }
 
     /// The token ids of a prompt, the template's generation prefix included.

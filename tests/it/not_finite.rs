@@ -89,3 +89,30 @@ fn a_broken_policy_is_refused_by_tensor() {
         assert!(!out.exists(), "nothing was begun");
     }
 }
+
+/// Two groups made elsewhere, of which the second has a reward that no gradient holds.
+const ROLLOUTS: &str = r#"{"step": 1, "group": "mild", "prompt_tokens": [3, 4], "completion_tokens": [5, 6], "reward": 1.0}
+{"step": 1, "group": "mild", "prompt_tokens": [3, 4], "completion_tokens": [7], "reward": 0.0}
+{"step": 1, "group": "wild", "prompt_tokens": [3, 8], "completion_tokens": [5], "reward": 0.0}
+{"step": 1, "group": "wild", "prompt_tokens": [3, 8], "completion_tokens": [9, 6], "reward": 0.0}
+{"step": 1, "group": "wild", "prompt_tokens": [3, 8], "completion_tokens": [4], "reward": 1e300}
+"#;
+
+#[test]
+fn a_gradient_that_is_not_finite_names_its_tensor_and_its_sample() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("rollouts.jsonl");
+    std::fs::write(&path, ROLLOUTS).unwrap();
+    let stage = format!(
+        "[[stage]]\nkind = \"grpo\"\nmicro_batch = 2\nloss = {{ advantage = \"dr_grpo\" }}\n[stage.rollouts]\npath = {:?}\n",
+        path.to_str().unwrap()
+    );
+    let out = dir.path().join("run");
+    let message = run(&out, TINY, &stage).unwrap_err().to_string();
+    println!("{message}");
+    assert!(message.starts_with("step 1: the gradient norm is"), "{message}");
+    assert!(message.contains("(the gradient of embed is NaN or infinite"), "{message}");
+    // Every completion of the second group is compared with its mean; the first of them is named.
+    assert!(message.contains("of prompt \"wild\", completion 1)"), "{message}");
+    assert_eq!(saved(&out), [""; 0]);
+}

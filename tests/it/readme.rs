@@ -69,6 +69,20 @@ fn parts(block: &str) {
     assert_eq!(train(dir.path(), &format!("name = \"small\"\n{block}{rest}"), &[]).len(), 4);
 }
 
+/// Trains for a step on the conversations of the block.
+fn chats(block: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let said = |role: &str, content: String| json!({"role": role, "content": content});
+    let row =
+        |i: usize| json!({"messages": [said("user", format!("{i}?")), said("assistant", format!("{i}!"))]});
+    write(dir.path(), "chats.jsonl", &lines(&(0..20).map(row).collect::<Vec<_>>()));
+    let template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
+    write(dir.path(), "chat.jinja", template);
+    let policy = format!("[policy]\nchat_template = \"chat.jinja\"\n{TINY}");
+    let stage = "[[stage]]\nkind = \"sft\"\ndata = \"chats\"\nsteps = 1";
+    train(dir.path(), &format!("name = \"chats\"\n{policy}\n{block}\n{stage}\n"), &[]);
+}
+
 /// Trains for a step with the rewards of the block.
 fn rewards(block: &str) {
     let dir = tempfile::tempdir().unwrap();
@@ -114,6 +128,7 @@ fn every_config_of_the_readme_runs() {
             block if block.contains("[[stage.optim.groups]]") => parts(block),
             block if block.contains("[[stage]]") => run(block),
             block if block.contains("[policy]") => adapter(block),
+            block if block.contains("messages = ") => chats(block),
             block => rewards(block),
         }
     }

@@ -57,7 +57,9 @@ pub(super) enum StmtKind {
         filters: Vec<Step>,
         body: Vec<Stmt>,
     },
-    /// A body with names of its own: `{% generation %}`, `{% block %}`, `{% autoescape false %}`.
+    /// What the assistant says: `{% generation %}`.
+    Generation(Vec<Stmt>),
+    /// A body with names of its own: `{% block %}`, `{% autoescape false %}`.
     Scope {
         body: Vec<Stmt>,
         from_root: bool,

@@ -22,6 +22,7 @@ mod strftime;
 mod text;
 mod value;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use ast::Ast;
@@ -88,7 +89,8 @@ impl Template {
             .filter(|name| Function::named(name).is_none())
     }
 
-    /// The text of the template with the given names; `now` is in seconds since 1970, UTC.
+    /// The text of the template with the given names, and where its `{% generation %}` blocks lie, in bytes; `now` is in seconds
+    /// since 1970, UTC.
     ///
     /// # Errors
     /// Whatever the template raises, what Python would raise, or a bound that was passed, with the line.
@@ -97,7 +99,7 @@ impl Template {
         context: impl IntoIterator<Item = (&'a str, &'a serde_json::Value)>,
         limits: Limits,
         now: u64,
-    ) -> Result<String, Fault> {
+    ) -> Result<(String, Vec<Range<usize>>), Fault> {
         let run = Run::new(&self.ast, limits, now);
         let names =
             context.into_iter().map(|(name, value)| Ok((name.into(), Value::from_json(value, &run)?)));
@@ -115,7 +117,7 @@ mod tests {
 
     fn render(source: &str, context: &serde_json::Value, now: u64) -> Res<String> {
         let context = context.as_object().unwrap().iter().map(|(name, value)| (name.as_str(), value));
-        Template::parse(source)?.render(context, LIMITS, now)
+        Ok(Template::parse(source)?.render(context, LIMITS, now)?.0)
     }
 
     #[test]

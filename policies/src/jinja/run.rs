@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -55,6 +56,8 @@ pub(super) struct Run<'t> {
     captured: RefCell<Vec<Rc<Scope>>>,
     /// Loops that remember values.
     loops: RefCell<Vec<Rc<Loop>>>,
+    /// Where `{% generation %}` stands in the text, in bytes.
+    generated: RefCell<Vec<Range<usize>>>,
 }
 
 impl Drop for Run<'_> {
@@ -83,16 +86,19 @@ impl<'t> Run<'t> {
             namespaces: RefCell::default(),
             captured: RefCell::default(),
             loops: RefCell::default(),
+            generated: RefCell::default(),
         }
     }
 
-    pub(super) fn render(&self, context: Vec<(Arc<str>, Value)>) -> Res<String> {
+    /// The text, and where its `{% generation %}` blocks lie, in bytes; those that are captured and written later are left out.
+    pub(super) fn render(&self, context: Vec<(Arc<str>, Value)>) -> Res<(String, Vec<Range<usize>>)> {
         for (name, value) in context {
             self.root.set(&name, value, self)?;
         }
         let mut out = Text::new(self);
+        out.is_result = true;
         self.body(&self.ast.body, &self.root, &mut out)?;
-        Ok(out.text)
+        Ok((out.text, self.generated.take()))
     }
 
     /// Takes `units` of the work that a rendering may do.
@@ -248,6 +254,15 @@ impl<'t> Run<'t> {
             StmtKind::FilterBlock { filters, body } => {
                 let value = self.captured_body(body, filters, scope)?;
                 out.push_value(&value)?;
+            }
+            StmtKind::Generation(body) => {
+                let start = out.text.len();
+                let flow = self.body(body, &Scope::within(scope), out)?;
+                if out.is_result {
+                    self.hold(size_of::<Range<usize>>())?;
+                    self.generated.borrow_mut().push(start..out.text.len());
+                }
+                return Ok(flow);
             }
             StmtKind::Scope { body, from_root } => {
                 let outer = if *from_root { &self.root } else { scope };

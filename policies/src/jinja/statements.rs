@@ -92,7 +92,7 @@ impl Parser {
                 let filters = self.filters()?;
                 StmtKind::FilterBlock { filters, body: self.closed_block("endfilter")? }
             }
-            "generation" => StmtKind::Scope { body: self.closed_block("endgeneration")?, from_root: false },
+            "generation" => StmtKind::Generation(self.closed_block("endgeneration")?),
             "block" => self.named_block()?,
             "autoescape" => {
                 let value = self.expression()?;

@@ -11,11 +11,13 @@ const MAX_SHOWN: usize = 200;
 pub(super) struct Text<'r> {
     run: &'r Run<'r>,
     pub(super) text: String,
+    /// Whether it is what a rendering results in, and no part that goes on elsewhere.
+    pub(super) is_result: bool,
 }
 
 impl<'r> Text<'r> {
     pub(super) fn new(run: &'r Run<'r>) -> Self {
-        Self { run, text: String::new() }
+        Self { run, text: String::new(), is_result: false }
     }
 
     pub(super) fn push(&mut self, part: &str) -> Res<()> {

@@ -199,20 +199,25 @@ impl RunConfig {
     }
 
     /// What changed from `saved` to `self`, one line a key (`stage.0.optim.lr: 1e-5 → 1e-4`), without what may change
-    /// when a run is resumed: `name`, `checkpoint`, `log`, `preflight`, `eval.allow_shared`, the number of steps of the last
-    /// stage, and how much is computed at once where that changes no completion and no bit of the weights: `eval.batch`,
+    /// when a run is resumed: `name`, `checkpoint`, `log`, `preflight`, `health`, `eval.allow_shared`, the number of steps of the
+    /// last stage, and how much is computed at once where that changes no completion and no bit of the weights: `eval.batch`,
     /// `max_batch_rows` and `max_batch_tokens` of a stage, `policy.recompute`. `micro_batch` changes the order of sums.
     pub fn resume_conflicts(&self, saved: &Self) -> Vec<String> {
         let last = format!("stage.{}.steps", self.stage.len().saturating_sub(1));
+        // Such a stage ends with the weights of its lowest loss, from which it did not go on.
+        let ends_early = self.stage.last().is_some_and(|stage| match stage {
+            StageConfig::Sft(sft) => sft.validation.as_ref().is_some_and(|v| v.patience.is_some()),
+            StageConfig::Grpo(_) => false,
+        });
         let free = |key: &str| {
             let parts: Vec<&str> = key.split('.').collect();
             matches!(
                 parts[..],
-                ["name" | "checkpoint" | "log" | "preflight", ..]
+                ["name" | "checkpoint" | "log" | "preflight" | "health", ..]
                     | ["eval", "allow_shared" | "batch"]
                     | ["policy", "recompute"]
                     | ["stage", _, "max_batch_rows" | "max_batch_tokens"]
-            ) || key == last
+            ) || key == last && !ends_early
         };
         let (old, new) = (leaves(saved), leaves(self));
         let keys: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();

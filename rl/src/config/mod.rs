@@ -3,9 +3,12 @@
 //! Precedence is defaults < file < `--set`. Unknown fields are errors everywhere. Each field's default stands in its
 //! doc comment.
 
+mod health;
 mod load;
 mod locate;
 mod lora;
+mod mix;
+mod sft;
 mod stage;
 #[cfg(test)]
 mod tests;
@@ -21,10 +24,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 pub use crate::checks::Problem;
 pub use crate::data::DataConfig;
+pub use health::HealthConfig;
 pub use load::{ConfigError, data_config};
 pub(crate) use load::{document, syntax};
 pub(crate) use locate::nearest;
 pub use lora::{LoraConfig, LoraSave, LoraTargets};
+pub use mix::{CurriculumConfig, DataMix};
+pub use sft::{LossOn, ValidationConfig};
 pub use stage::{
     AdvantagesFrom, GrpoConfig, MuonConfig, MuonScale, OptimConfig, OptimGroup, OptimKind, ReferenceFrom,
     RolloutsConfig, SftConfig, StageConfig,
@@ -66,6 +72,9 @@ pub struct RunConfig {
     /// The look at a few rollouts before the first step.
     #[serde(default)]
     pub preflight: PreflightConfig,
+    /// When a run warns of itself.
+    #[serde(default)]
+    pub health: HealthConfig,
 }
 
 /// Where tensors live.

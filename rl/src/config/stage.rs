@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::mix::{CurriculumConfig, DataMix};
 use super::one_or_many;
+use super::sft::{LossOn, ValidationConfig};
 use crate::algorithm::{Aggregate, GroupsWithoutSignal, LossConfig};
 use crate::schedule::{ScheduleConfig, ScheduleKind};
 use rlvr_rollout::{LongPrompt, SamplingParams};
@@ -71,9 +73,19 @@ pub struct SftConfig {
     /// Examples an optimizer step. Default 16.
     #[serde(default = "sixteen")]
     pub batch: usize,
+    /// In place of `batch`: an optimizer step takes as many of the next rows as have at most so many tokens together, at least
+    /// one row. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch_tokens: Option<usize>,
     /// Sequences per forward pass; changes the order in which gradients are added up, and nothing else. Default 16.
     #[serde(default = "sixteen")]
     pub micro_batch: usize,
+    /// Which turns of conversations are trained: `assistant`, all of the assistant's, or `last`. Default `assistant`.
+    #[serde(default)]
+    pub loss_on: LossOn,
+    /// The loss on other rows, and an early end by it. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation: Option<ValidationConfig>,
     /// The optimizer.
     #[serde(default)]
     pub optim: OptimConfig,
@@ -85,8 +97,12 @@ pub struct SftConfig {
 pub struct GrpoConfig {
     /// Name in records and in `--set stage.NAME.…`. Default: the kind.
     pub name: Option<String>,
-    /// The data source of the prompts. Needed unless `rollouts` is given.
-    pub data: Option<String>,
+    /// The data source of the prompts, or several: a list, or a table of names with the weights that they are drawn with. Needed
+    /// unless `rollouts` is given.
+    pub data: Option<DataMix>,
+    /// Draws rows more often that the policy solves sometimes. Default none: each source in its order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub curriculum: Option<CurriculumConfig>,
     /// Rollouts, each followed by `updates_per_rollout · minibatches` optimizer steps. With `rollouts`, absent means
     /// as many as the file has.
     pub steps: Option<u64>,

@@ -80,6 +80,7 @@ impl RunConfig {
             "log.rollouts_frac",
             format!("is {} and must lie in [0, 1]", self.log.rollouts_frac),
         );
+        self.health.check(&mut checks);
         checks.into_problems()
     }
 
@@ -222,7 +223,10 @@ impl RunConfig {
             checks.require(
                 source.has_completions(),
                 format!("{at}.data"),
-                format!("[data.{}] has no `completion`, which supervised training learns from", stage.data),
+                format!(
+                    "[data.{}] has no `completion` and no `messages`, which supervised training learns from",
+                    stage.data
+                ),
             );
         }
         checks.require(
@@ -238,6 +242,31 @@ impl RunConfig {
         );
         checks.require(stage.batch >= 1, format!("{at}.batch"), "must be at least 1");
         checks.require(stage.micro_batch >= 1, format!("{at}.micro_batch"), "must be at least 1");
+        checks.require(stage.batch_tokens != Some(0), format!("{at}.batch_tokens"), "must be at least 1");
+        let Some(validation) = &stage.validation else { return };
+        let field = |name: &str| format!("{at}.validation.{name}");
+        if let Some(source) = self.source(field("data"), &validation.data, checks) {
+            checks.require(
+                source.has_completions(),
+                field("data"),
+                format!(
+                    "[data.{}] has no `completion` and no `messages`, of which there is no loss",
+                    validation.data
+                ),
+            );
+        }
+        checks.require(
+            validation.data != stage.data,
+            field("data"),
+            "is what the stage trains on; name rows that are held out",
+        );
+        checks.require(validation.limit != Some(0), field("limit"), "must be at least 1");
+        checks.require(validation.patience != Some(0), field("patience"), "must be at least 1");
+        checks.require(
+            validation.patience.is_none() || validation.every > 0,
+            field("every"),
+            "must be at least 1 with `patience`, which counts validations",
+        );
     }
 
     fn check_grpo(&self, at: &str, stage: &GrpoConfig, checks: &mut Checks) {
@@ -251,8 +280,11 @@ impl RunConfig {
             (None, None) => {
                 checks.require(false, field("data"), "missing; it names the [data.NAME] of the prompts")
             }
-            (Some(name), None) => {
-                self.source(field("data"), name, checks);
+            (Some(mix), None) => {
+                mix.check(&field("data"), checks);
+                for name in mix.names() {
+                    self.source(field("data"), name, checks);
+                }
                 checks.require(
                     self.rewards.is_some(),
                     "rewards",
@@ -272,6 +304,14 @@ impl RunConfig {
                 field("loss.groups_without_signal"),
                 "\"resample\" needs prompts to sample from; recorded rollouts can be kept or dropped",
             ),
+        }
+        if let Some(curriculum) = &stage.curriculum {
+            curriculum.check(&field("curriculum"), checks);
+            checks.require(
+                stage.rollouts.is_none(),
+                field("curriculum"),
+                "has nothing to draw from with `rollouts`; take it away",
+            );
         }
         check_stop(field("stop"), &stage.stop, checks);
         checks.require(stage.steps != Some(0), field("steps"), "must be at least 1");

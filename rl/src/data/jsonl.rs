@@ -39,6 +39,11 @@ pub struct JsonlConfig {
     pub reference: Option<BTreeMap<String, toml::Value>>,
     /// Template of the completion that supervised training learns. Default none.
     pub completion: Option<String>,
+    /// Whole conversations, in place of `prompt` and `completion`: a template that is a single field naming a list of messages,
+    /// such as `{{ messages }}`. Supervised stages learn the turns of the assistant; elsewhere the prompt is what stands before the
+    /// last of them. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub messages: Option<String>,
     /// Template of the task's id. Default: the row's `id`, or `<name>-<line>`.
     pub id: Option<String>,
     /// Fields of the row that the records of a run keep; rewards get the whole row. Default none.
@@ -150,6 +155,7 @@ impl JsonlConfig {
             system: None,
             reference: None,
             completion: None,
+            messages: None,
             id: None,
             meta: Vec::new(),
             filter: None,
@@ -167,11 +173,23 @@ impl JsonlConfig {
         if let PromptTemplate::Messages(messages) = &self.prompt {
             checks.require(!messages.is_empty(), format!("{at}.prompt"), "has no messages");
         }
+        let Some(messages) = &self.messages else { return };
+        checks.require(
+            single_field(messages).is_some(),
+            format!("{at}.messages"),
+            "must be a single field that holds a list of messages, such as \"{{ messages }}\"",
+        );
+        checks.require(
+            self.prompt == PromptTemplate::default() && self.completion.is_none(),
+            format!("{at}.messages"),
+            "has prompt and completion in it; take `prompt` and `completion` away",
+        );
     }
 
     pub(super) fn read(&self, name: &str, seed: u64) -> Result<Vec<Entry>, DataError> {
         let templates = self.templates(name)?;
         let asks: Vec<String> = match &self.prompt {
+            PromptTemplate::Text(_) if self.messages.is_some() => vec!["messages".to_owned()],
             PromptTemplate::Text(_) => vec!["prompt".to_owned()],
             PromptTemplate::Messages(list) => (0..list.len())
                 .filter(|i| list[*i].role.trim() != "system")
@@ -220,8 +238,13 @@ impl JsonlConfig {
                 }
             }
         }
-        for (field, source) in [("system", &self.system), ("completion", &self.completion), ("id", &self.id)]
-        {
+        let others = [
+            ("system", &self.system),
+            ("completion", &self.completion),
+            ("messages", &self.messages),
+            ("id", &self.id),
+        ];
+        for (field, source) in others {
             if let Some(source) = source {
                 templates.add(field, source)?;
             }
@@ -349,7 +372,17 @@ impl JsonlConfig {
             return Ok(None);
         }
         let system = self.system.as_ref().map(|_| templates.text("system", row)).transpose()?;
-        let prompt = self.messages(templates, system, row)?;
+        let conversation = match &self.messages {
+            Some(source) => Some(whole(templates, source, system.clone(), row)?),
+            None => None,
+        };
+        let (prompt, said) = match &conversation {
+            Some(messages) => {
+                let (prompt, said) = last_turn(messages)?;
+                (prompt.to_vec(), Some(said.to_owned()))
+            }
+            None => (self.messages(templates, system, row)?, None),
+        };
         let reference = match &self.reference {
             None => row.fields.get("reference").cloned().unwrap_or_else(|| Value::Object(Map::new())),
             Some(table) => {
@@ -367,7 +400,10 @@ impl JsonlConfig {
             (None, Some(Value::Number(id))) => id.to_string(),
             _ => format!("{name}-{line}"),
         };
-        let completion = self.completion.as_ref().map(|_| templates.text("completion", row)).transpose()?;
+        let completion = match said {
+            Some(said) => Some(said),
+            None => self.completion.as_ref().map(|_| templates.text("completion", row)).transpose()?,
+        };
         let key = key.with_prompt(&prompt).with_reference(&reference).with_read(&row.fields, read);
         let key = if self.id.is_some() { key.with_id(&id) } else { key };
         let mut task = Task { id, prompt, reference, meta: Map::new() }.with_row(row.fields.clone());
@@ -375,7 +411,7 @@ impl JsonlConfig {
             let value = || row.fields.get(field).cloned().unwrap_or(Value::Null);
             task.meta.entry(field.clone()).or_insert_with(value);
         }
-        Ok(Some(Entry { task, completion, line, key }))
+        Ok(Some(Entry { task, completion, conversation, line, key }))
     }
 
     /// The prompt of a row.
@@ -420,6 +456,27 @@ impl JsonlConfig {
             }
         })
     }
+}
+
+/// The conversation of a row, behind a system message if there is one.
+fn whole(
+    templates: &Templates,
+    source: &str,
+    system: Option<String>,
+    row: &Row,
+) -> Result<Vec<Message>, String> {
+    let field = single_field(source).unwrap_or("messages");
+    let value = templates.value("messages", source, row)?;
+    let list = conversation(&value, field).map_err(|e| format!("messages: {e}"))?;
+    let first = system.map(|content| Message { role: "system".to_owned(), content });
+    Ok(first.into_iter().chain(list).collect())
+}
+
+/// What stands before the last turn of the assistant, and that turn.
+fn last_turn(messages: &[Message]) -> Result<(&[Message], &str), String> {
+    let last = messages.iter().rposition(|m| m.role == "assistant");
+    let last = last.ok_or("messages: there is no turn of the assistant, so nothing to learn")?;
+    Ok((&messages[..last], &messages[last].content))
 }
 
 pub(crate) fn add_reference(

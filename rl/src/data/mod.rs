@@ -90,7 +90,8 @@ impl DataConfig {
 
     /// Whether the tasks have completions to learn from.
     pub fn has_completions(&self) -> bool {
-        if let Self::Jsonl(config) = self { config.completion.is_some() } else { true }
+        let Self::Jsonl(config) = self else { return true };
+        config.completion.is_some() || config.messages.is_some()
     }
 
     pub(crate) fn check(&self, at: &str, checks: &mut Checks) {
@@ -237,7 +238,7 @@ pub enum DataError {
         reason: String,
     },
     /// A supervised stage asked for a completion that the source does not have.
-    #[error("[data.{name}] has no `completion`, which supervised training learns from")]
+    #[error("[data.{name}] has no `completion` and no `messages`, which supervised training learns from")]
     NoCompletions {
         /// The data source.
         name: String,
@@ -256,6 +257,8 @@ pub struct SftExample {
     pub prompt: Vec<Message>,
     /// What the policy should answer.
     pub completion: String,
+    /// The whole conversation, of a source with `messages`; then prompt and completion are its last turn of the assistant.
+    pub conversation: Option<Vec<Message>>,
 }
 
 /// One task with what a source knows about it.
@@ -263,6 +266,7 @@ pub struct SftExample {
 pub(crate) struct Entry {
     task: Task,
     completion: Option<String>,
+    conversation: Option<Vec<Message>>,
     /// Line in the file, from 1; 0 for generated tasks.
     line: usize,
     key: TaskKey,
@@ -333,7 +337,12 @@ impl TaskSource {
         let entry = &self.entries[index];
         let completion =
             entry.completion.clone().ok_or_else(|| DataError::NoCompletions { name: self.name.clone() })?;
-        Ok(SftExample { id: entry.task.id.clone(), prompt: entry.task.prompt.clone(), completion })
+        Ok(SftExample {
+            id: entry.task.id.clone(),
+            prompt: entry.task.prompt.clone(),
+            completion,
+            conversation: entry.conversation.clone(),
+        })
     }
 
     /// Where the task at `index` came from: `FILE:LINE`, or the source's name for generated ones.

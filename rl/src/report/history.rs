@@ -97,6 +97,17 @@ impl History {
         self.series.keys().filter_map(|name| Some((name.as_str(), metrics::position(name)?)))
     }
 
+    /// The warnings that the run gave of itself: step, name, what was measured; in order.
+    pub(super) fn health(&self) -> Vec<(u64, &str, f64)> {
+        let named =
+            self.series.iter().filter_map(|(name, points)| Some((name.strip_prefix("health/")?, points)));
+        let mut found: Vec<_> = named
+            .flat_map(|(name, points)| points.iter().map(move |(step, value)| (*step, name, *value)))
+            .collect();
+        found.sort_by_key(|(step, name, _)| (*step, *name));
+        found
+    }
+
     /// The evaluated sets.
     pub(super) fn sets(&self) -> impl Iterator<Item = &str> {
         self.series.keys().filter_map(|name| name.strip_prefix("eval/")?.strip_suffix("/ci95_low"))

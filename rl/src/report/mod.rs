@@ -63,6 +63,16 @@ pub fn html(dir: &Path, options: &ReportOptions) -> Result<String, Error> {
     Ok(page::render(&page::Page::new(dir, &config, text, meta.as_ref(), history.as_ref(), samples)))
 }
 
+/// The warnings that the run in `dir` gave of itself, a sentence each, in order; empty without records.
+///
+/// # Errors
+/// As [`html`].
+pub fn warnings(dir: &Path) -> Result<Vec<String>, Error> {
+    check(dir)?;
+    let history = History::read(&dir.join(METRICS_FILE))?;
+    Ok(history.as_ref().map(summary::health).unwrap_or_default())
+}
+
 fn check(dir: &Path) -> Result<(), Error> {
     check_records(dir)?;
     let shown = dir.display();

@@ -51,7 +51,11 @@ impl Page {
         Self {
             name: name.map(str::to_owned).or_else(folder).unwrap_or_default(),
             facts: summary::facts(config, meta, history),
-            problems: gone.into_iter().chain(summary::problems(history)).collect(),
+            problems: gone
+                .into_iter()
+                .chain(summary::health(history))
+                .chain(summary::problems(history))
+                .collect(),
             evaluations: summary::evaluations(meta, history),
             charts: panels::charts(history),
             frame: FRAME,

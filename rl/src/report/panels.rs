@@ -33,7 +33,7 @@ const PANELS: &[Panel] = &[
     Panel("Importance ratio", &[m::POLICY_RATIO_MAX], true),
     Panel("Sampler and trainer: KL", &[m::POLICY_MISMATCH_KL], true),
     Panel("Sampler and trainer: largest difference", &[m::POLICY_MISMATCH_MAX], true),
-    Panel("Supervised loss", &[m::SFT_LOSS], true),
+    Panel("Supervised loss", &[m::SFT_LOSS, m::SFT_VALIDATION_LOSS], true),
     Panel("Loss", &[m::OPTIM_LOSS], true),
     Panel("Gradient norm", &[m::OPTIM_GRAD_NORM], true),
     Panel("Learning rate", &[m::OPTIM_LR], false),

@@ -7,6 +7,7 @@ use super::chart::number;
 use super::history::{Evaluation, History};
 use crate::metrics as m;
 use crate::run::dir::{RunMeta, RunStatus};
+use crate::run::health;
 use crate::run::preflight::warnings;
 
 /// Steps at the end that warnings look at.
@@ -86,6 +87,15 @@ pub(super) fn evaluations(meta: Option<&RunMeta>, history: &History) -> Vec<Eval
         truncated_frac: three(e.truncated_frac),
     };
     history.evaluations(finished).into_iter().map(row).collect()
+}
+
+/// The warnings that the run gave of itself, as it put them; of a name of another version what was measured.
+pub(super) fn health(history: &History) -> Vec<String> {
+    let line = |(step, name, value): (u64, &str, f64)| {
+        let text = health::text(name, value).unwrap_or_else(|| number(value));
+        format!("Step {step}: {text} (health/{}).", name.escape_debug())
+    };
+    history.health().into_iter().map(line).collect()
 }
 
 /// What the pre-flight would say of the last steps that sampled; empty without any.

@@ -66,6 +66,15 @@ pub enum Event<'a> {
         /// Its directory.
         path: &'a Path,
     },
+    /// Something is wrong with the run, which goes on; what, with a fix.
+    Warning {
+        /// Step of the run.
+        step: u64,
+        /// What it is called in the metrics, `health/<name>`.
+        metric: &'a str,
+        /// What is wrong, with the fix.
+        text: &'a str,
+    },
     /// Something people should know.
     Note(&'a str),
 }

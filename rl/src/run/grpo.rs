@@ -1,11 +1,11 @@
 //! A GRPO stage of a run.
 use crate::checkpoint::Checkpoint;
-use crate::config::{DataConfig, GrpoConfig, ReferenceFrom};
-use crate::data::TaskSource;
+use crate::config::{GrpoConfig, ReferenceFrom};
 use crate::error::Error;
 use crate::files::tensors::NamedTensor;
 use crate::metrics::{self, MetricsRow};
 use crate::policy::Policy;
+use crate::run::draw::{Draw, Row};
 use crate::run::events::Event;
 use crate::run::stage::{Stage, moments, restore};
 use crate::run::steps::Run;
@@ -27,7 +27,7 @@ pub(crate) struct GrpoStage<'a> {
     trainer: Trainer<'a>,
     config: &'a GrpoConfig,
     /// Where prompts come from.
-    source: Option<&'a TaskSource>,
+    draw: Option<Draw<'a>>,
     /// Rollouts made elsewhere, by step.
     recorded: Option<&'a [RecordedStep]>,
 }
@@ -48,8 +48,7 @@ impl<'a> Stage<'a> for GrpoStage<'a> {
         trainer.version = run.state.at.policy_version;
         trainer.steps = run.state.at.step_in_stage;
         run.state.kl_coef().into_iter().for_each(|coef| trainer.set_kl_coef(coef));
-        let data = config.data.as_ref().and_then(|name| run.config.data.get(name));
-        trainer.recorded = data.map_or(&[], DataConfig::recorded);
+        trainer.recorded = inputs.fields.get(&stage).map_or(&[], Vec::as_slice);
         if let Some(checkpoint) = resumed {
             if let Some(average) = &mut trainer.average {
                 read_weights(average, AVERAGE, checkpoint)?;
@@ -61,31 +60,47 @@ impl<'a> Stage<'a> for GrpoStage<'a> {
                 report.refuse()?;
             }
         }
-        let source = config.data.as_ref().map(|name| inputs.source(name)).transpose()?;
+        let draw = match &config.data {
+            None => None,
+            Some(mix) => {
+                let source = |(name, weight): (&String, f64)| Ok((inputs.source(name)?, weight));
+                let sources = mix.iter().map(source).collect::<Result<Vec<_>, Error>>()?;
+                Some(Draw::new(sources, config.curriculum.as_ref(), run.config.seed))
+            }
+        };
         let recorded = inputs.recorded.get(&stage).map(Vec::as_slice);
-        Ok(Self { trainer, config, source, recorded })
+        Ok(Self { trainer, config, draw, recorded })
     }
 
     fn step(&mut self, run: &mut Run<'a>) -> Result<MetricsRow, Error> {
         let clock = Instant::now();
         let at = &run.state.at;
-        let drawn = 0..self.config.prompts_drawn() as u64;
-        let tasks: Vec<&Task> = (self.source.iter())
-            .flat_map(|s| drawn.clone().map(|i| s.task(s.index_at(at.data_position + i))))
-            .collect();
+        let drawn = self.draw.as_ref().map(|draw| draw.rows(at, self.config.prompts_drawn()));
+        let rows: Vec<Row> = drawn.unwrap_or_default();
+        let tasks: Vec<&Task> =
+            self.draw.iter().flat_map(|draw| rows.iter().map(|row| draw.task(*row))).collect();
         let from = match self.recorded {
             Some(steps) => Source::Recorded(&steps[at.step_in_stage as usize]),
             None => Source::Tasks(&tasks),
         };
-        let outcome = Arc::new(self.trainer.step(at.step + 1, &from, None)?);
+        let outcome = self.trainer.step(at.step + 1, &from, None);
+        let outcome = Arc::new(outcome.map_err(|e| e.at_step(at.step + 1))?);
+        run.state.health.look_at_parts(&outcome.groups);
+        let in_target = self
+            .draw
+            .as_ref()
+            .and_then(|draw| draw.keep(&mut run.state.at, &rows, outcome.prompts, &outcome.groups));
         run.state.advance(outcome.prompts as u64, outcome.updates);
         run.state.at.policy_version = self.trainer.version;
         run.state.set_kl_coef(self.trainer.kl_coef());
         let (step, name) = (run.state.at.step, run.stage_name());
         let mut row = MetricsRow::new(step, name);
         record::grpo(&mut row, &outcome, clock.elapsed().as_secs_f64());
-        if let Some(source) = self.source {
-            row.set(metrics::DATA_EPOCH, run.state.at.data_position as f64 / source.len() as f64);
+        if let Some(draw) = &self.draw {
+            row.set(metrics::DATA_EPOCH, run.state.at.data_position as f64 / draw.len() as f64);
+            if let Some(share) = in_target {
+                row.set(metrics::DATA_IN_TARGET_FRAC, share);
+            }
         }
         run.writer.rollouts(step, name, outcome.clone())?;
         example(run, &outcome);
@@ -125,12 +140,16 @@ impl GrpoStage<'_> {
         if broken <= self.config.max_error_frac {
             return Ok(());
         }
-        let mut judgements = outcome.groups.iter().flat_map(|g| &g.judgements);
-        let reason = judgements.find(|j| j.outcome.verdict == Verdict::Error);
+        let judgements =
+            outcome.groups.iter().flat_map(|g| g.judgements.iter().enumerate().map(move |j| (g, j)));
+        let mut broken_ones = judgements.filter(|(_, (_, j))| j.outcome.verdict == Verdict::Error);
+        let first = broken_ones.next().map(|(group, (i, j))| {
+            format!("prompt {:?}, completion {}: {}", group.id, i + 1, j.outcome.reason)
+        });
         let what = format!(
             "the reward broke on {:.0} % of the completions ({}); allowed are {:.0} % (max_error_frac)",
             100.0 * broken,
-            reason.map_or("", |j| j.outcome.reason.as_str()),
+            first.unwrap_or_default(),
             100.0 * self.config.max_error_frac
         );
         Err(Error::Training { step, what })

@@ -1,5 +1,5 @@
 //! Everything that a run config names: opened, and checked as far as it can be without the policy.
-use crate::config::{RunConfig, StageConfig};
+use crate::config::{DataConfig, RunConfig, StageConfig};
 use crate::data::TaskSource;
 use crate::error::Error;
 use crate::eval::{Benchmark, OpenSettings, tasks_of};
@@ -18,6 +18,8 @@ pub(crate) struct Inputs {
     /// The same with the noise that the config asks for, if it does.
     noisy: Option<Box<dyn Reward>>,
     pub(crate) recorded: BTreeMap<usize, Vec<RecordedStep>>,
+    /// The fields of data rows that the records keep, by stage.
+    pub(crate) fields: BTreeMap<usize, Vec<String>>,
     /// The benchmarks of `[eval]`.
     pub(crate) benchmarks: Vec<Benchmark>,
 }
@@ -26,13 +28,25 @@ impl Inputs {
     pub(crate) fn open(config: &RunConfig) -> Result<Self, Error> {
         let mut used: Vec<&String> = config.eval.iter().flat_map(|e| &e.data).collect();
         let mut judged = used.clone();
-        let mut recorded = BTreeMap::new();
+        let (mut recorded, mut fields_of) = (BTreeMap::new(), BTreeMap::new());
         for (i, stage) in config.stage.iter().enumerate() {
             match stage {
-                StageConfig::Sft(sft) => used.push(&sft.data),
+                StageConfig::Sft(sft) => {
+                    used.push(&sft.data);
+                    used.extend(sft.validation.iter().map(|v| &v.data));
+                }
                 StageConfig::Grpo(grpo) => {
-                    used.extend(&grpo.data);
-                    judged.extend(&grpo.data);
+                    let names: Vec<&String> = grpo.data.iter().flat_map(|mix| mix.names()).collect();
+                    let data = names.iter().filter_map(|name| config.data.get(*name));
+                    let mut fields: Vec<String> = Vec::new();
+                    for field in data.flat_map(DataConfig::recorded) {
+                        if !fields.contains(field) {
+                            fields.push(field.clone());
+                        }
+                    }
+                    fields_of.insert(i, fields);
+                    used.extend(&names);
+                    judged.extend(names);
                     if let Some(file) = &grpo.rollouts {
                         recorded.insert(i, recorded::read(&file.path, file.advantages)?);
                     }
@@ -85,7 +99,7 @@ impl Inputs {
             }
         }
         overlap::check(config, &sources, &benchmarks)?;
-        Ok(Self { sources, reward, noisy, recorded, benchmarks })
+        Ok(Self { sources, reward, noisy, recorded, fields: fields_of, benchmarks })
     }
 
     /// Looks at every text with the policy that reads them.

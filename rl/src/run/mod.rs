@@ -1,8 +1,10 @@
 //! A run from start to end: stages, evaluation, records, checkpoints, resuming.
 pub mod dir;
+mod draw;
 mod dry;
 pub mod events;
 mod grpo;
+pub(crate) mod health;
 mod inputs;
 pub mod log;
 mod opening;

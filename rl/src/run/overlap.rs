@@ -42,14 +42,14 @@ pub(crate) fn check(
     let Some(eval) = config.eval.as_ref().filter(|eval| !eval.allow_shared) else { return Ok(()) };
     let mut training: Vec<(&TaskSource, &str)> = Vec::new();
     for stage in &config.stage {
-        let name = match stage {
-            StageConfig::Sft(sft) => Some(&sft.data),
-            StageConfig::Grpo(grpo) => grpo.data.as_ref(),
+        let names: Vec<&String> = match stage {
+            StageConfig::Sft(sft) => vec![&sft.data],
+            StageConfig::Grpo(grpo) => grpo.data.iter().flat_map(|mix| mix.names()).collect(),
         };
-        if let Some(source) = name.and_then(|name| sources.get(name))
-            && !training.iter().any(|(known, _)| known.name() == source.name())
-        {
-            training.push((source, stage.name()));
+        for source in names.into_iter().filter_map(|name| sources.get(name)) {
+            if !training.iter().any(|(known, _)| known.name() == source.name()) {
+                training.push((source, stage.name()));
+            }
         }
     }
     let mut problems = Vec::new();

@@ -143,10 +143,15 @@ pub(crate) fn look(
     trainer: &mut Trainer,
 ) -> Result<Option<PreflightReport>, Error> {
     let StageConfig::Grpo(grpo) = &config.stage[stage] else { return Ok(None) };
-    let Some(name) = grpo.data.as_ref().filter(|_| config.preflight.prompts > 0) else { return Ok(None) };
-    let source = inputs.source(name)?;
-    let drawn = (0..source.len()).map(|i| source.index_at(i as u64)).filter(|i| !texts.skips(stage, *i));
-    let tasks: Vec<&Task> = drawn.take(config.preflight.prompts).map(|i| source.task(i)).collect();
+    let Some(mix) = grpo.data.as_ref().filter(|_| config.preflight.prompts > 0) else { return Ok(None) };
+    let sources = mix.names().map(|name| inputs.source(name)).collect::<Result<Vec<_>, _>>()?;
+    let longest = sources.iter().map(|source| source.len()).max().unwrap_or(0);
+    // In turn from each source.
+    let turns = (0..longest).flat_map(|i| sources.iter().filter(move |s| i < s.len()).map(move |s| (*s, i)));
+    let drawn = turns.map(|(source, i)| (source, source.index_at(i as u64)));
+    let drawn = drawn.filter(|(source, index)| !texts.skips(stage, source.name(), *index));
+    let tasks: Vec<&Task> =
+        drawn.take(config.preflight.prompts).map(|(source, index)| source.task(index)).collect();
     let groups = trainer.look(&tasks, None)?;
     let decoder = &trainer.policy.decoder;
     let prompts = tasks

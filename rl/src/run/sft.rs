@@ -1,22 +1,51 @@
 //! A supervised stage of a run.
-use crate::checkpoint::Checkpoint;
-use crate::config::SftConfig;
+use crate::checkpoint::{Checkpoint, TrainState};
+use crate::config::{SftConfig, ValidationConfig};
 use crate::data::TaskSource;
 use crate::error::Error;
 use crate::files::tensors::NamedTensor;
 use crate::metrics::{self, MetricsRow};
 use crate::policy::Policy;
+use crate::run::events::Event;
 use crate::run::record;
 use crate::run::stage::{Stage, moments, restore};
+use crate::run::state::VALIDATION;
 use crate::run::steps::Run;
 use crate::train::sft::SftTrainer;
+use rlvr_policies::Decoder;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use std::time::Instant;
+
+/// The weights of the lowest validation loss in the directory of a checkpoint.
+const BEST: &str = "best";
+
+/// What validations of a stage have found, kept in checkpoints.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Validated {
+    /// The lowest loss.
+    best: Option<f64>,
+    /// Steps of the stage that were done then.
+    best_step: u64,
+    /// Validations since.
+    since: u64,
+    /// Whether they have ended the stage.
+    pub(crate) stopped: bool,
+}
+
+/// What validations of the stage have found so far.
+pub(crate) fn validation(state: &TrainState) -> Validated {
+    let kept = state.extra.get(VALIDATION).cloned();
+    kept.and_then(|kept| serde_json::from_value(kept).ok()).unwrap_or_default()
+}
 
 /// A supervised stage in progress.
 pub(crate) struct SftStage<'a> {
     trainer: SftTrainer<'a>,
+    config: &'a SftConfig,
     source: &'a TaskSource,
-    batch: u64,
+    /// The weights of the lowest validation loss, with `patience`. They share their memory with the policy until that changes.
+    best: Option<Decoder>,
 }
 
 impl<'a> Stage<'a> for SftStage<'a> {
@@ -30,24 +59,54 @@ impl<'a> Stage<'a> for SftStage<'a> {
     ) -> Result<Self, Error> {
         let source = run.inputs.source(&config.data)?;
         let mut trainer = SftTrainer::new(policy, config, (run.config.seed, run.steps));
+        let mut best = None;
         if let Some(checkpoint) = resumed {
             restore(&mut trainer.learner.optim, &trainer.policy.decoder, checkpoint)?;
+            let found = validation(&checkpoint.state);
+            if found.best.is_some() {
+                let mut decoder = trainer.policy.decoder.clone();
+                if found.best_step != checkpoint.state.step_in_stage {
+                    read_weights(&mut decoder, checkpoint)?;
+                }
+                best = Some(decoder);
+            }
         }
-        Ok(Self { trainer, source, batch: config.batch as u64 })
+        Ok(Self { trainer, config, source, best })
     }
 
     fn step(&mut self, run: &mut Run<'a>) -> Result<MetricsRow, Error> {
         let clock = Instant::now();
-        let outcome = self.trainer.step(run.state.at.step + 1, self.source, run.state.at.data_position)?;
-        run.state.advance(self.batch, 1);
+        let step = run.state.at.step + 1;
+        let outcome = self.trainer.step(step, self.source, run.state.at.data_position);
+        let outcome = outcome.map_err(|e| e.at_step(step))?;
+        run.state.advance(outcome.examples as u64, 1);
         let mut row = MetricsRow::new(run.state.at.step, run.stage_name());
         record::sft(&mut row, &outcome, clock.elapsed().as_secs_f64());
         row.set(metrics::DATA_EPOCH, run.state.at.data_position as f64 / self.source.len() as f64);
+        let (done, last) = (run.state.at.step_in_stage, !run.goes_on());
+        if let Some(validation) = &self.config.validation
+            && (last || validation.every > 0 && done.is_multiple_of(validation.every))
+        {
+            self.validate(run, validation, &mut row)?;
+        }
         Ok(row)
     }
 
-    fn save(&self, _run: &Run<'a>) -> Vec<(&'static str, Vec<NamedTensor>)> {
-        vec![moments(&self.trainer.learner.optim, &self.trainer.policy.decoder)]
+    fn save(&self, run: &Run<'a>) -> Vec<(&'static str, Vec<NamedTensor>)> {
+        let mut tensors = vec![moments(&self.trainer.learner.optim, &self.trainer.policy.decoder)];
+        let found = validation(&run.state.at);
+        // What the checkpoint has as its policy is not written twice.
+        if found.best_step != run.state.at.step_in_stage
+            && let Some(decoder) = self.best.as_ref().map(|best| Arc::new(best.on_host_memory()))
+        {
+            let specs = decoder.layout().specs.iter().enumerate();
+            let trained = specs.filter(|(i, _)| decoder.trained()[*i]).map(|(i, s)| {
+                let decoder = Arc::clone(&decoder);
+                NamedTensor::read(s.name.clone(), &s.shape, move || decoder.param_values(i))
+            });
+            tensors.push((BEST, trained.collect()));
+        }
+        tensors
     }
 
     fn policy(&self) -> &Policy {
@@ -57,4 +116,67 @@ impl<'a> Stage<'a> for SftStage<'a> {
     fn end(self: Box<Self>) -> Policy {
         self.trainer.policy
     }
+}
+
+impl<'a> SftStage<'a> {
+    /// Measures the loss on other rows. With `patience`, ends the stage where it does not fall any more, and leaves the weights
+    /// of the lowest one at the end.
+    fn validate(
+        &mut self,
+        run: &mut Run<'a>,
+        config: &ValidationConfig,
+        row: &mut MetricsRow,
+    ) -> Result<(), Error> {
+        let clock = Instant::now();
+        let source = run.inputs.source(&config.data)?;
+        let count = source.len().min(config.limit.unwrap_or(usize::MAX));
+        let loss = self.trainer.validate(source, count).map_err(|e| e.at_step(row.step))?;
+        row.set(metrics::SFT_VALIDATION_LOSS, loss);
+        row.set(metrics::filled(metrics::TIME_PHASE, "validation"), clock.elapsed().as_secs_f64());
+        let Some(patience) = config.patience else { return Ok(()) };
+        let (mut found, done) = (validation(&run.state.at), run.state.at.step_in_stage);
+        if found.best.is_none_or(|best| loss < best) {
+            found = Validated { best: Some(loss), best_step: done, ..Validated::default() };
+            self.best = Some(self.trainer.policy.decoder.clone());
+        } else {
+            found.since += 1;
+        }
+        if found.since >= patience && run.goes_on() {
+            found.stopped = true;
+            run.steps = done;
+        }
+        if !run.goes_on()
+            && let (Some(best), Some(lowest)) = (self.best.take(), found.best)
+        {
+            self.trainer.policy.decoder = best;
+            let why = if found.stopped { format!(" after {done}, by its patience,") } else { String::new() };
+            run.observer.event(Event::Note(&format!(
+                "stage {} ends{why} with the weights of its step {}, whose validation loss is the lowest: {lowest:.4}",
+                run.config.stage[run.state.at.stage].name(),
+                found.best_step
+            )));
+        }
+        if let Ok(value) = serde_json::to_value(&found) {
+            run.state.at.extra.insert(VALIDATION.to_owned(), value);
+        }
+        Ok(())
+    }
+}
+
+/// Sets the weights of the lowest loss that a checkpoint keeps beside its policy.
+fn read_weights(decoder: &mut Decoder, checkpoint: &Checkpoint) -> Result<(), Error> {
+    let mut saved = checkpoint.tensors(BEST)?;
+    let names: Vec<String> = decoder.layout().specs.iter().map(|s| s.name.clone()).collect();
+    for (i, name) in names.iter().enumerate() {
+        if decoder.trained()[i] {
+            let tensor = saved.remove(name).ok_or_else(|| Error::Unusable {
+                what: format!(
+                    "{}: the weights of the lowest loss lack parameter {name}",
+                    checkpoint.path.display()
+                ),
+            })?;
+            decoder.set_param(i, tensor.data);
+        }
+    }
+    Ok(())
 }

@@ -6,7 +6,7 @@ use crate::files::tensors::NamedTensor;
 use crate::metrics::MetricsRow;
 use crate::policy::Policy;
 use crate::run::grpo::GrpoStage;
-use crate::run::sft::SftStage;
+use crate::run::sft::{SftStage, validation};
 use crate::run::steps::Run;
 use crate::train::optim::Optimizer;
 use crate::train::sft;
@@ -79,7 +79,10 @@ pub(crate) fn begin<'a>(
 pub(crate) fn steps(run: &Run<'_>) -> Result<u64, Error> {
     let index = run.state.at.stage;
     Ok(match &run.config.stage[index] {
-        StageConfig::Sft(config) => sft::steps(config, run.inputs.source(&config.data)?.len()),
+        StageConfig::Sft(_) if validation(&run.state.at).stopped => run.state.at.step_in_stage,
+        StageConfig::Sft(config) => {
+            sft::steps(config, run.inputs.source(&config.data)?, run.texts.lessons(index))
+        }
         StageConfig::Grpo(config) => {
             let recorded = run.inputs.recorded.get(&index).map(|r| r.len() as u64);
             recorded.map_or(config.steps, |r| Some(config.steps.unwrap_or(r).min(r))).unwrap_or(0)

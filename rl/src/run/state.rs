@@ -1,6 +1,7 @@
 //! Where a run stands.
 use crate::checkpoint::{Checkpoint, TrainState};
 use crate::eval::EvalResult;
+use crate::run::health::Health;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -11,6 +12,12 @@ pub(crate) type Evals = Vec<(String, Vec<EvalResult>)>;
 const EVALS: &str = "evals";
 /// Where the weight of the KL penalty stands, in stages in which it follows a target.
 const KL_COEF: &str = "kl_coef";
+/// Where what validations of a supervised stage have found stands there.
+pub(crate) const VALIDATION: &str = "validation";
+/// Where what a stage has drawn stands there.
+pub(crate) const DRAWN: &str = "drawn";
+/// Where the warnings of a run stand there.
+const HEALTH: &str = "health";
 
 /// Where a run stands between two steps: all that a checkpoint keeps beside tensors.
 pub(crate) struct RunState {
@@ -18,6 +25,8 @@ pub(crate) struct RunState {
     pub(crate) at: TrainState,
     /// The evaluations so far, kept so that a resumed run can still show all.
     pub(crate) evals: Evals,
+    /// What the run has seen of itself.
+    pub(crate) health: Health,
 }
 
 impl RunState {
@@ -25,7 +34,8 @@ impl RunState {
     pub(crate) fn new(seed: u64, checkpoint: Option<&Checkpoint>) -> Self {
         let at = checkpoint.map_or_else(|| TrainState::start(seed), |c| c.state.clone());
         let evals = evals(&at).unwrap_or_default();
-        Self { at, evals }
+        let health = at.extra.get(HEALTH).and_then(|kept| serde_json::from_value(kept.clone()).ok());
+        Self { at, evals, health: health.unwrap_or_default() }
     }
 
     /// As a checkpoint keeps it.
@@ -34,6 +44,9 @@ impl RunState {
         let mut extra: BTreeMap<String, Value> = std::mem::take(&mut self.at.extra).into_iter().collect();
         if let Ok(value) = serde_json::to_value(&self.evals) {
             extra.insert(EVALS.to_owned(), value);
+        }
+        if let (false, Ok(value)) = (self.health.is_empty(), serde_json::to_value(&self.health)) {
+            extra.insert(HEALTH.to_owned(), value);
         }
         self.at.extra = extra.into_iter().collect();
         self.at.clone()
@@ -53,6 +66,8 @@ impl RunState {
         self.at.step_in_stage = 0;
         self.at.optimizer_steps = 0;
         self.at.data_position = 0;
+        self.at.extra.remove(VALIDATION);
+        self.at.extra.remove(DRAWN);
         self.set_kl_coef(None);
     }
 

@@ -7,6 +7,7 @@ use crate::metrics::{self, MetricsRow};
 use crate::policy::Policy;
 use crate::run::dir::RunDir;
 use crate::run::events::{Event, Observer, Report};
+use crate::run::health;
 use crate::run::inputs::Inputs;
 use crate::run::record;
 use crate::run::stage::Stage;
@@ -90,6 +91,7 @@ impl<'a> Run<'a> {
                 self.evaluate(&label, (stage.policy(), stage.average().as_ref()), &mut row)?;
             }
         }
+        self.warn(&mut row);
         row.set(metrics::MEMORY_PEAK_RSS, record::peak_rss_mb());
         self.writer.metrics(&row)?;
         self.last_step = Some(step);
@@ -108,6 +110,17 @@ impl<'a> Run<'a> {
         let published = self.writer.published();
         self.tell(published);
         Ok(())
+    }
+
+    /// Warns of what the step shows, once a run.
+    fn warn(&mut self, row: &mut MetricsRow) {
+        let (stage, step) = (self.state.at.stage, row.step);
+        for warning in self.state.health.observe(row, stage, &self.config.health) {
+            let metric = warning.metric();
+            let text = health::text(&warning.name, warning.value).unwrap_or_default();
+            self.observer.event(Event::Warning { step, metric: &metric, text: &text });
+            row.set(metric, warning.value);
+        }
     }
 
     /// Saves the policy of the last stage where the run ends, and the average of its weights if the stage kept one.

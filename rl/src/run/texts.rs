@@ -9,11 +9,12 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 
-use crate::config::{GrpoConfig, RunConfig, StageConfig};
+use crate::config::{GrpoConfig, LossOn, RunConfig, StageConfig};
 use crate::data::{DataError, TaskSource};
 use crate::error::Error;
 use crate::eval::Benchmark;
 use crate::policy::Policy;
+use crate::train::lesson::Lesson;
 use crate::train::recorded::RecordedStep;
 use rlvr_rewards::{Message, Task};
 use rlvr_rollout::{LongPrompt, PromptLimit};
@@ -24,8 +25,10 @@ const NAMED: usize = 5;
 /// What is passed over because its prompt is too long.
 #[derive(Debug, Default)]
 pub(crate) struct Texts {
-    /// Indices of the prompts that a stage skips, by the index of the stage.
-    skipped: BTreeMap<usize, BTreeSet<usize>>,
+    /// Indices of the prompts that a stage skips, by the index of the stage and the source.
+    skipped: BTreeMap<(usize, String), BTreeSet<usize>>,
+    /// Tokens of every row that a supervised stage learns, by the index of the stage.
+    lessons: BTreeMap<usize, Vec<u32>>,
     /// Indices of the tasks that evaluations leave out, by data source or benchmark.
     unmeasured: BTreeMap<String, BTreeSet<usize>>,
     /// What people should know, a sentence each.
@@ -34,8 +37,13 @@ pub(crate) struct Texts {
 
 impl Texts {
     /// Whether a stage skips a prompt of its source.
-    pub(crate) fn skips(&self, stage: usize, index: usize) -> bool {
-        self.skipped.get(&stage).is_some_and(|skipped| skipped.contains(&index))
+    pub(crate) fn skips(&self, stage: usize, source: &str, index: usize) -> bool {
+        self.skipped.get(&(stage, source.to_owned())).is_some_and(|skipped| skipped.contains(&index))
+    }
+
+    /// Tokens of every row that a supervised stage learns.
+    pub(crate) fn lessons(&self, stage: usize) -> &[u32] {
+        self.lessons.get(&stage).map_or(&[], Vec::as_slice)
     }
 
     /// Those of a set's tasks that evaluations measure.
@@ -69,25 +77,30 @@ pub(crate) fn check(read: &Read<'_>, policy: &Policy) -> Result<Texts, Error> {
         match config {
             StageConfig::Sft(sft) => {
                 let Some(source) = read.sources.get(&sft.data) else { continue };
-                let prompts = looked.source(source, source.len())?;
-                examples(source, prompts, policy)?;
+                texts.lessons.insert(stage, examples(source, source.len(), &mut looked, sft.loss_on)?);
+                if let Some(validation) = &sft.validation
+                    && let Some(source) = read.sources.get(&validation.data)
+                {
+                    let count = source.len().min(validation.limit.unwrap_or(usize::MAX));
+                    examples(source, count, &mut looked, sft.loss_on)?;
+                }
             }
             StageConfig::Grpo(grpo) => {
                 if let (Some(steps), Some(file)) = (read.recorded.get(&stage), &grpo.rollouts) {
                     rollouts(&file.path, steps, policy)?;
                 }
-                let Some(source) = grpo.data.as_ref().and_then(|name| read.sources.get(name)) else {
-                    continue;
-                };
-                let limit =
-                    PromptLimit { max_prompt_tokens: grpo.max_prompt_tokens, long_prompt: grpo.long_prompt };
-                let most = limit.tokens(context, grpo.sampling.max_tokens);
-                let set = Set { name: format!("[data.{}]", source.name()), place: &|i| place(source, i) };
-                let lengths = looked.source(source, source.len())?;
-                let key = format!("stage.{}.long_prompt", config.name());
-                let long = set.long(lengths, most, grpo.long_prompt, Some(&key), &mut texts.notes)?;
-                if grpo.long_prompt == LongPrompt::Skip {
-                    texts.skipped.insert(stage, long);
+                let names = grpo.data.iter().flat_map(|mix| mix.names());
+                for source in names.filter_map(|name| read.sources.get(name)) {
+                    let (max_prompt_tokens, long_prompt) = (grpo.max_prompt_tokens, grpo.long_prompt);
+                    let limit = PromptLimit { max_prompt_tokens, long_prompt };
+                    let most = limit.tokens(context, grpo.sampling.max_tokens);
+                    let set = Set { name: format!("[data.{}]", source.name()), place: &|i| place(source, i) };
+                    let lengths = looked.source(source, source.len())?;
+                    let key = format!("stage.{}.long_prompt", config.name());
+                    let long = set.long(lengths, most, long_prompt, Some(&key), &mut texts.notes)?;
+                    if long_prompt == LongPrompt::Skip {
+                        texts.skipped.insert((stage, source.name().to_owned()), long);
+                    }
                 }
             }
         }
@@ -243,27 +256,37 @@ impl Set<'_> {
     }
 }
 
-/// Checks the completions that a supervised stage learns, behind their prompts.
-fn examples(source: &TaskSource, prompts: &[u32], policy: &Policy) -> Result<(), Error> {
-    let context = policy.decoder.config().max_position_embeddings;
-    let look = |i: usize| -> Result<(), String> {
-        let example = source.example(i).map_err(|e| e.to_string())?;
-        let ids = policy.completion(&example.completion).map_err(|e| e.to_string())?;
-        let len = prompts[i] as usize + ids.len();
-        if ids.is_empty() {
-            return Err("the completion has no tokens".to_owned());
-        }
-        if len > context {
-            return Err(format!(
-                "prompt and completion have {len} tokens, the policy's context is {context}"
-            ));
-        }
-        Ok(())
-    };
+/// Checks the first `count` rows that a supervised stage learns, or measures. Returns their tokens, prompts included.
+fn examples(
+    source: &TaskSource,
+    count: usize,
+    looked: &mut Looked<'_>,
+    on: LossOn,
+) -> Result<Vec<u32>, Error> {
     // That there are none at all is no fault of a row.
-    source.example(0)?;
+    let chats = source.example(0)?.conversation.is_some();
+    let policy = looked.policy;
+    let prompts: &[u32] = if chats { &[] } else { looked.source(source, count)? };
+    let context = policy.decoder.config().max_position_embeddings;
+    let look = |i: usize| -> Result<u32, String> {
+        let example = source.example(i).map_err(|e| e.to_string())?;
+        let (len, what) = if chats {
+            let lesson = Lesson::new(&example, policy, on).map_err(|e| e.to_string())?;
+            (lesson.len(), "the conversation has")
+        } else {
+            let ids = policy.completion(&example.completion).map_err(|e| e.to_string())?;
+            if ids.is_empty() {
+                return Err("the completion has no tokens".to_owned());
+            }
+            (prompts[i] as usize + ids.len(), "prompt and completion have")
+        };
+        if len > context {
+            return Err(format!("{what} {len} tokens, the policy's context is {context}"));
+        }
+        Ok(len as u32)
+    };
     let set = Set { name: format!("[data.{}]", source.name()), place: &|i| place(source, i) };
-    set.all(source.len(), &look).map(drop)
+    set.all(count, &look)
 }
 
 /// Checks rollouts made elsewhere.

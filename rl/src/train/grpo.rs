@@ -13,6 +13,7 @@ use crate::train::judging::{Judgement, Judges};
 use crate::train::learner::Learner;
 use crate::train::loss::micro_loss;
 use crate::train::minibatch::{lowest_entropy, shuffled};
+use crate::train::not_finite;
 use crate::train::recorded::RecordedStep;
 use crate::train::rollouts::{Rollouts, Sampling};
 use crate::train::trajectory::{self, Batch, Trajectory};
@@ -133,7 +134,8 @@ impl<'a> Trainer<'a> {
             for (i, part) in parts.enumerate() {
                 let part = &trajectories[part];
                 if let Some(loss) = self.gradient(&batch.prompts, part, pass == 0 && i == 0, &mut out)? {
-                    self.apply(step, loss, &mut out)?;
+                    let applied = self.apply(step, loss, &mut out);
+                    applied.map_err(|e| self.blamed(e, &batch.prompts, part, &out.groups))?;
                 }
             }
         }
@@ -248,7 +250,8 @@ impl<'a> Trainer<'a> {
             if first {
                 out.first.record(&pass);
             }
-            let output = micro_loss(&pass, config, &totals)?;
+            let output =
+                micro_loss(&pass, config, &totals).map_err(|e| not_finite::of_loss(e, micro, &out.groups))?;
             sum += output.loss;
             out.stats.merge(&output.stats);
             out.trained_tokens += pass.targets().logprobs.len();
@@ -269,5 +272,31 @@ impl<'a> Trainer<'a> {
         self.version += 1;
         self.average_in();
         Ok(())
+    }
+
+    /// The error of an update that was not made, with the first parameter whose gradient is not finite, and the first sample
+    /// that gives it such a one alone.
+    fn blamed(
+        &mut self,
+        error: Error,
+        prompts: &[Vec<u32>],
+        minibatch: &[Trajectory],
+        groups: &[Group],
+    ) -> Error {
+        let (Error::Training { step, what }, Some(tensor)) =
+            (&error, self.learner.first_not_finite(&self.policy.decoder))
+        else {
+            return error;
+        };
+        let (step, mut what) = (*step, format!("{what} (the gradient of {tensor} is NaN or infinite"));
+        for one in minibatch {
+            let alone = self.gradient(prompts, std::slice::from_ref(one), false, &mut StepOutcome::default());
+            let broken = || self.learner.first_not_finite(&self.policy.decoder).is_some();
+            if matches!(alone, Ok(Some(_))) && broken() {
+                what = format!("{what}, of {}", not_finite::sample(one, groups));
+                break;
+            }
+        }
+        Error::Training { step, what: format!("{what})") }
     }
 }

@@ -96,6 +96,14 @@ impl Learner {
         self.optim.step(decoder, grads, lr)
     }
 
+    /// The first parameter whose gradient, as the last update left it, has a value that is NaN or infinite.
+    pub fn first_not_finite(&self, decoder: &Decoder) -> Option<String> {
+        let grads = self.grads.as_ref()?;
+        let broken = |i: &usize| decoder.trained()[*i] && grads.values(*i).iter().any(|g| !g.is_finite());
+        let specs = &decoder.layout().specs;
+        (0..specs.len()).find(broken).map(|i| specs[i].name.clone())
+    }
+
     /// Gives the memory of the gradients back: generation needs as much for its packed weights.
     pub fn release(&mut self) {
         (self.grads, self.held) = (None, None);

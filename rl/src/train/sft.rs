@@ -4,16 +4,20 @@ use crate::data::TaskSource;
 use crate::error::Error;
 use crate::policy::Policy;
 use crate::random::hash_bytes;
-use crate::train::learner::Learner;
-use crate::train::trajectory::{Batch, Trajectory};
+use crate::train::learner::{Learner, Pass};
+use crate::train::lesson::Lesson;
+use crate::train::not_finite;
+use crate::train::trajectory::{self, Batch, Trajectory};
 
 /// What a step did.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SftOutcome {
     /// Mean negative log-likelihood of the completion tokens, nats.
     pub loss: f64,
-    /// Completion tokens.
+    /// Trained tokens.
     pub tokens: usize,
+    /// Rows of the data.
+    pub examples: usize,
     /// Gradient norm before clipping.
     pub grad_norm: f64,
     /// Learning rate.
@@ -32,10 +36,24 @@ pub struct SftTrainer<'a> {
     seed: u64,
 }
 
-/// Optimizer steps of a stage: `steps`, or as many as `epochs` takes.
-pub fn steps(config: &SftConfig, examples: usize) -> u64 {
-    let epochs = config.epochs.unwrap_or(1.0);
-    config.steps.unwrap_or_else(|| (epochs * examples as f64 / config.batch as f64).ceil().max(1.0) as u64)
+/// Optimizer steps of a stage: `steps`, or as many as `epochs` takes. `lengths` are the tokens of every row.
+pub fn steps(config: &SftConfig, source: &TaskSource, lengths: &[u32]) -> u64 {
+    if let Some(steps) = config.steps {
+        return steps;
+    }
+    let rows = config.epochs.unwrap_or(1.0) * source.len() as f64;
+    let Some(most) = config.batch_tokens else {
+        return (rows / config.batch as f64).ceil().max(1.0) as u64;
+    };
+    let (mut steps, mut tokens) = (0, usize::MAX);
+    for position in 0..rows.ceil().max(1.0) as u64 {
+        let length = lengths[source.index_at(position)] as usize;
+        tokens = tokens.saturating_add(length);
+        if tokens > most {
+            (steps, tokens) = (steps + 1, length);
+        }
+    }
+    steps
 }
 
 impl<'a> SftTrainer<'a> {
@@ -45,28 +63,67 @@ impl<'a> SftTrainer<'a> {
         Self { policy, learner, config, steps, seed }
     }
 
+    /// The rows from `position` of the training order that a step learns.
+    fn batch(&self, source: &TaskSource, position: u64) -> Result<Batch, Error> {
+        let (mut batch, mut tokens) = (Batch::default(), 0);
+        loop {
+            let taken = batch.prompts.len();
+            if self.config.batch_tokens.is_none() && taken == self.config.batch {
+                return Ok(batch);
+            }
+            let lesson = self.lesson(source, source.index_at(position + taken as u64))?;
+            tokens += lesson.len();
+            if taken > 0 && self.config.batch_tokens.is_some_and(|most| tokens > most) {
+                return Ok(batch);
+            }
+            lesson.add_to(&mut batch);
+        }
+    }
+
+    fn lesson(&self, source: &TaskSource, index: usize) -> Result<Lesson, Error> {
+        let example = source.example(index)?;
+        let lesson = Lesson::new(&example, &self.policy, self.config.loss_on)
+            .map_err(|e| source.bad_task(index, e.to_string()))?;
+        let (len, context) = (lesson.len(), self.policy.decoder.config().max_position_embeddings);
+        if len > context {
+            let what = format!("prompt and completion have {len} tokens, the policy's context is {context}");
+            return Err(source.bad_task(index, what).into());
+        }
+        Ok(lesson)
+    }
+
+    /// Mean negative log-likelihood of the trained tokens of the first `count` rows of a source, in nats.
+    ///
+    /// # Errors
+    /// As [`Self::step`].
+    pub fn validate(&self, source: &TaskSource, count: usize) -> Result<f64, Error> {
+        let (mut sum, mut tokens) = (0.0, 0);
+        for first in (0..count).step_by(self.config.micro_batch) {
+            let mut batch = Batch::default();
+            for index in first..count.min(first + self.config.micro_batch) {
+                self.lesson(source, index)?.add_to(&mut batch);
+            }
+            let micro = self.config.micro_batch;
+            let logprobs = trajectory::logprobs(&self.policy.decoder, &batch, 1.0, micro);
+            for (i, of) in logprobs.iter().enumerate() {
+                if let Some(token) = of.iter().position(|v| !v.is_finite()) {
+                    return Err(not_finite::of_example(&place(source, first + i), token, of[token]));
+                }
+                sum -= of.iter().sum::<f64>();
+                tokens += of.len();
+            }
+        }
+        Ok(sum / tokens as f64)
+    }
+
     /// One optimizer step on the examples from `position` of the training order.
     ///
     /// # Errors
-    /// A source without completions, a text that the tokenizer cannot encode, a sequence beyond the context.
+    /// A source without completions, a text that the tokenizer cannot encode, a sequence beyond the context, a
+    /// log-probability that is not finite.
     pub fn step(&mut self, step: u64, source: &TaskSource, position: u64) -> Result<SftOutcome, Error> {
-        let context = self.policy.decoder.config().max_position_embeddings;
-        let mut batch = Batch::default();
-        for i in 0..self.config.batch as u64 {
-            let index = source.index_at(position + i);
-            let example = source.example(index)?;
-            let at = |e: Error| source.bad_task(index, e.to_string());
-            let prompt = self.policy.prompt(&example.prompt).map_err(at)?.token_ids;
-            let completion = self.policy.completion(&example.completion).map_err(at)?;
-            let len = prompt.len() + completion.len();
-            if len > context {
-                let what =
-                    format!("prompt and completion have {len} tokens, the policy's context is {context}");
-                return Err(source.bad_task(index, what).into());
-            }
-            batch.trajectories.push(Trajectory::completion(batch.prompts.len(), 0, completion));
-            batch.prompts.push(prompt);
-        }
+        let batch = self.batch(source, position)?;
+        let examples = batch.prompts.len();
         let tokens: usize = batch.trajectories.iter().map(Trajectory::targets).sum();
         let (mut loss, router_aux) = (0.0, self.policy.decoder.router_aux());
         let decoder = &mut self.policy.decoder;
@@ -75,6 +132,10 @@ impl<'a> SftTrainer<'a> {
             let dropping =
                 decoder.dropping(hash_bytes(format!("dropout {} {step} {i}", self.seed).as_bytes()));
             let pass = self.learner.forward(&dropping, &batch.prompts, micro, 1.0);
+            if let Some((example, token, value)) = first_not_finite(&pass) {
+                let place = place(source, source.index_at(position + example as u64));
+                return Err(not_finite::of_example(&place, token, value));
+            }
             let logprobs = &pass.targets().logprobs;
             loss -= logprobs.iter().map(|v| f64::from(*v)).sum::<f64>();
             let slopes = vec![(-1.0 / tokens as f64) as f32; logprobs.len()];
@@ -89,6 +150,22 @@ impl<'a> SftTrainer<'a> {
         }
         let updated = self.learner.apply(decoder, lr);
         let grad_norm = updated.map_err(|e| Error::Training { step, what: e.to_string() })?;
-        Ok(SftOutcome { loss: loss / tokens as f64, tokens, grad_norm, lr })
+        Ok(SftOutcome { loss: loss / tokens as f64, tokens, examples, grad_norm, lr })
     }
+}
+
+/// `FILE:LINE (id)` of a row.
+fn place(source: &TaskSource, index: usize) -> String {
+    format!("{} ({})", source.origin(index), source.task(index).id)
+}
+
+/// The first log-probability of a pass that is NaN or infinite: the index of its prompt, its place among the trained tokens
+/// behind it, itself.
+fn first_not_finite(pass: &Pass<'_>) -> Option<(usize, usize, f64)> {
+    let logprobs = pass.logprobs();
+    let of = |(trajectory, logprobs): (&Trajectory, &Vec<f64>)| {
+        let token = logprobs.iter().position(|v| !v.is_finite())?;
+        Some((trajectory.prompt, token, logprobs[token]))
+    };
+    pass.micro.iter().zip(&logprobs).find_map(of)
 }

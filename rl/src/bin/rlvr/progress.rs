@@ -174,6 +174,9 @@ impl Observer for Progress {
             Event::Preflight(report) => self.preflight(report),
             Event::Eval { label, results } => self.eval(label, results),
             Event::Checkpoint { path } => tracing::info!("checkpoint {}", path.display()),
+            Event::Warning { step, metric, text } => {
+                self.line(&format!("warning: step {step}: {text} ({metric})"));
+            }
             Event::Note(text) => self.line(&format!("note: {text}")),
         }
     }

@@ -4,7 +4,7 @@ use crate::args::RunReportArgs;
 use crate::output::{self, say};
 use anyhow::Result;
 use rlvr::files::destination::Destination;
-use rlvr::report::{ReportOptions, html};
+use rlvr::report::{ReportOptions, html, warnings};
 use rlvr::run::dir::REPORT_FILE;
 
 pub fn run(args: &RunReportArgs) -> Result<()> {
@@ -14,6 +14,9 @@ pub fn run(args: &RunReportArgs) -> Result<()> {
     // The page in the run directory is this command's own, and made anew.
     let to = output::to(Some(path), args.force || args.out.is_none())?;
     output::write(&to, page.as_bytes())?;
+    for warning in warnings(&args.run)? {
+        say!("warning  {warning}");
+    }
     if to != Destination::Stdout {
         say!("report   {}", path.display());
     }

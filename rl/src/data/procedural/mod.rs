@@ -132,7 +132,13 @@ fn entry(
         meta: Map::new(),
     };
     let key = TaskKey::of_generated(kind, draw.side).with_prompt(&task.prompt);
-    Ok(Entry { task, completion: Some(common.format.write(&draw.work, &draw.answer)), line: 0, key })
+    Ok(Entry {
+        task,
+        completion: Some(common.format.write(&draw.work, &draw.answer)),
+        conversation: None,
+        line: 0,
+        key,
+    })
 }
 
 /// A task as it was drawn.
