@@ -1,6 +1,6 @@
 //! Queries and keys put in place: norm of each head (Qwen3), rotation by position (arXiv:2104.09864), scale of the query.
 use super::mat::{Mat, cubes};
-use super::norm::{cube_sum, sum_rows};
+use super::norm::cube_sum;
 use crate::host::rope::RopeTable;
 use crate::spec::Heads;
 use burn::tensor::DType;
@@ -310,8 +310,8 @@ pub fn place(
     out
 }
 
-/// Backward of [`place`]: turns the gradient `grad` of its result into that of `qkv`, in place, and returns the
-/// gradients of the query and the key norm, `[1, head_dim]` each.
+/// Backward of [`place`]: turns the gradient `grad` of its result into that of `qkv`, in place, and returns what each head
+/// of each row adds to the gradients of the query and the key norm, `[rows · heads, head_dim]` each.
 pub fn unplace(
     qkv: &Mat,
     norms: &HeadNorms,
@@ -356,7 +356,7 @@ pub fn unplace(
         norms.is_some(),
         UNITS as usize,
     );
-    norms.is_some().then(|| (sum_rows(q_parts), sum_rows(k_parts)))
+    norms.is_some().then_some((q_parts, k_parts))
 }
 
 fn norm_args(norms: &HeadNorms, unused: &Mat) -> (BufferArg, BufferArg, f32) {

@@ -31,12 +31,12 @@ impl From<&OptimConfig> for AdamWConfig {
     }
 }
 
-/// First and second moments, in the order of the decoder's parameters; on the host empty for those that are not trained. Those on the host are shared with checkpoints
-/// that are being written, and copied if they change before that is done.
+/// First and second moments, in the order of the decoder's parameters; none for those that are not trained. Those on the
+/// host are shared with checkpoints that are being written, and copied if they change before that is done.
 #[derive(Debug, Clone)]
 enum Moments {
     Host(Vec<[Arc<Vec<f32>>; 2]>),
-    Device(Vec<[Tensor<2>; 2]>),
+    Device(Vec<Option<[Tensor<2>; 2]>>),
 }
 
 /// AdamW and its state.
@@ -81,8 +81,10 @@ impl AdamW {
                 Moments::Host(sizes.map(|n| [(); 2].map(|()| vec![0.0; n].into())).collect())
             }
             Compute::Device => {
-                let zeros = |s: [usize; 2]| [(); 2].map(|()| Tensor::zeros(s, decoder.device()));
-                Moments::Device(specs.iter().map(|s| zeros(s.shape)).collect())
+                let zeros = |(s, trained): (&ParamSpec, &bool)| {
+                    trained.then(|| [(); 2].map(|()| Tensor::zeros(s.shape, decoder.device())))
+                };
+                Moments::Device(specs.iter().zip(decoder.trained()).map(zeros).collect())
             }
         };
         Self { config, steps: 0, moments }
@@ -148,8 +150,10 @@ impl AdamW {
                 out.push(match &self.moments {
                     Moments::Host(m) => NamedTensor::shared(name, &spec.shape, m[i][j].clone()),
                     Moments::Device(m) => {
-                        let values = m[i][j].clone().into_data().convert::<f32>().try_to_vec();
-                        let values = values.unwrap_or_else(|e| panic!("{name} cannot be read: {e:?}"));
+                        let values = m[i].as_ref().map_or_else(Vec::new, |m| {
+                            let values = m[j].clone().into_data().convert::<f32>().try_to_vec();
+                            values.unwrap_or_else(|e| panic!("{name} cannot be read: {e:?}"))
+                        });
                         NamedTensor::shared(name, &spec.shape, Arc::new(values))
                     }
                 });
@@ -175,10 +179,9 @@ impl AdamW {
                 match &mut self.moments {
                     Moments::Host(m) => m[i][j] = values.into(),
                     Moments::Device(m) => {
-                        m[i][j] = Tensor::from_data(
-                            burn::tensor::TensorData::new(values, spec.shape),
-                            decoder.device(),
-                        );
+                        let data = burn::tensor::TensorData::new(values, spec.shape);
+                        let moments = m[i].iter_mut().flat_map(|m| m.get_mut(j));
+                        moments.for_each(|m| *m = Tensor::from_data(data.clone(), decoder.device()));
                     }
                 }
             }
