@@ -11,8 +11,8 @@ use rayon::prelude::*;
 pub enum Gradients {
     /// In host memory, row-major; of each parameter what is trained of it ([`Trained`]), and so often nothing.
     Host(Vec<Vec<f32>>),
-    /// On the device.
-    Device(Vec<Tensor<2>>),
+    /// On the device; none for parameters that are not trained.
+    Device(Vec<Option<Tensor<2>>>),
 }
 
 /// Elements whose squares one task sums; the partial sums are added in order.
@@ -30,15 +30,16 @@ impl Gradients {
         Self::Host((0..trained.flags().len()).map(zeros).collect())
     }
 
-    pub(crate) fn zeros_on_device(layout: &ParamLayout, device: &Device) -> Self {
-        Self::Device(layout.specs.iter().map(|s| Tensor::zeros(s.shape, device)).collect())
+    pub(crate) fn zeros_on_device(layout: &ParamLayout, trained: &[bool], device: &Device) -> Self {
+        let zeros = |(s, trained): (&ParamSpec, &bool)| trained.then(|| Tensor::zeros(s.shape, device));
+        Self::Device(layout.specs.iter().zip(trained).map(zeros).collect())
     }
 
     /// Sets all gradients to zero, keeping the memory.
     pub fn clear(&mut self) {
         match self {
             Self::Host(g) => g.par_iter_mut().for_each(|g| g.fill(0.0)),
-            Self::Device(g) => g.iter_mut().for_each(|g| *g = g.zeros_like()),
+            Self::Device(g) => g.iter_mut().flatten().for_each(|g| *g = g.zeros_like()),
         }
     }
 
@@ -50,7 +51,7 @@ impl Gradients {
                 let sums: Vec<f64> = blocks.par_iter().map(|b| squares_of(b)).collect();
                 sums.iter().sum::<f64>().sqrt()
             }
-            Self::Device(g) => square_sum(g).sqrt(),
+            Self::Device(g) => square_sum(&g.iter().flatten().cloned().collect::<Vec<_>>()).sqrt(),
         }
     }
 
@@ -61,8 +62,11 @@ impl Gradients {
     pub fn values(&self, index: usize) -> Vec<f32> {
         match self {
             Self::Host(g) => g[index].clone(),
-            Self::Device(g) => (g[index].clone().into_data().convert::<f32>().try_to_vec())
-                .unwrap_or_else(|e| panic!("gradient {index} cannot be read: {e:?}")),
+            Self::Device(g) => {
+                let Some(g) = &g[index] else { return Vec::new() };
+                (g.clone().into_data().convert::<f32>().try_to_vec())
+                    .unwrap_or_else(|e| panic!("gradient {index} cannot be read: {e:?}"))
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ use rlvr_policies::model::draw::DrawAt;
 use rlvr_policies::packed::{PackedBatch, PromptGroup};
 use rlvr_policies::targets::TargetGrads;
 use rlvr_policies::weights::SafetensorsSource;
+use rlvr_policies::{AdapterFiles, LoraSettings};
 use safetensors::SafeTensors;
 use std::path::PathBuf;
 
@@ -230,8 +231,9 @@ fn decoding_agrees_with_the_full_pass() {
 fn products_of_reduced_precision() {
     // Graphics devices multiply in half precision where CUDA has bfloat16; both have few bits.
     let dtype = if cfg!(feature = "cuda") { DType::BF16 } else { DType::F16 };
-    for name in MODELS {
-        let [d, host] = both(name);
+    let models = MODELS.map(|name| (name, both(name)));
+    let adapter = ("an adapter", adapted("qwen3_all_patterns", 0.0));
+    for (name, [d, host]) in models.into_iter().chain([adapter]) {
         let d = d.with_operands(dtype).unwrap();
         let batch = shared_batch();
         let (lp, want) = gradients(&host, &batch, false);
@@ -264,11 +266,11 @@ fn every_family() {
         let prompts: Vec<&[u32]> = vec![&rows[0][..12], &rows[1][..5]];
         let vocab = d.config().vocab_size;
         let (mut cache, _) = d.prefill(&prompts, 40);
-        for (i, (a, b)) in rows[0][12..36].iter().zip(&rows[1][5..29]).enumerate() {
-            let logits = cache.step(&d, &[*a, *b]);
-            let full = host.logits(&rows[1][..6 + i]);
-            near(&format!("{name} decoding"), &logits[vocab..], &full[full.len() - vocab..], CLOSE);
+        let mut got = Vec::new();
+        for (a, b) in rows[0][12..36].iter().zip(&rows[1][5..29]) {
+            got.extend_from_slice(&cache.step(&d, &[*a, *b])[vocab..]);
         }
+        near(&format!("{name} decoding"), &got, &host.logits(&rows[1][..29])[5 * vocab..], CLOSE);
         let draws = [0, 1].map(|row| DrawAt { row, counter: [0; 4], key: [0; 2] });
         let (mut cache, first) = Cache::prefill_and_draw(&d, &prompts, 40, &draws, 0.0).unwrap();
         let mut tokens: Vec<u32> = first.iter().map(|(token, _)| *token).collect();
@@ -288,6 +290,94 @@ fn every_family() {
                 let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
                 assert!(row[*token as usize] > most - 1e-3, "{name} token {at}");
             }
+        }
+    }
+}
+
+/// Sequences of many tiles, of which a window sees a few, and more slots than the first bucket has.
+#[test]
+#[ignore = "needs a device of the feature `cuda` or `wgpu`"]
+fn windows_of_long_sequences() {
+    for (name, case) in tiny::cases().into_iter().filter(|(_, c)| c["config"]["sliding_window"].is_number()) {
+        let config = ModelConfig { max_position_embeddings: 256, ..tiny::config(&case) };
+        let [d, host] = [device(), Device::flex()]
+            .map(|device| Decoder::load(config.clone(), &tiny::weights(&case), &device).unwrap());
+        let ids: Vec<u32> = (0..180).map(|i| i * 31 % 89 + 3).collect();
+        let completions = vec![&ids[70..170], &ids[90..110], &ids[3..4]];
+        let batch = PackedBatch::new(&[PromptGroup { prompt: &ids[..70], completions }]);
+        let (lp, want) = gradients(&host, &batch, false);
+        let (got_lp, got) = gradients(&d, &batch, false);
+        near(&format!("{name} log-probabilities"), &got_lp, &lp, CLOSE);
+        compare_gradients(&name, &d, &got, &want, GRADIENT);
+        let (mut cache, mut got) = d.prefill(&[&ids[..20]], ids.len());
+        ids[20..].iter().for_each(|t| got.extend(cache.step(&d, &[*t])));
+        let vocab = d.config().vocab_size;
+        near(&format!("{name} decoding"), &got, &host.logits(&ids)[19 * vocab..], CLOSE);
+    }
+}
+
+/// The adapters of tests/golden/lora on the device and on the CPU, with a share of dropped inputs.
+fn adapted(name: &str, dropout: f64) -> [Decoder; 2] {
+    let files = AdapterFiles::open(&golden().join("lora").join(name)).unwrap();
+    let [d, host] = both(files.base.as_deref().unwrap());
+    let plain = files.onto(host.clone()).unwrap();
+    let settings = LoraSettings { dropout, ..files.settings.clone() };
+    [d, host].map(|d| d.with_lora(settings.clone(), |i, _| Ok(plain.param_values(i))).unwrap())
+}
+
+const ADAPTERS: [&str; 3] = ["llama_kv_down", "qwen2_regex_rslora", "qwen3_all_patterns"];
+
+#[test]
+#[ignore = "needs a device of the feature `cuda` or `wgpu`"]
+fn adapters() {
+    for name in ADAPTERS {
+        let ([d, host], batch) = (adapted(name, 0.3), shared_batch());
+        let seen = |d: &Decoder| d.logprobs(&batch, 0.9).logprobs;
+        near(&format!("{name} log-probabilities"), &seen(&d), &seen(&host), CLOSE);
+        near(&format!("{name} merged"), &seen(&d.merged()), &seen(&host), CLOSE);
+        near(&format!("{name} base"), &seen(&d.without_lora()), &seen(&host.without_lora()), CLOSE);
+        assert!(seen(&d) != seen(&d.without_lora()), "{name}: the adapter does nothing");
+        let fetched = d.on_host_memory();
+        assert_eq!((fetched.lora(), fetched.trained()), (host.lora(), host.trained()));
+        assert_eq!(seen(&fetched), seen(&host), "{name}");
+        // Seen as a whole, and without the inputs that one draw drops.
+        for (what, d, host) in [("", &d, &host), (" dropping", &d.dropping(7), &host.dropping(7))] {
+            let (lp, want) = gradients(host, &batch, false);
+            for recompute in [false, true] {
+                let (got_lp, got) = gradients(d, &batch, recompute);
+                near(&format!("{name}{what} log-probabilities"), &got_lp, &lp, CLOSE);
+                assert!(got.iter().zip(&want).all(|(a, b)| a.len() == b.len()), "{name}");
+                compare_gradients(&format!("{name}{what}"), d, &got, &want, GRADIENT);
+            }
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs a device of the feature `cuda` or `wgpu`"]
+fn decoding_with_adapters() {
+    for name in ADAPTERS {
+        let [d, host] = adapted(name, 0.0);
+        let tokens: Vec<u32> = (5..40).collect();
+        let vocab = d.config().vocab_size;
+        let (mut cache, mut got) = d.prefill(&[&tokens[..30]], tokens.len());
+        tokens[30..].iter().for_each(|t| got.extend(cache.step(&d, &[*t])));
+        near(&format!("{name} decoding"), &got, &host.logits(&tokens)[29 * vocab..], CLOSE);
+        // Tokens drawn by steps that are recorded.
+        let draws = [DrawAt { row: 0, counter: [0; 4], key: [0; 2] }];
+        let (mut cache, first) = Cache::prefill_and_draw(&d, &[&tokens], 64, &draws, 0.0).unwrap();
+        let mut sequence = [&tokens[..], &[first[0].0]].concat();
+        for _ in 0..3 {
+            let last = sequence[sequence.len() - 1];
+            let drawn = cache.step_and_draw(&d, &[last], &draws, 4, 0.0).unwrap().unwrap();
+            sequence.extend(drawn.iter().map(|step| step[0].0));
+        }
+        assert!(cache.is_recorded(), "{name}");
+        let logits = host.logits(&sequence);
+        for (at, token) in sequence.iter().enumerate().skip(tokens.len()) {
+            let row = &logits[(at - 1) * vocab..at * vocab];
+            let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            assert!(row[*token as usize] > most - 1e-3, "{name} token {at}");
         }
     }
 }

@@ -57,6 +57,14 @@ fn whole_training_runs() {
     }
 }
 
+#[test]
+#[ignore = "needs a device of the feature `cuda` or `wgpu`"]
+fn whole_training_runs_of_adapters() {
+    for name in ["kl", "dapo_mu2"] {
+        crate::lora::check_on(DEVICE, name, 4);
+    }
+}
+
 const CONFIG: &str = r#"
 name = "device"
 [policy.tiny]

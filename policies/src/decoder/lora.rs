@@ -1,5 +1,5 @@
 //! A decoder with adapters: only they are trained, the base is shared and stays as it is.
-use super::{Compute, Decoder};
+use super::Decoder;
 use crate::error::PolicyError;
 use crate::host::gemm::{Mat, Operands, Write, product};
 use crate::host::lora::Dropout;
@@ -13,16 +13,12 @@ impl Decoder {
     /// The decoder with adapters, whose values `values(parameter, spec)` gives, row-major.
     ///
     /// # Errors
-    /// Settings that make no sense or name no layer, a decoder that has adapters or lies on another device than the CPU,
-    /// errors of `values`.
+    /// Settings that make no sense or name no layer, a decoder that has adapters, errors of `values`.
     pub fn with_lora(
         mut self,
         settings: LoraSettings,
         mut values: impl FnMut(usize, &ParamSpec) -> Result<Vec<f32>, PolicyError>,
     ) -> Result<Self, PolicyError> {
-        if self.compute() != Compute::Host {
-            return Err(lora_error("adapters are computed on the CPU only so far".into()));
-        }
         if self.lora.is_some() {
             return Err(lora_error("the policy has one already: merge that first (rlvr merge)".into()));
         }
@@ -30,6 +26,9 @@ impl Decoder {
         for (i, spec) in layout.specs.iter().enumerate().skip(self.params.len()) {
             let data = TensorData::new(values(i, spec)?, spec.shape);
             self.params.push(Tensor::from_data(data, &self.device));
+        }
+        if let Some(kernels) = &mut self.kernels {
+            kernels.extend(&layout, &mut self.params);
         }
         let base = self.layout.specs.len();
         (self.layout, self.lora) = (Arc::new(layout), Some(Arc::new(settings)));

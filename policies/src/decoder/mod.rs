@@ -176,7 +176,7 @@ impl Decoder {
     pub fn with_operands(mut self, dtype: DType) -> Option<Self> {
         match &mut self.kernels {
             Some(kernels) => {
-                let view = View { layout: &self.layout, params: &self.params };
+                let view = View::new(&self.layout, &self.params);
                 kernels.set_dtype(dtype, view).then_some(self)
             }
             None => {
@@ -204,12 +204,20 @@ impl Decoder {
             return self.clone();
         }
         let values = (0..self.params.len()).map(|i| self.param_values(i)).collect();
-        Self::from_host((*self.config).clone(), (*self.layout).clone(), values, &Device::flex())
+        let host = Self::from_host((*self.config).clone(), (*self.layout).clone(), values, &Device::flex());
+        Self {
+            recompute: self.recompute,
+            lora: self.lora.clone(),
+            trained: self.trained.clone(),
+            router_aux: self.router_aux,
+            ..host
+        }
     }
 
     /// The kernels and what they compute with; none on the host.
     fn kernels(&self) -> Option<(&Kernels, View<'_>)> {
-        Some((self.kernels.as_ref()?, View { layout: &self.layout, params: &self.params }))
+        let view = View { dropout: self.dropout, ..View::new(&self.layout, &self.params) };
+        Some((self.kernels.as_ref()?, view))
     }
 
     /// Shape and constants.
@@ -367,7 +375,7 @@ impl Decoder {
     pub fn zero_gradients(&self) -> Gradients {
         match self.compute() {
             Compute::Host => Gradients::zeros_on_host(&self.trained),
-            Compute::Device => Gradients::zeros_on_device(&self.layout, &self.device),
+            Compute::Device => Gradients::zeros_on_device(&self.layout, self.trained.flags(), &self.device),
         }
     }
 
@@ -392,16 +400,22 @@ impl Decoder {
         }
     }
 
-    /// One AdamW update of every parameter by its moments (first, second) and its gradient.
+    /// One AdamW update of every parameter that has moments (first, second) and a gradient.
     ///
     /// # Panics
     /// On the host.
-    pub fn adamw_on_device(&mut self, moments: &mut [[Tensor<2>; 2]], grads: &[Tensor<2>], k: AdamWStep) {
+    pub fn adamw_on_device(
+        &mut self,
+        moments: &mut [Option<[Tensor<2>; 2]>],
+        grads: &[Option<Tensor<2>>],
+        k: AdamWStep,
+    ) {
         let Some(kernels) = &mut self.kernels else { panic!("weights are on no device") };
         for (i, (moments, g)) in moments.iter_mut().zip(grads).enumerate() {
+            let (Some(moments), Some(g)) = (moments, g) else { continue };
             let p = std::mem::replace(&mut self.params[i], Tensor::zeros([1, 1], &self.device));
             self.params[i] = kernels.adamw(p, moments, g, k);
-            kernels.refresh(i, View { layout: &self.layout, params: &self.params });
+            kernels.refresh(i, View::new(&self.layout, &self.params));
         }
     }
 
@@ -447,7 +461,7 @@ impl Decoder {
         if let Some(kernels) = &mut self.kernels {
             let param = self.params[index].clone();
             self.params[index] = kernels.contiguous(param);
-            kernels.refresh(index, View { layout: &self.layout, params: &self.params });
+            kernels.refresh(index, View::new(&self.layout, &self.params));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What of a decoder training changes.
 use super::{Compute, Decoder};
+use crate::spec::ParamSpec;
 use crate::trained::Trained;
 use std::sync::Arc;
 
@@ -8,11 +9,16 @@ impl Decoder {
     /// others there are no gradients; their packed matrices are kept, for they do not change, and shared with clones.
     ///
     /// # Panics
-    /// Off the host, where everything is trained.
+    /// Off the host, if a parameter is trained in part: only whole ones are there.
     #[must_use]
     pub fn with_trained(mut self, trains: impl FnMut(usize, usize) -> bool) -> Self {
-        assert!(self.compute() == Compute::Host, "parts of a policy are trained on the CPU only");
         let trained = Trained::new(&self.layout, trains);
+        let whole = |(i, s): (usize, &ParamSpec)| [0, s.shape[0] * s.shape[1]].contains(&trained.len(i));
+        let all_whole = self.layout.specs.iter().enumerate().all(whole);
+        assert!(
+            self.compute() == Compute::Host || all_whole,
+            "parts of a parameter are trained on the CPU only"
+        );
         let frozen = trained.flags().iter().map(|trained| (!trained).then(Arc::default));
         // What was packed before is of no use where something becomes trained.
         self.frozen = match trained.flags().contains(&false) {

@@ -1,5 +1,6 @@
 //! What the rest of the crate sees of the kernels in a build without them: types that have no values.
 use crate::error::PolicyError;
+use crate::host::lora::Dropout;
 use crate::host::rope::RopeTable;
 use crate::model::draw::{DrawAt, DrawnSteps};
 use crate::model::update::AdamWStep;
@@ -27,6 +28,13 @@ enum Never {}
 pub struct View<'a> {
     pub layout: &'a Arc<ParamLayout>,
     pub params: &'a [Tensor<2>],
+    pub dropout: Option<Dropout>,
+}
+
+impl<'a> View<'a> {
+    pub fn new(layout: &'a Arc<ParamLayout>, params: &'a [Tensor<2>]) -> Self {
+        Self { layout, params, dropout: None }
+    }
 }
 
 impl Kernels {
@@ -47,6 +55,10 @@ impl Kernels {
     }
 
     pub fn refresh(&mut self, _: usize, _: View<'_>) {
+        match self.0 {}
+    }
+
+    pub fn extend(&mut self, _: &ParamLayout, _: &mut [Tensor<2>]) {
         match self.0 {}
     }
 
@@ -110,7 +122,7 @@ impl DevicePass {
         match self.0 {}
     }
 
-    pub fn backward(self, _: &PackedBatch, _: &TargetGrads, _: &mut Vec<Tensor<2>>) {
+    pub fn backward(self, _: &PackedBatch, _: &TargetGrads, _: &mut [Option<Tensor<2>>]) {
         match self.0 {}
     }
 }

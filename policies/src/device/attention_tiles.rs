@@ -29,6 +29,23 @@ const LINE: usize = TILE + 1;
 /// Score of a key that is not seen.
 const UNSEEN: f32 = -1.0e30;
 
+/// What the rows of a batch see.
+#[derive(CubeType, Clone, Copy)]
+struct Sights<'a> {
+    firsts: &'a [u32],
+    prefixes: &'a [u32],
+    owns: &'a [u32],
+    rows: usize,
+    window: u32,
+}
+
+#[cube]
+impl<'a> Sights<'a> {
+    fn new(firsts: &'a [u32], prefixes: &'a [u32], owns: &'a [u32], rows: usize, window: u32) -> Sights<'a> {
+        Sights::<'a> { firsts, prefixes, owns, rows, window }
+    }
+}
+
 /// Which keys a row sees.
 #[derive(CubeType, Clone, Copy)]
 struct Sight {
@@ -42,16 +59,16 @@ struct Sight {
 #[cube]
 impl Sight {
     /// Of row `row`; a row that does not exist sees nothing.
-    fn new(firsts: &[u32], prefixes: &[u32], owns: &[u32], row: usize, rows: usize, window: u32) -> Sight {
+    fn new(of: &Sights<'_>, row: usize) -> Sight {
         let mut first = 0u32;
         let mut prefix = 0u32;
         let mut own = row as u32 + 1;
-        if row < rows {
-            first = firsts[row];
-            prefix = prefixes[row];
-            own = owns[row];
+        if row < of.rows {
+            first = of.firsts[row];
+            prefix = of.prefixes[row];
+            own = of.owns[row];
         }
-        Sight { row: row as u32, first, prefix, own, window }
+        Sight { row: row as u32, first, prefix, own, window: of.window }
     }
 
     fn sees(&self, key: u32) -> bool {
@@ -79,15 +96,65 @@ pub(super) fn bounded(x: f32, cap: f32) -> f32 {
     share.tanh()
 }
 
+/// The rows and the head of a cube, and where in their tile a unit stands.
+#[derive(CubeType, Clone, Copy)]
+struct Place {
+    x: usize,
+    y: usize,
+    /// First row, of how many.
+    first: usize,
+    rows: usize,
+    head: usize,
+    heads: usize,
+    /// Vectors of a row of queries, keys and values, and where those of the head begin.
+    width: usize,
+    query: usize,
+    key: usize,
+    value: usize,
+}
+
+#[cube]
+impl Place {
+    fn new(rows: usize, heads: usize, kv_heads: usize, #[comptime] hd: usize) -> Place {
+        let head = CUBE_POS_Y as usize;
+        let key = (heads + head / (heads / kv_heads)) * hd;
+        Place {
+            x: UNIT_POS as usize % SIDE,
+            y: UNIT_POS as usize / SIDE,
+            first: CUBE_POS_X as usize * TILE,
+            rows,
+            head,
+            heads,
+            width: (heads + 2 * kv_heads) * hd,
+            query: head * hd,
+            key,
+            value: key + kv_heads * hd,
+        }
+    }
+}
+
+/// The columns of a head in a matrix whose rows have `width` vectors.
+#[derive(CubeType)]
+struct Columns<'a, N: Size> {
+    of: &'a [Vector<f32, N>],
+    width: usize,
+    offset: usize,
+}
+
+#[cube]
+impl<'a, N: Size> Columns<'a, N> {
+    fn new(of: &'a [Vector<f32, N>], width: usize, offset: usize) -> Columns<'a, N> {
+        Columns::<'a, N> { of, width, offset }
+    }
+}
+
 /// Brings [`CHUNK`] vectors of each row from `first` on into shared memory, zeros where there are none.
 #[cube]
 fn load<N: Size>(
-    from: &[Vector<f32, N>],
+    from: &Columns<'_, N>,
     to: &mut Shared<[Vector<f32, N>]>,
     first: usize,
     rows: usize,
-    width: usize,
-    offset: usize,
     #[comptime] chunk: usize,
     #[comptime] hd: usize,
 ) {
@@ -98,7 +165,7 @@ fn load<N: Size>(
         let line = up + i * SIDE;
         let mut value = Vector::<f32, N>::new(0.0f32);
         if first + line < rows && chunk * CHUNK + column < hd {
-            value = from[(first + line) * width + offset + chunk * CHUNK + column];
+            value = from.of[(first + line) * from.width + from.offset + chunk * CHUNK + column];
         }
         to[line * STRIDE + column] = value;
     }
@@ -135,6 +202,31 @@ fn multiply<N: Size>(
     }
 }
 
+/// What [`multiply`] gives of all columns of the rows of `left` from `first` on and of `right` from `other` on.
+#[cube]
+fn products<N: Size>(
+    left: &Columns<'_, N>,
+    first: usize,
+    right: &Columns<'_, N>,
+    other: usize,
+    rows: usize,
+    a: &mut Shared<[Vector<f32, N>]>,
+    b: &mut Shared<[Vector<f32, N>]>,
+    #[comptime] hd: usize,
+    #[comptime] lanes: usize,
+) -> Array<f32> {
+    let mut products = no_products();
+    #[unroll]
+    for chunk in 0..hd.div_ceil(CHUNK) {
+        sync_cube();
+        load(left, a, first, rows, chunk, hd);
+        load(right, b, other, rows, chunk, hd);
+        sync_cube();
+        multiply(&*a, &*b, &mut products, lanes);
+    }
+    products
+}
+
 /// Adds rows of `b`, weighted by the unit's rows of `weights`, to the vector of each row that the unit has of this chunk.
 #[cube]
 fn combine<N: Size>(
@@ -154,26 +246,43 @@ fn combine<N: Size>(
     }
 }
 
-/// Writes the unit's vectors of its rows from `first` on.
+/// [`combine`] for all columns of the rows of `right` from `other` on.
+#[cube]
+fn combine_all<N: Size>(
+    weights: &Shared<[f32]>,
+    right: &Columns<'_, N>,
+    other: usize,
+    rows: usize,
+    b: &mut Shared<[Vector<f32, N>]>,
+    sums: &mut Array<Vector<f32, N>>,
+    #[comptime] hd: usize,
+) {
+    #[unroll]
+    for chunk in 0..hd.div_ceil(CHUNK) {
+        sync_cube();
+        load(right, b, other, rows, chunk, hd);
+        sync_cube();
+        combine(weights, &*b, sums, chunk);
+    }
+}
+
+/// Writes the unit's vectors of its rows.
 #[cube]
 fn store<N: Size>(
     sums: &Array<Vector<f32, N>>,
     to: &mut [Vector<f32, N>],
-    first: usize,
-    rows: usize,
+    at: &Place,
     width: usize,
     offset: usize,
     #[comptime] hd: usize,
 ) {
-    let x = UNIT_POS as usize % SIDE;
-    let y = UNIT_POS as usize / SIDE;
     #[unroll]
     for chunk in 0..hd.div_ceil(CHUNK) {
         #[unroll]
         for i in 0..PER_UNIT {
-            let row = first + y * PER_UNIT + i;
-            if row < rows && chunk * CHUNK + x < hd {
-                to[row * width + offset + chunk * CHUNK + x] = sums[chunk * PER_UNIT + i];
+            let row = at.first + at.y * PER_UNIT + i;
+            if row < at.rows && chunk * CHUNK + at.x < hd {
+                to[row * width + offset + chunk * CHUNK + at.x] = sums[chunk * PER_UNIT + i];
             }
         }
     }
@@ -199,6 +308,109 @@ fn no_products() -> Array<f32> {
     array
 }
 
+/// Bounds the scores of a tile, hides those of keys that are not seen, and leaves the unit's largest of each row in `most`.
+#[cube]
+fn mask(
+    scores: &mut Array<f32>,
+    most: &mut Shared<[f32]>,
+    sights: &Sights<'_>,
+    at: &Place,
+    other: usize,
+    cap: f32,
+    #[comptime] capped: bool,
+) {
+    #[unroll]
+    for i in 0..PER_UNIT {
+        let line = at.y * PER_UNIT + i;
+        let sight = Sight::new(sights, at.first + line);
+        let mut largest = f32::new(UNSEEN);
+        #[unroll]
+        for j in 0..PER_UNIT {
+            if comptime!(capped) {
+                scores[i * PER_UNIT + j] = cap * bounded(scores[i * PER_UNIT + j], cap);
+            }
+            if !sight.sees((other + at.x + j * SIDE) as u32) {
+                scores[i * PER_UNIT + j] = f32::new(UNSEEN);
+            }
+            largest = largest.max(scores[i * PER_UNIT + j]);
+        }
+        most[line * SIDE + at.x] = largest;
+    }
+}
+
+/// Raises the maxima of the unit's rows to those of a tile, shrinks what was summed before accordingly, and turns scores
+/// into weights.
+#[cube]
+fn weigh<N: Size>(
+    scores: &Array<f32>,
+    most: &Shared<[f32]>,
+    weights: &mut Shared<[f32]>,
+    max: &mut Array<f32>,
+    sum: &mut Array<f32>,
+    sums: &mut Array<Vector<f32, N>>,
+    at: &Place,
+    #[comptime] chunks: usize,
+) {
+    #[unroll]
+    for i in 0..PER_UNIT {
+        let line = at.y * PER_UNIT + i;
+        let mut largest = max[i];
+        for unit in 0..SIDE {
+            largest = largest.max(most[line * SIDE + unit]);
+        }
+        let shrink = (max[i] - largest).exp();
+        max[i] = largest;
+        sum[i] *= shrink;
+        #[unroll]
+        for chunk in 0..chunks {
+            sums[chunk * PER_UNIT + i] *= Vector::new(shrink);
+        }
+        #[unroll]
+        for j in 0..PER_UNIT {
+            let mut p = 0.0f32;
+            if scores[i * PER_UNIT + j] > f32::new(UNSEEN) {
+                p = (scores[i * PER_UNIT + j] - largest).exp();
+            }
+            sum[i] += p;
+            weights[line * LINE + at.x + j * SIDE] = p;
+        }
+    }
+}
+
+/// Divides by the sums of the weights, which units have in parts, and writes their logarithms.
+#[cube]
+fn divide<N: Size>(
+    parts: &mut Shared<[f32]>,
+    max: &Array<f32>,
+    sum: &Array<f32>,
+    sums: &mut Array<Vector<f32, N>>,
+    log_sum: &mut [f32],
+    at: &Place,
+    #[comptime] chunks: usize,
+) {
+    sync_cube();
+    #[unroll]
+    for i in 0..PER_UNIT {
+        parts[(at.y * PER_UNIT + i) * SIDE + at.x] = sum[i];
+    }
+    sync_cube();
+    #[unroll]
+    for i in 0..PER_UNIT {
+        let line = at.y * PER_UNIT + i;
+        let mut total = 0.0f32;
+        for unit in 0..SIDE {
+            total += parts[line * SIDE + unit];
+        }
+        #[unroll]
+        for chunk in 0..chunks {
+            sums[chunk * PER_UNIT + i] /= Vector::new(total);
+        }
+        if at.x == 0 && at.first + line < at.rows {
+            log_sum[(at.first + line) * at.heads + at.head] = max[i] + total.ln();
+        }
+    }
+}
+
 /// Attention with a running softmax: `out`, `[rows, heads · hd]`, and the logarithms of the sums, `[rows, heads]`.
 #[cube(launch)]
 pub fn forward_kernel<N: Size>(
@@ -220,13 +432,11 @@ pub fn forward_kernel<N: Size>(
     #[comptime] lanes: usize,
 ) {
     let chunks = comptime!(hd.div_ceil(CHUNK));
-    let tile = CUBE_POS_X as usize;
-    let head = CUBE_POS_Y as usize;
-    let x = UNIT_POS as usize % SIDE;
-    let y = UNIT_POS as usize / SIDE;
-    let first = tile * TILE;
-    let width = (heads + 2 * kv_heads) * hd;
-    let key = (heads + head / (heads / kv_heads)) * hd;
+    let at = Place::new(rows, heads, kv_heads, hd);
+    let sights = Sights::new(firsts, prefixes, owns, rows, window);
+    let queries = Columns::new(qkv, at.width, at.query);
+    let keys = Columns::new(qkv, at.width, at.key);
+    let values = Columns::new(qkv, at.width, at.value);
     let mut a = Shared::<[Vector<f32, N>]>::new_slice(TILE * STRIDE);
     let mut b = Shared::<[Vector<f32, N>]>::new_slice(TILE * STRIDE);
     let mut weights = Shared::<[f32]>::new_slice(TILE * LINE);
@@ -239,88 +449,48 @@ pub fn forward_kernel<N: Size>(
         max[i] = f32::new(UNSEEN);
         sum[i] = 0.0f32;
     }
+    let tile = CUBE_POS_X as usize;
     for t in starts[tile]..starts[tile + 1] {
         let other = tiles[t as usize] as usize * TILE;
-        let mut scores = no_products();
-        #[unroll]
-        for chunk in 0..chunks {
-            sync_cube();
-            load(qkv, &mut a, first, rows, width, head * hd, chunk, hd);
-            load(qkv, &mut b, other, rows, width, key, chunk, hd);
-            sync_cube();
-            multiply(&a, &b, &mut scores, lanes);
-        }
-        #[unroll]
-        for i in 0..PER_UNIT {
-            let sight = Sight::new(firsts, prefixes, owns, first + y * PER_UNIT + i, rows, window);
-            let mut most = f32::new(UNSEEN);
-            #[unroll]
-            for j in 0..PER_UNIT {
-                if comptime!(capped) {
-                    scores[i * PER_UNIT + j] = cap * bounded(scores[i * PER_UNIT + j], cap);
-                }
-                if !sight.sees((other + x + j * SIDE) as u32) {
-                    scores[i * PER_UNIT + j] = f32::new(UNSEEN);
-                }
-                most = most.max(scores[i * PER_UNIT + j]);
-            }
-            shared[(y * PER_UNIT + i) * SIDE + x] = most;
-        }
+        let mut scores = products(&queries, at.first, &keys, other, rows, &mut a, &mut b, hd, lanes);
+        mask(&mut scores, &mut shared, &sights, &at, other, cap, capped);
         sync_cube();
-        #[unroll]
-        for i in 0..PER_UNIT {
-            let line = y * PER_UNIT + i;
-            let mut most = max[i];
-            for unit in 0..SIDE {
-                most = most.max(shared[line * SIDE + unit]);
-            }
-            let shrink = (max[i] - most).exp();
-            max[i] = most;
-            sum[i] *= shrink;
-            #[unroll]
-            for chunk in 0..chunks {
-                sums[chunk * PER_UNIT + i] *= Vector::new(shrink);
-            }
-            #[unroll]
-            for j in 0..PER_UNIT {
-                let mut p = 0.0f32;
-                if scores[i * PER_UNIT + j] > f32::new(UNSEEN) {
-                    p = (scores[i * PER_UNIT + j] - most).exp();
-                }
-                sum[i] += p;
-                weights[line * LINE + x + j * SIDE] = p;
-            }
-        }
-        #[unroll]
-        for chunk in 0..chunks {
-            sync_cube();
-            load(qkv, &mut b, other, rows, width, key + kv_heads * hd, chunk, hd);
-            sync_cube();
-            combine(&weights, &b, &mut sums, chunk);
-        }
+        weigh(&scores, &shared, &mut weights, &mut max, &mut sum, &mut sums, &at, chunks);
+        combine_all(&weights, &values, other, rows, &mut b, &mut sums, hd);
     }
-    sync_cube();
-    #[unroll]
-    for i in 0..PER_UNIT {
-        shared[(y * PER_UNIT + i) * SIDE + x] = sum[i];
+    divide(&mut shared, &max, &sum, &mut sums, log_sum, &at, chunks);
+    store(&sums, out, &at, heads * hd, at.query, hd);
+}
+
+/// The weight of a query and a key that it sees, and the gradient of their score.
+#[derive(CubeType, Clone, Copy)]
+struct Pair {
+    weight: f32,
+    d_score: f32,
+}
+
+#[cube]
+impl Pair {
+    /// By their product and the gradient of their weight, for a query whose logarithm of the sum and whose `delta` are
+    /// given.
+    fn new(
+        product: f32,
+        d_weight: f32,
+        log_sum: f32,
+        delta: f32,
+        cap: f32,
+        #[comptime] capped: bool,
+    ) -> Pair {
+        let mut score = product;
+        let mut slope = 1.0f32;
+        if comptime!(capped) {
+            let share = bounded(product, cap);
+            score = cap * share;
+            slope = 1.0f32 - share * share;
+        }
+        let weight = (score - log_sum).exp();
+        Pair { weight, d_score: weight * (d_weight - delta) * slope }
     }
-    sync_cube();
-    #[unroll]
-    for i in 0..PER_UNIT {
-        let line = y * PER_UNIT + i;
-        let mut total = 0.0f32;
-        for unit in 0..SIDE {
-            total += shared[line * SIDE + unit];
-        }
-        #[unroll]
-        for chunk in 0..chunks {
-            sums[chunk * PER_UNIT + i] /= Vector::new(total);
-        }
-        if x == 0 && first + line < rows {
-            log_sum[(first + line) * heads + head] = max[i] + total.ln();
-        }
-    }
-    store(&sums, out, first, rows, heads * hd, head * hd, hd);
 }
 
 /// Gradients of the queries, written to their places in `grad`, `[rows, width of qkv]`.
@@ -345,66 +515,39 @@ pub fn query_kernel<N: Size>(
     #[comptime] hd: usize,
     #[comptime] lanes: usize,
 ) {
-    let chunks = comptime!(hd.div_ceil(CHUNK));
-    let tile = CUBE_POS_X as usize;
-    let head = CUBE_POS_Y as usize;
-    let x = UNIT_POS as usize % SIDE;
-    let y = UNIT_POS as usize / SIDE;
-    let first = tile * TILE;
-    let width = (heads + 2 * kv_heads) * hd;
-    let key = (heads + head / (heads / kv_heads)) * hd;
+    let at = Place::new(rows, heads, kv_heads, hd);
+    let sights = Sights::new(firsts, prefixes, owns, rows, window);
+    let queries = Columns::new(qkv, at.width, at.query);
+    let keys = Columns::new(qkv, at.width, at.key);
+    let values = Columns::new(qkv, at.width, at.value);
+    let d_outs = Columns::new(d_out, heads * hd, at.query);
     let mut a = Shared::<[Vector<f32, N>]>::new_slice(TILE * STRIDE);
     let mut b = Shared::<[Vector<f32, N>]>::new_slice(TILE * STRIDE);
-    let mut weights = Shared::<[f32]>::new_slice(TILE * LINE);
-    let mut dq = zeros::<N>(chunks * PER_UNIT);
+    let mut d_scores = Shared::<[f32]>::new_slice(TILE * LINE);
+    let mut dq = zeros::<N>(comptime!(hd.div_ceil(CHUNK)) * PER_UNIT);
+    let tile = CUBE_POS_X as usize;
     for t in starts[tile]..starts[tile + 1] {
         let other = tiles[t as usize] as usize * TILE;
-        let mut scores = no_products();
-        let mut d_weights = no_products();
-        #[unroll]
-        for chunk in 0..chunks {
-            sync_cube();
-            load(qkv, &mut a, first, rows, width, head * hd, chunk, hd);
-            load(qkv, &mut b, other, rows, width, key, chunk, hd);
-            sync_cube();
-            multiply(&a, &b, &mut scores, lanes);
-            sync_cube();
-            load(d_out, &mut a, first, rows, heads * hd, head * hd, chunk, hd);
-            load(qkv, &mut b, other, rows, width, key + kv_heads * hd, chunk, hd);
-            sync_cube();
-            multiply(&a, &b, &mut d_weights, lanes);
-        }
+        let scores = products(&queries, at.first, &keys, other, rows, &mut a, &mut b, hd, lanes);
+        let d_weights = products(&d_outs, at.first, &values, other, rows, &mut a, &mut b, hd, lanes);
         #[unroll]
         for i in 0..PER_UNIT {
-            let line = y * PER_UNIT + i;
-            let sight = Sight::new(firsts, prefixes, owns, first + line, rows, window);
+            let line = at.y * PER_UNIT + i;
+            let sight = Sight::new(&sights, at.first + line);
             #[unroll]
             for j in 0..PER_UNIT {
                 let mut ds = 0.0f32;
-                if sight.sees((other + x + j * SIDE) as u32) {
-                    let at = (first + line) * heads + head;
-                    let mut score = scores[i * PER_UNIT + j];
-                    let mut slope = 1.0f32;
-                    if comptime!(capped) {
-                        let share = bounded(score, cap);
-                        score = cap * share;
-                        slope = 1.0f32 - share * share;
-                    }
-                    let p = (score - log_sum[at]).exp();
-                    ds = p * (d_weights[i * PER_UNIT + j] - delta[at]) * slope;
+                if sight.sees((other + at.x + j * SIDE) as u32) {
+                    let of = (at.first + line) * heads + at.head;
+                    let n = comptime!(i * PER_UNIT + j);
+                    ds = Pair::new(scores[n], d_weights[n], log_sum[of], delta[of], cap, capped).d_score;
                 }
-                weights[line * LINE + x + j * SIDE] = ds;
+                d_scores[line * LINE + at.x + j * SIDE] = ds;
             }
         }
-        #[unroll]
-        for chunk in 0..chunks {
-            sync_cube();
-            load(qkv, &mut b, other, rows, width, key, chunk, hd);
-            sync_cube();
-            combine(&weights, &b, &mut dq, chunk);
-        }
+        combine_all(&d_scores, &keys, other, rows, &mut b, &mut dq, hd);
     }
-    store(&dq, grad, first, rows, width, head * hd, hd);
+    store(&dq, grad, &at, at.width, at.query, hd);
 }
 
 /// Gradients of the keys and values by one head of queries: `parts`, `[rows, heads, 2, hd]`.
@@ -430,71 +573,53 @@ pub fn key_kernel<N: Size>(
     #[comptime] lanes: usize,
 ) {
     let chunks = comptime!(hd.div_ceil(CHUNK));
-    let tile = CUBE_POS_X as usize;
-    let head = CUBE_POS_Y as usize;
-    let x = UNIT_POS as usize % SIDE;
-    let y = UNIT_POS as usize / SIDE;
-    let first = tile * TILE;
-    let width = (heads + 2 * kv_heads) * hd;
-    let key = (heads + head / (heads / kv_heads)) * hd;
+    let at = Place::new(rows, heads, kv_heads, hd);
+    let sights = Sights::new(firsts, prefixes, owns, rows, window);
+    let queries = Columns::new(qkv, at.width, at.query);
+    let keys = Columns::new(qkv, at.width, at.key);
+    let values = Columns::new(qkv, at.width, at.value);
+    let d_outs = Columns::new(d_out, heads * hd, at.query);
     let mut a = Shared::<[Vector<f32, N>]>::new_slice(TILE * STRIDE);
     let mut b = Shared::<[Vector<f32, N>]>::new_slice(TILE * STRIDE);
     let mut weights = Shared::<[f32]>::new_slice(TILE * LINE);
     let mut d_scores = Shared::<[f32]>::new_slice(TILE * LINE);
     let mut dk = zeros::<N>(chunks * PER_UNIT);
     let mut dv = zeros::<N>(chunks * PER_UNIT);
+    let tile = CUBE_POS_X as usize;
     for t in starts[tile]..starts[tile + 1] {
         let other = tiles[t as usize] as usize * TILE;
-        let mut scores = no_products();
-        let mut d_weights = no_products();
-        #[unroll]
-        for chunk in 0..chunks {
-            sync_cube();
-            load(qkv, &mut a, first, rows, width, key, chunk, hd);
-            load(qkv, &mut b, other, rows, width, head * hd, chunk, hd);
-            sync_cube();
-            multiply(&a, &b, &mut scores, lanes);
-            sync_cube();
-            load(qkv, &mut a, first, rows, width, key + kv_heads * hd, chunk, hd);
-            load(d_out, &mut b, other, rows, heads * hd, head * hd, chunk, hd);
-            sync_cube();
-            multiply(&a, &b, &mut d_weights, lanes);
-        }
+        let scores = products(&keys, at.first, &queries, other, rows, &mut a, &mut b, hd, lanes);
+        let d_weights = products(&values, at.first, &d_outs, other, rows, &mut a, &mut b, hd, lanes);
         #[unroll]
         for j in 0..PER_UNIT {
-            let query = other + x + j * SIDE;
-            let sight = Sight::new(firsts, prefixes, owns, query, rows, window);
+            let query = other + at.x + j * SIDE;
+            let sight = Sight::new(&sights, query);
             #[unroll]
             for i in 0..PER_UNIT {
-                let line = y * PER_UNIT + i;
+                let line = at.y * PER_UNIT + i;
                 let mut p = 0.0f32;
                 let mut ds = 0.0f32;
-                if sight.sees((first + line) as u32) {
-                    let at = query * heads + head;
-                    let mut score = scores[i * PER_UNIT + j];
-                    let mut slope = 1.0f32;
-                    if comptime!(capped) {
-                        let share = bounded(score, cap);
-                        score = cap * share;
-                        slope = 1.0f32 - share * share;
-                    }
-                    p = (score - log_sum[at]).exp();
-                    ds = p * (d_weights[i * PER_UNIT + j] - delta[at]) * slope;
+                if sight.sees((at.first + line) as u32) {
+                    let of = query * heads + at.head;
+                    let n = comptime!(i * PER_UNIT + j);
+                    let pair = Pair::new(scores[n], d_weights[n], log_sum[of], delta[of], cap, capped);
+                    p = pair.weight;
+                    ds = pair.d_score;
                 }
-                weights[line * LINE + x + j * SIDE] = p;
-                d_scores[line * LINE + x + j * SIDE] = ds;
+                weights[line * LINE + at.x + j * SIDE] = p;
+                d_scores[line * LINE + at.x + j * SIDE] = ds;
             }
         }
         #[unroll]
         for chunk in 0..chunks {
             sync_cube();
-            load(qkv, &mut a, other, rows, width, head * hd, chunk, hd);
-            load(d_out, &mut b, other, rows, heads * hd, head * hd, chunk, hd);
+            load(&queries, &mut a, other, rows, chunk, hd);
+            load(&d_outs, &mut b, other, rows, chunk, hd);
             sync_cube();
             combine(&d_scores, &a, &mut dk, chunk);
             combine(&weights, &b, &mut dv, chunk);
         }
     }
-    store(&dk, parts, first, rows, 2 * heads * hd, 2 * head * hd, hd);
-    store(&dv, parts, first, rows, 2 * heads * hd, (2 * head + 1) * hd, hd);
+    store(&dk, parts, &at, 2 * heads * hd, 2 * at.query, hd);
+    store(&dv, parts, &at, 2 * heads * hd, 2 * at.query + hd, hd);
 }

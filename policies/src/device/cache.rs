@@ -95,6 +95,111 @@ fn select_kernel<E: Float>(
     }
 }
 
+/// Scores of a slot for each query of a group, of which one is `units` behind the other; a slot that is not seen has none.
+#[cube]
+fn score<E: Float>(
+    q: &Shared<[f32]>,
+    k: &[E],
+    scores: &mut Shared<[f32]>,
+    at: usize,
+    seen: bool,
+    cap: f32,
+    #[comptime] capped: bool,
+    #[comptime] group: usize,
+    #[comptime] hd: usize,
+    #[comptime] units: usize,
+) {
+    for g in 0..group {
+        let mut s = f32::new(-1.0e30f32);
+        if seen {
+            s = 0.0f32;
+            for d in 0..hd {
+                s += q[g * hd + d] * f32::cast_from(k[at + d]);
+            }
+            if comptime!(capped) {
+                s = cap * bounded(s, cap);
+            }
+        }
+        scores[g * units + UNIT_POS as usize] = s;
+    }
+}
+
+/// Raises the maximum of query `g`, and leaves the factor for what was summed before.
+#[cube]
+fn raise(scores: &Shared<[f32]>, state: &mut Shared<[f32]>, g: usize, #[comptime] units: usize) {
+    let mut max = state[g * 3];
+    for i in 0..units {
+        let s = scores[g * units + i];
+        if s > max {
+            max = s;
+        }
+    }
+    state[g * 3 + 2] = (state[g * 3] - max).exp();
+    state[g * 3] = max;
+}
+
+/// Turns the scores of a slot into weights.
+#[cube]
+fn weigh(
+    scores: &mut Shared<[f32]>,
+    state: &Shared<[f32]>,
+    seen: bool,
+    #[comptime] group: usize,
+    #[comptime] units: usize,
+) {
+    for g in 0..group {
+        let mut p = 0.0f32;
+        if seen {
+            p = (scores[g * units + UNIT_POS as usize] - state[g * 3]).exp();
+        }
+        scores[g * units + UNIT_POS as usize] = p;
+    }
+}
+
+/// Adds the weights of query `g` to its sum.
+#[cube]
+fn add_weights(weights: &Shared<[f32]>, state: &mut Shared<[f32]>, g: usize, #[comptime] units: usize) {
+    let mut sum = state[g * 3 + 1] * state[g * 3 + 2];
+    for i in 0..units {
+        sum += weights[g * units + i];
+    }
+    state[g * 3 + 1] = sum;
+}
+
+/// Adds weighted values of the slots from `first` to those that a unit has of the sums of all queries.
+#[cube]
+fn add_values<E: Float>(
+    weights: &Shared<[f32]>,
+    v: &[E],
+    state: &Shared<[f32]>,
+    acc: &mut Shared<[f32]>,
+    base: usize,
+    first: usize,
+    len: usize,
+    #[comptime] group: usize,
+    #[comptime] hd: usize,
+    #[comptime] units: usize,
+) {
+    let mut end = len;
+    if len > first + units {
+        end = first + units;
+    }
+    let mut i = UNIT_POS as usize;
+    if len <= first {
+        i = group * hd;
+    }
+    while i < group * hd {
+        let g = i / hd;
+        let mut sum = acc[i] * state[g * 3 + 2];
+        for slot in first..end {
+            let value = f32::cast_from(v[base + slot * hd + i % hd]);
+            sum += weights[g * units + slot - first] * value;
+        }
+        acc[i] = sum;
+        i += units;
+    }
+}
+
 #[cube(launch)]
 fn attend_kernel<E: Float>(
     qkv: &[f32],
@@ -121,6 +226,7 @@ fn attend_kernel<E: Float>(
         let base = CUBE_POS * capacity * hd;
         let len = slots[row] as usize + 1;
         let mut q = Shared::<[f32]>::new_slice(group * hd);
+        // Scores of what is looked at together, then their weights.
         let mut scores = Shared::<[f32]>::new_slice(group * units);
         // Maximum, sum and factor for what was summed before, of each head.
         let mut state = Shared::<[f32]>::new_slice(group * 3);
@@ -141,65 +247,18 @@ fn attend_kernel<E: Float>(
             // Every unit of a cube has the same `len`; the barriers stand outside because not every compiler sees it.
             let slot = first + unit;
             let seen = slot < len && (len - slot) as u32 <= window;
-            for g in 0..group {
-                let mut s = f32::new(-1.0e30f32);
-                if seen {
-                    s = 0.0f32;
-                    for d in 0..hd {
-                        s += q[g * hd + d] * f32::cast_from(k[base + slot * hd + d]);
-                    }
-                    if comptime!(capped) {
-                        s = cap * bounded(s, cap);
-                    }
-                }
-                scores[g * units + unit] = s;
-            }
+            score(&q, k, &mut scores, base + slot * hd, seen, cap, capped, group, hd, units);
             sync_cube();
             if unit < group && first < len {
-                let mut max = state[unit * 3];
-                for i in 0..units {
-                    let s = scores[unit * units + i];
-                    if s > max {
-                        max = s;
-                    }
-                }
-                state[unit * 3 + 2] = (state[unit * 3] - max).exp();
-                state[unit * 3] = max;
+                raise(&scores, &mut state, unit, units);
             }
             sync_cube();
-            for g in 0..group {
-                let mut p = 0.0f32;
-                if seen {
-                    p = (scores[g * units + unit] - state[g * 3]).exp();
-                }
-                scores[g * units + unit] = p;
-            }
+            weigh(&mut scores, &state, seen, group, units);
             sync_cube();
             if unit < group && first < len {
-                let mut sum = state[unit * 3 + 1] * state[unit * 3 + 2];
-                for i in 0..units {
-                    sum += scores[unit * units + i];
-                }
-                state[unit * 3 + 1] = sum;
+                add_weights(&scores, &mut state, unit, units);
             }
-            let mut end = len;
-            if len > first + units {
-                end = first + units;
-            }
-            let mut i = unit;
-            if len <= first {
-                i = group * hd;
-            }
-            while i < group * hd {
-                let g = i / hd;
-                let mut sum = acc[i] * state[g * 3 + 2];
-                for slot in first..end {
-                    let value = f32::cast_from(v[base + slot * hd + i % hd]);
-                    sum += scores[g * units + slot - first] * value;
-                }
-                acc[i] = sum;
-                i += units;
-            }
+            add_values(&scores, v, &state, &mut acc, base, first, len, group, hd, units);
             sync_cube();
             first += units;
         }

@@ -161,14 +161,14 @@ pub fn forward(h: &Mat, weight: &Mat, squash: Option<Squash>, targets: &[u32]) -
 }
 
 /// Backward of [`forward`] for the gradients `grad` of each target: returns that of `h` and adds that of the weight to
-/// `d_weight`.
+/// `d_weight`, if it is asked for.
 pub fn backward(
     h: &Mat,
     weight: &Mat,
     squash: Option<Squash>,
     targets: &[u32],
     (stats, grad): (&TargetStats, &TargetGrads),
-    d_weight: &Mat,
+    d_weight: Option<&Mat>,
 ) -> Mat {
     let (vocab, hidden) = (weight.rows(), h.cols());
     let dh = h.zeros(targets.len(), hidden);
@@ -212,7 +212,9 @@ pub fn backward(
             rows::unsquash(&logits, &y, squash);
         }
         let d_logits = logits.cast(weight.dtype());
-        elementwise::add(d_weight, &product(&d_logits.t(), &part.n()));
+        if let Some(d_weight) = d_weight {
+            elementwise::add(d_weight, &product(&d_logits.t(), &part.n()));
+        }
         let index: Vec<u32> = at.map(|r| r as u32).collect();
         elementwise::scatter(&product(&d_logits.n(), &weight.n()), &index, &dh);
     }

@@ -24,6 +24,8 @@ mod elementwise;
 #[cfg(feature = "cube")]
 mod head;
 #[cfg(feature = "cube")]
+mod lora;
+#[cfg(feature = "cube")]
 mod mat;
 #[cfg(feature = "cube")]
 mod norm;

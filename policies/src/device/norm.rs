@@ -136,7 +136,7 @@ pub fn rms_norm(x: &Mat, w: &Mat, eps: f32, scale: f32, dtype: DType) -> Mat {
     y
 }
 
-/// Backward of [`rms_norm`]: adds to `dx`, uses up `dy`, returns the gradient of the weight, `[1, d]`.
+/// Backward of [`rms_norm`]: adds to `dx`, uses up `dy`, returns what each row adds to the gradient of the weight.
 ///
 /// # Shapes
 /// x, dy, dx `[rows, d]`, w `[1, d]`, all f32.
@@ -156,7 +156,7 @@ pub fn rms_norm_backward(x: &Mat, w: &Mat, eps: f32, scale: f32, dy: Mat, dx: &M
         d,
         UNITS as usize,
     );
-    sum_rows(dy)
+    dy
 }
 
 /// Sum over the rows, `[1, cols]`; blocks of rows are added in order.

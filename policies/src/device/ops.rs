@@ -6,10 +6,12 @@ use super::activation::{activate, activate_backward};
 use super::attention::{self, Segments};
 use super::elementwise;
 use super::head;
+use super::lora;
 use super::mat::{Mat, product};
 use super::norm::{rms_norm, rms_norm_backward, sum_rows};
 use super::rope::{HeadNorms, Rotation, place, unplace};
 use super::rows;
+use crate::host::lora::Dropout;
 use crate::host::rope::RopeTable;
 use crate::host::routing;
 use crate::model::ops::{Backward, HeadPass, Ops, Routing};
@@ -58,6 +60,8 @@ pub struct DeviceModel {
     pub params: Vec<Mat>,
     /// The rest.
     pub parts: Arc<DeviceParts>,
+    /// What adapters do not see.
+    pub dropout: Option<Dropout>,
 }
 
 /// What the backward needs of attention.
@@ -90,7 +94,7 @@ impl DeviceModel {
     }
 
     /// A matrix in the compute type.
-    fn weight(&self, index: usize) -> &Mat {
+    pub(super) fn weight(&self, index: usize) -> &Mat {
         self.parts.working[index].as_ref().unwrap_or(&self.params[index])
     }
 
@@ -155,6 +159,13 @@ impl DeviceModel {
     }
 }
 
+/// Adds all rows of `x` to a gradient that is asked for.
+fn add_rows(sum: &Option<Mat>, x: Mat) {
+    if let Some(sum) = sum {
+        elementwise::add(sum, &sum_rows(x));
+    }
+}
+
 fn ids(index: &[usize]) -> Vec<u32> {
     index.iter().map(|i| *i as u32).collect()
 }
@@ -193,6 +204,9 @@ impl Ops for DeviceModel {
         if let Some(onto) = onto {
             elementwise::add(&y, &onto);
         }
+        if let Some(adapter) = self.layout.adapter(linear.weight) {
+            lora::forward(self, adapter, x, &y);
+        }
         y
     }
 
@@ -207,7 +221,8 @@ impl Ops for DeviceModel {
         if let QkNorms::Row { q, k } = &attention.norms {
             for (norm, columns) in [(q, heads.queries()), (k, heads.keys())] {
                 let first = columns.start;
-                rows::put(&out, first, &self.exact_norm(&rows::take(qkv, columns), norm, 1.0));
+                let x = rows::take(qkv, columns, 1.0);
+                rows::put(&out, first, &self.exact_norm(&x, norm, 1.0), 1.0);
             }
         }
         out
@@ -256,20 +271,34 @@ impl Ops for DeviceModel {
 }
 
 impl Backward for DeviceModel {
-    type Grads = [Mat];
+    type Grads = [Option<Mat>];
 
-    fn linear_backward(&self, x: Mat, dy: &Mat, linear: &Linear, grads: &mut [Mat]) -> Mat {
-        if let Some(bias) = linear.bias {
-            elementwise::add(&grads[bias], &sum_rows(dy.clone()));
+    fn linear_backward(&self, x: Mat, dy: &Mat, linear: &Linear, grads: &mut [Option<Mat>]) -> Mat {
+        if let Some(sum) = linear.bias.and_then(|bias| grads[bias].as_ref()) {
+            elementwise::add(sum, &sum_rows(dy.clone()));
         }
-        let dy = dy.cast(self.dtype());
-        elementwise::add(&grads[linear.weight], &product(&dy.t(), &x.cast(self.dtype()).n()));
-        product(&dy.n(), &self.weight(linear.weight).n())
+        let operand = dy.cast(self.dtype());
+        if let Some(sum) = &grads[linear.weight] {
+            elementwise::add(sum, &product(&operand.t(), &x.cast(self.dtype()).n()));
+        }
+        let dx = product(&operand.n(), &self.weight(linear.weight).n());
+        if let Some(adapter) = self.layout.adapter(linear.weight) {
+            lora::backward(self, adapter, &x, dy, &dx, grads);
+        }
+        dx
     }
 
-    fn norm_backward(&self, x: &Mat, norm: &Norm, scale: f32, dy: Mat, dx: &mut Mat, grads: &mut [Mat]) {
-        let dw = rms_norm_backward(x, &self.factors(norm), norm.eps, scale, dy, dx);
-        elementwise::add(&grads[norm.weight], &dw);
+    fn norm_backward(
+        &self,
+        x: &Mat,
+        norm: &Norm,
+        scale: f32,
+        dy: Mat,
+        dx: &mut Mat,
+        grads: &mut [Option<Mat>],
+    ) {
+        let parts = rms_norm_backward(x, &self.factors(norm), norm.eps, scale, dy, dx);
+        add_rows(&grads[norm.weight], parts);
     }
 
     fn accumulate(&self, x: &mut Mat, y: &Mat) {
@@ -281,15 +310,15 @@ impl Backward for DeviceModel {
         qkv: &Mat,
         attention: &Attention,
         dy: Mat,
-        grads: &mut [Mat],
+        grads: &mut [Option<Mat>],
     ) -> Mat {
         let heads = attention.heads;
         if let QkNorms::Row { q, k } = &attention.norms {
             for (norm, columns) in [(q, heads.queries()), (k, heads.keys())] {
-                let (x, part) = (rows::take(qkv, columns.clone()), rows::take(&dy, columns.clone()));
+                let [x, part] = [qkv, &dy].map(|all| rows::take(all, columns.clone(), 1.0));
                 let mut dx = x.zeros(x.rows(), x.cols());
                 self.norm_backward(&x, norm, 1.0, part, &mut dx, grads);
-                rows::put(&dy, columns.start, &dx);
+                rows::put(&dy, columns.start, &dx, 1.0);
             }
         }
         dy
@@ -325,7 +354,7 @@ impl Backward for DeviceModel {
         attention: &Attention,
         (_, rows): (&PackedBatch, &Segments),
         d_out: Mat,
-        grads: &mut [Mat],
+        grads: &mut [Option<Mat>],
     ) -> Mat {
         let heads = &attention.heads;
         let d_qkv =
@@ -333,8 +362,8 @@ impl Backward for DeviceModel {
         let (norms, rotation) = (self.head_norms(attention), self.rotation(attention));
         let d_norms = unplace(qkv, &norms, rotation, &rows.positions, heads, attention.scale, &d_qkv);
         if let (Some((dq, dk)), QkNorms::Head { q, k }) = (d_norms, &attention.norms) {
-            elementwise::add(&grads[q.weight], &dq);
-            elementwise::add(&grads[k.weight], &dk);
+            add_rows(&grads[q.weight], dq);
+            add_rows(&grads[k.weight], dk);
         }
         d_qkv
     }
@@ -350,13 +379,14 @@ impl Backward for DeviceModel {
         head: &HeadPass,
         targets: &[u32],
         (stats, g): (&TargetStats, &TargetGrads),
-        grads: &mut [Mat],
+        grads: &mut [Option<Mat>],
     ) -> Mat {
         let weight = self.weight(head.weight);
-        head::backward(h, weight, head.squash, targets, (stats, g), &grads[head.weight])
+        head::backward(h, weight, head.squash, targets, (stats, g), grads[head.weight].as_ref())
     }
 
-    fn embed_backward(&self, embed: &Embed, tokens: &[u32], dx: Mat, grads: &mut [Mat]) {
+    fn embed_backward(&self, embed: &Embed, tokens: &[u32], dx: Mat, grads: &mut [Option<Mat>]) {
+        let Some(table) = &grads[embed.table] else { return };
         let mut dx = if embed.scale == 1.0 { dx } else { self.scaled(&dx, embed.scale) };
         let mut tokens = tokens.to_vec();
         if embed.padding.is_some_and(|padding| tokens.contains(&padding)) {
@@ -368,6 +398,6 @@ impl Backward for DeviceModel {
             dx = self.gather(&dx, &learnt);
             tokens.retain(|token| Some(*token) != embed.padding);
         }
-        elementwise::scatter(&dx, &tokens, &grads[embed.table]);
+        elementwise::scatter(&dx, &tokens, table);
     }
 }

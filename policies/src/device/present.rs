@@ -5,6 +5,7 @@ use super::ops::{DeviceModel, DeviceParts};
 use super::sample::{Sampling, draw_once};
 use super::{adamw, elementwise, mat};
 use crate::error::PolicyError;
+use crate::host::lora::Dropout;
 use crate::host::rope::RopeTable;
 use crate::model::draw::{DrawAt, DrawnSteps};
 use crate::model::pass::{self, Forward};
@@ -27,6 +28,15 @@ pub struct View<'a> {
     pub layout: &'a Arc<ParamLayout>,
     /// The parameters.
     pub params: &'a [Tensor<2>],
+    /// What adapters do not see.
+    pub dropout: Option<Dropout>,
+}
+
+impl<'a> View<'a> {
+    /// Of parameters whose adapters see everything.
+    pub fn new(layout: &'a Arc<ParamLayout>, params: &'a [Tensor<2>]) -> Self {
+        Self { layout, params, dropout: None }
+    }
 }
 
 impl Kernels {
@@ -53,7 +63,9 @@ impl Kernels {
             if !Mat::of(&view.params[0]).is_some_and(|m| m.can_compute(dtype)) {
                 return false;
             }
-            Arc::make_mut(&mut self.0).dtype = dtype;
+            let parts = Arc::make_mut(&mut self.0);
+            parts.dtype = dtype;
+            parts.working.fill(None);
             (0..view.params.len()).for_each(|i| self.refresh(i, view));
         }
         true
@@ -67,6 +79,17 @@ impl Kernels {
         }
     }
 
+    /// Takes in parameters that have been added behind those there were, and makes them contiguous.
+    pub fn extend(&mut self, layout: &ParamLayout, params: &mut [Tensor<2>]) {
+        let parts = Arc::make_mut(&mut self.0);
+        for (spec, param) in layout.specs.iter().zip(params).skip(parts.working.len()) {
+            let Some(mat) = Mat::of(param) else { panic!("parameters are on no cubecl device") };
+            let narrow = parts.dtype != DType::F32 && !spec.is_vector();
+            parts.working.push(narrow.then(|| mat.cast(parts.dtype)));
+            *param = mat.tensor();
+        }
+    }
+
     /// A parameter as kernels read it.
     pub fn contiguous(&self, param: Tensor<2>) -> Tensor<2> {
         Mat::of(&param).map_or(param, Mat::tensor)
@@ -75,7 +98,7 @@ impl Kernels {
     fn model(&self, view: View<'_>) -> DeviceModel {
         let params = view.params.iter().map(Mat::of).collect::<Option<Vec<_>>>();
         let Some(params) = params else { panic!("weights are on no cubecl device") };
-        DeviceModel { layout: view.layout.clone(), params, parts: self.0.clone() }
+        DeviceModel { layout: view.layout.clone(), params, parts: self.0.clone(), dropout: view.dropout }
     }
 
     /// As [`crate::Decoder::logprobs`].
@@ -152,12 +175,14 @@ impl DevicePass {
     }
 
     /// As [`crate::decoder::Pass::backward`].
-    pub fn backward(self, batch: &PackedBatch, g: &TargetGrads, grads: &mut Vec<Tensor<2>>) {
-        let owned: Option<Vec<Mat>> = std::mem::take(grads).into_iter().map(Mat::owned).collect();
-        let Some(mut owned) = owned else { panic!("gradients are on no cubecl device") };
+    pub fn backward(self, batch: &PackedBatch, g: &TargetGrads, grads: &mut [Option<Tensor<2>>]) {
+        let owned = |g: &mut Option<Tensor<2>>| {
+            g.take().map(|g| Mat::owned(g).unwrap_or_else(|| panic!("gradients are on no cubecl device")))
+        };
+        let mut owned: Vec<Option<Mat>> = grads.iter_mut().map(owned).collect();
         let Self { model, forward } = self;
         pass::backward(&model, &model.layout.model, batch, forward, g, &mut owned);
-        *grads = owned.into_iter().map(Mat::tensor).collect();
+        grads.iter_mut().zip(owned).for_each(|(g, mat)| *g = mat.map(Mat::tensor));
     }
 }
 

@@ -1,6 +1,6 @@
 //! Queries and keys put in place: norm of each head (Qwen3), rotation by position (arXiv:2104.09864), scale of the query.
 use super::mat::{Mat, cubes};
-use super::norm::{cube_sum, sum_rows};
+use super::norm::cube_sum;
 use crate::host::rope::RopeTable;
 use crate::spec::Heads;
 use burn::tensor::DType;
@@ -133,6 +133,84 @@ fn place_kernel(
     }
 }
 
+/// Turns the gradient of a head back, times `s`, in place.
+#[cube]
+fn unturn(
+    grad: &mut [f32],
+    cos: &[f32],
+    sin: &[f32],
+    base: usize,
+    angle: usize,
+    hd: usize,
+    rot: usize,
+    s: f32,
+    #[comptime] units: usize,
+) {
+    let mut i = UNIT_POS as usize;
+    while i < hd - rot {
+        if i < rot {
+            let a = grad[base + i] * s;
+            let b = grad[base + rot + i] * s;
+            let c = cos[angle + i];
+            let n = sin[angle + i];
+            grad[base + i] = a * c + b * n;
+            grad[base + rot + i] = b * c - a * n;
+        } else {
+            grad[base + rot + i] *= s;
+        }
+        i += units;
+    }
+}
+
+/// One over the root mean square of a head, and what of its gradient lies along it.
+#[derive(CubeType, Clone, Copy)]
+struct Along {
+    inverse: f32,
+    mean: f32,
+}
+
+/// Factor of the norm of a query or of a key.
+#[cube]
+fn factor(q_norm: &[f32], k_norm: &[f32], column: usize, query: bool) -> f32 {
+    let mut w = k_norm[column];
+    if query {
+        w = q_norm[column];
+    }
+    w
+}
+
+/// Of the head at `base`; each unit looks at the elements that it has rotated.
+#[cube]
+fn along(
+    qkv: &[f32],
+    grad: &[f32],
+    q_norm: &[f32],
+    k_norm: &[f32],
+    base: usize,
+    query: bool,
+    eps: f32,
+    hd: usize,
+    rot: usize,
+    #[comptime] units: usize,
+) -> Along {
+    let mut squares = 0.0f32;
+    let mut products = 0.0f32;
+    let mut i = UNIT_POS as usize;
+    while i < hd - rot {
+        for side in 0..sides(i, rot) {
+            let j = column(i, side, rot);
+            let x = qkv[base + j];
+            squares += x * x;
+            products += x * factor(q_norm, k_norm, j, query) * grad[base + j];
+        }
+        i += units;
+    }
+    let square_sum = cube_sum(squares, units);
+    let product_sum = cube_sum(products, units);
+    let inverse = 1.0f32 / (square_sum / f32::cast_from(hd) + eps).sqrt();
+    Along { inverse, mean: product_sum * inverse * inverse / f32::cast_from(hd) }
+}
+
 #[cube(launch)]
 fn unplace_kernel(
     qkv: &[f32],
@@ -159,65 +237,30 @@ fn unplace_kernel(
         let row = CUBE_POS / all;
         let head = CUBE_POS % all;
         let base = CUBE_POS * hd;
-        let angle = positions[row] as usize * rot;
-        let unit = UNIT_POS as usize;
         if head < heads + kv_heads {
             let mut s = 1.0f32;
             if head < heads {
                 s = scale;
             }
-            let mut i = unit;
-            while i < hd - rot {
-                if i < rot {
-                    let a = grad[base + i] * s;
-                    let b = grad[base + rot + i] * s;
-                    let c = cos[angle + i];
-                    let n = sin[angle + i];
-                    grad[base + i] = a * c + b * n;
-                    grad[base + rot + i] = b * c - a * n;
-                } else {
-                    grad[base + rot + i] *= s;
-                }
-                i += units;
-            }
+            unturn(grad, cos, sin, base, positions[row] as usize * rot, hd, rot, s, units);
         }
         if comptime!(normed) {
-            // Each unit goes on with the elements that it has rotated.
-            let mut squares = 0.0f32;
-            let mut products = 0.0f32;
-            let mut i = unit;
-            while i < hd - rot {
-                for side in 0..sides(i, rot) {
-                    let j = column(i, side, rot);
-                    let x = qkv[base + j];
-                    let mut w = k_norm[j];
-                    if head < heads {
-                        w = q_norm[j];
-                    }
-                    squares += x * x;
-                    products += x * w * grad[base + j];
-                }
-                i += units;
-            }
-            let square_sum = cube_sum(squares, units);
-            let product_sum = cube_sum(products, units);
-            let inverse = 1.0f32 / (square_sum / f32::cast_from(hd) + eps).sqrt();
-            let mean = product_sum * inverse * inverse / f32::cast_from(hd);
+            let query = head < heads;
+            let along = along(qkv, &*grad, q_norm, k_norm, base, query, eps, hd, rot, units);
             if head < heads + kv_heads {
-                let mut i = unit;
+                let mut i = UNIT_POS as usize;
                 while i < hd - rot {
                     for side in 0..sides(i, rot) {
                         let j = column(i, side, rot);
                         let x = qkv[base + j];
                         let dy = grad[base + j];
-                        let mut w = k_norm[j];
-                        if head < heads {
-                            w = q_norm[j];
-                            q_parts[(row * heads + head) * hd + j] = dy * x * inverse;
+                        if query {
+                            q_parts[(row * heads + head) * hd + j] = dy * x * along.inverse;
                         } else {
-                            k_parts[(row * kv_heads + head - heads) * hd + j] = dy * x * inverse;
+                            k_parts[(row * kv_heads + head - heads) * hd + j] = dy * x * along.inverse;
                         }
-                        grad[base + j] = inverse * (dy * w - x * mean);
+                        let w = factor(q_norm, k_norm, j, query);
+                        grad[base + j] = along.inverse * (dy * w - x * along.mean);
                     }
                     i += units;
                 }
@@ -267,8 +310,8 @@ pub fn place(
     out
 }
 
-/// Backward of [`place`]: turns the gradient `grad` of its result into that of `qkv`, in place, and returns the
-/// gradients of the query and the key norm, `[1, head_dim]` each.
+/// Backward of [`place`]: turns the gradient `grad` of its result into that of `qkv`, in place, and returns what each head
+/// of each row adds to the gradients of the query and the key norm, `[rows · heads, head_dim]` each.
 pub fn unplace(
     qkv: &Mat,
     norms: &HeadNorms,
@@ -313,7 +356,7 @@ pub fn unplace(
         norms.is_some(),
         UNITS as usize,
     );
-    norms.is_some().then(|| (sum_rows(q_parts), sum_rows(k_parts)))
+    norms.is_some().then_some((q_parts, k_parts))
 }
 
 fn norm_args(norms: &HeadNorms, unused: &Mat) -> (BufferArg, BufferArg, f32) {

@@ -11,16 +11,23 @@ use std::ops::Range;
 const UNITS: u32 = 128;
 
 #[cube(launch)]
-fn take_kernel(x: &[f32], out: &mut [f32], width: usize, first: usize, cols: usize) {
+fn take_kernel(x: &[f32], out: &mut [f32], width: usize, first: usize, cols: usize, factor: f32) {
     if ABSOLUTE_POS < out.len() {
-        out[ABSOLUTE_POS] = x[ABSOLUTE_POS / cols * width + first + ABSOLUTE_POS % cols];
+        out[ABSOLUTE_POS] = factor * x[ABSOLUTE_POS / cols * width + first + ABSOLUTE_POS % cols];
     }
 }
 
 #[cube(launch)]
-fn put_kernel(y: &[f32], out: &mut [f32], width: usize, first: usize, cols: usize) {
+fn put_kernel(y: &[f32], out: &mut [f32], width: usize, first: usize, cols: usize, factor: f32) {
     if ABSOLUTE_POS < y.len() {
-        out[ABSOLUTE_POS / cols * width + first + ABSOLUTE_POS % cols] = y[ABSOLUTE_POS];
+        out[ABSOLUTE_POS / cols * width + first + ABSOLUTE_POS % cols] = factor * y[ABSOLUTE_POS];
+    }
+}
+
+#[cube(launch)]
+fn add_columns_kernel(y: &[f32], out: &mut [f32], width: usize, first: usize, cols: usize) {
+    if ABSOLUTE_POS < y.len() {
+        out[ABSOLUTE_POS / cols * width + first + ABSOLUTE_POS % cols] += y[ABSOLUTE_POS];
     }
 }
 
@@ -69,19 +76,25 @@ fn unsquash_kernel(d: &mut [f32], y: &[f32], cap: f32, factor: f32) {
     }
 }
 
-/// The columns `columns` of every row.
-pub fn take(x: &Mat, columns: Range<usize>) -> Mat {
+/// `factor` times the columns `columns` of every row.
+pub fn take(x: &Mat, columns: Range<usize>, factor: f32) -> Mat {
     let out = x.empty(x.rows(), columns.len(), DType::F32);
     let (count, dim) = out.units(out.rows() * out.cols());
     let (first, cols) = (columns.start, columns.len());
-    take_kernel::launch(out.client(), count, dim, x.arg(), out.arg(), x.cols(), first, cols);
+    take_kernel::launch(out.client(), count, dim, x.arg(), out.arg(), x.cols(), first, cols, factor);
     out
 }
 
-/// Replaces the columns from `first` on of every row of `x` by those of `y`.
-pub fn put(x: &Mat, first: usize, y: &Mat) {
+/// Replaces the columns from `first` on of every row of `x` by `factor` times those of `y`.
+pub fn put(x: &Mat, first: usize, y: &Mat, factor: f32) {
     let (count, dim) = x.units(y.rows() * y.cols());
-    put_kernel::launch(x.client(), count, dim, y.arg(), x.arg(), x.cols(), first, y.cols());
+    put_kernel::launch(x.client(), count, dim, y.arg(), x.arg(), x.cols(), first, y.cols(), factor);
+}
+
+/// Adds the columns of `y` to those from `first` on of every row of `x`.
+pub fn add_columns(x: &Mat, first: usize, y: &Mat) {
+    let (count, dim) = x.units(y.rows() * y.cols());
+    add_columns_kernel::launch(x.client(), count, dim, y.arg(), x.arg(), x.cols(), first, y.cols());
 }
 
 /// Every row of `x` times its factor.

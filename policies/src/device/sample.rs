@@ -57,6 +57,158 @@ fn least(a: usize, b: usize) -> usize {
     c
 }
 
+/// A row of logits, whose weights are `exp((logit - max) * scale)`.
+#[derive(CubeType, Clone, Copy)]
+struct Row {
+    base: usize,
+    vocab: usize,
+    max: f32,
+    scale: f32,
+}
+
+/// Where the cumulative distribution crosses a number: somewhere from token `first` on, before which there is as much.
+#[derive(CubeType, Clone, Copy)]
+struct Crossing {
+    first: usize,
+    before: f64,
+}
+
+/// Leaves the largest logit, of equals the first, at place 0 of `maxima` and `places`. Gives NaN if a logit that the unit
+/// has seen is neither finite nor −∞, which is a probability of zero; otherwise zero.
+#[cube]
+fn largest(
+    logits: &[f32],
+    base: usize,
+    vocab: usize,
+    maxima: &mut Shared<[f32]>,
+    places: &mut Shared<[u32]>,
+    #[comptime] units: usize,
+) -> f32 {
+    let unit = UNIT_POS as usize;
+    let mut most = f32::new(-3.0e38f32);
+    let mut place = 0u32;
+    let mut wrong = 0.0f32;
+    let mut i = unit;
+    while i < vocab {
+        let x = logits[base + i];
+        if x >= -3.0e38f32 {
+            wrong += x * 0.0f32;
+        } else if x != x {
+            wrong += x;
+        }
+        if x > most {
+            most = x;
+            place = i as u32;
+        }
+        i += units;
+    }
+    maxima[unit] = most;
+    places[unit] = place;
+    sync_cube();
+    let mut width = CUBE_DIM as usize / 2;
+    while width > 0 {
+        if unit < width {
+            let other = maxima[unit + width];
+            let other_place = places[unit + width];
+            if other > maxima[unit] {
+                maxima[unit] = other;
+                places[unit] = other_place;
+            } else if other == maxima[unit] {
+                if other_place < places[unit] {
+                    places[unit] = other_place;
+                }
+            }
+        }
+        sync_cube();
+        width /= 2;
+    }
+    wrong
+}
+
+/// The last run of positive weight at or before the crossing.
+#[cube]
+fn crossing_run(sums: &Shared<[f64]>, run: usize, target: f64, #[comptime] units: usize) -> Crossing {
+    let mut first = 0usize;
+    let mut left = 0.0f64;
+    let mut before = 0.0f64;
+    let mut found = false;
+    for u in 0..units {
+        if !found && sums[u] > 0.0f64 {
+            first = u * run;
+            left = before;
+            found = before + sums[u] > target;
+        }
+        before += sums[u];
+    }
+    Crossing { first, before: left }
+}
+
+/// The last block of positive weight at or before the crossing, of those from `from` up to `stop`.
+#[cube]
+fn crossing_block(logits: &[f32], row: &Row, from: &Crossing, stop: usize, target: f64) -> Crossing {
+    let mut first = from.first;
+    let mut left = from.before;
+    let mut before = from.before;
+    let mut found = false;
+    let mut b = from.first;
+    while b < stop && !found {
+        let end = least(b + BLOCK, stop);
+        let part = block_sum(logits, row.base + b, row.base + end, row.max, row.scale);
+        if part > 0.0f64 {
+            first = b;
+            left = before;
+            found = before + part > target;
+        }
+        before += part;
+        b += BLOCK;
+    }
+    Crossing { first, before: left }
+}
+
+/// The last token of positive weight at or before the crossing, of those of a block; `fallback` if there is none.
+#[cube]
+fn crossing_token(logits: &[f32], row: &Row, from: &Crossing, target: f64, fallback: usize) -> usize {
+    let stop = least(from.first + BLOCK, row.vocab);
+    let mut token = fallback;
+    let mut at = from.before;
+    let mut found = false;
+    let mut i = from.first;
+    while i < stop && !found {
+        let weight = ((logits[row.base + i] - row.max) * row.scale).exp();
+        at += f64::cast_from(weight);
+        if weight > 0.0f32 {
+            token = i;
+            found = at > target;
+        }
+        i += 1;
+    }
+    token
+}
+
+/// The token at which the cumulative distribution first exceeds a uniform number, of a draw whose words begin at `word`.
+#[cube]
+fn drawn(
+    logits: &[f32],
+    row: &Row,
+    draws: &[u32],
+    word: usize,
+    sums: &Shared<[f64]>,
+    run: usize,
+    total: f64,
+    fallback: usize,
+    #[comptime] units: usize,
+) -> usize {
+    let mut counter = Array::<u32>::new(4usize);
+    for w in 0..4usize {
+        counter[w] = draws[word + 1 + w];
+    }
+    let target = uniform(&mut counter, draws[word + 5], draws[word + 6]) * total;
+    let of_runs = crossing_run(sums, run, target, units);
+    let stop = least(of_runs.first + run, row.vocab);
+    let of_blocks = crossing_block(logits, row, &of_runs, stop, target);
+    crossing_token(logits, row, &of_blocks, target, fallback)
+}
+
 #[cube(launch)]
 fn draw_kernel(
     logits: &[f32],
@@ -72,51 +224,13 @@ fn draw_kernel(
 ) {
     if CUBE_POS < count {
         let unit = UNIT_POS as usize;
-        let base = draws[CUBE_POS * 7] as usize * vocab;
+        let word = CUBE_POS * 7;
+        let base = draws[word] as usize * vocab;
         let mut maxima = Shared::<[f32]>::new_slice(units);
         let mut places = Shared::<[u32]>::new_slice(units);
         let mut sums = Shared::<[f64]>::new_slice(units);
-
-        // The largest logit, of equals the first.
-        let mut most = f32::new(-3.0e38f32);
-        let mut place = 0u32;
-        let mut wrong = 0.0f32;
-        let mut i = unit;
-        while i < vocab {
-            let x = logits[base + i];
-            // −∞ is a probability of zero; of anything else that is not finite, this makes NaN.
-            if x >= -3.0e38f32 {
-                wrong += x * 0.0f32;
-            } else if x != x {
-                wrong += x;
-            }
-            if x > most {
-                most = x;
-                place = i as u32;
-            }
-            i += units;
-        }
-        maxima[unit] = most;
-        places[unit] = place;
-        sync_cube();
-        let mut width = CUBE_DIM as usize / 2;
-        while width > 0 {
-            if unit < width {
-                let other = maxima[unit + width];
-                let other_place = places[unit + width];
-                if other > maxima[unit] {
-                    maxima[unit] = other;
-                    places[unit] = other_place;
-                } else if other == maxima[unit] {
-                    if other_place < places[unit] {
-                        places[unit] = other_place;
-                    }
-                }
-            }
-            sync_cube();
-            width /= 2;
-        }
-        let max = maxima[0];
+        let wrong = largest(logits, base, vocab, &mut maxima, &mut places, units);
+        let row = Row { base, vocab, max: maxima[0], scale };
 
         // Each unit owns a run of whole blocks.
         let blocks = (vocab + BLOCK - 1) / BLOCK;
@@ -126,7 +240,7 @@ fn draw_kernel(
         let mut sum = f64::cast_from(wrong);
         let mut b = first;
         while b < end {
-            sum += block_sum(logits, base + b, base + least(b + BLOCK, end), max, scale);
+            sum += block_sum(logits, base + b, base + least(b + BLOCK, end), row.max, scale);
             b += BLOCK;
         }
         sums[unit] = sum;
@@ -139,59 +253,14 @@ fn draw_kernel(
             }
             let mut token = places[0] as usize;
             if comptime!(!greedy) {
-                let mut counter = Array::<u32>::new(4usize);
-                for w in 0..4usize {
-                    counter[w] = draws[CUBE_POS * 7 + 1 + w];
-                }
-                let target = uniform(&mut counter, draws[CUBE_POS * 7 + 5], draws[CUBE_POS * 7 + 6]) * total;
-                // The last run, block and token of positive weight at or before the crossing.
-                let mut before = 0.0f64;
-                let mut start = 0usize;
-                let mut left = 0.0f64;
-                let mut found = false;
-                for u in 0..units {
-                    if !found && sums[u] > 0.0f64 {
-                        start = u * run;
-                        left = before;
-                        found = before + sums[u] > target;
-                    }
-                    before += sums[u];
-                }
-                let stop = least(start + run, vocab);
-                let mut block = start;
-                let mut at = left;
-                before = left;
-                found = false;
-                let mut b = start;
-                while b < stop && !found {
-                    let part = block_sum(logits, base + b, base + least(b + BLOCK, stop), max, scale);
-                    if part > 0.0f64 {
-                        block = b;
-                        at = before;
-                        found = before + part > target;
-                    }
-                    before += part;
-                    b += BLOCK;
-                }
-                let stop = least(block + BLOCK, vocab);
-                found = false;
-                let mut i = block;
-                while i < stop && !found {
-                    let weight = ((logits[base + i] - max) * scale).exp();
-                    at += f64::cast_from(weight);
-                    if weight > 0.0f32 {
-                        token = i;
-                        found = at > target;
-                    }
-                    i += 1;
-                }
+                token = drawn(logits, &row, draws, word, &sums, run, total, token, units);
             }
-            let shifted = (logits[base + token] - max) * scale;
+            let shifted = (logits[base + token] - row.max) * scale;
             // An id is exact in f32 up to 2²⁴.
             let to = (step[0] as usize * count + CUBE_POS) * 2;
             out[to] = f32::cast_from(token);
             out[to + 1] = shifted - f32::cast_from(total).ln();
-            next[draws[CUBE_POS * 7] as usize] = token as u32;
+            next[draws[word] as usize] = token as u32;
         }
     }
 }

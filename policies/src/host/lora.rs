@@ -33,10 +33,15 @@ pub struct Dropout {
 }
 
 impl Dropout {
+    /// What the random numbers of adapter `a` begin with.
+    pub fn stream(&self, a: usize) -> u64 {
+        self.key ^ (a as u64).wrapping_mul(0xA24B_AED4_963E_E407)
+    }
+
     /// What element `index` of the input of adapter `a` is multiplied by.
     fn factor(&self, a: usize, index: usize) -> f32 {
         // SplitMix64's mixing (doi:10.1145/2660193.2660195) of key, adapter and element.
-        let mut x = self.key ^ (a as u64).wrapping_mul(0xA24B_AED4_963E_E407);
+        let mut x = self.stream(a);
         x = x.wrapping_add((index as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
         x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

@@ -201,6 +201,7 @@ mod tests {
             completions: vec![],
             judgements: (0..8).map(judgement).collect(),
             advantages: vec![],
+            given: vec![],
         }
     }
 

@@ -86,6 +86,7 @@ mod tests {
             completion_tokens: tokens.to_vec(),
             reward: Some(i as f64),
             logprobs: None,
+            advantage: None,
             line: 1,
         };
         RecordedGroup { group: name.into(), rollouts: completions.iter().enumerate().map(rollout).collect() }

@@ -40,7 +40,7 @@ enum State {
     /// By parameter.
     Host(Vec<Vec<Piece>>),
     /// First and second moments of every parameter.
-    Device(Vec<[Tensor<2>; 2]>),
+    Device(Vec<Option<[Tensor<2>; 2]>>),
 }
 
 /// Why an update cannot be made or used: training cannot go on.
@@ -84,8 +84,11 @@ impl Optimizer {
                 Err(problem) => (State::Host(Vec::new()), Some(problem)),
             },
             Compute::Device => {
-                let zeros = |s: [usize; 2]| [(); 2].map(|()| Tensor::zeros(s, decoder.device()));
-                (State::Device(specs.iter().map(|s| zeros(s.shape)).collect()), on_device(config))
+                let zeros = |(s, trained): (&ParamSpec, &bool)| {
+                    trained.then(|| [(); 2].map(|()| Tensor::zeros(s.shape, decoder.device())))
+                };
+                let moments = specs.iter().zip(decoder.trained()).map(zeros).collect();
+                (State::Device(moments), on_device(config))
             }
         };
         Self { config: config.clone(), total, steps: 0, state, problem }
@@ -105,7 +108,9 @@ impl Optimizer {
     pub fn state_bytes(&self) -> usize {
         match &self.state {
             State::Host(pieces) => pieces.iter().flatten().map(Piece::bytes).sum(),
-            State::Device(m) => m.iter().flatten().map(|m| m.shape().num_elements() * size_of::<f32>()).sum(),
+            State::Device(m) => {
+                m.iter().flatten().flatten().map(|m| m.shape().num_elements() * size_of::<f32>()).sum()
+            }
         }
     }
 
@@ -187,11 +192,12 @@ impl Optimizer {
                 let fetched = |(i, j, kind): (usize, usize, &str)| {
                     let spec = &decoder.layout().specs[i];
                     let name = format!("{kind}.{}", spec.name);
-                    let values = moments[i][j].clone().into_data().convert::<f32>().try_to_vec();
+                    let values = moments[i].as_ref()?[j].clone().into_data().convert::<f32>().try_to_vec();
                     let values = values.unwrap_or_else(|e| panic!("{name} cannot be read: {e:?}"));
-                    NamedTensor::shared(name, &spec.shape, Arc::new(values))
+                    Some(NamedTensor::shared(name, &spec.shape, Arc::new(values)))
                 };
-                (0..moments.len()).flat_map(|i| [(i, 0, "m"), (i, 1, "v")]).map(fetched).collect()
+                let all = (0..moments.len()).flat_map(|i| [(i, 0, "m"), (i, 1, "v")]);
+                all.filter_map(fetched).collect()
             }
         }
     }
@@ -209,7 +215,8 @@ impl Optimizer {
         match &mut self.state {
             State::Host(pieces) => pieces.iter_mut().flatten().try_for_each(|p| p.restore(&mut take))?,
             State::Device(moments) => {
-                for (spec, moments) in decoder.layout().specs.iter().zip(moments) {
+                let trained = decoder.layout().specs.iter().zip(moments);
+                for (spec, moments) in trained.filter_map(|(spec, m)| Some((spec, m.as_mut()?))) {
                     for (moment, kind) in moments.iter_mut().zip(["m", "v"]) {
                         let name = format!("{kind}.{}", spec.name);
                         let len = spec.shape[0] * spec.shape[1];
