@@ -1,7 +1,7 @@
 //! Gradient accumulators of a decoder.
 use crate::device;
 use crate::host::buffer::ask_for_huge_pages;
-use crate::spec::ParamLayout;
+use crate::spec::{ParamLayout, ParamSpec};
 use crate::trained::Trained;
 use burn::tensor::{Device, Tensor};
 use rayon::prelude::*;

@@ -267,7 +267,7 @@ fn what_cannot_be_learned_of_a_conversation_is_named_before_the_first_step() {
     };
     let good = json!([said("user", "a"), said("assistant", "b"), said("user", "c"), said("assistant", "d")]);
     let plain = "{% for m in messages %}<{{ m.role }}>{{ m.content }};{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
-    assert_eq!(refuse(&[good.clone()], Some(plain), ""), "");
+    assert_eq!(refuse(std::slice::from_ref(&good), Some(plain), ""), "");
     // Earlier turns lose their last character once there are later ones.
     let thinning = "{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' and not loop.last %}!{% endif %}{{ m.content }};\
                     {% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
@@ -277,7 +277,7 @@ fn what_cannot_be_learned_of_a_conversation_is_named_before_the_first_step() {
         "{message}"
     );
     assert!(message.contains("2 of 2 rows") && message.contains("{% generation %}"), "{message}");
-    assert_eq!(refuse(&[good.clone()], Some(thinning), "loss_on = \"last\"\n"), "");
+    assert_eq!(refuse(std::slice::from_ref(&good), Some(thinning), "loss_on = \"last\"\n"), "");
     let message = refuse(&[good], None, "");
     assert!(message.contains("a conversation needs a chat template"), "{message}");
     let message = refuse(&[json!([said("user", "a")])], Some(plain), "");

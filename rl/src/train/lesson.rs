@@ -107,7 +107,7 @@ impl Whole<'_> {
         let said: Vec<usize> = match on {
             LossOn::Assistant => said.collect(),
             // Earlier ones may be written otherwise within the whole.
-            LossOn::Last => said.last().into_iter().collect(),
+            LossOn::Last => said.next_back().into_iter().collect(),
         };
         let mut turns = Vec::new();
         for i in said {

@@ -19,6 +19,7 @@ use rayon::prelude::*;
 use rlvr_policies::decoder::{Compute, Decoder};
 use rlvr_policies::gradients::Gradients;
 use rlvr_policies::host::gemm::Operands;
+use rlvr_policies::spec::ParamSpec;
 use state::{Memory, Piece, pieces};
 use std::sync::Arc;
 
