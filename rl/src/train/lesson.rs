@@ -103,7 +103,7 @@ impl Whole<'_> {
 
     /// The tokens of every turn of the assistant that is trained: from behind what the template writes to ask for it up to its end token.
     fn turns(&self, messages: &[Message], on: LossOn) -> Result<Vec<Range<usize>>, Error> {
-        let said = (0..messages.len()).filter(|i| messages[*i].role == "assistant");
+        let mut said = (0..messages.len()).filter(|i| messages[*i].role == "assistant");
         let said: Vec<usize> = match on {
             LossOn::Assistant => said.collect(),
             // Earlier ones may be written otherwise within the whole.
