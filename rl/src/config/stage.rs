@@ -266,7 +266,7 @@ pub struct OptimConfig {
     pub final_lr_frac: f64,
     /// Settings of Muon.
     #[serde(skip_serializing_if = "MuonConfig::is_default")]
-    pub muon: MuonConfig,
+    pub muon: Box<MuonConfig>,
     /// Parameters with settings of their own; the first group that names one counts. Default none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<OptimGroup>,
@@ -356,7 +356,7 @@ impl Default for OptimConfig {
             schedule: ScheduleKind::Constant,
             warmup_steps: 0,
             final_lr_frac: 0.0,
-            muon: MuonConfig::default(),
+            muon: Box::default(),
             groups: Vec::new(),
         }
     }

@@ -496,7 +496,7 @@ fn check_optim(at: &str, optim: &OptimConfig, checks: &mut Checks) {
     check((1..100).contains(&optim.muon.ns_steps), "muon.ns_steps", "must be 1 to 99");
     let muon = optim.kind == OptimKind::Muon || optim.groups.iter().any(|g| g.kind == Some(OptimKind::Muon));
     check(
-        muon || optim.muon == MuonConfig::default(),
+        muon || *optim.muon == MuonConfig::default(),
         "muon",
         "has settings, but no parameter has kind = \"muon\"",
     );

@@ -172,11 +172,11 @@ impl Optimizer {
 
     /// The numbers of the update that has begun, by group.
     fn numbers(&self, rates: &[(f64, f64)], clip: f64, decoder: &Decoder) -> Vec<Numbers> {
-        let OptimConfig { betas, eps, muon, .. } = self.config;
+        let OptimConfig { betas, eps, ref muon, .. } = self.config;
         let operands = Operands::of(decoder.operands()).unwrap_or(Operands::F32);
         let of = |(lr, weight_decay): &(f64, f64)| Numbers {
             adamw: Coefficients::new(betas, eps, (*lr, *weight_decay), clip, self.steps),
-            muon: muon::Step { lr: *lr, weight_decay: *weight_decay, clip, settings: muon, operands },
+            muon: muon::Step { lr: *lr, weight_decay: *weight_decay, clip, settings: **muon, operands },
         };
         rates.iter().map(of).collect()
     }

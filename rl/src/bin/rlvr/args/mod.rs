@@ -117,8 +117,9 @@ Examples:
   rlvr bench --shape qwen2.5-0.5b --batch 16 --new-tokens 128
   rlvr bench --policy runs/addition --json
   rlvr bench --threads 1
+  rlvr bench --trainable 'layers\\.2\\d' --optimizer adamw_8bit    only the last blocks
 
-A step is: generate, score with the reference, forward and backward in micro-batches, AdamW. Tokens are random.
+A step is: generate, score with the reference, forward and backward in micro-batches, the optimizer. Tokens are random.
 Shares compare with the speeds of multiply-adds (large products on a GPU) and of memory that the same process measures.")]
 pub struct BenchArgs {
     /// Shape of the policy, with random weights: tiny, smollm2-135m, qwen2.5-0.5b, qwen3-0.6b, qwen2.5-1.5b
