@@ -16,7 +16,7 @@ pub enum LossOn {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ValidationConfig {
-    /// The data source; its rows need completions or conversations, and are none of those that the stage trains on.
+    /// The data source, another one than the stage trains on; its rows need completions or conversations.
     pub data: String,
     /// Validate every this many steps, and after the last; 0 means after the last only. Default 0.
     #[serde(default)]
