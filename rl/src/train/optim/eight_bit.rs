@@ -229,19 +229,22 @@ mod tests {
             let name = |what: &str| format!("{what}{}", second + 1);
             let theirs = file.tensor(&name("codes")).unwrap().data().to_vec();
             let value = |code: u8| map(second == 1).values[usize::from(code)];
-            let mut differ = 0;
+            let (mut differ, mut beyond) = (0, 0);
             for (i, (a, b)) in moment.codes.iter().zip(&theirs).enumerate() {
                 let off = (value(*a) - value(*b)).abs();
                 let small = value(*a).abs() < 1e-4 && off < 3e-5;
                 let in_empty_block = moment.largest[i / BLOCK] == 0.0;
-                assert!(a.abs_diff(*b) <= 1 || small || in_empty_block, "{} {i}: {a} {b}", name("codes"));
+                // In three steps a difference may grow to a few codes.
+                let near = a.abs_diff(*b) <= 4 || small || in_empty_block;
+                assert!(near, "{} {i}: {a} {b}", name("codes"));
+                beyond += usize::from(a.abs_diff(*b) > 1 && !small && !in_empty_block);
                 differ += usize::from(a != b && !zero(i));
                 same[i] &= a == b;
             }
             println!("moment {}: {differ} of {} codes differ", second + 1, theirs.len());
-            assert!(differ < theirs.len() / 20, "{differ} of {}", theirs.len());
+            assert!(differ < theirs.len() / 50 && beyond < 5, "{differ}, {beyond} of {}", theirs.len());
             for (a, b) in moment.largest.iter().zip(floats(&file, &name("largest"))) {
-                assert!((a - b).abs() <= 0.01 * b, "{a} {b}");
+                assert!((a - b).abs() <= 1e-5 * b, "{a} {b}");
             }
         }
         let off = p.iter().zip(floats(&file, "params")).map(|(a, b)| (a - b).abs());
@@ -250,6 +253,6 @@ mod tests {
         println!("{beyond} of {} weights differ", off.len());
         assert!(off.len() > 3500 && beyond < off.len() / 20, "{beyond} of {}", off.len());
         // No step goes further than the learning rate; a neighbouring number changes its size a little.
-        assert!(off.iter().all(|off| *off < 1e-3), "{:?}", off.iter().copied().fold(0.0, f32::max));
+        assert!(off.iter().all(|off| *off < 0.01), "{:?}", off.iter().copied().fold(0.0, f32::max));
     }
 }
