@@ -168,7 +168,7 @@ fn longrope_ends_every_context_and_is_written_whole() {
         ("olmo3", true),
         ("granite", false),
     ] {
-        let factors = [json!([1.25; 8]), json!([3.5; 8])];
+        let factors = [vec![1.25; 8], vec![3.5; 8]];
         let mut section = json!({"rope_type": "longrope", "rope_theta": 1e4, "short_factor": factors[0], "long_factor": factors[1]});
         if by_layer {
             section = json!({"full_attention": section});
@@ -188,7 +188,7 @@ fn longrope_ends_every_context_and_is_written_whole() {
 #[test]
 fn old_names_of_longrope() {
     let of = |kind: &str, changes: Value| {
-        let section = json!({"type": kind, "short_factor": [1.5; 8], "long_factor": [3.0; 8], "original_max_position_embeddings": 64});
+        let section = json!({"type": kind, "short_factor": vec![1.5; 8], "long_factor": vec![3.0; 8], "original_max_position_embeddings": 64});
         let mut all =
             json!({"model_type": "phi3", "num_key_value_heads": 4, "head_dim": 16, "rope_scaling": section});
         all.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
