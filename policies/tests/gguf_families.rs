@@ -4,7 +4,7 @@
 use burn::tensor::Device;
 use rlvr_policies::weights::{GgufFile, GgufSource};
 use rlvr_policies::{Decoder, HostTensor, ModelConfig, WeightSource, expected_tensors};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -159,14 +159,22 @@ fn metadata(name: &'static str, c: &ModelConfig, more: Vec<(&str, Meta)>) -> Vec
         .collect()
 }
 
-#[test]
-fn files_open_as_the_same_models() {
-    let int = |key, n| (key, Meta::Int(n));
-    let float = |key, f| (key, Meta::Float(f));
+/// A model, changes of its config, the architecture that its file names, and what else that says.
+type Case = (&'static str, Value, &'static str, Vec<(&'static str, Meta)>);
+
+fn int(key: &'static str, n: usize) -> (&'static str, Meta) {
+    (key, Meta::Int(n))
+}
+
+fn float(key: &'static str, f: f64) -> (&'static str, Meta) {
+    (key, Meta::Float(f))
+}
+
+fn given() -> Vec<Case> {
     let long = json!({"rope_parameters": {"rope_type": "longrope", "rope_theta": 10000.0, "short_factor": [1.0, 1.25],
         "long_factor": [2.0, 5.0], "original_max_position_embeddings": 96, "partial_rotary_factor": 0.67,
         "attention_factor": 1.25}, "original_max_position_embeddings": 96});
-    for (case, changes, name, more) in [
+    vec![
         ("llama biases", json!({"mlp_bias": false}), "llama", vec![]),
         ("qwen3 biases", json!({"attention_bias": false}), "qwen3", vec![]),
         ("smollm3", json!({"no_rope_layer_interval": 4}), "smollm3", vec![]),
@@ -186,6 +194,41 @@ fn files_open_as_the_same_models() {
             "gemma3",
             vec![int("attention.sliding_window", 8)],
         ),
+        ("phi3 window", json!({}), "phi3", vec![int("attention.sliding_window", 10)]),
+        (
+            "phi3 longrope",
+            long,
+            "phi3",
+            vec![
+                int("rope.dimension_count", 4),
+                int("rope.scaling.original_context_length", 96),
+                float("rope.scaling.attn_factor", 1.25),
+            ],
+        ),
+        ("olmo2", json!({}), "olmo2", vec![]),
+        (
+            "granite",
+            json!({}),
+            "granite",
+            vec![
+                float("attention.scale", 0.2),
+                float("embedding_scale", 6.0),
+                float("residual_scale", 0.4),
+                float("logit_scale", 3.0),
+            ],
+        ),
+        (
+            "qwen3 experts",
+            json!({}),
+            "qwen3moe",
+            vec![int("expert_count", 5), int("expert_used_count", 2), int("expert_feed_forward_length", 12)],
+        ),
+    ]
+}
+
+/// Files that say which layers have the window.
+fn windowed() -> Vec<Case> {
+    vec![
         // Which layers have the window: as a list, and as the number of layers of which the last has none.
         (
             "gemma3",
@@ -227,36 +270,12 @@ fn files_open_as_the_same_models() {
             vec![int("attention.sliding_window", 7)],
         ),
         ("phi3", json!({}), "phi3", vec![int("attention.sliding_window", 0)]),
-        ("phi3 window", json!({}), "phi3", vec![int("attention.sliding_window", 10)]),
-        (
-            "phi3 longrope",
-            long,
-            "phi3",
-            vec![
-                int("rope.dimension_count", 4),
-                int("rope.scaling.original_context_length", 96),
-                float("rope.scaling.attn_factor", 1.25),
-            ],
-        ),
-        ("olmo2", json!({}), "olmo2", vec![]),
-        (
-            "granite",
-            json!({}),
-            "granite",
-            vec![
-                float("attention.scale", 0.2),
-                float("embedding_scale", 6.0),
-                float("residual_scale", 0.4),
-                float("logit_scale", 3.0),
-            ],
-        ),
-        (
-            "qwen3 experts",
-            json!({}),
-            "qwen3moe",
-            vec![int("expert_count", 5), int("expert_used_count", 2), int("expert_feed_forward_length", 12)],
-        ),
-    ] {
+    ]
+}
+
+#[test]
+fn files_open_as_the_same_models() {
+    for (case, changes, name, more) in given().into_iter().chain(windowed()) {
         let mut all = cases();
         let golden = all.get_mut(case).unwrap();
         golden["config"].as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());

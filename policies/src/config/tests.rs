@@ -168,7 +168,7 @@ fn longrope_ends_every_context_and_is_written_whole() {
         ("olmo3", true),
         ("granite", false),
     ] {
-        let factors = [json!(vec![1.25; 8]), json!(vec![3.5; 8])];
+        let factors = [vec![1.25; 8], vec![3.5; 8]];
         let mut section = json!({"rope_type": "longrope", "rope_theta": 1e4, "short_factor": factors[0], "long_factor": factors[1]});
         if by_layer {
             section = json!({"full_attention": section});
