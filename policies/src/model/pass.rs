@@ -1,9 +1,9 @@
 //! Whole passes: log-probabilities, logits, training, and the logits of prompts and of new tokens.
-use super::block::{self, Attended, Load, Saved};
-use super::ops::{Backward, HeadPass, Ops};
+use super::block::{self, Attended, Saved};
+use super::ops::{Backward, Balance, HeadPass, Ops};
 use crate::packed::{PackedBatch, PromptGroup};
 use crate::spec::{Attention, Mlp, Model};
-use crate::targets::{TargetGrads, TargetStats};
+use crate::targets::{Load, TargetGrads, TargetStats};
 
 /// Residual stream behind all blocks, nothing kept; `attend` is given the index of the layer.
 pub fn residual<O: Ops>(
@@ -52,7 +52,6 @@ pub struct Forward<O: Ops> {
     /// The inputs of blocks whose insides are computed again.
     inputs: Vec<O::Mat>,
     saved: Vec<Saved<O>>,
-    load: Load,
     head: HeadPass,
     /// The rows that predict targets, before and behind the last norm.
     picked: O::Mat,
@@ -71,7 +70,8 @@ pub fn forward<O: Ops>(
 ) -> Forward<O> {
     let rows = o.rows(batch);
     let mut x = o.embed(&model.embed, &batch.tokens);
-    let (mut inputs, mut saved, mut load) = (Vec::new(), Vec::new(), Load::default());
+    let (mut inputs, mut saved) = (Vec::new(), Vec::new());
+    let (mut load, times) = (Load::default(), batch.times());
     for b in &model.blocks {
         if recompute {
             inputs.push(o.keep(&x));
@@ -80,7 +80,7 @@ pub fn forward<O: Ops>(
         let keep = !recompute || matches!(b.mlp, Mlp::Experts(_));
         let (out, kept) = block::forward(o, b, x, keep, |a, qkv| o.attend(qkv, a, (batch, &rows)));
         if let Some(kept) = kept {
-            load.count(&kept);
+            kept.count(&mut load, &times);
             saved.extend((!recompute).then_some(kept));
         }
         x = out;
@@ -90,8 +90,8 @@ pub fn forward<O: Ops>(
     drop(x);
     let h = o.exact_norm(&picked, &model.norm, head.scale);
     let (mut stats, kept) = o.head(&h, &head, &batch.targets, true);
-    stats.balance = load.balance() as f32;
-    Forward { stats, rows, inputs, saved, load, head, picked, h, kept }
+    stats.load = load;
+    Forward { stats, rows, inputs, saved, head, picked, h, kept }
 }
 
 /// Its backward: parameter gradients are added to `grads`, for the gradients `g` of a loss with respect to what the head
@@ -104,11 +104,12 @@ pub fn backward<O: Backward>(
     g: &TargetGrads,
     grads: &mut O::Grads,
 ) {
-    let Forward { stats, rows, mut inputs, mut saved, load, head, picked, h, kept } = forward;
+    let Forward { stats, rows, mut inputs, mut saved, head, picked, h, kept } = forward;
     g.check(batch.targets.len());
     let dh = o.head_backward(&h, kept, &head, &batch.targets, (&stats, g), grads);
     drop(h);
-    let balance = if g.balance == 0.0 { Vec::new() } else { load.slopes(g.balance) };
+    let times = batch.times();
+    let balance = g.balance.as_ref().map(|slopes| Balance { slopes, times: &times });
     let mut d_picked = o.zeros(batch.target_rows.len());
     o.norm_backward(&picked, &model.norm, head.scale, dh, &mut d_picked, grads);
     let mut dx = o.zeros(batch.rows());
@@ -119,7 +120,7 @@ pub fn backward<O: Backward>(
             None => saved.pop(),
         };
         if let Some(kept) = kept {
-            block::backward(o, b, kept, &balance, (batch, &rows), &mut dx, grads);
+            block::backward(o, b, kept, balance, (batch, &rows), &mut dx, grads);
         }
     }
     o.embed_backward(&model.embed, &batch.tokens, dx, grads);

@@ -13,7 +13,6 @@ use crate::train::comparison;
 use crate::train::judging::{Judgement, Judges};
 use crate::train::learner::Learner;
 use crate::train::loss::micro_loss;
-use crate::train::recorded::RecordedStep;
 use crate::train::rollouts::{Rollouts, Sampling};
 use crate::train::trajectory::{self, Batch, Trajectory};
 use rlvr_policies::Decoder;
@@ -24,24 +23,7 @@ use std::time::Instant;
 
 pub use crate::train::group::Group;
 pub use crate::train::outcome::{FirstPass, Phases, StepOutcome};
-
-/// Where the rollouts of a step come from.
-pub enum Source<'a> {
-    /// Sampled from the policy for the first `prompts_per_step` of these tasks; the others may replace groups without
-    /// signal ([`GroupsWithoutSignal::Resample`]).
-    Tasks(&'a [&'a Task]),
-    /// Made elsewhere.
-    Recorded(&'a RecordedStep),
-}
-
-impl Source<'_> {
-    fn origin(&self) -> Origin {
-        match self {
-            Self::Tasks(_) => Origin::Own,
-            Self::Recorded(_) => Origin::Foreign,
-        }
-    }
-}
+pub use crate::train::rollouts::Source;
 
 /// A GRPO stage in progress.
 pub struct Trainer<'a> {
@@ -100,7 +82,9 @@ impl<'a> Trainer<'a> {
         stop: Option<&AtomicBool>,
     ) -> Result<StepOutcome, Error> {
         // 1. Sample G completions a prompt and judge them.
-        let mut out = StepOutcome::from(self.rollouts(step, source, stop)?);
+        let policy = (&self.policy, self.version);
+        let rollouts = self.sampling(stop).rollouts(step, source, policy, &self.judges)?;
+        let mut out = StepOutcome::from(rollouts);
 
         // 2. What they are compared with: π_old and π_ref, where the loss or the reward asks for them.
         let clock = Instant::now();
@@ -145,19 +129,6 @@ impl<'a> Trainer<'a> {
         let key = SampleKey::new(self.seed, 0);
         self.sampling(stop).roll_out(key, tasks, (&self.policy, self.version), &self.judges, &mut out)?;
         Ok(out.groups.into_iter().map(|g| g.judgements).collect())
-    }
-
-    fn rollouts(&self, step: u64, source: &Source, stop: Option<&AtomicBool>) -> Result<Rollouts, Error> {
-        match source {
-            Source::Tasks(tasks) => {
-                self.sampling(stop).step(step, tasks, (&self.policy, self.version), &self.judges)
-            }
-            Source::Recorded(recorded) => {
-                let group = |group| Group::recorded(group, &self.policy, self.version);
-                let groups = recorded.groups.iter().map(group).collect::<Result<_, _>>()?;
-                Ok(Rollouts { groups, ..Rollouts::default() })
-            }
-        }
     }
 
     fn sampling<'s>(&'s self, cancel: Option<&'s AtomicBool>) -> Sampling<'s> {
@@ -212,9 +183,10 @@ impl<'a> Trainer<'a> {
     ) -> Result<Option<f64>, Error> {
         let tokens: usize = minibatch.iter().map(Trajectory::targets).sum();
         let totals = StepTotals { sequences: minibatch.len() as f64, tokens: tokens as f64 };
-        let (config, router_aux) = (&self.loss, self.policy.decoder.router_aux());
+        let config = &self.loss;
         // Zero advantage without another term is zero gradient: no pass is spent on it, the totals still count it.
-        let all = config.kl_in_loss() || config.entropy_coef != 0.0 || router_aux != 0.0;
+        let all =
+            config.kl_in_loss() || config.entropy_coef != 0.0 || self.policy.decoder.router_aux() != 0.0;
         let is_live = |t: &&Trajectory| (all || t.advantage != 0.0) && t.targets() > 0;
         let live: Vec<Trajectory> = minibatch.iter().filter(is_live).cloned().collect();
         if live.is_empty() {
@@ -224,6 +196,7 @@ impl<'a> Trainer<'a> {
         let mut sum = 0.0;
         let micro_batches: Vec<_> = trajectory::micro_batches(&live, self.config.micro_batch).collect();
         self.learner.begin(decoder, micro_batches.len());
+        self.learner.count_routing(prompts, &micro_batches, |_| decoder);
         for micro in micro_batches {
             let pass = self.learner.forward(decoder, prompts, micro, temperature);
             if first {
@@ -233,8 +206,7 @@ impl<'a> Trainer<'a> {
             sum += output.loss;
             out.stats.merge(&output.stats);
             out.trained_tokens += pass.targets().logprobs.len();
-            let grads = pass.balanced(output.target_grads(), router_aux, tokens);
-            self.learner.backward(pass, &grads);
+            self.learner.backward(pass, output.target_grads());
         }
         Ok(Some(sum))
     }
@@ -246,6 +218,7 @@ impl<'a> Trainer<'a> {
         let updated = self.learner.apply(&mut self.policy.decoder, out.lr);
         out.grad_norm = updated.map_err(|e| Error::Training { step, what: e.to_string() })?;
         out.loss += loss;
+        out.router_balance = self.learner.router_balance();
         out.updates += 1;
         self.version += 1;
         Ok(())
