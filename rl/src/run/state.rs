@@ -26,8 +26,9 @@ impl RunState {
 
     /// As a checkpoint keeps it.
     pub(crate) fn saved(&mut self) -> TrainState {
-        if let Ok(value) = serde_json::to_value(&self.evals) {
-            self.at.extra.insert(EVALS.to_owned(), value);
+        match serde_json::to_value(&self.evals) {
+            Ok(value) => drop(self.at.extra.insert(EVALS.to_owned(), value)),
+            Err(e) => tracing::warn!("the evaluations so far are not in the checkpoint: {e}"),
         }
         self.at.clone()
     }
@@ -49,7 +50,9 @@ impl RunState {
     }
 }
 
-/// The evaluations that a checkpoint knows of.
+/// The evaluations that a checkpoint knows of. Those that cannot be read are named and left out: nothing is computed of
+/// them.
 pub(crate) fn evals(state: &TrainState) -> Option<Evals> {
-    serde_json::from_value(state.extra.get(EVALS)?.clone()).ok()
+    let read = serde_json::from_value(state.extra.get(EVALS)?.clone());
+    read.inspect_err(|e| tracing::warn!("the evaluations of the checkpoint of step {}: {e}", state.step)).ok()
 }
