@@ -16,7 +16,7 @@ prompts_per_step = 10
 group_size = 8
 micro_batch = 80
 sampling = { temperature = 1.0, max_tokens = 8 }
-loss = { advantage = "grpo", policy = "clip" }
+loss = { advantage = "grpo", objective = "clip" }
 optim = { lr = 1e-3 }
 "#;
 
@@ -26,7 +26,7 @@ fn even_digits(text: &str) -> f64 {
     even as f64 / text.chars().count().max(1) as f64
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+pub fn main() -> Result<(), Box<dyn Error>> {
     // Any closure from a task and a response to a number is a reward once it has a name.
     let reward = reward_fn("even_digits", |_task: &Task, response: Response<'_>| even_digits(response.text));
 

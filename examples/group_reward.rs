@@ -17,7 +17,7 @@ prompts_per_step = 10
 group_size = 8
 micro_batch = 80
 sampling = { temperature = 1.0, max_tokens = 8 }
-loss = { advantage = "grpo", policy = "clip" }
+loss = { advantage = "grpo", objective = "clip" }
 optim = { lr = 1e-3 }
 "#;
 
@@ -34,7 +34,7 @@ fn rank(values: &[usize]) -> Vec<f64> {
     values.iter().map(|v| (beaten(*v) + ties(*v) / 2.0) / others).collect()
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+pub fn main() -> Result<(), Box<dyn Error>> {
     // One number a completion, in their order. Which is best is known, how good it is need not be.
     let reward = group_reward_fn("variety", |_task: &Task, responses: &[Response<'_>]| {
         rank(&responses.iter().map(|r| variety(r.text)).collect::<Vec<_>>())

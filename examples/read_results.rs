@@ -9,9 +9,9 @@ use rlvr::results::{Evaluation, Wanted, compare, regressions};
 use std::error::Error;
 use std::path::Path;
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let dirs: Vec<String> = std::env::args().skip(1).collect();
-    let [before, after] = &dirs[..] else { return Err("give two directories that rlvr eval wrote".into()) };
+/// Prints accuracies and differences of two directories; an error where the second is worse.
+pub fn run(dirs: &[String]) -> Result<(), Box<dyn Error>> {
+    let [before, after] = dirs else { return Err("give two directories that rlvr eval wrote".into()) };
     let before = Evaluation::read(Path::new(before), Wanted::default())?;
     let after = Evaluation::read(Path::new(after), Wanted::default())?;
 
@@ -43,4 +43,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("regression: {}: {}", regression.task, regression.reason);
     }
     if found.is_empty() { Ok(()) } else { Err(format!("{} regressions", found.len()).into()) }
+}
+
+pub fn main() -> Result<(), Box<dyn Error>> {
+    run(&std::env::args().skip(1).collect::<Vec<_>>())
 }

@@ -1,4 +1,18 @@
 //! Language models that can be sampled from and differentiated, and the files they come from.
+//!
+//! | to | see |
+//! |---|---|
+//! | open what a user points at | [`source`]: [`PolicyFiles`], a folder, a GGUF file or a name on the [`hub`]; [`weights`], [`adapter`] |
+//! | know the shape of a model | [`config`]: [`ModelConfig`] from `config.json`, one file a family; [`spec`], the decoder as data |
+//! | compute with it | [`decoder`]: [`Decoder`], whose passes take [`packed`] batches and give [`targets`] and [`gradients`] |
+//! | sample from it | [`decoder::Cache`], keys and values of running sequences |
+//! | train a part of it | [`lora`]: [`LoraSettings`] |
+//! | see how a block is computed | [`model`]: the passes once, over the operations of [`host`] (CPU) and [`device`] (GPUs) |
+//! | turn text into tokens | [`tokenizer`]: [`Tokenizer`]; [`chat_template`]: [`ChatTemplate`] |
+//! | save it | [`save`]: [`save_hf`], [`save_adapter`] |
+//! | see what goes wrong | [`error`]: [`PolicyError`]; [`guard`], panics of other people's code |
+//!
+//! Model files are hostile input: every one is checked, read within bounds and never mapped. Nothing here knows rewards.
 
 pub mod adapter;
 mod added_tokens;

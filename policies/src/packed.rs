@@ -79,6 +79,16 @@ impl PackedBatch {
         self.tokens.len()
     }
 
+    /// How many completions each row is computed for: those of its group for the rows of a prompt, 1 for the others and for
+    /// a prompt without completions.
+    pub fn times(&self) -> Vec<f32> {
+        let mut times = vec![1.0; self.rows()];
+        for group in &self.groups {
+            times[group.prompt.clone()].fill(group.completions.len().max(1) as f32);
+        }
+        times
+    }
+
     /// One past the largest position.
     pub fn max_positions(&self) -> usize {
         self.positions.iter().max().map_or(0, |p| *p as usize + 1)
@@ -102,5 +112,6 @@ mod tests {
         assert_eq!(batch.completions, [0..3, 3..4, 4..4, 4..6]);
         assert_eq!(batch.groups[0], PackedGroup { prompt: 0..2, completions: vec![2..4, 4..4, 4..4] });
         assert_eq!(batch.max_positions(), 4);
+        assert_eq!(batch.times(), [3.0, 3.0, 1.0, 1.0, 1.0, 1.0]);
     }
 }

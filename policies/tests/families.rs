@@ -83,10 +83,11 @@ fn the_loss_that_balances_experts() {
         for recompute in [false, true] {
             let mut grads = decoder.zero_gradients();
             let pass = decoder.forward(batch.clone(), 1.0, recompute);
-            let off = f64::from(pass.targets().balance) - golden["value"].as_f64().unwrap();
+            let off = pass.targets().load.balance() - golden["value"].as_f64().unwrap();
             assert!(off.abs() < 1e-5, "{name}: {off}");
             let n = pass.targets().logprobs.len();
-            let of = TargetGrads { balance: weight, ..vec![-1.0 / n as f32; n].into() };
+            let balance = Some(pass.targets().load.slopes(weight));
+            let of = TargetGrads { balance, ..vec![-1.0 / n as f32; n].into() };
             pass.backward(&of, &mut grads);
             let off = compare(&name, &decoder, &grads, &golden["grads"]);
             println!("{name}: gradients off by at most {off:.1e}");

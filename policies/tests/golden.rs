@@ -221,7 +221,7 @@ fn a_group_sharing_its_prompt_equals_separate_sequences() {
     let slopes = |logprobs: &[f32]| {
         let logprobs: Vec<f32> = (0..logprobs.len()).map(|i| ((i * 7 % 11) as f32 - 5.0) / 50.0).collect();
         let entropy = Some(logprobs.iter().map(|g| 0.05 - 0.5 * g).collect());
-        TargetGrads { logprobs, entropy, balance: 0.0 }
+        TargetGrads { logprobs, entropy, balance: None }
     };
     for name in MODELS {
         let decoder = decoder(name);

@@ -125,7 +125,7 @@ fn gradients_under_yarn() {
             let logprobs: Vec<f32> =
                 (0..logprobs.len()).map(|i| ((i * 7 % 11) as f32 - 5.0) / 50.0).collect();
             let entropy = Some(logprobs.iter().map(|g| 0.05 - 0.5 * g).collect());
-            TargetGrads { logprobs, entropy, balance: 0.0 }
+            TargetGrads { logprobs, entropy, balance: None }
         };
         let decoder = decoder(dir.path());
         let mut grads = decoder.zero_gradients();

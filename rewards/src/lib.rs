@@ -14,6 +14,17 @@
 //! # Ok::<(), rlvr_rewards::ConfigError>(())
 //! ```
 //!
+//! | to | see |
+//! |---|---|
+//! | write a reward | [`reward`]: the trait [`Reward`], [`reward_fn`]; [`group`]: [`group_reward_fn`]; [`task`], [`Outcome`] |
+//! | use one of the kinds | [`config`]: [`RewardConfig`], the list; [`math`], [`choice`], [`numeric`], [`json_schema`], … |
+//! | put several together | [`compose`] |
+//! | run programs | [`code`] against tests, [`plugin`], [`wasm`]; [`sandbox`], what confines them |
+//! | judge rows of a file | [`rows`]; [`conversation`](mod@conversation), prompts as data sets write them |
+//! | find the answer in a text | [`extract`], [`turn`], [`text`] |
+//! | measure texts | [`rouge`], [`bleu`], [`token_f1`], [`cider`], [`meteor`] |
+//! | train under errors | [`noise`] |
+//!
 //! Model output is hostile input: every verifier is bounded in work (bytes, tokens, depth, bits), never in wall time,
 //! gives the same outcome for the same bytes, and does not panic. [`code`], [`plugin`] and [`wasm`] run programs, so they
 //! also have a clock.

@@ -33,7 +33,7 @@ pub enum RowError {
 
 /// A row as read: the task, the completion, and the id as it was written.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Row {
+pub struct CompletionRow {
     /// The id as written, string or number.
     pub id: Value,
     /// The task, with the rest of the row in `meta`.
@@ -46,7 +46,7 @@ pub struct Row {
     pub tokens: Option<usize>,
 }
 
-impl Row {
+impl CompletionRow {
     /// Reads `{"id", "completion", "reference", "prompt"?}`; the id is a string or a number, the prompt a string or a
     /// list of messages, and the reference may be absent.
     ///
@@ -110,18 +110,18 @@ fn json(value: &impl Serialize) -> Value {
 /// # Errors
 /// When the row cannot be read; a bad reference or a broken reward is an outcome and no error.
 pub fn score_row(reward: &dyn Reward, row: Value) -> Result<Value, RowError> {
-    let row = Row::parse(row)?;
+    let row = CompletionRow::parse(row)?;
     let outcome = score_one(reward, &row.task, row.response());
     Ok(row.output(&outcome))
 }
 
 /// Scores rows as one batch: one result a row, same order.
 pub fn score_rows(reward: &dyn Reward, rows: Vec<Value>) -> Vec<Result<Value, RowError>> {
-    let rows: Vec<_> = rows.into_par_iter().map(Row::parse).collect();
+    let rows: Vec<_> = rows.into_par_iter().map(CompletionRow::parse).collect();
     let items: Vec<_> = rows.iter().flatten().map(|row| (&row.task, row.response())).collect();
     let mut outcomes = score_batch(reward, &items).into_iter();
     let outcomes: Vec<_> = rows.iter().map(|row| row.is_ok().then(|| outcomes.next()).flatten()).collect();
-    let output = |(row, outcome): (Result<Row, RowError>, Option<Outcome>)| {
+    let output = |(row, outcome): (Result<CompletionRow, RowError>, Option<Outcome>)| {
         let row = row?;
         Ok(outcome.map_or(Value::Null, |outcome| row.output(&outcome)))
     };
@@ -144,7 +144,7 @@ mod tests {
         assert_eq!(out["verdict"], "correct");
         assert_eq!(out["extracted"], "Paris");
         let row = json!({"id": 7, "completion": "a b", "tokens": 12, "finish_reason": "length"});
-        let row = Row::parse(row).unwrap();
+        let row = CompletionRow::parse(row).unwrap();
         assert_eq!((row.response().tokens, row.response().truncated), (Some(12), true));
         let row = json!({"id": "a", "completion": "", "reference": {}, "prompt": "p"});
         let out = score_row(&*reward, row).unwrap();
@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn bad_rows_are_named() {
         let check = |row: Value, want: &str| {
-            assert!(Row::parse(row).unwrap_err().to_string().contains(want), "{want}");
+            assert!(CompletionRow::parse(row).unwrap_err().to_string().contains(want), "{want}");
         };
         check(json!([]), "object");
         check(json!({"completion": ""}), "id");

@@ -123,7 +123,7 @@ mod tests {
             json!([{"role": "system", "content": "q"}]),
         ] {
             let row = json!({"id": 7, "completion": "", "prompt": prompt, "x": 1});
-            let read = crate::rows::Row::parse(row.clone()).unwrap().task;
+            let read = crate::rows::CompletionRow::parse(row.clone()).unwrap().task;
             let mut fields = fields(row);
             fields.shift_remove("completion");
             assert_eq!(Task { meta: Map::new(), ..read.clone() }.with_row(fields), read);

@@ -348,18 +348,6 @@ impl CheckpointStore {
         }
         best.map(|(_, step)| step)
     }
-
-    /// The checkpoint with the best score of `keep_best`, when one has a score.
-    ///
-    /// # Errors
-    /// When it is damaged or the directory cannot be read.
-    pub fn best_checkpoint(&self) -> Result<Option<Checkpoint>, CheckpointError> {
-        let all = self.list()?;
-        let Some(best) = self.best(&all) else { return Ok(None) };
-        let Some((_, path)) = all.into_iter().find(|(step, _)| *step == best) else { return Ok(None) };
-        let state = verify(&path)?;
-        Ok(Some(Checkpoint { path, state }))
-    }
 }
 
 /// Makes room for a directory: removes one of the same name, and gives anything else, which cannot be ours, another name.
@@ -532,8 +520,6 @@ mod tests {
         }
         assert_eq!(steps(&plain), [4, 5]);
         assert_eq!(steps(&best), [2, 5]);
-        assert_eq!(best.best_checkpoint().unwrap().unwrap().state.step, 2);
-        assert_eq!(plain.best_checkpoint().unwrap(), None);
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub fn device(config: DeviceConfig) -> Result<Device, Error> {
                 true => "this machine has no such device, or no NVIDIA driver".to_owned(),
                 false => format!("this build has none; build with `--features {feature}`, or use cpu"),
             };
-            Err(Error::Unusable { what: format!("device {config}: {why}") })
+            Err(Error::NoDevice { device: config.to_string(), why })
         }
     }
 }

@@ -38,6 +38,38 @@ pub enum Error {
     /// The loss met numbers that it cannot use.
     #[error(transparent)]
     Loss(#[from] crate::algorithm::LossError),
+    /// A device that this build or this machine does not have; another one may do.
+    #[error("device {device}: {why}")]
+    NoDevice {
+        /// As the setting names it.
+        device: String,
+        /// Why there is none, with a hint.
+        why: String,
+    },
+    /// No benchmark of this name.
+    #[error("{name}: no built-in benchmark and no definition (.toml)")]
+    NoBenchmark {
+        /// What was asked for.
+        name: String,
+    },
+    /// A prompt leaves no room for a completion.
+    #[error("{place}: the prompt has {tokens} tokens, the policy's context is {context}: shorten it")]
+    PromptTooLong {
+        /// Where the prompt comes from.
+        place: String,
+        /// Its length.
+        tokens: usize,
+        /// Tokens that the policy can see.
+        context: usize,
+    },
+    /// A directory holds another evaluation, which may be replaced by force.
+    #[error("{what}")]
+    OtherEvaluation {
+        /// The directory.
+        path: PathBuf,
+        /// What differs, with a hint.
+        what: String,
+    },
     /// Something that the run needs is not there or makes no sense.
     #[error("{what}")]
     Unusable {
@@ -132,6 +164,10 @@ impl Error {
             | Self::Data(_)
             | Self::Io(_)
             | Self::Output(_)
+            | Self::NoDevice { .. }
+            | Self::NoBenchmark { .. }
+            | Self::PromptTooLong { .. }
+            | Self::OtherEvaluation { .. }
             | Self::RunDirNotEmpty { .. }
             | Self::NothingToResume { .. }
             | Self::ResumeConfigDiffers { .. }

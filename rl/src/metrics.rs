@@ -47,6 +47,7 @@ metrics! {
     POLICY_CLIP_LOW_FRAC = "policy/clip_low_frac", "Share of tokens clipped from below.";
     POLICY_CLIP_HIGH_FRAC = "policy/clip_high_frac", "Share of tokens clipped from above.";
     OPTIM_LOSS = "optim/loss", "Value of the loss.";
+    OPTIM_ROUTER_BALANCE = "optim/router_balance", "Loss that balances experts, in the last optimizer step, without its weight and not part of `optim/loss`: k where all experts get as much of the top k, more elsewhere.";
     OPTIM_GRAD_NORM = "optim/grad_norm", "Global norm of the gradient before clipping.";
     OPTIM_LR = "optim/lr", "Learning rate of the last optimizer step.";
     OPTIM_STEPS = "optim/steps", "Optimizer steps taken in this step.";

@@ -12,7 +12,9 @@ use rlvr_policies::{
     RopeScaling, SaveDtype, Tokenizer, save_adapter, save_hf,
 };
 use rlvr_rewards::Message;
-use rlvr_rollout::{BatchSettings, CounterRng, DecodeModel, Draw, Prompt, RolloutError, Sampled};
+use rlvr_rollout::{
+    BatchSettings, CounterRng, DecodeModel, Draw, Prompt, PromptLimit, RolloutError, Sampled,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -424,6 +426,18 @@ impl Policy {
         let named = self.assets.tokenizer_config.get("eos_token");
         let named = named.and_then(|t| t.as_str().or_else(|| t.get("content")?.as_str()));
         named.and_then(|t| self.tokenizer.token_to_id(t)).or_else(|| self.eos_token_ids.first().copied())
+    }
+
+    /// Refuses a prompt that leaves no room for a completion in the context; `place` says where it came from.
+    ///
+    /// # Errors
+    /// [`Error::PromptTooLong`].
+    pub fn check_room(&self, tokens: &[u32], max_tokens: usize, place: &str) -> Result<(), Error> {
+        let context = self.decoder.config().max_position_embeddings;
+        match PromptLimit::default().fit(0, tokens, context, max_tokens) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Error::PromptTooLong { place: place.to_owned(), tokens: tokens.len(), context }),
+        }
     }
 
     /// Text of a completion: without the end token, whether or not the tokenizer calls it special, and without special

@@ -14,15 +14,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// A distinct prompt with the completions to sample for it.
-pub(crate) struct Source<'p> {
+pub(crate) struct PromptJob<'p> {
     pub(crate) token_ids: &'p [u32],
     /// Longest completion that `max_tokens` and the context allow, at least 1.
     pub(crate) budget: usize,
-    pub(crate) samples: Vec<Sample>,
+    pub(crate) samples: Vec<SampleJob>,
 }
 
 /// A completion to sample.
-pub(crate) struct Sample {
+pub(crate) struct SampleJob {
     pub(crate) rng: CounterRng,
     /// Where in the result it belongs, (prompt, sample): one place, but for greedy decoding.
     pub(crate) places: Vec<(usize, usize)>,
@@ -38,8 +38,8 @@ pub(crate) struct Rules<'a> {
 }
 
 /// A completion in the making.
-pub(crate) struct Row<'s> {
-    sample: &'s Sample,
+pub(crate) struct BatchRow<'s> {
+    sample: &'s SampleJob,
     budget: usize,
     /// Row of the newest logits.
     logits_row: usize,
@@ -53,8 +53,8 @@ pub(crate) struct Row<'s> {
     delivered: bool,
 }
 
-impl<'s> Row<'s> {
-    fn new(source: &Source<'_>, sample: &'s Sample, logits_row: usize) -> Self {
+impl<'s> BatchRow<'s> {
+    fn new(source: &PromptJob<'_>, sample: &'s SampleJob, logits_row: usize) -> Self {
         Self {
             sample,
             budget: source.budget,
@@ -136,7 +136,7 @@ impl<'a> Results<'a> {
     }
 
     /// Takes the completions that have just finished, and reports the groups that are whole with them.
-    fn collect(&mut self, rows: &mut [Row<'_>]) {
+    fn collect(&mut self, rows: &mut [BatchRow<'_>]) {
         for row in rows.iter_mut().filter(|row| !row.delivered) {
             let Some(finish_reason) = row.finish_reason else { continue };
             row.delivered = true;
@@ -185,7 +185,7 @@ impl Next {
 struct Running<'s, C> {
     cache: C,
     /// In the order of the cache; finished ones are fed on until they leave.
-    rows: Vec<Row<'s>>,
+    rows: Vec<BatchRow<'s>>,
     /// Tokens that the cache has room for in a row.
     room: usize,
     /// Rows when prompts last joined.
@@ -211,11 +211,11 @@ impl<C> Running<'_, C> {
 struct Parked<'s, C> {
     /// One row: their prompt.
     cache: C,
-    rows: VecDeque<Row<'s>>,
+    rows: VecDeque<BatchRow<'s>>,
 }
 
 /// What the unfinished of `rows` need.
-fn load<'r, 's: 'r>(rows: impl Iterator<Item = &'r Row<'s>>) -> Load {
+fn load<'r, 's: 'r>(rows: impl Iterator<Item = &'r BatchRow<'s>>) -> Load {
     rows.filter(|row| row.is_live()).fold(Load::default(), |load, row| Load {
         rows: load.rows + 1,
         longest: load.longest.max(row.len),
@@ -224,7 +224,7 @@ fn load<'r, 's: 'r>(rows: impl Iterator<Item = &'r Row<'s>>) -> Load {
 }
 
 /// Tokens that the longest of `rows` has, or will have if they are to go `alone`.
-fn room(rows: &[Row<'_>], alone: bool) -> usize {
+fn room(rows: &[BatchRow<'_>], alone: bool) -> usize {
     let Load { longest, left, .. } = load(rows.iter());
     longest + if alone { left } else { 0 }
 }
@@ -250,7 +250,7 @@ pub(crate) struct Call<'a, M: DecodeModel> {
 
 impl<M: DecodeModel> Call<'_, M> {
     /// Samples all completions of the queue, which indexes `sources`.
-    pub(crate) fn run(&mut self, sources: &[Source<'_>], mut queue: Queue) -> Result<(), RolloutError> {
+    pub(crate) fn run(&mut self, sources: &[PromptJob<'_>], mut queue: Queue) -> Result<(), RolloutError> {
         let mut running: Option<Running<'_, M::Cache>> = None;
         let mut parked = None;
         loop {
@@ -298,7 +298,7 @@ impl<M: DecodeModel> Call<'_, M> {
     /// Whether the finished rows leave now: enough of them have gathered, or one would be fed beyond the context.
     fn worth_compacting(&self, running: &Running<'_, M::Cache>) -> bool {
         let (live, all) = (running.live(), running.rows.len());
-        let beyond = |row: &Row<'_>| row.len >= self.rules.context_len;
+        let beyond = |row: &BatchRow<'_>| row.len >= self.rules.context_len;
         let below = if self.model.copies_rows() { self.compact_below } else { 1.0 };
         live < all && (live as f64 <= below * all as f64 || running.rows.iter().any(beyond))
     }
@@ -308,7 +308,7 @@ impl<M: DecodeModel> Call<'_, M> {
         let began = Instant::now();
         let Running { cache, rows, full, .. } = running;
         let live: Vec<usize> = (0..rows.len()).filter(|&i| rows[i].is_live()).collect();
-        let rows: Vec<Row<'s>> = rows.into_iter().filter(Row::is_live).collect();
+        let rows: Vec<BatchRow<'s>> = rows.into_iter().filter(BatchRow::is_live).collect();
         let room = room(&rows, alone);
         let cache = self.model.select_rows(cache, &live, room);
         self.stats.compactions += 1;
@@ -320,7 +320,7 @@ impl<M: DecodeModel> Call<'_, M> {
     fn join<'s>(
         &mut self,
         running: Option<Running<'s, M::Cache>>,
-        sources: &'s [Source<'_>],
+        sources: &'s [PromptJob<'_>],
         pieces: &[Piece],
         parked: &mut Option<Parked<'s, M::Cache>>,
     ) -> Result<Option<Running<'s, M::Cache>>, RolloutError> {
@@ -328,7 +328,8 @@ impl<M: DecodeModel> Call<'_, M> {
             Some(running) if running.live() == 0 => (None, Some(running)),
             running => (running.map(|r| self.without_finished(r, false)), None),
         };
-        // What is over stays until the prompts are prefilled: caches of the same weights may share what is made of these.
+        // The cache of a batch whose rows have all finished is dropped only behind the prefill: caches that live at the same
+        // time share the packed weights, which would else be packed anew for the prompts.
         let joining = self.begin(sources, pieces, kept.is_none(), parked)?;
         drop(over);
         let began = Instant::now();
@@ -362,7 +363,7 @@ impl<M: DecodeModel> Call<'_, M> {
     /// prompt prefilled, and of new prompts. `alone`: nothing else runs.
     fn begin<'s>(
         &mut self,
-        sources: &'s [Source<'_>],
+        sources: &'s [PromptJob<'_>],
         pieces: &[Piece],
         alone: bool,
         parked: &mut Option<Parked<'s, M::Cache>>,
@@ -374,8 +375,8 @@ impl<M: DecodeModel> Call<'_, M> {
         for piece in rest {
             let Some(Parked { cache, mut rows }) = parked.take() else { continue };
             let waiting = rows.split_off(piece.rows.len().min(rows.len()));
-            let rows: Vec<Row<'s>> = rows.into_iter().filter(Row::is_live).collect();
-            if waiting.iter().any(Row::is_live) {
+            let rows: Vec<BatchRow<'s>> = rows.into_iter().filter(BatchRow::is_live).collect();
+            if waiting.iter().any(BatchRow::is_live) {
                 *parked = Some(Parked { cache: cache.clone(), rows: waiting });
             }
             if !rows.is_empty() {
@@ -393,7 +394,7 @@ impl<M: DecodeModel> Call<'_, M> {
     /// Feeds new prompts and samples the first tokens of all their completions; those that the pieces leave out are parked.
     fn prefill<'s>(
         &mut self,
-        sources: &'s [Source<'_>],
+        sources: &'s [PromptJob<'_>],
         pieces: &[Piece],
         alone: bool,
         parked: &mut Option<Parked<'s, M::Cache>>,
@@ -403,7 +404,9 @@ impl<M: DecodeModel> Call<'_, M> {
         let mut rows = Vec::new();
         for (logits_row, piece) in pieces.iter().enumerate() {
             let samples = &sources[piece.group].samples;
-            rows.extend(samples.iter().map(|sample| Row::new(&sources[piece.group], sample, logits_row)));
+            rows.extend(
+                samples.iter().map(|sample| BatchRow::new(&sources[piece.group], sample, logits_row)),
+            );
         }
         let begun: usize = pieces.iter().map(|piece| piece.rows.len()).sum();
         let longest = prompts.iter().map(|p| p.len()).max().unwrap_or(0);
@@ -420,14 +423,14 @@ impl<M: DecodeModel> Call<'_, M> {
 
         let began = Instant::now();
         // Only the last group may be taken in part.
-        let waiting: VecDeque<Row<'s>> = rows.drain(begun..).collect();
-        if waiting.iter().any(Row::is_live) {
+        let waiting: VecDeque<BatchRow<'s>> = rows.drain(begun..).collect();
+        if waiting.iter().any(BatchRow::is_live) {
             let last = prompts.last().map_or(0, |p| p.len());
             let cache = self.model.select_rows(cache.clone(), &[pieces.len() - 1], last);
             *parked = Some(Parked { cache, rows: waiting });
         }
         if shared {
-            rows.retain(Row::is_live);
+            rows.retain(BatchRow::is_live);
             if rows.is_empty() {
                 return Ok(None);
             }
@@ -444,7 +447,7 @@ impl<M: DecodeModel> Call<'_, M> {
         &self,
         prompts: &[&[u32]],
         room: usize,
-        completions: &[Row<'_>],
+        completions: &[BatchRow<'_>],
     ) -> Result<(M::Cache, Next), RolloutError> {
         self.check_cancelled()?;
         if let Some(draws) = self.draws(completions) {
@@ -463,7 +466,7 @@ impl<M: DecodeModel> Call<'_, M> {
         tokens: &[u32],
         steps: usize,
         cache: &mut M::Cache,
-        completions: &[Row<'_>],
+        completions: &[BatchRow<'_>],
     ) -> Result<Next, RolloutError> {
         self.check_cancelled()?;
         if let Some(draws) = self.draws(completions) {
@@ -486,9 +489,9 @@ impl<M: DecodeModel> Call<'_, M> {
     }
 
     /// What the model may draw itself; none where truncations are asked for.
-    fn draws(&self, completions: &[Row<'_>]) -> Option<Vec<Draw>> {
+    fn draws(&self, completions: &[BatchRow<'_>]) -> Option<Vec<Draw>> {
         let sampling = self.rules.sampling;
-        let draw = |row: &Row<'_>| Draw {
+        let draw = |row: &BatchRow<'_>| Draw {
             row: row.logits_row,
             rng: row.sample.rng,
             position: row.token_ids.len() as u64,
@@ -506,10 +509,10 @@ impl<M: DecodeModel> Call<'_, M> {
     }
 
     /// Samples a token for every unfinished row. Of several failures the first row's is reported.
-    fn sample(&mut self, rows: &mut [Row<'_>], next: Next) -> Result<(), RolloutError> {
+    fn sample(&mut self, rows: &mut [BatchRow<'_>], next: Next) -> Result<(), RolloutError> {
         let began = Instant::now();
         let rules = &self.rules;
-        let mut live: Vec<&mut Row<'_>> = rows.iter_mut().filter(|row| row.is_live()).collect();
+        let mut live: Vec<&mut BatchRow<'_>> = rows.iter_mut().filter(|row| row.is_live()).collect();
         let before: usize = live.iter().map(|row| row.token_ids.len()).sum();
         match next {
             Next::Drawn(steps) => {

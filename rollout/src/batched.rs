@@ -6,7 +6,7 @@
 //! then prompts that wait are prefilled and join in their place. When a group finds room for a part of its completions
 //! only, its prompt stays in a cache of one row until the rest has begun.
 
-use crate::batch::{Call, OnGroup, Results, Rules, Sample, Source};
+use crate::batch::{Call, OnGroup, PromptJob, Results, Rules, SampleJob};
 use crate::completion::{Completion, Prompt};
 use crate::engine::{GenerateStats, Progress, RolloutEngine, SampleKey, StopCheck, TruncatedPrompt};
 use crate::error::{Problem, RolloutError};
@@ -159,10 +159,10 @@ impl<M: DecodeModel> BatchedEngine<'_, M> {
         sampling: &SamplingParams,
         key: SampleKey,
         stats: &mut GenerateStats,
-    ) -> Result<Vec<Source<'p>>, RolloutError> {
+    ) -> Result<Vec<PromptJob<'p>>, RolloutError> {
         let (vocab_size, context) = (self.model.vocab_size(), self.model.context_len());
         let limit = self.settings.prompt_limit();
-        let mut sources: Vec<Source<'p>> = Vec::new();
+        let mut sources: Vec<PromptJob<'p>> = Vec::new();
         let mut known: HashMap<&[u32], usize> = HashMap::new();
         for (p, Prompt { token_ids }) in prompts.iter().enumerate() {
             if let Some(&token) = token_ids.iter().find(|&&id| id as usize >= vocab_size) {
@@ -181,7 +181,7 @@ impl<M: DecodeModel> BatchedEngine<'_, M> {
             };
             let at = *known.entry(token_ids).or_insert_with(|| {
                 let budget = sampling.max_tokens.min(context - token_ids.len());
-                sources.push(Source { token_ids, budget, samples: Vec::new() });
+                sources.push(PromptJob { token_ids, budget, samples: Vec::new() });
                 sources.len() - 1
             });
             let samples = &mut sources[at].samples;
@@ -191,7 +191,7 @@ impl<M: DecodeModel> BatchedEngine<'_, M> {
                     _ => {
                         let (prompt, sample) = (key.first_prompt + p as u64, key.first_sample + g as u64);
                         let rng = CounterRng::new(key.seed, key.step, prompt, sample);
-                        samples.push(Sample { rng, places: vec![(p, g)] });
+                        samples.push(SampleJob { rng, places: vec![(p, g)] });
                     }
                 }
             }

@@ -37,4 +37,4 @@ pub use params::SamplingParams;
 pub use prompt_limit::{Fit, LongPrompt, PromptLimit};
 pub use rng::CounterRng;
 pub use sampling::{Sampled, sample_token};
-pub use scripted::{ScriptedCall, ScriptedEngine};
+pub use scripted::ScriptedEngine;

@@ -9,32 +9,15 @@ use crate::params::SamplingParams;
 #[derive(Clone, Debug, Default)]
 pub struct ScriptedEngine {
     script: Vec<Vec<Vec<Completion>>>,
-    calls: Vec<ScriptedCall>,
+    /// Calls answered so far.
+    calls: usize,
     stats: GenerateStats,
-}
-
-/// What a call of `generate` asked for.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ScriptedCall {
-    /// The prompts.
-    pub prompts: Vec<Prompt>,
-    /// Samples a prompt.
-    pub group_size: usize,
-    /// The sampling parameters.
-    pub sampling: SamplingParams,
-    /// The key.
-    pub key: SampleKey,
 }
 
 impl ScriptedEngine {
     /// `script[n][p][g]` is sample `g` of prompt `p` in call `n`. An empty group stands for a skipped prompt.
     pub fn new(script: Vec<Vec<Vec<Completion>>>) -> Self {
         Self { script, ..Self::default() }
-    }
-
-    /// The calls answered so far.
-    pub fn calls(&self) -> &[ScriptedCall] {
-        &self.calls
     }
 }
 
@@ -46,11 +29,11 @@ impl RolloutEngine for ScriptedEngine {
         &mut self,
         prompts: &[Prompt],
         group_size: usize,
-        sampling: &SamplingParams,
-        key: SampleKey,
+        _sampling: &SamplingParams,
+        _key: SampleKey,
     ) -> Result<Vec<Vec<Completion>>, RolloutError> {
         self.stats = GenerateStats::default();
-        let call = self.calls.len();
+        let call = self.calls;
         let groups = self.script.get(call).ok_or(RolloutError::ScriptExhausted { calls: call })?;
         let fits = |group: &Vec<Completion>| group.is_empty() || group.len() == group_size;
         if groups.len() != prompts.len() || !groups.iter().all(fits) {
@@ -63,12 +46,7 @@ impl RolloutEngine for ScriptedEngine {
             skipped_prompts: (0..groups.len()).filter(|&p| groups[p].is_empty()).collect(),
             ..GenerateStats::default()
         };
-        self.calls.push(ScriptedCall {
-            prompts: prompts.to_vec(),
-            group_size,
-            sampling: sampling.clone(),
-            key,
-        });
+        self.calls += 1;
         Ok(groups.clone())
     }
 
@@ -107,7 +85,5 @@ mod tests {
         assert_eq!(engine.generate(&prompts[..1], 1, &params, SampleKey::new(1, 1)).unwrap(), steps[1]);
         let error = engine.generate(&prompts, 1, &params, SampleKey::new(1, 2)).unwrap_err();
         assert!(matches!(error, RolloutError::ScriptExhausted { calls: 2 }));
-        assert_eq!(engine.calls().len(), 2);
-        assert_eq!(engine.calls()[1].key.step, 1);
     }
 }

@@ -77,7 +77,7 @@ fn modules_import_in_one_direction() {
         let mut imports: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for (path, text) in &all {
             let Some(from) = module(path) else { continue };
-            for name in named(&code(without_tests(path, text))) {
+            for name in named(&code(&without_tests(path, text))) {
                 let to = if modules.contains(&name) { Some(&name) } else { aliases.get(&name) };
                 if let Some(to) = to.filter(|to| **to != from) {
                     imports.entry(from.clone()).or_default().insert(to.clone());

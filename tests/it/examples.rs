@@ -28,7 +28,7 @@ fn count(path: &Path) -> usize {
 }
 
 /// A fresh policy that reads ASCII, as a folder.
-fn policy(dir: &Path) -> String {
+pub fn policy(dir: &Path) -> String {
     let config = r##"
 name = "tiny"
 [policy.tiny]

@@ -1,9 +1,13 @@
 //! Steps of the trainer: dynamic sampling, and advantages from the parts of a reward.
 use rlvr::algorithm::gdpo_advantages;
-use rlvr::config::{DeviceConfig, GrpoConfig, TinyConfig};
+use rlvr::config::{DeviceConfig, GrpoConfig, SftConfig, TinyConfig};
+use rlvr::data::{DataConfig, TaskSource};
+use rlvr::policies::{Decoder, ModelConfig};
 use rlvr::policy::Policy;
 use rlvr::rewards::{Message, Response, Reward, RewardConfig, Task, group_reward_fn, reward_fn};
 use rlvr::train::grpo::{Source, StepOutcome, Trainer};
+use rlvr::train::sft::SftTrainer;
+use std::path::Path;
 use std::sync::Mutex;
 
 /// One step of a tiny random policy on twelve prompts, of which four make a step.
@@ -124,5 +128,88 @@ fn a_reward_that_panics_for_one_group_breaks_that_group() {
     for group in &out.groups {
         let broken = group.id == "2";
         assert!(group.judgements.iter().all(|j| j.reward.is_none() == broken), "{}", group.id);
+    }
+}
+
+/// A tiny mixture of experts whose loss balances them, with the tokenizer of a tiny policy.
+fn mixture() -> Policy {
+    let tiny = TinyConfig { context: 16, alphabet: "0123456789+=".into(), ..TinyConfig::default() };
+    let device = rlvr::run::device(DeviceConfig::Cpu).unwrap();
+    let mut policy = Policy::tiny(&tiny, 3, &device).unwrap();
+    let config = serde_json::json!({
+        "model_type": "qwen3_moe", "vocab_size": policy.decoder.config().vocab_size, "hidden_size": 16,
+        "intermediate_size": 32, "moe_intermediate_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "num_key_value_heads": 1, "head_dim": 8, "num_experts": 4, "num_experts_per_tok": 2, "norm_topk_prob": true,
+        "max_position_embeddings": 16, "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "tie_word_embeddings": true,
+        "hidden_act": "silu", "eos_token_id": policy.eos_token_ids()[0],
+    });
+    let config = ModelConfig::from_hf_json(&config, Path::new("config.json")).unwrap();
+    let noise = |tensor: usize, i: usize| ((7919 * i + 104_729 * tensor) % 2003) as f32 / 1001.5 - 1.0;
+    policy.decoder = Decoder::random(config, &device, noise).with_router_aux(1.0);
+    policy
+}
+
+/// All weights of a policy.
+fn weights(policy: &Policy) -> Vec<f32> {
+    (0..policy.decoder.params().len()).flat_map(|i| policy.decoder.param_values(i)).collect()
+}
+
+/// How far two updates are apart, of the largest change of a weight.
+fn apart(start: &[f32], a: &[f32], b: &[f32]) -> f32 {
+    let most = |x: &[f32], y: &[f32]| x.iter().zip(y).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max);
+    assert!(most(start, a) > 1e-3, "nothing was learned");
+    most(a, b) / most(start, a)
+}
+
+// An update that is linear in the gradient: ε far above it, no clipping.
+const LINEAR: &str = "optim = { lr = 100.0, eps = 1e3, betas = [0.0, 0.0], max_grad_norm = 0.0 }";
+
+#[test]
+fn experts_are_balanced_over_the_whole_step_of_supervised_training() {
+    let data: DataConfig = toml::from_str("kind = \"addition\"\nmax_digits = 2").unwrap();
+    let source = TaskSource::open("sums", &data, 1).unwrap();
+    let step = |micro: usize| {
+        let text = format!("data = \"sums\"\nsteps = 1\nbatch = 8\nmicro_batch = {micro}\n{LINEAR}");
+        let config: SftConfig = toml::from_str(&text).unwrap();
+        let mut trainer = SftTrainer::new(mixture(), &config, (1, 1));
+        let out = trainer.step(1, &source, 0).unwrap();
+        (weights(&trainer.policy), out.router_balance.unwrap(), out.loss)
+    };
+    let (start, (whole, balance, loss)) = (weights(&mixture()), step(8));
+    assert!(balance > 2.0, "two of four experts at least: {balance}");
+    for micro in [1, 3] {
+        let (parts, of_parts, loss_of_parts) = step(micro);
+        let off = apart(&start, &whole, &parts);
+        assert!(off < 1e-5, "micro_batch {micro}: off by {off} of the largest");
+        assert!((of_parts - balance).abs() < 1e-6 && (loss - loss_of_parts).abs() < 1e-6);
+    }
+}
+
+#[test]
+fn experts_are_balanced_over_the_whole_step_whoever_shares_a_prompt() {
+    let reward = reward_fn("length", |_: &Task, r: Response<'_>| r.text.len() as f64 / 4.0);
+    let task = |i: usize| Task {
+        id: i.to_string(),
+        prompt: vec![Message { role: "user".into(), content: format!("{i}{i}{i}=") }],
+        ..Task::default()
+    };
+    let tasks: Vec<Task> = (0..2).map(task).collect();
+    let tasks: Vec<&Task> = tasks.iter().collect();
+    let step = |micro: usize| {
+        let text = format!(
+            "steps = 1\nprompts_per_step = 2\ngroup_size = 4\nmicro_batch = {micro}\nsampling = {{ max_tokens = 4 }}\n{LINEAR}"
+        );
+        let config: GrpoConfig = toml::from_str(&text).unwrap();
+        let mut trainer = Trainer::new(mixture(), None, &config, Some(&reward), 3, 1);
+        let out = trainer.step(1, &Source::Tasks(&tasks), None).unwrap();
+        (weights(&trainer.policy), out.router_balance.unwrap())
+    };
+    // Groups of four share their prompt in a pass, those of one and of three share none or some of it.
+    let (start, (whole, balance)) = (weights(&mixture()), step(8));
+    for micro in [1, 3] {
+        let (parts, of_parts) = step(micro);
+        let off = apart(&start, &whole, &parts);
+        assert!(off < 1e-5, "micro_batch {micro}: off by {off} of the largest");
+        assert!((of_parts - balance).abs() < 1e-6, "{of_parts} {balance}");
     }
 }

@@ -291,11 +291,6 @@ impl ModelConfig {
         self.eos_token_ids.retain(known);
     }
 
-    /// Query heads that share one key and value head.
-    pub fn num_groups(&self) -> usize {
-        self.num_heads / self.num_kv_heads
-    }
-
     /// Columns of a head that positions rotate.
     pub fn rotary_dim(&self) -> usize {
         self.shape.rotary_dim.unwrap_or(self.head_dim)

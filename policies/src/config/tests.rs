@@ -32,7 +32,7 @@ fn golden_configs_parse_and_survive_writing() {
         assert_eq!(config.architecture, architecture);
         assert_eq!((config.attention_bias, config.shape.qk_norm), (bias, qk_norm), "{name}");
         assert_eq!((config.tie_word_embeddings, config.head_dim), (tied, head_dim), "{name}");
-        assert_eq!((config.num_layers, config.num_heads, config.num_groups()), (3, 4, 2));
+        assert_eq!((config.num_layers, config.num_heads, config.num_kv_heads), (3, 4, 2));
         assert_eq!(config.eos_token_ids, [2]);
         assert_eq!(parse(&config.to_hf_json()).unwrap(), config);
     }

@@ -322,14 +322,14 @@ impl Decoder {
         Self { recompute, ..self }
     }
 
-    /// The same decoder with another weight of [`TargetStats::balance`] in the losses that it is trained with. It computes
+    /// The same decoder with another weight of [`Load::balance`](crate::targets::Load::balance) in the losses that it is trained with. It computes
     /// the same: trainers read it.
     #[must_use]
     pub fn with_router_aux(self, weight: f32) -> Self {
         Self { router_aux: weight, ..self }
     }
 
-    /// Weight of [`TargetStats::balance`] in a loss; 0 at first.
+    /// Weight of [`Load::balance`](crate::targets::Load::balance) in a loss; 0 at first.
     pub fn router_aux(&self) -> f32 {
         self.router_aux
     }

@@ -1,7 +1,7 @@
 //! The decoder on devices that cubecl compiles for: kernels of our own around burn's matrix products, with a
 //! hand-written backward. The same operations as in `host`, which it is tested against.
 //!
-//! The kernels are compiled with one of the features `cuda` and `wgpu`; [`Kernels`] is what the rest of the crate sees of
+//! The kernels are compiled with one of the features `cuda` and `wgpu`; `Kernels` is what the rest of the crate sees of
 //! them, in a build without them as a type without values.
 
 // Kernels are written in the part of Rust that cubecl compiles.

@@ -14,7 +14,7 @@ use super::rows;
 use crate::host::lora::Dropout;
 use crate::host::rope::RopeTable;
 use crate::host::routing;
-use crate::model::ops::{Backward, HeadPass, Ops, Routing};
+use crate::model::ops::{Backward, Balance, HeadPass, Ops, Routing};
 use crate::model::pass;
 use crate::packed::PackedBatch;
 use crate::spec::{Attention, Embed, Experts, Gated, Linear, Model, Norm, ParamLayout, QkNorms};
@@ -340,7 +340,7 @@ impl Backward for DeviceModel {
         &self,
         routing: &Routing,
         d_weights: &[Vec<f32>],
-        balance: &[f32],
+        balance: Option<Balance<'_>>,
         experts: &Experts,
     ) -> Mat {
         let d = routing::route_backward(routing, d_weights, balance, experts);

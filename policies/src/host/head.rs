@@ -331,7 +331,8 @@ mod tests {
         let weight: Vec<f32> = (0..vocab * hidden).map(|i| noise(i + 5, 1.0)).collect();
         let targets: Vec<u32> = (0..n).map(|i| (i * 31 % vocab) as u32).collect();
         let g: Vec<f32> = (0..n).map(|i| noise(i + 11, 1.0)).collect();
-        let g = TargetGrads { entropy: Some(g.iter().map(|g| 0.5 - g).collect()), logprobs: g, balance: 0.0 };
+        let g =
+            TargetGrads { entropy: Some(g.iter().map(|g| 0.5 - g).collect()), logprobs: g, balance: None };
         let chunk = n * vocab_chunk(n, vocab);
         assert!(n * vocab > chunk, "more than one chunk");
         let head = Weight { values: &weight, panels: None, operands: Operands::F32 };
@@ -371,7 +372,7 @@ mod tests {
         let weight: Vec<f32> = (0..vocab * hidden).map(|i| 4.0 * noise(i + 5)).collect();
         let h: Vec<f32> = (0..2 * hidden).map(noise).collect();
         let (targets, head) = ([17, 250], Weight { values: &weight, panels: None, operands: Operands::F32 });
-        let g = TargetGrads { logprobs: vec![0.5, -1.5], entropy: Some(vec![2.0, 0.75]), balance: 0.0 };
+        let g = TargetGrads { logprobs: vec![0.5, -1.5], entropy: Some(vec![2.0, 0.75]), balance: None };
         for squash in [None, Some(Squash { cap: 1.5, factor: 1.25 })] {
             let (stats, kept) = forward(&head, hidden, squash, &h, &targets, true);
             let (mut dh, mut dw) = (vec![0.0; h.len()], vec![0.0; weight.len()]);

@@ -8,7 +8,7 @@ use super::lora::{self, Dropout};
 use super::norm::{rms_norm, rms_norm_backward, rms_norm_columns, rms_norm_columns_backward};
 use super::rope::RopeTable;
 use super::routing;
-use crate::model::ops::{Backward, HeadPass, Ops, Routing};
+use crate::model::ops::{Backward, Balance, HeadPass, Ops, Routing};
 use crate::packed::PackedBatch;
 use crate::spec::{Attention, Embed, Experts, Gated, Linear, Norm, ParamLayout, QkNorms};
 use crate::targets::{TargetGrads, TargetStats};
@@ -403,7 +403,7 @@ impl Backward for HostModel {
         &self,
         routing: &Routing,
         d_weights: &[Vec<f32>],
-        balance: &[f32],
+        balance: Option<Balance<'_>>,
         experts: &Experts,
     ) -> Buffer {
         routing::route_backward(routing, d_weights, balance, experts)

@@ -1,6 +1,6 @@
 //! Which experts a token goes to (arXiv:2101.03961, and the top of several as in Qwen3's mixtures).
 use super::buffer::Buffer;
-use crate::model::ops::Routing;
+use crate::model::ops::{Balance, Routing};
 use crate::spec::Experts;
 
 /// Softmax of every row of scores, the largest few of it, and their weights.
@@ -30,9 +30,14 @@ pub fn route(scores: &[f32], e: &Experts) -> Routing {
     Routing { probabilities, rows, weights }
 }
 
-/// The gradient of the scores, `[rows, experts]`, for that of the weights, and for `balance`, that of the probabilities of
-/// each expert in every row, which may be nothing.
-pub fn route_backward(routing: &Routing, d_weights: &[Vec<f32>], balance: &[f32], e: &Experts) -> Buffer {
+/// The gradient of the scores, `[rows, experts]`, for that of the weights, and for `balance`, that of the probabilities,
+/// where there is one.
+pub fn route_backward(
+    routing: &Routing,
+    d_weights: &[Vec<f32>],
+    balance: Option<Balance<'_>>,
+    e: &Experts,
+) -> Buffer {
     let count = e.experts.len();
     let p = &routing.probabilities;
     // By row: Σ of the chosen probabilities, and Σ weight · gradient.
@@ -56,8 +61,12 @@ pub fn route_backward(routing: &Routing, d_weights: &[Vec<f32>], balance: &[f32]
     for (i, j, row) in chosen() {
         d[row * count + i] = (d_weights[i][j] - weighted[row]) / total[row];
     }
+    if let Some(Balance { slopes, times }) = balance {
+        for (d, times) in d.chunks_mut(count).zip(times) {
+            d.iter_mut().zip(slopes).for_each(|(d, slope)| *d += slope * times);
+        }
+    }
     for (d, p) in d.chunks_mut(count).zip(p.chunks(count)) {
-        d.iter_mut().zip(balance).for_each(|(d, b)| *d += b);
         let dot: f32 = d.iter().zip(p).map(|(d, p)| d * p).sum();
         d.iter_mut().zip(p).for_each(|(d, p)| *d = p * (*d - dot));
     }
@@ -79,7 +88,8 @@ mod tests {
     fn gradients_of_scores_are_those_of_differences() {
         for normalise in [false, true] {
             let e = experts(5, 2, normalise);
-            let balance = [0.5f32, -1.0, 0.25, 0.0, 2.0];
+            let (slopes, times) = ([0.5f32, -1.0, 0.25, 0.0, 2.0], [1.0f32, 3.0, 1.0]);
+            let balance = Some(Balance { slopes: &slopes, times: &times });
             let scores: Vec<f32> = (0..15).map(|i| (i * 7 % 11) as f32 / 4.0 - 1.0).collect();
             let slope = |expert: usize, row: usize| ((expert * 5 + row * 3) % 7) as f32 - 3.0;
             let loss = |scores: &[f32]| -> f32 {
@@ -87,8 +97,9 @@ mod tests {
                 let each = |i: usize| {
                     r.rows[i].iter().zip(&r.weights[i]).map(move |(row, w)| slope(i, *row) * w).sum::<f32>()
                 };
+                let of_row = |p: &[f32]| p.iter().zip(&slopes).map(|(p, slope)| p * slope).sum::<f32>();
                 let balanced: f32 =
-                    r.probabilities.chunks(5).flat_map(|p| p.iter().zip(&balance)).map(|(p, b)| p * b).sum();
+                    r.probabilities.chunks(5).zip(&times).map(|(p, times)| of_row(p) * times).sum();
                 (0..5).map(each).sum::<f32>() + balanced
             };
             let routing = route(&scores, &e);
@@ -99,7 +110,7 @@ mod tests {
                 .enumerate()
                 .map(|(i, rows)| rows.iter().map(|r| slope(i, *r)).collect())
                 .collect();
-            let d = route_backward(&routing, &d_weights, &balance, &e);
+            let d = route_backward(&routing, &d_weights, balance, &e);
             for i in 0..scores.len() {
                 let at = |by: f32| {
                     let mut moved = scores.clone();

@@ -1,7 +1,8 @@
 //! One block, forward and backward, of whatever a [`Block`] is made of.
-use super::ops::{Backward, Ops, Routing};
+use super::ops::{Backward, Balance, Ops, Routing};
 use crate::packed::PackedBatch;
 use crate::spec::{Attention, Block, Experts, Gated, Linear, Mlp, Norm, QkNorms};
+use crate::targets::Load;
 
 /// What the backward needs of a block's forward.
 pub struct Saved<O: Ops> {
@@ -90,42 +91,12 @@ fn join_backward<O: Backward>(
     }
 }
 
-/// How rows are routed, for the loss that balances experts.
-#[derive(Default)]
-pub struct Load {
-    /// Rows that each expert got, and the sum of its probabilities, over all layers.
-    experts: Vec<(f64, f64)>,
-    /// Rows of all layers.
-    rows: f64,
-}
-
-impl Load {
-    fn add(&mut self, routing: &Routing) {
-        let count = routing.rows.len();
-        self.experts.resize(count.max(self.experts.len()), (0.0, 0.0));
-        for (e, (rows, sum)) in self.experts.iter_mut().enumerate().take(count) {
-            *rows += routing.rows[e].len() as f64;
-            *sum += routing.probabilities.iter().skip(e).step_by(count).map(|p| f64::from(*p)).sum::<f64>();
-        }
-        self.rows += (routing.probabilities.len() / count.max(1)) as f64;
-    }
-
-    /// `E Σ f_e P_e`, f the share of rows that go to an expert, P its mean probability.
-    pub fn balance(&self) -> f64 {
-        let n = self.rows.max(1.0);
-        self.experts.len() as f64 * self.experts.iter().map(|(f, p)| f / n * p / n).sum::<f64>()
-    }
-
-    /// Its gradient with respect to the probabilities of any row, times `scale`: one number an expert.
-    pub fn slopes(&self, scale: f32) -> Vec<f32> {
-        let (n, count) = (self.rows.max(1.0), self.experts.len() as f64);
-        self.experts.iter().map(|(f, _)| (f64::from(scale) * count * f / (n * n)) as f32).collect()
-    }
-
-    /// Counts what a block has kept.
-    pub fn count<O: Ops>(&mut self, saved: &Saved<O>) {
-        if let SavedMlp::Experts { routing, .. } = &saved.mlp {
-            self.add(routing);
+impl<O: Ops> Saved<O> {
+    /// Counts which experts the rows went to.
+    pub fn count(&self, load: &mut Load, times: &[f32]) {
+        match &self.mlp {
+            SavedMlp::Gated(_) => {}
+            SavedMlp::Experts { routing, .. } => load.count(&routing.rows, &routing.probabilities, times),
         }
     }
 }
@@ -208,12 +179,12 @@ fn experts_forward<O: Ops>(
 }
 
 /// Turns the gradient `dx` of a block's output into that of its input. `balance` is what is added to the gradients of the
-/// probabilities of experts, one number each, or nothing.
+/// probabilities of experts.
 pub fn backward<O: Backward>(
     o: &O,
     block: &Block,
     saved: Saved<O>,
-    balance: &[f32],
+    balance: Option<Balance<'_>>,
     (batch, rows): (&PackedBatch, &O::Rows),
     dx: &mut O::Mat,
     grads: &mut O::Grads,
@@ -288,7 +259,7 @@ fn gated_backward<O: Backward>(
 fn experts_backward<O: Backward>(
     o: &O,
     e: &Experts,
-    (routing, saved, balance): (&Routing, Vec<SavedExpert<O>>, &[f32]),
+    (routing, saved, balance): (&Routing, Vec<SavedExpert<O>>, Option<Balance<'_>>),
     h: O::Mat,
     dy: &O::Mat,
     grads: &mut O::Grads,

@@ -71,6 +71,15 @@ pub trait Ops {
     fn logits(&self, h: &Self::Mat, head: &HeadPass) -> Self::Mat;
 }
 
+/// The gradient of the loss that balances experts with respect to their probabilities.
+#[derive(Debug, Clone, Copy)]
+pub struct Balance<'a> {
+    /// Of a row that counts once, for each expert.
+    pub slopes: &'a [f32],
+    /// How often each row counts.
+    pub times: &'a [f32],
+}
+
 /// The derivatives. Parameters' gradients are added to `grads`, in the order of the parameters.
 pub trait Backward: Ops {
     /// The gradients of the parameters.
@@ -134,12 +143,12 @@ pub trait Backward: Ops {
         weights: &[f32],
     ) -> (Self::Mat, Vec<f32>);
 
-    /// Of [`Ops::route`], for the gradients of its weights and, where there are some, of the probabilities of each expert.
+    /// Of [`Ops::route`], for the gradients of its weights and, where there are some, of the probabilities.
     fn route_backward(
         &self,
         routing: &Routing,
         d_weights: &[Vec<f32>],
-        balance: &[f32],
+        balance: Option<Balance<'_>>,
         experts: &Experts,
     ) -> Self::Mat;
 

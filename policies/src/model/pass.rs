@@ -1,9 +1,9 @@
 //! Whole passes: log-probabilities, logits, training, and the logits of prompts and of new tokens.
-use super::block::{self, Attended, Load, Saved};
-use super::ops::{Backward, HeadPass, Ops};
+use super::block::{self, Attended, Saved};
+use super::ops::{Backward, Balance, HeadPass, Ops};
 use crate::packed::{PackedBatch, PromptGroup};
 use crate::spec::{Attention, Mlp, Model};
-use crate::targets::{TargetGrads, TargetStats};
+use crate::targets::{Load, TargetGrads, TargetStats};
 use crate::trained::Depth;
 
 /// Residual stream behind all blocks, nothing kept; `attend` is given the index of the layer.
@@ -59,7 +59,6 @@ pub struct Forward<O: Ops> {
     /// The inputs of blocks whose insides are computed again.
     inputs: Vec<O::Mat>,
     saved: Vec<Saved<O>>,
-    load: Load,
     depth: Depth,
     head: HeadPass,
     /// The rows that predict targets, before and behind the last norm.
@@ -79,7 +78,8 @@ pub fn forward<O: Ops>(
 ) -> Forward<O> {
     let rows = o.rows(batch);
     let mut x = o.embed(&model.embed, &batch.tokens);
-    let (mut inputs, mut saved, mut load) = (Vec::new(), Vec::new(), Load::default());
+    let (mut inputs, mut saved) = (Vec::new(), Vec::new());
+    let (mut load, times) = (Load::default(), batch.times());
     for (i, b) in model.blocks.iter().enumerate() {
         let live = i >= depth.first_block;
         if recompute && live {
@@ -89,7 +89,7 @@ pub fn forward<O: Ops>(
         let keep = live && !recompute || matches!(b.mlp, Mlp::Experts(_));
         let (out, kept) = block::forward(o, b, x, keep, |a, qkv| o.attend(qkv, a, (batch, &rows)));
         if let Some(kept) = kept {
-            load.count(&kept);
+            kept.count(&mut load, &times);
             saved.extend((live && !recompute).then_some(kept));
         }
         x = out;
@@ -99,8 +99,8 @@ pub fn forward<O: Ops>(
     drop(x);
     let h = o.exact_norm(&picked, &model.norm, head.scale);
     let (mut stats, kept) = o.head(&h, &head, &batch.targets, true);
-    stats.balance = load.balance() as f32;
-    Forward { stats, rows, inputs, saved, load, depth, head, picked, h, kept }
+    stats.load = load;
+    Forward { stats, rows, inputs, saved, depth, head, picked, h, kept }
 }
 
 /// Its backward: parameter gradients are added to `grads`, for the gradients `g` of a loss with respect to what the head
@@ -113,14 +113,15 @@ pub fn backward<O: Backward>(
     g: &TargetGrads,
     grads: &mut O::Grads,
 ) {
-    let Forward { stats, rows, mut inputs, mut saved, load, depth, head, picked, h, kept } = forward;
+    let Forward { stats, rows, mut inputs, mut saved, depth, head, picked, h, kept } = forward;
     g.check(batch.targets.len());
     let dh = o.head_backward(&h, kept, &head, &batch.targets, (&stats, g), grads);
     drop(h);
     if !depth.below_head {
         return;
     }
-    let balance = if g.balance == 0.0 { Vec::new() } else { load.slopes(g.balance) };
+    let times = batch.times();
+    let balance = g.balance.as_ref().map(|slopes| Balance { slopes, times: &times });
     let mut d_picked = o.zeros(batch.target_rows.len());
     o.norm_backward(&picked, &model.norm, head.scale, dh, &mut d_picked, grads);
     if depth.first_block == model.blocks.len() && !depth.embedding {
@@ -134,7 +135,7 @@ pub fn backward<O: Backward>(
             None => saved.pop(),
         };
         if let Some(kept) = kept {
-            block::backward(o, b, kept, &balance, (batch, &rows), &mut dx, grads);
+            block::backward(o, b, kept, balance, (batch, &rows), &mut dx, grads);
         }
     }
     if depth.embedding {

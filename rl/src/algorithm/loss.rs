@@ -82,7 +82,7 @@ impl LossOutput {
         TargetGrads {
             logprobs: flat(&self.grads),
             entropy: self.entropy_grads.as_deref().map(flat),
-            balance: 0.0,
+            balance: None,
         }
     }
 }

@@ -8,7 +8,8 @@
 //! back into the head. So the maths is the same on every device, exact to f64, and each formula stands once, written
 //! by hand, with tests against central differences and against values of an independent implementation.
 //!
-//! loss = −aggregate( w · policy term ) + kl_coef · aggregate( KL estimator ), `w` the sampler correction
+//! loss = −aggregate( w · objective ) − entropy_coef · aggregate( entropy ) + kl_coef · aggregate( KL estimator ), `w` the
+//! sampler correction
 //!
 //! The formulas are at the heads of `advantage.rs`, `objective/mod.rs`, `kl.rs`, `sampler.rs` and `top_entropy.rs`; the keys
 //! and their defaults:

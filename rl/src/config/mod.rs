@@ -151,7 +151,8 @@ pub struct PolicyConfig {
     /// changes the result. Default `auto`: when they would take more than a third of the free memory.
     pub recompute: Recompute,
     /// Weight of the load-balancing loss of a mixture of experts (arXiv:2101.03961, equations 4 to 6), which is added to the
-    /// loss of every update, though not to the loss that is shown; ≥ 0. Without experts it does nothing. Default 0.
+    /// loss of every update, though not to the loss that is shown (it has a metric of its own); ≥ 0. It is of all rows of
+    /// the update, so several micro-batches go forward once more. Without experts it does nothing. Default 0.
     pub router_aux_coef: f64,
     /// How messages become a prompt: `auto`, `raw`, or a file with a template, relative to the config file. Default `auto`.
     pub chat_template: ChatTemplate,

@@ -152,7 +152,7 @@ impl Tests {
             tests.files.push(name);
             let read = |row: &Row| -> Result<Option<(u64, Vec<u64>)>, String> {
                 if let Some(condition) = &settings.against_where {
-                    let context = crate::data::Row::new(row.numbers());
+                    let context = crate::data::TemplateRow::new(row.numbers());
                     if !templates.holds("--against-where", condition, &context)? {
                         return Ok(None);
                     }

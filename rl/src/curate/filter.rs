@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::error::CurateError;
 use super::output::Output;
 use super::scan::{Input, Watch, scan, seen};
-use crate::data::{Row as TemplateRow, Templates};
+use crate::data::{TemplateRow, Templates};
 use crate::rows::{self, Row};
 
 /// Which rows stay: those that satisfy every condition. Lengths are in words.

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value};
 
-use super::template::{Row, Templates, single_field};
+use super::template::{TemplateRow, Templates, single_field};
 use super::{DataError, Entry, SHUFFLE_STREAM, Split, TaskKey, check_heldout, messages};
 use crate::checks::Checks;
 use crate::files::IoError;
@@ -341,8 +341,8 @@ impl JsonlConfig {
         row: Fields,
     ) -> Result<Option<Entry>, DataError> {
         let bad = |message| self.row_error(line, message);
-        let numbers = row.numbers.map(Row::new);
-        let row = Row::new(row.fields);
+        let numbers = row.numbers.map(TemplateRow::new);
+        let row = TemplateRow::new(row.fields);
         if let Some(filter) = &self.filter
             && !templates.0.holds("filter", filter, numbers.as_ref().unwrap_or(&row)).map_err(bad)?
         {
@@ -356,7 +356,7 @@ impl JsonlConfig {
         name: &str,
         (templates, read): (&Templates, &[String]),
         line: usize,
-        row: &Row,
+        row: &TemplateRow,
     ) -> Result<Option<Entry>, String> {
         let group = match &self.group {
             Some(path) => match rows::field(&row.fields, path) {
@@ -419,7 +419,7 @@ impl JsonlConfig {
         &self,
         templates: &Templates,
         system: Option<String>,
-        row: &Row,
+        row: &TemplateRow,
     ) -> Result<Vec<Message>, String> {
         Ok(match &self.prompt {
             PromptTemplate::Text(source) => match templates.value("prompt", source, row)? {
@@ -501,7 +501,7 @@ pub(crate) fn render_reference(
     templates: &Templates,
     field: &str,
     value: &toml::Value,
-    row: &Row,
+    row: &TemplateRow,
 ) -> Result<Value, String> {
     Ok(match value {
         toml::Value::String(source) => templates.value(field, source, row)?,

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub use jsonl::{JsonlConfig, MessageTemplate, PromptTemplate};
 pub(crate) use key::Mark;
 pub use key::TaskKey;
-pub(crate) use template::{Row, Templates};
+pub(crate) use template::{TemplateRow, Templates};
 
 use crate::checks::Checks;
 use crate::checks::Problem;

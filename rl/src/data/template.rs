@@ -48,7 +48,7 @@ impl Templates {
     }
 
     /// The text that the template `field` makes of `row`.
-    pub(crate) fn text(&self, field: &str, row: &Row) -> Result<String, String> {
+    pub(crate) fn text(&self, field: &str, row: &TemplateRow) -> Result<String, String> {
         let template = self.env.get_template(field).map_err(|e| describe(&e))?;
         template.render(&row.context).map_err(|e| {
             let named = template.undeclared_variables(true);
@@ -59,7 +59,7 @@ impl Templates {
 
     /// The value of the template `field`: the JSON value itself when `source` is a single field, as in
     /// `{{ options }}`, and text otherwise.
-    pub(crate) fn value(&self, field: &str, source: &str, row: &Row) -> Result<Value, String> {
+    pub(crate) fn value(&self, field: &str, source: &str, row: &TemplateRow) -> Result<Value, String> {
         let Some(path) = single_field(source) else { return self.text(field, row).map(Value::String) };
         let mut names = path.split('.');
         let first = names.next().and_then(|name| row.fields.get(name));
@@ -68,7 +68,7 @@ impl Templates {
     }
 
     /// Compiles `source` as an expression and says whether it is true of `row`.
-    pub(crate) fn holds(&self, field: &str, source: &str, row: &Row) -> Result<bool, String> {
+    pub(crate) fn holds(&self, field: &str, source: &str, row: &TemplateRow) -> Result<bool, String> {
         let expression =
             self.env.compile_expression(source).map_err(|e| format!("{field}: {}", describe(&e)))?;
         let named = expression.undeclared_variables(true);
@@ -92,7 +92,7 @@ impl Templates {
         &self,
         named: &HashSet<String>,
         source: &str,
-        row: &Row,
+        row: &TemplateRow,
         error: &minijinja::Error,
     ) -> Option<String> {
         let said = error.detail().unwrap_or_default();
@@ -108,7 +108,7 @@ impl Templates {
 
 /// The beginning of a dotted path that a row lacks (or with `null`, that is null), such as `a` of `a.b`; none where it has
 /// all, or where the rest follows text or a number and so is a method.
-fn first_lacking<'a>(row: &Row, path: &'a str, null: bool) -> Option<&'a str> {
+fn first_lacking<'a>(row: &TemplateRow, path: &'a str, null: bool) -> Option<&'a str> {
     let ends = path.match_indices('.').map(|(at, _)| at).chain([path.len()]);
     for prefix in ends.map(|end| &path[..end]) {
         match rows::field(&row.fields, prefix) {
@@ -122,12 +122,12 @@ fn first_lacking<'a>(row: &Row, path: &'a str, null: bool) -> Option<&'a str> {
 }
 
 /// A row as JSON and as the context of templates.
-pub(crate) struct Row {
+pub(crate) struct TemplateRow {
     pub(crate) fields: Map<String, Value>,
     context: minijinja::Value,
 }
 
-impl Row {
+impl TemplateRow {
     pub(crate) fn new(fields: Map<String, Value>) -> Self {
         let context = minijinja::Value::from_serialize(&fields);
         Self { fields, context }
@@ -178,14 +178,14 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn row() -> Row {
+    fn row() -> TemplateRow {
         let Value::Object(fields) = json!({
             "question": "2+2?", "answer": "two and two\n#### 4", "options": ["a", "b"], "n": 3, "deep": {"x": [1]},
             "nothing": null
         }) else {
             unreachable!()
         };
-        Row::new(fields)
+        TemplateRow::new(fields)
     }
 
     fn check(source: &str, expected: Result<Value, &str>) {
@@ -246,7 +246,7 @@ mod tests {
         else {
             unreachable!()
         };
-        let row = Row::new(fields);
+        let row = TemplateRow::new(fields);
         let text = |source: &str| {
             let mut templates = Templates::new("d");
             templates.add("f", source).unwrap();

@@ -127,8 +127,7 @@ impl Benchmark {
     /// As [`Self::open`]; a name that is not built in; a definition that cannot be read.
     pub fn named(name: &str, settings: &OpenSettings) -> Result<Self, Error> {
         let found = Definition::find(name, settings)?;
-        let unknown =
-            || Error::Unusable { what: format!("{name}: no built-in benchmark and no definition (.toml)") };
+        let unknown = || Error::NoBenchmark { name: name.to_owned() };
         let found = found.ok_or_else(unknown)?;
         Self::open(&found.file, &found.text, &found.settings)
     }

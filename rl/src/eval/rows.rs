@@ -10,7 +10,7 @@ use super::item::{Choice, Item, PromptParts, gold, lettered, shuffle};
 use super::task_file::{Continuation, Fields, TaskFile};
 use crate::curate::validate::messages;
 use crate::data::jsonl::{self, JsonlConfig, add_reference, render_reference};
-use crate::data::template::{Row, Templates};
+use crate::data::template::{TemplateRow, Templates};
 use crate::data::{DataError, TaskKey};
 use crate::rows::{id, missing};
 
@@ -80,9 +80,9 @@ impl<'a> RowReader<'a> {
     ) -> Result<(Vec<Drawn>, Vec<DataError>), DataError> {
         let mut drawn = Vec::new();
         let problems = each_row(&self.task.name, path, &mut |line, jsonl::Fields { fields, numbers }| {
-            let row = Row::new(fields);
+            let row = TemplateRow::new(fields);
             // What is compared is a number, also where its digits are kept as text.
-            let compared = numbers.map(Row::new);
+            let compared = numbers.map(TemplateRow::new);
             let compared = compared.as_ref().unwrap_or(&row);
             if self.passes(filter, compared)? {
                 self.check_schema(&row, compared)?;
@@ -95,11 +95,11 @@ impl<'a> RowReader<'a> {
         Ok((drawn, problems))
     }
 
-    fn passes(&self, filter: Option<&str>, row: &Row) -> Result<bool, String> {
+    fn passes(&self, filter: Option<&str>, row: &TemplateRow) -> Result<bool, String> {
         filter.map_or(Ok(true), |filter| self.templates.holds("filter", filter, row))
     }
 
-    fn draw(&self, row: &Row, number: usize, example: bool) -> Result<Drawn, String> {
+    fn draw(&self, row: &TemplateRow, number: usize, example: bool) -> Result<Drawn, String> {
         let fields = self.fields;
         let id = self.id(row, number)?;
         let asked = self.prose("fields.question", &fields.question, row)?;
@@ -155,7 +155,7 @@ impl<'a> RowReader<'a> {
     }
 
     /// A number whose digits are kept as text is of either kind.
-    fn check_schema(&self, row: &Row, compared: &Row) -> Result<(), String> {
+    fn check_schema(&self, row: &TemplateRow, compared: &TemplateRow) -> Result<(), String> {
         for (field, kinds) in &self.task.schema {
             match row.fields.get(field) {
                 None => return Err(format!("schema: the row has no `{field}`, a {kinds}")),
@@ -171,7 +171,7 @@ impl<'a> RowReader<'a> {
     }
 
     /// What a template makes of a row, as text.
-    fn text(&self, field: &str, source: &str, row: &Row) -> Result<String, String> {
+    fn text(&self, field: &str, source: &str, row: &TemplateRow) -> Result<String, String> {
         match self.templates.value(field, source, row)? {
             Value::String(text) => Ok(text),
             Value::Null => Err(format!("{field}: it is null")),
@@ -180,7 +180,7 @@ impl<'a> RowReader<'a> {
     }
 
     /// [`Self::text`] for people: nobody would ask a policy the JSON of a list.
-    fn prose(&self, field: &str, source: &str, row: &Row) -> Result<String, String> {
+    fn prose(&self, field: &str, source: &str, row: &TemplateRow) -> Result<String, String> {
         match self.templates.value(field, source, row)? {
             value @ (Value::Array(_) | Value::Object(_)) => {
                 Err(format!("{field}: text is needed, not {}", kind_of(&value)))
@@ -189,7 +189,7 @@ impl<'a> RowReader<'a> {
         }
     }
 
-    fn id(&self, row: &Row, number: usize) -> Result<String, String> {
+    fn id(&self, row: &TemplateRow, number: usize) -> Result<String, String> {
         match (&self.fields.id, row.fields.get("id")) {
             (Some(source), _) => self.text("fields.id", source, row),
             (None, Some(Value::String(id))) => Ok(id.clone()),
@@ -208,7 +208,12 @@ impl<'a> RowReader<'a> {
         shuffle(options, seed, id).ok_or("an option speaks of the others, so they were not shuffled")
     }
 
-    fn reference(&self, row: &Row, label: &str, options: &[Choice]) -> Result<Map<String, Value>, String> {
+    fn reference(
+        &self,
+        row: &TemplateRow,
+        label: &str,
+        options: &[Choice],
+    ) -> Result<Map<String, Value>, String> {
         let mut reference = Map::new();
         reference.insert("answer".into(), json!(label));
         if !options.is_empty() {
@@ -227,7 +232,11 @@ impl<'a> RowReader<'a> {
     }
 
     /// What the templates of prompts see.
-    fn values(row: &Row, [question, context, answer, label]: [&str; 4], options: &[Choice]) -> Row {
+    fn values(
+        row: &TemplateRow,
+        [question, context, answer, label]: [&str; 4],
+        options: &[Choice],
+    ) -> TemplateRow {
         let mut values = row.fields.clone();
         values.insert("row".into(), Value::Object(row.fields.clone()));
         let listed: Vec<Value> = options.iter().map(|o| json!({"label": o.label, "text": o.text})).collect();
@@ -241,10 +250,10 @@ impl<'a> RowReader<'a> {
         ] {
             values.insert(key.into(), value);
         }
-        Row::new(values)
+        TemplateRow::new(values)
     }
 
-    fn parts(&self, field: &str, values: &Row) -> Result<PromptParts, String> {
+    fn parts(&self, field: &str, values: &TemplateRow) -> Result<PromptParts, String> {
         Ok(PromptParts {
             system: self.settings.system.clone().or_else(|| self.task.system.clone()),
             shots: Vec::new(),
@@ -253,7 +262,7 @@ impl<'a> RowReader<'a> {
     }
 
     /// The options of a row; empty where the benchmark has none.
-    fn options(&self, row: &Row) -> Result<Vec<Choice>, String> {
+    fn options(&self, row: &TemplateRow) -> Result<Vec<Choice>, String> {
         let Some(source) = &self.fields.options else { return Ok(Vec::new()) };
         let found = render_reference(&self.templates, "fields.options", source, row)?;
         let text = |value: &Value| match value {

@@ -45,7 +45,10 @@ impl SampleLog {
                 read_own(&settings_path, SMALL).ok().and_then(|text| serde_json::from_slice(&text).ok());
             match old {
                 Some(old) if &old == settings => rows = read(&path)?,
-                old => return Err(Error::Unusable { what: refusal(dir, old.as_ref(), settings) }),
+                old => {
+                    let what = refusal(dir, old.as_ref(), settings);
+                    return Err(Error::OtherEvaluation { path: dir.to_owned(), what });
+                }
             }
         }
         let text = format!("{settings:#}\n");

@@ -62,16 +62,16 @@ impl SourceError {
 }
 
 /// A file, or stdin for `-`, read line by line.
-pub struct Source {
+pub struct LineSource {
     name: String,
     reader: Box<dyn BufRead>,
     line: usize,
 }
 
 /// The fields of a row and its line, from 1.
-pub type Row = (usize, Map<String, Value>);
+pub type LineFields = (usize, Map<String, Value>);
 
-impl Source {
+impl LineSource {
     /// Opens a file, or stdin for `-`.
     ///
     /// # Errors
@@ -127,7 +127,7 @@ impl Source {
     ///
     /// # Errors
     /// As [`Self::next_line`]; a line that is no object.
-    pub fn next_object(&mut self) -> Result<Option<Row>, SourceError> {
+    pub fn next_object(&mut self) -> Result<Option<LineFields>, SourceError> {
         let Some((line, text)) = self.next_line()? else { return Ok(None) };
         Ok(Some((line, object(&text).map_err(|e| self.bad_at(line, e))?)))
     }
@@ -136,7 +136,7 @@ impl Source {
     ///
     /// # Errors
     /// As [`Self::next_object`].
-    pub fn objects(&mut self) -> Result<Vec<Row>, SourceError> {
+    pub fn objects(&mut self) -> Result<Vec<LineFields>, SourceError> {
         std::iter::from_fn(|| self.next_object().transpose()).collect()
     }
 }
@@ -185,7 +185,7 @@ pub fn text(path: &Path) -> Result<(String, String), SourceError> {
 /// # Errors
 /// [`SourceError`].
 pub fn text_within(path: &Path, most: u64) -> Result<(String, String), SourceError> {
-    let mut source = Source::open(path)?;
+    let mut source = LineSource::open(path)?;
     let bytes = bounded::within(&mut source.reader, most).map_err(|error| match error.kind() {
         ErrorKind::FileTooLarge => SourceError::Open { name: source.name.clone(), source: error },
         _ => failed(&source.name)(error),
@@ -204,13 +204,16 @@ mod tests {
         let path = dir.path().join("rows.jsonl");
         let shown = path.display().to_string();
         let error = |error: SourceError| (error.to_string(), error.exit_code());
-        assert_eq!(error(Source::open(&path).err().unwrap()), (format!("{shown}: there is no such file"), 2));
+        assert_eq!(
+            error(LineSource::open(&path).err().unwrap()),
+            (format!("{shown}: there is no such file"), 2)
+        );
         let directory = format!("{} is a directory, a file is needed", dir.path().display());
-        assert_eq!(error(Source::open(dir.path()).err().unwrap()), (directory, 2));
+        assert_eq!(error(LineSource::open(dir.path()).err().unwrap()), (directory, 2));
 
         std::fs::write(&path, "\u{feff}{\"id\": 1}\n\n  {\"id\": 2}  \n[1]\n").unwrap();
-        let mut source = Source::open(&path).unwrap();
-        let ids = |row: Option<Row>| row.map(|(line, fields)| (line, fields["id"].as_u64().unwrap()));
+        let mut source = LineSource::open(&path).unwrap();
+        let ids = |row: Option<LineFields>| row.map(|(line, fields)| (line, fields["id"].as_u64().unwrap()));
         assert_eq!(ids(source.next_object().unwrap()), Some((1, 1)));
         assert_eq!(ids(source.next_object().unwrap()), Some((3, 2)));
         let (message, code) = error(source.next_object().unwrap_err());

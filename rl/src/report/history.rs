@@ -48,7 +48,7 @@ pub(super) struct Evaluation {
 }
 
 #[derive(Deserialize)]
-struct Row {
+struct MetricsLine {
     step: u64,
     stage: String,
     #[serde(flatten)]
@@ -67,7 +67,7 @@ impl History {
         Ok(found.then_some(history))
     }
 
-    fn add(&mut self, row: Row) {
+    fn add(&mut self, row: MetricsLine) {
         let (first, last) = self.steps.unwrap_or((row.step, row.step));
         self.steps = Some((first.min(row.step), last.max(row.step)));
         let supervised = row.values.contains_key(metrics::SFT_LOSS);

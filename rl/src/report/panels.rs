@@ -35,6 +35,7 @@ const PANELS: &[Panel] = &[
     Panel("Sampler and trainer: largest difference", &[m::POLICY_MISMATCH_MAX], true),
     Panel("Supervised loss", &[m::SFT_LOSS, m::SFT_VALIDATION_LOSS], true),
     Panel("Loss", &[m::OPTIM_LOSS], true),
+    Panel("Balance of experts", &[m::OPTIM_ROUTER_BALANCE], true),
     Panel("Gradient norm", &[m::OPTIM_GRAD_NORM], true),
     Panel("Learning rate", &[m::OPTIM_LR], false),
     Panel("Throughput", &[m::THROUGHPUT_DECODE, m::THROUGHPUT_TRAIN], true),

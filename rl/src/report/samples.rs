@@ -121,7 +121,7 @@ struct HeadOutcome {
 
 /// What is shown of a row.
 #[derive(Deserialize)]
-struct Row {
+struct RolloutLine {
     stage: String,
     id: String,
     #[serde(default)]
@@ -137,7 +137,7 @@ struct Row {
 
 /// A completion as the page shows it.
 #[derive(Debug, Clone, Serialize)]
-pub(super) struct Sample {
+pub(super) struct ShownSample {
     step: u64,
     kind: Kind,
     verdict: String,
@@ -166,7 +166,7 @@ struct PartRow {
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct SampleGroup {
     title: &'static str,
-    samples: Vec<Sample>,
+    samples: Vec<ShownSample>,
 }
 
 /// A row of the table of verdicts: all completions, the early and the late third of the steps.
@@ -195,7 +195,7 @@ type Place = [u64; 3];
 struct Chooser {
     most: usize,
     seed: u64,
-    buckets: BTreeMap<(Window, Kind), BTreeMap<(u64, Place), Sample>>,
+    buckets: BTreeMap<(Window, Kind), BTreeMap<(u64, Place), ShownSample>>,
 }
 
 impl Samples {
@@ -247,7 +247,7 @@ impl Chooser {
         if most == 0 || (bucket.len() >= most && bucket.last_key_value().is_some_and(|(k, _)| *k < key)) {
             return Ok(());
         }
-        bucket.insert(key, Sample::new(head, rows::parse(line)?));
+        bucket.insert(key, ShownSample::new(head, rows::parse(line)?));
         if bucket.len() > most {
             bucket.pop_last();
         }
@@ -260,7 +260,7 @@ impl Chooser {
             .flat_map(|(window, _)| KINDS.map(|kind| (*window, kind)))
             .map(|place| (place, self.buckets.get(&place).into_iter().flatten()))
             .collect();
-        let mut chosen: BTreeMap<Window, BTreeMap<(Kind, Place), &Sample>> = BTreeMap::new();
+        let mut chosen: BTreeMap<Window, BTreeMap<(Kind, Place), &ShownSample>> = BTreeMap::new();
         loop {
             let before = left;
             for ((window, kind), queue) in &mut queues {
@@ -283,8 +283,8 @@ impl Chooser {
     }
 }
 
-impl Sample {
-    fn new(head: &Head, row: Row) -> Self {
+impl ShownSample {
+    fn new(head: &Head, row: RolloutLine) -> Self {
         let number = |value: Option<f64>| value.map_or("none (masked out)".to_owned(), super::chart::number);
         let outcome = row.outcome;
         let reference = match &row.reference {

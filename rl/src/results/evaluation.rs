@@ -3,7 +3,7 @@
 use super::{Identity, RESULTS, ResultsError, SAMPLES};
 use crate::eval::Question;
 use crate::files::bounded::LARGE;
-use crate::files::source::{self, Source};
+use crate::files::source::{self, LineSource};
 use crate::rows;
 use crate::run::dir::is_run;
 use crate::stats::majority_vote;
@@ -125,7 +125,7 @@ impl Evaluation {
                 () => ResultsError::NoEvaluation { dir },
             });
         }
-        let mut source = Source::open(&path)?;
+        let mut source = LineSource::open(&path)?;
         let mut tasks: Vec<TaskItems> = Vec::new();
         while let Some((line, fields)) = source.next_object()? {
             let text = |key: &str| fields.get(key).and_then(Value::as_str);

@@ -1,7 +1,7 @@
 //! Metrics of texts over the completions of an evaluation.
 
 use super::{ResultsError, TaskItems};
-use crate::files::source::Source;
+use crate::files::source::LineSource;
 use crate::rows;
 use rlvr_rewards::{bleu, cider, extract, meteor, rouge, token_f1};
 use serde_json::Value;
@@ -81,7 +81,7 @@ impl References {
     /// # Errors
     /// [`ResultsError::Input`], of a row that has none of these or an id for the second time, with its line.
     pub fn read(path: &Path) -> Result<Self, ResultsError> {
-        let mut source = Source::open(path)?;
+        let mut source = LineSource::open(path)?;
         let mut by_id = HashMap::new();
         while let Some((line, fields)) = source.next_object()? {
             let id = rows::id(&fields);

@@ -39,6 +39,7 @@ pub fn sft(row: &mut MetricsRow, out: &SftOutcome, seconds: f64) {
     row.set(m::OPTIM_LOSS, out.loss);
     row.set(m::OPTIM_GRAD_NORM, out.grad_norm);
     row.set(m::OPTIM_LR, out.lr);
+    set(row, m::OPTIM_ROUTER_BALANCE, out.router_balance);
     row.set(filled(m::TIME_PHASE, "step"), seconds);
     row.set(m::THROUGHPUT_TRAIN, out.tokens as f64 / seconds.max(1e-9));
 }
@@ -73,6 +74,7 @@ pub fn grpo(row: &mut MetricsRow, out: &StepOutcome, seconds: f64) {
         row.set(m::OPTIM_GRAD_NORM, out.grad_norm);
         row.set(m::OPTIM_LR, out.lr);
     }
+    set(row, m::OPTIM_ROUTER_BALANCE, out.router_balance);
     row.set(m::OPTIM_STEPS, out.updates as f64);
 
     let p = &out.phases;

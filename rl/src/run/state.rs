@@ -42,8 +42,9 @@ impl RunState {
     pub(crate) fn saved(&mut self) -> TrainState {
         // In one order, whatever came first.
         let mut extra: BTreeMap<String, Value> = std::mem::take(&mut self.at.extra).into_iter().collect();
-        if let Ok(value) = serde_json::to_value(&self.evals) {
-            extra.insert(EVALS.to_owned(), value);
+        match serde_json::to_value(&self.evals) {
+            Ok(value) => drop(extra.insert(EVALS.to_owned(), value)),
+            Err(e) => tracing::warn!("the evaluations so far are not in the checkpoint: {e}"),
         }
         if let (false, Ok(value)) = (self.health.is_empty(), serde_json::to_value(&self.health)) {
             extra.insert(HEALTH.to_owned(), value);
@@ -85,7 +86,9 @@ impl RunState {
     }
 }
 
-/// The evaluations that a checkpoint knows of.
+/// The evaluations that a checkpoint knows of. Those that cannot be read are named and left out: nothing is computed of
+/// them.
 pub(crate) fn evals(state: &TrainState) -> Option<Evals> {
-    serde_json::from_value(state.extra.get(EVALS)?.clone()).ok()
+    let read = serde_json::from_value(state.extra.get(EVALS)?.clone());
+    read.inspect_err(|e| tracing::warn!("the evaluations of the checkpoint of step {}: {e}", state.step)).ok()
 }

@@ -3,7 +3,9 @@
 //! Deviations: the loss and its gradient are computed in f64 on the host from read-back log-probabilities
 //! ([`crate::algorithm`]); on-policy steps (one update a rollout) take π_old from the update's own pass, others from the
 //! sampler, whose distribution is the trained one; minibatches are neighbouring groups, shuffled only where the config says so.
-use crate::algorithm::{GroupsWithoutSignal, LossConfig, StepTotals};
+mod update;
+
+use crate::algorithm::{GroupsWithoutSignal, LossConfig};
 use crate::config::GrpoConfig;
 use crate::error::Error;
 use crate::generate::Origin;
@@ -11,10 +13,7 @@ use crate::policy::Policy;
 use crate::train::comparison;
 use crate::train::judging::{Judgement, Judges};
 use crate::train::learner::Learner;
-use crate::train::loss::micro_loss;
-use crate::train::minibatch::{lowest_entropy, shuffled};
-use crate::train::not_finite;
-use crate::train::recorded::RecordedStep;
+use crate::train::minibatch::shuffled;
 use crate::train::rollouts::{Rollouts, Sampling};
 use crate::train::trajectory::{self, Batch, Trajectory};
 use rlvr_policies::Decoder;
@@ -25,24 +24,7 @@ use std::time::Instant;
 
 pub use crate::train::group::Group;
 pub use crate::train::outcome::{FirstPass, Phases, StepOutcome};
-
-/// Where the rollouts of a step come from.
-pub enum Source<'a> {
-    /// Sampled from the policy for the first `prompts_per_step` of these tasks; the others may replace groups without
-    /// signal ([`GroupsWithoutSignal::Resample`]).
-    Tasks(&'a [&'a Task]),
-    /// Made elsewhere.
-    Recorded(&'a RecordedStep),
-}
-
-impl Source<'_> {
-    fn origin(&self) -> Origin {
-        match self {
-            Self::Tasks(_) => Origin::Own,
-            Self::Recorded(_) => Origin::Foreign,
-        }
-    }
-}
+pub use crate::train::rollouts::Source;
 
 /// A GRPO stage in progress.
 pub struct Trainer<'a> {
@@ -108,7 +90,9 @@ impl<'a> Trainer<'a> {
         stop: Option<&AtomicBool>,
     ) -> Result<StepOutcome, Error> {
         // 1. Sample G completions a prompt and judge them.
-        let mut out = StepOutcome::from(self.rollouts(step, source, stop)?);
+        let policy = (&self.policy, self.version);
+        let rollouts = self.sampling(stop).rollouts(step, source, policy, &self.judges)?;
+        let mut out = StepOutcome::from(rollouts);
 
         // 2. What they are compared with: π_old and π_ref, where the loss or the reward asks for them.
         let clock = Instant::now();
@@ -160,19 +144,6 @@ impl<'a> Trainer<'a> {
         Ok(out.groups.into_iter().map(|g| g.judgements).collect())
     }
 
-    fn rollouts(&self, step: u64, source: &Source, stop: Option<&AtomicBool>) -> Result<Rollouts, Error> {
-        match source {
-            Source::Tasks(tasks) => {
-                self.sampling(stop).step(step, tasks, (&self.policy, self.version), &self.judges)
-            }
-            Source::Recorded(recorded) => {
-                let group = |group| Group::recorded(group, &self.policy, self.version);
-                let groups = recorded.groups.iter().map(group).collect::<Result<_, _>>()?;
-                Ok(Rollouts { groups, ..Rollouts::default() })
-            }
-        }
-    }
-
     fn sampling<'s>(&'s self, cancel: Option<&'s AtomicBool>) -> Sampling<'s> {
         let Self { config, reward, recorded, seed, .. } = self;
         Sampling { config, reward: *reward, recorded, seed: *seed, cancel }
@@ -216,87 +187,5 @@ impl<'a> Trainer<'a> {
         let keep = self.loss.groups_without_signal == GroupsWithoutSignal::Keep;
         let dropped: Vec<bool> = groups.iter().map(|g| !keep && !g.has_signal()).collect();
         batch.trajectories.retain(|t| !dropped[t.prompt] && !t.tokens.is_empty());
-    }
-
-    /// The gradient of an update on a minibatch, kept by the learner, and its loss; none where no token has one. `first` says
-    /// that no weight has changed since the rollout.
-    pub(crate) fn gradient(
-        &mut self,
-        prompts: &[Vec<u32>],
-        minibatch: &[Trajectory],
-        first: bool,
-        out: &mut StepOutcome,
-    ) -> Result<Option<f64>, Error> {
-        let tokens: usize = minibatch.iter().map(Trajectory::targets).sum();
-        let totals = StepTotals { sequences: minibatch.len() as f64, tokens: tokens as f64 };
-        let (config, router_aux) = (&self.loss, self.policy.decoder.router_aux());
-        // Zero advantage without another term is zero gradient: no pass is spent on it, the totals still count it.
-        let all = config.kl_in_loss() || config.entropy_coef != 0.0 || router_aux != 0.0;
-        let is_live = |t: &&Trajectory| (all || t.has_advantage()) && t.targets() > 0;
-        let mut live: Vec<Trajectory> = minibatch.iter().filter(is_live).cloned().collect();
-        if live.is_empty() {
-            return Ok(None);
-        }
-        if let Some(lowest) = config.top_entropy_frac.and_then(|frac| lowest_entropy(minibatch, frac)) {
-            live.iter_mut().for_each(|t| t.choose(lowest));
-            out.entropy_threshold = Some(lowest);
-        }
-        let (decoder, temperature) = (&self.policy.decoder, self.config.sampling.temperature);
-        let mut sum = 0.0;
-        let micro_batches: Vec<_> = trajectory::micro_batches(&live, self.config.micro_batch).collect();
-        self.learner.begin(decoder, micro_batches.len());
-        for micro in micro_batches {
-            let pass = self.learner.forward(decoder, prompts, micro, temperature);
-            if first {
-                out.first.record(&pass);
-            }
-            let output =
-                micro_loss(&pass, config, &totals).map_err(|e| not_finite::of_loss(e, micro, &out.groups))?;
-            sum += output.loss;
-            out.stats.merge(&output.stats);
-            out.trained_tokens += pass.targets().logprobs.len();
-            let grads = pass.balanced(output.target_grads(), router_aux, tokens);
-            self.learner.backward(pass, &grads);
-        }
-        Ok(Some(sum))
-    }
-
-    /// Ends an update: one optimizer step by the gradient that the learner holds.
-    fn apply(&mut self, step: u64, loss: f64, out: &mut StepOutcome) -> Result<(), Error> {
-        let schedule = self.config.optim.schedule_config();
-        out.lr = schedule.lr_at(self.config.optim.lr, self.learner.optim.steps(), self.total_updates);
-        let updated = self.learner.apply(&mut self.policy.decoder, out.lr);
-        out.grad_norm = updated.map_err(|e| Error::Training { step, what: e.to_string() })?;
-        out.loss += loss;
-        out.updates += 1;
-        self.version += 1;
-        self.average_in();
-        Ok(())
-    }
-
-    /// The error of an update that was not made, with the first parameter whose gradient is not finite, and the first sample
-    /// that gives it such a one alone.
-    fn blamed(
-        &mut self,
-        error: Error,
-        prompts: &[Vec<u32>],
-        minibatch: &[Trajectory],
-        groups: &[Group],
-    ) -> Error {
-        let (Error::Training { step, what }, Some(tensor)) =
-            (&error, self.learner.first_not_finite(&self.policy.decoder))
-        else {
-            return error;
-        };
-        let (step, mut what) = (*step, format!("{what} (the gradient of {tensor} is NaN or infinite"));
-        for one in minibatch {
-            let alone = self.gradient(prompts, std::slice::from_ref(one), false, &mut StepOutcome::default());
-            let broken = || self.learner.first_not_finite(&self.policy.decoder).is_some();
-            if matches!(alone, Ok(Some(_))) && broken() {
-                what = format!("{what}, of {}", not_finite::sample(one, groups));
-                break;
-            }
-        }
-        Error::Training { step, what: format!("{what})") }
     }
 }

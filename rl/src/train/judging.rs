@@ -37,7 +37,7 @@ pub(crate) struct Judges {
 }
 
 /// What has become of a rollout.
-pub(crate) struct Judged<T> {
+pub(crate) struct JudgedRollout<T> {
     /// What generation returned.
     pub(crate) generated: T,
     /// The judgements of each task, none for a task without completions.
@@ -64,7 +64,7 @@ impl Judges {
         text_of: TextOf<'_>,
         tasks: &[&Task],
         generate: impl FnOnce(&dyn Fn(usize, &[Completion])) -> Result<T, Error>,
-    ) -> Result<Judged<T>, Error> {
+    ) -> Result<JudgedRollout<T>, Error> {
         let slots: Vec<OnceLock<Result<Vec<Judgement>, Error>>> =
             tasks.iter().map(|_| OnceLock::new()).collect();
         let given_up = AtomicBool::new(false);
@@ -99,7 +99,7 @@ impl Judges {
         let waited_s = over.elapsed().as_secs_f64();
         let judgements =
             slots.into_iter().map(|slot| slot.into_inner().transpose()).collect::<Result<_, _>>()?;
-        Ok(Judged { generated, judgements, waited_s })
+        Ok(JudgedRollout { generated, judgements, waited_s })
     }
 }
 

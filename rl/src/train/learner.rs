@@ -6,7 +6,8 @@ use crate::train::trajectory::{self, Trajectory};
 use rlvr_policies::Decoder;
 use rlvr_policies::decoder::{self, HeldWeights};
 use rlvr_policies::gradients::Gradients;
-use rlvr_policies::targets::{TargetGrads, TargetStats};
+use rlvr_policies::targets::{Load, TargetGrads, TargetStats};
+use std::borrow::Borrow;
 
 /// Optimizer and gradients of a stage.
 pub struct Learner {
@@ -16,6 +17,11 @@ pub struct Learner {
     grads: Option<Gradients>,
     /// The weights as the passes of the update in progress want them.
     held: Option<HeldWeights>,
+    /// How the experts share the rows of the update in progress: counted before its first gradient, or, where it has one
+    /// pass, in that.
+    load: Option<Load>,
+    /// Weight of the loss that balances experts in it.
+    router_aux: f32,
 }
 
 /// A micro-batch behind its forward: what the loss sees, before its gradient goes back.
@@ -40,28 +46,47 @@ impl Pass<'_> {
     pub fn entropy(&self) -> Vec<Vec<f64>> {
         trajectory::split(self.inner.batch(), &self.targets().entropy)
     }
-
-    /// Gradients with that of the load-balancing loss of this pass beside them: its weight, by the share that the pass has of
-    /// the `tokens` of the update.
-    pub fn balanced(&self, grads: TargetGrads, router_aux: f32, tokens: usize) -> TargetGrads {
-        let share = self.targets().logprobs.len() as f32 / tokens.max(1) as f32;
-        TargetGrads { balance: router_aux * share, ..grads }
-    }
 }
 
 impl Learner {
     /// A learner with fresh optimizer state, for a stage of `total` updates.
     pub fn new(config: &OptimConfig, total: u64, decoder: &Decoder) -> Self {
-        Self { optim: Optimizer::new(config, total, decoder), grads: None, held: None }
+        let optim = Optimizer::new(config, total, decoder);
+        Self { optim, grads: None, held: None, load: None, router_aux: 0.0 }
     }
 
     /// Begins an update of so many passes: gradients of zero.
     pub fn begin(&mut self, decoder: &Decoder, passes: usize) {
         self.held = if passes > 1 { decoder.hold_packed() } else { None };
+        (self.load, self.router_aux) = (None, decoder.router_aux());
         match &mut self.grads {
             Some(grads) => grads.clear(),
             None => self.grads = Some(decoder.zero_gradients()),
         }
+    }
+
+    /// Counts how the experts of a mixture share the rows of the update that has begun, where a loss balances them: that
+    /// loss is of all rows together, so the gradient of the first micro-batch needs to know the last one. With several
+    /// micro-batches this is a forward of each; `decoder_of` gives the decoder of a micro-batch by its number.
+    pub fn count_routing<D: Borrow<Decoder>>(
+        &mut self,
+        prompts: &[Vec<u32>],
+        micro_batches: &[&[Trajectory]],
+        decoder_of: impl Fn(usize) -> D,
+    ) {
+        if self.router_aux == 0.0 || micro_batches.len() < 2 {
+            return;
+        }
+        let mut load = Load::default();
+        for (i, micro) in micro_batches.iter().enumerate() {
+            load.merge(&self.forward(decoder_of(i).borrow(), prompts, micro, 1.0).targets().load);
+        }
+        self.load = Some(load);
+    }
+
+    /// The loss that balances experts over all rows of the update, without its weight; none without that loss.
+    pub fn router_balance(&self) -> Option<f64> {
+        self.load.as_ref().filter(|load| !load.is_empty()).map(Load::balance)
     }
 
     /// The forward of a micro-batch.
@@ -78,10 +103,14 @@ impl Learner {
     }
 
     /// Its backward, added to the gradients of the update that has begun, for the gradients of the loss with respect to
-    /// [`Pass::targets`].
-    pub fn backward(&mut self, pass: Pass<'_>, grads: &TargetGrads) {
+    /// [`Pass::targets`]; that of the loss that balances experts is added here.
+    pub fn backward(&mut self, pass: Pass<'_>, mut grads: TargetGrads) {
+        if self.router_aux != 0.0 {
+            let load = self.load.get_or_insert_with(|| pass.targets().load.clone());
+            grads.balance = Some(load.slopes(self.router_aux));
+        }
         if let Some(sum) = &mut self.grads {
-            pass.inner.backward(grads, sum);
+            pass.inner.backward(&grads, sum);
         }
     }
 

@@ -27,6 +27,9 @@ pub struct StepOutcome {
     pub first: FirstPass,
     /// Mean loss of the optimizer steps.
     pub loss: f64,
+    /// The loss that balances experts in the last optimizer step, without its weight and beside `loss`; none without that
+    /// loss.
+    pub router_balance: Option<f64>,
     /// Gradient norm of the last optimizer step, before clipping.
     pub grad_norm: f64,
     /// Learning rate of the last optimizer step.

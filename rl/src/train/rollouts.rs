@@ -2,14 +2,33 @@
 use crate::algorithm::GroupsWithoutSignal;
 use crate::config::GrpoConfig;
 use crate::error::Error;
-use crate::generate::{Request, generate};
+use crate::generate::{Origin, Request, generate};
 use crate::policy::Policy;
 use crate::train::group::Group;
 use crate::train::judging::{Judgement, Judges};
+use crate::train::recorded::RecordedStep;
 use rlvr_rewards::{Reward, Task};
 use rlvr_rollout::{Completion, GenerateStats, Prompt, PromptLimit, SampleKey};
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
+
+/// Where the rollouts of a step come from.
+pub enum Source<'a> {
+    /// Sampled from the policy for the first `prompts_per_step` of these tasks; the others may replace groups without
+    /// signal ([`GroupsWithoutSignal::Resample`]).
+    Tasks(&'a [&'a Task]),
+    /// Made elsewhere.
+    Recorded(&'a RecordedStep),
+}
+
+impl Source<'_> {
+    pub(crate) fn origin(&self) -> Origin {
+        match self {
+            Self::Tasks(_) => Origin::Own,
+            Self::Recorded(_) => Origin::Foreign,
+        }
+    }
+}
 
 /// The groups of a step and what they cost.
 #[derive(Debug, Default)]
@@ -36,8 +55,26 @@ pub(crate) struct Sampling<'a> {
 }
 
 impl Sampling<'_> {
+    /// The groups of a step, wherever they come from.
+    pub(crate) fn rollouts(
+        &self,
+        step: u64,
+        source: &Source<'_>,
+        (policy, version): (&Policy, u64),
+        judges: &Judges,
+    ) -> Result<Rollouts, Error> {
+        match source {
+            Source::Tasks(tasks) => self.step(step, tasks, (policy, version), judges),
+            Source::Recorded(recorded) => {
+                let group = |group| Group::recorded(group, policy, version);
+                let groups = recorded.groups.iter().map(group).collect::<Result<_, _>>()?;
+                Ok(Rollouts { groups, ..Rollouts::default() })
+            }
+        }
+    }
+
     /// The groups of a step: those of its prompts, and of further ones until enough groups have a signal.
-    pub(crate) fn step(
+    fn step(
         &self,
         step: u64,
         tasks: &[&Task],

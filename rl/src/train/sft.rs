@@ -22,6 +22,8 @@ pub struct SftOutcome {
     pub grad_norm: f64,
     /// Learning rate.
     pub lr: f64,
+    /// The loss that balances experts, without its weight and beside `loss`; none without that loss.
+    pub router_balance: Option<f64>,
 }
 
 /// A supervised stage in progress.
@@ -125,13 +127,16 @@ impl<'a> SftTrainer<'a> {
         let batch = self.batch(source, position)?;
         let examples = batch.prompts.len();
         let tokens: usize = batch.trajectories.iter().map(Trajectory::targets).sum();
-        let (mut loss, router_aux) = (0.0, self.policy.decoder.router_aux());
+        let mut loss = 0.0;
         let decoder = &mut self.policy.decoder;
-        self.learner.begin(decoder, batch.trajectories.len().div_ceil(self.config.micro_batch));
-        for (i, micro) in batch.trajectories.chunks(self.config.micro_batch).enumerate() {
-            let dropping =
-                decoder.dropping(hash_bytes(format!("dropout {} {step} {i}", self.seed).as_bytes()));
-            let pass = self.learner.forward(&dropping, &batch.prompts, micro, 1.0);
+        let micro_batches: Vec<_> = batch.trajectories.chunks(self.config.micro_batch).collect();
+        let seed = self.seed;
+        let dropping =
+            |i: usize| decoder.dropping(hash_bytes(format!("dropout {seed} {step} {i}").as_bytes()));
+        self.learner.begin(decoder, micro_batches.len());
+        self.learner.count_routing(&batch.prompts, &micro_batches, dropping);
+        for (i, micro) in micro_batches.into_iter().enumerate() {
+            let pass = self.learner.forward(&dropping(i), &batch.prompts, micro, 1.0);
             if let Some((example, token, value)) = first_not_finite(&pass) {
                 let place = place(source, source.index_at(position + example as u64));
                 return Err(not_finite::of_example(&place, token, value));
@@ -139,8 +144,7 @@ impl<'a> SftTrainer<'a> {
             let logprobs = &pass.targets().logprobs;
             loss -= logprobs.iter().map(|v| f64::from(*v)).sum::<f64>();
             let slopes = vec![(-1.0 / tokens as f64) as f32; logprobs.len()];
-            let grads = pass.balanced(slopes.into(), router_aux, tokens);
-            self.learner.backward(pass, &grads);
+            self.learner.backward(pass, slopes.into());
         }
         let schedule = self.config.optim.schedule_config();
         let lr = schedule.lr_at(self.config.optim.lr, self.learner.optim.steps(), self.steps);
@@ -150,7 +154,8 @@ impl<'a> SftTrainer<'a> {
         }
         let updated = self.learner.apply(decoder, lr);
         let grad_norm = updated.map_err(|e| Error::Training { step, what: e.to_string() })?;
-        Ok(SftOutcome { loss: loss / tokens as f64, tokens, examples, grad_norm, lr })
+        let router_balance = self.learner.router_balance();
+        Ok(SftOutcome { loss: loss / tokens as f64, tokens, examples, grad_norm, lr, router_balance })
     }
 }
 

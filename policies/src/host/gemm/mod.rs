@@ -1,7 +1,7 @@
 //! Matrix products on the host, of operands in f32 or rounded to bf16, summed in f32.
 //!
 //! An element of the result is a sum over `k` in a fixed order: chunks whose length depends on `k` only, one chain of
-//! multiply-adds in each ([`tile`]). Its bits therefore depend on its row of `a` and its column of `b` only: not on
+//! multiply-adds in each (`tile.rs`). Its bits therefore depend on its row of `a` and its column of `b` only: not on
 //! how many rows or columns are computed beside it, on the number of threads, nor on whether `b` was packed before. So
 //! generation and training compute the same linear layers, bit for bit.
 #[cfg(target_arch = "x86_64")]

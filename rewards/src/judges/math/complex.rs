@@ -109,17 +109,17 @@ impl C64 {
 
 /// The value with every free symbol at its sample point: `point` is even for positive and odd for negative samples.
 pub fn complex(expr: &Expr, point: u64, fuel: &Fuel) -> Option<C64> {
-    complex_at(expr, Sample { point, frame: None }, fuel)
+    complex_at(expr, SamplePoint { point, frame: None }, fuel)
 }
 
 /// Where an expression is evaluated: the sample point of its free symbols, and what is bound.
 #[derive(Clone, Copy)]
-struct Sample<'f> {
+struct SamplePoint<'f> {
     point: u64,
     frame: Option<&'f Frame<'f, f64>>,
 }
 
-fn complex_at(expr: &Expr, at: Sample<'_>, fuel: &Fuel) -> Option<C64> {
+fn complex_at(expr: &Expr, at: SamplePoint<'_>, fuel: &Fuel) -> Option<C64> {
     burn(fuel, if at.frame.is_some() { 12 } else { 4 }).ok()?;
     let get = |e: &Expr| complex_at(e, at, fuel);
     let point = at.point;
@@ -178,11 +178,11 @@ fn complex_at(expr: &Expr, at: Sample<'_>, fuel: &Fuel) -> Option<C64> {
 }
 
 /// The value of a sum, product or integral in double precision.
-fn total(over: &Over, at: Sample<'_>, fuel: &Fuel) -> Option<C64> {
+fn total(over: &Over, at: SamplePoint<'_>, fuel: &Fuel) -> Option<C64> {
     let (low, high) = over.range.as_ref()?;
     let body = |x: f64| {
         let frame = Frame { name: &over.variable, value: x, outer: at.frame };
-        complex_at(&over.body, Sample { frame: Some(&frame), ..at }, fuel)
+        complex_at(&over.body, SamplePoint { frame: Some(&frame), ..at }, fuel)
     };
     if over.fold == Fold::Integral {
         let end = |e: &Expr| match e {
@@ -225,7 +225,7 @@ fn gamma(x: f64) -> Option<f64> {
     Some((2.0 * std::f64::consts::PI).sqrt() * t.powf(x + 0.5) * (-t).exp() * sum)
 }
 
-fn function(name: &str, args: &[Expr], at: Sample<'_>, fuel: &Fuel) -> Option<C64> {
+fn function(name: &str, args: &[Expr], at: SamplePoint<'_>, fuel: &Fuel) -> Option<C64> {
     let arg = |i: usize| -> Option<C64> { complex_at(args.get(i)?, at, fuel) };
     let one = C64::real(1.0);
     // Angles in degrees only mean something here.

@@ -223,7 +223,7 @@ fn normal_string(s: &str) -> String {
 }
 
 /// What a comparison of one reference with one span found.
-struct Judged {
+struct SpanVerdict {
     verdict: Verdict,
     rule: &'static str,
     work: u64,
@@ -245,7 +245,7 @@ impl Math {
     }
 
     /// A reference against an answer in each form that it is read in.
-    fn against(&self, gold: &str, forms: &Forms<'_>, comma: bool) -> Judged {
+    fn against(&self, gold: &str, forms: &Forms<'_>, comma: bool) -> SpanVerdict {
         let Forms { text, given, stated } = *forms;
         let mut judged = self.judge(gold, text, comma);
         if judged.verdict == Verdict::Incorrect
@@ -253,7 +253,7 @@ impl Math {
             && !matches!(parse_gold(gold), Ok(Gold::Words))
         {
             let part = self.judge(gold, given, comma);
-            judged = Judged { work: judged.work + part.work, ..part };
+            judged = SpanVerdict { work: judged.work + part.work, ..part };
         }
         // `\frac{12}{5} (or 2.4)`: both are the reference.
         if matches!(judged.verdict, Verdict::Incorrect | Verdict::Ambiguous)
@@ -281,7 +281,7 @@ impl Math {
     }
 
     /// Compares one reference with one span; a letter before the span, as in `(C) 5`, may be the answer or be left out.
-    fn judge(&self, gold: &str, span: &str, comma: bool) -> Judged {
+    fn judge(&self, gold: &str, span: &str, comma: bool) -> SpanVerdict {
         let mut whole = self.judge_span(gold, span, comma);
         if whole.verdict != Verdict::Incorrect {
             return whole;
@@ -289,7 +289,7 @@ impl Math {
         if let Some((letter, rest)) = choice_label(gold) {
             // A reference such as "(B) 15" asks for either.
             if words(span) == letter.to_lowercase().to_string() {
-                return Judged { verdict: Verdict::Correct, rule: "letter", ..whole };
+                return SpanVerdict { verdict: Verdict::Correct, rule: "letter", ..whole };
             }
             let (span_letter, span_rest) = choice_label(span).map_or((None, span), |(l, r)| (Some(l), r));
             let part = self.judge_span(rest, span_rest, comma);
@@ -317,8 +317,8 @@ impl Math {
         whole
     }
 
-    fn judge_span(&self, gold: &str, span: &str, comma: bool) -> Judged {
-        let judged = |verdict, rule, work| Judged { verdict, rule, work };
+    fn judge_span(&self, gold: &str, span: &str, comma: bool) -> SpanVerdict {
+        let judged = |verdict, rule, work| SpanVerdict { verdict, rule, work };
         let Ok(parsed_gold) = parse_gold(gold) else { return judged(Verdict::Unverifiable, "gold", 1) };
         if normal_string(gold) == normal_string(span) {
             return judged(Verdict::Correct, "string", 1);
@@ -588,7 +588,7 @@ impl Reward for Math {
         let lenient = extract == Extract::Lenient && matches!(answer.rule, Rule::Bare | Rule::Lenient);
         let stated = if lenient { extract::last_side(&answer.text) } else { None };
         let forms = Forms { text: &answer.text, given, stated };
-        let mut best: Option<Judged> = None;
+        let mut best: Option<SpanVerdict> = None;
         let mut total = work;
         for gold in &golds {
             let comma = self.config.decimal_mark.is_comma(gold, &answer.text, response.text);

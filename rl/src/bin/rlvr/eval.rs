@@ -3,7 +3,6 @@
 pub mod bounds;
 pub mod judges;
 pub mod ls;
-mod rank;
 pub mod run;
 pub mod score;
 pub mod validate;
@@ -25,9 +24,8 @@ pub fn check_out(out: &Path) -> Result<()> {
     }
 }
 
-/// Writes the results into the directory of the evaluation and prints their table, with notes on stderr.
-fn write(results: &Results, dir: &Path) -> Result<()> {
-    results.write(dir)?;
+/// Prints the table of the results that an evaluation has written into its directory, with notes on stderr.
+fn print(results: &Results, dir: &Path) -> Result<()> {
     let (header, rows) = results.table();
     print_table(&header, &rows)?;
     results.notes().for_each(|line| say!("{line}"));

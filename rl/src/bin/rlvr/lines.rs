@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use rayon::prelude::*;
-use rlvr::files::source::{Source, SourceError};
+use rlvr::files::source::{LineSource, SourceError};
 
 /// What a row of completions must have.
 pub const ROW: &str = r#"a row is {"id", "completion", "reference": {"answer": …}}"#;
@@ -13,7 +13,7 @@ const CHUNK: usize = 4096;
 /// Reads lines by the thousand, turns each into a `T` on all cores, and hands them on with their line numbers, in
 /// order. The first line that cannot be read ends the command before anything of its chunk is judged.
 pub fn each_chunk<T: Send>(
-    source: &mut Source,
+    source: &mut LineSource,
     read: &(dyn Fn(&str) -> Result<T, String> + Sync),
     take: &mut dyn FnMut(Vec<(usize, T)>),
 ) -> Result<()> {
@@ -38,7 +38,7 @@ pub fn each_chunk<T: Send>(
 
 /// Hands every line to `judge`, on all cores, and what comes of it to `take`, with its line and in order.
 pub fn each_line<T: Send>(
-    source: &mut Source,
+    source: &mut LineSource,
     judge: &(dyn Fn(&str) -> Result<T, String> + Sync),
     take: &mut dyn FnMut(usize, T),
 ) -> Result<()> {

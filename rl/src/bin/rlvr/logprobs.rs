@@ -4,7 +4,7 @@ use crate::args::LogprobsArgs;
 use crate::input::bad;
 use crate::{output, policy};
 use anyhow::Result;
-use rlvr::files::source::{Row, Source};
+use rlvr::files::source::{LineFields, LineSource};
 use rlvr::policies::packed::{PackedBatch, PromptGroup};
 use rlvr::policy::Policy;
 use rlvr::rewards::{Message, prompt_messages};
@@ -37,7 +37,7 @@ pub fn run(args: &LogprobsArgs) -> Result<()> {
         return Err(bad(format!("--temperature is {t}, it must be between 0.001 and 1000")));
     }
     // Reading first: a mistake in the file shows before minutes of loading.
-    let mut source = Source::open(&args.input)?;
+    let mut source = LineSource::open(&args.input)?;
     let rows = source.objects()?;
     for (line, fields) in &rows {
         Form::of(fields).map_err(|e| source.bad_at(*line, e))?;
@@ -101,7 +101,7 @@ impl<'a> Form<'a> {
     }
 }
 
-fn item(policy: &Policy, (line, mut fields): Row) -> Result<Item, String> {
+fn item(policy: &Policy, (line, mut fields): LineFields) -> Result<Item, String> {
     let config = policy.decoder.config();
     let (prompt, completion) = match Form::of(&fields)? {
         Form::Ids(prompt, completion) => (
@@ -158,7 +158,7 @@ fn write_batch(
     policy: &Policy,
     items: &[Item],
     temperature: f64,
-    source: &Source,
+    source: &LineSource,
     out: &mut impl Write,
 ) -> Result<()> {
     let mut groups: Vec<PromptGroup<'_>> = Vec::new();

@@ -4,7 +4,7 @@ use crate::args::{Language, PluginNewArgs, PluginTestArgs};
 use crate::input::{self, bad};
 use crate::output::{self, count, one_line, say};
 use anyhow::Result;
-use rlvr::files::source::{Source, object};
+use rlvr::files::source::{LineSource, object};
 use rlvr::number::fixed;
 use rlvr::rewards::plugin::check::{Check, conformance, gameability, robustness, sample_tasks};
 use rlvr::rewards::plugin::{Plugin, PluginConfig};
@@ -166,7 +166,7 @@ fn report(what: &str, checks: &[Check], reward: Option<&dyn Reward>, tasks: &[Ta
 
 /// The tasks of a JSON Lines file.
 fn tasks(path: &Path) -> Result<Vec<Task>> {
-    let mut source = Source::open(path)?;
+    let mut source = LineSource::open(path)?;
     let mut tasks = Vec::new();
     while let Some((line, fields)) = source.next_object()? {
         let prompt = match fields.contains_key("prompt") || fields.contains_key("question") {

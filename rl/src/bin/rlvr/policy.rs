@@ -4,7 +4,7 @@ use crate::args::PolicyArgs;
 use crate::input;
 use anyhow::Result;
 use rlvr::policy::Policy;
-use rlvr::rollout::{PromptLimit, SamplingParams};
+use rlvr::rollout::SamplingParams;
 
 pub fn open(args: &PolicyArgs, raw: bool) -> Result<Policy> {
     let device = rlvr::run::device(args.device)?;
@@ -16,18 +16,6 @@ pub fn open(args: &PolicyArgs, raw: bool) -> Result<Policy> {
 pub fn sampling(params: SamplingParams) -> Result<SamplingParams> {
     params.validate().map_err(|e| input::bad(e.to_string()))?;
     Ok(params)
-}
-
-/// Refuses a prompt that leaves no room for a completion; `place` says where it came from.
-pub fn check_room(policy: &Policy, tokens: &[u32], max_tokens: usize, place: &str) -> Result<()> {
-    let context = policy.decoder.config().max_position_embeddings;
-    match PromptLimit::default().fit(0, tokens, context, max_tokens) {
-        Ok(_) => Ok(()),
-        Err(_) => Err(input::bad(format!(
-            "{place}: the prompt has {} tokens, the policy's context is {context}: shorten it",
-            tokens.len()
-        ))),
-    }
 }
 
 /// Refuses empty stop texts.

@@ -5,9 +5,9 @@ use crate::lines;
 use crate::output::{self, count, say};
 use anyhow::Result;
 use rlvr::files::destination::Destination;
-use rlvr::files::source::{Source, object};
+use rlvr::files::source::{LineSource, object};
 use rlvr::number::fixed;
-use rlvr::rewards::rows::Row;
+use rlvr::rewards::rows::CompletionRow;
 use rlvr::rewards::{Reward, score_one};
 use rlvr::run::log::ROLLOUTS_FILE;
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ pub fn run(run: &Path, reward: &dyn Reward, to: &Destination) -> Result<()> {
     if run.is_dir() && std::fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
         return Err(bad(format!("{} is not a regular file", path.display())));
     }
-    let mut source = Source::open(&path)?;
+    let mut source = LineSource::open(&path)?;
     let mut lines = Vec::new();
     let mut changes = Changes::default();
     lines::each_line(&mut source, &|text| judge(reward, text), &mut |_, row| {
@@ -51,7 +51,7 @@ fn judge(reward: &dyn Reward, text: &str) -> Result<Value, String> {
         .into_iter()
         .filter_map(|key| Some((key, fields.get(key)?.clone())))
         .collect();
-    let mut row = Row::parse(Value::Object(fields)).map_err(|e| e.to_string())?;
+    let mut row = CompletionRow::parse(Value::Object(fields)).map_err(|e| e.to_string())?;
     row.task.meta = match meta {
         Some(Value::Object(meta)) => meta,
         _ => serde_json::Map::new(),

@@ -4,7 +4,7 @@ use crate::args::SampleArgs;
 use crate::input::{self, bad};
 use crate::{output, policy};
 use anyhow::Result;
-use rlvr::files::source::Source;
+use rlvr::files::source::LineSource;
 use rlvr::generate;
 use rlvr::policy::Policy;
 use rlvr::rewards::Message;
@@ -25,7 +25,7 @@ struct Request {
 }
 
 #[derive(Serialize)]
-struct Sample<'a> {
+struct SampleLine<'a> {
     id: &'a Value,
     sample: usize,
     text: &'a str,
@@ -84,7 +84,7 @@ fn write_row(
     c: &Completion,
     text: &str,
 ) -> Result<()> {
-    let row = Sample {
+    let row = SampleLine {
         id: &request.id,
         sample,
         text,
@@ -115,7 +115,7 @@ fn write_text(
 
 /// The rows of `--tasks`.
 fn requests(path: &Path) -> Result<Vec<Request>> {
-    let mut source = Source::open(path)?;
+    let mut source = LineSource::open(path)?;
     let mut requests = Vec::new();
     while let Some((line, fields)) = source.next_object()? {
         let id = match fields.get("id") {
@@ -136,7 +136,7 @@ fn prompts(policy: &Policy, requests: &[Request], params: &SamplingParams) -> Re
     let mut prompts = Vec::with_capacity(requests.len());
     for request in requests {
         let prompt = policy.prompt(&request.messages).map_err(|e| bad(format!("{}: {e}", request.place)))?;
-        policy::check_room(policy, &prompt.token_ids, params.max_tokens, &request.place)?;
+        policy.check_room(&prompt.token_ids, params.max_tokens, &request.place)?;
         prompts.push(prompt);
     }
     Ok(prompts)

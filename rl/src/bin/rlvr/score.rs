@@ -7,9 +7,9 @@ use crate::output::{self, count, say};
 use crate::{audit, rescore, rewards, self_check};
 use anyhow::Result;
 use rayon::prelude::*;
-use rlvr::files::source::{Source, object};
+use rlvr::files::source::{LineSource, object};
 use rlvr::number::fixed;
-use rlvr::rewards::rows::Row;
+use rlvr::rewards::rows::CompletionRow;
 use rlvr::rewards::score_batch;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -35,7 +35,7 @@ pub fn run(args: &ScoreArgs) -> Result<()> {
     // Nothing may be written before the last row is known to be good.
     let mut lines = Vec::new();
     let mut summary = Summary::default();
-    lines::each_chunk(&mut Source::open(input)?, &row, &mut |rows| {
+    lines::each_chunk(&mut LineSource::open(input)?, &row, &mut |rows| {
         let items: Vec<_> = rows.iter().map(|(_, row)| (&row.task, row.response())).collect();
         let outcomes = score_batch(&*reward, &items);
         let scored: Vec<(Value, String)> = (rows.par_iter().zip(outcomes))
@@ -57,9 +57,9 @@ pub fn run(args: &ScoreArgs) -> Result<()> {
 }
 
 /// A line as a row.
-fn row(text: &str) -> Result<Row, String> {
+fn row(text: &str) -> Result<CompletionRow, String> {
     let fields = object(text)?;
-    Row::parse(Value::Object(fields)).map_err(|e| format!("{e}; {ROW}"))
+    CompletionRow::parse(Value::Object(fields)).map_err(|e| format!("{e}; {ROW}"))
 }
 
 #[derive(Default)]

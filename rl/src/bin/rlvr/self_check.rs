@@ -4,7 +4,7 @@ use crate::input::bad;
 use crate::output::{self, count, say};
 use crate::{lines, tasks};
 use anyhow::{Result, anyhow};
-use rlvr::files::source::{Source, object};
+use rlvr::files::source::{LineSource, object};
 use rlvr::rewards::{Response, Reward, Task, Verdict, score_one};
 use rlvr::rows;
 use std::io::Write;
@@ -14,7 +14,7 @@ use std::path::Path;
 const SHOWN: usize = 80;
 
 pub fn run(path: &Path, reward: &dyn Reward) -> Result<()> {
-    let mut source = Source::open(path)?;
+    let mut source = LineSource::open(path)?;
     let (mut rows, mut refused) = (0, Vec::new());
     lines::each_line(&mut source, &|text| check(reward, text), &mut |line, problem| {
         rows += 1;

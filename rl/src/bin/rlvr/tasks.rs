@@ -7,7 +7,7 @@ use anyhow::Result;
 use rlvr::eval::{
     Benchmark, Choice, Continuation, Definition, Item, OpenSettings, builtin, fingerprint, gold,
 };
-use rlvr::files::source::{Row, Source};
+use rlvr::files::source::{LineFields, LineSource};
 use rlvr::rewards::{RewardConfig, Task};
 use rlvr::rows::id_text;
 use serde_json::{Map, Value, json};
@@ -127,7 +127,7 @@ pub fn inspect_file(path: &Path, args: &TaskArgs) -> Result<(Benchmark, Vec<Stri
              (.toml) only"
         )));
     }
-    let mut source = Source::open(path)?;
+    let mut source = LineSource::open(path)?;
     let rows = source.objects()?;
     let has_options = rows.first().is_some_and(|(_, fields)| fields.contains_key("options"));
     let kind = args.reward.as_deref().unwrap_or(if has_options { "choice" } else { "math" });
@@ -175,7 +175,7 @@ fn choices(task: &Task) -> Vec<Choice> {
     options.map(|(option, label)| Choice { label: label.into(), text: text(option) }).collect()
 }
 
-fn file_task((line, fields): Row, kind: &str) -> Result<Task, String> {
+fn file_task((line, fields): LineFields, kind: &str) -> Result<Task, String> {
     let id = match fields.get("id") {
         None | Some(Value::Null) => line.to_string(),
         Some(id) => id_text(id).ok_or("`id` must be a string or a number")?,

@@ -41,7 +41,7 @@ pub use sorting::{SortOrder, SortingConfig};
 pub use sudoku::SudokuConfig;
 pub use unit_conversion::UnitConversionConfig;
 
-use super::template::{Row, Templates};
+use super::template::{TemplateRow, Templates};
 use super::{AnswerFormat, DataError, Entry, GENERATE_STREAM, Split, TaskKey, check_heldout, messages};
 use crate::checks::Checks;
 use crate::random;
@@ -120,10 +120,8 @@ fn entry(
     draw: Draw,
 ) -> Result<Entry, DataError> {
     let fields = draw.fields.as_object().cloned().unwrap_or_default();
-    let prompt = templates.text("prompt", &Row::new(fields)).map_err(|message| DataError::Template {
-        name: name.to_owned(),
-        field: "prompt".to_owned(),
-        message,
+    let prompt = templates.text("prompt", &TemplateRow::new(fields)).map_err(|message| {
+        DataError::Template { name: name.to_owned(), field: "prompt".to_owned(), message }
     })?;
     let task = Task {
         id: format!("{name}-{}", draw.id),

@@ -20,7 +20,7 @@ pub(super) struct Cache {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Row {
+struct OpinionRow {
     key: String,
     opinion: Opinion,
 }
@@ -38,7 +38,8 @@ impl Cache {
             Err(e) => return Err(IoError::at("read", path)(e).into()),
         };
         // Line by line: a row that was being written may end inside a character.
-        let rows = bytes.split(|b| *b == b'\n').filter_map(|line| serde_json::from_slice::<Row>(line).ok());
+        let rows =
+            bytes.split(|b| *b == b'\n').filter_map(|line| serde_json::from_slice::<OpinionRow>(line).ok());
         let known: HashMap<String, Opinion> = rows.map(|row| (row.key, row.opinion)).collect();
         let whole = &bytes[..bytes.iter().rposition(|b| *b == b'\n').unwrap_or(0)];
         if known.is_empty() && !whole.trim_ascii().is_empty() {
@@ -59,7 +60,7 @@ impl Cache {
     }
 
     pub(super) fn put(&mut self, key: &str, opinion: &Opinion) -> Result<(), Error> {
-        let row = Row { key: key.to_owned(), opinion: opinion.clone() };
+        let row = OpinionRow { key: key.to_owned(), opinion: opinion.clone() };
         let mut line = serde_json::to_vec(&row).unwrap_or_default();
         line.push(b'\n');
         self.file.write_all(&line).map_err(IoError::at("write", &self.path))?;

@@ -12,7 +12,8 @@ use rlvr::eval::sample_log::{SETTINGS, refusal};
 use rlvr::eval::{Benchmark, Judged, fingerprint};
 use rlvr::files::bounded::{SMALL, read_regular};
 use rlvr::files::lock::DirLock;
-use rlvr::files::source::{Source, SourceError};
+use rlvr::files::source::{LineSource, SourceError};
+use rlvr::measure::give_opinions;
 use rlvr::results::{self, RESULTS, Results, SAMPLES, SampleRow, TaskResult};
 use rlvr::rewards::{Outcome, Response, Task, Verdict, score_batch};
 use rlvr::rows;
@@ -44,7 +45,7 @@ pub fn score(args: &EvalScoreArgs) -> Result<()> {
     let benchmarks = tasks::open(&args.tasks, None)?;
     let named: Vec<_> = benchmarks.iter().map(|b| (b, vec![b.name.clone()])).collect();
     let bounds = Bounds::open(&args.bounds, &named)?;
-    let mut source = Source::open(&args.completions)?;
+    let mut source = LineSource::open(&args.completions)?;
     // A pipe can be read once.
     let file = args.completions.is_file();
     let hash = file.then(|| fingerprint::file_sha256(&args.completions)).transpose()?;
@@ -59,7 +60,9 @@ pub fn score(args: &EvalScoreArgs) -> Result<()> {
     for benchmark in &benchmarks {
         let (mut samples, answered) = given.judge(benchmark);
         matched += answered;
-        judges::judge(judge.as_mut(), &benchmark.items, &mut samples)?;
+        if let Some(judge) = &mut judge {
+            give_opinions(judge, &benchmark.items, &mut samples)?;
+        }
         if answered < benchmark.items.len() {
             let missing = count(benchmark.items.len() - answered, "item");
             say!(
@@ -89,7 +92,8 @@ pub fn score(args: &EvalScoreArgs) -> Result<()> {
     std::fs::create_dir_all(dir).with_context(|| format!("cannot create the directory {}", dir.display()))?;
     let _lock = DirLock::take(dir)?;
     results::write_samples(dir, &lines)?;
-    super::write(&results, dir)?;
+    results.write(dir)?;
+    super::print(&results, dir)?;
     bounds.check(&results, dir)
 }
 
@@ -177,7 +181,7 @@ struct Completions {
 }
 
 impl Completions {
-    fn read(source: &mut Source) -> Result<Self, SourceError> {
+    fn read(source: &mut LineSource) -> Result<Self, SourceError> {
         let mut by_id: HashMap<String, Vec<Completion>> = HashMap::new();
         while let Some((line, mut fields)) = source.next_object()? {
             if fields.get("method").and_then(Value::as_str) == Some("likelihood") {

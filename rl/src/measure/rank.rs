@@ -1,15 +1,19 @@
 //! Options ranked by likelihood, as rows of `samples.jsonl`.
 
-use anyhow::Result;
-use rlvr::eval::likelihood::{OptionScores, score_options};
-use rlvr::eval::{Benchmark, Item, solved};
-use rlvr::policy::Policy;
-use rlvr::results::{RANKED, SampleRow};
-use rlvr::rewards::{Outcome, Verdict};
+use crate::error::Error;
+use crate::eval::likelihood::{OptionScores, score_options};
+use crate::eval::{Benchmark, Item, Judged, solved};
+use crate::policy::Policy;
+use crate::results::{RANKED, SampleRow};
+use rlvr_rewards::{Outcome, Verdict};
 use serde_json::{Map, Value, json};
 
 /// The options of some items of a benchmark by likelihood: two rows an item, plain and per character.
-pub fn rank(policy: &Policy, benchmark: &Benchmark, items: &[Item]) -> Result<Vec<Map<String, Value>>> {
+pub(super) fn rank(
+    policy: &Policy,
+    benchmark: &Benchmark,
+    items: &[Item],
+) -> Result<Vec<Map<String, Value>>, Error> {
     let items: Vec<&Item> = items.iter().collect();
     let of = benchmark.likelihood.unwrap_or_default();
     let mut rows = Vec::with_capacity(2 * items.len());
@@ -50,7 +54,7 @@ fn ranked(name: &str, item: &Item, chosen: usize) -> Map<String, Value> {
     let mut outcome = Outcome::of(verdict, "likelihood", reason).with_extracted(label.clone());
     outcome.prediction = Some(label.clone());
     outcome.gold = gold;
-    let judged = rlvr::eval::Judged { task: 0, text: label, tokens: 0, truncated: false, outcome };
+    let judged = Judged { task: 0, text: label, tokens: 0, truncated: false, outcome };
     debug_assert!(!solved(&judged.outcome) || item.gold == Some(chosen));
     SampleRow::new(name, item, 0, judged).fields(false)
 }
