@@ -26,6 +26,7 @@ fn even_digits(text: &str) -> f64 {
     even as f64 / text.chars().count().max(1) as f64
 }
 
+/// Runs the example.
 pub fn main() -> Result<(), Box<dyn Error>> {
     // Any closure from a task and a response to a number is a reward once it has a name.
     let reward = reward_fn("even_digits", |_task: &Task, response: Response<'_>| even_digits(response.text));

@@ -40,6 +40,7 @@ pub fn run(args: &[String]) -> Result<f64, Box<dyn Error>> {
     Ok(accuracy.mean)
 }
 
+/// Runs the example.
 pub fn main() -> Result<(), Box<dyn Error>> {
     run(&std::env::args().skip(1).collect::<Vec<_>>()).map(|_| ())
 }

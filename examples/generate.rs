@@ -37,6 +37,7 @@ pub fn run(args: &[String]) -> Result<Vec<String>, Box<dyn Error>> {
     Ok(texts)
 }
 
+/// Runs the example.
 pub fn main() -> Result<(), Box<dyn Error>> {
     run(&std::env::args().skip(1).collect::<Vec<_>>()).map(|_| ())
 }

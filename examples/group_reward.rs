@@ -34,6 +34,7 @@ fn rank(values: &[usize]) -> Vec<f64> {
     values.iter().map(|v| (beaten(*v) + ties(*v) / 2.0) / others).collect()
 }
 
+/// Runs the example.
 pub fn main() -> Result<(), Box<dyn Error>> {
     // One number a completion, in their order. Which is best is known, how good it is need not be.
     let reward = group_reward_fn("variety", |_task: &Task, responses: &[Response<'_>]| {

@@ -45,6 +45,7 @@ pub fn run(dirs: &[String]) -> Result<(), Box<dyn Error>> {
     if found.is_empty() { Ok(()) } else { Err(format!("{} regressions", found.len()).into()) }
 }
 
+/// Runs the example.
 pub fn main() -> Result<(), Box<dyn Error>> {
     run(&std::env::args().skip(1).collect::<Vec<_>>())
 }

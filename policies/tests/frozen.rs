@@ -23,7 +23,9 @@ fn gradients_of_parts_are_those_of_the_whole() {
             let pass = decoder.forward(batch.clone(), 1.0, recompute);
             let n = pass.targets().logprobs.len();
             let logprobs = (0..n).map(|i| ((i * 7 % 11) as f32 - 5.0) / 50.0).collect();
-            let g = TargetGrads { logprobs, entropy: None, balance: 0.1 };
+            let load = &pass.targets().load;
+            let balance = (!load.is_empty()).then(|| load.slopes(0.1));
+            let g = TargetGrads { logprobs, entropy: None, balance };
             pass.backward(&g, &mut grads);
             (0..decoder.params().len()).map(|i| grads.values(i)).collect::<Vec<_>>()
         };

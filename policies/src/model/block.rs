@@ -95,7 +95,7 @@ impl<O: Ops> Saved<O> {
     /// Counts which experts the rows went to.
     pub fn count(&self, load: &mut Load, times: &[f32]) {
         match &self.mlp {
-            SavedMlp::Gated(_) => {}
+            SavedMlp::Gated(..) => {}
             SavedMlp::Experts { routing, .. } => load.count(&routing.rows, &routing.probabilities, times),
         }
     }

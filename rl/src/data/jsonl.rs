@@ -463,7 +463,7 @@ fn whole(
     templates: &Templates,
     source: &str,
     system: Option<String>,
-    row: &Row,
+    row: &TemplateRow,
 ) -> Result<Vec<Message>, String> {
     let field = single_field(source).unwrap_or("messages");
     let value = templates.value("messages", source, row)?;

@@ -15,7 +15,7 @@ use crate::train::judging::{Judgement, Judges};
 use crate::train::learner::Learner;
 use crate::train::minibatch::shuffled;
 use crate::train::rollouts::{Rollouts, Sampling};
-use crate::train::trajectory::{self, Batch, Trajectory};
+use crate::train::trajectory::{self, Batch};
 use rlvr_policies::Decoder;
 use rlvr_rewards::{Reward, Task};
 use rlvr_rollout::SampleKey;
