@@ -226,7 +226,10 @@ fn what_gemma_3_does_not_compute_is_passed_over() {
 fn mistral_with_two_kinds_of_layers_is_ministral() {
     let types = json!(["sliding_attention", "full_attention"]);
     let of = |model: &str| {
-        parse(&with(json!({"model_type": model, "sliding_window": 8, "layer_types": types}))).unwrap()
+        parse(&with(
+            json!({"model_type": model, "num_key_value_heads": 4, "sliding_window": 8, "layer_types": types}),
+        ))
+        .unwrap()
     };
     assert_eq!(of("mistral"), of("ministral"));
     assert_eq!(of("mistral").to_hf_json()["architectures"], json!(["MinistralForCausalLM"]));

@@ -217,7 +217,8 @@ impl LoraSettings {
     pub(crate) fn to_peft_of(&self, layout: &ParamLayout, base: &str) -> Result<Value, PolicyError> {
         let experts = layout.model.blocks.iter().any(|block| matches!(block.mlp, Mlp::Experts(_)));
         let mut value = self.to_peft(base);
-        if !(experts || self.targets == Targets::AllLinear && self.layers.is_some()) {
+        let all_of_some = self.targets == Targets::AllLinear && self.layers.is_some();
+        if !experts && !all_of_some {
             return Ok(value);
         }
         let [mut modules, mlp] = layout::adapted(layout);
