@@ -314,36 +314,7 @@ impl RunConfig {
             );
         }
         check_stop(field("stop"), &stage.stop, checks);
-        checks.require(stage.steps != Some(0), field("steps"), "must be at least 1");
-        checks.require(stage.prompts_per_step >= 1, field("prompts_per_step"), "must be at least 1");
-        checks.require(
-            stage.prompts_per_step.saturating_mul(stage.group_size) <= MAX_COMPLETIONS,
-            field("group_size"),
-            format!("times prompts_per_step must be at most {MAX_COMPLETIONS}"),
-        );
-        checks.require(
-            stage.group_size >= 2,
-            field("group_size"),
-            format!(
-                "is {}; advantages compare the completions of a group, so it needs at least 2",
-                stage.group_size
-            ),
-        );
-        for (name, value) in [
-            ("updates_per_rollout", stage.updates_per_rollout),
-            ("minibatches", stage.minibatches),
-            ("micro_batch", stage.micro_batch),
-            ("max_batch_rows", stage.max_batch_rows.unwrap_or(1)),
-            ("max_batch_tokens", stage.max_batch_tokens.unwrap_or(1)),
-        ] {
-            checks.require(value >= 1, field(name), "must be at least 1");
-        }
-        checks.require(stage.max_prompt_tokens != Some(0), field("max_prompt_tokens"), "must be at least 1");
-        checks.require(
-            (0.0..=1.0).contains(&stage.max_error_frac),
-            field("max_error_frac"),
-            format!("is {} and must lie in [0, 1]", stage.max_error_frac),
-        );
+        check_numbers(at, stage, checks);
         self.check_followers(at, stage, checks);
         let given = stage.rollouts.as_ref().is_some_and(|r| r.advantages == AdvantagesFrom::Given);
         checks.require(
@@ -455,6 +426,41 @@ impl RunConfig {
             check_ranges("eval.sampling", sampling, checks);
         }
     }
+}
+
+/// Checks how many of everything a stage asks for.
+fn check_numbers(at: &str, stage: &GrpoConfig, checks: &mut Checks) {
+    let field = |name: &str| format!("{at}.{name}");
+    checks.require(stage.steps != Some(0), field("steps"), "must be at least 1");
+    checks.require(stage.prompts_per_step >= 1, field("prompts_per_step"), "must be at least 1");
+    checks.require(
+        stage.prompts_per_step.saturating_mul(stage.group_size) <= MAX_COMPLETIONS,
+        field("group_size"),
+        format!("times prompts_per_step must be at most {MAX_COMPLETIONS}"),
+    );
+    checks.require(
+        stage.group_size >= 2,
+        field("group_size"),
+        format!(
+            "is {}; advantages compare the completions of a group, so it needs at least 2",
+            stage.group_size
+        ),
+    );
+    for (name, value) in [
+        ("updates_per_rollout", stage.updates_per_rollout),
+        ("minibatches", stage.minibatches),
+        ("micro_batch", stage.micro_batch),
+        ("max_batch_rows", stage.max_batch_rows.unwrap_or(1)),
+        ("max_batch_tokens", stage.max_batch_tokens.unwrap_or(1)),
+    ] {
+        checks.require(value >= 1, field(name), "must be at least 1");
+    }
+    checks.require(stage.max_prompt_tokens != Some(0), field("max_prompt_tokens"), "must be at least 1");
+    checks.require(
+        (0.0..=1.0).contains(&stage.max_error_frac),
+        field("max_error_frac"),
+        format!("is {} and must lie in [0, 1]", stage.max_error_frac),
+    );
 }
 
 fn check_stop(at: String, stop: &[String], checks: &mut Checks) {
