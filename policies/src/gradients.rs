@@ -1,6 +1,6 @@
 //! Gradient accumulators of a decoder.
 use crate::device;
-use crate::host::buffer::ask_for_huge_pages;
+use crate::host::buffer::Buffer;
 use crate::spec::{ParamLayout, ParamSpec};
 use crate::trained::Trained;
 use burn::tensor::{Device, Tensor};
@@ -10,7 +10,7 @@ use rayon::prelude::*;
 #[derive(Debug)]
 pub enum Gradients {
     /// In host memory, row-major; of each parameter what is trained of it ([`Trained`]), and so often nothing.
-    Host(Vec<Vec<f32>>),
+    Host(Vec<Buffer>),
     /// On the device; none for parameters that are not trained.
     Device(Vec<Option<Tensor<2>>>),
 }
@@ -21,13 +21,7 @@ const BLOCK: usize = 1 << 14;
 impl Gradients {
     /// Of what is not trained there are none.
     pub(crate) fn zeros_on_host(trained: &Trained) -> Self {
-        let zeros = |i: usize| {
-            let mut values = Vec::with_capacity(trained.len(i));
-            ask_for_huge_pages(values.spare_capacity_mut());
-            values.resize(trained.len(i), 0.0);
-            values
-        };
-        Self::Host((0..trained.flags().len()).map(zeros).collect())
+        Self::Host((0..trained.flags().len()).map(|i| Buffer::zeros(trained.len(i))).collect())
     }
 
     pub(crate) fn zeros_on_device(layout: &ParamLayout, trained: &[bool], device: &Device) -> Self {
@@ -38,7 +32,7 @@ impl Gradients {
     /// Sets all gradients to zero, keeping the memory.
     pub fn clear(&mut self) {
         match self {
-            Self::Host(g) => g.par_iter_mut().for_each(|g| g.fill(0.0)),
+            Self::Host(g) => g.iter_mut().for_each(Buffer::clear),
             Self::Device(g) => g.iter_mut().flatten().for_each(|g| *g = g.zeros_like()),
         }
     }
@@ -61,7 +55,7 @@ impl Gradients {
     /// If the device fails.
     pub fn values(&self, index: usize) -> Vec<f32> {
         match self {
-            Self::Host(g) => g[index].clone(),
+            Self::Host(g) => g[index].to_vec(),
             Self::Device(g) => {
                 let Some(g) = &g[index] else { return Vec::new() };
                 (g.clone().into_data().convert::<f32>().try_to_vec())

@@ -50,6 +50,7 @@ pub use chat_template::ChatTemplate;
 pub use config::{Architecture, ModelConfig, RopeScaling, Yarn};
 pub use decoder::Decoder;
 pub use error::PolicyError;
+pub use host::narrow::BaseDtype;
 pub use lora::{LoraSettings, Targets};
 pub use patterns::ParamPattern;
 pub use save::{PolicyAssets, SaveDtype, save_hf};

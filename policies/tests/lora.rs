@@ -6,8 +6,8 @@ use burn::tensor::{DType, Device};
 use rlvr_policies::packed::{PackedBatch, PromptGroup};
 use rlvr_policies::weights::SafetensorsSource;
 use rlvr_policies::{
-    AdapterFiles, Decoder, LoraSettings, ModelConfig, PolicyAssets, PolicyFiles, Targets, Tokenizer,
-    save_adapter,
+    AdapterFiles, BaseDtype, Decoder, LoraSettings, ModelConfig, PolicyAssets, PolicyFiles, Targets,
+    Tokenizer, save_adapter,
 };
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
@@ -131,6 +131,42 @@ fn adapters_compute_what_peft_does() {
         let [own, base, merged] = shares;
         println!("| {name} | {own:.1e} | {base:.1e} | {merged:.1e} | {furthest:.1e} |");
     }
+}
+
+/// A base in fewer bits computes what the rounded weights in f32 do, bit for bit, and is rounded at all.
+#[test]
+fn a_narrow_base_is_the_rounded_one() {
+    for (kind, most) in [(BaseDtype::Bf16, 0.05), (BaseDtype::Int8, 0.2)] {
+        for operands in [DType::F32, DType::BF16] {
+            let case = golden().join("lora/qwen3_all_patterns");
+            let (wide, batch) = (adapted(&case).with_operands(operands).unwrap(), Values::of(&case).batch());
+            let narrow = wide.clone().with_base_dtype(kind).unwrap();
+            let mut rounded = wide.clone();
+            for (i, spec) in wide.layout().specs.iter().enumerate() {
+                let (before, after) = (wide.param_values(i), narrow.param_values(i));
+                let stays = spec.is_vector() || i >= wide.base_params();
+                assert_eq!(before == after, stays, "{kind:?} {}", spec.name);
+                rounded.set_param(i, after);
+            }
+            let of = |d: &Decoder| {
+                let mut grads = d.zero_gradients();
+                let pass = d.forward(batch.clone(), 1.0, true);
+                let targets = pass.targets().clone();
+                pass.backward(&vec![-1.0; targets.logprobs.len()].into(), &mut grads);
+                let grads: Vec<_> = (0..d.params().len()).map(|i| grads.values(i)).collect();
+                let (mut cache, first) = d.prefill(&[&batch.tokens[..3]], 5);
+                (targets, grads, first, cache.step(d, &[7]), d.without_lora().logprobs(&batch, 1.0))
+            };
+            let (got, want) = (of(&narrow), of(&rounded));
+            assert!(got == want, "{kind:?} {operands:?}");
+            let far = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            let off = far(&got.0.logprobs, &wide.logprobs(&batch, 1.0).logprobs);
+            assert!(off > 0.0 && off < most, "{kind:?} {operands:?}: {off}");
+            assert_eq!(narrow.merged().logprobs(&batch, 1.0), rounded.merged().logprobs(&batch, 1.0));
+        }
+    }
+    let plain = base("tiny-llama").with_base_dtype(BaseDtype::Int8).unwrap_err().to_string();
+    assert!(plain.contains("needs an adapter"), "{plain}");
 }
 
 /// Decoding and scoring compute the same linear layers, packed or not; attention adds up in another order.

@@ -240,7 +240,7 @@ impl Policy {
         let mut policy = policy.computing_in(config.dtype)?;
         policy.decoder = policy.decoder.with_recompute(config.recompute);
         policy.decoder = policy.decoder.with_router_aux(config.router_aux_coef as f32);
-        policy.decoder = selection::apply(policy.decoder, config)?;
+        policy.decoder = selection::apply(policy.decoder, config)?.with_base_dtype(config.base_dtype)?;
         Ok(policy)
     }
 
@@ -548,6 +548,10 @@ impl DecodeModel for Sampler<'_> {
 
     fn decode(&self, tokens: &[u32], cache: &mut Cache) -> Result<Vec<f32>, RolloutError> {
         Ok(cache.step(self.0, tokens))
+    }
+
+    fn reuse(&self, cache: &mut Cache, logits: Vec<f32>) {
+        cache.reuse(logits);
     }
 
     fn decode_and_draw(

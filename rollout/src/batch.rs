@@ -292,7 +292,11 @@ impl<M: DecodeModel> Call<'_, M> {
         self.stats.decode_steps += steps;
         self.stats.decode_rows += steps * rows.len();
         self.stats.decode_s += began.elapsed().as_secs_f64();
-        self.sample(rows, next)
+        self.sample(rows, &next)?;
+        if let Next::Logits(logits) = next {
+            self.model.reuse(&mut running.cache, logits);
+        }
+        Ok(())
     }
 
     /// Whether the finished rows leave now: enough of them have gathered, or one would be fed beyond the context.
@@ -419,7 +423,7 @@ impl<M: DecodeModel> Call<'_, M> {
         let mut space = longest + if shared || !alone { 0 } else { load(rows.iter()).left - 1 };
         let (mut cache, next) = self.feed(&prompts, space, &rows)?;
         self.stats.prefill_s += began.elapsed().as_secs_f64();
-        self.sample(&mut rows, next)?;
+        self.sample(&mut rows, &next)?;
 
         let began = Instant::now();
         // Only the last group may be taken in part.
@@ -509,7 +513,7 @@ impl<M: DecodeModel> Call<'_, M> {
     }
 
     /// Samples a token for every unfinished row. Of several failures the first row's is reported.
-    fn sample(&mut self, rows: &mut [BatchRow<'_>], next: Next) -> Result<(), RolloutError> {
+    fn sample(&mut self, rows: &mut [BatchRow<'_>], next: &Next) -> Result<(), RolloutError> {
         let began = Instant::now();
         let rules = &self.rules;
         let mut live: Vec<&mut BatchRow<'_>> = rows.iter_mut().filter(|row| row.is_live()).collect();
@@ -522,16 +526,16 @@ impl<M: DecodeModel> Call<'_, M> {
                         if !sampled.logprob.is_finite() {
                             return Err(row.invalid(LogitsProblem::NoSoftmax));
                         }
-                        row.push(sampled, rules);
+                        row.push(*sampled, rules);
                     }
                 }
             }
             Next::Logits(logits) if live.len() * rules.vocab_size < PARALLEL_LOGITS => {
-                live.iter_mut().try_for_each(|row| row.advance(&logits, rules))?;
+                live.iter_mut().try_for_each(|row| row.advance(logits, rules))?;
             }
             Next::Logits(logits) => {
                 let results: Vec<Result<(), RolloutError>> =
-                    live.par_iter_mut().map(|row| row.advance(&logits, rules)).collect();
+                    live.par_iter_mut().map(|row| row.advance(logits, rules)).collect();
                 results.into_iter().collect::<Result<(), RolloutError>>()?;
             }
         }

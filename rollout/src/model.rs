@@ -66,6 +66,10 @@ pub trait DecodeModel {
     /// As [`prefill`](DecodeModel::prefill).
     fn decode(&self, tokens: &[u32], cache: &mut Self::Cache) -> Result<Vec<f32>, RolloutError>;
 
+    /// Takes back the memory of logits that [`decode`](DecodeModel::decode) gave, for those of the next step. Default:
+    /// it is freed.
+    fn reuse(&self, _cache: &mut Self::Cache, _logits: Vec<f32>) {}
+
     /// Feeds tokens as [`decode`](DecodeModel::decode) does, and draws from softmax(logits / `temperature`) where the
     /// logits lie: the token at which the cumulative distribution, tokens in the order of their ids, first exceeds the
     /// uniform number. Temperature 0 takes the largest logit. As [`sample_token`](crate::sample_token) without

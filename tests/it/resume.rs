@@ -226,6 +226,14 @@ fn interrupted_with_an_average_of_the_weights() {
 }
 
 #[test]
+fn interrupted_over_a_narrow_base() {
+    for kind in ["bf16", "int8"] {
+        let kind = format!("policy.base_dtype={kind:?}");
+        resumes_exactly(&["policy.lora={ rank = 2, alpha = 4 }", &kind], &[6]);
+    }
+}
+
+#[test]
 fn interrupted_with_shuffled_minibatches() {
     let sets = ["stage.grpo.shuffle_minibatches=true", "stage.grpo.minibatches=3"];
     resumes_exactly(&sets, &[6, 9]);

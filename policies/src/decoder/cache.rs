@@ -16,6 +16,8 @@ pub struct Cache {
     room: usize,
     /// The host's matrices, packed once for all the tokens that the cache and its contemporaries will see.
     panels: Arc<WeightPanels>,
+    /// The memory of logits that nobody needs any more: fresh memory costs a page fault every 4 KiB.
+    spare: Vec<f32>,
 }
 
 #[derive(Debug, Clone)]
@@ -56,7 +58,7 @@ impl Cache {
                 (Rows::Host(kv.into_iter().map(HostRow::Prompt).collect()), logits)
             }
         };
-        (Self { rows, room, panels }, logits)
+        (Self { rows, room, panels, spare: Vec::new() }, logits)
     }
 
     /// As [`Decoder::prefill`], drawing one token for each of `draws` where the logits lie, see
@@ -72,7 +74,8 @@ impl Cache {
         check_prompts(decoder, prompts);
         let (cache, logits) = kernels.prefill(view, prompts, room);
         let drawn = logits.draw(draws, temperature);
-        Some((Self { rows: Rows::Kernels(cache), room, panels: decoder.panels() }, drawn))
+        let (rows, panels) = (Rows::Kernels(cache), decoder.panels());
+        Some((Self { rows, room, panels, spare: Vec::new() }, drawn))
     }
 
     /// Feeds a token to every row and returns the logits that follow, `[rows, vocab]`.
@@ -87,12 +90,18 @@ impl Cache {
                 let mut own: Vec<RowKv> = std::mem::take(rows).into_iter().map(|r| r.own(layers)).collect();
                 let room = self.room;
                 own.iter_mut().for_each(|row| row.make_room(layers, room.saturating_sub(row.len())));
-                let logits = decoder.host(self.panels.clone()).step(tokens, &mut own);
+                let spare = std::mem::take(&mut self.spare);
+                let logits = decoder.host(self.panels.clone()).step(tokens, &mut own, spare);
                 *rows = own.into_iter().map(HostRow::Own).collect();
                 logits
             }
             (Rows::Kernels(_), None) | (Rows::Host(_), Some(_)) => panic!("{ANOTHER}"),
         }
+    }
+
+    /// Takes the memory of logits for those of the next step.
+    pub fn reuse(&mut self, logits: Vec<f32>) {
+        self.spare = logits;
     }
 
     /// Feeds a token to every row and draws from the logits where they lie, at a temperature (0 is greedy). It does so
@@ -150,7 +159,7 @@ impl Cache {
                 Rows::Host(picked.collect())
             }
         };
-        Self { rows, room, panels: self.panels }
+        Self { rows, room, ..self }
     }
 
     /// The rows of this cache and then those of another one. On the host nothing is copied.
@@ -168,7 +177,7 @@ impl Cache {
             }
             (Rows::Host(_), Rows::Kernels(_)) | (Rows::Kernels(_), Rows::Host(_)) => panic!("{ANOTHER}"),
         };
-        Self { rows, room, panels: self.panels }
+        Self { rows, room, panels: self.panels, spare: self.spare }
     }
 }
 

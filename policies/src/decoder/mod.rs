@@ -9,7 +9,7 @@ use crate::error::PolicyError;
 use crate::gradients::{Gradients, square_sum};
 use crate::host::gemm::Operands;
 use crate::host::lora::Dropout;
-use crate::host::ops::{HostModel, Packed, WeightPanels};
+use crate::host::ops::{HostModel, NarrowParams, Packed, WeightPanels};
 use crate::host::rope::RopeTable;
 use crate::lora::LoraSettings;
 use crate::memory::available_bytes;
@@ -27,6 +27,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 mod cache;
 mod lora;
+mod narrow;
 mod passes;
 mod tensors;
 mod training;
@@ -87,6 +88,8 @@ pub struct Decoder {
     packed: Arc<Mutex<Weak<WeightPanels>>>,
     /// Those of matrices of which nothing is trained: they never change. Empty where everything is.
     frozen: Arc<WeightPanels>,
+    /// Matrices of the base that lie in fewer bits; of these `params` has a place only. Empty where there are none.
+    narrow: Arc<NarrowParams>,
     /// On a device.
     kernels: Option<Kernels>,
 }
@@ -163,6 +166,7 @@ impl Decoder {
             operands: Operands::F32,
             packed: Arc::default(),
             frozen: Arc::default(),
+            narrow: Arc::default(),
             kernels,
         };
         let computed = decoder.kernels.is_some() || decoder.host_tensors().is_some();
@@ -260,9 +264,16 @@ impl Decoder {
     /// Off the host.
     fn host(&self, panels: Arc<WeightPanels>) -> HostModel {
         let Some(params) = self.host_tensors() else { panic!("weights are not on the host") };
-        let (layout, ropes) = (self.layout.clone(), self.ropes.clone());
-        let trained = self.trained.clone();
-        HostModel { layout, params, panels, trained, operands: self.operands, dropout: self.dropout, ropes }
+        HostModel {
+            layout: self.layout.clone(),
+            params,
+            narrow: self.narrow.clone(),
+            panels,
+            trained: self.trained.clone(),
+            operands: self.operands,
+            dropout: self.dropout,
+            ropes: self.ropes.clone(),
+        }
     }
 
     /// The packed matrices, the same for all that hold them at the same time; empty off the host.
@@ -295,13 +306,29 @@ impl Decoder {
         Arc::new((0..self.params.len()).map(|i| self.frozen_panel(i).or_else(|| adapter(i))).collect())
     }
 
+    /// The same decoder, whose matrices stay packed once a pass without gradients needs them, as long as they do not change,
+    /// also in clones. That takes their memory once more: nothing is kept where less than four times as much is free, or
+    /// off the host.
+    #[must_use]
+    pub fn keeping_packed(mut self) -> Self {
+        if self.may_keep(self.num_params() * self.operands().size()) {
+            let kept = |i| Some(self.frozen_panel(i).unwrap_or_default());
+            self.frozen = Arc::new((0..self.params.len()).map(kept).collect());
+        }
+        self
+    }
+
+    /// Whether packed matrices of so many bytes may be kept. Whoever has a narrow base wants the memory.
+    fn may_keep(&self, bytes: usize) -> bool {
+        let wide = self.compute() == Compute::Host && self.narrow.is_empty();
+        wide && self.free_bytes().is_some_and(|free| bytes < free / 4)
+    }
+
     /// Keeps the matrices packed for all passes until the weights change or what is returned is dropped. That takes up to
     /// twice their memory: nothing is kept where less than four times as much is free, or off the host.
     pub fn hold_packed(&self) -> Option<HeldWeights> {
-        let needed = 2 * self.num_params() * self.operands().size();
-        let enough =
-            self.compute() == Compute::Host && self.free_bytes().is_some_and(|free| needed < free / 4);
-        enough.then(|| HeldWeights(self.panels()))
+        let bytes = 2 * self.num_params() * self.operands().size();
+        self.may_keep(bytes).then(|| HeldWeights(self.panels()))
     }
 
     /// Bytes that the training pass of a batch keeps for its backward, block insides included.
@@ -439,6 +466,11 @@ impl Decoder {
     /// # Panics
     /// If the device fails.
     pub fn param_values(&self, index: usize) -> Vec<f32> {
+        if let Some(narrow) = self.narrow_matrix(index) {
+            let mut values = vec![0.0; narrow.elements()];
+            narrow.read(0..self.layout.specs[index].shape[0], &mut values);
+            return values;
+        }
         let data = self.params[index].clone().into_data();
         data.convert::<f32>()
             .try_to_vec()
@@ -451,6 +483,9 @@ impl Decoder {
     /// If their number does not fit.
     pub fn set_param(&mut self, index: usize, values: Vec<f32>) {
         self.packed = Arc::default();
+        if self.narrow_matrix(index).is_some() {
+            Arc::make_mut(&mut self.narrow)[index] = None;
+        }
         if index < self.frozen.len() {
             let kept = &mut Arc::make_mut(&mut self.frozen)[index];
             *kept = kept.as_ref().map(|_| Arc::default());

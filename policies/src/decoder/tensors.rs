@@ -26,8 +26,8 @@ impl WeightSource for Decoder {
         let part = |values: &[f32]| self.layout.specs[spec].hf_tensor(name, values).ok_or_else(missing);
         // Only what is asked for is copied.
         match self.params[spec].clone().try_into_primitive::<Flex>() {
-            Ok(tensor) => part(tensor.storage::<f32>()),
-            Err(_) => part(&self.param_values(spec)),
+            Ok(tensor) if self.narrow_matrix(spec).is_none() => part(tensor.storage::<f32>()),
+            _ => part(&self.param_values(spec)),
         }
     }
 }

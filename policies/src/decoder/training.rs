@@ -19,7 +19,8 @@ impl Decoder {
             self.compute() == Compute::Host || all_whole,
             "parts of a parameter are trained on the CPU only"
         );
-        let frozen = trained.flags().iter().map(|trained| (!trained).then(Arc::default));
+        let kept = |i: usize| !trained.flags()[i] && self.narrow_matrix(i).is_none();
+        let frozen = (0..trained.flags().len()).map(|i| kept(i).then(Arc::default));
         // What was packed before is of no use where something becomes trained.
         self.frozen = match trained.flags().contains(&false) {
             true => Arc::new(frozen.collect()),

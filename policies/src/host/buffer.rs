@@ -1,11 +1,14 @@
 //! Large work arrays that are kept and used again: a pass needs the same sizes as the one before it, and fresh memory
 //! from the system costs a page fault every 4 KiB.
+use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Shorter arrays are left to the allocator.
 const SMALLEST: usize = 1 << 14;
+/// Fewer elements than this are cleared by one thread.
+const PARALLEL: usize = 1 << 20;
 
 /// An array of `f32` for results that are written in full before they are read. Dropped, it waits for the next one.
 #[derive(Debug)]
@@ -19,8 +22,9 @@ impl Buffer {
         }
         let kept = pool().take(len);
         let mut values = kept.unwrap_or_else(|| {
-            let mut values = Vec::with_capacity(len);
-            ask_for_huge_pages(values.spare_capacity_mut());
+            // Pages are cleared when they are first touched, by the threads that then fill them.
+            let mut values = vec![0.0; len];
+            ask_for_huge_pages(&mut values);
             values
         });
         values.resize(len, 0.0);
@@ -30,8 +34,16 @@ impl Buffer {
     /// `len` zeros.
     pub fn zeros(len: usize) -> Self {
         let mut buffer = Self::any(len);
-        buffer.fill(0.0);
+        buffer.clear();
         buffer
+    }
+
+    /// Sets all elements to zero, on all threads where there are many.
+    pub fn clear(&mut self) {
+        match self.0.len() {
+            0..PARALLEL => self.0.fill(0.0),
+            _ => self.0.par_chunks_mut(PARALLEL / 4).for_each(|part| part.fill(0.0)),
+        }
     }
 
     /// The same values.

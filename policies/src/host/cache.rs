@@ -120,15 +120,19 @@ multiversion! {
     ) {
         let hd = q.len();
         let split = k[0].len() / hd;
-        let mut max = f32::NEG_INFINITY;
         for (run, scores) in k.iter().zip({ let (a, b) = scores.split_at_mut(split); [a, b] }) {
             for (k, s) in run.chunks_exact(hd).zip(scores) {
                 *s = dot(q, k);
-                if let Some(cap) = cap {
-                    *s = cap * tanh(*s / cap);
-                }
-                max = max.max(*s);
             }
+        }
+        if let Some(cap) = cap {
+            for s in scores.iter_mut() {
+                *s = cap * tanh(*s / cap);
+            }
+        }
+        let mut max = f32::NEG_INFINITY;
+        for s in scores.iter() {
+            max = max.max(*s);
         }
         let mut sum = 0f32;
         for s in scores.iter_mut() {

@@ -22,12 +22,12 @@ impl HostModel {
                 .for_each(|(kv, group)| kv.fill(layer, &context, qkv, group.prompt.clone()));
             self.attend(qkv, attention, (&batch, &()))
         });
-        let logits = self.logits_of(&self.gather(&x, &last));
+        let logits = self.logits_of(&self.gather(&x, &last), Vec::new());
         (kv.into_iter().map(Arc::new).collect(), logits)
     }
 
-    /// Feeds one token to every row and returns the logits that follow, `[rows, vocab]`.
-    pub fn step(&self, tokens: &[u32], rows: &mut [RowKv]) -> Vec<f32> {
+    /// Feeds one token to every row and returns the logits that follow, `[rows, vocab]`, in the memory of `room`.
+    pub fn step(&self, tokens: &[u32], rows: &mut [RowKv], room: Vec<f32>) -> Vec<f32> {
         assert_eq!(tokens.len(), rows.len(), "one token a row");
         let model = &self.layout.model;
         let (width, ow) = (model.heads().qkv_width(), model.heads().out_width());
@@ -44,14 +44,14 @@ impl HostModel {
         for row in rows {
             row.advance();
         }
-        self.logits_of(&x)
+        self.logits_of(&x, room)
     }
 
     /// Logits of rows of the residual stream, where whoever draws from them will have them.
-    fn logits_of(&self, x: &Buffer) -> Vec<f32> {
+    fn logits_of(&self, x: &Buffer, mut logits: Vec<f32>) -> Vec<f32> {
         let model = &self.layout.model;
         let (h, head) = pass::head_input(self, model, x);
-        let mut logits = vec![0.0; h.len() / model.hidden * self.layout.specs[head.weight].shape[0]];
+        logits.resize(h.len() / model.hidden * self.layout.specs[head.weight].shape[0], 0.0);
         self.logits_into(&h, &head, &mut logits);
         logits
     }

@@ -2,6 +2,7 @@
 //! never exists.
 use super::buffer::Buffer;
 use super::gemm::{Mat, Operands, Panels, Write, product};
+use super::narrow::Matrix;
 use super::simd::{LANES, exp, multiversion, reduce, tanh};
 use crate::model::ops::Squash;
 use crate::targets::{TargetGrads, TargetStats};
@@ -93,7 +94,7 @@ pub struct Kept(VecDeque<Buffer>);
 #[derive(Clone, Copy)]
 pub struct Weight<'a> {
     /// Row-major.
-    pub values: &'a [f32],
+    pub values: Matrix<'a>,
     /// Its transpose, as the right side of products.
     pub panels: Option<&'a Panels>,
     /// What its products are computed in.
@@ -111,7 +112,8 @@ impl Weight<'_> {
         match self.panels {
             Some(panels) => panels.product(rows, x, y, write),
             None => {
-                let weight = Mat::rows(self.values, inside).t();
+                let values = self.values.all(inside);
+                let weight = Mat::rows(&values, inside).t();
                 product(self.operands, [rows, out, inside], x, weight, y, write);
             }
         }
@@ -188,7 +190,7 @@ fn forward_keeping(
     mut keep: usize,
 ) -> (TargetStats, Kept) {
     let (values, operands) = (weight.values, weight.operands);
-    let vocab = values.len() / hidden;
+    let vocab = values.elements() / hidden;
     let mut kept = Kept::default();
     let mut stats = TargetStats::default();
     for (h, targets) in h.chunks(ROWS * hidden).zip(targets.chunks(ROWS)) {
@@ -201,7 +203,8 @@ fn forward_keeping(
             let w = width.min(vocab - first);
             let mut all = room.take().unwrap_or_else(|| Buffer::any(n * width));
             let logits = &mut all[..n * w];
-            let weight = Mat::rows(&values[first * hidden..(first + w) * hidden], hidden);
+            let values = values.rows(first..first + w, hidden);
+            let weight = Mat::rows(&values, hidden);
             product(operands, [n, w, hidden], Mat::rows(h, hidden), weight.t(), logits, Write::Set);
             if let Some(squash) = squash {
                 squash_all(logits, squash);
@@ -248,7 +251,7 @@ pub fn backward(
 ) {
     let (values, operands) = (weight.values, weight.operands);
     let hidden = h.len() / targets.len().max(1);
-    let vocab = values.len() / hidden;
+    let vocab = values.elements() / hidden;
     for (i, (targets, dh)) in targets.chunks(ROWS).zip(dh.chunks_mut(ROWS * hidden)).enumerate() {
         let n = targets.len();
         let at = i * ROWS..i * ROWS + n;
@@ -264,7 +267,8 @@ pub fn backward(
         for first in (0..vocab).step_by(width) {
             let w = width.min(vocab - first);
             let span = first * hidden..(first + w) * hidden;
-            let weight = Mat::rows(&values[span.clone()], hidden);
+            let values = values.rows(first..first + w, hidden);
+            let weight = Mat::rows(&values, hidden);
             let again = kept.0.is_empty();
             let free = || room.take().unwrap_or_else(|| Buffer::any(n * width));
             let mut all = kept.0.pop_front().unwrap_or_else(free);
@@ -335,7 +339,7 @@ mod tests {
             TargetGrads { entropy: Some(g.iter().map(|g| 0.5 - g).collect()), logprobs: g, balance: None };
         let chunk = n * vocab_chunk(n, vocab);
         assert!(n * vocab > chunk, "more than one chunk");
-        let head = Weight { values: &weight, panels: None, operands: Operands::F32 };
+        let head = Weight { values: Matrix::Wide(&weight), panels: None, operands: Operands::F32 };
         let run = |keep: usize, squash: Option<Squash>| {
             let (stats, kept) = forward_keeping(&head, hidden, squash, &h, &targets, keep);
             let count = kept.0.len();
@@ -371,7 +375,8 @@ mod tests {
         let noise = |i: usize| (i * 7_919 % 1_013) as f32 / 1_013.0 - 0.5;
         let weight: Vec<f32> = (0..vocab * hidden).map(|i| 4.0 * noise(i + 5)).collect();
         let h: Vec<f32> = (0..2 * hidden).map(noise).collect();
-        let (targets, head) = ([17, 250], Weight { values: &weight, panels: None, operands: Operands::F32 });
+        let (targets, head) =
+            ([17, 250], Weight { values: Matrix::Wide(&weight), panels: None, operands: Operands::F32 });
         let g = TargetGrads { logprobs: vec![0.5, -1.5], entropy: Some(vec![2.0, 0.75]), balance: None };
         for squash in [None, Some(Squash { cap: 1.5, factor: 1.25 })] {
             let (stats, kept) = forward(&head, hidden, squash, &h, &targets, true);

@@ -144,7 +144,7 @@ pub fn gradients(
     x: &[f32],
     (dy, out): (&[f32], usize),
     d_low: &[f32],
-    grads: &mut [Vec<f32>],
+    grads: &mut [Buffer],
 ) {
     let x = &seen(model, adapter, x);
     let (low, ranks, rows) = (low(model, adapter, x), width(adapter), dy.len() / out);

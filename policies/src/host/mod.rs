@@ -9,6 +9,7 @@ pub mod gemm;
 mod generate;
 pub mod head;
 pub mod lora;
+pub mod narrow;
 pub mod norm;
 pub mod ops;
 pub mod rope;

@@ -5,6 +5,7 @@ use super::buffer::Buffer;
 use super::gemm::{Mat, Operands, Panels, Write, product};
 use super::head::{self, Kept, Weight};
 use super::lora::{self, Dropout};
+use super::narrow::{Matrix, Narrow};
 use super::norm::{rms_norm, rms_norm_backward, rms_norm_columns, rms_norm_columns_backward};
 use super::rope::RopeTable;
 use super::routing;
@@ -29,12 +30,17 @@ pub struct Packed {
 /// The matrices of a decoder whose packed form is kept, by the index of the parameter.
 pub type WeightPanels = Vec<Option<Arc<Packed>>>;
 
+/// The matrices of a decoder that lie in fewer bits than f32, by the index of the parameter.
+pub type NarrowParams = Vec<Option<Arc<Narrow>>>;
+
 /// A decoder whose parameters lie in host memory, which it shares.
 pub struct HostModel {
     /// What the decoder is.
     pub layout: Arc<ParamLayout>,
     /// The parameters in f32, in the order of the layout.
     pub params: Vec<FlexTensor>,
+    /// Matrices that lie in fewer bits, by parameter; none, or as many as there are of the base.
+    pub narrow: Arc<NarrowParams>,
     /// Matrices whose packed form is kept, by parameter; none, or as many as parameters.
     pub panels: Arc<WeightPanels>,
     /// What the backward gives gradients of.
@@ -52,13 +58,21 @@ impl HostModel {
         self.params[index].storage::<f32>()
     }
 
+    /// A matrix as it lies in memory.
+    fn matrix(&self, index: usize) -> Matrix<'_> {
+        match self.narrow.get(index) {
+            Some(Some(narrow)) => Matrix::Narrow(narrow),
+            _ => Matrix::Wide(self.param(index)),
+        }
+    }
+
     fn hidden(&self) -> usize {
         self.layout.model.hidden
     }
 
     pub(super) fn weight(&self, index: usize) -> Weight<'_> {
-        let (values, [out, inside]) = (self.param(index), self.layout.specs[index].shape);
-        let pack = || Panels::new(self.operands, out, inside, Mat::rows(values, inside).t());
+        let (values, [out, inside]) = (self.matrix(index), self.layout.specs[index].shape);
+        let pack = || Panels::new(self.operands, out, inside, Mat::rows(&values.all(inside), inside).t());
         let panels = self.kept(index).map(|kept| kept.forward.get_or_init(pack));
         Weight { values, panels, operands: self.operands }
     }
@@ -85,7 +99,7 @@ impl HostModel {
         (dy, first, stride): (&[f32], usize, usize),
         x: Mat,
         rows: usize,
-        grads: &mut [Vec<f32>],
+        grads: &mut [Buffer],
     ) {
         let inside = self.layout.specs[index].shape[1];
         for run in self.trained.rows(index) {
@@ -97,13 +111,13 @@ impl HostModel {
 
     /// A matrix of which parts are multiplied.
     fn unpacked(&self, index: usize) -> Weight<'_> {
-        Weight { values: self.param(index), panels: None, operands: self.operands }
+        Weight { values: self.matrix(index), panels: None, operands: self.operands }
     }
 
     /// What `f` makes of a matrix as the right side of `dy · W`.
     fn through<R>(&self, index: usize, f: impl FnOnce(&Panels) -> R) -> R {
-        let (values, [out, inside]) = (self.param(index), self.layout.specs[index].shape);
-        let pack = || Panels::new(self.operands, inside, out, Mat::rows(values, inside));
+        let (values, [out, inside]) = (self.matrix(index), self.layout.specs[index].shape);
+        let pack = || Panels::new(self.operands, inside, out, Mat::rows(&values.all(inside), inside));
         match self.kept(index) {
             Some(kept) => f(kept.backward.get_or_init(pack)),
             None => f(&pack()),
@@ -165,8 +179,9 @@ impl Ops for HostModel {
     fn rows(&self, _batch: &PackedBatch) {}
 
     fn embed(&self, embed: &Embed, tokens: &[u32]) -> Buffer {
-        let index: Vec<usize> = tokens.iter().map(|t| *t as usize).collect();
-        let mut x = gather(self.param(embed.table), self.hidden(), &index);
+        let (d, table) = (self.hidden(), self.matrix(embed.table));
+        let mut x = Buffer::any(tokens.len() * d);
+        x.chunks_mut(d).zip(tokens).for_each(|(row, token)| table.read_row(*token as usize, row));
         scale_by(&mut x, embed.scale);
         x
     }
@@ -274,7 +289,7 @@ impl Ops for HostModel {
 }
 
 /// Runs `f` on the factors of a norm and their gradient, which is thrown away where nobody asks for it.
-fn with_sum(norm: &Norm, model: &HostModel, grads: &mut [Vec<f32>], f: impl FnOnce(&[f32], &mut [f32])) {
+fn with_sum(norm: &Norm, model: &HostModel, grads: &mut [Buffer], f: impl FnOnce(&[f32], &mut [f32])) {
     let (w, dw) = (model.factors(norm), &mut grads[norm.weight]);
     if dw.is_empty() { f(&w, &mut vec![0.0; w.len()]) } else { f(&w, dw) }
 }
@@ -289,9 +304,9 @@ fn gather(x: &[f32], width: usize, rows: &[usize]) -> Buffer {
 }
 
 impl Backward for HostModel {
-    type Grads = [Vec<f32>];
+    type Grads = [Buffer];
 
-    fn linear_backward(&self, mut x: Buffer, dy: &Buffer, linear: &Linear, grads: &mut [Vec<f32>]) -> Buffer {
+    fn linear_backward(&self, mut x: Buffer, dy: &Buffer, linear: &Linear, grads: &mut [Buffer]) -> Buffer {
         let [out, inside] = self.layout.specs[linear.weight].shape;
         let n = dy.len() / out;
         if let Some(bias) = linear.bias {
@@ -321,7 +336,7 @@ impl Backward for HostModel {
         scale: f32,
         mut dy: Buffer,
         dx: &mut Buffer,
-        grads: &mut [Vec<f32>],
+        grads: &mut [Buffer],
     ) {
         scale_by(&mut dy, scale);
         with_sum(norm, self, grads, |w, dw| rms_norm_backward(x, w, norm.eps, &dy, dx, dw));
@@ -332,7 +347,7 @@ impl Backward for HostModel {
         qkv: &Buffer,
         attention: &Attention,
         mut dy: Buffer,
-        grads: &mut [Vec<f32>],
+        grads: &mut [Buffer],
     ) -> Buffer {
         let heads = attention.heads;
         if let QkNorms::Row { q, k } = &attention.norms {
@@ -362,7 +377,7 @@ impl Backward for HostModel {
         attention: &Attention,
         rows: (&PackedBatch, &()),
         d_out: Buffer,
-        grads: &mut [Vec<f32>],
+        grads: &mut [Buffer],
     ) -> Buffer {
         let mut d_qkv = Buffer::any(qkv.len());
         let context = self.context(attention);
@@ -416,7 +431,7 @@ impl Backward for HostModel {
         head: &HeadPass,
         targets: &[u32],
         stats: (&TargetStats, &TargetGrads),
-        grads: &mut [Vec<f32>],
+        grads: &mut [Buffer],
     ) -> Buffer {
         let mut dh = Buffer::any(h.len());
         let (weight, d_weight) = (self.unpacked(head.weight), &mut grads[head.weight]);
@@ -424,7 +439,7 @@ impl Backward for HostModel {
         dh
     }
 
-    fn embed_backward(&self, embed: &Embed, tokens: &[u32], dx: Buffer, grads: &mut [Vec<f32>]) {
+    fn embed_backward(&self, embed: &Embed, tokens: &[u32], dx: Buffer, grads: &mut [Buffer]) {
         let (d, table) = (self.hidden(), &mut grads[embed.table]);
         if table.is_empty() {
             return;

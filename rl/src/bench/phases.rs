@@ -191,7 +191,10 @@ fn decode_steps(decoder: &Decoder, first: &[u32], cache: &mut Cache, count: usiz
         let steps = together.min(left);
         match cache.step_and_draw(decoder, &tokens, &draws, steps, 1.0).transpose()? {
             Some(drawn) => tokens = drawn[steps - 1].iter().map(|(token, _)| *token).collect(),
-            None => drop(cache.step(decoder, &tokens)),
+            None => {
+                let logits = cache.step(decoder, &tokens);
+                cache.reuse(logits);
+            }
         }
         left -= steps;
     }

@@ -36,6 +36,7 @@ pub use stage::{
     RolloutsConfig, SftConfig, StageConfig,
 };
 
+use rlvr_policies::BaseDtype;
 use rlvr_policies::decoder::Recompute;
 use rlvr_rewards::RewardConfig;
 use rlvr_rollout::SamplingParams;
@@ -173,6 +174,10 @@ pub struct PolicyConfig {
     /// Which of them it leaves as they are after all, likewise. Default none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub frozen: Vec<String>,
+    /// How the matrices of the base below an adapter lie in memory: `f32`, `bf16` (half of it) or `int8` (a quarter, embedding
+    /// and head in bf16). They are rounded when the policy is opened; what is computed with them is `dtype`. With anything but
+    /// f32 no packed matrices are kept from pass to pass, which costs time. On the CPU. Default `f32`.
+    pub base_dtype: BaseDtype,
     /// The built-in small policy, initialised from the seed.
     pub tiny: Option<TinyConfig>,
     /// An adapter that is trained instead of the policy's own weights. Default none.

@@ -71,6 +71,8 @@ fn what_follows_the_policy_is_checked() {
         ("reference_every = 5\nreference = \"base\"", &[], &["reference_every", "without its adapter"]),
         ("reference_ema = 0.5", &["policy.lora={ rank = 2 }"], &["reference_ema", "reference_every alone"]),
         ("policy_ema = 1.0", &[], &["policy_ema", "[0, 1)"]),
+        ("", &["policy.base_dtype=\"int8\""], &["policy.base_dtype", "[policy.lora]"]),
+        ("", &["policy.base_dtype=\"int4\""], &["base_dtype", "bf16"]),
     ] {
         fails(stage, &with(keys), sets, parts);
     }

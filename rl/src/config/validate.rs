@@ -11,7 +11,7 @@ use crate::algorithm::{AdvantageKind, GroupsWithoutSignal};
 use crate::benchmarks;
 use crate::checks::{Checks, Problem};
 use crate::data::{Parting, Split};
-use rlvr_policies::ParamPattern;
+use rlvr_policies::{BaseDtype, ParamPattern};
 use rlvr_rollout::{RolloutError, SamplingParams};
 
 /// Stages of a run.
@@ -122,6 +122,11 @@ impl RunConfig {
         if let Some(problem) = policy.lora.as_ref().and_then(LoraConfig::problem) {
             checks.require(false, "policy.lora", &problem);
         }
+        checks.require(
+            policy.base_dtype == BaseDtype::F32 || policy.lora.is_some(),
+            "policy.base_dtype",
+            "is the type of weights below an adapter: add a [policy.lora] table, or take it away",
+        );
         check_patterns("policy.trainable", policy.trainable.as_deref().unwrap_or_default(), checks);
         check_patterns("policy.frozen", &policy.frozen, checks);
         let none = policy.trainable.as_ref().is_some_and(Vec::is_empty);

@@ -66,7 +66,11 @@ impl<'a> Trainer<'a> {
             learner: Learner::new(&config.optim, total_updates, &policy.decoder),
             average: config.policy_ema.map(|_| policy.decoder.clone()),
             policy,
-            reference,
+            // One that moves changes before it has been used much.
+            reference: match config.reference_period() {
+                None => reference.map(Decoder::keeping_packed),
+                Some(_) => reference,
+            },
             version: 0,
             steps: 0,
             recorded: &[],
@@ -90,6 +94,7 @@ impl<'a> Trainer<'a> {
         stop: Option<&AtomicBool>,
     ) -> Result<StepOutcome, Error> {
         // 1. Sample G completions a prompt and judge them.
+        self.learner.hold(&self.policy.decoder);
         let policy = (&self.policy, self.version);
         let rollouts = self.sampling(stop).rollouts(step, source, policy, &self.judges)?;
         let mut out = StepOutcome::from(rollouts);

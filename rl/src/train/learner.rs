@@ -15,7 +15,7 @@ pub struct Learner {
     pub optim: Optimizer,
     /// Of the update in progress; kept from one update to the next until they are released.
     grads: Option<Gradients>,
-    /// The weights as the passes of the update in progress want them.
+    /// The weights as the rollout and the passes of the update in progress want them.
     held: Option<HeldWeights>,
     /// How the experts share the rows of the update in progress: counted before its first gradient, or, where it has one
     /// pass, in that.
@@ -55,9 +55,16 @@ impl Learner {
         Self { optim, grads: None, held: None, load: None, router_aux: 0.0 }
     }
 
+    /// Keeps the weights as passes and generation want them, until they change.
+    pub fn hold(&mut self, decoder: &Decoder) {
+        self.held = decoder.hold_packed();
+    }
+
     /// Begins an update of so many passes: gradients of zero.
     pub fn begin(&mut self, decoder: &Decoder, passes: usize) {
-        self.held = if passes > 1 { decoder.hold_packed() } else { None };
+        if passes > 1 && self.held.is_none() {
+            self.hold(decoder);
+        }
         (self.load, self.router_aux) = (None, decoder.router_aux());
         match &mut self.grads {
             Some(grads) => grads.clear(),

@@ -47,6 +47,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     };
     let trainable = (!args.trainable.is_empty()).then(|| args.trainable.clone());
     let decoder = with_selection(decoder, trainable, args.frozen.clone())?;
+    let decoder = decoder.with_base_dtype(args.base_dtype).map_err(|e| bad(format!("--base-dtype: {e}")))?;
     let report = bench(decoder, settings)?;
     let device = rlvr::run::device_name(args.device);
     let mut out = output::stdout();

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use comparison::{CompareArgs, ReportArgs};
 use eval::{EvalLsArgs, EvalRunArgs, EvalScoreArgs, EvalValidateArgs};
 use rlvr::config::{DeviceConfig, Dtype, OptimKind};
-use rlvr::policies::SaveDtype;
+use rlvr::policies::{BaseDtype, SaveDtype};
 use std::path::PathBuf;
 
 /// Reinforcement learning with verifiable rewards.
@@ -140,6 +140,9 @@ pub struct BenchArgs {
     /// Train an adapter of this rank on all linear layers instead of the weights
     #[arg(long, value_name = "RANK")]
     pub lora: Option<usize>,
+    /// How the weights below the adapter lie in memory: f32, bf16 or int8
+    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = base_dtype)]
+    pub base_dtype: BaseDtype,
     /// Train only the parameters that this pattern names, as policy.trainable has them; several are possible
     #[arg(long, value_name = "PATTERN")]
     pub trainable: Vec<String>,
@@ -587,6 +590,15 @@ fn optimizer(text: &str) -> Result<OptimKind, String> {
 }
 
 /// The value of `--dtype`.
+fn base_dtype(text: &str) -> Result<BaseDtype, String> {
+    match text {
+        "f32" => Ok(BaseDtype::F32),
+        "bf16" => Ok(BaseDtype::Bf16),
+        "int8" => Ok(BaseDtype::Int8),
+        _ => Err("one of f32, bf16, int8".to_owned()),
+    }
+}
+
 fn dtype(text: &str) -> Result<Dtype, String> {
     match text {
         "f32" => Ok(Dtype::F32),
