@@ -249,6 +249,49 @@ fn steps_by_tokens_take_every_row_once_an_epoch() {
 }
 
 #[test]
+fn a_step_by_tokens_takes_no_row_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("run");
+    // More than all rows have: steps of twelve rows each.
+    run(&out, &format!("{CONFIG}{STAGE}epochs = 2\nbatch_tokens = 1000000000\n"), None).unwrap();
+    let epochs: Vec<f64> = metrics(&out).iter().map(|row| row["data/epoch"].as_f64().unwrap()).collect();
+    assert_eq!(epochs, [1.0, 2.0]);
+    let one = dir.path().join("one");
+    run(&one, &format!("{CONFIG}{STAGE}epochs = 0.5\nbatch_tokens = 1000000000\n"), None).unwrap();
+    assert_eq!(metrics(&one).len(), 1);
+}
+
+#[test]
+fn rows_that_are_trained_on_and_batches_of_more_than_all_are_noted() {
+    let dir = tempfile::tempdir().unwrap();
+    let notes = |data: &str, stage: &str| {
+        let text = format!("{CONFIG}{data}{STAGE}{stage}").replace("batch = 4\nopt", "opt");
+        let config = config(&text, dir.path()).unwrap();
+        let out = dir.path().join("run");
+        let _ = fs::remove_dir_all(&out);
+        let options = RunOptions { out: Some(out), ..RunOptions::default() };
+        let mut notes = Vec::new();
+        train(&config, &options, &AtomicBool::new(false), &mut |event: Event| {
+            if let Event::Note(note) = event {
+                notes.push(note.to_owned());
+            }
+        })
+        .unwrap();
+        notes
+    };
+    let same = "[data.same]\nkind = \"addition\"\ntasks = 9\nsplit = \"all\"\n";
+    assert_eq!(notes("", "steps = 1\nbatch = 4\nvalidation = { data = \"held\" }\n"), [""; 0]);
+    let found = notes(same, "steps = 1\nbatch = 4\nvalidation = { data = \"same\" }\n");
+    assert_eq!(found.len(), 1, "{found:?}");
+    let said = "of the 9 tasks of [data.same] that stage `sft` validates on are trained on in [data.rows]";
+    assert!(found[0].contains(said) && found[0].contains("split = \"heldout\""), "{found:?}");
+    let found = notes("", "steps = 1\nbatch = 13\n");
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("has 12 rows, so a batch of 13"), "{found:?}");
+    assert_eq!(notes("", "steps = 1\nbatch = 12\n"), [""; 0]);
+}
+
+#[test]
 fn what_cannot_be_learned_of_a_conversation_is_named_before_the_first_step() {
     let dir = tempfile::tempdir().unwrap();
     let said = |role: &str, content: &str| json!({"role": role, "content": content});

@@ -74,7 +74,7 @@ pub struct SftConfig {
     #[serde(default = "sixteen")]
     pub batch: usize,
     /// In place of `batch`: an optimizer step takes as many of the next rows as have at most so many tokens together, at least
-    /// one row. Default none.
+    /// one row and none twice. Default none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_tokens: Option<usize>,
     /// Sequences per forward pass; changes the order in which gradients are added up, and nothing else. Default 16.

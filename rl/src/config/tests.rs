@@ -269,6 +269,50 @@ fn wrong_types_and_missing_fields_name_their_place() {
 }
 
 #[test]
+fn a_list_in_the_place_of_a_name_is_found_behind_lists_that_are_required() {
+    // Rewards are read first, and without their terms there would be another error.
+    let terms = "kind = \"sum\"\nterms = [{ reward = { kind = \"exact\" } }]\n";
+    let text = GOOD.replace("kind = \"exact\"\n", terms);
+    for (from, to, at) in [
+        (
+            "steps = 60",
+            "steps = 60\nvalidation = { data = [\"heldout\"] }",
+            "c.toml:23: stage.0.validation.data: ",
+        ),
+        ("data = \"train\"\nsteps = 60", "data = [3]\nsteps = 60", "c.toml:21: stage.0.data"),
+    ] {
+        let error = load(&text.replacen(from, to, 1), &[]).unwrap_err().to_string();
+        assert!(error.contains(at), "{error}");
+    }
+}
+
+#[test]
+fn presets_are_keys_like_others() {
+    for (from, to, at) in [
+        ("kind = \"grpo\"", "kind = \"grpo\"\npresett = \"dapo\"", "c.toml:25: stage.1.presett: "),
+        ("[stage.loss]", "[stage.loss]\npreest = \"dapo\"", "c.toml:30: stage.1.loss.preest: "),
+    ] {
+        fails(from, to, &[], &[at, "did you mean `preset`? (known: preset, "]);
+    }
+    let sft = "kind = \"sft\"\npreset = \"dapo\"";
+    fails(
+        "kind = \"sft\"",
+        sft,
+        &[],
+        &["c.toml:20: stage.0.preset: unknown field `preset`", "(known: name, data"],
+    );
+}
+
+#[test]
+fn patterns_are_one_or_many() {
+    let policy =
+        |line: &str| load(&GOOD.replace("[policy.tiny]", &format!("[policy]\n{line}\n[policy.tiny]")), &[]);
+    let one = policy("trainable = \"norm\"\nfrozen = \"mlp\"").unwrap();
+    assert_eq!(one, policy("trainable = [\"norm\"]\nfrozen = [\"mlp\"]").unwrap());
+    assert_eq!(load(GOOD, &[]).unwrap().policy.trainable, None);
+}
+
+#[test]
 fn old_keys_of_a_loss_are_read_with_a_warning_that_names_the_new_ones() {
     let new = "objective = { kind = \"clip\", high = 0.28 }\n";
     let old = GOOD.replacen(new, "policy = \"clip\"\nclip_high = 0.28\nclip_low = 0.2\n", 1);

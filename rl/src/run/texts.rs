@@ -14,6 +14,7 @@ use crate::data::{DataError, TaskSource};
 use crate::error::Error;
 use crate::eval::Benchmark;
 use crate::policy::Policy;
+use crate::run::overlap;
 use crate::train::lesson::Lesson;
 use crate::train::recorded::RecordedStep;
 use rlvr_rewards::{Message, Task};
@@ -71,13 +72,23 @@ pub(crate) fn check(read: &Read<'_>, policy: &Policy) -> Result<Texts, Error> {
     let clock = Instant::now();
     let context = policy.decoder.config().max_position_embeddings;
     let mut looked = Looked { policy, lengths: BTreeMap::new() };
-    let mut texts = Texts::default();
+    let mut texts = Texts { notes: overlap::validated(read.config, read.sources), ..Texts::default() };
     let last = read.config.last_grpo();
     for (stage, config) in read.config.stage.iter().enumerate() {
         match config {
             StageConfig::Sft(sft) => {
                 let Some(source) = read.sources.get(&sft.data) else { continue };
                 texts.lessons.insert(stage, examples(source, source.len(), &mut looked, sft.loss_on)?);
+                if sft.batch_tokens.is_none() && sft.batch > source.len() {
+                    texts.notes.push(format!(
+                        "[data.{}] has {} rows, so a batch of {} has each several times: set stage.{}.batch to {} or less",
+                        sft.data,
+                        source.len(),
+                        sft.batch,
+                        config.name(),
+                        source.len()
+                    ));
+                }
                 if let Some(validation) = &sft.validation
                     && let Some(source) = read.sources.get(&validation.data)
                 {

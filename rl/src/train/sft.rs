@@ -47,12 +47,13 @@ pub fn steps(config: &SftConfig, source: &TaskSource, lengths: &[u32]) -> u64 {
     let Some(most) = config.batch_tokens else {
         return (rows / config.batch as f64).ceil().max(1.0) as u64;
     };
-    let (mut steps, mut tokens) = (0, usize::MAX);
+    // As `SftTrainer::batch` takes them.
+    let (mut steps, mut tokens, mut taken) = (0, 0, source.len());
     for position in 0..rows.ceil().max(1.0) as u64 {
         let length = lengths[source.index_at(position)] as usize;
-        tokens = tokens.saturating_add(length);
-        if tokens > most {
-            (steps, tokens) = (steps + 1, length);
+        (tokens, taken) = (tokens + length, taken + 1);
+        if tokens > most || taken > source.len() {
+            (steps, tokens, taken) = (steps + 1, length, 1);
         }
     }
     steps
@@ -75,7 +76,8 @@ impl<'a> SftTrainer<'a> {
             }
             let lesson = self.lesson(source, source.index_at(position + taken as u64))?;
             tokens += lesson.len();
-            if taken > 0 && self.config.batch_tokens.is_some_and(|most| tokens > most) {
+            let full = |most| tokens > most || taken == source.len();
+            if taken > 0 && self.config.batch_tokens.is_some_and(full) {
                 return Ok(batch);
             }
             lesson.add_to(&mut batch);
