@@ -117,9 +117,17 @@ fn the_best_checkpoint_is_that_of_a_set_that_is_measured() {
     load(GOOD, &[&best("eval/heldout/greedy")]).unwrap();
     load(GOOD, &[&best("eval/medqa/greedy"), "eval.tasks=medqa"]).unwrap();
     load(GOOD, &[&best("eval/own/greedy"), "eval.tasks=own.toml"]).unwrap();
-    for metric in ["eval/heldot/greedy", "reward/mean", "eval/"] {
+    let metrics =
+        ["eval/heldot/greedy", "reward/mean", "eval/", "eval/heldout/greddy", "eval/heldout/pass@4"];
+    for metric in metrics.into_iter().chain(["eval/heldout/ema/greedy", "eval/heldout/ema/exact/mean"]) {
         fails("", "", &[&best(metric)], &["checkpoint.keep_best", metric, "sets of [eval]: heldout"]);
     }
+    for metric in ["eval/heldout/ema/greedy", "eval/heldout/exact/mean", "eval/heldout/tokens_mean"] {
+        load(GOOD, &[&best(metric), "stage.grpo.policy_ema=0.9"]).unwrap();
+    }
+    let sampled = ["eval.samples=4", "eval.pass_k=[1, 4]", "eval.greedy=false"];
+    load(GOOD, &[&[best("eval/heldout/pass@4").as_str()], &sampled[..]].concat()).unwrap();
+    fails("", "", &[&[best("eval/heldout/greedy").as_str()], &sampled[..]].concat(), &["keep_best"]);
 }
 
 #[test]

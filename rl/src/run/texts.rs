@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 
-use crate::config::{GrpoConfig, LossOn, RunConfig, StageConfig};
+use crate::config::{GrpoConfig, LossOn, RunConfig, SftConfig, StageConfig};
 use crate::data::{DataError, TaskSource};
 use crate::error::Error;
 use crate::eval::Benchmark;
@@ -79,16 +79,7 @@ pub(crate) fn check(read: &Read<'_>, policy: &Policy) -> Result<Texts, Error> {
             StageConfig::Sft(sft) => {
                 let Some(source) = read.sources.get(&sft.data) else { continue };
                 texts.lessons.insert(stage, examples(source, source.len(), &mut looked, sft.loss_on)?);
-                if sft.batch_tokens.is_none() && sft.batch > source.len() {
-                    texts.notes.push(format!(
-                        "[data.{}] has {} rows, so a batch of {} has each several times: set stage.{}.batch to {} or less",
-                        sft.data,
-                        source.len(),
-                        sft.batch,
-                        config.name(),
-                        source.len()
-                    ));
-                }
+                texts.notes.extend(repeated(config.name(), sft, source));
                 if let Some(validation) = &sft.validation
                     && let Some(source) = read.sources.get(&validation.data)
                 {
@@ -152,6 +143,17 @@ pub(crate) fn check(read: &Read<'_>, policy: &Policy) -> Result<Texts, Error> {
     }
     tracing::debug!(seconds = clock.elapsed().as_secs_f64(), "looked at every text");
     Ok(texts)
+}
+
+/// What is said of a stage whose batches have rows several times.
+fn repeated(stage: &str, sft: &SftConfig, source: &TaskSource) -> Option<String> {
+    let rows = source.len();
+    (sft.batch_tokens.is_none() && sft.batch > rows).then(|| {
+        format!(
+            "[data.{}] has {rows} rows, so a batch of {} has each several times: set stage.{stage}.batch to {rows} or less",
+            sft.data, sft.batch
+        )
+    })
 }
 
 /// Sources that were looked at, with the lengths of their prompts in tokens.

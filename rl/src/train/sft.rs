@@ -4,10 +4,12 @@ use crate::data::TaskSource;
 use crate::error::Error;
 use crate::policy::Policy;
 use crate::random::hash_bytes;
+use crate::train::follow::blend;
 use crate::train::learner::{Learner, Pass};
 use crate::train::lesson::Lesson;
 use crate::train::not_finite;
 use crate::train::trajectory::{self, Batch, Trajectory};
+use rlvr_policies::Decoder;
 
 /// What a step did.
 #[derive(Debug, Clone, Copy, Default)]
@@ -30,6 +32,8 @@ pub struct SftOutcome {
 pub struct SftTrainer<'a> {
     /// π_θ.
     pub policy: Policy,
+    /// The average of its weights over steps, with `policy_ema`.
+    pub average: Option<Decoder>,
     /// What changes its weights.
     pub learner: Learner,
     config: &'a SftConfig,
@@ -63,7 +67,8 @@ impl<'a> SftTrainer<'a> {
     /// A trainer at the start of its stage.
     pub fn new(policy: Policy, config: &'a SftConfig, (seed, steps): (u64, u64)) -> Self {
         let learner = Learner::new(&config.optim, steps, &policy.decoder);
-        Self { policy, learner, config, steps, seed }
+        let average = config.policy_ema.map(|_| policy.decoder.clone());
+        Self { policy, average, learner, config, steps, seed }
     }
 
     /// The rows from `position` of the training order that a step learns.
@@ -156,6 +161,9 @@ impl<'a> SftTrainer<'a> {
         }
         let updated = self.learner.apply(decoder, lr);
         let grad_norm = updated.map_err(|e| Error::Training { step, what: e.to_string() })?;
+        if let (Some(average), Some(decay)) = (&mut self.average, self.config.policy_ema) {
+            blend(average, decoder, 1.0 - decay);
+        }
         let router_balance = self.learner.router_balance();
         Ok(SftOutcome { loss: loss / tokens as f64, tokens, examples, grad_norm, lr, router_balance })
     }
