@@ -67,6 +67,21 @@ fn an_update_that_breaks_the_weights_ends_the_run_unsaved() {
 }
 
 #[test]
+fn a_gradient_of_a_supervised_step_names_its_tensor_and_its_row() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("run");
+    // So large weights give log-probabilities that are finite, and their gradient is none.
+    let stage = SFT.replace("steps = 1", "steps = 3");
+    assert_ne!(stage, SFT);
+    let message = run(&out, TINY, &format!("{stage}optim = {{ lr = 1e30 }}\n")).unwrap_err().to_string();
+    assert!(message.starts_with("step 2: the gradient norm is"), "{message}");
+    assert!(
+        message.contains("(the gradient of model.embed_tokens.weight is NaN or infinite, of data."),
+        "{message}"
+    );
+}
+
+#[test]
 fn a_broken_policy_is_refused_by_tensor() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("policy");

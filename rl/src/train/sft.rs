@@ -159,13 +159,41 @@ impl<'a> SftTrainer<'a> {
             let what = "the loss is NaN or infinite; nothing was changed: lower the learning rate".to_owned();
             return Err(Error::Training { step, what });
         }
-        let updated = self.learner.apply(decoder, lr);
-        let grad_norm = updated.map_err(|e| Error::Training { step, what: e.to_string() })?;
+        let grad_norm = match self.learner.apply(decoder, lr) {
+            Ok(norm) => norm,
+            Err(e) => return Err(self.blamed(step, e.to_string(), &batch, (source, position))),
+        };
         if let (Some(average), Some(decay)) = (&mut self.average, self.config.policy_ema) {
             blend(average, decoder, 1.0 - decay);
         }
         let router_balance = self.learner.router_balance();
         Ok(SftOutcome { loss: loss / tokens as f64, tokens, examples, grad_norm, lr, router_balance })
+    }
+
+    /// The error of an update that was not made, with the first tensor whose gradient is not finite, and the first row that
+    /// gives it such a one alone.
+    fn blamed(
+        &mut self,
+        step: u64,
+        mut what: String,
+        batch: &Batch,
+        (source, position): (&TaskSource, u64),
+    ) -> Error {
+        let decoder = &self.policy.decoder;
+        if let Some(tensor) = self.learner.first_not_finite(decoder) {
+            let mut gives = |trajectory: &Trajectory| {
+                self.learner.begin(decoder, 1);
+                let one = std::slice::from_ref(trajectory);
+                let pass = self.learner.forward(decoder, &batch.prompts, one, 1.0);
+                let slopes = vec![-1.0; pass.targets().logprobs.len()];
+                self.learner.backward(pass, slopes.into());
+                self.learner.first_not_finite(decoder).is_some()
+            };
+            let row = batch.trajectories.iter().position(&mut gives);
+            let row = row.map(|i| format!(", of {}", place(source, source.index_at(position + i as u64))));
+            what = format!("{what} (the gradient of {tensor} is NaN or infinite{})", row.unwrap_or_default());
+        }
+        Error::Training { step, what }
     }
 }
 
