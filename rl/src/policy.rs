@@ -199,7 +199,12 @@ impl Policy {
                 let uniform = |param: usize, element: usize| {
                     CounterRng::new(seed, 0, param as u64, u64::MAX - 1).uniform(element as u64) as f32
                 };
-                decoder.with_new_lora(config.settings(), uniform)?
+                decoder.with_new_lora(config.settings(), uniform).map_err(|e| match e {
+                    PolicyError::Lora { what } => {
+                        Error::Setting { field: "policy.lora".to_owned(), message: what }
+                    }
+                    other => other.into(),
+                })?
             }
         };
         Ok(self)

@@ -187,5 +187,8 @@ fn settings_that_make_no_sense_are_named() {
     let path = dir.path().join("config.toml");
     std::fs::write(&path, config("targets = [\"q_proj\", \"query\"]")).unwrap();
     let (ok, _, error) = rlvr(&["train", path.to_str().unwrap(), "--dry-run"]);
-    assert!(!ok && error.contains("no layer `query`") && error.contains("down_proj"), "{error}");
+    assert!(
+        !ok && error.contains("config.toml:3: policy.lora: no layer `query`") && error.contains("down_proj"),
+        "{error}"
+    );
 }

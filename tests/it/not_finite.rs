@@ -58,12 +58,27 @@ fn an_update_that_breaks_the_weights_ends_the_run_unsaved() {
         // A step of 1e39 is infinite in f32; the gradient itself is not.
         let stage = format!("{stage}optim = {{ lr = 1e38 }}\n");
         let message = run(&out, TINY, &stage).unwrap_err().to_string();
-        assert!(message.starts_with("step 1: the update made parameter"), "{message}");
+        assert!(message.starts_with("step 1: the update made parameter model."), "{message}");
         assert!(message.contains("lower the learning rate"), "{message}");
         assert_eq!(saved(&out), [""; 0], "{stage}");
         let meta = std::fs::read_to_string(out.join("meta.json")).unwrap();
         assert!(meta.contains("\"failed\""), "{meta}");
     }
+}
+
+#[test]
+fn a_gradient_of_a_supervised_step_names_its_tensor_and_its_row() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("run");
+    // So large weights give log-probabilities that are finite, and their gradient is none.
+    let stage = SFT.replace("steps = 1", "steps = 3");
+    assert_ne!(stage, SFT);
+    let message = run(&out, TINY, &format!("{stage}optim = {{ lr = 1e30 }}\n")).unwrap_err().to_string();
+    assert!(message.starts_with("step 2: the gradient norm is"), "{message}");
+    assert!(
+        message.contains("(the gradient of model.embed_tokens.weight is NaN or infinite, of data."),
+        "{message}"
+    );
 }
 
 #[test]
@@ -111,7 +126,7 @@ fn a_gradient_that_is_not_finite_names_its_tensor_and_its_sample() {
     let message = run(&out, TINY, &stage).unwrap_err().to_string();
     println!("{message}");
     assert!(message.starts_with("step 1: the gradient norm is"), "{message}");
-    assert!(message.contains("(the gradient of embed is NaN or infinite"), "{message}");
+    assert!(message.contains("(the gradient of model.embed_tokens.weight is NaN or infinite"), "{message}");
     // Every completion of the second group is compared with its mean; the first of them is named.
     assert!(message.contains("of prompt \"wild\", completion 1)"), "{message}");
     assert_eq!(saved(&out), [""; 0]);

@@ -102,6 +102,21 @@ frozen = ['layers\.1\.self_attn\.k_proj\.(weight|bias)']"#;
 }
 
 #[test]
+fn the_first_group_that_names_a_parameter_counts() {
+    let after = |groups: &str| {
+        let mut decoder = policy("");
+        let optim: OptimConfig = toml::from_str(&format!("lr = 0.01\ngroups = [{groups}]")).unwrap();
+        steps(&mut decoder, &optim);
+        (0..decoder.params().len()).map(|i| decoder.param_values(i)).collect::<Vec<_>>()
+    };
+    let norms = "{ params = \".*norm\", lr = 0.02 }";
+    let rest = |params: &str| format!("{norms}, {{ params = {params:?}, lr = 0.005, weight_decay = 0.1 }}");
+    let apart = after(&rest("embed_tokens|.*_proj"));
+    assert!(after(&rest("model")) == apart);
+    assert!(after("{ params = \"model\", lr = 0.005, weight_decay = 0.1 }") != apart);
+}
+
+#[test]
 fn muon_takes_pytorchs_steps() {
     let muon = |scale: &str| {
         format!(

@@ -8,6 +8,7 @@ use rlvr::run::events::Event;
 use rlvr::run::{RunOptions, train};
 use rlvr::train::lesson::Lesson;
 use rlvr::train::sft::SftTrainer;
+use rlvr_policies::Decoder;
 use serde_json::{Map, Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -210,6 +211,89 @@ fn a_stage_ends_early_with_its_best_weights_and_resumes_exactly() {
 }
 
 #[test]
+fn the_average_of_the_weights_takes_in_every_step() {
+    let settings = "data = \"chats\"\nbatch = 2\npolicy_ema = 0.75\noptim = { lr = 1e-2 }";
+    let settings: SftConfig = toml::from_str(settings).unwrap();
+    let source = source(&values(), &[0, 1]);
+    let mut trainer = SftTrainer::new(policy(false), &settings, (5, 3));
+    let of = |decoder: &Decoder| -> Vec<Vec<f64>> {
+        let values = |i| decoder.param_values(i).iter().map(|v| f64::from(*v)).collect();
+        (0..decoder.params().len()).map(values).collect()
+    };
+    let mut expected = of(&trainer.policy.decoder);
+    assert_eq!(of(trainer.average.as_ref().unwrap()), expected);
+    for step in 1..=3 {
+        trainer.step(step, &source, 0).unwrap();
+        for (mean, now) in expected.iter_mut().zip(of(&trainer.policy.decoder)) {
+            mean.iter_mut().zip(now).for_each(|(mean, now)| *mean = 0.75 * *mean + 0.25 * now);
+        }
+    }
+    let (found, policy) = (of(trainer.average.as_ref().unwrap()), of(&trainer.policy.decoder));
+    let apart = |a: &[Vec<f64>], b: &[Vec<f64>]| {
+        let off = a.iter().flatten().zip(b.iter().flatten()).map(|(a, b)| (a - b).abs());
+        off.fold(0.0, f64::max)
+    };
+    assert!(apart(&found, &expected) < 1e-6 && apart(&found, &policy) > 1e-3);
+}
+
+#[test]
+fn the_average_of_the_weights_is_saved_and_resumed() {
+    let dir = tempfile::tempdir().unwrap();
+    let average = |run: &Path| fs::read(run.join("final_ema/model.safetensors")).unwrap();
+    for (name, stage) in [("plain", "steps = 6\n"), ("early", EARLY)] {
+        let text = format!("{CONFIG}{STAGE}policy_ema = 0.5\n{stage}");
+        let (plain, whole) = (dir.path().join(format!("{name}-0")), dir.path().join(name));
+        run(&plain, &format!("{CONFIG}{STAGE}{stage}"), None).unwrap();
+        let steps = run(&whole, &text, None).unwrap();
+        assert!(weights(&plain) == weights(&whole) && average(&whole) != weights(&whole));
+        for stop in [1, 4, steps - 1] {
+            let out = dir.path().join(format!("{name}-{stop}"));
+            assert!(matches!(run(&out, &text, Some(stop)), Err(Error::Interrupted)));
+            assert_eq!(run(&out, &text, None).unwrap(), steps);
+            assert!(average(&out) == average(&whole) && weights(&out) == weights(&whole), "{name}, {stop}");
+        }
+        // A run that is over leaves them again.
+        let before = average(&whole);
+        fs::remove_dir_all(whole.join("final_ema")).unwrap();
+        assert_eq!(run(&whole, &text, None).unwrap(), steps);
+        assert!(average(&whole) == before && weights(&plain) == weights(&whole));
+    }
+}
+
+#[test]
+fn a_loss_that_stays_is_no_lower_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = format!("{CONFIG}{STAGE}{EARLY}").replace("lr = 2e-2", "lr = 1e-30");
+    assert_eq!(run(&dir.path().join("run"), &text, None).unwrap(), 8);
+    assert_eq!(validated(&dir.path().join("run")).len(), 4);
+}
+
+#[test]
+fn dropout_is_drawn_anew_in_every_step() {
+    let source = source(&values(), &[0, 1]);
+    let norms = |dropout: &str, micro: usize| -> Vec<f64> {
+        let path = golden("models/tiny-qwen2");
+        let policy: PolicyConfig =
+            toml::from_str(&format!("path = {path:?}\nlora = {{ rank = 4{dropout} }}")).unwrap();
+        let device = rlvr::run::device(DeviceConfig::Cpu).unwrap();
+        let policy = Policy::from_config(&policy, 1, &device).unwrap();
+        let settings =
+            format!("data = \"chats\"\nbatch = 2\nmicro_batch = {micro}\noptim = {{ lr = 1e-30 }}");
+        let settings: SftConfig = toml::from_str(&settings).unwrap();
+        let mut trainer = SftTrainer::new(policy, &settings, (5, 4));
+        [1, 2, 3, 1].into_iter().map(|step| trainer.step(step, &source, 0).unwrap().grad_norm).collect()
+    };
+    let whole = norms("", 2);
+    assert!(whole.iter().all(|norm| *norm == whole[0]));
+    for micro in [1, 2] {
+        let dropped = norms(", dropout = 0.5", micro);
+        assert_eq!(dropped[0], dropped[3], "{dropped:?}");
+        let distinct = |i: usize| dropped[..i].iter().all(|norm| *norm != dropped[i]);
+        assert!((1..3).all(distinct) && dropped[0] != whole[0], "{dropped:?}");
+    }
+}
+
+#[test]
 fn validation_alone_changes_nothing_that_is_trained() {
     let dir = tempfile::tempdir().unwrap();
     let (plain, watched) = (dir.path().join("plain"), dir.path().join("watched"));
@@ -246,6 +330,49 @@ fn steps_by_tokens_take_every_row_once_an_epoch() {
     run(&parted, &text, None).unwrap();
     assert_eq!(metrics(&parted), rows);
     assert!(weights(&parted) == weights(&out));
+}
+
+#[test]
+fn a_step_by_tokens_takes_no_row_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("run");
+    // More than all rows have: steps of twelve rows each.
+    run(&out, &format!("{CONFIG}{STAGE}epochs = 2\nbatch_tokens = 1000000000\n"), None).unwrap();
+    let epochs: Vec<f64> = metrics(&out).iter().map(|row| row["data/epoch"].as_f64().unwrap()).collect();
+    assert_eq!(epochs, [1.0, 2.0]);
+    let one = dir.path().join("one");
+    run(&one, &format!("{CONFIG}{STAGE}epochs = 0.5\nbatch_tokens = 1000000000\n"), None).unwrap();
+    assert_eq!(metrics(&one).len(), 1);
+}
+
+#[test]
+fn rows_that_are_trained_on_and_batches_of_more_than_all_are_noted() {
+    let dir = tempfile::tempdir().unwrap();
+    let notes = |data: &str, stage: &str| {
+        let text = format!("{CONFIG}{data}{STAGE}{stage}").replace("batch = 4\nopt", "opt");
+        let config = config(&text, dir.path()).unwrap();
+        let out = dir.path().join("run");
+        let _ = fs::remove_dir_all(&out);
+        let options = RunOptions { out: Some(out), ..RunOptions::default() };
+        let mut notes = Vec::new();
+        train(&config, &options, &AtomicBool::new(false), &mut |event: Event| {
+            if let Event::Note(note) = event {
+                notes.push(note.to_owned());
+            }
+        })
+        .unwrap();
+        notes
+    };
+    let same = "[data.same]\nkind = \"addition\"\ntasks = 9\nsplit = \"all\"\n";
+    assert_eq!(notes("", "steps = 1\nbatch = 4\nvalidation = { data = \"held\" }\n"), [""; 0]);
+    let found = notes(same, "steps = 1\nbatch = 4\nvalidation = { data = \"same\" }\n");
+    assert_eq!(found.len(), 1, "{found:?}");
+    let said = "of the 9 tasks of [data.same] that stage `sft` validates on are trained on in [data.rows]";
+    assert!(found[0].contains(said) && found[0].contains("split = \"heldout\""), "{found:?}");
+    let found = notes("", "steps = 1\nbatch = 13\n");
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("has 12 rows, so a batch of 13"), "{found:?}");
+    assert_eq!(notes("", "steps = 1\nbatch = 12\n"), [""; 0]);
 }
 
 #[test]
@@ -293,6 +420,7 @@ fn validation_on_what_is_trained_is_refused() {
             "validation.every: must be at least 1 with `patience`",
         ),
         ("validation = { data = \"hold\" }\n", "did you mean `held`?"),
+        ("policy_ema = 1.0\n", "policy_ema: is the decay of an average"),
         ("batch_tokens = 0\n", "batch_tokens: must be at least 1"),
     ] {
         let error = config(&format!("{CONFIG}{STAGE}{more}"), Path::new("/")).unwrap_err();

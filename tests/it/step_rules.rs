@@ -109,6 +109,35 @@ fn tokens_are_chosen_from_the_whole_optimizer_step() {
     assert_ne!((high, low), (part_high, part_low));
 }
 
+/// The lowest entropy of the tokens that a recorded step chooses from.
+fn lowest_entropy(step: &RecordedStep, keys: &str) -> f64 {
+    let config = config(1, &format!("loss = {{ top_entropy_frac = 1.0 }}\n{keys}\n{SAMPLING}"));
+    let mut trainer = Trainer::new(policy(3), None, &config, None, 3, 1);
+    trainer.step(1, &Source::Recorded(step), None).unwrap().entropy_threshold.unwrap()
+}
+
+/// Tokens without an advantage are no policy term, and still among those that are chosen from; those of completions that are
+/// left out are not.
+#[test]
+fn tokens_are_chosen_from_all_that_are_trained() {
+    let (sampled, _) = steps(1, SAMPLING);
+    let lowest = |given: &dyn Fn(f64) -> bool| {
+        let one = |advantage, _| Some(GivenAdvantage::Completion(f64::from(u8::from(given(advantage)))));
+        lowest_entropy(&recorded(&sampled[0], one), "")
+    };
+    let all = lowest(&|_| true);
+    assert_eq!([lowest(&|a| a > 0.0), lowest(&|a| a <= 0.0)], [all; 2]);
+    let mut step = recorded(&sampled[0], |_, _| Some(GivenAdvantage::Completion(1.0)));
+    let masked = lowest_entropy(&step, "mask_truncated = true");
+    let eos = policy(3).eos_token_ids().to_vec();
+    for group in &mut step.groups {
+        group.rollouts.retain(|r| r.completion_tokens.last().is_some_and(|t| eos.contains(t)));
+    }
+    step.groups.retain(|group| !group.rollouts.is_empty());
+    let ended = lowest_entropy(&step, "");
+    assert!((masked - ended).abs() < 1e-6 && (masked - all).abs() > 1e-6, "{masked} {ended} {all}");
+}
+
 #[test]
 fn minibatches_are_shuffled_by_group_and_pass() {
     let run = |keys: &str| steps(2, &format!("minibatches = 2\n{keys}\n{SAMPLING}"));
@@ -162,6 +191,10 @@ fn a_reference_that_moves() {
     assert_eq!(synced[1].1, synced[1].0);
     assert_eq!((&synced[2].1, &synced[3].1), (&synced[1].0, &synced[3].0));
     assert_ne!(synced[2].0, frozen[2].0);
+    // Steps are rollouts, however many updates each has.
+    let updates = run("reference_every = 2\nminibatches = 2\nupdates_per_rollout = 2");
+    assert!(updates[0].1 == start && updates[1].1 == updates[1].0);
+    assert!(updates[2].1 == updates[1].0 && updates[3].1 == updates[3].0);
     for (keys, every) in [("reference_ema = 0.25", 1), ("reference_ema = 0.25\nreference_every = 3", 3)] {
         let mut expected: Vec<Vec<f64>> =
             start.iter().map(|p| p.iter().map(|v| f64::from(*v)).collect()).collect();

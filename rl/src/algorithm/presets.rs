@@ -71,6 +71,18 @@ loss = { advantage = "grpo", objective = { kind = "clip", low = 0.2, high = 0.2 
     ),
 ];
 
+const OBJECTIVE: &str = "objective";
+const IMPORTANCE: &str = "importance";
+const KIND: &str = "kind";
+/// Other names of settings of objectives.
+const ALIASES: [(&str, &str); 5] = [
+    ("c", "cap"),
+    ("clip_low", "low"),
+    ("clip_high", "high"),
+    ("tau_pos", "temperature_pos"),
+    ("tau_neg", "temperature_neg"),
+];
+
 /// The key that names one.
 pub(crate) const KEY: &str = "preset";
 
@@ -97,12 +109,34 @@ pub(crate) fn fill_loss(loss: &mut Table) -> Result<(), String> {
     // Another name of the same key is the key.
     let is_said =
         |loss: &Table, key: &str| loss.contains_key(key) || key == "kl_coef" && loss.contains_key("beta");
-    for (key, value) in keys {
-        if !is_said(loss, &key) {
+    // The level of the ratio is one of the preset's objective, and not of another.
+    let other = loss.contains_key(OBJECTIVE);
+    for (key, value) in keys.into_iter().filter(|(key, _)| !(other && key == IMPORTANCE)) {
+        if let Some(Value::Table(said)) = loss.get_mut(&key) {
+            complete(said, value);
+        } else if !is_said(loss, &key) {
             loss.insert(key, value);
         }
     }
     Ok(())
+}
+
+/// Settings without a kind are settings of the preset's.
+fn complete(said: &mut Table, preset: Value) {
+    if said.contains_key(KIND) {
+        return;
+    }
+    match preset {
+        Value::Table(keys) => {
+            for (key, value) in keys {
+                let other = ALIASES.iter().any(|(alias, of)| *of == key && said.contains_key(*alias));
+                if !other {
+                    said.entry(key).or_insert(value);
+                }
+            }
+        }
+        kind => drop(said.insert(KIND.to_owned(), kind)),
+    }
 }
 
 /// Takes the preset out of a stage and fills in what is absent; that of its loss is named there.
@@ -171,11 +205,48 @@ mod tests {
         assert_eq!(other.kl_coef, 0.1);
         assert_eq!(other.groups_without_signal, plain.groups_without_signal);
         assert_ne!(other.objective, plain.objective);
+        // Settings without a kind are of the preset's, and those of the preset beside them stay.
+        let one = loss("preset = \"cispo\"\nobjective = { c = 4.0 }").unwrap();
+        assert_eq!(one.objective, loss("objective = { kind = \"cispo\", cap = 4.0 }").unwrap().objective);
+        let one = loss("preset = \"grpo\"\nobjective = { clip_low = 0.1 }").unwrap();
+        assert_eq!(
+            one.objective,
+            loss("objective = { kind = \"clip\", low = 0.1, high = 0.2 }").unwrap().objective
+        );
+        for (alias, key) in ALIASES {
+            let kind = if key == "cap" {
+                "cispo"
+            } else if key.starts_with('t') {
+                "sapo"
+            } else {
+                "clip"
+            };
+            let of = |name: &str| loss(&format!("objective = {{ kind = {kind:?}, {name} = 4.0 }}")).unwrap();
+            assert_eq!(of(alias), of(key));
+        }
+        let wrong = loss("preset = \"vespo\"\naggregate = { max_tokens = 9 }").unwrap_err().to_string();
+        assert!(wrong.contains("unknown field `max_tokens`"), "{wrong}");
+        let constant = loss("preset = \"dr_grpo\"\naggregate = { max_tokens = 9 }").unwrap();
+        assert_eq!(constant.aggregate, crate::algorithm::Aggregate::Constant { max_tokens: Some(9.0) });
         // A key of an earlier version is one that was said.
         let old = loss("preset = \"dapo\"\npolicy = \"cispo\"\ncispo_cap = 4.0").unwrap();
         assert_eq!(old.objective, loss("objective = { kind = \"cispo\", cap = 4.0 }").unwrap().objective);
         let message = loss("preset = \"dabo\"").unwrap_err().to_string();
         assert!(message.contains("unknown preset \"dabo\" (known: grpo, dapo"), "{message}");
+    }
+
+    #[test]
+    fn the_level_of_the_ratio_goes_with_the_objective() {
+        let of = |text: &str| loss(text).unwrap();
+        let own = of("preset = \"gspo\"\nobjective = { kind = \"gspo\", low = 1e-3 }");
+        assert_eq!(own.importance_level(), of("preset = \"gspo\"").importance_level());
+        for kind in ["cispo", "vespo", "clip"] {
+            let other = of(&format!("preset = \"gspo\"\nobjective = {kind:?}"));
+            assert_eq!(other.importance, None, "{kind}");
+            assert_eq!(other.validate(), Ok(()), "{kind}");
+        }
+        let said = of("preset = \"gspo\"\nobjective = \"clip\"\nimportance = \"sequence\"");
+        assert!(said.importance.is_some());
     }
 
     #[test]

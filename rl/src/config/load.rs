@@ -14,6 +14,9 @@ use crate::files::bounded::{SMALL, read_named};
 use crate::files::encoding::utf8;
 use crate::random;
 
+/// Keys of the tables that may name a preset: those of a GRPO stage, and of its loss.
+const PRESET_BESIDE: [&str; 2] = ["group_size", "groups_without_signal"];
+
 /// Why a run config cannot be used. Every message is one block that says where and what.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -260,6 +263,10 @@ fn fill_presets(table: &mut Table, places: &Places<'_>) -> Result<(), ConfigErro
     let stages = table.get_mut("stage").and_then(Value::as_array_mut).into_iter().flatten();
     for (index, stage) in stages.enumerate() {
         let Some(stage) = stage.as_table_mut() else { continue };
+        // In another kind of stage it is a key like any that is unknown there.
+        if stage.get("kind").and_then(Value::as_str) != Some("grpo") {
+            continue;
+        }
         presets::fill_stage(stage).map_err(|message| {
             let at = ["stage", &index.to_string(), presets::KEY].map(str::to_owned);
             ConfigError::Field { place: places.of(&at), field: at.join("."), message }
@@ -376,7 +383,11 @@ fn field_error(
     let mut at = culprit(table, &message, &parse).unwrap_or_default();
     let missing = quoted_after(&message, "missing field ");
     let place = places.of(&at);
-    let names = expected_names(&message);
+    let mut names = expected_names(&message);
+    // It is gone before the keys of a stage and of its loss are read.
+    if names.iter().any(|name| PRESET_BESIDE.contains(&name.as_str())) {
+        names.insert(0, presets::KEY.to_owned());
+    }
     let wrong =
         quoted_after(&message, "unknown field ").or_else(|| quoted_after(&message, "unknown variant "));
     let message = match (wrong, &missing) {

@@ -93,8 +93,14 @@ pub(super) fn culprit(root: &Table, message: &str, parse: &dyn Fn(&Table) -> Opt
     let pick = |wanted: &dyn Fn(&(bool, bool)) -> bool| {
         verdicts.iter().position(wanted).map(|index| suspects[index].clone())
     };
+    // Fields are read in order: a required one that is read behind the one at fault changes nothing, and one before it does.
+    let required = || {
+        let changed = || (0..suspects.len()).filter(|i| verdicts[*i].0);
+        let holds_another = |i: usize| changed().any(|j| j != i && suspects[j].starts_with(suspects[i]));
+        changed().rfind(|i| !holds_another(*i)).map(|i| suspects[i].clone())
+    };
     pick(&|v| v.0 && !v.1)
-        .or_else(|| if missing.is_some() { None } else { pick(&|v| v.0) })
+        .or_else(|| if missing.is_some() { None } else { required() })
         .or_else(|| if missing.is_some() { None } else { suspects.first().map(|p| (*p).clone()) })
 }
 

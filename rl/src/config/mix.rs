@@ -124,3 +124,16 @@ impl CurriculumConfig {
         (self.target[0]..=self.target[1]).contains(&rate)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_weigh_one_in_the_target_and_before_their_first_draw() {
+        let config = CurriculumConfig { target: [0.25, 0.75], outside: 0.2, newest: 0.5 };
+        let weights =
+            [None, Some(0.0), Some(0.25), Some(0.5), Some(0.75), Some(1.0)].map(|r| config.weight(r));
+        assert_eq!(weights, [1.0, 0.2, 1.0, 1.0, 1.0, 0.2]);
+    }
+}

@@ -169,10 +169,10 @@ pub struct PolicyConfig {
     pub keep_special: bool,
     /// The parameters that training changes, by patterns: regular expressions over whole parts of Hugging Face names, so that a
     /// module stands for all in it. With an adapter, those of the adapter. Default all.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "some_of")]
     pub trainable: Option<Vec<String>>,
     /// Which of them it leaves as they are after all, likewise. Default none.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
     pub frozen: Vec<String>,
     /// How the matrices of the base below an adapter lie in memory: `f32`, `bf16` (half of it) or `int8` (a quarter, embedding
     /// and head in bf16). They are rounded when the policy is opened; what is computed with them is `dtype`. With anything but
@@ -367,6 +367,11 @@ pub(super) fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
         }
     }
     deserializer.deserialize_any(Names)
+}
+
+/// [`one_or_many`] where there may be none.
+fn some_of<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
+    one_or_many(deserializer).map(Some)
 }
 
 /// `[checkpoint]`: when checkpoints are written and which are kept.

@@ -44,7 +44,7 @@ impl StageConfig {
     /// Whether an average of the weights is kept beside the policy.
     pub fn averages(&self) -> bool {
         match self {
-            Self::Sft(_) => false,
+            Self::Sft(stage) => stage.policy_ema.is_some(),
             Self::Grpo(stage) => stage.policy_ema.is_some(),
         }
     }
@@ -74,7 +74,7 @@ pub struct SftConfig {
     #[serde(default = "sixteen")]
     pub batch: usize,
     /// In place of `batch`: an optimizer step takes as many of the next rows as have at most so many tokens together, at least
-    /// one row. Default none.
+    /// one row and none twice. Default none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_tokens: Option<usize>,
     /// Sequences per forward pass; changes the order in which gradients are added up, and nothing else. Default 16.
@@ -83,6 +83,10 @@ pub struct SftConfig {
     /// Which turns of conversations are trained: `assistant`, all of the assistant's, or `last`. Default `assistant`.
     #[serde(default)]
     pub loss_on: LossOn,
+    /// Decay of an average of the policy's weights, as in a GRPO stage; `validation` looks at the policy, and an early end leaves
+    /// the average of all steps done. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy_ema: Option<f64>,
     /// The loss on other rows, and an early end by it. Default none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validation: Option<ValidationConfig>,
@@ -139,7 +143,8 @@ pub struct GrpoConfig {
     /// none: with `reference_every` the reference becomes the policy.
     pub reference_ema: Option<f64>,
     /// Decay d of an average of the policy's weights that is evaluated and saved beside it: `e ← d·e + (1 − d)·θ` after each
-    /// optimizer step, from the policy as the stage finds it. In [0, 1). Default none.
+    /// optimizer step, from the policy as the stage finds it; of an adapter its factors. Saved where the stage is the last. In
+    /// [0, 1). Default none.
     pub policy_ema: Option<f64>,
     /// Longest prompt in tokens. Default: what the policy's context allows, see the prompt limit of the rollout engine.
     pub max_prompt_tokens: Option<usize>,

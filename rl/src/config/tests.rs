@@ -119,9 +119,17 @@ fn the_best_checkpoint_is_that_of_a_set_that_is_measured() {
     load(GOOD, &[&best("eval/heldout/greedy")]).unwrap();
     load(GOOD, &[&best("eval/medqa/greedy"), "eval.tasks=medqa"]).unwrap();
     load(GOOD, &[&best("eval/own/greedy"), "eval.tasks=own.toml"]).unwrap();
-    for metric in ["eval/heldot/greedy", "reward/mean", "eval/"] {
+    let metrics =
+        ["eval/heldot/greedy", "reward/mean", "eval/", "eval/heldout/greddy", "eval/heldout/pass@4"];
+    for metric in metrics.into_iter().chain(["eval/heldout/ema/greedy", "eval/heldout/ema/exact/mean"]) {
         fails("", "", &[&best(metric)], &["checkpoint.keep_best", metric, "sets of [eval]: heldout"]);
     }
+    for metric in ["eval/heldout/ema/greedy", "eval/heldout/exact/mean", "eval/heldout/tokens_mean"] {
+        load(GOOD, &[&best(metric), "stage.grpo.policy_ema=0.9"]).unwrap();
+    }
+    let sampled = ["eval.samples=4", "eval.pass_k=[1, 4]", "eval.greedy=false"];
+    load(GOOD, &[&[best("eval/heldout/pass@4").as_str()], &sampled[..]].concat()).unwrap();
+    fails("", "", &[&[best("eval/heldout/greedy").as_str()], &sampled[..]].concat(), &["keep_best"]);
 }
 
 #[test]
@@ -268,6 +276,50 @@ fn wrong_types_and_missing_fields_name_their_place() {
     fails("seed = 1", "device = \"gpu\"", &[], &["c.toml:2: device: ", "cuda:N"]);
     fails("data = \"heldout\"", "data = 3", &[], &["c.toml:36: eval.data: ", "a name or a list of names"]);
     fails("[policy.tiny]", "policy.tiny]", &[], &["c.toml:4: "]);
+}
+
+#[test]
+fn a_list_in_the_place_of_a_name_is_found_behind_lists_that_are_required() {
+    // Rewards are read first, and without their terms there would be another error.
+    let terms = "kind = \"sum\"\nterms = [{ reward = { kind = \"exact\" } }]\n";
+    let text = GOOD.replace("kind = \"exact\"\n", terms);
+    for (from, to, at) in [
+        (
+            "steps = 60",
+            "steps = 60\nvalidation = { data = [\"heldout\"] }",
+            "c.toml:23: stage.0.validation.data: ",
+        ),
+        ("data = \"train\"\nsteps = 60", "data = [3]\nsteps = 60", "c.toml:21: stage.0.data"),
+    ] {
+        let error = load(&text.replacen(from, to, 1), &[]).unwrap_err().to_string();
+        assert!(error.contains(at), "{error}");
+    }
+}
+
+#[test]
+fn presets_are_keys_like_others() {
+    for (from, to, at) in [
+        ("kind = \"grpo\"", "kind = \"grpo\"\npresett = \"dapo\"", "c.toml:25: stage.1.presett: "),
+        ("[stage.loss]", "[stage.loss]\npreest = \"dapo\"", "c.toml:30: stage.1.loss.preest: "),
+    ] {
+        fails(from, to, &[], &[at, "did you mean `preset`? (known: preset, "]);
+    }
+    let sft = "kind = \"sft\"\npreset = \"dapo\"";
+    fails(
+        "kind = \"sft\"",
+        sft,
+        &[],
+        &["c.toml:20: stage.0.preset: unknown field `preset`", "(known: name, data"],
+    );
+}
+
+#[test]
+fn patterns_are_one_or_many() {
+    let policy =
+        |line: &str| load(&GOOD.replace("[policy.tiny]", &format!("[policy]\n{line}\n[policy.tiny]")), &[]);
+    let one = policy("trainable = \"norm\"\nfrozen = \"mlp\"").unwrap();
+    assert_eq!(one, policy("trainable = [\"norm\"]\nfrozen = [\"mlp\"]").unwrap());
+    assert_eq!(load(GOOD, &[]).unwrap().policy.trainable, None);
 }
 
 #[test]

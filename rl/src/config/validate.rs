@@ -91,15 +91,36 @@ impl RunConfig {
             eval.flat_map(|eval| eval.data.iter().chain(&eval.tasks)).map(String::as_str).collect();
         let rest = metric.strip_prefix("eval/").unwrap_or_default();
         // What a definition is called stands in its file.
-        let known = |set: &&str| set.ends_with(".toml") || rest.starts_with(&format!("{set}/"));
+        let of = |set: &&str| match set.ends_with(".toml") {
+            true => rest.split_once('/').map(|(_, what)| what),
+            false => rest.strip_prefix(*set)?.strip_prefix('/'),
+        };
         checks.require(
-            !rest.is_empty() && sets.iter().any(known),
+            sets.iter().filter_map(of).any(|what| self.is_measured(what)),
             "checkpoint.keep_best",
             format!(
-                "{metric:?} must be a metric of [eval], such as eval/NAME/greedy (sets of [eval]: {})",
+                "{metric:?} must be a metric that [eval] gives, such as eval/NAME/greedy or, with policy_ema, \
+                 eval/NAME/ema/greedy (sets of [eval]: {})",
                 sets.join(", ")
             ),
         );
+    }
+
+    /// Whether `[eval]` gives this metric of a set, such as `greedy` or, with an average of the weights, `ema/greedy`.
+    fn is_measured(&self, what: &str) -> bool {
+        let Some(eval) = &self.eval else { return false };
+        let averages = self.stage.iter().any(StageConfig::averages);
+        let what = what.strip_prefix("ema/").filter(|_| averages).unwrap_or(what);
+        match what {
+            "greedy" => eval.greedy,
+            "reward_mean" | "ci95_low" | "ci95_high" | "no_answer_frac" | "truncated_frac"
+            | "tokens_mean" => true,
+            // Parts of the reward are named by whoever made it.
+            _ => match what.strip_prefix("pass@") {
+                Some(k) => eval.samples > 0 && k.parse().is_ok_and(|k: usize| eval.pass_k.contains(&k)),
+                None => what.ends_with("/mean") && !what.starts_with("ema/"),
+            },
+        }
     }
 
     fn check_policy(&self, checks: &mut Checks) {
@@ -248,6 +269,7 @@ impl RunConfig {
         checks.require(stage.batch >= 1, format!("{at}.batch"), "must be at least 1");
         checks.require(stage.micro_batch >= 1, format!("{at}.micro_batch"), "must be at least 1");
         checks.require(stage.batch_tokens != Some(0), format!("{at}.batch_tokens"), "must be at least 1");
+        check_average(at, stage.policy_ema, checks);
         let Some(validation) = &stage.validation else { return };
         let field = |name: &str| format!("{at}.validation.{name}");
         if let Some(source) = self.source(field("data"), &validation.data, checks) {
@@ -367,11 +389,7 @@ impl RunConfig {
             "averages weights, and the average of the factors of two adapters is not that of what they add; use \
              reference_every alone",
         );
-        checks.require(
-            stage.policy_ema.is_none_or(|decay| (0.0..1.0).contains(&decay)),
-            field("policy_ema"),
-            "is the decay of an average and must lie in [0, 1), such as 0.99",
-        );
+        check_average(at, stage.policy_ema, checks);
     }
 
     /// Checks the sampling of a stage that trains on what it samples.
@@ -465,6 +483,14 @@ fn check_numbers(at: &str, stage: &GrpoConfig, checks: &mut Checks) {
         (0.0..=1.0).contains(&stage.max_error_frac),
         field("max_error_frac"),
         format!("is {} and must lie in [0, 1]", stage.max_error_frac),
+    );
+}
+
+fn check_average(at: &str, policy_ema: Option<f64>, checks: &mut Checks) {
+    checks.require(
+        policy_ema.is_none_or(|decay| (0.0..1.0).contains(&decay)),
+        format!("{at}.policy_ema"),
+        "is the decay of an average and must lie in [0, 1), such as 0.99",
     );
 }
 

@@ -439,8 +439,7 @@ impl JsonlConfig {
                 value => {
                     let field = single_field(source).unwrap_or("prompt");
                     let list = conversation(&value, field).map_err(|e| format!("prompt: {e}"))?;
-                    let first = system.map(|content| Message { role: "system".to_owned(), content });
-                    first.into_iter().chain(list).collect()
+                    behind(system, list, field).map_err(|e| format!("prompt: {e}"))?
                 }
             },
             PromptTemplate::Messages(list) => {
@@ -467,9 +466,22 @@ fn whole(
 ) -> Result<Vec<Message>, String> {
     let field = single_field(source).unwrap_or("messages");
     let value = templates.value("messages", source, row)?;
+    if value.is_string() {
+        return Err(format!("messages: `{field}` must be a list of messages, not text"));
+    }
     let list = conversation(&value, field).map_err(|e| format!("messages: {e}"))?;
-    let first = system.map(|content| Message { role: "system".to_owned(), content });
-    Ok(first.into_iter().chain(list).collect())
+    behind(system, list, field).map_err(|e| format!("messages: {e}"))
+}
+
+/// Messages behind the system message of the config, if there is one.
+fn behind(system: Option<String>, list: Vec<Message>, field: &str) -> Result<Vec<Message>, String> {
+    let Some(content) = system else { return Ok(list) };
+    if list.first().is_some_and(|m| m.role == "system") {
+        return Err(format!(
+            "`{field}` begins with a system message, and `system` would put another one before it: take `system` away"
+        ));
+    }
+    Ok([Message { role: "system".to_owned(), content }].into_iter().chain(list).collect())
 }
 
 /// What stands before the last turn of the assistant, and that turn.
@@ -648,6 +660,18 @@ reference = { options = "{{ options }}", letters = "ABC", n = 2, deep = { list =
         let source = open("d.jsonl", &prompt(parts), "system = \"S\"").unwrap();
         let said: Vec<&str> = source.task(1).prompt.iter().map(|m| m.content.as_str()).collect();
         assert_eq!(said, ["S", "ab"]);
+        // One system message is enough, wherever the conversation comes from.
+        let begun = json!([{"role": "system", "content": "T"}, {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]);
+        for (rows, field) in
+            [(prompt(begun.clone()), "prompt"), (format!("{}\n", json!({ "messages": begun })), "messages")]
+        {
+            let config = format!("{field} = \"{{{{ {field} }}}}\"");
+            assert_eq!(open("d.jsonl", &rows, &config).unwrap().len(), rows.lines().count());
+            let twice = format!("{field}: `{field}` begins with a system message, and `system` would");
+            fails("d.jsonl", &rows, &format!("{config}\nsystem = \"S\""), &twice);
+        }
+        let text = "messages: `messages` must be a list of messages, not text";
+        fails("d.jsonl", "{\"messages\": \"a\"}\n", "messages = \"{{ messages }}\"", text);
         for (value, part) in [
             (json!([{"role": "user", "content": "q", "name": "bob"}]), "d.jsonl:2: prompt: `prompt[0].name`"),
             (

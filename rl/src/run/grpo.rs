@@ -7,7 +7,7 @@ use crate::metrics::{self, MetricsRow};
 use crate::policy::Policy;
 use crate::run::draw::{Draw, Row};
 use crate::run::events::Event;
-use crate::run::stage::{Stage, moments, restore};
+use crate::run::stage::{AVERAGE, Stage, moments, read_weights, restore, weights};
 use crate::run::steps::Run;
 use crate::run::{preflight, record};
 use crate::train::grpo::{Source, StepOutcome, Trainer};
@@ -19,8 +19,6 @@ use std::time::Instant;
 
 /// The reference in the directory of a checkpoint.
 const REFERENCE: &str = "reference";
-/// The average of the weights there.
-const AVERAGE: &str = "average";
 
 /// A GRPO stage in progress.
 pub(crate) struct GrpoStage<'a> {
@@ -154,32 +152,6 @@ impl GrpoStage<'_> {
         );
         Err(Error::Training { step, what })
     }
-}
-
-/// The trained parameters of a decoder as a checkpoint keeps them: the base of an adapter is that of the policy.
-fn weights(decoder: &Decoder) -> Vec<NamedTensor> {
-    let decoder = Arc::new(decoder.on_host_memory());
-    let specs = decoder.layout().specs.iter().enumerate();
-    let trained = specs.filter(|(i, _)| decoder.trained()[*i]).map(|(i, s)| {
-        let decoder = Arc::clone(&decoder);
-        NamedTensor::read(s.name.clone(), &s.shape, move || decoder.param_values(i))
-    });
-    trained.collect()
-}
-
-/// Sets the trained parameters of a decoder from what [`weights`] has written.
-fn read_weights(decoder: &mut Decoder, name: &str, checkpoint: &Checkpoint) -> Result<(), Error> {
-    let mut saved = checkpoint.tensors(name)?;
-    let specs: Vec<String> = decoder.layout().specs.iter().map(|s| s.name.clone()).collect();
-    for (i, parameter) in specs.iter().enumerate() {
-        if decoder.trained()[i] {
-            let tensor = saved.remove(parameter).ok_or_else(|| Error::Unusable {
-                what: format!("{}: the {name} has no parameter {parameter}", checkpoint.path.display()),
-            })?;
-            decoder.set_param(i, tensor.data);
-        }
-    }
-    Ok(())
 }
 
 /// The policy that the KL term measures to, if there is one.

@@ -78,14 +78,14 @@ struct Series {
 
 impl Series {
     fn push(&mut self, value: f64, window: usize) {
-        self.seen += 1;
-        if self.first.len() < window {
+        // A window that has become longer gets nothing of the middle.
+        if self.first.len() < window && self.first.len() as u64 == self.seen {
             self.first.push(value);
         }
+        self.seen += 1;
         self.last.push(value);
-        if self.last.len() > window {
-            self.last.remove(0);
-        }
+        // It may have become shorter by more than one.
+        self.last.drain(..self.last.len().saturating_sub(window));
     }
 }
 
@@ -201,7 +201,9 @@ impl Health {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use crate::train::judging::Judgement;
+    use rlvr_rewards::{Outcome, Verdict};
+    use serde_json::{Map, json};
 
     /// A run of `steps` steps in which nothing is wrong but what `change` does to a row.
     fn given(steps: u64, config: &HealthConfig, change: impl Fn(u64, &mut MetricsRow)) -> Vec<(u64, String)> {
@@ -270,6 +272,58 @@ mod tests {
             let off = HealthConfig { enabled: false, ..HealthConfig::default() };
             assert_eq!(given(40, &off, from(20, metric, value)), []);
         }
+    }
+
+    #[test]
+    fn only_parts_that_weigh_nothing_are_watched() {
+        let part = |name: &str, weight: f64| json!({"name": name, "weight": weight, "score": 1.0, "verdict": "correct", "extracted": null, "method": "", "reason": ""});
+        let parts =
+            json!([part("answer", 1.0), part("format", 0.0), part("length", -0.5), part(FLIPPED, 0.0)]);
+        let mut outcome = Outcome::of(Verdict::Correct, "", "");
+        outcome.parts = serde_json::from_value(parts).unwrap();
+        let judgement = Judgement { text: String::new(), truncated: false, reward: Some(1.0), outcome };
+        let group = Group {
+            id: "a".to_owned(),
+            reference: json!(null),
+            meta: Map::new(),
+            prompt_text: String::new(),
+            prompt: vec![1],
+            completions: vec![],
+            judgements: vec![judgement],
+            advantages: vec![],
+            given: vec![],
+        };
+        let mut health = Health::default();
+        health.look_at_parts(&[group]);
+        assert_eq!(health.unweighted, ["format".to_owned()].into());
+        // Those of a step, not of all before.
+        health.look_at_parts(&[]);
+        assert!(health.unweighted.is_empty());
+    }
+
+    #[test]
+    fn numbers_that_are_not_finite_are_left_out() {
+        let config = HealthConfig { window: 2, ..HealthConfig::default() };
+        let mut health = Health::default();
+        for (step, kl) in [(1, 2.0), (2, f64::INFINITY), (3, f64::NAN), (4, 2.0)] {
+            let mut row = MetricsRow::new(step, "grpo");
+            row.set(m::POLICY_REF_KL, kl);
+            let found = health.observe(&row, 0, &config);
+            assert_eq!(found.iter().map(|w| w.value).collect::<Vec<_>>(), vec![2.0; usize::from(step == 4)]);
+            // A checkpoint can be read back.
+            assert_eq!(serde_json::from_str::<Health>(&json!(health).to_string()).unwrap(), health);
+        }
+    }
+
+    #[test]
+    fn a_window_may_change_when_a_run_is_resumed() {
+        let mut series = Series::default();
+        let all = |range: std::ops::Range<u64>| range.map(|v| v as f64).collect::<Vec<_>>();
+        (0..12).for_each(|v| series.push(v as f64, 5));
+        series.push(12.0, 2);
+        assert_eq!((&series.first, &series.last), (&all(0..5), &all(11..13)));
+        (13..30).for_each(|v| series.push(v as f64, 8));
+        assert_eq!((&series.first, &series.last), (&all(0..5), &all(22..30)));
     }
 
     #[test]

@@ -16,6 +16,8 @@ use crate::eval::Benchmark;
 struct Measured<'a> {
     /// As a message calls it.
     name: String,
+    /// What measures it, and that it does.
+    by: String,
     /// The data source; none of a benchmark.
     source: Option<&'a str>,
     keys: Vec<TaskKey>,
@@ -25,6 +27,8 @@ struct Measured<'a> {
 /// A task that is trained on: its source, its index there, and what it has in common with the one that is measured.
 type Trained<'a> = (&'a TaskSource, usize, Mark);
 
+/// What measures tasks where nothing else does.
+const EVAL: &str = "[eval] measures";
 /// Tasks with the numbers of tasks that are trained on, at least, before their answers say anything.
 const NUMBERED: usize = 8;
 /// The share of them whose answers are equal, at least, and that of the commonest answer among those, at most.
@@ -73,6 +77,19 @@ pub(crate) fn check(
     Err(Error::Unusable { what })
 }
 
+/// What should be known of `[stage.validation]`: rows that its stage trains on too, of which a low loss says little.
+pub(crate) fn validated(config: &RunConfig, sources: &BTreeMap<String, TaskSource>) -> Vec<String> {
+    let note = |stage: &StageConfig| {
+        let StageConfig::Sft(sft) = stage else { return None };
+        let validation = sft.validation.as_ref()?;
+        let (trained, rows) = (sources.get(&sft.data)?, sources.get(&validation.data)?);
+        let by = format!("stage `{}` validates on", stage.name());
+        let measured = Measured { by, ..measured(validation.limit, [rows].into_iter(), &[]).pop()? };
+        describe(config, &measured, &shared(&measured.keys, [trained].into_iter()))
+    };
+    config.stage.iter().filter_map(note).collect()
+}
+
 fn measured<'a>(
     limit: Option<usize>,
     sources: impl Iterator<Item = &'a TaskSource>,
@@ -81,6 +98,7 @@ fn measured<'a>(
     let mut all: Vec<Measured<'a>> = sources
         .map(|source| Measured {
             name: format!("[data.{}]", source.name()),
+            by: EVAL.to_owned(),
             source: Some(source.name()),
             keys: (0..source.len().min(limit.unwrap_or(usize::MAX))).map(|i| *source.key(i)).collect(),
             place: Box::new(|i| source.origin(i)),
@@ -90,6 +108,7 @@ fn measured<'a>(
         let items: Vec<_> = benchmark.items.iter().filter(|item| item.key.is_some()).collect();
         Measured {
             name: format!("the benchmark {}", benchmark.name),
+            by: EVAL.to_owned(),
             source: None,
             keys: items.iter().filter_map(|item| item.key).collect(),
             place: Box::new(move |i| items[i].place.clone()),
@@ -167,9 +186,10 @@ fn describe(config: &RunConfig, measured: &Measured<'_>, found: &[Option<Trained
     };
     let example = if here == there { here } else { format!("{here} {same} {there}") };
     Some(format!(
-        "{count} of the {} tasks of {} that [eval] measures are trained on in [data.{}] (such as {example}, id {}): {}",
+        "{count} of the {} tasks of {} that {} are trained on in [data.{}] (such as {example}, id {}): {}",
         found.len(),
         measured.name,
+        measured.by,
         source.name(),
         source.task(trained).id,
         fix(config, measured, source, mark),

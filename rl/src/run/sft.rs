@@ -8,13 +8,12 @@ use crate::metrics::{self, MetricsRow};
 use crate::policy::Policy;
 use crate::run::events::Event;
 use crate::run::record;
-use crate::run::stage::{Stage, moments, restore};
+use crate::run::stage::{AVERAGE, Stage, moments, read_weights, restore, weights};
 use crate::run::state::VALIDATION;
 use crate::run::steps::Run;
 use crate::train::sft::SftTrainer;
 use rlvr_policies::Decoder;
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
 use std::time::Instant;
 
 /// The weights of the lowest validation loss in the directory of a checkpoint.
@@ -62,11 +61,15 @@ impl<'a> Stage<'a> for SftStage<'a> {
         let mut best = None;
         if let Some(checkpoint) = resumed {
             restore(&mut trainer.learner.optim, &trainer.policy.decoder, checkpoint)?;
+            if let Some(average) = &mut trainer.average {
+                read_weights(average, AVERAGE, checkpoint)?;
+            }
             let found = validation(&checkpoint.state);
-            if found.best.is_some() {
+            // A stage that is over has them as its policy.
+            if found.best.is_some() && run.goes_on() {
                 let mut decoder = trainer.policy.decoder.clone();
                 if found.best_step != checkpoint.state.step_in_stage {
-                    read_weights(&mut decoder, checkpoint)?;
+                    read_weights(&mut decoder, BEST, checkpoint)?;
                 }
                 best = Some(decoder);
             }
@@ -97,16 +100,17 @@ impl<'a> Stage<'a> for SftStage<'a> {
         let found = validation(&run.state.at);
         // What the checkpoint has as its policy is not written twice.
         if found.best_step != run.state.at.step_in_stage
-            && let Some(decoder) = self.best.as_ref().map(|best| Arc::new(best.on_host_memory()))
+            && let Some(best) = &self.best
         {
-            let specs = decoder.layout().specs.iter().enumerate();
-            let trained = specs.filter(|(i, _)| decoder.trained()[*i]).map(|(i, s)| {
-                let decoder = Arc::clone(&decoder);
-                NamedTensor::read(s.name.clone(), &s.shape, move || decoder.param_values(i))
-            });
-            tensors.push((BEST, trained.collect()));
+            tensors.push((BEST, weights(best)));
         }
+        tensors.extend(self.trainer.average.as_ref().map(|average| (AVERAGE, weights(average))));
         tensors
+    }
+
+    fn average(&self) -> Option<Policy> {
+        let average = self.trainer.average.as_ref()?;
+        Some(self.trainer.policy.with_decoder(average.clone()))
     }
 
     fn policy(&self) -> &Policy {
@@ -161,22 +165,4 @@ impl<'a> SftStage<'a> {
         }
         Ok(())
     }
-}
-
-/// Sets the weights of the lowest loss that a checkpoint keeps beside its policy.
-fn read_weights(decoder: &mut Decoder, checkpoint: &Checkpoint) -> Result<(), Error> {
-    let mut saved = checkpoint.tensors(BEST)?;
-    let names: Vec<String> = decoder.layout().specs.iter().map(|s| s.name.clone()).collect();
-    for (i, name) in names.iter().enumerate() {
-        if decoder.trained()[i] {
-            let tensor = saved.remove(name).ok_or_else(|| Error::Unusable {
-                what: format!(
-                    "{}: the weights of the lowest loss lack parameter {name}",
-                    checkpoint.path.display()
-                ),
-            })?;
-            decoder.set_param(i, tensor.data);
-        }
-    }
-    Ok(())
 }

@@ -11,9 +11,12 @@ use crate::run::steps::Run;
 use crate::train::optim::Optimizer;
 use crate::train::sft;
 use rlvr_policies::Decoder;
+use std::sync::Arc;
 
 /// The moments in the directory of a checkpoint.
 const OPTIMIZER: &str = "optimizer";
+/// The average of the weights there.
+pub(crate) const AVERAGE: &str = "average";
 
 /// A stage in progress. It has the policy until it is over.
 pub(crate) trait Stage<'a> {
@@ -109,4 +112,33 @@ pub(crate) fn restore(
     optim.restore(decoder, steps, |name| saved.remove(name)).map_err(|name| Error::Unusable {
         what: format!("{}: the optimizer state has no usable {name}", checkpoint.path.display()),
     })
+}
+
+/// The trained parameters of a decoder as a checkpoint keeps them: the base of an adapter is that of the policy.
+pub(crate) fn weights(decoder: &Decoder) -> Vec<NamedTensor> {
+    let decoder = Arc::new(decoder.on_host_memory());
+    let specs = decoder.layout().specs.iter().enumerate();
+    let trained = specs.filter(|(i, _)| decoder.trained()[*i]).map(|(i, s)| {
+        let decoder = Arc::clone(&decoder);
+        NamedTensor::read(s.name.clone(), &s.shape, move || decoder.param_values(i))
+    });
+    trained.collect()
+}
+
+/// Sets the trained parameters of a decoder from what [`weights`] has written.
+///
+/// # Errors
+/// A checkpoint without them.
+pub(crate) fn read_weights(decoder: &mut Decoder, name: &str, checkpoint: &Checkpoint) -> Result<(), Error> {
+    let mut saved = checkpoint.tensors(name)?;
+    let specs: Vec<String> = decoder.layout().specs.iter().map(|s| s.name.clone()).collect();
+    for (i, parameter) in specs.iter().enumerate() {
+        if decoder.trained()[i] {
+            let tensor = saved.remove(parameter).ok_or_else(|| Error::Unusable {
+                what: format!("{}: the {name} has no parameter {parameter}", checkpoint.path.display()),
+            })?;
+            decoder.set_param(i, tensor.data);
+        }
+    }
+    Ok(())
 }

@@ -9,11 +9,12 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 
-use crate::config::{GrpoConfig, LossOn, RunConfig, StageConfig};
+use crate::config::{GrpoConfig, LossOn, RunConfig, SftConfig, StageConfig};
 use crate::data::{DataError, TaskSource};
 use crate::error::Error;
 use crate::eval::Benchmark;
 use crate::policy::Policy;
+use crate::run::overlap;
 use crate::train::lesson::Lesson;
 use crate::train::recorded::RecordedStep;
 use rlvr_rewards::{Message, Task};
@@ -71,13 +72,14 @@ pub(crate) fn check(read: &Read<'_>, policy: &Policy) -> Result<Texts, Error> {
     let clock = Instant::now();
     let context = policy.decoder.config().max_position_embeddings;
     let mut looked = Looked { policy, lengths: BTreeMap::new() };
-    let mut texts = Texts::default();
+    let mut texts = Texts { notes: overlap::validated(read.config, read.sources), ..Texts::default() };
     let last = read.config.last_grpo();
     for (stage, config) in read.config.stage.iter().enumerate() {
         match config {
             StageConfig::Sft(sft) => {
                 let Some(source) = read.sources.get(&sft.data) else { continue };
                 texts.lessons.insert(stage, examples(source, source.len(), &mut looked, sft.loss_on)?);
+                texts.notes.extend(repeated(config.name(), sft, source));
                 if let Some(validation) = &sft.validation
                     && let Some(source) = read.sources.get(&validation.data)
                 {
@@ -141,6 +143,17 @@ pub(crate) fn check(read: &Read<'_>, policy: &Policy) -> Result<Texts, Error> {
     }
     tracing::debug!(seconds = clock.elapsed().as_secs_f64(), "looked at every text");
     Ok(texts)
+}
+
+/// What is said of a stage whose batches have rows several times.
+fn repeated(stage: &str, sft: &SftConfig, source: &TaskSource) -> Option<String> {
+    let rows = source.len();
+    (sft.batch_tokens.is_none() && sft.batch > rows).then(|| {
+        format!(
+            "[data.{}] has {rows} rows, so a batch of {} has each several times: set stage.{stage}.batch to {rows} or less",
+            sft.data, sft.batch
+        )
+    })
 }
 
 /// Sources that were looked at, with the lengths of their prompts in tokens.

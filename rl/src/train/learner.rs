@@ -1,7 +1,7 @@
 //! The one way in which weights change: forward, loss, backward in micro-batches, reduce, apply. GRPO, supervised training
 //! and `rlvr bench` learn with it.
 use crate::config::OptimConfig;
-use crate::train::optim::{Optimizer, UpdateError};
+use crate::train::optim::{Optimizer, UpdateError, tensor};
 use crate::train::trajectory::{self, Trajectory};
 use rlvr_policies::Decoder;
 use rlvr_policies::decoder::{self, HeldWeights};
@@ -135,9 +135,10 @@ impl Learner {
     /// The first parameter whose gradient, as the last update left it, has a value that is NaN or infinite.
     pub fn first_not_finite(&self, decoder: &Decoder) -> Option<String> {
         let grads = self.grads.as_ref()?;
-        let broken = |i: &usize| decoder.trained()[*i] && grads.values(*i).iter().any(|g| !g.is_finite());
-        let specs = &decoder.layout().specs;
-        (0..specs.len()).find(broken).map(|i| specs[i].name.clone())
+        let trained = (0..decoder.layout().specs.len()).filter(|i| decoder.trained()[*i]);
+        let broken = |i: usize| Some((i, grads.values(i).iter().position(|g| !g.is_finite())?));
+        let (i, element) = trained.filter_map(broken).next()?;
+        Some(tensor(decoder, i, |span| (span.at..span.at + span.elements.len()).contains(&element)))
     }
 
     /// Gives the memory of the gradients back: generation needs as much for its packed weights.

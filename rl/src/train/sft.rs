@@ -4,10 +4,12 @@ use crate::data::TaskSource;
 use crate::error::Error;
 use crate::policy::Policy;
 use crate::random::hash_bytes;
+use crate::train::follow::blend;
 use crate::train::learner::{Learner, Pass};
 use crate::train::lesson::Lesson;
 use crate::train::not_finite;
 use crate::train::trajectory::{self, Batch, Trajectory};
+use rlvr_policies::Decoder;
 
 /// What a step did.
 #[derive(Debug, Clone, Copy, Default)]
@@ -30,6 +32,8 @@ pub struct SftOutcome {
 pub struct SftTrainer<'a> {
     /// π_θ.
     pub policy: Policy,
+    /// The average of its weights over steps, with `policy_ema`.
+    pub average: Option<Decoder>,
     /// What changes its weights.
     pub learner: Learner,
     config: &'a SftConfig,
@@ -47,12 +51,13 @@ pub fn steps(config: &SftConfig, source: &TaskSource, lengths: &[u32]) -> u64 {
     let Some(most) = config.batch_tokens else {
         return (rows / config.batch as f64).ceil().max(1.0) as u64;
     };
-    let (mut steps, mut tokens) = (0, usize::MAX);
+    // As `SftTrainer::batch` takes them.
+    let (mut steps, mut tokens, mut taken) = (0, 0, source.len());
     for position in 0..rows.ceil().max(1.0) as u64 {
         let length = lengths[source.index_at(position)] as usize;
-        tokens = tokens.saturating_add(length);
-        if tokens > most {
-            (steps, tokens) = (steps + 1, length);
+        (tokens, taken) = (tokens + length, taken + 1);
+        if tokens > most || taken > source.len() {
+            (steps, tokens, taken) = (steps + 1, length, 1);
         }
     }
     steps
@@ -62,7 +67,8 @@ impl<'a> SftTrainer<'a> {
     /// A trainer at the start of its stage.
     pub fn new(policy: Policy, config: &'a SftConfig, (seed, steps): (u64, u64)) -> Self {
         let learner = Learner::new(&config.optim, steps, &policy.decoder);
-        Self { policy, learner, config, steps, seed }
+        let average = config.policy_ema.map(|_| policy.decoder.clone());
+        Self { policy, average, learner, config, steps, seed }
     }
 
     /// The rows from `position` of the training order that a step learns.
@@ -75,7 +81,8 @@ impl<'a> SftTrainer<'a> {
             }
             let lesson = self.lesson(source, source.index_at(position + taken as u64))?;
             tokens += lesson.len();
-            if taken > 0 && self.config.batch_tokens.is_some_and(|most| tokens > most) {
+            let full = |most| tokens > most || taken == source.len();
+            if taken > 0 && self.config.batch_tokens.is_some_and(full) {
                 return Ok(batch);
             }
             lesson.add_to(&mut batch);
@@ -152,10 +159,41 @@ impl<'a> SftTrainer<'a> {
             let what = "the loss is NaN or infinite; nothing was changed: lower the learning rate".to_owned();
             return Err(Error::Training { step, what });
         }
-        let updated = self.learner.apply(decoder, lr);
-        let grad_norm = updated.map_err(|e| Error::Training { step, what: e.to_string() })?;
+        let grad_norm = match self.learner.apply(decoder, lr) {
+            Ok(norm) => norm,
+            Err(e) => return Err(self.blamed(step, e.to_string(), &batch, (source, position))),
+        };
+        if let (Some(average), Some(decay)) = (&mut self.average, self.config.policy_ema) {
+            blend(average, decoder, 1.0 - decay);
+        }
         let router_balance = self.learner.router_balance();
         Ok(SftOutcome { loss: loss / tokens as f64, tokens, examples, grad_norm, lr, router_balance })
+    }
+
+    /// The error of an update that was not made, with the first tensor whose gradient is not finite, and the first row that
+    /// gives it such a one alone.
+    fn blamed(
+        &mut self,
+        step: u64,
+        mut what: String,
+        batch: &Batch,
+        (source, position): (&TaskSource, u64),
+    ) -> Error {
+        let decoder = &self.policy.decoder;
+        if let Some(tensor) = self.learner.first_not_finite(decoder) {
+            let mut gives = |trajectory: &Trajectory| {
+                self.learner.begin(decoder, 1);
+                let one = std::slice::from_ref(trajectory);
+                let pass = self.learner.forward(decoder, &batch.prompts, one, 1.0);
+                let slopes = vec![-1.0; pass.targets().logprobs.len()];
+                self.learner.backward(pass, slopes.into());
+                self.learner.first_not_finite(decoder).is_some()
+            };
+            let row = batch.trajectories.iter().position(&mut gives);
+            let row = row.map(|i| format!(", of {}", place(source, source.index_at(position + i as u64))));
+            what = format!("{what} (the gradient of {tensor} is NaN or infinite{})", row.unwrap_or_default());
+        }
+        Error::Training { step, what }
     }
 }
 

@@ -20,6 +20,7 @@ use rlvr_policies::decoder::{Compute, Decoder};
 use rlvr_policies::gradients::Gradients;
 use rlvr_policies::host::gemm::Operands;
 use rlvr_policies::spec::ParamSpec;
+use rlvr_policies::trained::Span;
 use state::{Memory, Piece, pieces};
 use std::sync::Arc;
 
@@ -153,7 +154,13 @@ impl Optimizer {
             }
         }
         match decoder.first_not_finite() {
-            Some(name) => Err(UpdateError::Weights { name: name.to_owned() }),
+            Some(name) => {
+                let specs = &decoder.layout().specs;
+                let i = specs.iter().position(|spec| spec.name == name).unwrap_or_default();
+                let element = decoder.param_values(i).iter().position(|v| !v.is_finite()).unwrap_or_default();
+                let name = tensor(decoder, i, |span| span.elements.contains(&element));
+                Err(UpdateError::Weights { name })
+            }
             None => Ok(norm),
         }
     }
@@ -234,6 +241,13 @@ impl Optimizer {
         self.steps = steps;
         Ok(())
     }
+}
+
+/// The Hugging Face name of the part of a parameter for which `is_it` says so, or of the parameter.
+pub(crate) fn tensor(decoder: &Decoder, param: usize, is_it: impl Fn(&Span) -> bool) -> String {
+    let span = decoder.trained_parts().spans(param).iter().find(|span| is_it(span));
+    let name = span.and_then(|span| decoder.names_of(param, span.part).next());
+    name.unwrap_or(&decoder.layout().specs[param].name).to_owned()
 }
 
 /// Checks that settings fit a decoder, without taking memory.

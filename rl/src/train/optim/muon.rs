@@ -125,6 +125,39 @@ mod tests {
         (0..rows * columns).map(back).collect()
     }
 
+    /// Two updates in f64 by the formulas of the head of this file.
+    #[test]
+    fn momentum_looks_ahead_where_it_should_and_decay_comes_before_the_step() {
+        let (shape, count) = ([6, 3], 18);
+        let start = noise(count, 40);
+        for (nesterov, scale, factor) in [
+            (true, MuonScale::Original, 2f64.sqrt()),
+            (false, MuonScale::Original, 2f64.sqrt()),
+            (false, MuonScale::MatchRmsAdamw, 0.2 * 6f64.sqrt()),
+        ] {
+            let settings = MuonConfig { momentum: 0.8, nesterov, ns_steps: 5, scale };
+            let k = Step { lr: 0.5, weight_decay: 0.6, clip: 0.5, settings, operands: Operands::F32 };
+            let (mut p, mut momentum) = (start.clone(), vec![0f32; count]);
+            let mut expected: Vec<f64> = start.iter().map(|p| f64::from(*p)).collect();
+            let mut m = vec![0f64; count];
+            for seed in [50, 60] {
+                let g = noise(count, seed);
+                update(&k, shape, &mut p, &mut momentum, &g);
+                let mut u = Vec::new();
+                for (m, g) in m.iter_mut().zip(&g) {
+                    let g = 0.5 * f64::from(*g);
+                    *m = 0.8 * *m + 0.2 * g;
+                    u.push(if nesterov { 0.8 * *m + 0.2 * g } else { *m } as f32);
+                }
+                for (p, u) in expected.iter_mut().zip(exact(shape, &u, 5)) {
+                    *p = *p * (1.0 - 0.5 * 0.6) - 0.5 * factor * u;
+                }
+            }
+            let off = p.iter().zip(&expected).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
+            assert!(off < 1e-4, "nesterov {nesterov}, {scale:?}: {off}");
+        }
+    }
+
     #[test]
     fn wide_square_and_tall_matrices_become_nearly_orthogonal() {
         for (seed, shape) in [[5usize, 12], [9, 9], [14, 4], [1, 7], [7, 1]].into_iter().enumerate() {

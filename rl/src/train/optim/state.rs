@@ -168,3 +168,33 @@ impl Piece {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Policy;
+    use crate::selection;
+    use burn::tensor::Device;
+
+    #[test]
+    fn muon_is_for_the_matrices_of_blocks_only() {
+        // Of the first and the last one the embedding is not the head.
+        for model in ["tiny-llama", "tiny-qwen2", "tiny-qwen3"] {
+            let path = format!("{}/../tests/golden/models/{model}", env!("CARGO_MANIFEST_DIR"));
+            let decoder = Policy::open(&path, &Device::flex()).unwrap().decoder;
+            let groups = selection::groups(&decoder, &[]).unwrap();
+            let pieces = pieces(&decoder, &groups, &[OptimKind::Muon]);
+            let of = |muon: bool| -> Vec<&str> {
+                let all = pieces.iter().flatten();
+                let is = |p: &&Piece| matches!(p.memory, Memory::Momentum(_)) == muon;
+                all.filter(is).map(|p| p.name.as_str()).collect()
+            };
+            let (momentum, moments) = (of(true), of(false));
+            assert_eq!(momentum.len(), 7 * decoder.layout().model.blocks.len(), "{momentum:?}");
+            assert!(momentum.iter().all(|name| name.contains("_proj.weight")), "{momentum:?}");
+            assert!(moments.contains(&"embed"), "{model}: {moments:?}");
+            let head = moments.contains(&"head");
+            assert_eq!(head, !decoder.config().tie_word_embeddings, "{model}: {moments:?}");
+        }
+    }
+}
