@@ -103,31 +103,39 @@ impl Drop for Buffer {
 }
 
 /// Arrays that wait, by capacity. Used and waiting arrays together never exceed the most that was ever in use at once, so
-/// the peak of memory is that of plain allocation.
+/// the peak of memory is that of plain allocation. Those that have waited longest go first: what a pass uses again and again
+/// is what came back last.
 struct Pool {
-    waiting: BTreeMap<usize, Vec<Vec<f32>>>,
+    /// With the time at which each came back, the latest last.
+    waiting: BTreeMap<usize, Vec<(u64, Vec<f32>)>>,
+    /// Arrays that came back so far.
+    clock: u64,
     /// Elements waiting, in use, and the most that were in use.
     held: usize,
     used: usize,
     most: usize,
 }
 
-static POOL: Mutex<Pool> = Mutex::new(Pool { waiting: BTreeMap::new(), held: 0, used: 0, most: 0 });
+static POOL: Mutex<Pool> = Mutex::new(Pool::new());
 
 fn pool() -> MutexGuard<'static, Pool> {
     POOL.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Pool {
+    const fn new() -> Self {
+        Self { waiting: BTreeMap::new(), clock: 0, held: 0, used: 0, most: 0 }
+    }
+
     fn take(&mut self, len: usize) -> Option<Vec<f32>> {
         // Much larger ones stay for those that need them.
         let found = self.waiting.range(len..=len + len / 2).next().map(|(capacity, _)| *capacity);
-        let values = found.map(|capacity| self.remove(capacity));
+        let values = found.and_then(|capacity| self.remove(capacity, Vec::pop));
         self.used += values.as_ref().map_or(len, Vec::capacity);
         self.most = self.most.max(self.used);
         while self.held > 0 && self.used + self.held > self.most {
-            let Some(largest) = self.waiting.last_key_value().map(|(capacity, _)| *capacity) else { break };
-            drop(self.remove(largest));
+            let Some(oldest) = self.oldest() else { break };
+            drop(self.remove(oldest, |same| Some(same.remove(0))));
         }
         values
     }
@@ -136,17 +144,30 @@ impl Pool {
         let capacity = values.capacity();
         self.used = self.used.saturating_sub(capacity);
         self.held += capacity;
-        self.waiting.entry(capacity).or_default().push(values);
+        self.clock += 1;
+        self.waiting.entry(capacity).or_default().push((self.clock, values));
     }
 
-    fn remove(&mut self, capacity: usize) -> Vec<f32> {
-        let Some(same) = self.waiting.get_mut(&capacity) else { return Vec::new() };
-        let values = same.pop().unwrap_or_default();
+    /// Capacity of the one that has waited longest.
+    fn oldest(&self) -> Option<usize> {
+        let first = |(capacity, same): (&usize, &Vec<(u64, Vec<f32>)>)| Some((same.first()?.0, *capacity));
+        self.waiting.iter().filter_map(first).min().map(|(_, capacity)| capacity)
+    }
+
+    /// Takes one of a capacity out.
+    fn remove(
+        &mut self,
+        capacity: usize,
+        pick: impl FnOnce(&mut Vec<(u64, Vec<f32>)>) -> Option<(u64, Vec<f32>)>,
+    ) -> Option<Vec<f32>> {
+        let same = self.waiting.get_mut(&capacity)?;
+        let picked = pick(same);
         if same.is_empty() {
             self.waiting.remove(&capacity);
         }
+        let (_, values) = picked?;
         self.held -= values.capacity();
-        values
+        Some(values)
     }
 }
 
@@ -156,7 +177,7 @@ mod tests {
 
     #[test]
     fn used_and_waiting_never_exceed_the_most_used() {
-        let mut pool = Pool { waiting: BTreeMap::new(), held: 0, used: 0, most: 0 };
+        let mut pool = Pool::new();
         let mut live = Vec::new();
         for i in 0..200usize {
             let len = 1000 + (i * 7919) % 5000;
@@ -170,6 +191,20 @@ mod tests {
             assert!(pool.used + pool.held <= pool.most, "{} {} {}", pool.used, pool.held, pool.most);
         }
         assert!(pool.held > 0, "something is kept");
+    }
+
+    #[test]
+    fn what_waited_longest_goes_first() {
+        let mut pool = Pool::new();
+        pool.most = 6000;
+        for len in [2000, 1000, 3000] {
+            pool.give(Vec::with_capacity(len));
+        }
+        assert!(pool.take(900).is_some(), "the 1000");
+        pool.give(Vec::with_capacity(1000));
+        // No array of 5000 waits: the two that have waited longest make room.
+        assert!(pool.take(5000).is_none());
+        assert_eq!(pool.waiting.keys().copied().collect::<Vec<_>>(), [1000]);
     }
 
     #[test]
