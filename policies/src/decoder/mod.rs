@@ -18,6 +18,7 @@ use crate::packed::PackedBatch;
 use crate::spec::{ParamLayout, ParamSpec};
 use crate::tensors::{WeightSource, first_not_finite};
 use crate::trained::Trained;
+use crate::vision::Processor;
 use crate::weights::check_shapes;
 use burn::backend::Flex;
 use burn::tensor::{DType, Device, Tensor, TensorData};
@@ -28,11 +29,13 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 mod cache;
 mod lora;
 mod passes;
+mod pictures;
 mod tensors;
 mod training;
 
 pub use cache::Cache;
 pub use passes::Pass;
+use pictures::Features;
 
 /// Keeps packed matrices, see [`Decoder::hold_packed`].
 #[derive(Debug)]
@@ -89,6 +92,10 @@ pub struct Decoder {
     frozen: Arc<WeightPanels>,
     /// On a device.
     kernels: Option<Kernels>,
+    /// What makes pictures of files.
+    processor: Option<Arc<Processor>>,
+    /// What its tower makes of pictures.
+    features: Features,
 }
 
 impl Decoder {
@@ -106,6 +113,10 @@ impl Decoder {
         check_shapes(weights, &config)?;
         let layout = config.layout();
         let on_host = *device == Device::flex();
+        if config.vision.is_some() && !on_host {
+            let what = "a policy that sees computes on the CPU only: set device = \"cpu\"".into();
+            return Err(PolicyError::Device { what });
+        }
         // Kernels of a device want the rotation of every position, the host's only those that occur.
         let turned = config.rotations().len() * config.rotary_dim();
         let rotation = if on_host { 0 } else { config.max_position_embeddings * turned };
@@ -164,6 +175,8 @@ impl Decoder {
             packed: Arc::default(),
             frozen: Arc::default(),
             kernels,
+            processor: None,
+            features: Features::default(),
         };
         let computed = decoder.kernels.is_some() || decoder.host_tensors().is_some();
         assert!(computed, "nothing computes on {:?}", decoder.device);
@@ -262,7 +275,8 @@ impl Decoder {
         let Some(params) = self.host_tensors() else { panic!("weights are not on the host") };
         let (layout, ropes) = (self.layout.clone(), self.ropes.clone());
         let trained = self.trained.clone();
-        HostModel { layout, params, panels, trained, operands: self.operands, dropout: self.dropout, ropes }
+        let (operands, dropout) = (self.operands, self.dropout);
+        HostModel { layout, params, panels, trained, operands, dropout, ropes, pictures: None }
     }
 
     /// The packed matrices, the same for all that hold them at the same time; empty off the host.
@@ -386,6 +400,9 @@ impl Decoder {
     /// Off the flex device.
     pub fn update_on_host(&mut self, mut f: impl FnMut(usize, &ParamSpec, &mut [f32])) {
         self.packed = Arc::default();
+        if self.trained.depth().pictures {
+            self.forget_features();
+        }
         let device = self.device.clone();
         for (i, (spec, param)) in self.layout.specs.iter().zip(&mut self.params).enumerate() {
             if !self.trained.flags()[i] {
@@ -451,6 +468,9 @@ impl Decoder {
     /// If their number does not fit.
     pub fn set_param(&mut self, index: usize, values: Vec<f32>) {
         self.packed = Arc::default();
+        if self.layout.specs[index].is_of_tower() {
+            self.forget_features();
+        }
         if index < self.frozen.len() {
             let kept = &mut Arc::make_mut(&mut self.frozen)[index];
             *kept = kept.as_ref().map(|_| Arc::default());

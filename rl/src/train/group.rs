@@ -6,7 +6,7 @@ use crate::train::judging::Judgement;
 use crate::train::recorded::{GivenAdvantage, RecordedGroup, RecordedRollout};
 use crate::train::trajectory::{Batch, Trajectory};
 use rlvr_rewards::{Outcome, Verdict};
-use rlvr_rollout::{Completion, FinishReason};
+use rlvr_rollout::{Completion, FinishReason, ImageKey, Prompt};
 use serde_json::{Map, Value};
 
 /// One prompt of a step with everything that became of it.
@@ -22,6 +22,8 @@ pub struct Group {
     pub prompt_text: String,
     /// Its token ids, after truncation.
     pub prompt: Vec<u32>,
+    /// The pictures in it.
+    pub images: Vec<ImageKey>,
     /// The completions.
     pub completions: Vec<Completion>,
     /// Their judgements.
@@ -75,6 +77,7 @@ impl Group {
             meta: Map::new(),
             prompt_text: policy.tokenizer().decode(&prompt, false)?,
             prompt,
+            images: Vec::new(),
             completions,
             judgements,
             advantages: vec![],
@@ -108,7 +111,10 @@ impl Batch {
             group.completions.iter().enumerate().map(|c| trajectory(prompt, c)).collect()
         };
         Self {
-            prompts: groups.iter().map(|g| g.prompt.clone()).collect(),
+            prompts: groups
+                .iter()
+                .map(|g| Prompt { token_ids: g.prompt.clone(), images: g.images.clone() })
+                .collect(),
             trajectories: groups.iter().enumerate().flat_map(of_group).collect(),
         }
     }
