@@ -354,3 +354,14 @@ fn the_other_layout_of_names_is_read_and_kept() {
     assert!(other.decoder.names().contains(&"model.language_model.norm.weight".to_owned()));
     assert_eq!(case.vision().family, VisionFamily::Qwen25);
 }
+
+/// Writes the models under `RLVR_SAVE_TO`, for `tests/golden/check_saved_vision.py`, which loads them with transformers.
+#[test]
+fn folders_for_transformers() {
+    let Some(to) = std::env::var_os("RLVR_SAVE_TO").map(PathBuf::from) else { return };
+    for model in MODELS {
+        let case = Case::open(model);
+        let to = to.join(model);
+        save_hf(&to, case.decoder.config(), &case.decoder, SaveDtype::F32, &case.files.assets).unwrap();
+    }
+}

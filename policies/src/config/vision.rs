@@ -155,17 +155,6 @@ impl Vision {
         } else {
             or("spatial_merge_size", 2)?
         };
-        let act = match own.str("hidden_act")? {
-            Some("quick_gelu") => TowerAct::QuickGelu,
-            Some("gelu_pytorch_tanh") => TowerAct::GeluTanh,
-            Some("gelu") => TowerAct::Gelu,
-            None if family == VisionFamily::Qwen2 => TowerAct::QuickGelu,
-            None => TowerAct::GeluTanh,
-            Some("silu") if family == VisionFamily::Qwen25 => TowerAct::GeluTanh,
-            Some(_) => {
-                return Err(own.unsupported("hidden_act", "supported: gelu, gelu_pytorch_tanh, quick_gelu"));
-            }
-        };
         let positions = match family {
             VisionFamily::Qwen3 => own.size("num_position_embeddings")?,
             VisionFamily::Smol => (own.size("image_size")? / patch).pow(2),
@@ -190,8 +179,6 @@ impl Vision {
             if window.is_some() { blocks("fullatt_block_indexes", &[7, 15, 23, 31])? } else { Vec::new() };
         let deep =
             if family == VisionFamily::Qwen3 { blocks("deepstack_visual_indexes", &[])? } else { Vec::new() };
-        let image_token = root.token_ids("image_token_id")?.first().copied();
-        let image_token = image_token.or(root.token_ids("image_token_index")?.first().copied());
         Ok(Self {
             family,
             names: match family {
@@ -206,13 +193,13 @@ impl Vision {
             patch,
             merge,
             frames: if smol { 1 } else { or("temporal_patch_size", 2)? },
-            act,
+            act: activation(family, own)?,
             eps: own.positive("layer_norm_eps")?.unwrap_or(1e-6),
             positions,
             window,
             full,
             deep,
-            image_token: image_token.ok_or_else(|| root.wrong("image_token_id", "is missing"))?,
+            image_token: image_token(root)?,
             axes: Vec::new(),
             source: Value::Null,
         })
@@ -268,6 +255,28 @@ impl Vision {
         }
         value
     }
+}
+
+/// The activation of the MLPs without a gate.
+fn activation(family: VisionFamily, own: &Keys<'_>) -> Result<TowerAct, PolicyError> {
+    Ok(match own.str("hidden_act")? {
+        Some("quick_gelu") => TowerAct::QuickGelu,
+        Some("gelu_pytorch_tanh") => TowerAct::GeluTanh,
+        Some("gelu") => TowerAct::Gelu,
+        None if family == VisionFamily::Qwen2 => TowerAct::QuickGelu,
+        None => TowerAct::GeluTanh,
+        Some("silu") if family == VisionFamily::Qwen25 => TowerAct::GeluTanh,
+        Some(_) => {
+            return Err(own.unsupported("hidden_act", "supported: gelu, gelu_pytorch_tanh, quick_gelu"));
+        }
+    })
+}
+
+/// The token that stands for a row of an image.
+fn image_token(root: &Keys<'_>) -> Result<u32, PolicyError> {
+    let of = |key: &str| Ok::<_, PolicyError>(root.token_ids(key)?.first().copied());
+    let found = of("image_token_id")?.or(of("image_token_index")?);
+    found.ok_or_else(|| root.wrong("image_token_id", "is missing"))
 }
 
 /// The text's config: its own section over what stands beside it, or the flat file without what is the tower's.

@@ -134,12 +134,18 @@ impl PolicyFiles {
         let processor = match &config.vision {
             Some(vision) => {
                 let path = folder.join("preprocessor_config.json");
-                let settings = read_object(&path)?;
+                let mut settings = read_object(&path)?;
                 for name in ["preprocessor_config.json", "processor_config.json"] {
                     let file = read_object(&folder.join(name))?;
                     if !file.is_empty() {
                         assets.processors.push((name.into(), file));
                     }
+                }
+                if settings.is_empty()
+                    && let Some((_, file)) = assets.processors.last()
+                    && let Some(Value::Object(own)) = file.get("image_processor")
+                {
+                    settings = own.clone();
                 }
                 Some(Processor::read(&settings, &path, vision)?)
             }

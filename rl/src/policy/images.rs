@@ -104,6 +104,27 @@ impl Policy {
         if task.images.is_empty() { self.prompt_text(&task.prompt) } else { self.text_around(&task.prompt) }
     }
 
+    /// Tokens of a prompt as text, with one token for each picture, or tile of one.
+    ///
+    /// # Errors
+    /// Whatever the tokenizer reports.
+    pub fn seen_text(&self, ids: &[u32], images: &[ImageKey]) -> Result<String, Error> {
+        let mut ids = ids.to_vec();
+        if let Some(vision) = self.decoder.vision().filter(|_| !images.is_empty()) {
+            ids.dedup_by(|a, b| a == b && *a == vision.image_token);
+        }
+        Ok(self.tokenizer.decode(&ids, false)?)
+    }
+
+    /// What records call the pictures of a prompt.
+    pub fn image_names(&self, images: &[TaskImage], keys: &[ImageKey]) -> Vec<String> {
+        let name = |(image, key): (&TaskImage, &ImageKey)| match image {
+            TaskImage::Path(path) => path.display().to_string(),
+            TaskImage::Bytes(_) => format!("data:{key:032x}"),
+        };
+        images.iter().zip(keys).map(name).collect()
+    }
+
     fn processor(&self) -> Result<&Processor, Error> {
         self.decoder.processor().ok_or_else(|| {
             let what = "the prompt has images, and the policy does not see: take `images` away, or use a policy that does";

@@ -24,6 +24,8 @@ pub struct Group {
     pub prompt: Vec<u32>,
     /// The pictures in it.
     pub images: Vec<ImageKey>,
+    /// What records call them.
+    pub image_names: Vec<String>,
     /// The completions.
     pub completions: Vec<Completion>,
     /// Their judgements.
@@ -78,6 +80,7 @@ impl Group {
             prompt_text: policy.tokenizer().decode(&prompt, false)?,
             prompt,
             images: Vec::new(),
+            image_names: Vec::new(),
             completions,
             judgements,
             advantages: vec![],
