@@ -9,6 +9,7 @@
 //! | train a part of it | [`lora`]: [`LoraSettings`] |
 //! | see how a block is computed | [`model`]: the passes once, over the operations of [`host`] (CPU) and [`device`] (GPUs) |
 //! | turn text into tokens | [`tokenizer`]: [`Tokenizer`]; [`chat_template`]: [`ChatTemplate`] |
+//! | give pictures to a model that sees | [`vision`] |
 //! | save it | [`save`]: [`save_hf`], [`save_adapter`] |
 //! | see what goes wrong | [`error`]: [`PolicyError`]; [`guard`], panics of other people's code |
 //!
@@ -43,6 +44,7 @@ pub mod tensors;
 pub mod tokenizer;
 mod tokenizer_growth;
 pub mod trained;
+pub mod vision;
 pub mod weights;
 
 pub use adapter::{AdapterFiles, save_adapter};
@@ -56,6 +58,7 @@ pub use patterns::ParamPattern;
 pub use save::{PolicyAssets, SaveDtype, save_hf};
 pub use source::PolicyFiles;
 pub use tokenizer::Tokenizer;
+pub use vision::{ImageKey, Picture};
 pub use weights::{HostTensor, MemorySource, WeightSource, check_weights, expected_tensors};
 
 /// A file of the repository's `tests/golden`.

@@ -37,6 +37,30 @@ pub struct PackedBatch {
     pub targets: Vec<u32>,
     /// Range of `targets` of each completion, over all groups in order.
     pub completions: Vec<Range<usize>>,
+    /// The pictures, in the order of their rows.
+    pub pictures: Vec<PackedPicture>,
+    /// Rows whose place has three axes (time, height, width), ascending.
+    pub places: Vec<(usize, [u32; 3])>,
+}
+
+/// A picture in a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackedPicture {
+    /// What it is known by.
+    pub key: u128,
+    /// The rows that it takes the place of tokens in, ascending.
+    pub rows: Vec<usize>,
+}
+
+/// A picture in the places of image tokens of a prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PictureShape {
+    /// What it is known by.
+    pub key: u128,
+    /// Tokens that it takes the place of.
+    pub tokens: usize,
+    /// Rows and columns of these, where they have places of two axes.
+    pub grid: Option<(usize, usize)>,
 }
 
 impl PackedBatch {
@@ -74,6 +98,65 @@ impl PackedBatch {
         start..self.tokens.len()
     }
 
+    /// Puts pictures into the places of the image tokens of the prompts, a list for each group, and moves the positions
+    /// behind them: with two axes a picture takes as many positions as its longer side (M-RoPE, arXiv:2409.12191, section
+    /// 2.1).
+    ///
+    /// # Errors
+    /// Places that are not as many as the pictures have tokens, or apart where they must not be.
+    pub fn see(&mut self, image_token: u32, pictures: &[Vec<PictureShape>]) -> Result<(), String> {
+        for (group, pictures) in self.groups.clone().iter().zip(pictures) {
+            let tokens = self.tokens[group.prompt.clone()].to_vec();
+            let mut next = tokens.iter().enumerate().filter(|(_, t)| **t == image_token).map(|(i, _)| i);
+            let (mut position, mut at) = (0, 0);
+            for picture in pictures {
+                let places: Vec<usize> = next.by_ref().take(picture.tokens).collect();
+                let apart = picture.grid.is_some() && places.windows(2).any(|pair| pair[1] != pair[0] + 1);
+                if places.len() != picture.tokens || apart {
+                    return Err(format!(
+                        "a picture of {} tokens has {} places",
+                        picture.tokens,
+                        places.len()
+                    ));
+                }
+                let rows: Vec<usize> = places.iter().map(|i| group.prompt.start + i).collect();
+                if let (Some((height, width)), Some(first)) = (picture.grid, places.first()) {
+                    position += (first - at) as u32;
+                    at = first + places.len();
+                    for (i, row) in rows.iter().enumerate() {
+                        self.positions[*row] = position;
+                        let place = [0, (i / width) as u32, (i % width) as u32].map(|p| position + p);
+                        self.places.push((*row, place));
+                    }
+                    position += height.max(width) as u32;
+                    let behind = position - at as u32;
+                    for (i, p) in self.positions[group.prompt.clone()].iter_mut().enumerate().skip(at) {
+                        *p = (i as u32).wrapping_add(behind);
+                    }
+                }
+                self.pictures.push(PackedPicture { key: picture.key, rows });
+            }
+            if !pictures.is_empty() && next.next().is_some() {
+                return Err("the prompt has more image tokens than its pictures".into());
+            }
+            let behind = self.behind(group).wrapping_sub(group.prompt.len() as u32);
+            for rows in &group.completions {
+                self.positions[rows.clone()].iter_mut().for_each(|p| *p = p.wrapping_add(behind));
+            }
+        }
+        Ok(())
+    }
+
+    /// The position behind a prompt.
+    pub fn behind(&self, group: &PackedGroup) -> u32 {
+        let last = group.prompt.end - 1;
+        match self.places.binary_search_by_key(&last, |(row, _)| *row) {
+            // A picture ends the prompt.
+            Ok(i) => self.places[i].1.iter().max().map_or(0, |p| p + 1),
+            Err(_) => self.positions[last] + 1,
+        }
+    }
+
     /// Number of rows.
     pub fn rows(&self) -> usize {
         self.tokens.len()
@@ -98,6 +181,28 @@ impl PackedBatch {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pictures_take_their_places_and_move_what_is_behind_them() {
+        let (image, key) = (9, 7);
+        let shape = |tokens, grid| PictureShape { key, tokens, grid };
+        let prompt = [1, 9, 9, 9, 9, 9, 9, 2, 9];
+        let groups = [PromptGroup { prompt: &prompt, completions: vec![&[4, 9, 5]] }];
+        let mut batch = PackedBatch::new(&groups);
+        batch.see(image, &[vec![shape(6, Some((2, 3))), shape(1, Some((1, 1)))]]).unwrap();
+        assert_eq!(batch.positions, [0, 1, 1, 1, 1, 1, 1, 4, 5, 6, 7]);
+        assert_eq!(batch.places[5], (6, [1, 2, 3]));
+        assert_eq!(batch.places[6], (8, [5, 5, 5]));
+        assert_eq!(batch.pictures[1], PackedPicture { key, rows: vec![8] });
+        assert_eq!(batch.behind(&batch.groups[0]), 6);
+        // A sampled image token is an ordinary one; without axes positions are ordinary.
+        let mut plain = PackedBatch::new(&groups);
+        plain.see(image, &[vec![shape(7, None)]]).unwrap();
+        assert_eq!(plain.positions, (0..11).collect::<Vec<_>>());
+        for wrong in [vec![shape(8, None)], vec![shape(6, None)], vec![shape(7, Some((1, 7)))]] {
+            assert!(PackedBatch::new(&groups).see(image, &[wrong]).is_err());
+        }
+    }
 
     #[test]
     fn completions_share_the_prompt() {

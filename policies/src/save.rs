@@ -49,6 +49,8 @@ pub struct PolicyAssets {
     pub chat_template: Option<String>,
     /// Content of `generation_config.json`; the token ids are filled in when saving.
     pub generation_config: Map<String, Value>,
+    /// Names and contents of the files that say how pictures are prepared.
+    pub processors: Vec<(String, Map<String, Value>)>,
 }
 
 impl PolicyAssets {
@@ -73,6 +75,7 @@ impl PolicyAssets {
             tokenizer_config,
             chat_template,
             generation_config: Map::new(),
+            processors: Vec::new(),
         })
     }
 
@@ -114,6 +117,11 @@ pub fn save_hf(
     save_text(dir, config, assets)?;
     let mut value = config.to_hf_json();
     let (_, name, _) = dtype.names();
+    if let Some(text) = value.get_mut("text_config").and_then(Value::as_object_mut) {
+        // The outer one counts.
+        text.shift_remove("torch_dtype");
+        text.shift_remove("dtype");
+    }
     value["torch_dtype"] = json!(name);
     value["dtype"] = json!(name);
     write_json(&dir.join("config.json"), &value)
@@ -128,6 +136,9 @@ pub(crate) fn save_text(dir: &Path, config: &ModelConfig, assets: &PolicyAssets)
         Some(text) => write_file(&template, text.as_bytes())?,
         None if template.exists() => fs::remove_file(&template).map_err(PolicyError::write(&template))?,
         None => {}
+    }
+    for (name, content) in &assets.processors {
+        write_json(&dir.join(name), &Value::Object(content.clone()))?;
     }
     let mut generation = assets.generation_config.clone();
     for (key, value) in [

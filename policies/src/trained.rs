@@ -43,11 +43,24 @@ pub struct Depth {
     pub below_head: bool,
     /// Whether it ends in the embedding.
     pub embedding: bool,
+    /// Whether it ends in the rows of pictures.
+    pub pictures: bool,
+}
+
+/// How deep a backward goes into a tower.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TowerDepth {
+    /// The lowest block that it goes through; as many as there are blocks where it ends in the projectors.
+    pub first_block: usize,
+    /// Whether it goes through the last norm and so below the projector.
+    pub below_projector: bool,
+    /// Whether it ends in the patches and positions.
+    pub patches: bool,
 }
 
 impl Depth {
     /// Of a backward through everything.
-    pub const WHOLE: Self = Self { first_block: 0, below_head: true, embedding: true };
+    pub const WHOLE: Self = Self { first_block: 0, below_head: true, embedding: true, pictures: true };
 }
 
 impl Trained {
@@ -124,9 +137,26 @@ fn depth(layout: &ParamLayout, flags: &[bool]) -> Depth {
     let trained = |block: &Block| params(layout, block).into_iter().any(|i| flags[i]);
     let embedding = flags[model.embed.table];
     let lowest = model.blocks.iter().position(trained).unwrap_or(model.blocks.len());
-    let first_block = if embedding { 0 } else { lowest };
-    let below_head = first_block < model.blocks.len() || embedding || flags[model.norm.weight];
-    Depth { first_block, below_head, embedding }
+    let pictures = (0..flags.len()).any(|i| flags[i] && layout.specs[i].is_of_tower());
+    let first_block = if embedding || pictures { 0 } else { lowest };
+    let below_head = first_block < model.blocks.len() || embedding || pictures || flags[model.norm.weight];
+    Depth { first_block, below_head, embedding, pictures }
+}
+
+impl Trained {
+    /// How deep the backward goes into the tower of a model that sees; none where nothing of it is trained.
+    pub fn tower_depth(&self, layout: &ParamLayout) -> Option<TowerDepth> {
+        let tower = layout.model.tower.as_ref().filter(|_| self.depth.pictures)?;
+        let named = |prefix: &str| {
+            let trained = |i: &usize| self.flags[*i] && layout.specs[*i].name.starts_with(prefix);
+            (0..self.flags.len()).any(|i| trained(&i))
+        };
+        let patches = named("vision.patch") || named("vision.positions");
+        let lowest = (0..tower.blocks.len()).find(|l| named(&format!("vision.blocks.{l}.")));
+        let first_block = if patches { 0 } else { lowest.unwrap_or(tower.blocks.len()) };
+        let below_projector = first_block < tower.blocks.len() || patches || named("vision.post_norm");
+        Some(TowerDepth { first_block, below_projector, patches })
+    }
 }
 
 /// The parameters of a block, adapters included.

@@ -1,5 +1,6 @@
 //! Prompts as data sets write them: text, or a conversation. Every command reads them here.
 
+use crate::image::IMAGE_PLACE;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -50,6 +51,38 @@ pub fn conversation(value: &Value, key: &str) -> Result<Vec<Message>, String> {
         }
         other => Err(format!("`{key}` must be text or a list of messages, not {}", kind(other))),
     }
+}
+
+/// The same with pictures: parts `{"type": "image", "image": …}` are [`IMAGE_PLACE`] in the text, and their values come in
+/// their order. Text that spells out a place beside such parts is refused.
+///
+/// # Errors
+/// As [`prompt_messages`].
+pub fn seen_messages(value: &Value, key: &str) -> Result<(Vec<Message>, Vec<Value>), String> {
+    let Value::Array(list) = value else { return Ok((prompt_messages(value, key)?, Vec::new())) };
+    let mut images = Vec::new();
+    let mut messages = Vec::with_capacity(list.len());
+    for (i, message) in list.iter().enumerate() {
+        let mut message = message.clone();
+        let parts = message.get_mut("content").and_then(Value::as_array_mut);
+        for (j, part) in parts.into_iter().flatten().enumerate() {
+            let at = format!("{key}[{i}].content[{j}]");
+            if part.get("type").and_then(Value::as_str) == Some("image") {
+                let image =
+                    ["image", "path", "url"].iter().find_map(|key| part.get(*key).filter(|v| !v.is_null()));
+                images.push(image.ok_or_else(|| format!("`{at}` has no `image`"))?.clone());
+                *part = serde_json::json!({"type": "text", "text": IMAGE_PLACE});
+            } else if part.get("text").and_then(Value::as_str).is_some_and(|text| text.contains(IMAGE_PLACE))
+            {
+                return Err(format!("`{at}.text` has {IMAGE_PLACE} in it, which stands for images only"));
+            }
+        }
+        messages.push(self::message(&message, &format!("{key}[{i}]"))?);
+    }
+    if messages.is_empty() {
+        return Err(format!("`{key}` has no messages"));
+    }
+    Ok((messages, images))
 }
 
 /// One message; `at` is its path.

@@ -34,6 +34,7 @@ pub mod compose;
 pub mod conversation;
 mod error;
 pub mod group;
+mod image;
 mod judges;
 pub mod noise;
 mod outcome;
@@ -45,9 +46,10 @@ pub mod task;
 pub mod threads;
 
 pub use answer::{extract, text, turn};
-pub use conversation::{conversation, prompt_messages};
+pub use conversation::{conversation, prompt_messages, seen_messages};
 pub use error::ConfigError;
 pub use group::{GroupFnReward, group_reward_fn};
+pub use image::{IMAGE_PLACE, TaskImage};
 pub use judges::{
     bleu, choice, cider, contains, exact, format, instructions, json_schema, language, math, meteor, numeric,
     pattern, procedural, repetition, rouge, token_f1, yes_no,

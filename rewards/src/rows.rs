@@ -73,7 +73,7 @@ impl CompletionRow {
         let truncated = fields.get("truncated") == Some(&Value::Bool(true))
             || fields.get("finish_reason").and_then(Value::as_str) == Some("length");
         let tokens = fields.get("tokens").and_then(Value::as_u64).map(|n| n as usize);
-        let task = Task { id: id_text, prompt, reference, meta: fields };
+        let task = Task { id: id_text, prompt, reference, meta: fields, ..Task::default() };
         Ok(Self { id, task, completion, truncated, tokens })
     }
 

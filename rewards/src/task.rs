@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::conversation::prompt_messages;
+use crate::image::TaskImage;
 
 pub use crate::conversation::Message;
 
@@ -15,6 +16,9 @@ pub struct Task {
     /// The prompt as messages. Verifiers do not need it; plugins and custom rewards may.
     #[serde(default)]
     pub prompt: Vec<Message>,
+    /// The pictures in the places [`IMAGE_PLACE`](crate::IMAGE_PLACE) of the prompt, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<TaskImage>,
     /// The reference: `{"answer": …}`, for a choice also `options` and `letters`.
     #[serde(default)]
     pub reference: Value,

@@ -13,12 +13,14 @@ use rlvr_policies::{
 };
 use rlvr_rewards::Message;
 use rlvr_rollout::{
-    BatchSettings, CounterRng, DecodeModel, Draw, Prompt, PromptLimit, RolloutError, Sampled,
+    BatchSettings, CounterRng, DecodeModel, Draw, ImageKey, Prompt, PromptLimit, RolloutError, Sampled,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+mod images;
 
 /// A decoder with everything between text and token ids.
 #[derive(Debug)]
@@ -33,6 +35,8 @@ pub struct Policy {
     keep_special: bool,
     assets: Arc<PolicyAssets>,
     source: Option<PathBuf>,
+    /// Pictures that the decoder was shown.
+    images: Arc<images::Known>,
     /// What the base of an adapter was opened from, or will be.
     base: Option<String>,
 }
@@ -97,6 +101,7 @@ impl Policy {
             assets: files.assets.into(),
             base: files.base,
             source: Some(files.source),
+            images: Arc::default(),
         })
     }
 
@@ -127,6 +132,7 @@ impl Policy {
             eos_token_ids: eos.into_iter().collect(),
             pad_token_id: pad,
             shape: Shape::default(),
+            vision: None,
         };
         // Steps from 1 are rollouts; step 0 of the generator initialises weights.
         let normal = |param: usize, element: usize| {
@@ -143,6 +149,7 @@ impl Policy {
             keep_special: false,
             assets,
             source: None,
+            images: Arc::default(),
             base: None,
         })
     }
@@ -168,6 +175,7 @@ impl Policy {
             keep_special: false,
             assets,
             source: None,
+            images: Arc::default(),
             base: None,
         })
     }
@@ -245,6 +253,9 @@ impl Policy {
         let mut policy = policy.computing_in(config.dtype)?;
         policy.decoder = policy.decoder.with_recompute(config.recompute);
         policy.decoder = policy.decoder.with_router_aux(config.router_aux_coef as f32);
+        if let Some(most) = config.max_pixels {
+            policy.decoder = policy.decoder.with_max_pixels(most);
+        }
         policy.decoder = selection::apply(policy.decoder, config)?.with_base_dtype(config.base_dtype)?;
         Ok(policy)
     }
@@ -345,6 +356,11 @@ impl Policy {
             Some(template) if messages.last().is_some_and(|m| m.role == "assistant") => {
                 Ok(template.render_continued(messages)?)
             }
+            // Some templates of models that see write nothing for text that is in no part.
+            Some(template) if self.sees() && template.source().contains("image") => {
+                let parts: Vec<_> = messages.iter().map(images::in_parts).collect();
+                Ok(template.render(&parts, true)?)
+            }
             Some(template) => Ok(template.render(messages, true)?),
             None => Ok(messages.iter().map(|m| m.content.as_str()).collect::<Vec<_>>().join("\n")),
         }
@@ -388,7 +404,7 @@ impl Policy {
         if token_ids.is_empty() {
             return Err(Error::Unusable { what: format!("prompt {text:?} has no tokens") });
         }
-        Ok(Prompt { token_ids })
+        Ok(token_ids.into())
     }
 
     /// The token ids of a completion to learn: its text and the end token.
@@ -478,6 +494,7 @@ impl Policy {
             keep_special: self.keep_special,
             assets: self.assets.clone(),
             source: self.source.clone(),
+            images: self.images.clone(),
             base: self.base.clone(),
         }
     }
@@ -537,6 +554,15 @@ impl DecodeModel for Sampler<'_> {
 
     fn prefill(&self, prompts: &[&[u32]], room: usize) -> Result<(Cache, Vec<f32>), RolloutError> {
         Ok(self.0.prefill(prompts, room))
+    }
+
+    fn prefill_seeing(
+        &self,
+        prompts: &[&[u32]],
+        images: &[&[ImageKey]],
+        room: usize,
+    ) -> Result<(Cache, Vec<f32>), RolloutError> {
+        Ok(self.0.prefill_seeing(prompts, images, room))
     }
 
     fn prefill_and_draw(

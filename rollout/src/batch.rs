@@ -1,6 +1,6 @@
 //! The running batch: rows advance together, finished ones leave, waiting prompts are prefilled and join.
 
-use crate::completion::{Completion, FinishReason};
+use crate::completion::{Completion, FinishReason, ImageKey};
 use crate::engine::{GenerateStats, Progress, StopCheck};
 use crate::error::{LogitsProblem, RolloutError};
 use crate::model::{DecodeModel, Draw};
@@ -16,6 +16,8 @@ use std::time::Instant;
 /// A distinct prompt with the completions to sample for it.
 pub(crate) struct PromptJob<'p> {
     pub(crate) token_ids: &'p [u32],
+    /// Pictures in the places of image tokens.
+    pub(crate) images: &'p [ImageKey],
     /// Longest completion that `max_tokens` and the context allow, at least 1.
     pub(crate) budget: usize,
     pub(crate) samples: Vec<SampleJob>,
@@ -405,6 +407,7 @@ impl<M: DecodeModel> Call<'_, M> {
     ) -> Result<Option<Running<'s, M::Cache>>, RolloutError> {
         let began = Instant::now();
         let prompts: Vec<&[u32]> = pieces.iter().map(|p| sources[p.group].token_ids).collect();
+        let images: Vec<&[ImageKey]> = pieces.iter().map(|p| sources[p.group].images).collect();
         let mut rows = Vec::new();
         for (logits_row, piece) in pieces.iter().enumerate() {
             let samples = &sources[piece.group].samples;
@@ -421,7 +424,7 @@ impl<M: DecodeModel> Call<'_, M> {
         // Without repeated rows the prompts' cache serves the completions as it is.
         let shared = rows.len() > pieces.len();
         let mut space = longest + if shared || !alone { 0 } else { load(rows.iter()).left - 1 };
-        let (mut cache, next) = self.feed(&prompts, space, &rows)?;
+        let (mut cache, next) = self.feed((&prompts, &images), space, &rows)?;
         self.stats.prefill_s += began.elapsed().as_secs_f64();
         self.sample(&mut rows, &next)?;
 
@@ -449,11 +452,15 @@ impl<M: DecodeModel> Call<'_, M> {
     /// Feeds prompts to the model.
     fn feed(
         &self,
-        prompts: &[&[u32]],
+        (prompts, images): (&[&[u32]], &[&[ImageKey]]),
         room: usize,
         completions: &[BatchRow<'_>],
     ) -> Result<(M::Cache, Next), RolloutError> {
         self.check_cancelled()?;
+        if images.iter().any(|of| !of.is_empty()) {
+            let (cache, logits) = self.model.prefill_seeing(prompts, images, room)?;
+            return Ok((cache, self.logits(logits, prompts.len())?));
+        }
         if let Some(draws) = self.draws(completions) {
             let temperature = self.rules.sampling.temperature;
             if let Some(drawn) = self.model.prefill_and_draw(prompts, room, &draws, temperature) {

@@ -7,7 +7,7 @@
 //! only, its prompt stays in a cache of one row until the rest has begun.
 
 use crate::batch::{Call, OnGroup, PromptJob, Results, Rules, SampleJob};
-use crate::completion::{Completion, Prompt};
+use crate::completion::{Completion, ImageKey, Prompt};
 use crate::engine::{GenerateStats, Progress, RolloutEngine, SampleKey, StopCheck, TruncatedPrompt};
 use crate::error::{Problem, RolloutError};
 use crate::model::DecodeModel;
@@ -163,13 +163,19 @@ impl<M: DecodeModel> BatchedEngine<'_, M> {
         let (vocab_size, context) = (self.model.vocab_size(), self.model.context_len());
         let limit = self.settings.prompt_limit();
         let mut sources: Vec<PromptJob<'p>> = Vec::new();
-        let mut known: HashMap<&[u32], usize> = HashMap::new();
-        for (p, Prompt { token_ids }) in prompts.iter().enumerate() {
+        // Two pictures of one size under one question have the same ids.
+        let mut known: HashMap<(&[u32], &[ImageKey]), usize> = HashMap::new();
+        for (p, Prompt { token_ids, images }) in prompts.iter().enumerate() {
             if let Some(&token) = token_ids.iter().find(|&&id| id as usize >= vocab_size) {
                 return Err(RolloutError::TokenOutOfRange { prompt: p, token, vocab_size });
             }
             let token_ids = match limit.fit(p, token_ids, context, sampling.max_tokens)? {
                 Fit::Whole(token_ids) => token_ids,
+                Fit::Truncated { .. } if !images.is_empty() => {
+                    let what =
+                        format!("prompt {p} has images and is too long: it cannot be truncated on the left");
+                    return Err(RolloutError::model(what));
+                }
                 Fit::Truncated { token_ids, dropped_tokens } => {
                     stats.truncated_prompts.push(TruncatedPrompt { prompt: p, dropped_tokens });
                     token_ids
@@ -179,9 +185,9 @@ impl<M: DecodeModel> BatchedEngine<'_, M> {
                     continue;
                 }
             };
-            let at = *known.entry(token_ids).or_insert_with(|| {
+            let at = *known.entry((token_ids, images)).or_insert_with(|| {
                 let budget = sampling.max_tokens.min(context - token_ids.len());
-                sources.push(PromptJob { token_ids, budget, samples: Vec::new() });
+                sources.push(PromptJob { token_ids, images, budget, samples: Vec::new() });
                 sources.len() - 1
             });
             let samples = &mut sources[at].samples;

@@ -2,17 +2,23 @@
 
 use serde::{Deserialize, Serialize};
 
+/// By what a model knows a picture that it was shown.
+pub type ImageKey = u128;
+
 /// A prompt, as token ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Prompt {
     /// At least one id, below the model's vocabulary size.
     pub token_ids: Vec<u32>,
+    /// The pictures in the places of its image tokens, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<ImageKey>,
 }
 
 impl From<Vec<u32>> for Prompt {
     fn from(token_ids: Vec<u32>) -> Self {
-        Self { token_ids }
+        Self { token_ids, images: Vec::new() }
     }
 }
 

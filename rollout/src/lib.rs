@@ -29,7 +29,7 @@ mod softmax;
 mod support;
 
 pub use batched::{BatchSettings, BatchedEngine};
-pub use completion::{Completion, FinishReason, Prompt};
+pub use completion::{Completion, FinishReason, ImageKey, Prompt};
 pub use engine::{GenerateStats, Progress, RolloutEngine, SampleKey, StopCheck, TruncatedPrompt};
 pub use error::{LogitsProblem, Problem, RolloutError};
 pub use model::{DecodeModel, Draw};

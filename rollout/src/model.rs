@@ -1,5 +1,6 @@
 //! What the batched engine asks of a model.
 
+use crate::completion::ImageKey;
 use crate::error::RolloutError;
 use crate::rng::CounterRng;
 use crate::sampling::Sampled;
@@ -41,6 +42,23 @@ pub trait DecodeModel {
     /// # Errors
     /// Whatever the model cannot do, as [`RolloutError::model`].
     fn prefill(&self, prompts: &[&[u32]], room: usize) -> Result<(Self::Cache, Vec<f32>), RolloutError>;
+
+    /// Feeds prompts as [`prefill`](DecodeModel::prefill) does, with pictures in the places of their image tokens: keys for
+    /// each prompt.
+    ///
+    /// # Errors
+    /// As [`prefill`](DecodeModel::prefill); pictures for a model that does not see.
+    fn prefill_seeing(
+        &self,
+        prompts: &[&[u32]],
+        images: &[&[ImageKey]],
+        room: usize,
+    ) -> Result<(Self::Cache, Vec<f32>), RolloutError> {
+        if images.iter().any(|of| !of.is_empty()) {
+            return Err(RolloutError::model("the model does not see, but prompts have images"));
+        }
+        self.prefill(prompts, room)
+    }
 
     /// Feeds prompts as [`prefill`](DecodeModel::prefill) does and draws once as
     /// [`decode_and_draw`](DecodeModel::decode_and_draw) does; rows may be drawn from several times.

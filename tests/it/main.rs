@@ -35,3 +35,4 @@ mod step_rules;
 mod tidy;
 mod tidy_functions;
 mod trainer;
+mod vision;

@@ -61,10 +61,11 @@ fn turns_of_conversations_are_those_of_transformers() {
                 let (ids, mask) = (indices(&chat["ids"]), indices(&chat[key]));
                 // What stands behind the last trained token is not computed.
                 let end = mask.iter().rposition(|m| *m == 1).unwrap() + 1;
-                let read: Vec<u32> = lesson.prompt.iter().chain(&lesson.tokens).copied().collect();
+                let read: Vec<u32> = lesson.prompt.token_ids.iter().chain(&lesson.tokens).copied().collect();
                 assert_eq!(read, ids[..end].iter().map(|id| *id as u32).collect::<Vec<_>>(), "{i} {key}");
                 let trained = lesson.trained.iter().map(|t| usize::from(*t));
-                let found: Vec<usize> = vec![0; lesson.prompt.len()].into_iter().chain(trained).collect();
+                let found: Vec<usize> =
+                    vec![0; lesson.prompt.token_ids.len()].into_iter().chain(trained).collect();
                 assert_eq!(found, mask[..end], "conversation {i}, {key}, {{% generation %}} {marked}");
             }
         }

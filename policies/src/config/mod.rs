@@ -5,6 +5,7 @@ pub(crate) mod keys;
 pub(crate) mod known;
 mod rope;
 mod shape;
+mod vision;
 
 use std::path::Path;
 
@@ -19,6 +20,7 @@ use keys::{Keys, MAX_LAYERS};
 pub(crate) use known::why_not;
 pub use rope::{LongRope, RopeScaling, Yarn};
 pub use shape::{ExpertShape, LayerKind, NormPlaces, QkNorm, Shape};
+pub use vision::{TensorNames, Vision, VisionFamily};
 
 /// Family of the decoder; the files of `families` have what is particular about each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,7 +84,8 @@ impl Architecture {
 
 /// The families, for messages.
 fn supported() -> String {
-    Architecture::ALL.map(Architecture::model_type).join(", ")
+    let all = Architecture::ALL.map(Architecture::model_type);
+    all.into_iter().chain(vision::model_types()).collect::<Vec<_>>().join(", ")
 }
 
 /// Shape and constants of a decoder-only transformer.
@@ -126,6 +129,8 @@ pub struct ModelConfig {
     pub pad_token_id: Option<u32>,
     /// What is particular about its blocks.
     pub shape: Shape,
+    /// Its tower, of a model that sees; the rest is its text then.
+    pub vision: Option<Box<Vision>>,
 }
 
 impl ModelConfig {
@@ -154,6 +159,17 @@ impl ModelConfig {
             key: "(root)".into(),
             problem: "is not a JSON object".into(),
         })?;
+        if let Some((vision, text)) = Vision::read(map, path)? {
+            let mut config = Self::from_hf_json(&text, path)?;
+            let (frequencies, axes) = (config.rotary_dim() / 2, vision.axes.len());
+            if axes != 0 && axes != frequencies {
+                let problem = format!("names {axes} frequencies, a head has {frequencies}");
+                let key = "rope_scaling.mrope_section".into();
+                return Err(PolicyError::ConfigKey { path: path.into(), key, problem });
+            }
+            config.vision = Some(Box::new(vision));
+            return Ok(config);
+        }
         let keys = Keys { map, prefix: "", path };
         let name = keys.str("model_type")?.ok_or_else(|| keys.wrong("model_type", "is missing"))?;
         let Some(architecture) = Architecture::ALL.into_iter().find(|a| a.model_type() == name) else {
@@ -225,6 +241,7 @@ impl ModelConfig {
             eos_token_ids: keys.token_ids("eos_token_id")?,
             pad_token_id: keys.token_ids("pad_token_id")?.first().copied(),
             shape: Shape::default(),
+            vision: None,
         })
     }
 
@@ -296,6 +313,11 @@ impl ModelConfig {
         self.shape.rotary_dim.unwrap_or(self.head_dim)
     }
 
+    /// What names of the text's tensors begin with.
+    pub(crate) fn text_prefix(&self) -> &'static str {
+        self.vision.as_ref().map_or("model.", |vision| vision.text_prefix())
+    }
+
     /// Rotary frequencies in radians a position, scaling applied.
     ///
     /// # Shapes
@@ -330,7 +352,12 @@ impl ModelConfig {
     }
 
     /// The content of a `config.json` that transformers 4 and 5 read as the same model.
+    ///
+    /// Of a model that sees it is what was opened, with the end tokens of now.
     pub fn to_hf_json(&self) -> Value {
+        if let Some(vision) = &self.vision {
+            return vision.to_json(&token_ids_json(&self.eos_token_ids), self.tie_word_embeddings);
+        }
         let rope_scaling = self.rope_scaling.to_json();
         let mut rope_parameters = match &rope_scaling {
             Value::Null => json!({"rope_type": "default"}),

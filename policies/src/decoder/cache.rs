@@ -6,6 +6,8 @@ use crate::host::cache::{PromptKv, RowKv};
 use crate::host::ops::WeightPanels;
 use crate::model::draw::{DrawAt, DrawnSteps};
 use crate::model::pass;
+use crate::packed::PackedBatch;
+use crate::vision::ImageKey;
 use std::sync::Arc;
 
 /// Keys and values of a batch of rows, each as long as its own tokens.
@@ -45,8 +47,13 @@ impl HostRow {
 }
 
 impl Cache {
-    pub(super) fn prefill(decoder: &Decoder, prompts: &[&[u32]], room: usize) -> (Self, Vec<f32>) {
-        check_prompts(decoder, prompts);
+    pub(super) fn prefill(
+        decoder: &Decoder,
+        prompts: &[&[u32]],
+        pictures: &[&[ImageKey]],
+        room: usize,
+    ) -> (Self, Vec<f32>) {
+        let batch = checked(decoder, prompts, pictures);
         let panels = decoder.panels();
         let (rows, logits) = match decoder.kernels() {
             Some((kernels, view)) => {
@@ -54,7 +61,9 @@ impl Cache {
                 (Rows::Kernels(cache), logits.read())
             }
             None => {
-                let (kv, logits) = decoder.host(panels.clone()).prefill(prompts);
+                let next: Vec<usize> = batch.groups.iter().map(|g| batch.behind(g) as usize).collect();
+                let (batch, model) = decoder.seeing(batch, decoder.host(panels.clone()));
+                let (kv, logits) = model.prefill(&batch, &next);
                 (Rows::Host(kv.into_iter().map(HostRow::Prompt).collect()), logits)
             }
         };
@@ -71,7 +80,7 @@ impl Cache {
         temperature: f64,
     ) -> Option<(Self, Vec<(u32, f32)>)> {
         let (kernels, view) = decoder.kernels()?;
-        check_prompts(decoder, prompts);
+        checked(decoder, prompts, &[]);
         let (cache, logits) = kernels.prefill(view, prompts, room);
         let drawn = logits.draw(draws, temperature);
         let (rows, panels) = (Rows::Kernels(cache), decoder.panels());
@@ -181,9 +190,12 @@ impl Cache {
     }
 }
 
-fn check_prompts(decoder: &Decoder, prompts: &[&[u32]]) {
+fn checked(decoder: &Decoder, prompts: &[&[u32]], pictures: &[&[ImageKey]]) -> PackedBatch {
     assert!(!prompts.is_empty(), "no prompts");
-    decoder.check(&pass::prompts(prompts).0);
+    let mut batch = pass::prompts(prompts).0;
+    decoder.place(&mut batch, pictures);
+    decoder.check(&batch);
+    batch
 }
 
 const ANOTHER: &str = "keys and values are on another device";

@@ -18,6 +18,7 @@ use crate::packed::PackedBatch;
 use crate::spec::{ParamLayout, ParamSpec};
 use crate::tensors::{WeightSource, first_not_finite};
 use crate::trained::Trained;
+use crate::vision::Processor;
 use crate::weights::check_shapes;
 use burn::backend::Flex;
 use burn::tensor::{DType, Device, Tensor, TensorData};
@@ -29,11 +30,13 @@ mod cache;
 mod lora;
 mod narrow;
 mod passes;
+mod pictures;
 mod tensors;
 mod training;
 
 pub use cache::Cache;
 pub use passes::Pass;
+use pictures::Features;
 
 /// Keeps packed matrices, see [`Decoder::hold_packed`].
 #[derive(Debug)]
@@ -92,6 +95,10 @@ pub struct Decoder {
     narrow: Arc<NarrowParams>,
     /// On a device.
     kernels: Option<Kernels>,
+    /// What makes pictures of files.
+    processor: Option<Arc<Processor>>,
+    /// What its tower makes of pictures.
+    features: Features,
 }
 
 impl Decoder {
@@ -109,6 +116,10 @@ impl Decoder {
         check_shapes(weights, &config)?;
         let layout = config.layout();
         let on_host = *device == Device::flex();
+        if config.vision.is_some() && !on_host {
+            let what = "a policy that sees computes on the CPU only: set device = \"cpu\"".into();
+            return Err(PolicyError::Device { what });
+        }
         // Kernels of a device want the rotation of every position, the host's only those that occur.
         let turned = config.rotations().len() * config.rotary_dim();
         let rotation = if on_host { 0 } else { config.max_position_embeddings * turned };
@@ -168,6 +179,8 @@ impl Decoder {
             frozen: Arc::default(),
             narrow: Arc::default(),
             kernels,
+            processor: None,
+            features: Features::default(),
         };
         let computed = decoder.kernels.is_some() || decoder.host_tensors().is_some();
         assert!(computed, "nothing computes on {:?}", decoder.device);
@@ -273,6 +286,7 @@ impl Decoder {
             operands: self.operands,
             dropout: self.dropout,
             ropes: self.ropes.clone(),
+            pictures: None,
         }
     }
 
@@ -413,6 +427,9 @@ impl Decoder {
     /// Off the flex device.
     pub fn update_on_host(&mut self, mut f: impl FnMut(usize, &ParamSpec, &mut [f32])) {
         self.packed = Arc::default();
+        if self.trained.depth().pictures {
+            self.forget_features();
+        }
         let device = self.device.clone();
         for (i, (spec, param)) in self.layout.specs.iter().zip(&mut self.params).enumerate() {
             if !self.trained.flags()[i] {
@@ -485,6 +502,9 @@ impl Decoder {
         self.packed = Arc::default();
         if self.narrow_matrix(index).is_some() {
             Arc::make_mut(&mut self.narrow)[index] = None;
+        }
+        if self.layout.specs[index].is_of_tower() {
+            self.forget_features();
         }
         if index < self.frozen.len() {
             let kept = &mut Arc::make_mut(&mut self.frozen)[index];

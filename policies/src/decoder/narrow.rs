@@ -29,7 +29,7 @@ impl Decoder {
         };
         let mut narrow = Vec::with_capacity(self.base_params);
         for (i, spec) in self.layout.specs[..self.base_params].iter().enumerate() {
-            if spec.is_vector() || self.trained.len(i) > 0 {
+            if spec.is_vector() || spec.is_of_tower() || self.trained.len(i) > 0 {
                 narrow.push(None);
                 continue;
             }

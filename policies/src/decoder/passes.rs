@@ -1,11 +1,13 @@
 //! Passes of a decoder over batches: one match on where its weights lie.
-use super::{Cache, Decoder};
+use super::{Cache, Decoder, pictures};
 use crate::device::DevicePass;
 use crate::gradients::Gradients;
 use crate::host::ops::HostModel;
 use crate::model::pass::{self, Forward};
 use crate::packed::{PackedBatch, PromptGroup};
 use crate::targets::{TargetGrads, TargetStats};
+use crate::vision::ImageKey;
+use std::borrow::Cow;
 
 /// A batch behind its forward: what the loss sees, and what its backward needs. It shares the weights until then.
 pub struct Pass {
@@ -35,7 +37,7 @@ impl Pass {
         }
     }
 
-    /// Adds the gradients of what is trained to `grads`, for the gradients `g` of a loss with respect to
+    /// Adds the gradients of what is trained to `grads`, those of towers aside ([`Decoder::see_back`]), for the gradients `g` of a loss with respect to
     /// [`targets`](Self::targets).
     ///
     /// # Panics
@@ -43,12 +45,15 @@ impl Pass {
     pub fn backward(self, g: &TargetGrads, grads: &mut Gradients) {
         match (self.side, grads) {
             (Side::Empty(_), _) => {}
-            (Side::Host(kept), Gradients::Host(grads)) => {
+            (Side::Host(kept), Gradients::Host(grads, pictures)) => {
                 let (model, forward) = *kept;
-                pass::backward(&model, &model.layout.model, &self.batch, forward, g, grads);
+                let found = pass::backward(&model, &model.layout.model, &self.batch, forward, g, grads);
+                if let Some(found) = found {
+                    pictures::add(pictures, &self.batch, &found);
+                }
             }
             (Side::Device(kept), Gradients::Device(grads)) => kept.backward(&self.batch, g, grads),
-            (Side::Host(_), Gradients::Device(_)) | (Side::Device(_), Gradients::Host(_)) => {
+            (Side::Host(_), Gradients::Device(_)) | (Side::Device(_), Gradients::Host(..)) => {
                 panic!("gradients are on another device")
             }
         }
@@ -76,8 +81,8 @@ impl Decoder {
         match self.kernels() {
             Some((kernels, view)) => kernels.logprobs(view, batch, temperature),
             None => {
-                let model = self.host(self.held());
-                pass::logprobs(&model, &model.layout.model, batch, temperature)
+                let (batch, model) = self.seeing_copy(batch);
+                pass::logprobs(&model, &model.layout.model, &batch, temperature)
             }
         }
     }
@@ -86,7 +91,7 @@ impl Decoder {
     ///
     /// # Panics
     /// As [`Self::logprobs`].
-    pub fn forward(&self, batch: PackedBatch, temperature: f64, recompute: bool) -> Pass {
+    pub fn forward(&self, mut batch: PackedBatch, temperature: f64, recompute: bool) -> Pass {
         self.check(&batch);
         let side = match self.kernels() {
             _ if batch.targets.is_empty() => Side::Empty(TargetStats::default()),
@@ -94,7 +99,9 @@ impl Decoder {
                 Side::Device(Box::new(kernels.forward(view, &batch, temperature, recompute)))
             }
             None => {
-                let (model, how) = (self.host(self.held()), (recompute, self.trained.depth()));
+                let (seen, model) = self.seeing(batch, self.host(self.held()));
+                batch = seen;
+                let how = (recompute, self.trained.depth());
                 let forward = pass::forward(&model, &model.layout.model, &batch, temperature, how);
                 Side::Host(Box::new((model, forward)))
             }
@@ -104,12 +111,21 @@ impl Decoder {
 
     /// Logits of every position of one sequence, `[tokens, vocab]` row-major: for tests and small inputs.
     pub fn logits(&self, tokens: &[u32]) -> Vec<f32> {
-        let batch = PackedBatch::new(&[PromptGroup { prompt: tokens, completions: vec![] }]);
+        self.logits_seeing(tokens, &[])
+    }
+
+    /// The same with pictures in the places of image tokens.
+    ///
+    /// # Panics
+    /// As [`Self::place`].
+    pub fn logits_seeing(&self, tokens: &[u32], pictures: &[ImageKey]) -> Vec<f32> {
+        let mut batch = PackedBatch::new(&[PromptGroup { prompt: tokens, completions: vec![] }]);
+        self.place(&mut batch, &[pictures]);
         self.check(&batch);
         match self.kernels() {
             Some((kernels, view)) => kernels.logits(view, &batch),
             None => {
-                let model = self.host(self.held());
+                let (batch, model) = self.seeing(batch, self.host(self.held()));
                 pass::logits(&model, &model.layout.model, &batch).to_vec()
             }
         }
@@ -121,6 +137,29 @@ impl Decoder {
     /// # Panics
     /// As [`Self::logprobs`], or without prompts.
     pub fn prefill(&self, prompts: &[&[u32]], room: usize) -> (Cache, Vec<f32>) {
-        Cache::prefill(self, prompts, room)
+        Cache::prefill(self, prompts, &[], room)
+    }
+
+    /// The same with pictures in the places of the prompts' image tokens, a list of keys for each prompt.
+    ///
+    /// # Panics
+    /// As [`Self::prefill`] and [`Self::place`].
+    pub fn prefill_seeing(
+        &self,
+        prompts: &[&[u32]],
+        pictures: &[&[ImageKey]],
+        room: usize,
+    ) -> (Cache, Vec<f32>) {
+        Cache::prefill(self, prompts, pictures, room)
+    }
+
+    /// [`Self::seeing`] for a batch that is not given away.
+    fn seeing_copy<'b>(&self, batch: &'b PackedBatch) -> (Cow<'b, PackedBatch>, HostModel) {
+        let model = self.host(self.held());
+        if batch.pictures.is_empty() {
+            return (Cow::Borrowed(batch), model);
+        }
+        let (batch, model) = self.seeing(batch.clone(), model);
+        (Cow::Owned(batch), model)
     }
 }

@@ -46,6 +46,8 @@ impl Decoder {
         let (spec, model) = (&self.layout.specs[param], &self.layout.model);
         let tied = param == model.embed.table && param == model.head.weight;
         let own = spec.parts().get(part).map(|(name, _)| name.as_str());
-        own.into_iter().chain(tied.then_some("lm_head.weight"))
+        // Towers are called the same whatever their family.
+        let of_tower = spec.is_of_tower().then_some(spec.name.as_str());
+        own.into_iter().chain(tied.then_some("lm_head.weight")).chain(of_tower)
     }
 }

@@ -9,6 +9,8 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct PromptKv {
     len: usize,
+    /// The position of the token behind the prompt.
+    next: usize,
     kv_heads: usize,
     head_dim: usize,
     k: Vec<f32>,
@@ -16,11 +18,12 @@ pub struct PromptKv {
 }
 
 impl PromptKv {
-    /// Room for a prompt of `len` tokens.
-    pub fn new(heads: &Heads, layers: usize, len: usize) -> Self {
+    /// Room for a prompt of `len` tokens, behind which the position is `next`.
+    pub fn new(heads: &Heads, layers: usize, len: usize, next: usize) -> Self {
         let size = layers * heads.kv_heads * len * heads.head_dim;
         Self {
             len,
+            next,
             kv_heads: heads.kv_heads,
             head_dim: heads.head_dim,
             k: vec![0.0; size],
@@ -38,15 +41,15 @@ impl PromptKv {
         self.len == 0
     }
 
-    /// Stores one layer from the fused projections of the prompt's rows.
-    pub fn fill(&mut self, layer: usize, ctx: &Context, qkv: &[f32], rows: Range<usize>) {
+    /// Stores one layer from the fused projections of the prompt's rows, which have these positions in their batch.
+    pub fn fill(&mut self, layer: usize, ctx: &Context, qkv: &[f32], positions: &[u32], rows: Range<usize>) {
         let (hd, width) = (self.head_dim, ctx.heads.qkv_width());
         for head in 0..self.kv_heads {
             let base = (layer * self.kv_heads + head) * self.len;
             for (t, row) in rows.clone().enumerate() {
                 let x = &qkv[row * width..(row + 1) * width];
                 let at = (base + t) * hd..(base + t + 1) * hd;
-                ctx.key(&x[ctx.heads.k(head)], t, &mut self.k[at.clone()]);
+                ctx.key(&x[ctx.heads.k(head)], positions[row] as usize, &mut self.k[at.clone()]);
                 self.v[at].copy_from_slice(&x[ctx.heads.v(head)]);
             }
         }
@@ -176,11 +179,11 @@ pub fn attend_row(ctx: &Context, layer: usize, qkv: &[f32], row: &mut RowKv, out
     assert!(row.len < row.capacity, "row is full at {} tokens", row.capacity);
     let heads = ctx.heads;
     let hd = heads.head_dim;
-    let position = row.len();
+    let (slots, position) = (row.len(), row.prompt.next + row.len);
     // What has left the window: of the prompt, then of the row's own tokens.
-    let gone = (position + 1).saturating_sub(ctx.window);
+    let gone = (slots + 1).saturating_sub(ctx.window);
     let gone = [gone.min(row.prompt.len) * hd, gone.saturating_sub(row.prompt.len) * hd];
-    let mut scores = vec![0f32; (position + 1).min(ctx.window)];
+    let mut scores = vec![0f32; (slots + 1).min(ctx.window)];
     let mut q = vec![0f32; hd];
     for kv in 0..heads.kv_heads {
         let own = (layer * heads.kv_heads + kv) * row.capacity * hd;

@@ -4,23 +4,28 @@ use super::cache::{PromptKv, RowKv, attend_row};
 use super::ops::HostModel;
 use crate::model::ops::Ops;
 use crate::model::pass;
+use crate::packed::{PackedBatch, PackedGroup};
 use rayon::prelude::*;
 use std::sync::Arc;
 
 impl HostModel {
     /// Keys and values of each prompt, and the logits that follow it, `[prompts, vocab]`.
-    pub fn prefill(&self, prompts: &[&[u32]]) -> (Vec<Arc<PromptKv>>, Vec<f32>) {
+    ///
+    /// `next` is the position behind each.
+    pub fn prefill(&self, batch: &PackedBatch, next: &[usize]) -> (Vec<Arc<PromptKv>>, Vec<f32>) {
         let model = &self.layout.model;
-        let (batch, last) = pass::prompts(prompts);
-        let mut kv: Vec<PromptKv> =
-            prompts.iter().map(|p| PromptKv::new(&model.heads(), model.blocks.len(), p.len())).collect();
-        let x = self.embed(&model.embed, &batch.tokens);
+        let last: Vec<usize> = batch.groups.iter().map(|g| g.prompt.end - 1).collect();
+        let room = |(group, next): (&PackedGroup, &usize)| {
+            PromptKv::new(&model.heads(), model.blocks.len(), group.prompt.len(), *next)
+        };
+        let mut kv: Vec<PromptKv> = batch.groups.iter().zip(next).map(room).collect();
+        let x = pass::embedded(self, model, &batch.tokens);
         let x = pass::residual(self, model, x, |layer, attention, qkv| {
             let context = self.context(attention);
-            kv.par_iter_mut()
-                .zip(&batch.groups)
-                .for_each(|(kv, group)| kv.fill(layer, &context, qkv, group.prompt.clone()));
-            self.attend(qkv, attention, (&batch, &()))
+            kv.par_iter_mut().zip(&batch.groups).for_each(|(kv, group)| {
+                kv.fill(layer, &context, qkv, &batch.positions, group.prompt.clone())
+            });
+            self.attend(qkv, attention, (batch, &()))
         });
         let logits = self.logits_of(&self.gather(&x, &last), Vec::new());
         (kv.into_iter().map(Arc::new).collect(), logits)

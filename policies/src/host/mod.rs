@@ -15,3 +15,4 @@ pub mod ops;
 pub mod rope;
 pub(crate) mod routing;
 pub mod simd;
+pub mod tower;

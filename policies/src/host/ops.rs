@@ -9,7 +9,7 @@ use super::narrow::{Matrix, Narrow};
 use super::norm::{rms_norm, rms_norm_backward, rms_norm_columns, rms_norm_columns_backward};
 use super::rope::RopeTable;
 use super::routing;
-use crate::model::ops::{Backward, Balance, HeadPass, Ops, Routing};
+use crate::model::ops::{Backward, Balance, HeadPass, Ops, Placed, Routing};
 use crate::packed::PackedBatch;
 use crate::spec::{Attention, Embed, Experts, Gated, Linear, Norm, ParamLayout, QkNorms};
 use crate::targets::{TargetGrads, TargetStats};
@@ -51,6 +51,8 @@ pub struct HostModel {
     pub dropout: Option<Dropout>,
     /// The rotations; they cover every position that is asked for.
     pub ropes: Arc<[RopeTable]>,
+    /// What stands in the rows of pictures of the batch at hand.
+    pub pictures: Option<Placed<Self>>,
 }
 
 impl HostModel {
@@ -285,6 +287,17 @@ impl Ops for HostModel {
         let mut logits = Buffer::any(h.len() / d * vocab);
         self.logits_into(h, head, &mut logits);
         logits
+    }
+
+    fn pictures(&self) -> Option<&Placed<Self>> {
+        self.pictures.as_ref()
+    }
+
+    fn put(&self, x: &mut Buffer, y: &Buffer, index: &[usize]) {
+        let d = self.hidden();
+        for (row, y) in index.iter().zip(y.chunks(d)) {
+            x[row * d..(row + 1) * d].copy_from_slice(y);
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Rotary position embedding (arXiv:2104.09864), half-split as in Hugging Face files: dimension `i` is paired with
 //! `i + head_dim / 2`.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// Cosines and sines of every position, computed when a position near it is first asked for: a context of a million
 /// tokens costs only what is used of it.
@@ -11,11 +11,13 @@ pub struct RopeTable {
     positions: usize,
     inverse_frequencies: Vec<f32>,
     factor: f32,
-    blocks: Vec<OnceLock<Box<Block>>>,
+    blocks: Arc<[OnceLock<Box<Block>>]>,
+    /// Rows behind the positions.
+    more: Arc<Block>,
 }
 
 /// Cosines and sines of [`BLOCK`] positions, `[BLOCK, head_dim / 2]` each.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 struct Block {
     cos: Vec<f32>,
     sin: Vec<f32>,
@@ -30,7 +32,36 @@ impl RopeTable {
     pub fn new(inverse_frequencies: &[f32], positions: usize, factor: f32) -> Self {
         let blocks = std::iter::repeat_with(OnceLock::new).take(positions.div_ceil(BLOCK)).collect();
         let half = inverse_frequencies.len();
-        Self { half, positions, inverse_frequencies: inverse_frequencies.to_vec(), factor, blocks }
+        Self {
+            half,
+            positions,
+            inverse_frequencies: inverse_frequencies.to_vec(),
+            factor,
+            blocks,
+            more: Arc::default(),
+        }
+    }
+
+    /// The same table with further rows behind its positions, which it shares: row `positions() + i` turns each frequency by
+    /// the place of `places[i]` on the axis that `axes` names for it, or by the first one where it names none.
+    pub fn with_places(&self, places: &[[u32; 3]], axes: &[u8]) -> Self {
+        let mut more = Block::default();
+        for place in places {
+            for (i, f) in self.inverse_frequencies.iter().enumerate() {
+                let axis = axes.get(i).map_or(0, |axis| usize::from(*axis));
+                let (cos, sin) = self.turn(place[axis] as f32, *f);
+                more.cos.push(cos);
+                more.sin.push(sin);
+            }
+        }
+        Self { more: Arc::new(more), ..self.clone() }
+    }
+
+    /// Cosine and sine of a frequency at a place.
+    fn turn(&self, place: f32, frequency: f32) -> (f32, f32) {
+        // The angle is rounded to f32 first, as the reference implementations do.
+        let angle = f64::from(place * frequency);
+        (angle.cos() as f32 * self.factor, angle.sin() as f32 * self.factor)
     }
 
     /// Number of positions in the table.
@@ -49,10 +80,9 @@ impl RopeTable {
         let (mut cos, mut sin) = (Vec::with_capacity(count), Vec::with_capacity(count));
         for p in first..self.positions.min(first + BLOCK) {
             for f in &self.inverse_frequencies {
-                // The angle is rounded to f32 first, as the reference implementations do.
-                let angle = f64::from(p as f32 * *f);
-                cos.push(angle.cos() as f32 * self.factor);
-                sin.push(angle.sin() as f32 * self.factor);
+                let (c, s) = self.turn(p as f32, *f);
+                cos.push(c);
+                sin.push(s);
             }
         }
         Block { cos, sin }
@@ -78,6 +108,10 @@ impl RopeTable {
     /// Cosines of one position, `[head_dim / 2]`.
     #[inline(always)]
     pub fn cos(&self, position: usize) -> &[f32] {
+        if position >= self.positions {
+            let at = (position - self.positions) * self.half;
+            return &self.more.cos[at..at + self.half];
+        }
         let at = position % BLOCK * self.half;
         &self.block(position).cos[at..at + self.half]
     }
@@ -85,6 +119,10 @@ impl RopeTable {
     /// Sines of one position, `[head_dim / 2]`.
     #[inline(always)]
     pub fn sin(&self, position: usize) -> &[f32] {
+        if position >= self.positions {
+            let at = (position - self.positions) * self.half;
+            return &self.more.sin[at..at + self.half];
+        }
         let at = position % BLOCK * self.half;
         &self.block(position).sin[at..at + self.half]
     }

@@ -16,7 +16,7 @@ use crate::template_files::MAX_TEMPLATES;
 use crate::weights::read_index;
 
 /// Files of a policy besides the weights; `config.json` and `tokenizer.json` are required.
-const FILES: [&str; 8] = [
+const FILES: [&str; 10] = [
     "config.json",
     "tokenizer.json",
     "tokenizer_config.json",
@@ -25,6 +25,8 @@ const FILES: [&str; 8] = [
     "chat_template.jinja",
     "chat_template.json",
     "generation_config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
 ];
 /// Folder of further chat templates.
 const TEMPLATES: &str = "additional_chat_templates/";

@@ -4,4 +4,5 @@ pub mod block;
 pub mod draw;
 pub mod ops;
 pub mod pass;
+pub mod tower;
 pub mod update;

@@ -69,6 +69,33 @@ pub trait Ops {
 
     /// Logits of every row, `[rows, vocab]`.
     fn logits(&self, h: &Self::Mat, head: &HeadPass) -> Self::Mat;
+
+    /// The rows of the batch at hand that are of pictures; none on devices that compute none.
+    fn pictures(&self) -> Option<&Placed<Self>>
+    where
+        Self: Sized,
+    {
+        None
+    }
+
+    /// Sets row `index[i]` of `x` to row i of `y`.
+    ///
+    /// # Panics
+    /// On devices without [`Ops::pictures`].
+    fn put(&self, _x: &mut Self::Mat, _y: &Self::Mat, _index: &[usize]) {
+        panic!("this device computes no pictures");
+    }
+}
+
+/// What stands in the rows of image tokens.
+#[derive(Debug)]
+pub struct Placed<O: Ops> {
+    /// The rows, in the order of the features.
+    pub rows: Vec<usize>,
+    /// What they are instead of embeddings, `[rows, hidden]`.
+    pub features: O::Mat,
+    /// What is added to them behind each of the first blocks, `[rows, hidden]` each.
+    pub deep: Vec<O::Mat>,
 }
 
 /// The gradient of the loss that balances experts with respect to their probabilities.

@@ -16,13 +16,32 @@ pub fn residual<O: Ops>(
     let mut x = tokens;
     for (i, b) in model.blocks.iter().enumerate() {
         x = block::forward(o, b, x, false, |a, qkv| attend(i, a, qkv)).0;
+        add_deep(o, &mut x, i);
     }
     x
 }
 
+/// The embeddings of a batch's tokens, and in the rows of pictures what those are.
+pub fn embedded<O: Ops>(o: &O, model: &Model, tokens: &[u32]) -> O::Mat {
+    let mut x = o.embed(&model.embed, tokens);
+    if let Some(placed) = o.pictures() {
+        o.put(&mut x, &placed.features, &placed.rows);
+    }
+    x
+}
+
+/// Adds to the rows of pictures what a tower gives them behind a block.
+fn add_deep<O: Ops>(o: &O, x: &mut O::Mat, block: usize) {
+    if let Some(placed) = o.pictures()
+        && let Some(deep) = placed.deep.get(block)
+    {
+        o.scatter(x, deep, &placed.rows, &[]);
+    }
+}
+
 fn residual_of<O: Ops>(o: &O, model: &Model, batch: &PackedBatch) -> O::Mat {
     let rows = o.rows(batch);
-    let x = o.embed(&model.embed, &batch.tokens);
+    let x = embedded(o, model, &batch.tokens);
     residual(o, model, x, |_, a, qkv| o.attend(qkv, a, (batch, &rows)))
 }
 
@@ -77,7 +96,7 @@ pub fn forward<O: Ops>(
     (recompute, depth): (bool, Depth),
 ) -> Forward<O> {
     let rows = o.rows(batch);
-    let mut x = o.embed(&model.embed, &batch.tokens);
+    let mut x = embedded(o, model, &batch.tokens);
     let (mut inputs, mut saved) = (Vec::new(), Vec::new());
     let (mut load, times) = (Load::default(), batch.times());
     for (i, b) in model.blocks.iter().enumerate() {
@@ -93,6 +112,7 @@ pub fn forward<O: Ops>(
             saved.extend((live && !recompute).then_some(kept));
         }
         x = out;
+        add_deep(o, &mut x, i);
     }
     let head = HeadPass::new(&model.head, temperature);
     let picked = o.gather(&x, &batch.target_rows);
@@ -103,8 +123,16 @@ pub fn forward<O: Ops>(
     Forward { stats, rows, inputs, saved, depth, head, picked, h, kept }
 }
 
+/// Gradients of the rows of pictures, and of what is added to them behind blocks.
+pub struct OfPictures<O: Ops> {
+    /// Of [`Placed::features`](super::ops::Placed::features).
+    pub features: O::Mat,
+    /// Of [`Placed::deep`](super::ops::Placed::deep).
+    pub deep: Vec<O::Mat>,
+}
+
 /// Its backward: parameter gradients are added to `grads`, for the gradients `g` of a loss with respect to what the head
-/// says.
+/// says. Returns the gradients of pictures where there are some and something of the tower is trained.
 pub fn backward<O: Backward>(
     o: &O,
     model: &Model,
@@ -112,24 +140,29 @@ pub fn backward<O: Backward>(
     forward: Forward<O>,
     g: &TargetGrads,
     grads: &mut O::Grads,
-) {
+) -> Option<OfPictures<O>> {
     let Forward { stats, rows, mut inputs, mut saved, depth, head, picked, h, kept } = forward;
     g.check(batch.targets.len());
     let dh = o.head_backward(&h, kept, &head, &batch.targets, (&stats, g), grads);
     drop(h);
     if !depth.below_head {
-        return;
+        return None;
     }
     let times = batch.times();
     let balance = g.balance.as_ref().map(|slopes| Balance { slopes, times: &times });
     let mut d_picked = o.zeros(batch.target_rows.len());
     o.norm_backward(&picked, &model.norm, head.scale, dh, &mut d_picked, grads);
     if depth.first_block == model.blocks.len() && !depth.embedding {
-        return;
+        return None;
     }
     let mut dx = o.zeros(batch.rows());
     o.scatter(&mut dx, &d_picked, &batch.target_rows, &[]);
-    for b in model.blocks[depth.first_block..].iter().rev() {
+    let placed = o.pictures();
+    let mut d_deep = Vec::new();
+    for (i, b) in model.blocks.iter().enumerate().skip(depth.first_block).rev() {
+        if let Some(placed) = placed.filter(|placed| i < placed.deep.len()) {
+            d_deep.push(o.gather(&dx, &placed.rows));
+        }
         let kept = match inputs.pop() {
             Some(input) => block::forward(o, b, input, true, |a, qkv| o.attend(qkv, a, (batch, &rows))).1,
             None => saved.pop(),
@@ -138,9 +171,17 @@ pub fn backward<O: Backward>(
             block::backward(o, b, kept, balance, (batch, &rows), &mut dx, grads);
         }
     }
+    let of_pictures = placed.map(|placed| {
+        d_deep.reverse();
+        let features = o.gather(&dx, &placed.rows);
+        // These rows are no tokens.
+        o.put(&mut dx, &o.zeros(placed.rows.len()), &placed.rows);
+        OfPictures { features, deep: d_deep }
+    });
     if depth.embedding {
         o.embed_backward(&model.embed, &batch.tokens, dx, grads);
     }
+    of_pictures.filter(|_| depth.pictures)
 }
 
 /// Prompts as a batch, and the last row of each.

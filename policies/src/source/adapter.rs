@@ -40,8 +40,11 @@ impl PolicyFiles {
         }
         // What was saved with the adapter: a run may have other end tokens or another template than its base.
         if folder.join("tokenizer.json").is_file() {
-            let (tokenizer, assets, templates) = Self::text_of(folder, files.config.vocab_size)?;
+            let (tokenizer, mut assets, templates) = Self::text_of(folder, files.config.vocab_size)?;
+            assets.processors = files.assets.processors;
+            let processor = files.processor;
             files = Self::assemble(files.config, files.weights, tokenizer, assets, folder, templates)?;
+            files.processor = processor;
         }
         files.base = Some(base);
         files.source = folder.into();

@@ -22,6 +22,7 @@ use crate::hub::{self, HubOptions};
 use crate::save::PolicyAssets;
 use crate::template_files::TemplateFiles;
 use crate::tokenizer::{MAX_FILE, Tokenizer};
+use crate::vision::Processor;
 use crate::weights::{
     GgufFile, GgufSource, SafetensorsSource, WeightSource, check_weights, untie_if_different,
 };
@@ -51,6 +52,8 @@ pub struct PolicyFiles {
     pub base: Option<String>,
     /// What a saved folder needs besides config and weights.
     pub assets: PolicyAssets,
+    /// What makes pictures of files, of a model that sees.
+    pub processor: Option<Processor>,
 }
 
 impl std::fmt::Debug for PolicyFiles {
@@ -65,7 +68,10 @@ impl PolicyFiles {
     /// # Errors
     /// As [`Decoder::load`] and [`AdapterFiles::onto`].
     pub fn decoder(&self, device: &Device) -> Result<Decoder, PolicyError> {
-        let decoder = Decoder::load(self.config.clone(), &*self.weights, device)?;
+        let mut decoder = Decoder::load(self.config.clone(), &*self.weights, device)?;
+        if let Some(processor) = &self.processor {
+            decoder = decoder.with_processor(processor.clone());
+        }
         match &self.adapter {
             Some(adapter) => adapter.onto(decoder),
             None => Ok(decoder),
@@ -119,10 +125,34 @@ impl PolicyFiles {
     pub fn open_folder(folder: &Path) -> Result<Self, PolicyError> {
         let mut config = ModelConfig::from_hf_file(&folder.join("config.json"))?;
         let weights = SafetensorsSource::open_folder(folder)?;
+        if let Some(vision) = &mut config.vision {
+            vision.named_as(&weights);
+        }
         check_weights(&weights, &config)?;
         untie_if_different(&mut config, &weights)?;
-        let (tokenizer, assets, templates) = Self::text_of(folder, config.vocab_size)?;
-        Self::assemble(config, Box::new(weights), tokenizer, assets, folder, templates)
+        let (tokenizer, mut assets, templates) = Self::text_of(folder, config.vocab_size)?;
+        let processor = match &config.vision {
+            Some(vision) => {
+                let path = folder.join("preprocessor_config.json");
+                let mut settings = read_object(&path)?;
+                for name in ["preprocessor_config.json", "processor_config.json"] {
+                    let file = read_object(&folder.join(name))?;
+                    if !file.is_empty() {
+                        assets.processors.push((name.into(), file));
+                    }
+                }
+                if settings.is_empty()
+                    && let Some((_, file)) = assets.processors.last()
+                    && let Some(Value::Object(own)) = file.get("image_processor")
+                {
+                    settings = own.clone();
+                }
+                Some(Processor::read(&settings, &path, vision)?)
+            }
+            None => None,
+        };
+        let files = Self::assemble(config, Box::new(weights), tokenizer, assets, folder, templates)?;
+        Ok(Self { processor, ..files })
     }
 
     /// Tokenizer, templates and what else stands between text and tokens.
@@ -168,8 +198,13 @@ impl PolicyFiles {
             }
         }
         let templates = TemplateFiles::of_folder(folder, &tokenizer_config)?;
-        let assets =
-            PolicyAssets { tokenizer_json, tokenizer_config, chat_template: None, generation_config };
+        let assets = PolicyAssets {
+            tokenizer_json,
+            tokenizer_config,
+            chat_template: None,
+            generation_config,
+            processors: Vec::new(),
+        };
         Ok((tokenizer, assets, templates))
     }
 
@@ -258,6 +293,7 @@ impl PolicyFiles {
             adapter: None,
             base: None,
             assets,
+            processor: None,
         })
     }
 }

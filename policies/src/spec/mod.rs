@@ -1,9 +1,11 @@
 //! A decoder as data: what its blocks are made of and which parameters they use. The passes of [`crate::model`] read it,
 //! the families of [`crate::config`] write it.
 mod params;
+mod tower;
 
 pub(crate) use params::Layouter;
 pub use params::{ParamLayout, ParamSpec};
+pub use tower::{LayerNorm, Merger, Plain, Projector, Tower, TowerAct, TowerBlock, TowerMlp, TowerNorm};
 
 use std::ops::Range;
 
@@ -20,6 +22,8 @@ pub struct Model {
     pub head: Head,
     /// Width of the residual stream.
     pub hidden: usize,
+    /// What turns pictures into rows of the residual stream, of models that see.
+    pub tower: Option<Tower>,
 }
 
 impl Model {

@@ -22,6 +22,9 @@ pub struct ParamSpec {
 enum Kind {
     Matrix,
     Vector,
+    /// A convolution whose window moves by its own size: a matrix over all but the first of these sizes, of which there are
+    /// as many as the number says.
+    Patches([usize; 4], usize),
 }
 
 /// All parameters of a model in their order, and what it does with them.
@@ -51,6 +54,20 @@ impl Layouter {
     pub(crate) fn vector(&mut self, name: String, parts: Vec<(String, usize)>) -> usize {
         let width = parts.iter().map(|(_, width)| width).sum();
         self.0.push(ParamSpec { name, shape: [1, width], parts, kind: Kind::Vector });
+        self.0.len() - 1
+    }
+
+    /// A convolution over patches of these sizes, four at most: channels, frames, rows, columns.
+    pub(crate) fn patches(&mut self, name: String, sizes: &[usize], part: (String, usize)) -> usize {
+        let mut all = [1; 4];
+        all.iter_mut().zip(sizes).for_each(|(to, size)| *to = *size);
+        let shape = [part.1, sizes.iter().product()];
+        self.0.push(ParamSpec {
+            name,
+            shape,
+            parts: vec![part],
+            kind: Kind::Patches(all, sizes.len().min(4)),
+        });
         self.0.len() - 1
     }
 }
@@ -104,6 +121,9 @@ impl ParamSpec {
         match self.kind {
             Kind::Matrix => vec![rows, self.shape[1]],
             Kind::Vector => vec![rows],
+            Kind::Patches(sizes, count) => {
+                std::iter::once(rows).chain(sizes[..count].iter().copied()).collect()
+            }
         }
     }
 
@@ -129,6 +149,11 @@ impl ParamSpec {
     /// Names of the Hugging Face tensors it is made of.
     pub fn hf_names(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// Whether it belongs to a vision tower or its projectors.
+    pub fn is_of_tower(&self) -> bool {
+        self.name.starts_with("vision.") || self.name.starts_with("projector.")
     }
 
     /// True for norm weights and biases.

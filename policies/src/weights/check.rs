@@ -12,7 +12,6 @@ pub fn expected_tensors(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
     config.tensors().collect()
 }
 
-const EMBEDDING: &str = "model.embed_tokens.weight";
 const HEAD: &str = "lm_head.weight";
 
 /// Compares a source with what the config implies, without reading elements. Tensors that no layer uses are logged
@@ -73,7 +72,8 @@ pub(crate) fn untie_if_different(
     config: &mut ModelConfig,
     source: &dyn WeightSource,
 ) -> Result<(), PolicyError> {
-    let (Some(embedding), Some(head)) = (source.shape(EMBEDDING), source.shape(HEAD)) else { return Ok(()) };
+    let table = format!("{}embed_tokens.weight", config.text_prefix());
+    let (Some(embedding), Some(head)) = (source.shape(&table), source.shape(HEAD)) else { return Ok(()) };
     if !config.tie_word_embeddings {
         return Ok(());
     }
@@ -82,9 +82,9 @@ pub(crate) fn untie_if_different(
     if same_shape && let Some(free) = available_bytes().filter(|free| needed > *free) {
         return Err(PolicyError::Memory { path: source.path().into(), needed, free });
     }
-    if !same_shape || source.load(EMBEDDING)?.data != source.load(HEAD)?.data {
+    if !same_shape || source.load(&table)?.data != source.load(HEAD)?.data {
         tracing::warn!(
-            "{}: `tie_word_embeddings` is true, but `{HEAD}` differs from `{EMBEDDING}`: they are not tied",
+            "{}: `tie_word_embeddings` is true, but `{HEAD}` differs from `{table}`: they are not tied",
             source.path().display()
         );
         config.tie_word_embeddings = false;
@@ -191,7 +191,7 @@ pub(super) mod tests {
         assert!(config.tie_word_embeddings);
         // No head of its own, or the same values: tied.
         untie_if_different(&mut config, &source).unwrap();
-        let embedding = source.load(EMBEDDING).unwrap();
+        let embedding = source.load("model.embed_tokens.weight").unwrap();
         source.insert(HEAD, embedding.clone());
         untie_if_different(&mut config, &source).unwrap();
         assert!(config.tie_word_embeddings);

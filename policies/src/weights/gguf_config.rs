@@ -270,6 +270,7 @@ pub(super) fn read(file: &GgufFile) -> Result<ModelConfig, PolicyError> {
         eos_token_ids,
         pad_token_id: token("tokenizer.ggml.padding_token_id"),
         shape: Shape { rotary_dim: rotated, ..Shape::default() },
+        vision: None,
     };
     config.shape.padding = config.pad_token_id;
     gguf_families::read(&keys, &mut config)?;

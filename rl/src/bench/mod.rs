@@ -229,7 +229,7 @@ fn random_batch(policy: &Policy, tasks: &[Task], s: &BenchSettings) -> Result<Ba
             (0..s.new_tokens).map(|i| token(row, i)).collect(),
         )
     };
-    let prompts = tasks.iter().map(|t| Ok(policy.prompt(&t.prompt)?.token_ids));
+    let prompts = tasks.iter().map(|t| policy.prompt_of(t));
     Ok(Batch {
         prompts: prompts.collect::<Result<_, Error>>()?,
         trajectories: (0..s.batch).map(trajectory).collect(),

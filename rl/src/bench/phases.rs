@@ -34,13 +34,15 @@ impl Bench<'_> {
     }
 
     fn prompt_tokens(&self) -> usize {
-        self.batch.prompts.iter().map(Vec::len).sum()
+        self.batch.prompts.iter().map(|p| p.token_ids.len()).sum()
     }
 
     /// Rows of all training passes.
     fn rows(&self) -> usize {
         let micro_batches = trajectory::micro_batches(&self.batch.trajectories, self.settings.micro_batch);
-        micro_batches.map(|micro| trajectory::pack(&self.batch.prompts, micro).rows()).sum()
+        micro_batches
+            .map(|micro| trajectory::pack(&self.trainer.policy.decoder, &self.batch.prompts, micro).rows())
+            .sum()
     }
 
     /// Work of a forward over the whole batch.
@@ -52,8 +54,8 @@ impl Bench<'_> {
     pub(super) fn generation(&mut self) -> Result<(), Error> {
         let BenchSettings { batch, group, prompt_tokens, new_tokens, repeat, .. } = self.settings;
         let (prompts, decoder) = (&self.batch.prompts, &self.trainer.policy.decoder);
-        let fed: usize = prompts.iter().map(Vec::len).sum();
-        let asked: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
+        let fed: usize = prompts.iter().map(|p| p.token_ids.len()).sum();
+        let asked: Vec<&[u32]> = prompts.iter().map(|p| p.token_ids.as_slice()).collect();
         let prefill = || decoder.prefill(&asked, prompt_tokens).0;
         let prefilled = measure((&self.device, repeat), || (), |()| prefill());
 

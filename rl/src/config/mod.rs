@@ -167,6 +167,10 @@ pub struct PolicyConfig {
     /// Whether the text of a completion has its special tokens, for rewards that look for them; the token that ends it is
     /// never in it. Default false.
     pub keep_special: bool,
+    /// Most pixels that a policy that sees is given of a picture, which is made smaller; says nothing of tiles (SmolVLM).
+    /// At least one token's. Default what its `preprocessor_config.json` says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_pixels: Option<usize>,
     /// The parameters that training changes, by patterns: regular expressions over whole parts of Hugging Face names, so that a
     /// module stands for all in it. With an adapter, those of the adapter. Default all.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "some_of")]

@@ -136,6 +136,11 @@ impl RunConfig {
             "no template reads them with chat_template = \"raw\"",
         );
         checks.require(
+            policy.max_pixels != Some(0),
+            "policy.max_pixels",
+            "is 0: a picture has at least one token",
+        );
+        checks.require(
             policy.router_aux_coef >= 0.0 && policy.router_aux_coef.is_finite(),
             "policy.router_aux_coef",
             "is not a number from 0 on",

@@ -79,14 +79,14 @@ pub struct Sampled<'a> {
 
 impl Candidates for Sampled<'_> {
     fn check(&self, task: &Task) -> Result<(), String> {
-        self.policy.prompt(&task.prompt).map(drop).map_err(|e| e.to_string())
+        self.policy.prompt_of(task).map(drop).map_err(|e| e.to_string())
     }
 
     fn of(&mut self, tasks: &[&Task], first: u64) -> Result<Groups, CurateError> {
         let context = self.policy.decoder.config().max_position_embeddings;
         let (mut prompts, mut fits) = (Vec::new(), Vec::new());
         for task in tasks {
-            let prompt = self.policy.prompt(&task.prompt);
+            let prompt = self.policy.prompt_of(task);
             let prompt = prompt.map_err(|e| CurateError::Policy(format!("task {}: {e}", task.id)))?;
             let fit =
                 PromptLimit::default().fit(0, &prompt.token_ids, context, self.sampling.max_tokens).is_ok();

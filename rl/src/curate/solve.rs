@@ -96,7 +96,8 @@ fn solve(
     let read = |row: &Row| -> Result<Task, String> {
         let prompt = framing.apply(validate::messages(&row.fields)?);
         let reference = validate::reference(&row.fields)?;
-        let task = Task { id: row.id(), prompt, reference, meta: Map::new() }.with_row(row.fields.clone());
+        let task = Task { id: row.id(), prompt, reference, meta: Map::new(), ..Task::default() }
+            .with_row(row.fields.clone());
         reward.check_task(&task).map_err(|e| e.to_string())?;
         Ok(task)
     };

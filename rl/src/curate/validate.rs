@@ -87,7 +87,13 @@ fn problems(row: &Row, reward: Option<&dyn Reward>) -> Vec<String> {
             found.extend(choice_problem(fields));
             if let Some(reward) = reward {
                 let prompt = prompt.unwrap_or_default();
-                let task = Task { id: row.id(), prompt, reference: reference.clone(), meta: Map::new() };
+                let task = Task {
+                    id: row.id(),
+                    prompt,
+                    reference: reference.clone(),
+                    meta: Map::new(),
+                    ..Task::default()
+                };
                 found.extend(judged(reward, &task.with_row(fields.clone())));
             }
         }

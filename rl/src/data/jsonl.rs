@@ -4,11 +4,12 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{BufReader, ErrorKind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value};
 
+use super::images::{self, ImagesTemplate};
 use super::template::{TemplateRow, Templates, single_field};
 use super::{DataError, Entry, SHUFFLE_STREAM, Split, TaskKey, check_heldout, messages};
 use crate::checks::Checks;
@@ -18,7 +19,7 @@ use crate::files::digits;
 use crate::files::encoding::utf8;
 use crate::random;
 use crate::rows::{self, missing};
-use rlvr_rewards::{Message, Task, conversation};
+use rlvr_rewards::{Message, Task, conversation, seen_messages};
 
 /// `kind = "jsonl"`. Strings marked *template* are minijinja over the row's fields, with Python's string methods.
 ///
@@ -32,6 +33,11 @@ pub struct JsonlConfig {
     /// template that is a single field may name a list of messages in the row. Default `{{ prompt }}`.
     #[serde(default)]
     pub prompt: PromptTemplate,
+    /// The pictures of a row: a template, or a list of them. A template that is a single field, `{{ image }}`, may name a path
+    /// relative to the file, a `data:` URI, an object with `bytes` or `path`, or a list of these. They stand in the places
+    /// `<image>` of the prompt, or before it where it has none. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub images: Option<ImagesTemplate>,
     /// Template of a system message before the prompt. Default none.
     pub system: Option<String>,
     /// What a reward compares with: a table of templates. A template that is a single field, `{{ options }}`, passes
@@ -152,6 +158,7 @@ impl JsonlConfig {
         Self {
             path,
             prompt: PromptTemplate::default(),
+            images: None,
             system: None,
             reference: None,
             completion: None,
@@ -248,6 +255,9 @@ impl JsonlConfig {
             if let Some(source) = source {
                 templates.add(field, source)?;
             }
+        }
+        for (i, source) in self.images.iter().flat_map(ImagesTemplate::list).enumerate() {
+            templates.add(&format!("images.{i}"), source)?;
         }
         for (key, value) in self.reference.iter().flatten() {
             add_reference(&mut templates, &format!("reference.{key}"), value)?;
@@ -379,10 +389,16 @@ impl JsonlConfig {
         let (prompt, said) = match &conversation {
             Some(messages) => {
                 let (prompt, said) = last_turn(messages)?;
-                (prompt.to_vec(), Some(said.to_owned()))
+                ((prompt.to_vec(), Vec::new()), Some(said.to_owned()))
             }
             None => (self.messages(templates, system, row)?, None),
         };
+        let (mut prompt, mut found) = prompt;
+        if let Some(images) = &self.images {
+            found.extend(images.values(templates, row)?);
+        }
+        let folder = self.path.parent().unwrap_or(Path::new(""));
+        let images = images::placed(&mut prompt, &found, folder)?;
         let reference = match &self.reference {
             None => row.fields.get("reference").cloned().unwrap_or_else(|| Value::Object(Map::new())),
             Some(table) => {
@@ -404,9 +420,13 @@ impl JsonlConfig {
             Some(said) => Some(said),
             None => self.completion.as_ref().map(|_| templates.text("completion", row)).transpose()?,
         };
-        let key = key.with_prompt(&prompt).with_reference(&reference).with_read(&row.fields, read);
+        let key = key
+            .with_prompt(&prompt)
+            .with_reference(&reference)
+            .with_read(&row.fields, read)
+            .with_images(&images);
         let key = if self.id.is_some() { key.with_id(&id) } else { key };
-        let mut task = Task { id, prompt, reference, meta: Map::new() }.with_row(row.fields.clone());
+        let mut task = Task { id, prompt, images, reference, meta: Map::new() }.with_row(row.fields.clone());
         for field in &self.meta {
             let value = || row.fields.get(field).cloned().unwrap_or(Value::Null);
             task.meta.entry(field.clone()).or_insert_with(value);
@@ -420,8 +440,9 @@ impl JsonlConfig {
         templates: &Templates,
         system: Option<String>,
         row: &TemplateRow,
-    ) -> Result<Vec<Message>, String> {
-        Ok(match &self.prompt {
+    ) -> Result<(Vec<Message>, Vec<Value>), String> {
+        let mut images = Vec::new();
+        let prompt = match &self.prompt {
             PromptTemplate::Text(source) => match templates.value("prompt", source, row)? {
                 Value::String(text) => messages(system, text),
                 Value::Null => {
@@ -438,7 +459,8 @@ impl JsonlConfig {
                 // A field that holds a conversation is one.
                 value => {
                     let field = single_field(source).unwrap_or("prompt");
-                    let list = conversation(&value, field).map_err(|e| format!("prompt: {e}"))?;
+                    let (list, found) = seen_messages(&value, field).map_err(|e| format!("prompt: {e}"))?;
+                    images = found;
                     behind(system, list, field).map_err(|e| format!("prompt: {e}"))?
                 }
             },
@@ -453,7 +475,8 @@ impl JsonlConfig {
                 }
                 prompt
             }
-        })
+        };
+        Ok((prompt, images))
     }
 }
 

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::random;
 use crate::rows;
-use rlvr_rewards::{Message, prompt_messages};
+use rlvr_rewards::{Message, TaskImage, prompt_messages};
 
 /// Fields that belong to what a row asks beside its text.
 const PICTURES: [&str; 2] = ["image", "images"];
@@ -82,6 +82,23 @@ impl TaskKey {
         let [question, _, prompt] = self.tight;
         let tight = [question, asks.then(|| tight(&read)), prompt];
         Self { read: asks.then(|| hash(&read)), tight, ..self }
+    }
+
+    /// The same with the pictures of the prompt: a text asks something else of another one.
+    pub(crate) fn with_images(self, images: &[TaskImage]) -> Self {
+        if images.is_empty() {
+            return self;
+        }
+        let all: Vec<u64> = images
+            .iter()
+            .map(|image| match image {
+                TaskImage::Path(path) => hash(&path.to_string_lossy()),
+                TaskImage::Bytes(bytes) => random::hash_bytes(bytes),
+            })
+            .collect();
+        let seen = random::word(&all);
+        let with = |text: Option<u64>| text.map(|text| random::word(&[text, seen]));
+        Self { read: with(self.read), prompt: with(self.prompt), tight: self.tight.map(with), ..self }
     }
 
     /// What decides on which side of a split the task falls.
@@ -209,6 +226,21 @@ mod tests {
 
     fn key(row: Value) -> TaskKey {
         TaskKey::of_row(row.as_object().unwrap(), row.get("group"))
+    }
+
+    #[test]
+    fn one_question_about_two_pictures_is_two_tasks() {
+        let message = |text: &str| Message { role: "user".into(), content: text.into() };
+        let of = |image: &str| {
+            let row = json!({"q": "What is seen here?", "picture": image});
+            let key =
+                TaskKey::of_row(row.as_object().unwrap(), None).with_prompt(&[message("What is seen here?")]);
+            let key = key.with_read(row.as_object().unwrap(), &["q".to_owned()]).with_reference(&json!("a"));
+            key.with_images(&[TaskImage::Path(image.into())]).marks().collect::<Vec<_>>()
+        };
+        let (a, b) = (of("a.png"), of("b.png"));
+        assert!(a.iter().all(|mark| !b.contains(mark)));
+        assert_eq!(a, of("a.png"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Data sources: `[data.NAME]` tables become tasks with prompts, references and, for supervised stages, completions.
 
+mod images;
 pub(crate) mod jsonl;
 mod key;
 pub mod procedural;
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use images::{ImagesTemplate, placed as placed_images};
 pub use jsonl::{JsonlConfig, MessageTemplate, PromptTemplate};
 pub(crate) use key::Mark;
 pub use key::TaskKey;
@@ -23,7 +25,7 @@ use procedural::{
     FactsConfig, Generator, LetterCountConfig, LogicConfig, LookupConfig, ReverseTextConfig, SortingConfig,
     SudokuConfig, UnitConversionConfig,
 };
-use rlvr_rewards::{Message, Task};
+use rlvr_rewards::{Message, Task, TaskImage};
 
 /// `[data.NAME]`: where tasks come from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -255,6 +257,8 @@ pub struct SftExample {
     pub id: String,
     /// The messages before the completion.
     pub prompt: Vec<Message>,
+    /// The pictures in them.
+    pub images: Vec<TaskImage>,
     /// What the policy should answer.
     pub completion: String,
     /// The whole conversation, of a source with `messages`; then prompt and completion are its last turn of the assistant.
@@ -340,6 +344,7 @@ impl TaskSource {
         Ok(SftExample {
             id: entry.task.id.clone(),
             prompt: entry.task.prompt.clone(),
+            images: entry.task.images.clone(),
             completion,
             conversation: entry.conversation.clone(),
         })

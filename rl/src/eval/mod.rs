@@ -160,7 +160,7 @@ fn complete(
     settings: &EvalSettings,
     stop: Option<&AtomicBool>,
 ) -> Result<Vec<Judged>, Error> {
-    let prompts = tasks.iter().map(|t| policy.prompt(&t.prompt)).collect::<Result<Vec<_>, _>>()?;
+    let prompts = tasks.iter().map(|t| policy.prompt_of(t)).collect::<Result<Vec<_>, _>>()?;
     let request = Request {
         stop: &settings.stop,
         max_batch_rows: settings.batch,

@@ -198,6 +198,8 @@ mod tests {
             meta: Map::new(),
             prompt_text: String::new(),
             prompt: vec![1],
+            images: vec![],
+            image_names: vec![],
             completions: vec![],
             judgements: (0..8).map(judgement).collect(),
             advantages: vec![],

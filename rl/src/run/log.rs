@@ -50,6 +50,9 @@ pub struct RolloutRow<'a> {
     pub meta: &'a Map<String, Value>,
     /// The prompt as the policy saw it.
     pub prompt: &'a str,
+    /// The pictures in it: their paths, or hashes of what was given as data.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    pub images: &'a [String],
     /// The completion as the reward saw it.
     pub completion: &'a str,
     /// Why the completion ended.
@@ -409,6 +412,7 @@ mod tests {
             reference: &Value::Null,
             meta: &meta,
             prompt: "1+1=",
+            images: &[],
             completion: "2",
             finish_reason: "eos",
             length_tokens: 2,

@@ -156,7 +156,7 @@ pub(crate) fn look(
     let decoder = &trainer.policy.decoder;
     let prompts = tasks
         .iter()
-        .map(|t| Ok(trainer.policy.prompt(&t.prompt)?.token_ids.len()))
+        .map(|t| Ok(trainer.policy.prompt_of(t)?.token_ids.len()))
         .collect::<Result<Vec<_>, Error>>()?;
     let longest = prompts.into_iter().max().unwrap_or(0) + grpo.sampling.max_tokens;
     let activations = decoder.activation_bytes(grpo.micro_batch.min(grpo.completions_per_step()) * longest);

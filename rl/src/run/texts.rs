@@ -17,7 +17,7 @@ use crate::policy::Policy;
 use crate::run::overlap;
 use crate::train::lesson::Lesson;
 use crate::train::recorded::RecordedStep;
-use rlvr_rewards::{Message, Task};
+use rlvr_rewards::Task;
 use rlvr_rollout::{LongPrompt, PromptLimit};
 
 /// Rows at fault that a message names.
@@ -128,7 +128,7 @@ pub(crate) fn check(read: &Read<'_>, policy: &Policy) -> Result<Texts, Error> {
             let at = |i: usize| format!("{} ({})", benchmark.items[i].place, benchmark.items[i].task.id);
             let set = Set { name: format!("[eval] of {}", benchmark.name), place: &at };
             let tasks = benchmark.tasks_for(policy.is_raw());
-            let lengths = set.lengths(tasks.len(), &|i| &tasks[i].prompt[..], policy)?;
+            let lengths = set.lengths(tasks.len(), &|i| &tasks[i], policy)?;
             let long = set.long(&lengths, most, long_prompt, key, &mut texts.notes)?;
             texts.unmeasured.insert(benchmark.name.clone(), long);
             let unusable = tasks.iter().filter(|task| benchmark.reward.check_task(task).is_err()).count();
@@ -167,7 +167,7 @@ impl Looked<'_> {
     fn source(&mut self, source: &TaskSource, count: usize) -> Result<&[u32], Error> {
         if self.lengths.get(source.name()).is_none_or(|lengths| lengths.len() < count) {
             let set = Set { name: format!("[data.{}]", source.name()), place: &|i| place(source, i) };
-            let lengths = set.lengths(count, &|i| &source.task(i).prompt[..], self.policy)?;
+            let lengths = set.lengths(count, &|i| source.task(i), self.policy)?;
             self.lengths.insert(source.name().to_owned(), lengths);
         }
         Ok(&self.lengths[source.name()][..count])
@@ -191,12 +191,13 @@ impl Set<'_> {
     fn lengths<'m>(
         &self,
         count: usize,
-        prompt: &(dyn Fn(usize) -> &'m [Message] + Sync),
+        task: &(dyn Fn(usize) -> &'m Task + Sync),
         policy: &Policy,
     ) -> Result<Vec<u32>, Error> {
         let length = |i: usize| -> Result<u32, String> {
-            let ids = policy.prompt(prompt(i)).map_err(|e| e.to_string())?.token_ids;
-            Ok(ids.len() as u32)
+            let task = task(i);
+            let tokens = policy.prompt_tokens(&task.prompt, &task.images).map_err(|e| e.to_string())?;
+            Ok(tokens as u32)
         };
         self.all(count, &length)
     }

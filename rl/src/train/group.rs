@@ -6,7 +6,7 @@ use crate::train::judging::Judgement;
 use crate::train::recorded::{GivenAdvantage, RecordedGroup, RecordedRollout};
 use crate::train::trajectory::{Batch, Trajectory};
 use rlvr_rewards::{Outcome, Verdict};
-use rlvr_rollout::{Completion, FinishReason};
+use rlvr_rollout::{Completion, FinishReason, ImageKey, Prompt};
 use serde_json::{Map, Value};
 
 /// One prompt of a step with everything that became of it.
@@ -22,6 +22,10 @@ pub struct Group {
     pub prompt_text: String,
     /// Its token ids, after truncation.
     pub prompt: Vec<u32>,
+    /// The pictures in it.
+    pub images: Vec<ImageKey>,
+    /// What records call them.
+    pub image_names: Vec<String>,
     /// The completions.
     pub completions: Vec<Completion>,
     /// Their judgements.
@@ -75,6 +79,8 @@ impl Group {
             meta: Map::new(),
             prompt_text: policy.tokenizer().decode(&prompt, false)?,
             prompt,
+            images: Vec::new(),
+            image_names: Vec::new(),
             completions,
             judgements,
             advantages: vec![],
@@ -108,7 +114,10 @@ impl Batch {
             group.completions.iter().enumerate().map(|c| trajectory(prompt, c)).collect()
         };
         Self {
-            prompts: groups.iter().map(|g| g.prompt.clone()).collect(),
+            prompts: groups
+                .iter()
+                .map(|g| Prompt { token_ids: g.prompt.clone(), images: g.images.clone() })
+                .collect(),
             trajectories: groups.iter().enumerate().flat_map(of_group).collect(),
         }
     }

@@ -7,6 +7,7 @@ use rlvr_policies::Decoder;
 use rlvr_policies::decoder::{self, HeldWeights};
 use rlvr_policies::gradients::Gradients;
 use rlvr_policies::targets::{Load, TargetGrads, TargetStats};
+use rlvr_rollout::Prompt;
 use std::borrow::Borrow;
 
 /// Optimizer and gradients of a stage.
@@ -77,7 +78,7 @@ impl Learner {
     /// micro-batches this is a forward of each; `decoder_of` gives the decoder of a micro-batch by its number.
     pub fn count_routing<D: Borrow<Decoder>>(
         &mut self,
-        prompts: &[Vec<u32>],
+        prompts: &[Prompt],
         micro_batches: &[&[Trajectory]],
         decoder_of: impl Fn(usize) -> D,
     ) {
@@ -100,11 +101,11 @@ impl Learner {
     pub fn forward<'a>(
         &self,
         decoder: &Decoder,
-        prompts: &[Vec<u32>],
+        prompts: &[Prompt],
         micro: &'a [Trajectory],
         temperature: f64,
     ) -> Pass<'a> {
-        let packed = trajectory::pack(prompts, micro);
+        let packed = trajectory::pack(decoder, prompts, micro);
         let recompute = decoder.should_recompute(&packed);
         Pass { micro, inner: decoder.forward(packed, temperature, recompute) }
     }
@@ -128,6 +129,8 @@ impl Learner {
     pub fn apply(&mut self, decoder: &mut Decoder, lr: f64) -> Result<f64, UpdateError> {
         self.held = None;
         let grads = self.grads.take().unwrap_or_else(|| decoder.zero_gradients());
+        let mut grads = grads;
+        decoder.see_back(&mut grads);
         let grads = self.grads.insert(reduce(grads));
         self.optim.step(decoder, grads, lr)
     }

@@ -6,13 +6,14 @@ use crate::error::Error;
 use crate::policy::Policy;
 use crate::train::trajectory::{Batch, Trajectory};
 use rlvr_rewards::Message;
+use rlvr_rollout::Prompt;
 use std::ops::Range;
 
 /// A row as token ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lesson {
-    /// What is only read, at least one token.
-    pub prompt: Vec<u32>,
+    /// What is only read, at least one token, with its pictures.
+    pub prompt: Prompt,
     /// What follows, up to the last token that is trained.
     pub tokens: Vec<u32>,
     /// Which of `tokens` are trained.
@@ -28,16 +29,21 @@ impl Lesson {
     /// otherwise than within the whole and has no `{% generation %}` blocks.
     pub fn new(example: &SftExample, policy: &Policy, on: LossOn) -> Result<Self, Error> {
         if let Some(messages) = &example.conversation {
+            if !example.images.is_empty() {
+                return Err(unusable(
+                    "conversations with images are not learned: use `prompt` and `completion`",
+                ));
+            }
             return Self::conversation(messages, policy, on);
         }
-        let prompt = policy.prompt(&example.prompt)?.token_ids;
+        let prompt = policy.asked(&example.prompt, &example.images)?;
         let tokens = policy.completion(&example.completion)?;
         Ok(Self { prompt, trained: vec![true; tokens.len()], tokens })
     }
 
     /// Tokens that a pass reads.
     pub fn len(&self) -> usize {
-        self.prompt.len() + self.tokens.len()
+        self.prompt.token_ids.len() + self.tokens.len()
     }
 
     /// Whether there is no token; never true of a lesson.
@@ -77,7 +83,7 @@ impl Lesson {
         let (prompt, rest) = whole.ids.split_at(first);
         let count = last + 1 - first;
         Ok(Self {
-            prompt: prompt.to_vec(),
+            prompt: prompt.to_vec().into(),
             tokens: rest[..count].to_vec(),
             trained: trained[first..=last].to_vec(),
         })

@@ -113,7 +113,7 @@ impl Sampling<'_> {
             return Err(Error::Unusable { what: "a stage that samples needs [rewards]".into() });
         };
         let clock = Instant::now();
-        let prompts = tasks.iter().map(|t| policy.prompt(&t.prompt)).collect::<Result<Vec<Prompt>, _>>()?;
+        let prompts = tasks.iter().map(|t| policy.prompt_of(t)).collect::<Result<Vec<Prompt>, _>>()?;
         let c = self.config;
         let request = Request {
             stop: &c.stop,
@@ -164,8 +164,10 @@ impl Sampling<'_> {
             id: task.id.clone(),
             reference: task.reference.clone(),
             meta: self.recorded.iter().filter_map(field).collect(),
-            prompt_text: policy.tokenizer().decode(ids, false)?,
+            prompt_text: policy.seen_text(ids, &prompt.images)?,
             prompt: ids.to_vec(),
+            images: prompt.images.clone(),
+            image_names: policy.image_names(&task.images, &prompt.images),
             completions,
             judgements,
             advantages: vec![],

@@ -1,6 +1,7 @@
 //! Trajectories and how they are packed into micro-batches.
 use rlvr_policies::decoder::Decoder;
 use rlvr_policies::packed::{PackedBatch, PromptGroup};
+use rlvr_rollout::Prompt;
 use std::ops::Range;
 
 /// What follows a prompt, and which of it is trained.
@@ -55,19 +56,27 @@ impl Trajectory {
 /// The prompts of a step and what follows them.
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
-    /// Token ids of the prompts.
-    pub prompts: Vec<Vec<u32>>,
+    /// The prompts.
+    pub prompts: Vec<Prompt>,
     /// The trajectories, those of a prompt one behind the other.
     pub trajectories: Vec<Trajectory>,
 }
 
 /// Packs trajectories, those of a prompt one behind the other, so that it is computed once for its neighbours. The
 /// targets are the trained tokens.
-pub fn pack(prompts: &[Vec<u32>], trajectories: &[Trajectory]) -> PackedBatch {
+pub fn pack(decoder: &Decoder, prompts: &[Prompt], trajectories: &[Trajectory]) -> PackedBatch {
+    let mut batch = packed(prompts, trajectories);
+    let groups = trajectories.chunk_by(|a, b| a.prompt == b.prompt);
+    let images: Vec<_> = groups.map(|run| prompts[run[0].prompt].images.as_slice()).collect();
+    decoder.place(&mut batch, &images);
+    batch
+}
+
+fn packed(prompts: &[Prompt], trajectories: &[Trajectory]) -> PackedBatch {
     let groups: Vec<_> = trajectories
         .chunk_by(|a, b| a.prompt == b.prompt)
         .map(|run| PromptGroup {
-            prompt: &prompts[run[0].prompt],
+            prompt: &prompts[run[0].prompt].token_ids,
             completions: run.iter().map(|t| t.tokens.as_slice()).collect(),
         })
         .collect();
@@ -112,7 +121,7 @@ pub fn scored(
 ) -> Vec<(Vec<f64>, Vec<f64>)> {
     micro_batches(&batch.trajectories, micro_batch)
         .flat_map(|micro| {
-            let packed = pack(&batch.prompts, micro);
+            let packed = pack(decoder, &batch.prompts, micro);
             let found = decoder.logprobs(&packed, temperature);
             split(&packed, &found.logprobs).into_iter().zip(split(&packed, &found.entropy))
         })
@@ -172,20 +181,20 @@ mod tests {
 
     #[test]
     fn neighbours_of_a_prompt_share_it() {
-        let prompts = vec![vec![1, 2], vec![3]];
+        let prompts: Vec<Prompt> = vec![vec![1, 2].into(), vec![3].into()];
         let of = |prompt, tokens: &[u32]| Trajectory::completion(prompt, 0, tokens.to_vec());
-        let batch = pack(&prompts, &[of(0, &[4, 5]), of(0, &[6]), of(1, &[7])]);
+        let batch = packed(&prompts, &[of(0, &[4, 5]), of(0, &[6]), of(1, &[7])]);
         assert_eq!(batch.tokens, [1, 2, 4, 3]);
         assert_eq!(batch.targets, [4, 5, 6, 7]);
     }
 
     #[test]
     fn only_trained_tokens_are_targets_and_all_are_read() {
-        let prompts = vec![vec![1, 2]];
+        let prompts: Vec<Prompt> = vec![vec![1, 2].into()];
         let whole = Trajectory::completion(0, 0, vec![4, 5, 6, 7]);
         let turns = Trajectory { trained: vec![true, false, false, true], ..whole.clone() };
         let rows = [turns, Trajectory::completion(0, 1, vec![8])];
-        let (all, some) = (pack(&prompts, &[whole, rows[1].clone()]), pack(&prompts, &rows));
+        let (all, some) = (packed(&prompts, &[whole, rows[1].clone()]), packed(&prompts, &rows));
         assert_eq!((&some.tokens, &some.positions, &some.groups), (&all.tokens, &all.positions, &all.groups));
         assert_eq!((some.targets.as_slice(), some.target_rows.as_slice()), (&[4, 7, 8][..], &[1, 4, 1][..]));
         assert_eq!(some.completions, [0..2, 2..3]);

@@ -1,4 +1,5 @@
 //! The decoder that a config describes, with Hugging Face's names of its tensors.
+use super::tower;
 use crate::config::{ModelConfig, NormPlaces, QkNorm};
 use crate::spec::{
     Attention, Block, Embed, Experts, Gated, Head, Heads, Layouter, Linear, Mlp, Model, Norm, ParamLayout,
@@ -12,6 +13,7 @@ pub(crate) fn layout(c: &ModelConfig) -> ParamLayout {
     let blocks = (0..c.num_layers).map(|l| Layer { c, l }.block(&mut p)).collect();
     let norm = final_norm(&mut p, c);
     let weight = head(&mut p, c).unwrap_or(table);
+    let tower = c.vision.as_ref().map(|vision| tower::tower(&mut p, vision, c.hidden_size));
     let model = Model {
         embed: Embed { table, scale: c.shape.embedding_scale as f32, padding: c.shape.padding },
         blocks,
@@ -22,6 +24,7 @@ pub(crate) fn layout(c: &ModelConfig) -> ParamLayout {
             cap: c.shape.logit_cap.map(|cap| cap as f32),
         },
         hidden: c.hidden_size,
+        tower,
     };
     ParamLayout { specs: p.0, model, adapters: Vec::new() }
 }
@@ -45,6 +48,9 @@ pub(crate) fn tensors(c: &ModelConfig) -> impl Iterator<Item = (String, Vec<usiz
     let last = of(&|p| {
         final_norm(p, c);
         head(p, c);
+        if let Some(vision) = &c.vision {
+            tower::tower(p, vision, c.hidden_size);
+        }
     });
     first.into_iter().chain((0..c.num_layers).flat_map(block)).chain(last)
 }
@@ -72,11 +78,15 @@ fn place(name: &str) -> usize {
 }
 
 fn embedding(p: &mut Layouter, c: &ModelConfig) -> usize {
-    p.matrix("embed".into(), c.hidden_size, vec![("model.embed_tokens.weight".into(), c.vocab_size)])
+    p.matrix(
+        "embed".into(),
+        c.hidden_size,
+        vec![(format!("{}embed_tokens.weight", c.text_prefix()), c.vocab_size)],
+    )
 }
 
 fn final_norm(p: &mut Layouter, c: &ModelConfig) -> Norm {
-    let weight = p.vector("norm".into(), vec![("model.norm.weight".into(), c.hidden_size)]);
+    let weight = p.vector("norm".into(), vec![(format!("{}norm.weight", c.text_prefix()), c.hidden_size)]);
     norm(c, weight)
 }
 
@@ -102,7 +112,7 @@ impl Layer<'_> {
     }
 
     fn hf(&self, name: &str, rows: usize) -> (String, usize) {
-        (format!("model.layers.{}.{name}", self.l), rows)
+        (format!("{}layers.{}.{name}", self.c.text_prefix(), self.l), rows)
     }
 
     fn norm(&self, p: &mut Layouter, name: &str, hf: &str, width: usize) -> Norm {

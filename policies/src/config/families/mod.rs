@@ -8,6 +8,7 @@ mod olmo;
 mod phi3;
 mod qwen;
 mod smollm3;
+mod tower;
 
 pub(crate) use layout::{layout, tensors};
 pub(crate) use smollm3::rotated_by_interval;

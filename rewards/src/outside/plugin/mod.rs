@@ -29,7 +29,8 @@
 //! and at the end `{"type":"bye"}`. Unknown fields are ignored on both sides.
 //!
 //! - `meta` is the rest of the data row, in training, in evaluations and in `rlvr score` alike: every field as it stands,
-//!   but for `id`, `prompt` and `reference` where they are those of the item (and `completion` in `rlvr score`).
+//!   but for `id`, `prompt` and `reference` where they are those of the item (and `completion` in `rlvr score`). Items with pictures
+//!   have `images`, a path or a `data:` URI each, in the order of the places `<image>` in the prompt.
 //! - Every `i` exactly once, in any order. A score is a number in [0, 1]. `verdict`, `reason` and `extracted` may be
 //!   left out. The verdict says whether the answer is right, which accuracies count, and the score what it is worth, which
 //!   trains: a correct answer may be worth 0.5. What contradicts is refused: `correct` has a score above 0, `partial` one

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::PluginConfig;
+use crate::image::TaskImage;
 use crate::reward::{Outcome, Verdict};
 use crate::task::{Message, Response, Task};
 
@@ -87,6 +88,8 @@ pub(super) fn encode(task: &Task, response: Response<'_>) -> Result<String, Stri
     struct Item<'a> {
         id: &'a str,
         prompt: &'a [Message],
+        #[serde(skip_serializing_if = "<[TaskImage]>::is_empty")]
+        images: &'a [TaskImage],
         completion: &'a str,
         truncated: bool,
         reference: &'a Value,
@@ -95,6 +98,7 @@ pub(super) fn encode(task: &Task, response: Response<'_>) -> Result<String, Stri
     let item = Item {
         id: &task.id,
         prompt: &task.prompt,
+        images: &task.images,
         completion: response.text,
         truncated: response.truncated,
         reference: &task.reference,

@@ -1,7 +1,9 @@
 //! Input that cannot be used, and what rows of several commands share.
 
-use rlvr::rewards::{Message, prompt_messages};
+use rlvr::data::placed_images;
+use rlvr::rewards::{Message, TaskImage, prompt_messages, seen_messages};
 use serde_json::{Map, Value};
+use std::path::Path;
 
 /// Input that cannot be used: exit code 2.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +20,21 @@ pub fn messages(fields: &Map<String, Value>) -> Result<Vec<Message>, String> {
     let given = ["prompt", "question"].iter().find_map(|key| Some((*key, fields.get(*key)?)));
     let (key, prompt) = given.ok_or("the row has no `prompt` (or `question`)")?;
     prompt_messages(prompt, key)
+}
+
+/// The prompt of a row with its pictures: parts of messages, or the field `images`, a list or one of them, which stand in the
+/// places `<image>` or before the text. Paths are relative to `folder`.
+pub fn seen(fields: &Map<String, Value>, folder: &Path) -> Result<(Vec<Message>, Vec<TaskImage>), String> {
+    let given = ["prompt", "question"].iter().find_map(|key| Some((*key, fields.get(*key)?)));
+    let (key, prompt) = given.ok_or("the row has no `prompt` (or `question`)")?;
+    let (mut messages, mut values) = seen_messages(prompt, key)?;
+    match fields.get("images") {
+        None | Some(Value::Null) => {}
+        Some(Value::Array(list)) => values.extend(list.iter().cloned()),
+        Some(one) => values.push(one.clone()),
+    }
+    let images = placed_images(&mut messages, &values, folder)?;
+    Ok((messages, images))
 }
 
 /// The candidate most like `name`, if any is.

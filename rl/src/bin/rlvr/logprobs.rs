@@ -1,17 +1,19 @@
 //! `rlvr logprobs`: log-probabilities of given completions.
 
 use crate::args::LogprobsArgs;
-use crate::input::bad;
+use crate::input::{self, bad};
 use crate::{output, policy};
 use anyhow::Result;
 use rlvr::files::source::{LineFields, LineSource};
+use rlvr::policies::ImageKey;
 use rlvr::policies::packed::{PackedBatch, PromptGroup};
 use rlvr::policy::Policy;
-use rlvr::rewards::{Message, prompt_messages};
+use rlvr::rewards::{Message, TaskImage};
 use rlvr::rows::id_text;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::io::Write;
+use std::path::Path;
 
 /// Tokens of one pass, unless a single sequence is longer.
 const BATCH_TOKENS: usize = 4096;
@@ -20,6 +22,8 @@ const BATCH_TOKENS: usize = 4096;
 struct Item {
     id: Value,
     prompt: Vec<u32>,
+    /// Pictures in it.
+    images: Vec<ImageKey>,
     completion: Vec<u32>,
     line: usize,
 }
@@ -39,14 +43,15 @@ pub fn run(args: &LogprobsArgs) -> Result<()> {
     // Reading first: a mistake in the file shows before minutes of loading.
     let mut source = LineSource::open(&args.input)?;
     let rows = source.objects()?;
+    let folder = args.input.parent().unwrap_or(Path::new(""));
     for (line, fields) in &rows {
-        Form::of(fields).map_err(|e| source.bad_at(*line, e))?;
+        Form::of(fields, folder).map_err(|e| source.bad_at(*line, e))?;
     }
     let policy = policy::open(&args.policy, false)?;
     let mut items = Vec::with_capacity(rows.len());
     for row in rows {
         let line = row.0;
-        items.push(item(&policy, row).map_err(|e| source.bad_at(line, e))?);
+        items.push(item(&policy, row, folder).map_err(|e| source.bad_at(line, e))?);
     }
     let mut out = output::stdout();
     for batch in batches(&items) {
@@ -65,11 +70,11 @@ enum Form<'a> {
     /// As they are, without the chat template.
     Text(&'a str, &'a str),
     /// By the chat template.
-    Conversation(Vec<Message>, &'a str),
+    Conversation(Vec<Message>, Vec<TaskImage>, &'a str),
 }
 
 impl<'a> Form<'a> {
-    fn of(fields: &'a Map<String, Value>) -> Result<Self, String> {
+    fn of(fields: &'a Map<String, Value>, folder: &Path) -> Result<Self, String> {
         match fields.get("id") {
             None => return Err("the row has no `id`".into()),
             Some(id) if id_text(id).is_none() => {
@@ -78,13 +83,21 @@ impl<'a> Form<'a> {
             Some(_) => {}
         }
         let get = |key: &str| fields.get(key).filter(|v| !v.is_null());
+        if get("images").is_some() {
+            let Some(completion) = get("completion").and_then(Value::as_str) else {
+                return Err("a row with `images` needs `prompt` and `completion`".into());
+            };
+            let (messages, images) = input::seen(fields, folder)?;
+            return Ok(Self::Conversation(messages, images, completion));
+        }
         match (get("prompt_tokens"), get("completion_tokens"), get("prompt"), get("completion")) {
             (Some(prompt), Some(completion), _, _) => Ok(Self::Ids(prompt, completion)),
             (None, None, Some(Value::String(prompt)), Some(Value::String(completion))) => {
                 Ok(Self::Text(prompt, completion))
             }
-            (None, None, Some(prompt @ Value::Array(_)), Some(Value::String(completion))) => {
-                Ok(Self::Conversation(prompt_messages(prompt, "prompt")?, completion))
+            (None, None, Some(Value::Array(_)), Some(Value::String(completion))) => {
+                let (messages, images) = input::seen(fields, folder)?;
+                Ok(Self::Conversation(messages, images, completion))
             }
             (None, None, Some(_), Some(_)) => {
                 Err("`prompt` must be text or a conversation, `completion` text".into())
@@ -101,9 +114,10 @@ impl<'a> Form<'a> {
     }
 }
 
-fn item(policy: &Policy, (line, mut fields): LineFields) -> Result<Item, String> {
+fn item(policy: &Policy, (line, mut fields): LineFields, folder: &Path) -> Result<Item, String> {
     let config = policy.decoder.config();
-    let (prompt, completion) = match Form::of(&fields)? {
+    let mut images = Vec::new();
+    let (prompt, completion) = match Form::of(&fields, folder)? {
         Form::Ids(prompt, completion) => (
             ids("prompt_tokens", prompt, config.vocab_size)?,
             ids("completion_tokens", completion, config.vocab_size)?,
@@ -112,9 +126,10 @@ fn item(policy: &Policy, (line, mut fields): LineFields) -> Result<Item, String>
             let encode = |text, special| policy.encode(text, special).map_err(|e| e.to_string());
             (encode(prompt, true)?, encode(completion, false)?)
         }
-        Form::Conversation(messages, completion) => {
-            let prompt = policy.prompt(&messages).map_err(|e| e.to_string())?.token_ids;
-            (prompt, policy.encode(completion, false).map_err(|e| e.to_string())?)
+        Form::Conversation(messages, seen, completion) => {
+            let prompt = policy.asked(&messages, &seen).map_err(|e| e.to_string())?;
+            images = prompt.images;
+            (prompt.token_ids, policy.encode(completion, false).map_err(|e| e.to_string())?)
         }
     };
     if prompt.is_empty() {
@@ -126,7 +141,7 @@ fn item(policy: &Policy, (line, mut fields): LineFields) -> Result<Item, String>
         return Err(format!("prompt and completion have {tokens} tokens, the policy's context is {context}"));
     }
     let id = fields.remove("id").unwrap_or(Value::Null);
-    Ok(Item { id, prompt, completion, line })
+    Ok(Item { id, prompt, images, completion, line })
 }
 
 fn ids(key: &str, value: &Value, vocab_size: usize) -> Result<Vec<u32>, String> {
@@ -162,13 +177,19 @@ fn write_batch(
     out: &mut impl Write,
 ) -> Result<()> {
     let mut groups: Vec<PromptGroup<'_>> = Vec::new();
+    let mut images: Vec<&[ImageKey]> = Vec::new();
     for item in items {
-        match groups.last_mut().filter(|group| group.prompt == item.prompt) {
+        let same = images.last().is_some_and(|last| *last == item.images);
+        match groups.last_mut().filter(|group| same && group.prompt == item.prompt) {
             Some(group) => group.completions.push(&item.completion),
-            None => groups.push(PromptGroup { prompt: &item.prompt, completions: vec![&item.completion] }),
+            None => {
+                groups.push(PromptGroup { prompt: &item.prompt, completions: vec![&item.completion] });
+                images.push(&item.images);
+            }
         }
     }
-    let batch = PackedBatch::new(&groups);
+    let mut batch = PackedBatch::new(&groups);
+    policy.decoder.place(&mut batch, &images);
     let stats = policy.decoder.logprobs(&batch, temperature);
     for (item, range) in items.iter().zip(batch.completions) {
         let logprobs = &stats.logprobs[range];

@@ -181,7 +181,7 @@ fn tasks(path: &Path) -> Result<Vec<Task>> {
         let reference =
             reference.ok_or_else(|| source.bad_at(line, "the row has no `reference` and no `answer`"))?;
         let id = rows::id(&fields).unwrap_or_else(|| line.to_string());
-        tasks.push(Task { id, prompt, reference, meta: Map::new() }.with_row(fields));
+        tasks.push(Task { id, prompt, reference, meta: Map::new(), ..Task::default() }.with_row(fields));
     }
     if tasks.is_empty() {
         return Err(bad(format!("{}: no rows in it", path.display())));

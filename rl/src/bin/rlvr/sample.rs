@@ -4,10 +4,11 @@ use crate::args::SampleArgs;
 use crate::input::{self, bad};
 use crate::{output, policy};
 use anyhow::Result;
+use rlvr::data::placed_images;
 use rlvr::files::source::LineSource;
 use rlvr::generate;
 use rlvr::policy::Policy;
-use rlvr::rewards::Message;
+use rlvr::rewards::{Message, TaskImage};
 use rlvr::rollout::{Completion, Prompt, SampleKey, SamplingParams};
 use rlvr::rows::id_text;
 use serde::Serialize;
@@ -21,6 +22,7 @@ const ROWS: usize = 64;
 struct Request {
     id: Value,
     messages: Vec<Message>,
+    images: Vec<TaskImage>,
     place: String,
 }
 
@@ -47,7 +49,11 @@ pub fn run(args: &SampleArgs) -> Result<()> {
     let requests = match (&args.prompt, &args.tasks) {
         (Some(text), _) => {
             let message = Message { role: "user".into(), content: text.clone() };
-            vec![Request { id: json!("prompt"), messages: vec![message], place: "--prompt".into() }]
+            let images = args.images.iter().map(|path| TaskImage::Path(path.clone())).collect::<Vec<_>>();
+            let mut messages = vec![message];
+            let values: Vec<Value> = args.images.iter().map(|path| json!(path)).collect();
+            placed_images(&mut messages, &values, Path::new("")).map_err(bad)?;
+            vec![Request { id: json!("prompt"), messages, images, place: "--prompt".into() }]
         }
         (None, Some(path)) => requests(path)?,
         (None, None) => return Err(bad("give --prompt TEXT or --tasks FILE")),
@@ -123,8 +129,9 @@ fn requests(path: &Path) -> Result<Vec<Request>> {
             Some(id) if id_text(id).is_some() => id.clone(),
             Some(_) => return Err(source.bad_at(line, "`id` must be a string or a number").into()),
         };
-        let messages = input::messages(&fields).map_err(|e| source.bad_at(line, e))?;
-        requests.push(Request { id, messages, place: source.place(line) });
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let (messages, images) = input::seen(&fields, folder).map_err(|e| source.bad_at(line, e))?;
+        requests.push(Request { id, messages, images, place: source.place(line) });
     }
     if requests.is_empty() {
         return Err(bad(format!("{}: no prompts in it", path.display())));
@@ -135,7 +142,8 @@ fn requests(path: &Path) -> Result<Vec<Request>> {
 fn prompts(policy: &Policy, requests: &[Request], params: &SamplingParams) -> Result<Vec<Prompt>> {
     let mut prompts = Vec::with_capacity(requests.len());
     for request in requests {
-        let prompt = policy.prompt(&request.messages).map_err(|e| bad(format!("{}: {e}", request.place)))?;
+        let prompt = policy.asked(&request.messages, &request.images);
+        let prompt = prompt.map_err(|e| bad(format!("{}: {e}", request.place)))?;
         policy.check_room(&prompt.token_ids, params.max_tokens, &request.place)?;
         prompts.push(prompt);
     }

@@ -196,7 +196,7 @@ fn file_task((line, fields): LineFields, kind: &str) -> Result<Task, String> {
         message.content = format!("{question}\n\n{instruction}");
     }
     let reference = reference(&fields)?;
-    Ok(Task { id, prompt, reference, meta: Map::new() }.with_row(fields))
+    Ok(Task { id, prompt, reference, meta: Map::new(), ..Task::default() }.with_row(fields))
 }
 
 /// What a row gives a reward to compare with: `reference`, or `answer` with the `options` where there are some.

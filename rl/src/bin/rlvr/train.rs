@@ -108,6 +108,7 @@ fn evaluations(config: &RunConfig, report: &Report) -> Vec<String> {
     // `rlvr eval run` knows none of these.
     if report.policy.is_none()
         || config.policy.keep_special
+        || config.policy.max_pixels.is_some()
         || !sampling.stop_sequences.is_empty()
         || (!settings.greedy && sampling.truncates())
     {

@@ -126,6 +126,7 @@ fn entry(
     let task = Task {
         id: format!("{name}-{}", draw.id),
         prompt: messages(common.system.cloned(), prompt),
+        images: Vec::new(),
         reference: draw.reference,
         meta: Map::new(),
     };

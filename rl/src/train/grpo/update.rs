@@ -8,13 +8,14 @@ use crate::train::loss::micro_loss;
 use crate::train::minibatch::lowest_entropy;
 use crate::train::not_finite;
 use crate::train::trajectory::{self, Trajectory};
+use rlvr_rollout::Prompt;
 
 impl Trainer<'_> {
     /// The gradient of an update on a minibatch, kept by the learner, and its loss; none where no token has one. `first` says
     /// that no weight has changed since the rollout.
     pub(crate) fn gradient(
         &mut self,
-        prompts: &[Vec<u32>],
+        prompts: &[Prompt],
         minibatch: &[Trajectory],
         first: bool,
         out: &mut StepOutcome,
@@ -73,7 +74,7 @@ impl Trainer<'_> {
     pub(super) fn blamed(
         &mut self,
         error: Error,
-        prompts: &[Vec<u32>],
+        prompts: &[Prompt],
         minibatch: &[Trajectory],
         groups: &[Group],
     ) -> Error {

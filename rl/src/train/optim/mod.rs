@@ -138,7 +138,7 @@ impl Optimizer {
         self.steps += 1;
         let k = self.numbers(&rates, clip, decoder);
         match (&mut self.state, grads) {
-            (State::Host(pieces), Gradients::Host(grads)) => {
+            (State::Host(pieces), Gradients::Host(grads, _)) => {
                 decoder.update_on_host(|i, _, p| {
                     for piece in &mut pieces[i] {
                         let (p, g) = (&mut p[piece.elements.clone()], &grads[i][piece.gradient()]);
@@ -149,7 +149,7 @@ impl Optimizer {
             (State::Device(moments), Gradients::Device(grads)) => {
                 decoder.adamw_on_device(moments, grads, k[0].adamw.on_device());
             }
-            (State::Host(_), Gradients::Device(_)) | (State::Device(_), Gradients::Host(_)) => {
+            (State::Host(_), Gradients::Device(_)) | (State::Device(_), Gradients::Host(..)) => {
                 unreachable!("gradients and moments come from the same decoder")
             }
         }

@@ -192,6 +192,9 @@ pub struct SampleArgs {
     /// The prompt, as a message of the user
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub prompt: Option<String>,
+    /// A picture of the prompt, for policies that see, in the next place `<image>` or before the text. May be repeated
+    #[arg(long = "image", value_name = "FILE", requires = "prompt")]
+    pub images: Vec<PathBuf>,
     /// JSON Lines file of prompts, - for stdin
     #[arg(long, value_name = "FILE")]
     pub tasks: Option<PathBuf>,

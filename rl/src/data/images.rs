@@ -1,0 +1,66 @@
+//! Pictures of rows: what a config says of them, and their places in prompts.
+
+use super::template::{TemplateRow, Templates};
+use rlvr_rewards::{IMAGE_PLACE, Message, TaskImage};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::path::Path;
+
+/// Where the pictures of a row are: a template, or one for each.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ImagesTemplate {
+    /// A picture, or a field with a list of them.
+    One(String),
+    /// A picture each.
+    List(Vec<String>),
+}
+
+impl ImagesTemplate {
+    pub(super) fn list(&self) -> impl Iterator<Item = &String> {
+        match self {
+            Self::One(source) => std::slice::from_ref(source),
+            Self::List(list) => list,
+        }
+        .iter()
+    }
+
+    /// What a row names; null and empty text are no picture.
+    pub(super) fn values(&self, templates: &Templates, row: &TemplateRow) -> Result<Vec<Value>, String> {
+        let mut found = Vec::new();
+        for (i, source) in self.list().enumerate() {
+            match templates.value(&format!("images.{i}"), source, row)? {
+                Value::Null => {}
+                Value::String(text) if text.is_empty() => {}
+                Value::Array(list) => found.extend(list),
+                value => found.push(value),
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The pictures of a prompt, which has as many places for them: it gets them before the text of the first message of the user
+/// where it has none.
+///
+/// # Errors
+/// Another number of places; a picture that is no such value.
+pub fn placed(prompt: &mut [Message], values: &[Value], folder: &Path) -> Result<Vec<TaskImage>, String> {
+    if values.is_empty() {
+        return Ok(Vec::new());
+    }
+    let image = |(i, value): (usize, &Value)| {
+        TaskImage::read(value, folder).map_err(|e| format!("images: picture {}: {e}", i + 1))
+    };
+    let images = values.iter().enumerate().map(image).collect::<Result<Vec<_>, _>>()?;
+    let places: usize = prompt.iter().map(|m| m.content.matches(IMAGE_PLACE).count()).sum();
+    if places == 0 {
+        let first = prompt.iter_mut().find(|m| m.role == "user");
+        let first = first.ok_or("images: the prompt has no message of the user to put them into")?;
+        first.content.insert_str(0, &IMAGE_PLACE.repeat(images.len()));
+    } else if places != images.len() {
+        let have = images.len();
+        return Err(format!("images: the prompt has {places} places {IMAGE_PLACE}, the row {have} images"));
+    }
+    Ok(images)
+}

@@ -1,0 +1,229 @@
+//! Prompts with pictures: places in the text become tokens, pictures are shown to the decoder.
+use super::Policy;
+use crate::error::Error;
+use rayon::prelude::*;
+use rlvr_policies::ImageKey;
+use rlvr_policies::config::VisionFamily;
+use rlvr_policies::vision::{Layout, Processor};
+use rlvr_rewards::{IMAGE_PLACE, Message, Task, TaskImage};
+use rlvr_rollout::Prompt;
+use serde_json::{Value, json};
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::io::Read;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+/// Keys of pictures that were shown, by what they were made of.
+pub(super) type Known = Mutex<HashMap<TaskImage, ImageKey>>;
+
+/// Longest file of a picture, in bytes.
+const MAX_FILE: u64 = 256 << 20;
+
+fn unusable(what: String) -> Error {
+    Error::Unusable { what }
+}
+
+fn bytes_of(image: &TaskImage) -> Result<Cow<'_, [u8]>, Error> {
+    match image {
+        TaskImage::Bytes(bytes) => Ok(Cow::Borrowed(bytes)),
+        TaskImage::Path(path) => read(path).map(Cow::Owned),
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    let failed = |e: std::io::Error| unusable(format!("the image {} cannot be read: {e}", path.display()));
+    let file = std::fs::File::open(path).map_err(failed)?;
+    let data = file.metadata().map_err(failed)?;
+    if !data.is_file() || data.len() > MAX_FILE {
+        return Err(unusable(format!("the image {} is no file of at most 256 MiB", path.display())));
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(bytes)
+}
+
+fn named(image: &TaskImage, problem: &dyn std::fmt::Display) -> Error {
+    match image {
+        TaskImage::Path(path) => unusable(format!("{}: {problem}", path.display())),
+        TaskImage::Bytes(_) => unusable(problem.to_string()),
+    }
+}
+
+impl Policy {
+    /// Whether the policy sees pictures.
+    pub fn sees(&self) -> bool {
+        self.decoder.vision().is_some()
+    }
+
+    /// The prompt of a task, with its pictures, which are decoded and shown to the decoder.
+    ///
+    /// # Errors
+    /// As [`Self::prompt`] and [`Self::asked`].
+    pub fn prompt_of(&self, task: &Task) -> Result<Prompt, Error> {
+        self.asked(&task.prompt, &task.images)
+    }
+
+    /// The prompt of messages with pictures in the places [`IMAGE_PLACE`] of their text.
+    ///
+    /// # Errors
+    /// As [`Self::prompt`]; pictures for a policy that does not see, that cannot be read, or that are not as many as their
+    /// places.
+    pub fn asked(&self, messages: &[Message], images: &[TaskImage]) -> Result<Prompt, Error> {
+        if images.is_empty() {
+            return self.prompt(messages);
+        }
+        let keys = images.par_iter().map(|image| self.shown(image)).collect::<Result<Vec<_>, _>>()?;
+        let layouts: Vec<Layout> = keys.iter().map(|key| self.decoder.shown(*key).layout).collect();
+        let token_ids = self.ids_around(messages, &layouts)?;
+        Ok(Prompt { token_ids, images: keys })
+    }
+
+    /// How many tokens that prompt has: only the beginnings of pictures are decoded.
+    ///
+    /// # Errors
+    /// As [`Self::asked`].
+    pub fn prompt_tokens(&self, messages: &[Message], images: &[TaskImage]) -> Result<usize, Error> {
+        if images.is_empty() {
+            return Ok(self.prompt(messages)?.token_ids.len());
+        }
+        let processor = self.processor()?;
+        let layout = |image: &TaskImage| {
+            let bytes = bytes_of(image)?;
+            processor.layout_of_file(&bytes).map_err(|e| named(image, &e))
+        };
+        let layouts = images.iter().map(layout).collect::<Result<Vec<_>, _>>()?;
+        Ok(self.ids_around(messages, &layouts)?.len())
+    }
+
+    /// The prompt as text, a place for each picture.
+    ///
+    /// # Errors
+    /// As [`Self::prompt_text`].
+    pub fn prompt_text_of(&self, task: &Task) -> Result<String, Error> {
+        if task.images.is_empty() { self.prompt_text(&task.prompt) } else { self.text_around(&task.prompt) }
+    }
+
+    /// Tokens of a prompt as text, with one token for each picture, or tile of one.
+    ///
+    /// # Errors
+    /// Whatever the tokenizer reports.
+    pub fn seen_text(&self, ids: &[u32], images: &[ImageKey]) -> Result<String, Error> {
+        let mut ids = ids.to_vec();
+        if let Some(vision) = self.decoder.vision().filter(|_| !images.is_empty()) {
+            ids.dedup_by(|a, b| a == b && *a == vision.image_token);
+        }
+        Ok(self.tokenizer.decode(&ids, false)?)
+    }
+
+    /// What records call the pictures of a prompt.
+    pub fn image_names(&self, images: &[TaskImage], keys: &[ImageKey]) -> Vec<String> {
+        let name = |(image, key): (&TaskImage, &ImageKey)| match image {
+            TaskImage::Path(path) => path.display().to_string(),
+            TaskImage::Bytes(_) => format!("data:{key:032x}"),
+        };
+        images.iter().zip(keys).map(name).collect()
+    }
+
+    fn processor(&self) -> Result<&Processor, Error> {
+        self.decoder.processor().ok_or_else(|| {
+            let what = "the prompt has images, and the policy does not see: take `images` away, or use a policy that does";
+            unusable(what.into())
+        })
+    }
+
+    /// The key of a picture, which is decoded the first time.
+    fn shown(&self, image: &TaskImage) -> Result<ImageKey, Error> {
+        let known = || self.images.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(key) = known().get(image) {
+            return Ok(*key);
+        }
+        let processor = self.processor()?;
+        let picture = processor.open(&bytes_of(image)?).map_err(|e| named(image, &e))?;
+        let key = self.decoder.show(picture);
+        known().insert(image.clone(), key);
+        Ok(key)
+    }
+
+    /// What stands for one token of a picture in texts.
+    fn image_token(&self) -> Result<(u32, String), Error> {
+        let vision = self.decoder.vision().ok_or_else(|| unusable("the policy does not see".into()))?;
+        let token = self.tokenizer.id_to_token(vision.image_token);
+        let missing = || unusable(format!("the tokenizer has no token {}, the image's", vision.image_token));
+        Ok((vision.image_token, token.ok_or_else(missing)?))
+    }
+
+    /// The prompt as text with one image token for each place.
+    fn text_around(&self, messages: &[Message]) -> Result<String, Error> {
+        let (_, token) = self.image_token()?;
+        for text in messages.iter().flat_map(|m| m.content.split(IMAGE_PLACE)) {
+            if text.contains(&token) {
+                return Err(unusable(format!(
+                    "the prompt's text has {token:?} in it, which stands for images only"
+                )));
+            }
+        }
+        match &self.template {
+            Some(template) if template.source().contains("image") => {
+                let parts: Vec<Value> = messages.iter().map(in_parts).collect();
+                if messages.last().is_some_and(|m| m.role == "assistant") {
+                    return Ok(template.render_continued(&parts)?);
+                }
+                Ok(template.render(&parts, true)?)
+            }
+            // A template that knows text only is given the tokens as text.
+            _ => {
+                let around = match self.decoder.vision().map(|v| v.family) {
+                    Some(VisionFamily::Smol) | None => token,
+                    Some(_) => format!("<|vision_start|>{token}<|vision_end|>"),
+                };
+                let with = |m: &Message| Message {
+                    role: m.role.clone(),
+                    content: m.content.replace(IMAGE_PLACE, &around),
+                };
+                self.prompt_text(&messages.iter().map(with).collect::<Vec<_>>())
+            }
+        }
+    }
+
+    fn ids_around(&self, messages: &[Message], layouts: &[Layout]) -> Result<Vec<u32>, Error> {
+        let (id, token) = self.image_token()?;
+        let processor = self.processor()?;
+        let text = self.text_around(messages)?;
+        let mut pieces = text.split(token.as_str());
+        let mut whole = pieces.next().unwrap_or("").to_owned();
+        let places = pieces.clone().count();
+        if places != layouts.len() {
+            let what = format!("the prompt has {places} places for images, and {} images", layouts.len());
+            return Err(unusable(what));
+        }
+        for (layout, piece) in layouts.iter().zip(pieces) {
+            whole.push_str(&processor.expansion(*layout, &token));
+            whole.push_str(piece);
+        }
+        let ids = self.encode(&whole, self.template.is_none())?;
+        let tokens: usize = layouts.iter().map(|layout| processor.tokens_of(*layout)).sum();
+        let found = ids.iter().filter(|i| **i == id).count();
+        if found != tokens {
+            let what = format!(
+                "images of {tokens} tokens have {found} in the prompt: the tokenizer does not know them"
+            );
+            return Err(unusable(what));
+        }
+        Ok(ids)
+    }
+}
+
+/// A message as models that see are told it: content in parts.
+pub(super) fn in_parts(message: &Message) -> Value {
+    let mut parts = Vec::new();
+    for (i, text) in message.content.split(IMAGE_PLACE).enumerate() {
+        if i > 0 {
+            parts.push(json!({"type": "image"}));
+        }
+        if !text.is_empty() {
+            parts.push(json!({"type": "text", "text": text}));
+        }
+    }
+    json!({"role": message.role, "content": parts})
+}
