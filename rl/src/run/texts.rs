@@ -98,6 +98,14 @@ pub(crate) fn check(read: &Read<'_>, policy: &Policy) -> Result<Texts, Error> {
                     let lengths = looked.source(source, source.len())?;
                     let key = format!("stage.{}.long_prompt", config.name());
                     let long = set.long(lengths, most, long_prompt, Some(&key), &mut texts.notes)?;
+                    let seen = |i: &&usize| !source.task(**i).images.is_empty();
+                    if let (LongPrompt::TruncateLeft, Some(i)) = (long_prompt, long.iter().find(seen)) {
+                        let place = place(source, *i);
+                        let what = format!(
+                            "{place}: the prompt has images and is above {most} tokens, and is not cut: set {key} = \"skip\""
+                        );
+                        return Err(Error::Unusable { what });
+                    }
                     if long_prompt == LongPrompt::Skip {
                         texts.skipped.insert((stage, source.name().to_owned()), long);
                     }
