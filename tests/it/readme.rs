@@ -83,6 +83,26 @@ fn chats(block: &str) {
     train(dir.path(), &format!("name = \"chats\"\n{policy}\n{block}\n{stage}\n"), &[]);
 }
 
+/// Trains a tiny policy that sees for a step on the pictures of the block.
+fn scans(block: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let model = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/vision/tiny-smolvlm");
+    std::fs::create_dir(dir.path().join("scans")).unwrap();
+    std::fs::copy(model.join("images/bars.png"), dir.path().join("scans/1.png")).unwrap();
+    let row = |i: usize| json!({"question": format!("{i}?"), "image": "scans/1.png", "answer": "no"});
+    write(dir.path(), "scans.jsonl", &lines(&(0..8).map(row).collect::<Vec<_>>()));
+    let stage = "[[stage]]\nkind = \"grpo\"\ndata = \"scans\"\nsteps = 1\nprompts_per_step = 2\ngroup_size = 2\n\
+                 sampling = { max_tokens = 4 }\n[rewards]\nkind = \"exact\"\n[preflight]\nrefuse = false";
+    let config =
+        format!("name = \"scans\"\ndevice = \"cpu\"\n[policy]\npath = {model:?}\n{block}\n{stage}\n");
+    let rollouts = train(dir.path(), &config, &[]);
+    assert_eq!(rollouts.len(), 4);
+    for row in rollouts {
+        assert!(row["images"][0].as_str().unwrap().ends_with("scans/1.png"), "{row}");
+        assert!(row["prompt"].as_str().unwrap().contains("<global-img><image><fake"), "{row}");
+    }
+}
+
 /// Trains for a step with the rewards of the block.
 fn rewards(block: &str) {
     let dir = tempfile::tempdir().unwrap();
@@ -129,6 +149,7 @@ fn every_config_of_the_readme_runs() {
             block if block.contains("[[stage]]") => run(block),
             block if block.contains("[policy]") => adapter(block),
             block if block.contains("messages = ") => chats(block),
+            block if block.contains("images = ") => scans(block),
             block => rewards(block),
         }
     }

@@ -498,3 +498,67 @@ fn other_families_are_refused_by_name() {
         assert!(message.contains("supported: llama, mistral, ministral, qwen2, qwen3"), "{message}");
     }
 }
+
+#[test]
+fn towers_are_read_or_refused_by_key() {
+    let base = || -> Value { crate::golden_json("vision/tiny-qwen2_5_vl/config.json") };
+    let read = |value: &Value| ModelConfig::from_hf_json(value, Path::new("config.json"));
+    let config = read(&base()).unwrap();
+    let vision = config.vision.clone().unwrap();
+    assert_eq!((vision.depth, vision.width, vision.patch, vision.merge), (3, 32, 14, 2));
+    assert_eq!((vision.window, vision.full, vision.image_token), (Some(2), vec![1], 378));
+    assert_eq!(vision.axes, [0, 0, 1, 1, 1, 2, 2, 2]);
+    let third = read(&crate::golden_json("vision/tiny-qwen3_vl/config.json")).unwrap();
+    assert_eq!(third.vision.unwrap().axes, [0, 1, 2, 0, 1, 2, 0, 0]);
+    // The same nested, with the settings of transformers 5.
+    let mut nested = base();
+    let map = nested.as_object_mut().unwrap();
+    let mut text = map.clone();
+    text.remove("vision_config");
+    text.insert(
+        "rope_parameters".into(),
+        json!({"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 1e6}),
+    );
+    ["rope_scaling", "rope_theta", "image_token_id"].iter().for_each(|key| drop(text.remove(*key)));
+    map.retain(|key, _| {
+        ["model_type", "vision_config", "image_token_id", "tie_word_embeddings"].contains(&key.as_str())
+    });
+    map.insert("text_config".into(), Value::Object(text));
+    let nested = read(&nested).unwrap();
+    let bare = |config: &ModelConfig| ModelConfig { vision: None, ..config.clone() };
+    assert_eq!(bare(&nested), bare(&config));
+    assert_eq!(nested.vision.unwrap().axes, vision.axes);
+    for (key, value, part) in [
+        ("vision_config", json!(null), "`vision_config` is missing"),
+        ("image_token_id", json!(null), "`image_token_id` is missing"),
+        (
+            "rope_scaling",
+            json!({"type": "mrope", "mrope_section": [2, 2]}),
+            "mrope_section` is not three numbers",
+        ),
+        (
+            "rope_scaling",
+            json!({"type": "mrope", "mrope_section": [2, 2, 2]}),
+            "names 6 frequencies, a head has 8",
+        ),
+        ("rope_scaling", json!(null), "mrope_section` is missing"),
+    ] {
+        let mut broken = base();
+        broken[key] = value;
+        let message = read(&broken).unwrap_err().to_string();
+        assert!(message.contains(part), "{part}: {message}");
+    }
+    for (key, value, part) in [
+        ("depth", json!(null), "vision_config.depth` is missing"),
+        ("num_heads", json!(5), "vision_config.num_heads` = 5 does not divide"),
+        ("fullatt_block_indexes", json!([7]), "names block 7 of 3"),
+        ("in_chans", json!(1), "in_channels` is not 3"),
+        ("patch_size", json!(1 << 20), "vision_config.patch_size` = 1048576"),
+        ("hidden_act", json!("relu"), "hidden_act"),
+    ] {
+        let mut broken = base();
+        broken["vision_config"][key] = value;
+        let message = read(&broken).unwrap_err().to_string();
+        assert!(message.contains(part), "{part}: {message}");
+    }
+}

@@ -85,6 +85,9 @@ pub(crate) fn model_types() -> impl Iterator<Item = &'static str> {
     FAMILIES.iter().map(|(name, ..)| *name)
 }
 
+/// Most pixels of a patch's side, and most patches of a token's: products of a few of them do not overflow.
+const MAX_PATCH: u64 = 1 << 10;
+
 /// Keys of a flat config that are not of the text.
 const OF_VISION: [&str; 11] = [
     "vision_config",
@@ -128,7 +131,9 @@ impl Vision {
     }
 
     fn tower(family: VisionFamily, own: &Keys<'_>, root: &Keys<'_>) -> Result<Self, PolicyError> {
-        let or = |key: &str, default: usize| Ok::<_, PolicyError>(own.optional_size(key)?.unwrap_or(default));
+        let or = |key: &str, default: usize| {
+            Ok::<_, PolicyError>(own.size_up_to(key, MAX_PATCH)?.unwrap_or(default))
+        };
         let smol = family == VisionFamily::Smol;
         // `hidden_size` is the width of the output in Qwen2-VL.
         let width_key = if family == VisionFamily::Qwen2 { "embed_dim" } else { "hidden_size" };
@@ -151,7 +156,7 @@ impl Vision {
         };
         let patch = or("patch_size", if family == VisionFamily::Qwen3 { 16 } else { 14 })?;
         let merge = if smol {
-            root.optional_size("scale_factor")?.unwrap_or(2)
+            root.size_up_to("scale_factor", MAX_PATCH)?.unwrap_or(2)
         } else {
             or("spatial_merge_size", 2)?
         };

@@ -220,7 +220,7 @@ impl Processor {
 }
 
 const CLIP_MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
-const CLIP_STD: [f32; 3] = [0.268_629_54, 0.261_302_58, 0.275_777_11];
+const CLIP_STD: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
 /// The processor's own bounds, where a file has none: 4 and 16,384 tokens.
 const SMART: [usize; 2] = [56 * 56, 28 * 28 * 1280];
 

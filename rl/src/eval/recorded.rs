@@ -120,6 +120,7 @@ mod tests {
                 said("assistant", "2"),
                 said("user", "and?"),
             ],
+            images: Vec::new(),
             reference: json!({"answer": answer, "deep": [1, null]}),
             meta: json!({"n": 1}).as_object().cloned().unwrap(),
         };

@@ -100,6 +100,7 @@ pub(crate) fn check(read: &Read<'_>, policy: &Policy) -> Result<Texts, Error> {
                     let lengths = looked.source(source, source.len())?;
                     let key = format!("stage.{}.long_prompt", config.name());
                     let long = set.long(lengths, most, long_prompt, Some(&key), &mut texts.notes)?;
+                    refuse_to_cut(source, &long, (long_prompt, most), &key)?;
                     if long_prompt == LongPrompt::Skip {
                         texts.skipped.insert((stage, source.name().to_owned()), long);
                     }
@@ -171,6 +172,24 @@ impl Looked<'_> {
             self.lengths.insert(source.name().to_owned(), lengths);
         }
         Ok(&self.lengths[source.name()][..count])
+    }
+}
+
+/// Refuses long prompts with pictures where they would be cut on the left.
+fn refuse_to_cut(
+    source: &TaskSource,
+    long: &BTreeSet<usize>,
+    (long_prompt, most): (LongPrompt, usize),
+    key: &str,
+) -> Result<(), Error> {
+    let seen = |i: &&usize| !source.task(**i).images.is_empty();
+    match (long_prompt, long.iter().find(seen)) {
+        (LongPrompt::TruncateLeft, Some(i)) => {
+            let place = place(source, *i);
+            let problem = format!("the prompt has images and is above {most} tokens, and is not cut");
+            Err(Error::Unusable { what: format!("{place}: {problem}: set {key} = \"skip\"") })
+        }
+        _ => Ok(()),
     }
 }
 

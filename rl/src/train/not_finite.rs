@@ -70,6 +70,7 @@ mod tests {
             eos_token_ids: vec![],
             pad_token_id: None,
             shape: Shape::default(),
+            vision: None,
         };
         let mut decoder =
             Decoder::random(model, &Device::flex(), |p, e| ((p * 31 + e) as f32 * 0.7).sin() * 0.1);
