@@ -288,6 +288,8 @@ mod tests {
             meta: Map::new(),
             prompt_text: String::new(),
             prompt: vec![1],
+            images: vec![],
+            image_names: vec![],
             completions: vec![],
             judgements: vec![judgement],
             advantages: vec![],
