@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::locate::nearest;
 use super::{
     AdvantagesFrom, ChatTemplate, DataConfig, EvalConfig, GrpoConfig, LoraConfig, MuonConfig, OptimConfig,
-    OptimKind, ReferenceFrom, RunConfig, SftConfig, StageConfig,
+    OptimKind, ReferenceFrom, RunConfig, SftConfig, StageConfig, TinyConfig,
 };
 use crate::algorithm::{AdvantageKind, GroupsWithoutSignal};
 use crate::benchmarks;
@@ -157,7 +157,12 @@ impl RunConfig {
         check_patterns("policy.frozen", &policy.frozen, checks);
         let none = policy.trainable.as_ref().is_some_and(Vec::is_empty);
         checks.require(!none, "policy.trainable", "names nothing to train; leave it out to train everything");
-        let Some(tiny) = &policy.tiny else { return };
+        if let Some(tiny) = &policy.tiny {
+            Self::check_tiny(tiny, checks);
+        }
+    }
+
+    fn check_tiny(tiny: &TinyConfig, checks: &mut Checks) {
         let at = |field: &str| format!("policy.tiny.{field}");
         for (field, value) in [
             ("layers", tiny.layers),
