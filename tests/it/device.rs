@@ -23,8 +23,9 @@ fn policy(device: &str) -> Policy {
 #[test]
 #[ignore = "needs a device of the feature `cuda` or `wgpu`"]
 fn the_same_completions_as_on_the_cpu() {
-    let prompts: Vec<Prompt> =
-        (0..3).map(|p| Prompt { token_ids: (3..10 + 7 * p).map(|t| t % 60).collect() }).collect();
+    let prompts: Vec<Prompt> = (0..3)
+        .map(|p| Prompt { token_ids: (3..10 + 7 * p).map(|t| t % 60).collect(), images: vec![] })
+        .collect();
     for (temperature, top_k) in [(1.0, None), (0.6, None), (0.0, None), (1.0, Some(5))] {
         let sampling = SamplingParams { temperature, top_k, max_tokens: 150, ..SamplingParams::default() };
         let [ours, theirs] = [DEVICE, "cpu"].map(|device| {
