@@ -133,6 +133,24 @@ fn adapters_compute_what_peft_does() {
     }
 }
 
+/// Matrices that are kept packed are packed anew when a weight changes, whoever changes it.
+#[test]
+fn what_is_kept_packed_follows_the_weights() {
+    let batch = Values::of(&golden().join("lora/llama_kv_down")).batch();
+    let (mut plain, mut kept) = (base("tiny-llama"), base("tiny-llama").keeping_packed());
+    assert_eq!(kept.logprobs(&batch, 1.0), plain.logprobs(&batch, 1.0));
+    for decoder in [&mut plain, &mut kept] {
+        decoder.update_on_host(|_, _, values| values.iter_mut().for_each(|v| *v *= 1.25));
+    }
+    assert_eq!(kept.logprobs(&batch, 1.0), plain.logprobs(&batch, 1.0));
+    let head = plain.layout().model.head.weight;
+    let halved: Vec<f32> = plain.param_values(head).iter().map(|v| 0.5 * v).collect();
+    for decoder in [&mut plain, &mut kept] {
+        decoder.set_param(head, halved.clone());
+    }
+    assert_eq!(kept.logprobs(&batch, 1.0), plain.logprobs(&batch, 1.0));
+}
+
 /// A base in fewer bits computes what the rounded weights in f32 do, bit for bit, and is rounded at all.
 #[test]
 fn a_narrow_base_is_the_rounded_one() {

@@ -441,6 +441,9 @@ impl Decoder {
             };
             f(i, spec, flex.storage_mut::<f32>());
             *param = Tensor::from_primitive::<Flex>(flex);
+            if self.frozen.get(i).is_some_and(Option::is_some) {
+                Arc::make_mut(&mut self.frozen)[i] = Some(Arc::default());
+            }
         }
     }
 

@@ -37,8 +37,8 @@ impl Pass {
         }
     }
 
-    /// Adds the gradients of what is trained to `grads`, those of towers aside ([`Decoder::see_back`]), for the gradients `g` of a loss with respect to
-    /// [`targets`](Self::targets).
+    /// Adds the gradients of what is trained to `grads`, those of towers aside ([`Decoder::see_back`]), for the gradients `g` of
+    /// a loss with respect to [`targets`](Self::targets).
     ///
     /// # Panics
     /// If there is not one gradient a target, or the gradients are of another device.
