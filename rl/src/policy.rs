@@ -164,7 +164,13 @@ impl Policy {
     /// A vocabulary of no tokens.
     pub(crate) fn without_text(decoder: Decoder) -> Result<Self, Error> {
         let known = decoder.config().vocab_size.min(Self::CHARACTERS.len());
-        let tokenizer = Tokenizer::characters(&Self::CHARACTERS[..known], &[])?;
+        let marks = images::marks(&decoder);
+        let marks: Vec<&str> = marks.iter().map(String::as_str).collect();
+        let tokenizer = Tokenizer::characters(&Self::CHARACTERS[..known], &marks)?;
+        let decoder = match marks.last().and_then(|mark| tokenizer.token_to_id(mark)) {
+            Some(id) => decoder.with_image_token(id),
+            None => decoder,
+        };
         let assets = PolicyAssets::new(&tokenizer, &[], None)?.into();
         Ok(Self {
             decoder,

@@ -428,7 +428,7 @@ impl Decoder {
     pub fn update_on_host(&mut self, mut f: impl FnMut(usize, &ParamSpec, &mut [f32])) {
         self.packed = Arc::default();
         if self.trained.depth().pictures {
-            self.forget_features();
+            self.own_features();
         }
         let device = self.device.clone();
         for (i, (spec, param)) in self.layout.specs.iter().zip(&mut self.params).enumerate() {
@@ -507,7 +507,7 @@ impl Decoder {
             Arc::make_mut(&mut self.narrow)[index] = None;
         }
         if self.layout.specs[index].is_of_tower() {
-            self.forget_features();
+            self.own_features();
         }
         if index < self.frozen.len() {
             let kept = &mut Arc::make_mut(&mut self.frozen)[index];

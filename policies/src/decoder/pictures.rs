@@ -61,6 +61,15 @@ impl Decoder {
         self
     }
 
+    /// The same decoder with another token in the place of a picture's row. Nothing changes for models that do not see.
+    #[must_use]
+    pub fn with_image_token(mut self, id: u32) -> Self {
+        if let Some(vision) = &mut Arc::make_mut(&mut self.config).vision {
+            vision.image_token = id;
+        }
+        self
+    }
+
     /// What makes pictures of files; none of models that do not see.
     pub fn processor(&self) -> Option<&Processor> {
         self.processor.as_deref()
@@ -184,8 +193,13 @@ impl Decoder {
         (plan, sight, patches)
     }
 
-    /// Forgets features: something of the tower has changed.
-    pub(super) fn forget_features(&mut self) {
+    /// Gives the memory of features back; they are computed again when they are asked for.
+    pub fn forget_features(&self) {
+        locked(&self.features).clear();
+    }
+
+    /// Has features of its own from here on: something of the tower has changed.
+    pub(super) fn own_features(&mut self) {
         self.features = Features::default();
     }
 

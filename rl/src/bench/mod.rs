@@ -8,6 +8,8 @@
 pub mod ceiling;
 mod cost;
 mod phases;
+mod pictures;
+mod shapes;
 
 use crate::Error;
 use crate::config::{GrpoConfig, OptimKind, PolicyConfig};
@@ -15,21 +17,17 @@ use crate::policy::Policy;
 use crate::selection;
 use crate::train::grpo::Trainer;
 use crate::train::trajectory::{Batch, Trajectory};
-use burn::tensor::Device;
 use cost::Cost;
 use phases::Bench;
-use rlvr_policies::{Decoder, LoraSettings, ModelConfig};
-use rlvr_rewards::{Message, Response, Task, group_reward_fn};
+use rlvr_policies::{Decoder, LoraSettings};
+use rlvr_rewards::{IMAGE_PLACE, Message, Response, Task, group_reward_fn};
 use rlvr_rollout::CounterRng;
 use serde::Serialize;
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::path::Path;
 
 pub use cost::processor_s;
-
-/// Shapes that can be measured without weights.
-pub const SHAPES: [&str; 5] = ["tiny", "smollm2-135m", "qwen2.5-0.5b", "qwen3-0.6b", "qwen2.5-1.5b"];
+pub use shapes::{SHAPES, random_decoder, shape};
 
 /// Learning rate of the steps.
 const LR: f64 = 1e-6;
@@ -51,6 +49,10 @@ pub struct BenchSettings {
     pub repeat: usize,
     /// The optimizer.
     pub optimizer: OptimKind,
+    /// Pictures of a prompt, for models that see.
+    pub images: usize,
+    /// Their side, pixels.
+    pub image_size: usize,
 }
 
 /// One phase.
@@ -89,41 +91,13 @@ pub struct BenchReport {
     pub threads: usize,
     /// What the device can do.
     pub ceilings: ceiling::Ceilings,
-    /// By name: prefill, decode, logprobs, backward, optimizer, step.
+    /// By name: prefill, decode, logprobs, backward, optimizer, step; with pictures `see` (their features) and `see_back` (the
+    /// backward of the tower), whose tokens are those of the pictures.
     pub phases: BTreeMap<&'static str, PhaseTime>,
     /// Largest resident memory of the process, MiB.
     pub peak_rss_mb: f64,
     /// Memory of a device other than the CPU that the process holds at the end, MiB; it gives little back before.
     pub device_memory_mb: Option<f64>,
-}
-
-/// The model of a name in [`SHAPES`].
-pub fn shape(name: &str) -> Option<ModelConfig> {
-    let model = |kind: &str, dims: [usize; 7], theta: f64| {
-        let [hidden, intermediate, layers, heads, kv_heads, head_dim, vocab] = dims;
-        json!({
-            "model_type": kind, "hidden_size": hidden, "intermediate_size": intermediate, "num_hidden_layers": layers,
-            "num_attention_heads": heads, "num_key_value_heads": kv_heads, "head_dim": head_dim, "vocab_size": vocab,
-            "rms_norm_eps": 1e-6, "rope_theta": theta, "max_position_embeddings": 8192,
-            "tie_word_embeddings": true, "hidden_act": "silu",
-        })
-    };
-    let value = match name {
-        "tiny" => model("llama", [128, 384, 4, 4, 4, 32, 18], 10_000.0),
-        "smollm2-135m" => model("llama", [576, 1536, 30, 9, 3, 64, 49_152], 100_000.0),
-        "qwen2.5-0.5b" => model("qwen2", [896, 4864, 24, 14, 2, 64, 151_936], 1e6),
-        "qwen3-0.6b" => model("qwen3", [1024, 3072, 28, 16, 8, 128, 151_936], 1e6),
-        "qwen2.5-1.5b" => model("qwen2", [1536, 8960, 28, 12, 2, 128, 151_936], 1e6),
-        _ => return None,
-    };
-    ModelConfig::from_hf_json(&value, Path::new(name)).ok()
-}
-
-/// A decoder of a shape with random weights.
-pub fn random_decoder(config: ModelConfig, device: &Device) -> Decoder {
-    let normal =
-        |param: usize, i: usize| CounterRng::new(1, 0, param as u64, u64::MAX).normal(i as u64) as f32;
-    Decoder::random(config, device, normal)
 }
 
 /// The decoder with a new adapter of this rank on all linear layers.
@@ -153,7 +127,8 @@ pub fn with_selection(
 /// # Errors
 /// Settings that contradict each other or exceed the context, a loss that is not finite.
 pub fn bench(decoder: Decoder, settings: BenchSettings) -> Result<BenchReport, Error> {
-    check(decoder.config(), &settings)?;
+    let decoder = shapes::seeing_squares(decoder, settings.image_size);
+    check(&decoder, &settings)?;
     let policy = Policy::without_text(decoder)?;
     let device = policy.decoder.device().clone();
     let tasks = random_tasks(&policy, &settings);
@@ -168,24 +143,35 @@ pub fn bench(decoder: Decoder, settings: BenchSettings) -> Result<BenchReport, E
     let trainer = Trainer::new(policy, Some(reference), &config, Some(&reward), 1, 1);
     let phases = BTreeMap::new();
     let mut bench = Bench { trainer, batch, settings, cost, device, phases };
+    bench.pictures();
     bench.generation()?;
     bench.training()?;
     bench.step(&tasks)?;
     Ok(bench.report())
 }
 
-fn check(config: &ModelConfig, s: &BenchSettings) -> Result<(), Error> {
+fn check(decoder: &Decoder, s: &BenchSettings) -> Result<(), Error> {
     let problem = |what: String| Err(Error::Unusable { what });
-    let context = config.max_position_embeddings;
+    let context = decoder.config().max_position_embeddings;
     if [s.batch, s.group, s.prompt_tokens, s.new_tokens, s.micro_batch, s.repeat].contains(&0) {
         return problem("batch, group, tokens, micro-batch and repetitions must be at least 1".into());
     }
     if !s.batch.is_multiple_of(s.group) {
         return problem(format!("a batch of {} is no multiple of the group of {}", s.batch, s.group));
     }
-    if s.prompt_tokens + s.new_tokens > context {
-        let asked = s.prompt_tokens + s.new_tokens;
-        return problem(format!("{asked} tokens a sequence exceed the policy's context of {context}"));
+    let seen = match decoder.processor() {
+        _ if s.images == 0 => 0,
+        None => return problem("a policy that does not see was given images".into()),
+        Some(_) if s.image_size == 0 => return problem("images have at least one pixel".into()),
+        Some(processor) => {
+            let tokens = processor.tokens(s.image_size, s.image_size);
+            s.images * tokens.map_err(|e| Error::Unusable { what: e.to_string() })?
+        }
+    };
+    let asked = s.prompt_tokens + s.new_tokens + seen;
+    if asked > context {
+        let of = if seen > 0 { format!(" ({seen} of images)") } else { String::new() };
+        return problem(format!("{asked} tokens a sequence{of} exceed the policy's context of {context}"));
     }
     Ok(())
 }
@@ -200,17 +186,26 @@ fn step_config(s: &BenchSettings) -> Result<GrpoConfig, Error> {
     serde_json::from_value(config).map_err(|e| Error::Unusable { what: e.to_string() })
 }
 
-/// Tasks with prompts of random characters, each of which is a token.
+/// Tasks with prompts of random characters, each of which is a token, behind random pictures.
 fn random_tasks(policy: &Policy, s: &BenchSettings) -> Vec<Task> {
-    let tokens = policy.tokenizer().vocab_size().min(policy.decoder.config().vocab_size) as u64;
+    let tokens = policy.decoder.config().vocab_size.min(Policy::CHARACTERS.len()) as u64;
     let prompt = |row: usize| -> String {
         let id = |i: usize| crate::random::between(0, tokens - 1, &[row as u64, i as u64]) as usize;
         (0..s.prompt_tokens).map(|i| Policy::CHARACTERS.as_bytes()[id(i)] as char).collect()
     };
-    let task = |row: usize| Task {
-        id: row.to_string(),
-        prompt: vec![Message { role: "user".into(), content: prompt(row) }],
-        ..Task::default()
+    let task = |row: usize| {
+        let mut content = prompt(row);
+        if s.images > 0 {
+            // What happens to read like a place is none.
+            content = content.replace(IMAGE_PLACE, &" ".repeat(IMAGE_PLACE.len()));
+            content.insert_str(0, &IMAGE_PLACE.repeat(s.images));
+        }
+        Task {
+            id: row.to_string(),
+            prompt: vec![Message { role: "user".into(), content }],
+            images: (0..s.images).map(|i| pictures::random(row * s.images + i, s.image_size)).collect(),
+            ..Task::default()
+        }
     };
     (0..s.batch / s.group).map(task).collect()
 }
@@ -239,6 +234,7 @@ fn random_batch(policy: &Policy, tasks: &[Task], s: &BenchSettings) -> Result<Ba
 #[cfg(test)]
 mod tests {
     use super::*;
+    use burn::tensor::Device;
 
     #[test]
     fn every_phase_of_the_tiny_shape() {
@@ -251,6 +247,8 @@ mod tests {
             micro_batch: 4,
             repeat: 1,
             optimizer: OptimKind::Adamw,
+            images: 0,
+            image_size: 0,
         };
         let report = bench(decoder.clone(), settings).unwrap();
         let names: Vec<&str> = report.phases.keys().copied().collect();
@@ -264,25 +262,9 @@ mod tests {
             BenchSettings { group: 3, ..settings },
             BenchSettings { repeat: 0, ..settings },
             BenchSettings { new_tokens: 9000, ..settings },
+            BenchSettings { images: 1, image_size: 8, ..settings },
         ] {
             assert!(bench(decoder.clone(), bad).is_err(), "{bad:?}");
         }
-    }
-
-    #[test]
-    fn parameters_of_the_shapes() {
-        // As their authors state them, embeddings counted once.
-        for (name, millions) in [
-            ("smollm2-135m", 134.5),
-            ("qwen2.5-0.5b", 494.0),
-            ("qwen3-0.6b", 596.0),
-            ("qwen2.5-1.5b", 1543.7),
-        ] {
-            let config = shape(name).unwrap();
-            let layout = config.layout();
-            let count: usize = layout.specs.iter().map(|s| s.shape[0] * s.shape[1]).sum();
-            assert!((count as f64 / 1e6 - millions).abs() < 0.5, "{name} {count}");
-        }
-        assert!(SHAPES.iter().all(|name| shape(name).is_some()) && shape("gpt").is_none());
     }
 }

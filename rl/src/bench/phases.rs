@@ -8,11 +8,11 @@ use crate::run::record::peak_rss_mb;
 use crate::train::grpo::{Source, StepOutcome, Trainer};
 use crate::train::trajectory::{self, Batch};
 use burn::tensor::{DType, Device};
-use rlvr_policies::Decoder;
 use rlvr_policies::decoder::Cache;
 use rlvr_policies::host::gemm::Operands;
 use rlvr_policies::model::draw::DrawAt;
 use rlvr_policies::trained::params;
+use rlvr_policies::{Decoder, ImageKey};
 use rlvr_rewards::Task;
 use rlvr_rollout::DecodeModel;
 use std::collections::BTreeMap;
@@ -29,7 +29,14 @@ pub(super) struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    fn note(&mut self, name: &'static str, time: Time, tokens: usize, flops: f64, bytes: Option<f64>) {
+    pub(super) fn note(
+        &mut self,
+        name: &'static str,
+        time: Time,
+        tokens: usize,
+        flops: f64,
+        bytes: Option<f64>,
+    ) {
         self.phases.insert(name, Measured { time, tokens, flops, bytes });
     }
 
@@ -52,11 +59,13 @@ impl Bench<'_> {
 
     /// Prompts and tokens without drawing.
     pub(super) fn generation(&mut self) -> Result<(), Error> {
-        let BenchSettings { batch, group, prompt_tokens, new_tokens, repeat, .. } = self.settings;
+        let BenchSettings { batch, group, new_tokens, repeat, .. } = self.settings;
         let (prompts, decoder) = (&self.batch.prompts, &self.trainer.policy.decoder);
-        let fed: usize = prompts.iter().map(|p| p.token_ids.len()).sum();
-        let asked: Vec<&[u32]> = prompts.iter().map(|p| p.token_ids.as_slice()).collect();
-        let prefill = || decoder.prefill(&asked, prompt_tokens).0;
+        let (fed, asked) = (self.prompt_tokens(), prompts.iter().map(|p| p.token_ids.as_slice()));
+        let asked: Vec<&[u32]> = asked.collect();
+        let images: Vec<&[ImageKey]> = prompts.iter().map(|p| p.images.as_slice()).collect();
+        let prompt_tokens = fed / prompts.len();
+        let prefill = || decoder.prefill_seeing(&asked, &images, prompt_tokens).0;
         let prefilled = measure((&self.device, repeat), || (), |()| prefill());
 
         let rows: Vec<usize> = (0..batch).map(|i| i / group).collect();

@@ -2,9 +2,9 @@
 use super::Policy;
 use crate::error::Error;
 use rayon::prelude::*;
-use rlvr_policies::ImageKey;
 use rlvr_policies::config::VisionFamily;
 use rlvr_policies::vision::{Layout, Processor};
+use rlvr_policies::{Decoder, ImageKey};
 use rlvr_rewards::{IMAGE_PLACE, Message, Task, TaskImage};
 use rlvr_rollout::Prompt;
 use serde_json::{Value, json};
@@ -212,6 +212,23 @@ impl Policy {
         }
         Ok(ids)
     }
+}
+
+/// What stands around pictures in prompts of a policy without a tokenizer of its own, and, as the last, for their rows.
+pub(super) fn marks(decoder: &Decoder) -> Vec<String> {
+    let Some(vision) = decoder.vision() else { return Vec::new() };
+    let mut marks: Vec<String> = match vision.family {
+        VisionFamily::Smol => {
+            let tiles = (1..=8).flat_map(|r| (1..=8).map(move |c| format!("<row_{r}_col_{c}>")));
+            let around = ["<fake_token_around_image>", "<global-img>", "\n"].map(str::to_owned);
+            around.into_iter().chain(tiles).collect()
+        }
+        VisionFamily::Qwen2 | VisionFamily::Qwen25 | VisionFamily::Qwen3 => {
+            ["<|vision_start|>", "<|vision_end|>"].map(str::to_owned).into()
+        }
+    };
+    marks.push("<|image|>".to_owned());
+    marks
 }
 
 /// A message as models that see are told it: content in parts.

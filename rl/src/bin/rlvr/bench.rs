@@ -12,18 +12,10 @@ use serde_json::Value;
 use std::io::Write;
 
 /// In the order of a step.
-const ORDER: [&str; 6] = ["prefill", "decode", "logprobs", "backward", "optimizer", "step"];
+const ORDER: [&str; 8] =
+    ["see", "prefill", "decode", "logprobs", "backward", "see_back", "optimizer", "step"];
 
 pub fn run(args: &BenchArgs) -> Result<()> {
-    let settings = BenchSettings {
-        batch: args.batch,
-        group: args.group.unwrap_or(args.batch.min(8)),
-        prompt_tokens: args.prompt_tokens,
-        new_tokens: args.new_tokens,
-        micro_batch: args.micro_batch,
-        repeat: args.repeat,
-        optimizer: args.optimizer,
-    };
     let device = rlvr::run::device(args.device)?;
     let (name, decoder) = match &args.policy {
         Some(path) => (path.as_str(), Policy::open(path, &device)?.decoder),
@@ -48,6 +40,17 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     let trainable = (!args.trainable.is_empty()).then(|| args.trainable.clone());
     let decoder = with_selection(decoder, trainable, args.frozen.clone())?;
     let decoder = decoder.with_base_dtype(args.base_dtype).map_err(|e| bad(format!("--base-dtype: {e}")))?;
+    let settings = BenchSettings {
+        batch: args.batch,
+        group: args.group.unwrap_or(args.batch.min(8)),
+        prompt_tokens: args.prompt_tokens,
+        new_tokens: args.new_tokens,
+        micro_batch: args.micro_batch,
+        repeat: args.repeat,
+        optimizer: args.optimizer,
+        images: args.images.unwrap_or(usize::from(decoder.vision().is_some())),
+        image_size: args.image_size,
+    };
     let report = bench(decoder, settings)?;
     let device = rlvr::run::device_name(args.device);
     let mut out = output::stdout();
@@ -64,10 +67,14 @@ pub fn run(args: &BenchArgs) -> Result<()> {
 
 fn table(out: &mut impl Write, name: &str, device: &str, report: &BenchReport) -> std::io::Result<()> {
     let s = &report.settings;
+    let images = match s.images {
+        0 => String::new(),
+        n => format!(" and {} of {}x{}", output::count(n, "picture"), s.image_size, s.image_size),
+    };
     let by = report.instructions.map(|i| format!(" by {i}")).unwrap_or_default();
     writeln!(
         out,
-        "{name}, {:.1} million parameters, {}{by} on {device} with {} threads: {} prompts of {} tokens x {} completions of {}",
+        "{name}, {:.1} million parameters, {}{by} on {device} with {} threads: {} prompts of {} tokens{images} x {} completions of {}",
         report.parameters as f64 / 1e6,
         report.dtype,
         report.threads,

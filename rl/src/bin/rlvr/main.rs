@@ -46,7 +46,29 @@ fn main() -> ExitCode {
     log_to_stderr();
     signals::watch();
     // On a thread of the pool: from outside it, each of the many small parallel loops would wait for a wake-up.
-    let work = || start_threads(cli.threads).and_then(|()| rayon::scope(|_| run(&cli.command)));
+    let work = || {
+        start_threads(cli.threads)?;
+        rayon::scope(|_| match &cli.command {
+            Command::Train(args) => train::run(args),
+            Command::Sample(args) => sample::run(args),
+            Command::Logprobs(args) => logprobs::run(args),
+            Command::Merge(args) => merge::run(args),
+            Command::Score(args) => score::run(args),
+            Command::Data(command) => data::run(command),
+            Command::Loss(args) => loss::run(args),
+            Command::Eval(EvalCommand::Run(args)) => eval::run::run(args),
+            Command::Eval(EvalCommand::Ls(args)) => eval::ls::ls(args),
+            Command::Eval(EvalCommand::Validate(args)) => eval::validate::run(args),
+            Command::Eval(EvalCommand::Score(args)) => eval::score::score(args),
+            Command::Eval(EvalCommand::Compare(args)) | Command::Compare(args) => compare::run(args),
+            Command::Eval(EvalCommand::Report(args)) => report::run(args),
+            Command::Report(args) => run_report::run(args),
+            Command::Bench(args) => bench::run(args),
+            Command::Plugin(PluginCommand::New(args)) => plugin::new(args),
+            Command::Plugin(PluginCommand::Test(args)) => plugin::test(args),
+            Command::Completions(args) => completions::run(args),
+        })
+    };
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) => output::fail(&error),
@@ -54,29 +76,6 @@ fn main() -> ExitCode {
             output::say!("error: this is a mistake in rlvr itself, what happened stands above");
             ExitCode::FAILURE
         }
-    }
-}
-
-fn run(command: &Command) -> Result<()> {
-    match command {
-        Command::Train(args) => train::run(args),
-        Command::Sample(args) => sample::run(args),
-        Command::Logprobs(args) => logprobs::run(args),
-        Command::Merge(args) => merge::run(args),
-        Command::Score(args) => score::run(args),
-        Command::Data(command) => data::run(command),
-        Command::Loss(args) => loss::run(args),
-        Command::Eval(EvalCommand::Run(args)) => eval::run::run(args),
-        Command::Eval(EvalCommand::Ls(args)) => eval::ls::ls(args),
-        Command::Eval(EvalCommand::Validate(args)) => eval::validate::run(args),
-        Command::Eval(EvalCommand::Score(args)) => eval::score::score(args),
-        Command::Eval(EvalCommand::Compare(args)) | Command::Compare(args) => compare::run(args),
-        Command::Eval(EvalCommand::Report(args)) => report::run(args),
-        Command::Report(args) => run_report::run(args),
-        Command::Bench(args) => bench::run(args),
-        Command::Plugin(PluginCommand::New(args)) => plugin::new(args),
-        Command::Plugin(PluginCommand::Test(args)) => plugin::test(args),
-        Command::Completions(args) => completions::run(args),
     }
 }
 

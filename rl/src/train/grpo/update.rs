@@ -1,10 +1,10 @@
 //! An update of a step: the gradient of a minibatch, and the optimizer's step by it.
 
 use super::{StepOutcome, Trainer};
-use crate::algorithm::StepTotals;
+use crate::algorithm::{StepTotals, policy_loss};
 use crate::error::Error;
 use crate::train::group::Group;
-use crate::train::loss::micro_loss;
+use crate::train::loss::Scored;
 use crate::train::minibatch::lowest_entropy;
 use crate::train::not_finite;
 use crate::train::trajectory::{self, Trajectory};
@@ -45,8 +45,8 @@ impl Trainer<'_> {
             if first {
                 out.first.record(&pass);
             }
-            let output =
-                micro_loss(&pass, config, &totals).map_err(|e| not_finite::of_loss(e, micro, &out.groups))?;
+            let output = policy_loss(&Scored::of(&pass).sequences(), config, &totals)
+                .map_err(|e| not_finite::of_loss(e, micro, &out.groups))?;
             sum += output.loss;
             out.stats.merge(&output.stats);
             out.trained_tokens += pass.targets().logprobs.len();

@@ -118,11 +118,13 @@ Examples:
   rlvr bench --policy runs/addition --json
   rlvr bench --threads 1
   rlvr bench --trainable 'layers\\.2\\d' --optimizer adamw_8bit    only the last blocks
+  rlvr bench --shape smolvlm-256m --images 2 --image-size 512
 
 A step is: generate, score with the reference, forward and backward in micro-batches, the optimizer. Tokens are random.
 Shares compare with the speeds of multiply-adds (large products on a GPU) and of memory that the same process measures.")]
 pub struct BenchArgs {
-    /// Shape of the policy, with random weights: tiny, smollm2-135m, qwen2.5-0.5b, qwen3-0.6b, qwen2.5-1.5b
+    /// Shape of the policy, with random weights: tiny, smollm2-135m, qwen2.5-0.5b, qwen3-0.6b, qwen2.5-1.5b, and with towers
+    /// smolvlm-256m, qwen2.5-vl-3b
     #[arg(long, value_name = "NAME", default_value = "smollm2-135m", conflicts_with = "policy")]
     pub shape: String,
     /// Size of the vocabulary instead of the shape's
@@ -167,6 +169,12 @@ pub struct BenchArgs {
     /// Completions of a training pass
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub micro_batch: usize,
+    /// Random pictures of a prompt, for policies that see [default: 1 for them, otherwise 0]
+    #[arg(long, value_name = "N")]
+    pub images: Option<usize>,
+    /// Their side in pixels; what a family cuts into tiles is brought to this side
+    #[arg(long, value_name = "PIXELS", default_value_t = 448, value_parser = image_size)]
+    pub image_size: usize,
     /// Measured repetitions of each phase; the median counts
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub repeat: usize,
@@ -580,6 +588,11 @@ pub fn positive(text: &str) -> Result<usize, String> {
 /// A number of completions of one prompt, all of which are held in memory.
 pub fn samples(text: &str) -> Result<usize, String> {
     positive(text).and_then(|n| if n <= 1_000_000 { Ok(n) } else { Err("must be at most 1000000".into()) })
+}
+
+/// The value of `--image-size`: pictures of more are not taken anywhere.
+fn image_size(text: &str) -> Result<usize, String> {
+    positive(text).and_then(|n| if n <= 16_384 { Ok(n) } else { Err("must be at most 16384".into()) })
 }
 
 /// The value of `--optimizer`.
