@@ -10,4 +10,5 @@ mod tests;
 
 pub use self::image::{ImageError, Rgb, decode};
 pub use self::picture::{ImageKey, Layout, Picture, Plan};
+pub use self::png::encode_png;
 pub use self::processor::{Processor, Sizes};

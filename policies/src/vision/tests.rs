@@ -202,3 +202,14 @@ fn time_of_resampling() {
         }
     }
 }
+
+#[test]
+fn what_is_written_is_read_back_and_has_the_sums_that_readers_check() {
+    for (width, height) in [(1, 1), (7, 3), (64, 48)] {
+        let pixels: Vec<u8> = (0..3 * width * height).map(|i| (i * i % 251) as u8).collect();
+        let file = encode_png(width, height, &pixels);
+        assert_eq!(decode(&file).unwrap(), Rgb { width, height, pixels });
+        // CRC-32 of the name and no data, as in every PNG file.
+        assert_eq!(&file[file.len() - 8..], b"IEND\xae\x42\x60\x82");
+    }
+}
