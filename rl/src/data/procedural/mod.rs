@@ -21,7 +21,6 @@ mod logic;
 mod lookup;
 #[cfg(test)]
 mod picture_tests;
-mod png;
 mod reverse_text;
 mod shapes;
 mod sorting;
@@ -32,9 +31,8 @@ mod unit_conversion;
 
 use std::collections::HashSet;
 
-use png::encode_png;
 use rayon::prelude::*;
-use rlvr_policies::vision::Rgb;
+use rlvr_policies::vision::{Rgb, encode_png};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -144,7 +142,8 @@ fn entry(
     let failed = |message| DataError::Template { name: name.to_owned(), field: "prompt".to_owned(), message };
     let prompt = templates.text("prompt", &TemplateRow::new(fields)).map_err(failed)?;
     let mut prompt = messages(common.system.cloned(), prompt);
-    let png = |picture: &Rgb| TaskImage::Bytes(encode_png(picture).into());
+    let png =
+        |picture: &Rgb| TaskImage::Bytes(encode_png(picture.width, picture.height, &picture.pixels).into());
     let picture = draw.picture.map(|draw| draw());
     let seen: Vec<TaskImage> = picture.iter().map(png).collect();
     images::place(&mut prompt, seen.len()).map_err(failed)?;

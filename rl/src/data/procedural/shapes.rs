@@ -25,11 +25,11 @@ generator! {
         ],
         /// Fewest objects, 1 to 6. Default 1.
         min_objects: usize = 1,
-        /// Most objects; up to four stand in two rows, more in three. Default 4.
+        /// Most objects; one has the whole picture, up to four stand in two rows, more in three. Default 4.
         max_objects: usize = 4,
         /// Colours that occur, 2 to 6. Default 4.
         colours: usize = 4,
-        /// Pixels a side, 16 to 512. Default 48.
+        /// Pixels a side, 8 to 512, eight a cell at least. Default 48.
         size: usize = 48,
         /// How far noise may move a level, 0 to 64. Default 8.
         noise: u64 = 8,
@@ -98,6 +98,15 @@ impl Object {
     }
 }
 
+/// Cells a side for so many objects.
+fn grid(objects: usize) -> usize {
+    match objects {
+        0..=1 => 1,
+        2..=4 => 2,
+        _ => 3,
+    }
+}
+
 /// The objects of a picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Scene {
@@ -108,7 +117,7 @@ struct Scene {
 
 impl Scene {
     fn draw(config: &ShapesConfig, count: usize, dice: &mut Dice) -> Self {
-        let grid = if config.max_objects > 4 { 3 } else { 2 };
+        let grid = grid(config.max_objects);
         let side = (config.size / grid) as i64;
         let (mut colours, mut cells): (Vec<usize>, Vec<usize>) =
             ((0..config.colours).collect(), (0..grid * grid).collect());
@@ -170,8 +179,9 @@ impl Scene {
     }
 
     fn caption(&self) -> String {
-        let one = |object: &Object| {
-            format!("a {} at the {} {}", object.name(), self.row(object), self.column(object))
+        let one = |object: &Object| match self.grid {
+            1 => format!("a {}", object.name()),
+            _ => format!("a {} at the {} {}", object.name(), self.row(object), self.column(object)),
         };
         self.objects.iter().map(one).collect::<Vec<_>>().join(", ")
     }
@@ -230,6 +240,11 @@ impl Generator for ShapesConfig {
         );
         check_between(at, "noise", self.noise, [0, MAX_NOISE], checks);
         checks.require(!self.questions.is_empty(), format!("{at}.questions"), "asks nothing");
+        checks.require(
+            !self.questions.contains(&ShapesQuestion::Position) || self.max_objects > 1,
+            format!("{at}.questions"),
+            "asks for the position of one object that has the whole picture: take it out, or set max_objects = 2",
+        );
         checks.require(
             !self.questions.contains(&ShapesQuestion::Count) || self.min_objects < self.max_objects,
             format!("{at}.questions"),
