@@ -38,6 +38,12 @@ pub enum PolicyError {
         /// What is wrong.
         what: String,
     },
+    /// A new tower that does not go with its policy.
+    #[error("new tower: {what}")]
+    Tower {
+        /// What is wrong.
+        what: String,
+    },
     /// A pattern that is no regular expression, or too large a one.
     #[error("the pattern `{pattern}` cannot be used: {reason}")]
     Pattern {

@@ -9,7 +9,7 @@
 //! | train a part of it | [`lora`]: [`LoraSettings`] |
 //! | see how a block is computed | [`model`]: the passes once, over the operations of [`host`] (CPU) and [`device`] (GPUs) |
 //! | turn text into tokens | [`tokenizer`]: [`Tokenizer`]; [`chat_template`]: [`ChatTemplate`] |
-//! | give pictures to a model that sees | [`vision`] |
+//! | give pictures to a model that sees | [`vision`]; [`fresh_tower`], a tower for one that does not |
 //! | save it | [`save`]: [`save_hf`], [`save_adapter`] |
 //! | see what goes wrong | [`error`]: [`PolicyError`]; [`guard`], panics of other people's code |
 //!
@@ -23,6 +23,7 @@ pub mod decoder;
 pub mod device;
 pub mod error;
 mod file;
+pub mod fresh_tower;
 mod gguf_tokenizer;
 pub mod gradients;
 pub mod guard;
@@ -52,6 +53,7 @@ pub use chat_template::ChatTemplate;
 pub use config::{Architecture, ModelConfig, RopeScaling, Yarn};
 pub use decoder::Decoder;
 pub use error::PolicyError;
+pub use fresh_tower::TowerSizes;
 pub use host::narrow::BaseDtype;
 pub use lora::{LoraSettings, Targets};
 pub use patterns::ParamPattern;

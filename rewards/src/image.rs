@@ -66,9 +66,22 @@ impl From<TaskImage> for String {
     fn from(image: TaskImage) -> Self {
         match image {
             TaskImage::Path(path) => path.to_string_lossy().into_owned(),
-            TaskImage::Bytes(bytes) => format!("data:application/octet-stream;base64,{}", to_base64(&bytes)),
+            TaskImage::Bytes(bytes) => format!("data:{};base64,{}", media_type(&bytes), to_base64(&bytes)),
         }
     }
+}
+
+/// The media type that a file begins like.
+fn media_type(bytes: &[u8]) -> &'static str {
+    const KNOWN: [(&[u8], &str); 5] = [
+        (b"\x89PNG", "image/png"),
+        (b"\xff\xd8\xff", "image/jpeg"),
+        (b"GIF8", "image/gif"),
+        (b"RIFF", "image/webp"),
+        (b"BM", "image/bmp"),
+    ];
+    let known = KNOWN.iter().find(|(begin, _)| bytes.starts_with(begin));
+    known.map_or("application/octet-stream", |(_, name)| name)
 }
 
 const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -133,6 +146,8 @@ mod tests {
         ] {
             assert!(read(wrong.clone()).is_err(), "{wrong}");
         }
+        let png = String::from(TaskImage::Bytes(b"\x89PNG..".to_vec().into()));
+        assert!(png.starts_with("data:image/png;base64,iVBO"), "{png}");
         let written = serde_json::to_value(bytes()).unwrap();
         assert_eq!(serde_json::from_value::<TaskImage>(written).unwrap(), bytes());
     }

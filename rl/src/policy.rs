@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 mod images;
+mod tower;
 
 /// A decoder with everything between text and token ids.
 #[derive(Debug)]
@@ -189,13 +190,16 @@ impl Policy {
     /// The policy that a run starts from.
     ///
     /// # Errors
-    /// As [`Self::open`] and [`Self::tiny`]; an adapter that does not fit.
+    /// As [`Self::open`] and [`Self::tiny`]; an adapter or a new tower that does not fit.
     pub fn from_config(config: &PolicyConfig, seed: u64, device: &Device) -> Result<Self, Error> {
         let mut policy = match (&config.tiny, &config.path) {
             (Some(tiny), _) => Self::tiny(tiny, seed, device)?,
             (None, Some(path)) => Self::open(path, device)?,
             (None, None) => return Err(Error::Unusable { what: "the config names no policy".into() }),
         };
+        if let Some(tower) = &config.vision {
+            policy = policy.with_fresh_tower(tower, seed)?;
+        }
         if let Some(lora) = &config.lora {
             policy = policy.adapted(lora, seed)?;
             policy.base = config.path.clone();

@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 mod cache;
+mod fresh;
 mod lora;
 mod narrow;
 mod passes;

@@ -12,6 +12,7 @@ mod sft;
 mod stage;
 #[cfg(test)]
 mod tests;
+mod tower;
 mod validate;
 
 use std::collections::BTreeMap;
@@ -35,6 +36,7 @@ pub use stage::{
     AdvantagesFrom, GrpoConfig, MuonConfig, MuonScale, OptimConfig, OptimGroup, OptimKind, ReferenceFrom,
     RolloutsConfig, SftConfig, StageConfig,
 };
+pub use tower::TowerConfig;
 
 use rlvr_policies::BaseDtype;
 use rlvr_policies::decoder::Recompute;
@@ -184,6 +186,9 @@ pub struct PolicyConfig {
     pub base_dtype: BaseDtype,
     /// The built-in small policy, initialised from the seed.
     pub tiny: Option<TinyConfig>,
+    /// A tower from the seed in front of a policy that does not see yet, so that it does. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vision: Option<TowerConfig>,
     /// An adapter that is trained instead of the policy's own weights. Default none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraConfig>,

@@ -160,6 +160,15 @@ impl RunConfig {
         if let Some(tiny) = &policy.tiny {
             Self::check_tiny(tiny, checks);
         }
+        if let Some(vision) = &policy.vision {
+            vision.check(policy.tiny.as_ref(), checks);
+            checks.require(
+                policy.lora.is_none(),
+                "policy.vision",
+                "with [policy.lora] the new tower would stay random, because only the adapter is trained: train the tower \
+                 first, then name that run as policy.path and take this table away",
+            );
+        }
     }
 
     fn check_tiny(tiny: &TinyConfig, checks: &mut Checks) {

@@ -53,14 +53,25 @@ pub fn placed(prompt: &mut [Message], values: &[Value], folder: &Path) -> Result
         TaskImage::read(value, folder).map_err(|e| format!("images: picture {}: {e}", i + 1))
     };
     let images = values.iter().enumerate().map(image).collect::<Result<Vec<_>, _>>()?;
-    let places: usize = prompt.iter().map(|m| m.content.matches(IMAGE_PLACE).count()).sum();
-    if places == 0 {
-        let first = prompt.iter_mut().find(|m| m.role == "user");
-        let first = first.ok_or("images: the prompt has no message of the user to put them into")?;
-        first.content.insert_str(0, &IMAGE_PLACE.repeat(images.len()));
-    } else if places != images.len() {
-        let have = images.len();
-        return Err(format!("images: the prompt has {places} places {IMAGE_PLACE}, the row {have} images"));
-    }
+    place(prompt, images.len())?;
     Ok(images)
+}
+
+/// Makes sure that a prompt has a place for each of its pictures: before the text of the first message of the user where it has
+/// none.
+///
+/// # Errors
+/// Another number of places.
+pub(super) fn place(prompt: &mut [Message], images: usize) -> Result<(), String> {
+    let places: usize = prompt.iter().map(|m| m.content.matches(IMAGE_PLACE).count()).sum();
+    if places == images || images == 0 {
+        return Ok(());
+    }
+    if places > 0 {
+        return Err(format!("images: the prompt has {places} places {IMAGE_PLACE}, the row {images} images"));
+    }
+    let first = prompt.iter_mut().find(|m| m.role == "user");
+    let first = first.ok_or("images: the prompt has no message of the user to put them into")?;
+    first.content.insert_str(0, &IMAGE_PLACE.repeat(images));
+    Ok(())
 }

@@ -21,9 +21,9 @@ use crate::checks::Problem;
 use crate::files::IoError;
 use crate::random;
 use procedural::{
-    AdditionConfig, ArithmeticConfig, BaseConversionConfig, CalendarConfig, CountdownConfig, EquationConfig,
-    FactsConfig, Generator, LetterCountConfig, LogicConfig, LookupConfig, ReverseTextConfig, SortingConfig,
-    SudokuConfig, UnitConversionConfig,
+    AdditionConfig, ArithmeticConfig, BaseConversionConfig, CalendarConfig, CountdownConfig, DigitsConfig,
+    EquationConfig, FactsConfig, Generator, LabPanelConfig, LetterCountConfig, LogicConfig, LookupConfig,
+    ReverseTextConfig, ShapesConfig, SortingConfig, SudokuConfig, UnitConversionConfig,
 };
 use rlvr_rewards::{Message, Task, TaskImage};
 
@@ -43,10 +43,14 @@ pub enum DataConfig {
     Calendar(CalendarConfig),
     /// Generated countdown puzzles: reach a target with given numbers.
     Countdown(CountdownConfig),
+    /// Generated pictures of numbers.
+    Digits(DigitsConfig),
     /// Generated linear equations.
     Equation(EquationConfig),
     /// Generated facts with a question about one of them.
     Facts(FactsConfig),
+    /// Generated pictures of panels of laboratory values.
+    LabPanel(LabPanelConfig),
     /// Generated words in which a letter is counted.
     LetterCount(LetterCountConfig),
     /// Generated propositional formulas.
@@ -55,6 +59,8 @@ pub enum DataConfig {
     Lookup(LookupConfig),
     /// Generated words to be written backwards.
     ReverseText(ReverseTextConfig),
+    /// Generated pictures of coloured shapes.
+    Shapes(ShapesConfig),
     /// Generated lists to be sorted.
     Sorting(SortingConfig),
     /// Generated 4x4 sudokus.
@@ -73,12 +79,15 @@ impl DataConfig {
             Self::BaseConversion(config) => config,
             Self::Calendar(config) => config,
             Self::Countdown(config) => config,
+            Self::Digits(config) => config,
             Self::Equation(config) => config,
             Self::Facts(config) => config,
+            Self::LabPanel(config) => config,
             Self::LetterCount(config) => config,
             Self::Logic(config) => config,
             Self::Lookup(config) => config,
             Self::ReverseText(config) => config,
+            Self::Shapes(config) => config,
             Self::Sorting(config) => config,
             Self::Sudoku(config) => config,
             Self::UnitConversion(config) => config,

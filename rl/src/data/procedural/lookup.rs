@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::analytes::ANALYTES;
 use super::{Dice, Draw, Generator, check_between, generator};
 use crate::checks::Checks;
 use crate::random;
@@ -39,46 +40,6 @@ const NAMES: [&str; 16] = [
     "Ada", "Ben", "Cleo", "Dan", "Eva", "Finn", "Gia", "Hugo", "Iris", "Jon", "Kim", "Leo", "Mia", "Ned",
     "Olga", "Paul",
 ];
-
-struct Analyte {
-    name: &'static str,
-    unit: &'static str,
-    /// Lowest and highest value, in steps of the last digit.
-    range: [u64; 2],
-    /// Whether the last digit is a tenth.
-    tenths: bool,
-}
-
-const fn analyte(name: &'static str, unit: &'static str, range: [u64; 2], tenths: bool) -> Analyte {
-    Analyte { name, unit, range, tenths }
-}
-
-/// Ranges that occur on wards, ill patients included.
-const ANALYTES: [Analyte; 8] = [
-    analyte("sodium", "mmol/L", [120, 155], false),
-    analyte("potassium", "mmol/L", [25, 65], true),
-    analyte("glucose", "mg/dL", [45, 320], false),
-    analyte("hemoglobin", "g/dL", [65, 175], true),
-    analyte("creatinine", "mg/dL", [5, 48], true),
-    analyte("calcium", "mg/dL", [72, 128], true),
-    analyte("urea", "mg/dL", [10, 140], false),
-    analyte("albumin", "g/dL", [18, 52], true),
-];
-
-impl Analyte {
-    fn draw(&self, dice: &mut Dice) -> u64 {
-        dice.between(self.range[0], self.range[1])
-    }
-
-    fn number(&self, value: u64) -> String {
-        if self.tenths { format!("{}.{}", value / 10, value % 10) } else { value.to_string() }
-    }
-
-    /// The value as the chart has it.
-    fn text(&self, value: u64) -> String {
-        format!("{} {} {}", self.name, self.number(value), self.unit)
-    }
-}
 
 impl Generator for LookupConfig {
     fn check_difficulty(&self, at: &str, checks: &mut Checks) {

@@ -2,19 +2,27 @@
 //!
 //! A draw depends on the seed and its number alone, so the same seed gives the same tasks. All tasks of a source are
 //! different. A hash of the task itself decides on which side of the split it falls, whatever the seed and the
-//! difficulty. Prompts are plain ASCII.
+//! difficulty. Prompts are plain ASCII. Pictures are PNG files in memory, drawn by the program.
 
 mod addition;
+mod analytes;
 mod arithmetic;
 mod base_conversion;
 mod calendar;
+mod canvas;
 mod countdown;
+mod digits;
 mod equation;
 mod facts;
+mod font;
+mod lab_panel;
 mod letter_count;
 mod logic;
 mod lookup;
+#[cfg(test)]
+mod picture_tests;
 mod reverse_text;
+mod shapes;
 mod sorting;
 mod sudoku;
 #[cfg(test)]
@@ -23,6 +31,8 @@ mod unit_conversion;
 
 use std::collections::HashSet;
 
+use rayon::prelude::*;
+use rlvr_policies::vision::{Rgb, encode_png};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -31,21 +41,25 @@ pub use arithmetic::ArithmeticConfig;
 pub use base_conversion::BaseConversionConfig;
 pub use calendar::{CalendarConfig, CalendarQuestion};
 pub use countdown::CountdownConfig;
+pub use digits::DigitsConfig;
 pub use equation::EquationConfig;
 pub use facts::FactsConfig;
+pub use lab_panel::{LabPanelConfig, PanelQuestion};
 pub use letter_count::LetterCountConfig;
 pub use logic::{LogicConfig, LogicQuestion};
 pub use lookup::{LookupConfig, LookupQuestion};
 pub use reverse_text::ReverseTextConfig;
+pub use shapes::{ShapesConfig, ShapesQuestion};
 pub use sorting::{SortOrder, SortingConfig};
 pub use sudoku::SudokuConfig;
 pub use unit_conversion::UnitConversionConfig;
 
+use super::images;
 use super::template::{TemplateRow, Templates};
 use super::{AnswerFormat, DataError, Entry, GENERATE_STREAM, Split, TaskKey, check_heldout, messages};
 use crate::checks::Checks;
 use crate::random;
-use rlvr_rewards::Task;
+use rlvr_rewards::{Task, TaskImage};
 
 /// What every kind of generated tasks has in common, borrowed from its config.
 pub(crate) struct Common<'a> {
@@ -71,6 +85,11 @@ pub(crate) trait Generator: Settings {
     /// A task, or none where the dice give nothing usable.
     fn draw(&self, dice: &mut Dice) -> Option<Draw>;
 
+    /// Whether pictures are replaced by grey.
+    fn is_blank(&self) -> bool {
+        false
+    }
+
     /// Everything wrong with the config.
     fn check(&self, at: &str, checks: &mut Checks) {
         let common = self.common();
@@ -85,25 +104,26 @@ pub(crate) trait Generator: Settings {
         let mut templates = Templates::new(name);
         templates.add("prompt", common.prompt)?;
         let mut seen = HashSet::new();
-        let mut entries = Vec::with_capacity(common.tasks.min(1 << 20));
+        let mut draws = Vec::with_capacity(common.tasks.min(1 << 20));
         for number in 0..max_draws(common.tasks) {
-            if entries.len() == common.tasks {
+            if draws.len() == common.tasks {
                 break;
             }
             let Some(draw) = self.draw(&mut Dice::new([seed, GENERATE_STREAM, number])) else { continue };
             if common.split.contains(draw.side, common.heldout_frac) && seen.insert(draw.id.clone()) {
-                entries.push(entry(name, self.kind(), &templates, &common, draw)?);
+                draws.push(draw);
             }
         }
-        if entries.len() < common.tasks {
+        if draws.len() < common.tasks {
             tracing::warn!(
                 source = name,
                 wanted = common.tasks,
-                found = entries.len(),
+                found = draws.len(),
                 "the generator has fewer different tasks than asked for"
             );
         }
-        Ok(entries)
+        let (kind, blank) = (self.kind(), self.is_blank());
+        draws.into_par_iter().map(|draw| entry((name, kind, blank), &templates, &common, draw)).collect()
     }
 }
 
@@ -113,24 +133,30 @@ fn max_draws(tasks: usize) -> u64 {
 }
 
 fn entry(
-    name: &str,
-    kind: &str,
+    (name, kind, blank): (&str, &str, bool),
     templates: &Templates,
     common: &Common<'_>,
     draw: Draw,
 ) -> Result<Entry, DataError> {
     let fields = draw.fields.as_object().cloned().unwrap_or_default();
-    let prompt = templates.text("prompt", &TemplateRow::new(fields)).map_err(|message| {
-        DataError::Template { name: name.to_owned(), field: "prompt".to_owned(), message }
-    })?;
+    let failed = |message| DataError::Template { name: name.to_owned(), field: "prompt".to_owned(), message };
+    let prompt = templates.text("prompt", &TemplateRow::new(fields)).map_err(failed)?;
+    let mut prompt = messages(common.system.cloned(), prompt);
+    let png =
+        |picture: &Rgb| TaskImage::Bytes(encode_png(picture.width, picture.height, &picture.pixels).into());
+    let picture = draw.picture.map(|draw| draw());
+    let seen: Vec<TaskImage> = picture.iter().map(png).collect();
+    images::place(&mut prompt, seen.len()).map_err(failed)?;
+    // A task is the same whether its picture is shown or not.
+    let key = TaskKey::of_generated(kind, draw.side).with_prompt(&prompt).with_images(&seen);
+    let images = if blank { picture.iter().map(|p| png(&canvas::blank(p))).collect() } else { seen };
     let task = Task {
         id: format!("{name}-{}", draw.id),
-        prompt: messages(common.system.cloned(), prompt),
-        images: Vec::new(),
+        prompt,
+        images,
         reference: draw.reference,
         meta: Map::new(),
     };
-    let key = TaskKey::of_generated(kind, draw.side).with_prompt(&task.prompt);
     Ok(Entry {
         task,
         completion: Some(common.format.write(&draw.work, &draw.answer)),
@@ -154,13 +180,20 @@ pub(crate) struct Draw {
     work: String,
     /// The answer.
     answer: String,
+    /// Draws the picture, of tasks that are seen.
+    picture: Option<Box<dyn FnOnce() -> Rgb + Send>>,
 }
 
 impl Draw {
     /// A task whose id alone decides the side of the split.
     fn new(id: String, fields: Value, reference: Value, work: String, answer: String) -> Self {
         let side = random::hash_bytes(id.as_bytes());
-        Self { id, side, fields, reference, work, answer }
+        Self { id, side, fields, reference, work, answer, picture: None }
+    }
+
+    /// The same task with a picture.
+    fn showing(self, picture: impl FnOnce() -> Rgb + Send + 'static) -> Self {
+        Self { picture: Some(Box::new(picture)), ..self }
     }
 }
 
@@ -344,12 +377,15 @@ pub fn kinds() -> Vec<Kind> {
         BaseConversionConfig::describe(),
         CalendarConfig::describe(),
         CountdownConfig::describe(),
+        DigitsConfig::describe(),
         EquationConfig::describe(),
         FactsConfig::describe(),
+        LabPanelConfig::describe(),
         LetterCountConfig::describe(),
         LogicConfig::describe(),
         LookupConfig::describe(),
         ReverseTextConfig::describe(),
+        ShapesConfig::describe(),
         SortingConfig::describe(),
         SudokuConfig::describe(),
         UnitConversionConfig::describe(),

@@ -30,14 +30,20 @@ fn cases() -> Vec<(Kind, &'static str)> {
         ("calendar", "question = \"weekday\"\nmin_year = 1600\nmax_year = 9998"),
         ("calendar", "question = \"shift\"\nmax_days = 365"),
         ("countdown", "numbers = 6\nmax_target = 1000"),
+        ("digits", "min_digits = 8\nmax_digits = 8\nsize = 64"),
+        ("digits", "max_digits = 1\nsize = 16\nnoise = 64"),
         ("equation", "both_sides = true\nnegative = true\nmax_solution = 1000000\nmax_constant = 1000000"),
         ("facts", "facts = 40\npeople = 16"),
+        ("lab_panel", "analytes = 8\ndays = 4\nsize = 212"),
+        ("lab_panel", "questions = [\"value\", \"range\"]\nanalytes = 1\ndays = 1"),
         ("letter_count", "max_length = 64\nletters = 2"),
         ("logic", "question = \"satisfy\"\nvariables = 6\ndepth = 4"),
         ("logic", "variables = 6\ndepth = 6"),
         ("lookup", "patients = 12\nanalytes = 8\ndistractor = true"),
         ("lookup", "question = \"value\"\nanalytes = 1"),
         ("reverse_text", "words = 4\nmin_length = 1\nmax_length = 64"),
+        ("shapes", "max_objects = 6\ncolours = 6\nsize = 64\nletters = true"),
+        ("shapes", "questions = [\"caption\"]\nmin_objects = 2\nblank = true"),
         ("sorting", "max_length = 32\norder = \"descending\"\nmax_number = 1000000"),
         ("sudoku", "min_blanks = 1\nmax_blanks = 16"),
         ("unit_conversion", "max_number = 1000000\nmax_decimals = 9"),
@@ -70,7 +76,8 @@ fn the_same_seed_gives_the_same_tasks_and_all_differ() {
             assert_eq!((a.task(i), a.example(i).unwrap()), (b.task(i), b.example(i).unwrap()));
             let (task, example) = (a.task(i), a.example(i).unwrap());
             assert!(ids.insert(task.id.clone()), "{}", task.id);
-            assert!(prompts.insert(task.prompt[0].content.clone()), "{:?}", task.prompt);
+            let blank = more.contains("blank = true");
+            assert!(blank || prompts.insert((task.prompt.clone(), task.images.clone())), "{:?}", task.prompt);
             let text = format!("{}{}", task.prompt[0].content, example.completion);
             assert!(text.chars().all(|c| c == '\n' || (' '..='~').contains(&c)), "{text:?}");
             assert!(!example.completion.is_empty());
@@ -161,13 +168,23 @@ fn parameters_out_of_range_are_named() {
         ("calendar", "max_days = 0", "max_days", "1 to 365"),
         ("countdown", "numbers = 7", "numbers", "2 to 6"),
         ("countdown", "max_target = 1", "max_target", "must lie in 2"),
+        ("digits", "size = 11", "size", "16 to 512"),
+        ("digits", "max_digits = 4\nsize = 20", "size", "24 to 512"),
         ("equation", "max_coefficient = 1", "max_coefficient", "2 to 1000"),
         ("facts", "facts = 20\npeople = 2", "facts", "at most 10 facts"),
+        ("lab_panel", "days = 1", "days", "compare two days"),
+        ("lab_panel", "days = 3", "size", "182 to 512"),
+        ("lab_panel", "questions = []", "questions", "asks nothing"),
         ("letter_count", "letters = 27", "letters", "1 to 26"),
         ("logic", "depth = 9", "depth", "1 to 6"),
         ("lookup", "patients = 1", "patients", "2 to 12"),
         ("lookup", "analytes = 9", "analytes", "1 to 8"),
         ("reverse_text", "words = 5", "words", "1 to 4"),
+        ("shapes", "max_objects = 5", "colours", "is 4 and must lie in 5 to 6"),
+        ("shapes", "max_objects = 1", "questions", "asks for the count, which is 1 always"),
+        ("shapes", "max_objects = 1", "questions", "one object that has the whole picture"),
+        ("shapes", "noise = 65", "noise", "0 to 64"),
+        ("shapes", "size = 15", "size", "16 to 512"),
         ("sorting", "min_length = 1", "min_length", "2 to 32"),
         ("sudoku", "max_blanks = 17", "max_blanks", "to 16"),
         ("unit_conversion", "max_decimals = 10", "max_decimals", "0 to 9"),

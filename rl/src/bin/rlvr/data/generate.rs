@@ -35,10 +35,14 @@ pub fn generate(args: &DataGenerateArgs) -> Result<()> {
     let mut lines = Vec::new();
     for i in 0..source.len() {
         let (task, example) = (source.task(i), source.example(i).map_err(rlvr::Error::from)?);
-        let row = json!({
+        let mut row = json!({
             "id": task.id, "prompt": prompt(&task.prompt), "reference": task.reference,
             "completion": example.completion,
         });
+        if !task.images.is_empty() {
+            // In the row itself, so that the file is whole and may go anywhere.
+            row["images"] = json!(task.images);
+        }
         writeln!(lines, "{row}")?;
     }
     output::write(&to, &lines)
