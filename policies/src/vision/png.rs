@@ -5,7 +5,7 @@ use flate2::read::ZlibDecoder;
 use image::metadata::Orientation;
 use std::io::Read;
 
-const SIGNATURE: [u8; 8] = [0x89, b'P', b'N', b'G', 0x0d, 0x0a, 0x1a, 0x0a];
+pub(super) const SIGNATURE: [u8; 8] = [0x89, b'P', b'N', b'G', 0x0d, 0x0a, 0x1a, 0x0a];
 
 /// Whether a file begins as PNG does.
 pub(super) fn is_png(bytes: &[u8]) -> bool {
