@@ -264,7 +264,7 @@ impl Reward for Gate {
 /// One reward for tasks whose reference has `field`, another for the others: multiple choice and open questions in one
 /// training set.
 pub struct ByReference {
-    /// Field of the reference; null counts as absent.
+    /// Field of the reference; null and empty text count as absent.
     pub field: String,
     /// Judges the tasks that have it.
     pub present: Box<dyn Reward>,
@@ -274,7 +274,7 @@ pub struct ByReference {
 
 impl ByReference {
     fn has(&self, task: &Task) -> bool {
-        task.reference.get(&self.field).is_some_and(|value| !value.is_null())
+        task.reference.get(&self.field).is_some_and(|value| !value.is_null() && value.as_str() != Some(""))
     }
 
     fn of(&self, task: &Task) -> &dyn Reward {
@@ -422,6 +422,8 @@ mod tests {
         let reward = build("by_reference");
         let choice = Task::new("c", serde_json::json!({"answer": "B", "options": ["iron", "zinc"]}));
         let open = Task::new("o", serde_json::json!({"answer": "zinc", "options": null}));
+        let empty = Task::new("e", serde_json::json!({"answer": "zinc", "options": ""}));
+        assert_eq!(score_one(&*reward, &empty, Response::new("zinc")).score, Some(1.0));
         let items: Vec<_> = [(&open, "zinc"), (&choice, "B"), (&open, "B"), (&choice, "A")]
             .map(|(task, text)| (task, Response::new(text)))
             .into();

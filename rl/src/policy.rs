@@ -459,16 +459,16 @@ impl Policy {
         named.and_then(|t| self.tokenizer.token_to_id(t)).or_else(|| self.eos_token_ids.first().copied())
     }
 
-    /// Refuses a prompt that leaves no room for a completion in the context; `place` says where it came from.
+    /// Refuses a prompt of so many tokens that leaves no room for a completion in the context; `place` says where it came from.
     ///
     /// # Errors
     /// [`Error::PromptTooLong`].
-    pub fn check_room(&self, tokens: &[u32], max_tokens: usize, place: &str) -> Result<(), Error> {
+    pub fn check_room(&self, tokens: usize, max_tokens: usize, place: &str) -> Result<(), Error> {
         let context = self.decoder.config().max_position_embeddings;
-        match PromptLimit::default().fit(0, tokens, context, max_tokens) {
-            Ok(_) => Ok(()),
-            Err(_) => Err(Error::PromptTooLong { place: place.to_owned(), tokens: tokens.len(), context }),
+        if tokens <= PromptLimit::default().tokens(context, max_tokens) {
+            return Ok(());
         }
+        Err(Error::PromptTooLong { place: place.to_owned(), tokens, context })
     }
 
     /// Text of a completion: without the end token, whether or not the tokenizer calls it special, and without special

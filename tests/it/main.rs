@@ -11,6 +11,7 @@ mod curriculum;
 mod data_and_audit;
 mod device;
 mod eval_checks;
+mod eval_images;
 mod evals;
 mod examples;
 mod golden_runs;

@@ -3,6 +3,7 @@
 pub mod image;
 pub mod picture;
 mod png;
+mod png_write;
 pub mod processor;
 pub mod resample;
 #[cfg(test)]
@@ -10,5 +11,5 @@ mod tests;
 
 pub use self::image::{ImageError, Rgb, decode};
 pub use self::picture::{ImageKey, Layout, Picture, Plan};
-pub use self::png::encode_png;
+pub use self::png_write::encode_png;
 pub use self::processor::{Processor, Sizes};

@@ -1,12 +1,11 @@
 //! PNG (ISO/IEC 15948), all colour types and depths, interlaced or not, to RGB as Pillow's `convert("RGB")` gives it: alpha
-//! dropped, where checksums are not looked at; and RGB to PNG.
+//! dropped. Checksums are not looked at.
 use super::image::{ImageError, MAX_BYTES, MAX_SIDE, Rgb};
-use flate2::read::{ZlibDecoder, ZlibEncoder};
-use flate2::{Compression, Crc};
+use flate2::read::ZlibDecoder;
 use image::metadata::Orientation;
 use std::io::Read;
 
-const SIGNATURE: [u8; 8] = [0x89, b'P', b'N', b'G', 0x0d, 0x0a, 0x1a, 0x0a];
+pub(super) const SIGNATURE: [u8; 8] = [0x89, b'P', b'N', b'G', 0x0d, 0x0a, 0x1a, 0x0a];
 
 /// Whether a file begins as PNG does.
 pub(super) fn is_png(bytes: &[u8]) -> bool {
@@ -258,31 +257,3 @@ const ADAM7: [Pass; 7] = [
 ];
 
 const _: () = assert!(MAX_SIDE * 8 * 4 < usize::MAX / MAX_SIDE && MAX_BYTES > 0);
-
-/// A PNG file of a picture, 8 bits a channel, without a filter: small where a drawing is flat.
-///
-/// # Shapes
-/// `rgb`: `height` rows of `width` pixels of three bytes.
-///
-/// # Panics
-/// If there are not as many bytes, or a side is 0 or beyond 31 bits.
-pub fn encode_png(width: usize, height: usize, rgb: &[u8]) -> Vec<u8> {
-    assert!(width > 0 && rgb.len() == 3 * width * height, "{} bytes for {width}x{height}", rgb.len());
-    let side = |side: usize| i32::try_from(side).unwrap_or_else(|_| panic!("a side of {side}")).to_be_bytes();
-    let rows: Vec<u8> = rgb.chunks_exact(3 * width).flat_map(|row| [&[0], row].concat()).collect();
-    let mut data = Vec::new();
-    let packed = ZlibEncoder::new(rows.as_slice(), Compression::default()).read_to_end(&mut data);
-    packed.unwrap_or_else(|e| panic!("memory cannot be packed: {e}"));
-    let mut file = SIGNATURE.to_vec();
-    let header = [&side(width)[..], &side(height), &[8, 2, 0, 0, 0]].concat();
-    for (name, data) in [(b"IHDR", header), (b"IDAT", data), (b"IEND", Vec::new())] {
-        let mut sum = Crc::new();
-        sum.update(name);
-        sum.update(&data);
-        file.extend((data.len() as u32).to_be_bytes());
-        file.extend(name);
-        file.extend(data);
-        file.extend(sum.sum().to_be_bytes());
-    }
-    file
-}

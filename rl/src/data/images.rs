@@ -1,5 +1,6 @@
 //! Pictures of rows: what a config says of them, and their places in prompts.
 
+use super::DataError;
 use super::template::{TemplateRow, Templates};
 use rlvr_rewards::{IMAGE_PLACE, Message, TaskImage};
 use serde::{Deserialize, Serialize};
@@ -17,7 +18,7 @@ pub enum ImagesTemplate {
 }
 
 impl ImagesTemplate {
-    pub(super) fn list(&self) -> impl Iterator<Item = &String> {
+    fn list(&self) -> impl Iterator<Item = &String> {
         match self {
             Self::One(source) => std::slice::from_ref(source),
             Self::List(list) => list,
@@ -25,8 +26,13 @@ impl ImagesTemplate {
         .iter()
     }
 
+    /// Compiles the templates.
+    pub(crate) fn add_to(&self, templates: &mut Templates) -> Result<(), DataError> {
+        self.list().enumerate().try_for_each(|(i, source)| templates.add(&format!("images.{i}"), source))
+    }
+
     /// What a row names; null and empty text are no picture.
-    pub(super) fn values(&self, templates: &Templates, row: &TemplateRow) -> Result<Vec<Value>, String> {
+    pub(crate) fn values(&self, templates: &Templates, row: &TemplateRow) -> Result<Vec<Value>, String> {
         let mut found = Vec::new();
         for (i, source) in self.list().enumerate() {
             match templates.value(&format!("images.{i}"), source, row)? {

@@ -256,8 +256,8 @@ impl JsonlConfig {
                 templates.add(field, source)?;
             }
         }
-        for (i, source) in self.images.iter().flat_map(ImagesTemplate::list).enumerate() {
-            templates.add(&format!("images.{i}"), source)?;
+        if let Some(images) = &self.images {
+            images.add_to(&mut templates)?;
         }
         for (key, value) in self.reference.iter().flatten() {
             add_reference(&mut templates, &format!("reference.{key}"), value)?;

@@ -99,7 +99,8 @@ impl Templates {
         let null = said.contains("none");
         let about = null || said.contains("undefined") || error.kind() == ErrorKind::UndefinedError;
         let global = |name: &str| self.env.globals().any(|(known, _)| known == name);
-        let fields = named.iter().filter(|path| about && !global(path));
+        let own = |path: &&String| *path != "row" || row.fields.contains_key("row");
+        let fields = named.iter().filter(|path| about && !global(path)).filter(own);
         let lacking = fields.filter_map(|path| first_lacking(row, path, null));
         let first = lacking.min_by_key(|path| (source.find(path), *path))?;
         Some(rows::missing(&row.fields, first))
@@ -131,6 +132,15 @@ impl TemplateRow {
     pub(crate) fn new(fields: Map<String, Value>) -> Self {
         let context = minijinja::Value::from_serialize(&fields);
         Self { fields, context }
+    }
+
+    /// The same with `row`, the row as it is, for fields whose names are no names: `row['Choice A']`.
+    pub(crate) fn with_itself(fields: Map<String, Value>) -> Self {
+        let mut shown = fields.clone();
+        if !shown.contains_key("row") {
+            shown.insert("row".into(), Value::Object(fields.clone()));
+        }
+        Self { context: minijinja::Value::from_serialize(&shown), fields }
     }
 
     fn fields_present(&self) -> String {

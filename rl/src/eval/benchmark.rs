@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rlvr_rewards::{Reward, Task};
 use serde_json::{Value, json};
@@ -12,6 +13,7 @@ use super::fingerprint::{file_sha256, sha256_hex};
 use super::item::Item;
 use super::rows::{Drawn, RowReader, whole_tasks};
 use super::task_file::{Continuation, FewShot, Generation, SourceFile, TaskFile};
+use super::text_metric::TextMetric;
 use crate::data::{DataError, TaskSource};
 use crate::error::Error;
 use crate::files::bounded::{SMALL, read_named};
@@ -79,21 +81,26 @@ impl Definition {
 }
 
 /// A benchmark in memory.
+#[derive(Clone)]
 pub struct Benchmark {
     /// How results name it.
     pub name: String,
     /// Its items.
     pub items: Vec<Item>,
     /// Its verifier.
-    pub reward: Box<dyn Reward>,
+    pub reward: Arc<dyn Reward>,
     /// The verifier's configuration, for the record.
     pub reward_config: Value,
     /// Bounds of completions; none where nothing says.
     pub generation: Option<Generation>,
     /// What of an option is scored by likelihood; none where it cannot be.
     pub likelihood: Option<Continuation>,
+    /// Metrics of the completions as texts.
+    pub metrics: Vec<TextMetric>,
     /// SHA-256 over the definition and the data, in hexadecimal.
     pub hash: String,
+    /// SHA-256 over the pictures of its items, in hexadecimal; none without pictures.
+    pub images: Option<String>,
     /// What one should know about these items.
     pub notes: Vec<String>,
 }
@@ -169,7 +176,7 @@ impl Benchmark {
     ) -> Result<(Self, Vec<DataError>), Error> {
         let unusable = |e: rlvr_rewards::ConfigError| Error::Unusable { what: format!("{}: {e}", task.name) };
         let mut digests = vec![sha256_hex(text.as_bytes())];
-        let (items, notes, problems) = match (&task.generate, &task.source) {
+        let (items, notes, mut problems) = match (&task.generate, &task.source) {
             (Some(data), _) => {
                 let changed = settings.shuffle_options.is_some() || settings.no_context;
                 let note = "generated tasks have neither options nor a context to change".to_owned();
@@ -182,14 +189,17 @@ impl Benchmark {
         let mut benchmark = Self {
             name: task.name.clone(),
             items,
-            reward: task.reward.clone().build().map_err(unusable)?,
+            reward: task.reward.clone().build().map_err(unusable)?.into(),
             reward_config: serde_json::to_value(&task.reward).unwrap_or(Value::Null),
             generation: Some(task.generation.clone()),
             likelihood: task.likelihood.as_ref().map(|l| settings.likelihood_of.unwrap_or(l.of)),
+            metrics: task.metrics.clone(),
             hash: sha256_hex(digests.join("\n").as_bytes()),
+            images: None,
             notes,
         };
         benchmark.items.truncate(settings.limit.unwrap_or(usize::MAX));
+        problems.extend(benchmark.look());
         benchmark.set_raw(false);
         Ok((benchmark, problems))
     }

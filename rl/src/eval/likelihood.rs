@@ -6,6 +6,7 @@
 //! lm-evaluation-harness, and the tokens are split as there: prompt and option are encoded together, and the prompt's
 //! own encoding says where the option begins.
 
+use rlvr_policies::ImageKey;
 use rlvr_policies::packed::{PackedBatch, PromptGroup};
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +57,8 @@ fn first_maximum(values: impl Iterator<Item = f64>) -> usize {
 struct Encoded {
     /// One prompt for all options, or one each where an option changes how the prompt's end is split.
     prompts: Vec<Vec<u32>>,
+    /// The pictures of each prompt.
+    images: Vec<ImageKey>,
     options: Vec<Vec<u32>>,
     characters: Vec<usize>,
 }
@@ -93,7 +96,9 @@ pub fn score_options(policy: &Policy, items: &[&Item], of: Continuation) -> Resu
         });
         let (now, later) = rest.split_at(fits.count().max(1));
         let groups: Vec<PromptGroup<'_>> = now.iter().flat_map(Encoded::groups).collect();
-        let batch = PackedBatch::new(&groups);
+        let mut batch = PackedBatch::new(&groups);
+        let images = now.iter().flat_map(|e| std::iter::repeat_n(&e.images[..], e.prompts.len()));
+        policy.decoder.place(&mut batch, &images.collect::<Vec<_>>());
         let stats = policy.decoder.logprobs(&batch, 1.0);
         let mut sums = batch
             .completions
@@ -116,11 +121,12 @@ fn encode(policy: &Policy, item: &Item, of: Continuation) -> Result<Encoded, Err
     let parts = item.likelihood.as_ref().filter(|_| !item.options.is_empty());
     let parts = parts.ok_or_else(|| unusable("there are no options to score by likelihood".into()))?;
     let raw = policy.is_raw();
-    let text = policy.prompt_text(&parts.messages(raw))?;
+    let (text, images) =
+        policy.asked_text(&parts.messages(raw), &item.task.images).map_err(|e| unusable(e.to_string()))?;
     let prompt = policy.encode(&text, raw)?;
     // After a chat template the answer begins at once, after plain text with a space.
     let space = if raw { " " } else { "" };
-    let mut encoded = Encoded { prompts: Vec::new(), options: Vec::new(), characters: Vec::new() };
+    let mut encoded = Encoded { prompts: Vec::new(), images, options: Vec::new(), characters: Vec::new() };
     let mut shared = true;
     for option in &item.options {
         let option = continuation(option, of);

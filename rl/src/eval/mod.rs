@@ -8,6 +8,7 @@ mod commonest;
 pub mod contamination;
 pub mod fingerprint;
 pub mod http;
+mod images;
 mod item;
 pub mod judge;
 pub mod likelihood;
@@ -15,15 +16,18 @@ pub(crate) mod recorded;
 mod rows;
 pub mod sample_log;
 mod task_file;
+mod text_metric;
 pub mod validate;
 
 pub use accuracy::{Accuracy, Question, RESAMPLES, SEED};
 pub use benchmark::{Benchmark, Definition, OpenSettings, locate};
 pub use commonest::Commonest;
+pub use images::ImageArm;
 pub use item::{Choice, Item, PromptParts, gold, short_fields};
 pub use task_file::{
     Continuation, FewShot, FieldKinds, Fields, Generation, Likelihood, SourceFile, TaskFile,
 };
+pub use text_metric::TextMetric;
 
 use crate::config::{EvalConfig, RunConfig};
 use crate::data::TaskSource;

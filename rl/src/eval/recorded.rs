@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rlvr_rewards::Task;
+use rlvr_rewards::{Task, TaskImage};
 use serde_json::json;
 
 use super::fingerprint::sha256_hex;
@@ -44,6 +44,7 @@ pub(crate) fn write(
             source: Some(SourceFile {
                 file: format!("{name}.jsonl"),
                 tasks: true,
+                images: None,
                 sha256: Some(sha256_hex(rows.as_bytes())),
                 hub: None,
                 hub_file: None,
@@ -61,6 +62,7 @@ pub(crate) fn write(
             reward: reward.clone(),
             generation: Generation { max_tokens: settings.sampling.max_tokens, stop: settings.stop.clone() },
             likelihood: None,
+            metrics: Vec::new(),
         };
         let text = toml::to_string(&file)
             .map_err(|e| ConfigError::Invalid { lines: vec![format!("[rewards] has no TOML form: {e}")] })?;
@@ -75,8 +77,15 @@ pub(crate) fn write(
 /// The tasks as they are, a line each. A benchmark tells them apart by their ids, which data need not do.
 fn rows(tasks: &[&Task]) -> String {
     let mut ids = Unique::default();
-    let row =
-        |task: &&Task| format!("{}\n", json!(Task { id: ids.of(task.id.clone(), "#"), ..(*task).clone() }));
+    // Pictures are named from where the rows lie, and the rows lie elsewhere than the data.
+    let absolute = |image: &TaskImage| match image {
+        TaskImage::Path(path) => TaskImage::Path(std::path::absolute(path).unwrap_or_else(|_| path.clone())),
+        bytes @ TaskImage::Bytes(_) => bytes.clone(),
+    };
+    let row = |task: &&Task| {
+        let images = task.images.iter().map(absolute).collect();
+        format!("{}\n", json!(Task { id: ids.of(task.id.clone(), "#"), images, ..(*task).clone() }))
+    };
     tasks.iter().map(row).collect()
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rlvr_rewards::Task;
+use rlvr_rewards::{Message, RewardConfig, Task, TaskImage};
 use serde_json::{Map, Value, json};
 
 use super::benchmark::OpenSettings;
@@ -11,7 +11,7 @@ use super::task_file::{Continuation, Fields, TaskFile};
 use crate::curate::validate::messages;
 use crate::data::jsonl::{self, JsonlConfig, add_reference, render_reference};
 use crate::data::template::{TemplateRow, Templates};
-use crate::data::{DataError, TaskKey};
+use crate::data::{DataError, TaskKey, placed_images};
 use crate::rows::{id, missing};
 
 /// Broken rows that are described; the rest is left out.
@@ -67,6 +67,9 @@ impl<'a> RowReader<'a> {
         for (key, value) in &fields.reference {
             add_reference(&mut templates, &format!("fields.reference.{key}"), value)?;
         }
+        if let Some(images) = &fields.images {
+            images.add_to(&mut templates)?;
+        }
         let read = templates.reads(&["fields.question".to_owned(), "fields.context".to_owned()]);
         Ok(Self { task, fields, settings, templates, read })
     }
@@ -79,14 +82,17 @@ impl<'a> RowReader<'a> {
         example: bool,
     ) -> Result<(Vec<Drawn>, Vec<DataError>), DataError> {
         let mut drawn = Vec::new();
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let below = self.task.source.as_ref().and_then(|source| source.images.as_ref());
+        let folder = below.map_or(folder.to_owned(), |below| folder.join(below));
         let problems = each_row(&self.task.name, path, &mut |line, jsonl::Fields { fields, numbers }| {
-            let row = TemplateRow::new(fields);
+            let row = TemplateRow::with_itself(fields);
             // What is compared is a number, also where its digits are kept as text.
-            let compared = numbers.map(TemplateRow::new);
+            let compared = numbers.map(TemplateRow::with_itself);
             let compared = compared.as_ref().unwrap_or(&row);
             if self.passes(filter, compared)? {
                 self.check_schema(&row, compared)?;
-                let mut found = self.draw(&row, drawn.len(), example)?;
+                let mut found = self.draw(&row, (drawn.len(), &folder), example)?;
                 found.item.place = format!("{}:{line}", path.display());
                 drawn.push(found);
             }
@@ -99,7 +105,13 @@ impl<'a> RowReader<'a> {
         filter.map_or(Ok(true), |filter| self.templates.holds("filter", filter, row))
     }
 
-    fn draw(&self, row: &TemplateRow, number: usize, example: bool) -> Result<Drawn, String> {
+    /// The item of a row, the `number`th of a file in `folder`.
+    fn draw(
+        &self,
+        row: &TemplateRow,
+        (number, folder): (usize, &Path),
+        example: bool,
+    ) -> Result<Drawn, String> {
         let fields = self.fields;
         let id = self.id(row, number)?;
         let asked = self.prose("fields.question", &fields.question, row)?;
@@ -135,20 +147,26 @@ impl<'a> RowReader<'a> {
         let reference = self.reference(row, &label, &options)?;
         let shown = gold.map_or(answer.clone(), |g| options[g].label.clone());
         let values = Self::values(row, [&question, &context, &answer, &shown], &options);
-        let likelihood =
-            self.task.likelihood.as_ref().map(|_| self.parts("likelihood.prompt", &values)).transpose()?;
+        let pictures = match &fields.images {
+            Some(images) => images.values(&self.templates, row)?,
+            None => Vec::new(),
+        };
+        let parts = |field: &str| self.parts(field, &values, &pictures, folder);
+        let ranked = self.task.likelihood.as_ref().map(|_| parts("likelihood.prompt")).transpose()?;
+        let likelihood = ranked.map(|(prompt, _)| prompt);
         let of = self.settings.likelihood_of.or(self.task.likelihood.as_ref().map(|l| l.of));
         let continuation = gold.map_or(String::new(), |g| continuation(&options[g], of.unwrap_or_default()));
         let completion = match &self.task.few_shot {
             Some(_) if example => self.templates.text("few_shot.completion", &values)?,
             Some(_) | None => String::new(),
         };
-        let prompt = self.parts("prompt", &values)?;
+        let (prompt, images) = parts("prompt")?;
         let key = TaskKey::of_row(&row.fields, None).with_prompt(&prompt.messages(false));
         let key = key.with_read(&row.fields, &self.read).with_reference(&json!({"answer": answer}));
+        let key = key.with_images(&images);
         let key = Some(if fields.id.is_some() { key.with_id(&id) } else { key });
         let prompt = Some(prompt);
-        let task = Task::new(id, Value::Object(reference)).with_row(row.fields.clone());
+        let task = Task { images, ..Task::new(id, Value::Object(reference)) }.with_row(row.fields.clone());
         let place = String::new();
         let item = Item { task, place, group, question: Some(asked), options, gold, prompt, likelihood, key };
         Ok(Drawn { item, completion, continuation, note })
@@ -253,18 +271,34 @@ impl<'a> RowReader<'a> {
         TemplateRow::new(values)
     }
 
-    fn parts(&self, field: &str, values: &TemplateRow) -> Result<PromptParts, String> {
-        Ok(PromptParts {
-            system: self.settings.system.clone().or_else(|| self.task.system.clone()),
-            shots: Vec::new(),
-            user: self.templates.text(field, values)?,
-        })
+    /// The parts of a prompt, and the pictures in the places of its text.
+    fn parts(
+        &self,
+        field: &str,
+        values: &TemplateRow,
+        pictures: &[Value],
+        folder: &Path,
+    ) -> Result<(PromptParts, Vec<TaskImage>), String> {
+        let mut user = [Message { role: "user".into(), content: self.templates.text(field, values)? }];
+        let images = placed_images(&mut user, pictures, folder)?;
+        let [Message { content: user, .. }] = user;
+        let system = self.settings.system.clone().or_else(|| self.task.system.clone());
+        Ok((PromptParts { system, shots: Vec::new(), user }, images))
     }
 
     /// The options of a row; empty where the benchmark has none.
     fn options(&self, row: &TemplateRow) -> Result<Vec<Choice>, String> {
         let Some(source) = &self.fields.options else { return Ok(Vec::new()) };
-        let found = render_reference(&self.templates, "fields.options", source, row)?;
+        let mut found = render_reference(&self.templates, "fields.options", source, row)?;
+        if let Some(list) = found.as_str().and_then(python_list) {
+            found = list.into();
+        }
+        // Where open questions are judged by themselves, one without options is one.
+        if found.as_array().is_some_and(Vec::is_empty)
+            && matches!(self.task.reward, RewardConfig::ByReference { .. })
+        {
+            return Ok(Vec::new());
+        }
         let text = |value: &Value| match value {
             Value::String(text) => Some(text.trim().to_owned()).filter(|t| !t.is_empty()),
             Value::Null => None,
@@ -305,19 +339,29 @@ pub(super) fn whole_tasks(task: &TaskFile, path: &Path) -> Result<(Vec<Item>, Ve
     let mut items = Vec::new();
     let problems = each_row(&task.name, path, &mut |line, jsonl::Fields { fields, .. }| {
         let key = TaskKey::of_row(&fields, None);
-        let task = whole_task(fields)?;
+        let task = whole_task(fields, path.parent().unwrap_or(Path::new("")))?;
         let place = format!("{}:{line}", path.display());
         let key = key.with_prompt(&task.prompt).with_reference(&task.reference);
+        let key = key.with_images(&task.images);
         items.push(Item { key: Some(key), task, place, ..Item::default() });
         Ok(())
     })?;
     Ok((items, problems))
 }
 
-fn whole_task(mut fields: Map<String, Value>) -> Result<Task, String> {
-    fields.insert("prompt".into(), json!(messages(&fields)?));
+fn whole_task(mut fields: Map<String, Value>, folder: &Path) -> Result<Task, String> {
+    let mut prompt = messages(&fields)?;
+    let pictures = match fields.shift_remove("images") {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::Array(list)) => list,
+        Some(one) => vec![one],
+    };
+    let images = placed_images(&mut prompt, &pictures, folder)?;
+    fields.insert("prompt".into(), json!(prompt));
     fields.insert("id".into(), json!(id(&fields).ok_or_else(|| missing(&fields, "id"))?));
-    serde_json::from_value(Value::Object(fields)).map_err(|e| format!("the row is no task: {e}"))
+    let task: Task =
+        serde_json::from_value(Value::Object(fields)).map_err(|e| format!("the row is no task: {e}"))?;
+    Ok(Task { images, ..task })
 }
 
 /// Hands the rows of a file to `take`, and returns what it says is wrong with them, each with its line.
@@ -349,6 +393,40 @@ pub(super) fn continuation(option: &Choice, of: Continuation) -> String {
     }
 }
 
+/// The texts of a list as Python writes it, `['a', "b's"]`; none of anything else.
+fn python_list(text: &str) -> Option<Vec<String>> {
+    let mut rest = text.trim().strip_prefix('[')?.strip_suffix(']')?.trim();
+    let mut found = Vec::new();
+    while !rest.is_empty() {
+        let quote = rest.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
+        let (mut item, mut end) = (String::new(), None);
+        let mut letters = rest.char_indices().skip(1);
+        while let Some((at, c)) = letters.next() {
+            match c {
+                '\\' => match letters.next()?.1 {
+                    'n' => item.push('\n'),
+                    't' => item.push('\t'),
+                    same @ ('\\' | '\'' | '"') => item.push(same),
+                    other => item.extend(['\\', other]),
+                },
+                c if c == quote => {
+                    end = Some(at + 1);
+                    break;
+                }
+                c => item.push(c),
+            }
+        }
+        found.push(item);
+        rest = rest[end?..].trim_start();
+        rest = match rest.strip_prefix(',') {
+            Some(next) => next.trim_start(),
+            None if rest.is_empty() => rest,
+            None => return None,
+        };
+    }
+    Some(found)
+}
+
 fn kind_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
@@ -357,5 +435,21 @@ fn kind_of(value: &Value) -> &'static str {
         Value::String(_) => "text",
         Value::Array(_) => "a list",
         Value::Object(_) => "a table",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_python_are_read_and_nothing_else() {
+        let list = |texts: &[&str]| Some(texts.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>());
+        assert_eq!(python_list("['a', \"b's\", 'it\\'s, so']"), list(&["a", "b's", "it's, so"]));
+        assert_eq!(python_list("['$\\\\alpha$', 'é',]"), list(&["$\\alpha$", "é"]));
+        assert_eq!(python_list(" [] "), list(&[]));
+        for other in ["", "a", "['a'", "['a' 'b']", "[1, 2]", "['a\\"] {
+            assert_eq!(python_list(other), None, "{other}");
+        }
     }
 }

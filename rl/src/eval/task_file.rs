@@ -2,7 +2,7 @@
 //!
 //! Texts marked *template* are minijinja over the fields of a row. A prompt also sees `question`, `context`, `options`
 //! (each with `label` and `text`), `lettered` (the options on lines `A. …`), `answer` and `label` of the right option,
-//! and `row`, the row as it is.
+//! and `row`, the row as it is. `<image>` in a prompt is the place of a picture; without one they stand before its text.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,8 +11,10 @@ use rlvr_rewards::RewardConfig;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
 
+use super::text_metric::TextMetric;
 use crate::checks::{Checks, Problem};
 use crate::config::{ConfigError, DataConfig, document};
+use crate::data::ImagesTemplate;
 
 /// A benchmark's definition. Either `source` with `fields` and `prompt` (without them where `source.tasks` is set), or
 /// `generate`.
@@ -51,6 +53,9 @@ pub struct TaskFile {
     pub generation: Generation,
     /// How options are scored by likelihood; absent means that they cannot be.
     pub likelihood: Option<Likelihood>,
+    /// Metrics of the completions as texts, beside accuracy. Default none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub metrics: Vec<TextMetric>,
 }
 
 /// `[source]`: a file, and where to get it.
@@ -63,6 +68,9 @@ pub struct SourceFile {
     /// then there are no `[fields]` and no `prompt`. Default false.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub tasks: bool,
+    /// Folder that the paths of pictures are relative to, itself relative to that of the file. Default: that of the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub images: Option<String>,
     /// SHA-256 that the file must have, in hexadecimal. Default: any.
     pub sha256: Option<String>,
     /// Hub id `owner/name` of a data set with the file. Default none.
@@ -87,12 +95,16 @@ pub struct Fields {
     pub question: String,
     /// What the question is about, left out by `--no-context`. Default none.
     pub context: Option<String>,
-    /// A template that is a single field with a list or a table of options, or a list of templates. Default none.
+    /// A template that is a single field with a list or a table of options, or with the text of a Python list, or a list of
+    /// templates. Default none.
     pub options: Option<toml::Value>,
     /// Labels of the options, one character each. Default `A` to `Z`, or the keys of a table.
     pub labels: Option<String>,
     /// The right answer; of a choice its label or text.
     pub answer: String,
+    /// Its pictures: a template that is a field with one or several, or a list of templates. A picture is a path relative to
+    /// the file of the row, a `data:` URI, or an object with `bytes` or `path`; null and empty text are none. Default none.
+    pub images: Option<ImagesTemplate>,
     /// What accuracy is broken down by, such as a subject. Default none.
     pub group: Option<String>,
     /// Further fields of the reference. Default none.
@@ -271,6 +283,12 @@ impl TaskFile {
             "likelihood",
             "needs fields.options to choose from",
         );
+        let pictures = self.fields.as_ref().is_some_and(|f| f.images.is_some());
+        checks.require(
+            self.few_shot.is_none() || !pictures,
+            "few_shot",
+            "examples are shown without pictures, so it does not go with fields.images",
+        );
         let sum = self.source.as_ref().and_then(|source| source.sha256.as_ref());
         checks.require(
             sum.is_none_or(|sum| sum.len() == 64 && sum.bytes().all(|b| b.is_ascii_hexdigit())),
@@ -315,6 +333,12 @@ kind = "math"
         assert!(message.contains("txt") && message.contains("list"), "{message}");
         let message = error(&GOOD.replace("[source]", "[source]\ntasks = true"));
         assert!(message.contains("source.tasks: takes no fields"), "{message}");
+        let pictures = GOOD.replace("answer =", "images = [\"{{ i }}\"]\nanswer =");
+        TaskFile::parse(&format!("metrics = [\"rougeL\"]\n{pictures}"), Path::new("t.toml")).unwrap();
+        let message = error(&format!("{pictures}[few_shot]\ncount = 1\ncompletion = \"x\"\n"));
+        assert!(message.contains("few_shot: examples are shown without pictures"), "{message}");
+        let message = error(&format!("metrics = [\"rouge\"]\n{GOOD}"));
+        assert!(message.contains("t.toml:1") && message.contains("rougeL"), "{message}");
         let message = error(&format!("{GOOD}[likelihood]\nprompt = \"x\"\n"));
         assert!(message.contains("needs fields.options"), "{message}");
     }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use rlvr_rewards::{Response, Task, Verdict, score_batch};
 use serde::Serialize;
+use serde_json::Value;
 
 use super::benchmark::{Benchmark, OpenSettings};
 use super::item::Item;
@@ -155,13 +156,17 @@ fn item_checks(benchmark: &Benchmark) -> Vec<Check> {
     });
     checks.push(check("the verifier accepts every reference", refused));
 
+    // Overlap with a report counts common words too.
+    let graded = ["rouge", "bleu", "token_f1"].map(Value::from).contains(&benchmark.reward_config["kind"]);
     let mut rewarded = Vec::new();
     for (name, answer) in EMPTY_ANSWERS {
         let pairs: Vec<(&Task, Response<'_>)> =
             items.iter().map(|i| (&i.task, Response::new(answer))).collect();
         let outcomes = score_batch(&*benchmark.reward, &pairs);
         for (item, outcome) in items.iter().zip(outcomes) {
-            let nothing = outcome.score.is_none_or(|s| s <= 0.0) && outcome.verdict != Verdict::Correct;
+            let overlap = graded && !answer.is_empty();
+            let nothing =
+                (overlap || outcome.score.is_none_or(|s| s <= 0.0)) && outcome.verdict != Verdict::Correct;
             if !nothing {
                 rewarded.push(format!("{}: {name} ({answer:?}) scores {:?}", item.place, outcome.score));
             }

@@ -7,6 +7,7 @@ pub mod digits;
 pub mod encoding;
 pub mod jsonl;
 pub mod lock;
+pub mod picture;
 pub mod source;
 pub mod tensors;
 

@@ -83,7 +83,9 @@ impl<'a> Chunk<'a> {
         for j in judged {
             let mut sample = SampleRow::new(&benchmark.name, &items[j.task], numbers[j.task], j);
             numbers[sample.judged.task] += 1;
-            sample.prompt = json!(policy.prompt_text_of(&items[sample.judged.task].task)?);
+            let task = &items[sample.judged.task].task;
+            sample.prompt = json!(policy.prompt_text_of(task)?);
+            sample.images = policy.names_of(task)?;
             samples.push(sample);
         }
         Ok(samples)

@@ -20,9 +20,9 @@ use crate::error::Error;
 use crate::eval::contamination::Contamination;
 use crate::eval::judge::{Answer, Judge, JudgeVerdict};
 use crate::eval::sample_log::SampleLog;
-use crate::eval::{Benchmark, Item};
+use crate::eval::{Benchmark, ImageArm, Item};
 use crate::policy::Policy;
-use crate::results::{self, RANKED, Results, SampleRow, TaskResult};
+use crate::results::{self, Evaluation, RANKED, Results, SampleRow, TaskResult, Wanted};
 use chunk::{Chunk, Kind};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -178,6 +178,11 @@ impl<'a> Measurement<'a> {
                 let contamination = found.get(i).and_then(Option::as_ref);
                 results.add(TaskResult::new(&name, benchmark, samples, contamination));
             }
+        }
+        if self.benchmarks.iter().any(|benchmark| ImageArm::of(&benchmark.name).is_some()) {
+            let written = Evaluation::read(&self.out, Wanted::default());
+            let arms = written.and_then(|written| results::image_arms(&written));
+            results.add_image_arms(arms.map_err(|e| Error::Unusable { what: e.to_string() })?);
         }
         Ok(results)
     }

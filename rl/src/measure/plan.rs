@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::eval::{Benchmark, Generation, OpenSettings, fingerprint};
 use crate::policy::Policy;
 use crate::results::RANKED;
-use rlvr_rewards::Message;
+use rlvr_rewards::{Message, TaskImage};
 use rlvr_rollout::SamplingParams;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -125,11 +125,19 @@ impl Plan {
             let what = format!("{}: it has no [likelihood], so its options cannot be ranked", benchmark.name);
             return Err(Error::Unusable { what });
         }
-        let room = |messages: &[Message], tokens: usize, place: &str| {
-            let prompt = policy.prompt(messages);
+        if benchmark.has_images() && !policy.sees() {
+            let what = format!(
+                "{}: its items have pictures, and the policy does not see: use one that does, or ask without pictures \
+                 (--images none)",
+                benchmark.name
+            );
+            return Err(Error::Unusable { what });
+        }
+        let room = |messages: &[Message], images: &[TaskImage], tokens: usize, place: &str| {
+            let prompt = policy.prompt_tokens(messages, images);
             let prompt = prompt.map_err(|e| Error::Unusable { what: format!("{place}: {e}") })?;
-            policy.check_room(&prompt.token_ids, tokens, place)?;
-            Ok::<_, Error>(prompt.token_ids.len())
+            policy.check_room(prompt, tokens, place)?;
+            Ok::<_, Error>(prompt)
         };
         let max_tokens = self.generation(benchmark).max_tokens;
         let context = policy.decoder.config().max_position_embeddings;
@@ -138,11 +146,11 @@ impl Plan {
             for item in &benchmark.items {
                 match (kind, &item.likelihood) {
                     (Kind::Generate, _) => {
-                        let prompt = room(&item.task.prompt, max_tokens, &item.place)?;
+                        let prompt = room(&item.task.prompt, &item.task.images, max_tokens, &item.place)?;
                         cut += usize::from(prompt.saturating_add(max_tokens) > context);
                     }
                     (Kind::Likelihood, Some(parts)) => {
-                        room(&parts.messages(policy.is_raw()), 1, &item.place)?;
+                        room(&parts.messages(policy.is_raw()), &item.task.images, 1, &item.place)?;
                     }
                     (Kind::Likelihood, None) => {}
                 }
@@ -160,10 +168,13 @@ impl Plan {
         let mut tasks = Map::new();
         for benchmark in benchmarks {
             let bounds = self.generation(benchmark);
-            let task = json!({
+            let mut task = json!({
                 "hash": benchmark.hash, "items": benchmark.items.len(), "verifier": benchmark.verifier(),
                 "max_tokens": bounds.max_tokens, "stop": bounds.stop, "likelihood_of": benchmark.likelihood,
             });
+            if let Some(images) = &benchmark.images {
+                task["images"] = json!(images);
+            }
             tasks.insert(benchmark.name.clone(), task);
         }
         let opened = &self.opened;

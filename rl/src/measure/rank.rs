@@ -5,7 +5,7 @@ use crate::eval::likelihood::{OptionScores, score_options};
 use crate::eval::{Benchmark, Item, Judged, solved};
 use crate::policy::Policy;
 use crate::results::{RANKED, SampleRow};
-use rlvr_rewards::{Outcome, Verdict};
+use rlvr_rewards::{Outcome, Task, Verdict};
 use serde_json::{Map, Value, json};
 
 /// The options of some items of a benchmark by likelihood: two rows an item, plain and per character.
@@ -23,7 +23,11 @@ pub(super) fn rank(
             let mut row = ranked(&name, item, index);
             if *ending == RANKED[0] {
                 let parts = item.likelihood.as_ref().map(|p| p.messages(policy.is_raw())).unwrap_or_default();
-                row.insert("prompt".into(), json!(policy.prompt_text(&parts)?));
+                let task = Task { prompt: parts, ..item.task.clone() };
+                row.insert("prompt".into(), json!(policy.prompt_text_of(&task)?));
+                if !task.images.is_empty() {
+                    row.insert("images".into(), policy.names_of(&task)?);
+                }
                 row.insert("options".into(), options(item, &scores));
             }
             rows.push(row);

@@ -1,53 +1,22 @@
 //! Prompts with pictures: places in the text become tokens, pictures are shown to the decoder.
 use super::Policy;
 use crate::error::Error;
+use crate::files::picture::{bytes_of, named};
 use rayon::prelude::*;
 use rlvr_policies::config::VisionFamily;
-use rlvr_policies::vision::{Layout, Processor};
+use rlvr_policies::vision::{Layout, Picture, Processor};
 use rlvr_policies::{Decoder, ImageKey};
 use rlvr_rewards::{IMAGE_PLACE, Message, Task, TaskImage};
 use rlvr_rollout::Prompt;
 use serde_json::{Value, json};
-use std::borrow::Cow;
 use std::collections::HashMap;
-use std::io::Read;
-use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 /// Keys of pictures that were shown, by what they were made of.
 pub(super) type Known = Mutex<HashMap<TaskImage, ImageKey>>;
 
-/// Longest file of a picture, in bytes.
-const MAX_FILE: u64 = 256 << 20;
-
 fn unusable(what: String) -> Error {
     Error::Unusable { what }
-}
-
-fn bytes_of(image: &TaskImage) -> Result<Cow<'_, [u8]>, Error> {
-    match image {
-        TaskImage::Bytes(bytes) => Ok(Cow::Borrowed(bytes)),
-        TaskImage::Path(path) => read(path).map(Cow::Owned),
-    }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    let failed = |e: std::io::Error| unusable(format!("the image {} cannot be read: {e}", path.display()));
-    let file = std::fs::File::open(path).map_err(failed)?;
-    let data = file.metadata().map_err(failed)?;
-    if !data.is_file() || data.len() > MAX_FILE {
-        return Err(unusable(format!("the image {} is no file of at most 256 MiB", path.display())));
-    }
-    let mut bytes = Vec::new();
-    file.take(MAX_FILE).read_to_end(&mut bytes).map_err(failed)?;
-    Ok(bytes)
-}
-
-fn named(image: &TaskImage, problem: &dyn std::fmt::Display) -> Error {
-    match image {
-        TaskImage::Path(path) => unusable(format!("{}: {problem}", path.display())),
-        TaskImage::Bytes(_) => unusable(problem.to_string()),
-    }
 }
 
 impl Policy {
@@ -73,10 +42,35 @@ impl Policy {
         if images.is_empty() {
             return self.prompt(messages);
         }
-        let keys = images.par_iter().map(|image| self.shown(image)).collect::<Result<Vec<_>, _>>()?;
-        let layouts: Vec<Layout> = keys.iter().map(|key| self.decoder.shown(*key).layout).collect();
+        let (keys, layouts) = self.all_shown(images)?;
         let token_ids = self.ids_around(messages, &layouts)?;
         Ok(Prompt { token_ids, images: keys })
+    }
+
+    /// The text that those tokens are of, with the tokens of every picture in it, and the keys of the pictures.
+    ///
+    /// # Errors
+    /// As [`Self::asked`].
+    pub fn asked_text(
+        &self,
+        messages: &[Message],
+        images: &[TaskImage],
+    ) -> Result<(String, Vec<ImageKey>), Error> {
+        if images.is_empty() {
+            return Ok((self.prompt_text(messages)?, Vec::new()));
+        }
+        let (keys, layouts) = self.all_shown(images)?;
+        Ok((self.expanded(messages, &layouts)?, keys))
+    }
+
+    /// The key of a picture and how many tokens it takes; it is not kept.
+    ///
+    /// # Errors
+    /// A picture that cannot be read, or a policy that does not see.
+    pub fn looked_at(&self, image: &TaskImage) -> Result<(ImageKey, usize), Error> {
+        let processor = self.processor()?;
+        let picture = opened(processor, image)?;
+        Ok((picture.key, processor.tokens_of(picture.layout)))
     }
 
     /// How many tokens that prompt has: only the beginnings of pictures are decoded.
@@ -89,8 +83,8 @@ impl Policy {
         }
         let processor = self.processor()?;
         let layout = |image: &TaskImage| {
-            let bytes = bytes_of(image)?;
-            processor.layout_of_file(&bytes).map_err(|e| named(image, &e))
+            let bytes = bytes_of(image).map_err(unusable)?;
+            processor.layout_of_file(&bytes).map_err(|e| unusable(named(image, &e)))
         };
         let layouts = images.iter().map(layout).collect::<Result<Vec<_>, _>>()?;
         Ok(self.ids_around(messages, &layouts)?.len())
@@ -125,11 +119,29 @@ impl Policy {
         images.iter().zip(keys).map(name).collect()
     }
 
+    /// What samples call the pictures of a task; null without any.
+    ///
+    /// # Errors
+    /// As [`Self::asked`].
+    pub fn names_of(&self, task: &Task) -> Result<Value, Error> {
+        if task.images.is_empty() {
+            return Ok(Value::Null);
+        }
+        Ok(json!(self.image_names(&task.images, &self.all_shown(&task.images)?.0)))
+    }
+
     fn processor(&self) -> Result<&Processor, Error> {
         self.decoder.processor().ok_or_else(|| {
             let what = "the prompt has images, and the policy does not see: take `images` away, or use a policy that does";
             unusable(what.into())
         })
+    }
+
+    /// Keys and layouts of pictures.
+    fn all_shown(&self, images: &[TaskImage]) -> Result<(Vec<ImageKey>, Vec<Layout>), Error> {
+        let keys = images.par_iter().map(|image| self.shown(image)).collect::<Result<Vec<_>, _>>()?;
+        let layouts = keys.iter().map(|key| self.decoder.shown(*key).layout).collect();
+        Ok((keys, layouts))
     }
 
     /// The key of a picture, which is decoded the first time.
@@ -139,8 +151,7 @@ impl Policy {
             return Ok(*key);
         }
         let processor = self.processor()?;
-        let picture = processor.open(&bytes_of(image)?).map_err(|e| named(image, &e))?;
-        let key = self.decoder.show(picture);
+        let key = self.decoder.show(opened(processor, image)?);
         known().insert(image.clone(), key);
         Ok(key)
     }
@@ -186,8 +197,9 @@ impl Policy {
         }
     }
 
-    fn ids_around(&self, messages: &[Message], layouts: &[Layout]) -> Result<Vec<u32>, Error> {
-        let (id, token) = self.image_token()?;
+    /// The prompt as text with all tokens of its pictures.
+    fn expanded(&self, messages: &[Message], layouts: &[Layout]) -> Result<String, Error> {
+        let (_, token) = self.image_token()?;
         let processor = self.processor()?;
         let text = self.text_around(messages)?;
         let mut pieces = text.split(token.as_str());
@@ -201,6 +213,13 @@ impl Policy {
             whole.push_str(&processor.expansion(*layout, &token));
             whole.push_str(piece);
         }
+        Ok(whole)
+    }
+
+    fn ids_around(&self, messages: &[Message], layouts: &[Layout]) -> Result<Vec<u32>, Error> {
+        let (id, _) = self.image_token()?;
+        let processor = self.processor()?;
+        let whole = self.expanded(messages, layouts)?;
         let ids = self.encode(&whole, self.template.is_none())?;
         let tokens: usize = layouts.iter().map(|layout| processor.tokens_of(*layout)).sum();
         let found = ids.iter().filter(|i| **i == id).count();
@@ -229,6 +248,11 @@ pub(super) fn marks(decoder: &Decoder) -> Vec<String> {
     };
     marks.push("<|image|>".to_owned());
     marks
+}
+
+fn opened(processor: &Processor, image: &TaskImage) -> Result<Picture, Error> {
+    let bytes = bytes_of(image).map_err(unusable)?;
+    processor.open(&bytes).map_err(|e| unusable(named(image, &e)))
 }
 
 /// A message as models that see are told it: content in parts.

@@ -1,13 +1,14 @@
 //! A run as one HTML page: how it went, curves, sample completions with their verdicts, its config.
 //!
 //! The page needs nothing but itself: no scripts, no links, styles and drawings inline, and a content security policy
-//! that forbids the rest. All text of the run is hostile input, escaped where the page is rendered (`page.rs`) and
+//! that forbids the rest but pictures that are inside too. All text of the run is hostile input, escaped where the page is rendered (`page.rs`) and
 //! nowhere else. The same files, options and version give the same bytes.
 
 mod chart;
 mod history;
 mod page;
 mod panels;
+mod pictures;
 mod rows;
 mod samples;
 mod summary;
@@ -22,6 +23,7 @@ use crate::files::encoding::utf8;
 use crate::run::dir::{CONFIG_FILE, RunMeta, check_records, is_run};
 use crate::run::log::{METRICS_FILE, ROLLOUTS_FILE};
 use history::History;
+use pictures::Pictures;
 use samples::{Samples, Span};
 
 /// What the page shows beside the whole run.
@@ -58,7 +60,8 @@ pub fn html(dir: &Path, options: &ReportOptions) -> Result<String, Error> {
         Some(history) => Span::of(history),
         None => Span::of_rows(&rollouts)?,
     };
-    let samples = Samples::read(&rollouts, span, options)?;
+    let mut samples = Samples::read(&rollouts, span, options)?;
+    samples.draw(&mut Pictures::new(&text, &config_path));
     let meta = RunMeta::read(dir);
     Ok(page::render(&page::Page::new(dir, &config, text, meta.as_ref(), history.as_ref(), samples)))
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::history::History;
+use super::pictures::{Pictures, Shown};
 use super::{ReportOptions, rows};
 use crate::error::Error;
 use crate::metrics;
@@ -127,6 +128,8 @@ struct RolloutLine {
     #[serde(default)]
     reference: Value,
     prompt: String,
+    #[serde(default)]
+    images: Vec<String>,
     completion: String,
     finish_reason: String,
     length_tokens: u64,
@@ -144,6 +147,10 @@ pub(super) struct ShownSample {
     id: String,
     reward: String,
     prompt: String,
+    /// Stage and names of the pictures, until they are drawn.
+    #[serde(skip)]
+    named: (String, Vec<String>),
+    pictures: Vec<Shown>,
     completion: String,
     reference: String,
     /// Name and value.
@@ -219,6 +226,16 @@ impl Samples {
     }
 }
 
+impl Samples {
+    /// Draws the pictures of the chosen samples.
+    pub(super) fn draw(&mut self, pictures: &mut Pictures) {
+        for sample in self.groups.iter_mut().flat_map(|group| &mut group.samples) {
+            let (stage, names) = &sample.named;
+            sample.pictures = pictures.of(stage, &sample.id, names);
+        }
+    }
+}
+
 fn table(counts: &[[u64; 7]; 3]) -> Vec<VerdictRow> {
     let totals = counts.map(|third| third.iter().sum::<u64>());
     let cell = |n: u64, of: u64| match of {
@@ -291,6 +308,7 @@ impl ShownSample {
             Value::Null => String::new(),
             value => serde_json::to_string_pretty(value).unwrap_or_default(),
         };
+        let named = (row.stage.clone(), row.images);
         let mut facts = vec![
             ("stage", row.stage),
             ("group, sample", format!("{}, {}", head.group, head.sample)),
@@ -314,6 +332,8 @@ impl ShownSample {
             id: shortened(&row.id),
             reward: number(row.reward),
             prompt: shortened(&row.prompt),
+            named,
+            pictures: Vec::new(),
             completion: shortened(&row.completion),
             reference: shortened(&reference),
             facts,

@@ -4,11 +4,12 @@ use super::{Identity, RESULTS, ResultsError, SAMPLES};
 use crate::eval::Question;
 use crate::files::bounded::LARGE;
 use crate::files::source::{self, LineSource};
+use crate::random;
 use crate::rows;
 use crate::run::dir::is_run;
 use crate::stats::majority_vote;
 use serde_json::{Map, Value};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 /// What is read beside verdicts.
@@ -44,18 +45,20 @@ pub struct TaskItems {
 }
 
 /// A question with its completions.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Item {
     /// Its id in the data.
     pub id: String,
     /// Value of the cluster's field; the id without one.
     pub cluster: String,
+    /// What accuracy is broken down by, where it is.
+    pub group: Option<String>,
     /// At least one.
     pub samples: Vec<Sample>,
 }
 
 /// A judged completion, as far as comparisons and reports need it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Sample {
     /// Whether the verdict is `correct`.
     pub correct: bool,
@@ -67,6 +70,8 @@ pub struct Sample {
     pub tokens: Option<f64>,
     /// The answer in canonical form.
     pub answer: Option<String>,
+    /// A hash of its text.
+    pub said: u64,
     /// Its text; empty unless [`Wanted::texts`].
     pub completion: String,
     /// Texts that would be right; empty unless [`Wanted::texts`].
@@ -141,7 +146,8 @@ impl Evaluation {
                 tasks.push(TaskItems::new(task));
                 tasks.len() - 1
             });
-            tasks[at].add(id, cluster, Sample::new(&fields, verdict, wanted.texts));
+            let group = fields.get("group").and_then(Value::as_str);
+            tasks[at].add(id, cluster, group, Sample::new(&fields, verdict, wanted.texts));
         }
         if tasks.is_empty() {
             return Err(ResultsError::Empty { path });
@@ -184,6 +190,7 @@ impl Sample {
             truncated: fields.get("truncated") == Some(&Value::Bool(true)),
             tokens: fields.get("tokens").and_then(Value::as_f64),
             answer: text("prediction").or_else(|| text("extracted")),
+            said: random::hash_bytes(text("completion").unwrap_or_default().trim().as_bytes()),
             completion: if texts { text("completion").unwrap_or_default() } else { String::new() },
             references: if texts { references } else { Vec::new() },
         }
@@ -222,12 +229,28 @@ impl TaskItems {
         }
     }
 
-    fn add(&mut self, id: String, cluster: String, sample: Sample) {
+    fn add(&mut self, id: String, cluster: String, group: Option<&str>, sample: Sample) {
         let at = *self.by_id.entry(id.clone()).or_insert(self.items.len());
         if at == self.items.len() {
-            self.items.push(Item { id, cluster, samples: Vec::new() });
+            let group = group.map(str::to_owned);
+            self.items.push(Item { id, cluster, group, samples: Vec::new() });
         }
         self.items[at].samples.push(sample);
+    }
+
+    /// The groups of its items, in order.
+    pub fn groups(&self) -> Vec<&str> {
+        let groups: BTreeSet<&str> = self.items.iter().filter_map(|item| item.group.as_deref()).collect();
+        groups.into_iter().collect()
+    }
+
+    /// The items of a group alone.
+    #[must_use]
+    pub fn of_group(&self, group: &str) -> Self {
+        let mine = self.items.iter().filter(|item| item.group.as_deref() == Some(group));
+        let items: Vec<Item> = mine.cloned().collect();
+        let by_id = items.iter().enumerate().map(|(i, item)| (item.id.clone(), i)).collect();
+        Self { name: self.name.clone(), items, by_id, identity: self.identity.clone() }
     }
 
     /// The item with an id.

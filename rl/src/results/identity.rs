@@ -11,12 +11,14 @@ pub struct Identity {
     hash: Option<Value>,
     /// The verifier's name, version and configuration; null for ranked options, which have none.
     verifier: Option<Value>,
+    /// How many items there are, and SHA-256 over their pictures; none where they have none.
+    images: Option<(Value, Value)>,
 }
 
 impl Identity {
     /// From what stands for the data and for the verifier, each none where it is unknown.
     pub fn new(hash: Option<Value>, verifier: Option<Value>) -> Self {
-        Self { hash, verifier }
+        Self { hash, verifier, images: None }
     }
 
     /// That of the task `name`, from the settings of an evaluation.
@@ -25,12 +27,17 @@ impl Identity {
         let task = &settings["tasks"][ranked.unwrap_or(name)];
         let given = |key: &str| task.get(key).filter(|value| !value.is_null()).cloned();
         let verifier = if ranked.is_some() { Some(Value::Null) } else { given("verifier") };
-        Self { hash: given("hash"), verifier }
+        let images = given("images").map(|images| (given("items").unwrap_or_default(), images));
+        Self { hash: given("hash"), verifier, images }
     }
 
     /// That of a benchmark's results under a name, before there are any.
     pub fn of(benchmark: &Benchmark, name: &str) -> Self {
-        let task = json!({"hash": benchmark.hash, "verifier": benchmark.verifier()});
+        let mut task = json!({"hash": benchmark.hash, "verifier": benchmark.verifier()});
+        if let Some(images) = &benchmark.images {
+            task["items"] = json!(benchmark.items.len());
+            task["images"] = json!(images);
+        }
         Self::read(&json!({"tasks": {&*benchmark.name: task}}), name)
     }
 }
@@ -58,6 +65,13 @@ pub fn check_same<'a>(
                 (Some(_), Some(_)) => {}
                 _ => unknown = true,
             }
+        }
+        // Of another number of items nothing is known.
+        if let (Some((n, a)), Some((m, b))) = (&first.images, &other.images)
+            && n == m
+            && a != b
+        {
+            differences.push(format!("other pictures ({a} and {b})"));
         }
         if !differences.is_empty() && !force {
             return Err(ResultsError::Versions { task: name.to_owned(), differences });

@@ -11,6 +11,7 @@ mod arms;
 mod error;
 mod evaluation;
 mod identity;
+mod image_arms;
 mod paired;
 mod recorded;
 mod regression;
@@ -21,17 +22,19 @@ mod tests;
 mod text_metrics;
 mod written;
 
+pub use crate::eval::TextMetric;
 pub use crate::eval::sample_log::SAMPLES;
 pub use arms::{Arm, Measured, TaskComparison, compare_arms};
 pub use error::ResultsError;
 pub use evaluation::{Evaluation, Item, Sample, TaskItems, Wanted, named, settings, task_names};
 pub use identity::{Identity, check_same};
+pub use image_arms::{ImageComparison, image_arms};
 pub use paired::{Paired, compare};
 pub use recorded::RunResults;
 pub use regression::{Regression, regressions};
 pub use sample_row::SampleRow;
 pub use task_result::TaskResult;
-pub use text_metrics::{References, TextMetric, text_metrics};
+pub use text_metrics::{References, text_metrics};
 pub use written::{Results, check_foreign, clear, write_samples};
 
 /// File with the results of all tasks and the settings they depend on.

@@ -18,6 +18,8 @@ pub struct SampleRow {
     pub number: usize,
     /// The prompt, as text or messages; null where it is not recorded.
     pub prompt: Value,
+    /// What its pictures are called, a list; null without any.
+    pub images: Value,
     /// What was found; `judged.task` is the item's index.
     pub judged: Judged,
     /// What a judge says.
@@ -28,7 +30,8 @@ impl SampleRow {
     /// A sample of an item under the name of its task, without a prompt or an opinion.
     pub fn new(task: &str, item: &Item, number: usize, judged: Judged) -> Self {
         let (id, group, meta) = (item.task.id.clone(), item.group.clone(), short_fields(&item.task.meta));
-        Self { task: task.to_owned(), id, group, meta, number, prompt: Value::Null, judged, opinion: None }
+        let (prompt, images) = (Value::Null, Value::Null);
+        Self { task: task.to_owned(), id, group, meta, number, prompt, images, judged, opinion: None }
     }
 
     /// The fields of the row; `counted` says whether the length in tokens is known.
@@ -47,6 +50,9 @@ impl SampleRow {
         }
         if !self.prompt.is_null() {
             put("prompt", self.prompt.clone());
+        }
+        if !self.images.is_null() {
+            put("images", self.images.clone());
         }
         put("completion", json!(j.text));
         put("extracted", json!(o.extracted));

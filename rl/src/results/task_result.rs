@@ -35,6 +35,8 @@ pub struct TaskResult {
     verdicts: Map<String, Value>,
     /// Accuracy by group; empty unless there are several.
     pub(super) groups: Map<String, Value>,
+    /// Metrics of the completions as texts, by name.
+    texts: Vec<(&'static str, f64)>,
     /// What was answered most often.
     commonest: Option<Commonest>,
     /// What a judge says beside the verifier.
@@ -54,6 +56,7 @@ impl TaskResult {
         let items = benchmark.items.len();
         let judge = opinions(&samples);
         let judged: Vec<Judged> = samples.into_iter().map(|s| s.judged).collect();
+        let texts = texts(benchmark, &judged);
         let unread = |v: Verdict| matches!(v, Verdict::NoAnswer | Verdict::Ambiguous | Verdict::Error);
         let all = judged.len().max(1) as f64;
         let share = |f: &dyn Fn(&Judged) -> bool| judged.iter().filter(|j| f(j)).count() as f64 / all;
@@ -76,6 +79,7 @@ impl TaskResult {
             completions: judged.len(),
             verdicts,
             groups: groups(benchmark, &judged),
+            texts,
             commonest: Commonest::of(&judged),
             contamination: contamination.map(|found| contaminated(benchmark, &judged, found)),
             judge,
@@ -100,6 +104,10 @@ impl TaskResult {
         }
         if !self.groups.is_empty() {
             out["groups"] = json!(self.groups);
+        }
+        if !self.texts.is_empty() {
+            out["texts"] =
+                self.texts.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
         }
         if let Some(commonest) = &self.commonest {
             out["commonest_answer"] = json!(commonest);
@@ -166,8 +174,21 @@ impl TaskResult {
             interval(self.accuracy.interval),
             format!("{:.3}", self.parse_rate),
             sampled.join(", "),
+            self.texts
+                .iter()
+                .map(|(name, value)| format!("{name} {value:.3}"))
+                .collect::<Vec<_>>()
+                .join(", "),
         ]
     }
+}
+
+/// The metrics that a benchmark asks for, against all answers that would be right.
+fn texts(benchmark: &Benchmark, judged: &[Judged]) -> Vec<(&'static str, f64)> {
+    let answers: Vec<Vec<String>> = benchmark.items.iter().map(|item| item.task.answers()).collect();
+    let pairs: Vec<(&str, &[String])> =
+        judged.iter().map(|j| (j.text.as_str(), answers[j.task].as_slice())).collect();
+    benchmark.metrics.iter().map(|metric| (metric.name(), metric.value(&pairs))).collect()
 }
 
 /// What a judge says about the samples beside the verifier; none without a judge. Its accuracy is over what it judged.

@@ -1,72 +1,12 @@
 //! Metrics of texts over the completions of an evaluation.
 
 use super::{ResultsError, TaskItems};
+use crate::eval::TextMetric;
 use crate::files::source::LineSource;
 use crate::rows;
-use rlvr_rewards::{bleu, cider, extract, meteor, rouge, token_f1};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::path::Path;
-
-/// A metric of texts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TextMetric {
-    /// BLEU of single words, of the whole task.
-    Bleu1,
-    /// BLEU up to pairs of words.
-    Bleu2,
-    /// BLEU up to triples.
-    Bleu3,
-    /// BLEU up to four words.
-    Bleu4,
-    /// ROUGE-1 F1, mean over completions.
-    Rouge1,
-    /// ROUGE-2 F1.
-    Rouge2,
-    /// ROUGE-L F1.
-    RougeL,
-    /// F1 of words, mean over completions.
-    TokenF1,
-    /// METEOR with exact and stem matches, mean over completions.
-    Meteor,
-    /// CIDEr-D, up to 10.
-    Cider,
-}
-
-impl TextMetric {
-    /// Its name in reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Bleu1 => "bleu1",
-            Self::Bleu2 => "bleu2",
-            Self::Bleu3 => "bleu3",
-            Self::Bleu4 => "bleu4",
-            Self::Rouge1 => "rouge1",
-            Self::Rouge2 => "rouge2",
-            Self::RougeL => "rougeL",
-            Self::TokenF1 => "token_f1",
-            Self::Meteor => "meteor",
-            Self::Cider => "cider",
-        }
-    }
-
-    /// Its value over completions, each with its references.
-    fn value(self, pairs: &[(&str, &[String])]) -> f64 {
-        let pairs = || pairs.iter().copied();
-        match self {
-            Self::Bleu1 => bleu::corpus_bleu_orders(pairs())[0],
-            Self::Bleu2 => bleu::corpus_bleu_orders(pairs())[1],
-            Self::Bleu3 => bleu::corpus_bleu_orders(pairs())[2],
-            Self::Bleu4 => bleu::corpus_bleu_orders(pairs())[3],
-            Self::Rouge1 => rouge::corpus_rouge(pairs())[0],
-            Self::Rouge2 => rouge::corpus_rouge(pairs())[1],
-            Self::RougeL => rouge::corpus_rouge(pairs())[2],
-            Self::TokenF1 => token_f1::corpus_token_f1(pairs()),
-            Self::Meteor => meteor::corpus_meteor(pairs()),
-            Self::Cider => cider::corpus_cider(pairs()).mean,
-        }
-    }
-}
 
 /// References by task and id; without a task for all tasks.
 #[derive(Debug)]
@@ -142,9 +82,7 @@ pub fn text_metrics(
                 }
                 None => &sample.references,
             };
-            // What is still thinking when the tokens end has said nothing.
-            let said = extract::strip_think(&sample.completion, false).unwrap_or_default();
-            pairs.push((said, wanted));
+            pairs.push((sample.completion.as_str(), wanted));
         }
     }
     Ok(metrics.iter().map(|metric| metric.value(&pairs)).collect())

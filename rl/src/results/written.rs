@@ -1,6 +1,6 @@
 //! `results.json` and `results.md`.
 
-use super::{JUDGED, MARKDOWN, RESULTS, SAMPLES, TaskResult};
+use super::{ImageComparison, JUDGED, MARKDOWN, RESULTS, SAMPLES, TaskResult};
 use crate::error::Error;
 use crate::eval::sample_log::SETTINGS;
 use crate::files::destination::{Destination, TEMPORARY, replace_atomic};
@@ -61,17 +61,28 @@ pub fn clear(dir: &Path) {
 pub struct Results {
     settings: Value,
     tasks: Vec<TaskResult>,
+    image_arms: Vec<ImageComparison>,
 }
 
 impl Results {
     /// None yet; `settings` says what they depend on.
     pub fn new(settings: Value) -> Self {
-        Self { settings, tasks: Vec::new() }
+        Self { settings, tasks: Vec::new(), image_arms: Vec::new() }
     }
 
     /// Adds a task, which comes after the others.
     pub fn add(&mut self, task: TaskResult) {
         self.tasks.push(task);
+    }
+
+    /// Adds what real pictures are above controls.
+    pub fn add_image_arms(&mut self, arms: Vec<ImageComparison>) {
+        self.image_arms.extend(arms);
+    }
+
+    /// What real pictures are above controls; empty without controls.
+    pub fn image_arms(&self) -> &[ImageComparison] {
+        &self.image_arms
     }
 
     /// The tasks in order.
@@ -99,41 +110,58 @@ impl Results {
     /// What `results.json` says.
     pub fn json(&self) -> Value {
         let tasks: Map<String, Value> = self.tasks.iter().map(|t| (t.name.clone(), t.json())).collect();
-        json!({"tasks": tasks, "settings": self.settings, "version": VERSION})
-    }
-
-    /// The table: its header and a row a task. The last column is there when a task has several samples.
-    pub fn table(&self) -> (Vec<&'static str>, Vec<Vec<String>>) {
-        let mut header = vec!["task", "n", "accuracy", "95 % interval", "parse rate", "pass@k, maj@k"];
-        let mut rows: Vec<Vec<String>> = self.tasks.iter().map(TaskResult::cells).collect();
-        if self.tasks.iter().all(|t| t.accuracy.pass_at.is_empty()) {
-            header.pop();
-            rows.iter_mut().for_each(|row| row.truncate(header.len()));
+        let mut json = json!({"tasks": tasks, "settings": self.settings, "version": VERSION});
+        if !self.image_arms.is_empty() {
+            json["image_arms"] = json!(self.image_arms);
         }
-        (header, rows)
+        json
     }
 
-    /// Sentences about single tasks that deserve attention: a policy that nearly always says the same, and what a judge
-    /// said.
+    /// The table: its header and a row a task, without columns that would be empty.
+    pub fn table(&self) -> (Vec<&'static str>, Vec<Vec<String>>) {
+        let header = ["task", "n", "accuracy", "95 % interval", "parse rate", "pass@k, maj@k", "texts"];
+        let rows: Vec<Vec<String>> = self.tasks.iter().map(TaskResult::cells).collect();
+        let used = |column: &usize| *column < 5 || rows.iter().any(|row| !row[*column].is_empty());
+        let used: Vec<usize> = (0..header.len()).filter(used).collect();
+        let kept = |row: &Vec<String>| used.iter().map(|column| row[*column].clone()).collect();
+        (used.iter().map(|column| header[*column]).collect(), rows.iter().map(kept).collect())
+    }
+
+    /// Accuracy by group of the tasks that have at most so many: a row each, with a header; empty without groups.
+    pub fn group_table(&self, most: usize) -> (Vec<&'static str>, Vec<Vec<String>>) {
+        let tasks = self.tasks.iter().filter(|task| task.groups.len() <= most);
+        let rows = tasks.flat_map(|task| {
+            task.groups.iter().map(|(group, r)| {
+                let number = |v: &Value| v.as_f64().unwrap_or(f64::NAN);
+                let ci = interval((number(&r["ci95"][0]), number(&r["ci95"][1])));
+                let accuracy = format!("{:.3}", number(&r["accuracy"]));
+                vec![task.name.clone(), group.clone(), r["n"].to_string(), accuracy, ci]
+            })
+        });
+        (vec!["task", "group", "n", "accuracy", "95 % interval"], rows.collect())
+    }
+
+    /// Sentences about single tasks that deserve attention: a policy that nearly always says the same, what a judge said,
+    /// and pictures that make no difference.
     pub fn notes(&self) -> impl Iterator<Item = String> {
-        self.tasks.iter().flat_map(TaskResult::notes)
+        let warnings = self.image_arms.iter().filter_map(ImageComparison::warning);
+        self.tasks.iter().flat_map(TaskResult::notes).chain(warnings)
     }
 
     /// What `results.md` says: the table, accuracy by group, the notes, and where it all comes from.
     pub fn markdown(&self) -> String {
         let (header, rows) = self.table();
-        let mut text = format!("| {} |\n|{}\n", header.join(" | "), "---|".repeat(header.len()));
-        rows.iter().for_each(|row| text.push_str(&format!("| {} |\n", row.join(" | "))));
-        for task in self.tasks.iter().filter(|t| !t.groups.is_empty()) {
+        let mut text = table(&header, &rows);
+        let (header, rows) = self.group_table(usize::MAX);
+        if !rows.is_empty() {
+            text.push_str(&format!("\nBy group:\n\n{}", table(&header, &rows)));
+        }
+        if !self.image_arms.is_empty() {
+            let rows: Vec<Vec<String>> = self.image_arms.iter().map(ImageComparison::cells).collect();
             text.push_str(&format!(
-                "\n{} by group:\n\n| group | n | accuracy | 95 % interval |\n|---|---|---|---|\n",
-                task.name
+                "\nReal pictures against controls, item by item:\n\n{}",
+                table(&ImageComparison::HEADER, &rows)
             ));
-            for (group, r) in &task.groups {
-                let number = |v: &Value| v.as_f64().unwrap_or(f64::NAN);
-                let ci = interval((number(&r["ci95"][0]), number(&r["ci95"][1])));
-                text.push_str(&format!("| {group} | {} | {:.3} | {ci} |\n", r["n"], number(&r["accuracy"])));
-            }
         }
         for note in self.notes() {
             text.push_str(&format!("\n{note}\n"));
@@ -157,4 +185,11 @@ impl Results {
         let seed = self.settings["seed"].as_u64().map_or(String::new(), |seed| format!(", seed {seed}"));
         text + &format!("\n{}{seed}, rlvr {VERSION}\n", made.join(", "))
     }
+}
+
+/// A Markdown table.
+fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+    let mut text = format!("| {} |\n|{}\n", header.join(" | "), "---|".repeat(header.len()));
+    rows.iter().for_each(|row| text.push_str(&format!("| {} |\n", row.join(" | "))));
+    text
 }

@@ -6,8 +6,8 @@ use anyhow::{Result, anyhow};
 use rlvr::eval::Accuracy;
 use rlvr::number::with_error;
 use rlvr::results::{
-    Evaluation, LEVEL, References, Regression, ResultsError, TaskItems, TextMetric, Wanted, check_same,
-    compare, named, regressions, task_names, text_metrics,
+    Evaluation, ImageComparison, LEVEL, References, Regression, ResultsError, TaskItems, TextMetric, Wanted,
+    check_same, compare, image_arms, named, regressions, task_names, text_metrics,
 };
 use rlvr::stats::holm;
 use serde_json::{Map, Value, json};
@@ -71,12 +71,26 @@ pub fn run(args: &ReportArgs) -> Result<()> {
         Some(baseline) => regressions(baseline, &evaluations, args.tolerance, args.force, &mut note)?,
         None => Vec::new(),
     };
+    let controls = evaluations.iter().map(image_arms).collect::<Result<Vec<_>, _>>()?;
     let text = match args.format {
-        ReportFormat::Table => table(&evaluations, &cells),
-        ReportFormat::Markdown => markdown(&evaluations, &cells),
+        ReportFormat::Table => {
+            table(&evaluations, &cells) + &controlled(&evaluations, &controls, output::table)
+        }
+        ReportFormat::Markdown => {
+            markdown(&evaluations, &cells) + &controlled(&evaluations, &controls, output::markdown)
+        }
         ReportFormat::Csv => csv(&evaluations, &cells),
-        ReportFormat::Json => format!("{:#}\n", json(&evaluations, &cells, baseline.as_ref(), &regressions)),
+        ReportFormat::Json => {
+            let mut value = json(&evaluations, &cells, baseline.as_ref(), &regressions);
+            for (evaluation, found) in controls.iter().enumerate().filter(|(_, found)| !found.is_empty()) {
+                value["evaluations"][evaluation]["image_arms"] = json!(found);
+            }
+            format!("{value:#}\n")
+        }
     };
+    for (evaluation, found) in evaluations.iter().zip(&controls) {
+        found.iter().filter_map(ImageComparison::warning).for_each(|w| say!("{}: {w}", evaluation.label));
+    }
     output::write(&to, text.as_bytes())?;
     if regressions.is_empty() {
         if let Some(baseline) = &baseline {
@@ -214,6 +228,24 @@ fn table(evaluations: &[Evaluation], cells: &[Cell]) -> String {
     let (header, rows) = long(evaluations, cells);
     let header: Vec<&str> = header.iter().map(String::as_str).collect();
     format!("{}\n{LEGEND}\n", output::table(&header, &rows))
+}
+
+/// Real pictures against controls, of the evaluations that have both; empty where none has.
+fn controlled(
+    evaluations: &[Evaluation],
+    found: &[Vec<ImageComparison>],
+    table: fn(&[&str], &[Vec<String>]) -> String,
+) -> String {
+    let of = |(evaluation, arms): (&Evaluation, &Vec<ImageComparison>)| {
+        let row = |arm: &ImageComparison| [vec![evaluation.label.clone()], arm.cells()].concat();
+        arms.iter().map(row).collect::<Vec<_>>()
+    };
+    let rows: Vec<Vec<String>> = evaluations.iter().zip(found).flat_map(of).collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    let header = [&["evaluation"][..], &ImageComparison::HEADER].concat();
+    format!("\nReal pictures against controls, item by item:\n\n{}", table(&header, &rows))
 }
 
 /// Tasks by evaluations, then the details.

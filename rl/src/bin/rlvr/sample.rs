@@ -144,7 +144,7 @@ fn prompts(policy: &Policy, requests: &[Request], params: &SamplingParams) -> Re
     for request in requests {
         let prompt = policy.asked(&request.messages, &request.images);
         let prompt = prompt.map_err(|e| bad(format!("{}: {e}", request.place)))?;
-        policy.check_room(&prompt.token_ids, params.max_tokens, &request.place)?;
+        policy.check_room(prompt.token_ids.len(), params.max_tokens, &request.place)?;
         prompts.push(prompt);
     }
     Ok(prompts)

@@ -139,12 +139,13 @@ pub fn inspect_file(path: &Path, args: &TaskArgs) -> Result<(Benchmark, Vec<Stri
     } else {
         fingerprint::file_sha256(path)?
     };
+    let folder = path.parent().unwrap_or(Path::new(""));
     let mut items = Vec::with_capacity(rows.len());
     let mut problems = Vec::new();
     for (line, fields) in rows {
         let group = fields.get("group").or(fields.get("subject")).and_then(Value::as_str).map(str::to_owned);
         let place = source.place(line);
-        match file_task((line, fields), kind) {
+        match file_task((line, fields), kind, folder) {
             Ok(task) => {
                 let options = choices(&task);
                 let gold = task.answers().first().and_then(|answer| gold(&options, answer));
@@ -155,16 +156,19 @@ pub fn inspect_file(path: &Path, args: &TaskArgs) -> Result<(Benchmark, Vec<Stri
     }
     items.truncate(args.limit.unwrap_or(usize::MAX));
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let benchmark = Benchmark {
+    let mut benchmark = Benchmark {
         name,
         items,
-        reward: config.build()?,
+        reward: config.build()?.into(),
         reward_config,
         generation: None,
         likelihood: None,
+        metrics: Vec::new(),
         hash: fingerprint::sha256_hex(format!("{kind}\n{data}").as_bytes()),
+        images: None,
         notes: Vec::new(),
     };
+    problems.extend(benchmark.look().iter().map(ToString::to_string));
     Ok((benchmark, problems))
 }
 
@@ -175,14 +179,14 @@ fn choices(task: &Task) -> Vec<Choice> {
     options.map(|(option, label)| Choice { label: label.into(), text: text(option) }).collect()
 }
 
-fn file_task((line, fields): LineFields, kind: &str) -> Result<Task, String> {
+fn file_task((line, fields): LineFields, kind: &str, folder: &Path) -> Result<Task, String> {
     let id = match fields.get("id") {
         None | Some(Value::Null) => line.to_string(),
         Some(id) => id_text(id).ok_or("`id` must be a string or a number")?,
     };
     let options =
         fields.get("options").map(|o| o.as_array().ok_or("`options` must be a list")).transpose()?;
-    let mut prompt = input::messages(&fields)?;
+    let (mut prompt, images) = input::seen(&fields, folder)?;
     // A `prompt` is complete; a `question` is told how to be answered.
     if !fields.contains_key("prompt")
         && let Some(message) = prompt.last_mut()
@@ -196,7 +200,7 @@ fn file_task((line, fields): LineFields, kind: &str) -> Result<Task, String> {
         message.content = format!("{question}\n\n{instruction}");
     }
     let reference = reference(&fields)?;
-    Ok(Task { id, prompt, reference, meta: Map::new(), ..Task::default() }.with_row(fields))
+    Ok(Task { id, prompt, images, reference, meta: Map::new() }.with_row(fields))
 }
 
 /// What a row gives a reward to compare with: `reference`, or `answer` with the `options` where there are some.

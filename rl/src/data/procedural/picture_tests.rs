@@ -149,7 +149,7 @@ fn numbers_are_read_off_the_picture() {
         let (picture, number) = (picture(task), answers(task)[0]);
         let width = number.len() * (GLYPH.0 + 1) - 1;
         let mut places = (1..=6).flat_map(|scale| {
-            let last = |dots: usize| (picture.width + 1).saturating_sub(dots * scale);
+            let last = move |dots: usize| (picture.width + 1).saturating_sub(dots * scale);
             (0..last(GLYPH.1)).flat_map(move |y| (0..last(width)).map(move |x| (x, y, scale)))
         });
         let is_there = |(x, y, scale): (usize, usize, usize)| {

@@ -279,6 +279,7 @@ impl Generator for ShapesConfig {
         let side = if count > 1 { scene.arrangement() } else { scene.key() };
         let work = scene.caption();
         let (size, noise) = (self.size, self.noise);
+        let accepted = if accepted.len() == 1 { json!(answer) } else { json!(accepted) };
         let draw = Draw::new(id, fields, json!({ "answer": accepted }), work, answer);
         Some(Draw { side, ..draw }.showing(move || scene.picture(size, noise)))
     }

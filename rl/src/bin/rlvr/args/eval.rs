@@ -3,7 +3,7 @@
 use crate::args::comparison::share_or_zero;
 use crate::args::{PolicyArgs, positive};
 use clap::{Args, ValueEnum};
-use rlvr::eval::{Continuation, OpenSettings};
+use rlvr::eval::{Continuation, ImageArm, OpenSettings};
 use std::path::PathBuf;
 
 /// Which benchmarks, and where their data is.
@@ -72,6 +72,30 @@ pub enum Mode {
     Both,
 }
 
+/// What items are asked with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Images {
+    /// Their pictures
+    Real,
+    /// Grey pictures of the same size
+    Blank,
+    /// Pictures of other items
+    Shuffled,
+    /// None, nor their places in the prompt
+    None,
+}
+
+impl From<Images> for ImageArm {
+    fn from(images: Images) -> Self {
+        match images {
+            Images::Real => Self::Real,
+            Images::Blank => Self::Blank,
+            Images::Shuffled => Self::Shuffled,
+            Images::None => Self::None,
+        }
+    }
+}
+
 /// What of an option is scored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Of {
@@ -101,12 +125,13 @@ Examples:
   rlvr eval run --policy model/ --tasks medmcqa --mode likelihood --raw --data-dir data --out evals/ranked
   rlvr eval run --policy model/ --tasks my.jsonl --reward exact --samples 8 --temperature 0.7 --out evals/mine
   rlvr eval run --policy model/ --tasks pubmedqa --no-context --data-dir data --out evals/without-abstract
+  rlvr eval run --policy model/ --tasks vqa_rad --images real,blank --data-dir data --out evals/seen
   rlvr eval run --policy model/ --tasks gsm8k --data-dir data --fail-under gsm8k=0.3 --out evals/check
 
 Writes results.json, results.md and samples.jsonl. The first Ctrl-C or SIGTERM finishes the items at work (up to 64) and
 exits with 130; the same command again goes on there, also after a crash, and asks --judge again for what it failed on.
-Other settings are refused. Likelihood gives NAME/likelihood and NAME/likelihood_norm beside NAME. Exit code 1 when a bound
-of --fail-under or --baseline is missed.
+Other settings are refused. Likelihood gives NAME/likelihood and NAME/likelihood_norm beside NAME, controls of --images
+NAME/blank, NAME/shuffled and NAME/none. Exit code 1 when a bound of --fail-under or --baseline is missed.
 {ROWS}"))]
 pub struct EvalRunArgs {
     #[command(flatten)]
@@ -119,6 +144,12 @@ pub struct EvalRunArgs {
     /// Replace an evaluation with other settings in that directory
     #[arg(long)]
     pub force: bool,
+    /// Pictures of the items, or controls; several are asked in one evaluation and compared item by item
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "real")]
+    pub images: Vec<Images>,
+    /// How --images shuffled exchanges pictures
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    pub images_seed: u64,
     /// How items are answered
     #[arg(long, value_enum, default_value_t = Mode::Generate)]
     pub mode: Mode,

@@ -3,15 +3,17 @@
 use super::bounds::Bounds;
 use super::judges;
 use crate::args::eval::{EvalRunArgs, Mode};
+use crate::input::bad;
 use crate::output::{count, say};
 use crate::policy;
 use crate::signals;
 use crate::tasks;
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
-use rlvr::eval::Benchmark;
 use rlvr::eval::contamination::{Contamination, contamination};
+use rlvr::eval::{Benchmark, ImageArm};
 use rlvr::measure::{self, Event, Measurement, Plan};
+use rlvr::policy::Policy;
 use rlvr::results;
 
 pub fn run(args: &EvalRunArgs) -> Result<()> {
@@ -19,11 +21,12 @@ pub fn run(args: &EvalRunArgs) -> Result<()> {
     plan.check()?;
     super::check_out(&args.out)?;
     results::check_foreign(&args.out, args.force)?;
-    let mut benchmarks = tasks::open(&args.tasks, args.likelihood_of.map(Into::into))?;
+    let benchmarks = tasks::open(&args.tasks, args.likelihood_of.map(Into::into))?;
+    let policy = policy::open(&args.policy, args.raw)?;
+    let mut benchmarks = with_images(args, &benchmarks, &policy)?;
     let named: Vec<_> = benchmarks.iter().map(|b| (b, plan.names(b))).collect();
     let bounds = Bounds::open(&args.bounds, &named)?;
     let found = contaminations(args, &benchmarks)?;
-    let policy = policy::open(&args.policy, args.raw)?;
     let judge = judges::open(&args.judge, &args.out)?;
     let mut bar = ProgressBar::hidden();
     let style = ProgressStyle::with_template("{prefix} {bar:24} {pos}/{len} items")?;
@@ -37,6 +40,21 @@ pub fn run(args: &EvalRunArgs) -> Result<()> {
     })?;
     super::print(&results, &args.out)?;
     bounds.check(&results, &args.out)
+}
+
+/// Each benchmark with each of the pictures that are asked for.
+fn with_images(args: &EvalRunArgs, benchmarks: &[Benchmark], policy: &Policy) -> Result<Vec<Benchmark>> {
+    let twice = args.images.iter().enumerate().find(|(i, images)| args.images[..*i].contains(images));
+    if let Some((_, images)) = twice {
+        return Err(bad(format!("--images names {} twice", ImageArm::from(*images).name())));
+    }
+    let mut all = Vec::new();
+    for benchmark in benchmarks {
+        for images in &args.images {
+            all.push(benchmark.with_images((*images).into(), args.images_seed, policy)?);
+        }
+    }
+    Ok(all)
 }
 
 fn plan(args: &EvalRunArgs) -> Plan {

@@ -9,12 +9,12 @@ use crate::tasks;
 use anyhow::{Context, Result};
 use rlvr::eval::judge::JudgeConfig;
 use rlvr::eval::sample_log::{SETTINGS, refusal};
-use rlvr::eval::{Benchmark, Judged, fingerprint};
+use rlvr::eval::{Benchmark, ImageArm, Judged, fingerprint};
 use rlvr::files::bounded::{SMALL, read_regular};
 use rlvr::files::lock::DirLock;
 use rlvr::files::source::{LineSource, SourceError};
 use rlvr::measure::give_opinions;
-use rlvr::results::{self, RESULTS, Results, SAMPLES, SampleRow, TaskResult};
+use rlvr::results::{self, Evaluation, RESULTS, Results, SAMPLES, SampleRow, TaskResult, Wanted, image_arms};
 use rlvr::rewards::{Outcome, Response, Task, Verdict, score_batch};
 use rlvr::rows;
 use serde_json::{Map, Value, json};
@@ -42,14 +42,15 @@ pub fn score(args: &EvalScoreArgs) -> Result<()> {
     if !made.is_null() {
         check_arms(args, &made)?;
     }
-    let benchmarks = tasks::open(&args.tasks, None)?;
-    let named: Vec<_> = benchmarks.iter().map(|b| (b, vec![b.name.clone()])).collect();
-    let bounds = Bounds::open(&args.bounds, &named)?;
+    let mut benchmarks = tasks::open(&args.tasks, None)?;
     let mut source = LineSource::open(&args.completions)?;
     // A pipe can be read once.
     let file = args.completions.is_file();
     let hash = file.then(|| fingerprint::file_sha256(&args.completions)).transpose()?;
     let mut given = Completions::read(&mut source)?;
+    benchmarks = given.with_controls(benchmarks, &made);
+    let named: Vec<_> = benchmarks.iter().map(|b| (b, vec![b.name.clone()])).collect();
+    let bounds = Bounds::open(&args.bounds, &named)?;
     let config = judges::config(&args.judge)?;
     let settings = settings(args, &benchmarks, &made, hash, config.as_ref());
     check_replaced(args, &settings)?;
@@ -92,6 +93,7 @@ pub fn score(args: &EvalScoreArgs) -> Result<()> {
     std::fs::create_dir_all(dir).with_context(|| format!("cannot create the directory {}", dir.display()))?;
     let _lock = DirLock::take(dir)?;
     results::write_samples(dir, &lines)?;
+    results.add_image_arms(image_arms(&Evaluation::read(dir, Wanted::default())?)?);
     results.write(dir)?;
     super::print(&results, dir)?;
     bounds.check(&results, dir)
@@ -120,8 +122,11 @@ fn settings(
 ) -> Value {
     let mut tasks = Map::new();
     for benchmark in benchmarks {
-        let task =
+        let mut task =
             json!({"hash": benchmark.hash, "items": benchmark.items.len(), "verifier": benchmark.verifier()});
+        if let Some(images) = &benchmark.images {
+            task["images"] = json!(images);
+        }
         tasks.insert(benchmark.name.clone(), task);
     }
     let arms = &args.tasks.arms;
@@ -171,6 +176,7 @@ struct Completion {
     task: Option<String>,
     text: String,
     prompt: Value,
+    images: Value,
     tokens: usize,
     truncated: bool,
     used: bool,
@@ -200,10 +206,34 @@ impl Completions {
                 || fields.get("finish_reason").and_then(Value::as_str) == Some("length");
             let tokens = fields.get("tokens").and_then(Value::as_u64).unwrap_or(0) as usize;
             let prompt = fields.remove("prompt").unwrap_or(Value::Null);
-            let completion = Completion { task, text, prompt, tokens, truncated, used: false };
+            let images = fields.remove("images").unwrap_or(Value::Null);
+            let completion = Completion { task, text, prompt, images, tokens, truncated, used: false };
             by_id.entry(id).or_default().push(completion);
         }
         Ok(Self { by_id })
+    }
+
+    /// The benchmarks, and each under the names of the controls that completions were made of. Its pictures do not matter any
+    /// more; what identifies it is in the settings of the evaluation that made them.
+    fn with_controls(&self, benchmarks: Vec<Benchmark>, made: &Value) -> Vec<Benchmark> {
+        let has = |name: &str| self.by_id.values().flatten().any(|c| c.task.as_deref() == Some(name));
+        let mut all = Vec::new();
+        for benchmark in benchmarks {
+            let controls = ImageArm::ALL.into_iter().filter(|arm| *arm != ImageArm::Real);
+            let controls: Vec<Benchmark> = (controls.map(|arm| arm.name_of(&benchmark.name)))
+                .filter(|name| has(name))
+                .map(|name| {
+                    let text = |key: &str| made["tasks"][&name][key].as_str().map(str::to_owned);
+                    let unknown =
+                        || fingerprint::sha256_hex(format!("{}\n{name}", benchmark.hash).as_bytes());
+                    let (hash, images) = (text("hash").unwrap_or_else(unknown), text("images"));
+                    Benchmark { name, hash, images, ..benchmark.clone() }
+                })
+                .collect();
+            all.push(benchmark);
+            all.extend(controls);
+        }
+        all
     }
 
     /// Judges the completions of a benchmark's items; an item without one gets an outcome without an answer for each
@@ -240,6 +270,7 @@ impl Completions {
                 Judged { task, text: c.text.clone(), tokens: c.tokens, truncated: c.truncated, outcome };
             let item = &benchmark.items[task];
             let mut sample = SampleRow::new(&benchmark.name, item, 0, judged);
+            sample.images = c.images.clone();
             sample.prompt = if c.prompt.is_null() { json!(item.task.prompt) } else { c.prompt.clone() };
             samples.push(sample);
         }
