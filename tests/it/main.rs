@@ -30,6 +30,7 @@ mod resume;
 mod run_report;
 mod runs;
 mod sft;
+mod sft_vision;
 mod signals;
 mod step_rules;
 mod tidy;

@@ -64,8 +64,9 @@ impl StageConfig {
 pub struct SftConfig {
     /// Name in records and in `--set stage.NAME.…`. Default: the kind.
     pub name: Option<String>,
-    /// The data source; its rows need completions.
-    pub data: String,
+    /// The data source, or several: a list, or a table of names with the weights that they are drawn with. Their rows need
+    /// completions or conversations. An epoch is as many rows as all of them have.
+    pub data: DataMix,
     /// Optimizer steps. At most one of `steps` and `epochs`; without either one epoch.
     pub steps: Option<u64>,
     /// Passes over the data, fractions allowed.
@@ -74,12 +75,16 @@ pub struct SftConfig {
     #[serde(default = "sixteen")]
     pub batch: usize,
     /// In place of `batch`: an optimizer step takes as many of the next rows as have at most so many tokens together, at least
-    /// one row and none twice. Default none.
+    /// one row and at most as many as there are. Default none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_tokens: Option<usize>,
     /// Sequences per forward pass; changes the order in which gradients are added up, and nothing else. Default 16.
     #[serde(default = "sixteen")]
     pub micro_batch: usize,
+    /// In place of `micro_batch`: as many sequences per forward pass as have at most so many tokens together, at least one.
+    /// Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub micro_batch_tokens: Option<usize>,
     /// Which turns of conversations are trained: `assistant`, all of the assistant's, or `last`. Default `assistant`.
     #[serde(default)]
     pub loss_on: LossOn,

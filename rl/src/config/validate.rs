@@ -255,14 +255,13 @@ impl RunConfig {
     }
 
     fn check_sft(&self, at: &str, stage: &SftConfig, checks: &mut Checks) {
-        if let Some(source) = self.source(format!("{at}.data"), &stage.data, checks) {
+        stage.data.check(&format!("{at}.data"), checks);
+        for name in stage.data.names() {
+            let Some(source) = self.source(format!("{at}.data"), name, checks) else { continue };
             checks.require(
                 source.has_completions(),
                 format!("{at}.data"),
-                format!(
-                    "[data.{}] has no `completion` and no `messages`, which supervised training learns from",
-                    stage.data
-                ),
+                format!("[data.{name}] has no `completion` and no `messages`, which supervised training learns from"),
             );
         }
         checks.require(
@@ -278,7 +277,11 @@ impl RunConfig {
         );
         checks.require(stage.batch >= 1, format!("{at}.batch"), "must be at least 1");
         checks.require(stage.micro_batch >= 1, format!("{at}.micro_batch"), "must be at least 1");
-        checks.require(stage.batch_tokens != Some(0), format!("{at}.batch_tokens"), "must be at least 1");
+        for (name, tokens) in
+            [("batch_tokens", stage.batch_tokens), ("micro_batch_tokens", stage.micro_batch_tokens)]
+        {
+            checks.require(tokens != Some(0), format!("{at}.{name}"), "must be at least 1");
+        }
         check_average(at, stage.policy_ema, checks);
         let Some(validation) = &stage.validation else { return };
         let field = |name: &str| format!("{at}.validation.{name}");
@@ -293,7 +296,7 @@ impl RunConfig {
             );
         }
         checks.require(
-            validation.data != stage.data,
+            !stage.data.names().any(|name| *name == validation.data),
             field("data"),
             "is what the stage trains on; name rows that are held out",
         );

@@ -83,7 +83,7 @@ impl<'a> Chunk<'a> {
         for j in judged {
             let mut sample = SampleRow::new(&benchmark.name, &items[j.task], numbers[j.task], j);
             numbers[sample.judged.task] += 1;
-            sample.prompt = json!(policy.prompt_text_of(&items[sample.judged.task].task)?);
+            sample.prompt = json!(policy.prompt_text(&items[sample.judged.task].task.prompt)?);
             samples.push(sample);
         }
         Ok(samples)

@@ -47,7 +47,7 @@ pub(crate) fn check(
     let mut training: Vec<(&TaskSource, &str)> = Vec::new();
     for stage in &config.stage {
         let names: Vec<&String> = match stage {
-            StageConfig::Sft(sft) => vec![&sft.data],
+            StageConfig::Sft(sft) => sft.data.names().collect(),
             StageConfig::Grpo(grpo) => grpo.data.iter().flat_map(|mix| mix.names()).collect(),
         };
         for source in names.into_iter().filter_map(|name| sources.get(name)) {
@@ -82,10 +82,11 @@ pub(crate) fn validated(config: &RunConfig, sources: &BTreeMap<String, TaskSourc
     let note = |stage: &StageConfig| {
         let StageConfig::Sft(sft) = stage else { return None };
         let validation = sft.validation.as_ref()?;
-        let (trained, rows) = (sources.get(&sft.data)?, sources.get(&validation.data)?);
+        let rows = sources.get(&validation.data)?;
         let by = format!("stage `{}` validates on", stage.name());
         let measured = Measured { by, ..measured(validation.limit, [rows].into_iter(), &[]).pop()? };
-        describe(config, &measured, &shared(&measured.keys, [trained].into_iter()))
+        let trained = sft.data.names().filter_map(|name| sources.get(name));
+        describe(config, &measured, &shared(&measured.keys, trained))
     };
     config.stage.iter().filter_map(note).collect()
 }

@@ -84,7 +84,8 @@ pub(crate) fn steps(run: &Run<'_>) -> Result<u64, Error> {
     Ok(match &run.config.stage[index] {
         StageConfig::Sft(_) if validation(&run.state.at).stopped => run.state.at.step_in_stage,
         StageConfig::Sft(config) => {
-            sft::steps(config, run.inputs.source(&config.data)?, run.texts.lessons(index))
+            let order = run.inputs.order(&config.data, run.config.seed)?;
+            sft::steps(config, &order, |source, row| run.texts.lessons(index, source.name())[row])
         }
         StageConfig::Grpo(config) => {
             let recorded = run.inputs.recorded.get(&index).map(|r| r.len() as u64);
