@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::mix::{CurriculumConfig, DataMix};
-use super::one_or_many;
 use super::sft::{LossOn, ValidationConfig};
+use super::{one_or_many, some_of};
 use crate::algorithm::{Aggregate, GroupsWithoutSignal, LossConfig};
 use crate::schedule::{ScheduleConfig, ScheduleKind};
 use rlvr_rollout::{LongPrompt, SamplingParams};
@@ -41,11 +41,28 @@ impl StageConfig {
         name.unwrap_or_else(|| self.kind())
     }
 
+    /// The data sources that it trains on.
+    pub fn sources(&self) -> impl Iterator<Item = &String> {
+        let mix = match self {
+            Self::Sft(stage) => Some(&stage.data),
+            Self::Grpo(stage) => stage.data.as_ref(),
+        };
+        mix.into_iter().flat_map(DataMix::names)
+    }
+
     /// Whether an average of the weights is kept beside the policy.
     pub fn averages(&self) -> bool {
         match self {
             Self::Sft(stage) => stage.policy_ema.is_some(),
             Self::Grpo(stage) => stage.policy_ema.is_some(),
+        }
+    }
+
+    /// The patterns of what it trains, if it names any, and of what it leaves as it is.
+    pub fn parts(&self) -> (Option<&[String]>, &[String]) {
+        match self {
+            Self::Sft(stage) => (stage.trainable.as_deref(), &stage.frozen),
+            Self::Grpo(stage) => (stage.trainable.as_deref(), &stage.frozen),
         }
     }
 
@@ -95,6 +112,12 @@ pub struct SftConfig {
     /// The loss on other rows, and an early end by it. Default none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validation: Option<ValidationConfig>,
+    /// The parameters that the stage trains, by patterns as in `policy.trainable`, of those that the policy trains. Default all.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "some_of")]
+    pub trainable: Option<Vec<String>>,
+    /// Which of them it leaves as they are after all, likewise. Default none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    pub frozen: Vec<String>,
     /// The optimizer.
     #[serde(default)]
     pub optim: OptimConfig,
@@ -177,6 +200,12 @@ pub struct GrpoConfig {
     /// Advantages, objective, aggregation, KL penalty.
     #[serde(default)]
     pub loss: LossConfig,
+    /// The parameters that the stage trains, by patterns as in `policy.trainable`, of those that the policy trains. Default all.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "some_of")]
+    pub trainable: Option<Vec<String>>,
+    /// Which of them it leaves as they are after all, likewise. Default none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    pub frozen: Vec<String>,
     /// The optimizer.
     #[serde(default)]
     pub optim: OptimConfig,

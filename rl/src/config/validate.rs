@@ -63,6 +63,7 @@ impl RunConfig {
                 StageConfig::Sft(sft) => self.check_sft(&at, sft, &mut checks),
                 StageConfig::Grpo(grpo) => self.check_grpo(&at, grpo, &mut checks),
             }
+            check_parts(&at, stage.parts(), &mut checks);
             check_optim(&format!("{at}.optim"), stage.optim(), &mut checks);
         }
         if let Some(Err(error)) = self.rewards.clone().map(|rewards| rewards.build()) {
@@ -153,10 +154,7 @@ impl RunConfig {
             "policy.base_dtype",
             "is the type of weights below an adapter: add a [policy.lora] table, or take it away",
         );
-        check_patterns("policy.trainable", policy.trainable.as_deref().unwrap_or_default(), checks);
-        check_patterns("policy.frozen", &policy.frozen, checks);
-        let none = policy.trainable.as_ref().is_some_and(Vec::is_empty);
-        checks.require(!none, "policy.trainable", "names nothing to train; leave it out to train everything");
+        check_parts("policy", (policy.trainable.as_deref(), &policy.frozen), checks);
         if let Some(tiny) = &policy.tiny {
             Self::check_tiny(tiny, checks);
         }
@@ -524,6 +522,17 @@ fn check_ranges(at: &str, sampling: &SamplingParams, checks: &mut Checks) {
     }
 }
 
+/// Checks the patterns of what is trained and what is not.
+fn check_parts(at: &str, (trainable, frozen): (Option<&[String]>, &[String]), checks: &mut Checks) {
+    check_patterns(&format!("{at}.trainable"), trainable.unwrap_or_default(), checks);
+    check_patterns(&format!("{at}.frozen"), frozen, checks);
+    checks.require(
+        trainable.is_none_or(|patterns| !patterns.is_empty()),
+        format!("{at}.trainable"),
+        "names nothing to train; leave it out to train everything",
+    );
+}
+
 /// Checks that patterns over names are regular expressions.
 fn check_patterns(at: &str, patterns: &[String], checks: &mut Checks) {
     for (i, pattern) in patterns.iter().enumerate() {
@@ -557,7 +566,7 @@ fn check_optim(at: &str, optim: &OptimConfig, checks: &mut Checks) {
         check(
             group.lr.is_none_or(|lr| lr > 0.0 && lr.is_finite()),
             "lr",
-            "must be above 0; parameters that stay as they are belong into policy.frozen",
+            "must be above 0; parameters that stay as they are belong into `frozen` of the stage, or into policy.frozen",
         );
         let decay = group.weight_decay.is_none_or(|decay| decay >= 0.0 && decay.is_finite());
         check(decay, "weight_decay", "must be 0 or more");

@@ -4,7 +4,32 @@ use super::template::{TemplateRow, Templates};
 use rlvr_rewards::{IMAGE_PLACE, Message, TaskImage};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::borrow::Cow;
+use std::io::Read;
 use std::path::Path;
+
+/// Longest file of a picture, in bytes.
+const MAX_FILE: u64 = 256 << 20;
+
+/// What the file of a picture holds.
+///
+/// # Errors
+/// No regular file of at most 256 MiB.
+pub fn image_bytes(image: &TaskImage) -> Result<Cow<'_, [u8]>, String> {
+    let path = match image {
+        TaskImage::Bytes(bytes) => return Ok(Cow::Borrowed(bytes)),
+        TaskImage::Path(path) => path,
+    };
+    let failed = |e: std::io::Error| format!("the image {} cannot be read: {e}", path.display());
+    let file = std::fs::File::open(path).map_err(failed)?;
+    let data = file.metadata().map_err(failed)?;
+    if !data.is_file() || data.len() > MAX_FILE {
+        return Err(format!("the image {} is no file of at most 256 MiB", path.display()));
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(Cow::Owned(bytes))
+}
 
 /// Where the pictures of a row are: a template, or one for each.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,5 +1,6 @@
 //! Prompts with pictures: places in the text become tokens, pictures are shown to the decoder.
 use super::Policy;
+use crate::data::image_bytes;
 use crate::error::Error;
 use rayon::prelude::*;
 use rlvr_policies::ImageKey;
@@ -10,37 +11,17 @@ use rlvr_rollout::Prompt;
 use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::io::Read;
-use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 /// Keys of pictures that were shown, by what they were made of.
 pub(super) type Known = Mutex<HashMap<TaskImage, ImageKey>>;
-
-/// Longest file of a picture, in bytes.
-const MAX_FILE: u64 = 256 << 20;
 
 fn unusable(what: String) -> Error {
     Error::Unusable { what }
 }
 
 fn bytes_of(image: &TaskImage) -> Result<Cow<'_, [u8]>, Error> {
-    match image {
-        TaskImage::Bytes(bytes) => Ok(Cow::Borrowed(bytes)),
-        TaskImage::Path(path) => read(path).map(Cow::Owned),
-    }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    let failed = |e: std::io::Error| unusable(format!("the image {} cannot be read: {e}", path.display()));
-    let file = std::fs::File::open(path).map_err(failed)?;
-    let data = file.metadata().map_err(failed)?;
-    if !data.is_file() || data.len() > MAX_FILE {
-        return Err(unusable(format!("the image {} is no file of at most 256 MiB", path.display())));
-    }
-    let mut bytes = Vec::new();
-    file.take(MAX_FILE).read_to_end(&mut bytes).map_err(failed)?;
-    Ok(bytes)
+    image_bytes(image).map_err(unusable)
 }
 
 fn named(image: &TaskImage, problem: &dyn std::fmt::Display) -> Error {

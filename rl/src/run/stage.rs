@@ -5,9 +5,11 @@ use crate::error::Error;
 use crate::files::tensors::NamedTensor;
 use crate::metrics::MetricsRow;
 use crate::policy::Policy;
+use crate::run::events::Event;
 use crate::run::grpo::GrpoStage;
 use crate::run::sft::{SftStage, validation};
 use crate::run::steps::Run;
+use crate::selection;
 use crate::train::optim::Optimizer;
 use crate::train::sft;
 use rlvr_policies::Decoder;
@@ -65,10 +67,15 @@ pub(crate) trait Stage<'a> {
 /// As [`Stage::begin`].
 pub(crate) fn begin<'a>(
     run: &mut Run<'a>,
-    policy: Policy,
+    mut policy: Policy,
     resumed: Option<&Checkpoint>,
 ) -> Result<Box<dyn Stage<'a> + 'a>, Error> {
     run.announce();
+    policy.decoder = selection::for_stage(&policy.decoder, run.config, run.state.at.stage)?;
+    let parts = run.config.stage[run.state.at.stage].parts();
+    if let Some(note) = selection::note(&policy.decoder, parts) {
+        run.observer.event(Event::Note(&note));
+    }
     Ok(match &run.config.stage[run.state.at.stage] {
         StageConfig::Sft(config) => Box::new(SftStage::begin(run, config, policy, resumed)?),
         StageConfig::Grpo(config) => Box::new(GrpoStage::begin(run, config, policy, resumed)?),

@@ -72,7 +72,7 @@ pub(crate) fn check(read: &Read<'_>, policy: &Policy) -> Result<Texts, Error> {
     let clock = Instant::now();
     let context = policy.decoder.config().max_position_embeddings;
     let mut looked = Looked { policy, lengths: BTreeMap::new() };
-    let mut texts = Texts { notes: overlap::validated(read.config, read.sources), ..Texts::default() };
+    let mut texts = Texts { notes: overlap::notes(read.config, read.sources), ..Texts::default() };
     let last = read.config.last_grpo();
     for (stage, config) in read.config.stage.iter().enumerate() {
         match config {
