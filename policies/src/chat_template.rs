@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::error::PolicyError;
 use crate::jinja::{Fault, Limits, Template};
@@ -157,6 +157,15 @@ impl ChatTemplate {
     pub fn render_continued<M: Serialize>(&self, messages: &[M]) -> Result<String, PolicyError> {
         let mut messages = serde_json::to_value(messages).map_err(PolicyError::json(&self.path))?;
         let last = messages.as_array_mut().and_then(|m| m.last_mut()).and_then(|m| m.get_mut("content"));
+        let last = match last {
+            Some(Value::Array(parts)) => {
+                if parts.last().is_none_or(|part| part.get("text").is_none()) {
+                    parts.push(json!({"type": "text", "text": ""}));
+                }
+                parts.last_mut().and_then(|part| part.get_mut("text"))
+            }
+            content => content,
+        };
         let Some(Value::String(content)) = last else {
             return Err(self.fault(&"there is no last message to continue".into()));
         };
@@ -213,8 +222,6 @@ impl ChatTemplate {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::{golden, golden_json};
 
@@ -284,6 +291,13 @@ mod tests {
         assert_eq!(continued(chatml, "So \n").unwrap(), "<user>q</><assistant>So \n");
         let trimming = chatml.replace("m.content", "m.content | trim");
         assert_eq!(continued(&trimming, "So \n").unwrap(), "<user>q</><assistant>So");
+        let parts = "{% for m in messages %}<{{ m.role }}>{% for p in m.content %}{{ p.text }}{% endfor %}</>{% endfor %}";
+        for (content, text) in
+            [(json!([{"type": "text", "text": "a"}]), "<assistant>a"), (json!([]), "<assistant>")]
+        {
+            let messages = [json!({"role": "assistant", "content": content})];
+            assert_eq!(template(parts).render_continued(&messages).unwrap(), text);
+        }
         let cutting = chatml.replace("m.content", "m.content[:1]");
         assert!(continued(&cutting, "So").unwrap_err().to_string().contains("leaves out the last message"));
         assert!(template(chatml).render_continued::<Value>(&[]).is_err());

@@ -100,13 +100,19 @@ impl PackedBatch {
 
     /// Puts pictures into the places of the image tokens of the prompts, a list for each group, and moves the positions
     /// behind them: with two axes a picture takes as many positions as its longer side (M-RoPE, arXiv:2409.12191, section
-    /// 2.1).
+    /// 2.1). Those for which the prompt of a group has no places stand in what follows it, if that is one sequence only; other
+    /// image tokens there are ordinary ones.
     ///
     /// # Errors
     /// Places that are not as many as the pictures have tokens, or apart where they must not be.
     pub fn see(&mut self, image_token: u32, pictures: &[Vec<PictureShape>]) -> Result<(), String> {
         for (group, pictures) in self.groups.clone().iter().zip(pictures) {
-            let tokens = self.tokens[group.prompt.clone()].to_vec();
+            // Rows of the one sequence behind a prompt follow those of the prompt.
+            let rows = match group.completions.as_slice() {
+                [one] => group.prompt.start..one.end,
+                _ => group.prompt.clone(),
+            };
+            let tokens = self.tokens[rows.clone()].to_vec();
             let mut next = tokens.iter().enumerate().filter(|(_, t)| **t == image_token).map(|(i, _)| i);
             let (mut position, mut at) = (0, 0);
             for picture in pictures {
@@ -119,29 +125,31 @@ impl PackedBatch {
                         places.len()
                     ));
                 }
-                let rows: Vec<usize> = places.iter().map(|i| group.prompt.start + i).collect();
+                let own: Vec<usize> = places.iter().map(|i| rows.start + i).collect();
                 if let (Some((height, width)), Some(first)) = (picture.grid, places.first()) {
                     position += (first - at) as u32;
                     at = first + places.len();
-                    for (i, row) in rows.iter().enumerate() {
+                    for (i, row) in own.iter().enumerate() {
                         self.positions[*row] = position;
                         let place = [0, (i / width) as u32, (i % width) as u32].map(|p| position + p);
                         self.places.push((*row, place));
                     }
                     position += height.max(width) as u32;
                     let behind = position - at as u32;
-                    for (i, p) in self.positions[group.prompt.clone()].iter_mut().enumerate().skip(at) {
+                    for (i, p) in self.positions[rows.clone()].iter_mut().enumerate().skip(at) {
                         *p = (i as u32).wrapping_add(behind);
                     }
                 }
-                self.pictures.push(PackedPicture { key: picture.key, rows });
+                self.pictures.push(PackedPicture { key: picture.key, rows: own });
             }
-            if !pictures.is_empty() && next.next().is_some() {
+            if !pictures.is_empty() && next.next().is_some_and(|i| i < group.prompt.len()) {
                 return Err("the prompt has more image tokens than its pictures".into());
             }
-            let behind = self.behind(group).wrapping_sub(group.prompt.len() as u32);
-            for rows in &group.completions {
-                self.positions[rows.clone()].iter_mut().for_each(|p| *p = p.wrapping_add(behind));
+            if group.completions.len() != 1 {
+                let behind = self.behind(group).wrapping_sub(group.prompt.len() as u32);
+                for rows in &group.completions {
+                    self.positions[rows.clone()].iter_mut().for_each(|p| *p = p.wrapping_add(behind));
+                }
             }
         }
         Ok(())
@@ -199,9 +207,32 @@ mod tests {
         let mut plain = PackedBatch::new(&groups);
         plain.see(image, &[vec![shape(7, None)]]).unwrap();
         assert_eq!(plain.positions, (0..11).collect::<Vec<_>>());
-        for wrong in [vec![shape(8, None)], vec![shape(6, None)], vec![shape(7, Some((1, 7)))]] {
+        for wrong in [vec![shape(9, None)], vec![shape(6, None)], vec![shape(7, Some((1, 7)))]] {
             assert!(PackedBatch::new(&groups).see(image, &[wrong]).is_err());
         }
+    }
+
+    #[test]
+    fn a_picture_behind_the_prompt_moves_what_is_behind_it() {
+        let (image, key) = (9, 7);
+        let shape = |tokens, grid| PictureShape { key, tokens, grid };
+        let pictures = [vec![shape(2, Some((1, 2))), shape(4, Some((2, 2)))]];
+        let (prompt, rest) = ([1, 9, 9, 2], [4, 5, 9, 9, 9, 9, 6, 9, 3]);
+        let groups = |completions| [PromptGroup { prompt: &prompt, completions }];
+        let mut batch = PackedBatch::new(&groups(vec![&rest]));
+        batch.see(image, &pictures).unwrap();
+        // The last image token is an ordinary one: there is no third picture.
+        assert_eq!(batch.positions, [0, 1, 1, 3, 4, 5, 6, 6, 6, 6, 8, 9]);
+        assert_eq!(batch.pictures[1].rows, [6, 7, 8, 9]);
+        assert_eq!(batch.places.last(), Some(&(9, [6, 7, 7])));
+        // As one sequence without a prompt apart has them.
+        let whole: Vec<u32> = prompt.into_iter().chain(rest).collect();
+        let mut joined =
+            PackedBatch::new(&[PromptGroup { prompt: &whole[..10], completions: vec![&whole[10..]] }]);
+        joined.see(image, &pictures).unwrap();
+        assert_eq!((&batch.positions, &batch.places), (&joined.positions, &joined.places));
+        // Of several sequences none has it.
+        assert!(PackedBatch::new(&groups(vec![&rest, &rest])).see(image, &pictures).is_err());
     }
 
     #[test]

@@ -54,7 +54,7 @@ pub fn conversation(value: &Value, key: &str) -> Result<Vec<Message>, String> {
 }
 
 /// The same with pictures: parts `{"type": "image", "image": …}` are [`IMAGE_PLACE`] in the text, and their values come in
-/// their order. Text that spells out a place beside such parts is refused.
+/// their order, null where a part does not say which picture it is. Text that spells out a place beside such parts is refused.
 ///
 /// # Errors
 /// As [`prompt_messages`].
@@ -70,7 +70,7 @@ pub fn seen_messages(value: &Value, key: &str) -> Result<(Vec<Message>, Vec<Valu
             if part.get("type").and_then(Value::as_str) == Some("image") {
                 let image =
                     ["image", "path", "url"].iter().find_map(|key| part.get(*key).filter(|v| !v.is_null()));
-                images.push(image.ok_or_else(|| format!("`{at}` has no `image`"))?.clone());
+                images.push(image.cloned().unwrap_or(Value::Null));
                 *part = serde_json::json!({"type": "text", "text": IMAGE_PLACE});
             } else if part.get("text").and_then(Value::as_str).is_some_and(|text| text.contains(IMAGE_PLACE))
             {

@@ -11,7 +11,7 @@ use rlvr_policies::{
     AdapterFiles, Architecture, ChatTemplate, Decoder, ModelConfig, PolicyAssets, PolicyError, PolicyFiles,
     RopeScaling, SaveDtype, Tokenizer, save_adapter, save_hf,
 };
-use rlvr_rewards::Message;
+use rlvr_rewards::{IMAGE_PLACE, Message};
 use rlvr_rollout::{
     BatchSettings, CounterRng, DecodeModel, Draw, ImageKey, Prompt, PromptLimit, RolloutError, Sampled,
 };
@@ -356,32 +356,29 @@ impl Policy {
         &self.tokenizer
     }
 
-    /// The prompt as text: by the chat template, or the messages' contents on separate lines. A last message of the
-    /// assistant is a reply that is to be continued.
+    /// The prompt as text, with one image token for each picture: by the chat template, or the messages' contents on separate
+    /// lines. A last message of the assistant is a reply that is to be continued.
     ///
     /// # Errors
-    /// What the template raises.
+    /// What the template raises; an image token that is spelled out.
     pub fn prompt_text(&self, messages: &[Message]) -> Result<String, Error> {
-        match &self.template {
+        let told = self.told(messages)?;
+        Ok(match &self.template {
             Some(template) if messages.last().is_some_and(|m| m.role == "assistant") => {
-                Ok(template.render_continued(messages)?)
+                template.render_continued(&told)?
             }
-            // Some templates of models that see write nothing for text that is in no part.
-            Some(template) if self.sees() && template.source().contains("image") => {
-                let parts: Vec<_> = messages.iter().map(images::in_parts).collect();
-                Ok(template.render(&parts, true)?)
-            }
-            Some(template) => Ok(template.render(messages, true)?),
-            None => Ok(messages.iter().map(|m| m.content.as_str()).collect::<Vec<_>>().join("\n")),
-        }
+            Some(template) => template.render(&told, true)?,
+            None => told.iter().filter_map(|m| m["content"].as_str()).collect::<Vec<_>>().join("\n"),
+        })
     }
 
-    /// Messages as the chat template writes them; `ask` adds what asks for a reply of the assistant.
+    /// Messages as the chat template writes them, one image token for each picture; `ask` adds what asks for a reply of the
+    /// assistant.
     ///
     /// # Errors
     /// What the template raises; a policy without one.
     pub(crate) fn rendered(&self, messages: &[Message], ask: bool) -> Result<String, Error> {
-        Ok(self.chat()?.render(messages, ask)?)
+        Ok(self.chat()?.render(&self.told(messages)?, ask)?)
     }
 
     /// A whole conversation as the chat template writes it, and where its `{% generation %}` blocks lie in that, in bytes.
@@ -392,7 +389,7 @@ impl Policy {
         &self,
         messages: &[Message],
     ) -> Result<(String, Vec<Range<usize>>), Error> {
-        Ok(self.chat()?.render_marked(messages)?)
+        Ok(self.chat()?.render_marked(&self.told(messages)?)?)
     }
 
     fn chat(&self) -> Result<&ChatTemplate, Error> {
@@ -408,6 +405,11 @@ impl Policy {
     /// # Errors
     /// A template that fails, a character that the tiny policy does not know, or a prompt without a token.
     pub fn prompt(&self, messages: &[Message]) -> Result<Prompt, Error> {
+        if self.sees() && messages.iter().any(|m| m.content.contains(IMAGE_PLACE)) {
+            let what =
+                format!("the prompt has {IMAGE_PLACE} in it, which is an image's place, and no images");
+            return Err(Error::Unusable { what });
+        }
         let text = self.prompt_text(messages)?;
         // A chat template writes the special tokens itself.
         let token_ids = self.encode(&text, self.template.is_none())?;

@@ -1,6 +1,6 @@
 //! Which parameters a run trains and which of them have settings of their own, by patterns over Hugging Face names.
 use crate::checks::Problem;
-use crate::config::{OptimGroup, PolicyConfig, nearest};
+use crate::config::{OptimGroup, PolicyConfig, RunConfig, nearest};
 use crate::error::Error;
 use rlvr_policies::decoder::Compute;
 use rlvr_policies::{Decoder, ParamPattern};
@@ -72,34 +72,81 @@ impl<'a> Names<'a> {
     }
 }
 
+/// Tensors, by parameter and part.
+type Tensors = BTreeSet<(usize, usize)>;
+
+/// What patterns leave to train, `at` is their table. None where they say nothing.
+fn trained(
+    names: &Names<'_>,
+    at: &str,
+    (trainable, frozen): (Option<&[String]>, &[String]),
+) -> Result<Option<Tensors>, Problem> {
+    let key = match (trainable, frozen.is_empty()) {
+        (None, true) => return Ok(None),
+        (Some(_), _) => format!("{at}.trainable"),
+        (None, false) => format!("{at}.frozen"),
+    };
+    if names.decoder.compute() != Compute::Host {
+        let what = "parts of a policy are trained on the CPU only so far: set device = \"cpu\"";
+        return Err(wrong(key, what));
+    }
+    let mut trained = match trainable {
+        Some(patterns) => names.matched(&format!("{at}.trainable"), patterns)?,
+        None => names.parts.iter().copied().collect(),
+    };
+    for tensor in names.matched(&format!("{at}.frozen"), frozen)? {
+        trained.remove(&tensor);
+    }
+    if trained.is_empty() {
+        return Err(wrong(key, "leaves nothing to train"));
+    }
+    Ok(Some(trained))
+}
+
+/// What `[policy]` leaves to train; none where it says nothing.
+fn of_policy(decoder: &Decoder, config: &PolicyConfig) -> Result<Option<Tensors>, Problem> {
+    // The base of an adapter stays as it is anyway.
+    let first = decoder.lora().map_or(0, |_| decoder.base_params());
+    let names = Names::of(decoder, |i, _| i >= first);
+    trained(&names, "policy", (config.trainable.as_deref(), &config.frozen))
+}
+
 /// The decoder of which training changes what `[policy]` says.
 ///
 /// # Errors
 /// A pattern that names nothing, by its key; nothing left to train; a device other than the CPU.
 pub(crate) fn apply(decoder: Decoder, config: &PolicyConfig) -> Result<Decoder, Error> {
-    let key = match (&config.trainable, config.frozen.is_empty()) {
-        (None, true) => return Ok(decoder),
-        (Some(_), _) => "policy.trainable",
-        (None, false) => "policy.frozen",
-    };
-    if decoder.compute() != Compute::Host {
-        let what = "parts of a policy are trained on the CPU only so far: set device = \"cpu\"";
-        return Err(wrong(key, what).into());
-    }
-    // The base of an adapter stays as it is anyway.
+    Ok(match of_policy(&decoder, config)? {
+        Some(trained) => decoder.with_trained(|i, part| trained.contains(&(i, part))),
+        None => decoder,
+    })
+}
+
+/// The decoder of which a stage changes what it says, of what `[policy]` says.
+///
+/// # Errors
+/// As [`apply`], by keys of the stage.
+pub(crate) fn for_stage(decoder: &Decoder, config: &RunConfig, index: usize) -> Result<Decoder, Error> {
+    // Another stage may have trained less.
     let first = decoder.lora().map_or(0, |_| decoder.base_params());
-    let names = Names::of(&decoder, |i, _| i >= first);
-    let mut trained = match &config.trainable {
-        Some(patterns) => names.matched("policy.trainable", patterns)?,
-        None => names.parts.iter().copied().collect(),
+    let whole = of_policy(decoder, &config.policy)?;
+    let is_whole = |i: usize, part: usize| match &whole {
+        Some(trained) => trained.contains(&(i, part)),
+        None => i >= first,
     };
-    for frozen in names.matched("policy.frozen", &config.frozen)? {
-        trained.remove(&frozen);
-    }
-    if trained.is_empty() {
-        return Err(wrong(key, "leaves nothing to train").into());
-    }
-    Ok(decoder.with_trained(|i, part| trained.contains(&(i, part))))
+    let parts = config.stage[index].parts();
+    let own = trained(&Names::of(decoder, is_whole), &format!("stage.{index}"), parts)?;
+    let now = decoder.trained_parts();
+    let is_now = |i: usize, part: usize| now.spans(i).iter().any(|span| span.part == part);
+    let wanted = |i: usize, part: usize| match &own {
+        Some(trained) => trained.contains(&(i, part)),
+        None => is_whole(i, part),
+    };
+    let all = Names::of(decoder, |_, _| true).parts;
+    Ok(match all.iter().all(|(i, part)| is_now(*i, *part) == wanted(*i, *part)) {
+        true => decoder.clone(),
+        false => decoder.clone().with_trained(wanted),
+    })
 }
 
 /// For every parameter and each part of it that is trained, in order, the group that it belongs to: none, or the first that
@@ -132,9 +179,9 @@ pub(crate) fn groups(decoder: &Decoder, groups: &[OptimGroup]) -> Result<Vec<Vec
     Ok(assigned)
 }
 
-/// What is said of a policy of which only a part is trained.
-pub(crate) fn note(decoder: &Decoder, config: &PolicyConfig) -> Option<String> {
-    if config.trainable.is_none() && config.frozen.is_empty() {
+/// What is said of a policy of which only a part is trained; `parts` are the patterns that say so.
+pub(crate) fn note(decoder: &Decoder, parts: (Option<&[String]>, &[String])) -> Option<String> {
+    if parts.0.is_none() && parts.1.is_empty() {
         return None;
     }
     let trained = decoder.trained_parts();

@@ -98,7 +98,7 @@ fn losses_and_steps_over_conversations_are_those_of_pytorch() {
     let mut trainer = SftTrainer::new(policy(false), &config, (1, 3));
     for (step, loss) in values["steps"].as_array().unwrap().iter().enumerate() {
         let rows = source(&values, &indices(&values["batches"][step]));
-        close(trainer.step(step as u64 + 1, &rows, 0).unwrap().loss, loss);
+        close(trainer.step(step as u64 + 1, &(&rows).into(), 0).unwrap().loss, loss);
     }
     let held = indices(&values["held"]);
     close(trainer.validate(&source(&values, &held), held.len()).unwrap(), &values["held_loss"]);
@@ -224,7 +224,7 @@ fn the_average_of_the_weights_takes_in_every_step() {
     let mut expected = of(&trainer.policy.decoder);
     assert_eq!(of(trainer.average.as_ref().unwrap()), expected);
     for step in 1..=3 {
-        trainer.step(step, &source, 0).unwrap();
+        trainer.step(step, &(&source).into(), 0).unwrap();
         for (mean, now) in expected.iter_mut().zip(of(&trainer.policy.decoder)) {
             mean.iter_mut().zip(now).for_each(|(mean, now)| *mean = 0.75 * *mean + 0.25 * now);
         }
@@ -282,7 +282,10 @@ fn dropout_is_drawn_anew_in_every_step() {
             format!("data = \"chats\"\nbatch = 2\nmicro_batch = {micro}\noptim = {{ lr = 1e-30 }}");
         let settings: SftConfig = toml::from_str(&settings).unwrap();
         let mut trainer = SftTrainer::new(policy, &settings, (5, 4));
-        [1, 2, 3, 1].into_iter().map(|step| trainer.step(step, &source, 0).unwrap().grad_norm).collect()
+        [1, 2, 3, 1]
+            .into_iter()
+            .map(|step| trainer.step(step, &(&source).into(), 0).unwrap().grad_norm)
+            .collect()
     };
     let whole = norms("", 2);
     assert!(whole.iter().all(|norm| *norm == whole[0]));

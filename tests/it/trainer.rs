@@ -172,7 +172,7 @@ fn experts_are_balanced_over_the_whole_step_of_supervised_training() {
         let text = format!("data = \"sums\"\nsteps = 1\nbatch = 8\nmicro_batch = {micro}\n{LINEAR}");
         let config: SftConfig = toml::from_str(&text).unwrap();
         let mut trainer = SftTrainer::new(mixture(), &config, (1, 1));
-        let out = trainer.step(1, &source, 0).unwrap();
+        let out = trainer.step(1, &(&source).into(), 0).unwrap();
         (weights(&trainer.policy), out.router_balance.unwrap(), out.loss)
     };
     let (start, (whole, balance, loss)) = (weights(&mixture()), step(8));

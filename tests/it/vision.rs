@@ -183,7 +183,7 @@ fn what_does_not_fit_is_named_with_its_row() {
 }
 
 /// An uncompressed bitmap of a square.
-fn bmp(side: usize, colour: &dyn Fn(usize, usize) -> [u8; 3]) -> Vec<u8> {
+pub(crate) fn bmp(side: usize, colour: &dyn Fn(usize, usize) -> [u8; 3]) -> Vec<u8> {
     assert!(side.is_multiple_of(4));
     let size = 54 + side * side * 3;
     let mut out = b"BM".to_vec();
@@ -217,7 +217,7 @@ fn square(seed: u64) -> (Vec<u8>, usize) {
 const NAMES: &str = "rgby";
 
 /// A tiny model from random weights: four tokens a picture, four letters to answer with.
-fn from_scratch(dir: &Path, seed: u64) {
+pub(crate) fn from_scratch(dir: &Path, seed: u64) {
     let special = ["<pad>", "<eos>", "<image>", "<fake_token_around_image>", "<global-img>"];
     let tokenizer = Tokenizer::characters(&format!("{NAMES}?:. "), &special).unwrap();
     let config = json!({
@@ -261,7 +261,7 @@ fn from_scratch(dir: &Path, seed: u64) {
 }
 
 /// Squares as rows with `data:` URIs.
-fn squares(path: &Path, seeds: std::ops::Range<u64>) {
+pub(crate) fn squares(path: &Path, seeds: std::ops::Range<u64>) {
     let mut text = String::new();
     for seed in seeds {
         let (picture, colour) = square(seed);
@@ -348,7 +348,7 @@ fn a_tiny_policy_learns_to_see_colours() {
 /// A supervised stage behind the other one.
 const LESSONS: &str = "[[stage]]\nkind = \"sft\"\ndata = \"squares\"\nsteps = 4\nbatch = 6\nmicro_batch = 3\noptim = { lr = 1e-3 }\n";
 
-fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
     let mut files: Vec<_> = std::fs::read_dir(dir)
         .unwrap()
         .map(|e| e.unwrap().path())

@@ -71,6 +71,21 @@ loss = { advantage = "grpo", objective = { kind = "clip", low = 0.2, high = 0.2 
     ),
 ];
 
+/// The same of supervised stages. arXiv:2506.07044: the text model frozen, then everything, with rates of the parts.
+const SUPERVISED: [(&str, &str); 3] = [
+    (
+        "lingshu_1",
+        r"trainable = ['vision\..*', 'projector\..*']
+optim = { lr = 1e-5, groups = [{ params = ['vision\..*'], lr = 2e-6 }] }",
+    ),
+    ("lingshu_2", LINGSHU_ALL),
+    ("lingshu_3", LINGSHU_ALL),
+];
+const LINGSHU_ALL: &str = r"optim = { lr = 1e-5, groups = [{ params = ['vision\..*'], lr = 2e-6 }] }";
+/// The preset of a whole run: its supervised stages in order, its stages of verifiable rewards, and their reward.
+const RUN: &str = "lingshu";
+const RUN_STAGE: &str = "lingshu_rl";
+
 const OBJECTIVE: &str = "objective";
 const IMPORTANCE: &str = "importance";
 const KIND: &str = "kind";
@@ -86,7 +101,7 @@ const ALIASES: [(&str, &str); 5] = [
 /// The key that names one.
 pub(crate) const KEY: &str = "preset";
 
-/// Names of all presets.
+/// Names of all presets of GRPO stages.
 pub fn names() -> impl Iterator<Item = &'static str> {
     PRESETS.iter().map(|(name, _)| *name)
 }
@@ -139,13 +154,53 @@ fn complete(said: &mut Table, preset: Value) {
     }
 }
 
-/// Takes the preset out of a stage and fills in what is absent; that of its loss is named there.
+/// Takes the preset of a whole run out of it: names those of its stages, and the reward where none is said.
+///
+/// # Errors
+/// A name that no preset has; more supervised stages than it knows.
+pub(crate) fn fill_run(run: &mut Table) -> Result<(), String> {
+    let Some(named) = run.remove(KEY) else { return Ok(()) };
+    if named.as_str() != Some(RUN) {
+        return Err(format!("unknown preset {named} (known: {RUN}; others are of stages)"));
+    }
+    let mut supervised = SUPERVISED.iter().map(|(name, _)| *name);
+    let stages = run.get_mut("stage").and_then(Value::as_array_mut).into_iter().flatten();
+    let mut rewarded = false;
+    for stage in stages.filter_map(Value::as_table_mut) {
+        let name = match stage.get("kind").and_then(Value::as_str) {
+            Some("sft") => supervised.next().ok_or_else(|| {
+                format!("{RUN} has three supervised stages; name their presets in the stages: lingshu_1, lingshu_2, lingshu_3")
+            })?,
+            Some("grpo") => RUN_STAGE,
+            _ => continue,
+        };
+        rewarded |= name == RUN_STAGE;
+        stage.entry(KEY).or_insert_with(|| name.into());
+    }
+    if rewarded {
+        let reward = || Value::Table([(KIND.to_owned(), RUN_STAGE.into())].into_iter().collect());
+        run.entry("rewards").or_insert_with(reward);
+    }
+    Ok(())
+}
+
+/// Takes the preset out of a stage of a kind and fills in what is absent; that of its loss is named there.
 ///
 /// # Errors
 /// A name that no preset has.
-pub(crate) fn fill_stage(stage: &mut Table) -> Result<(), String> {
+pub(crate) fn fill_stage(kind: &str, stage: &mut Table) -> Result<(), String> {
     let Some(named) = stage.get(KEY).cloned() else { return Ok(()) };
-    let Some(keys) = named.as_str().and_then(preset) else { return Err(unknown(&named)) };
+    let keys = match kind {
+        "sft" => {
+            let found = SUPERVISED.iter().find(|(name, _)| named.as_str() == Some(name));
+            let known = || {
+                let known: Vec<&str> = SUPERVISED.iter().map(|(name, _)| *name).collect();
+                format!("unknown preset {named} of a supervised stage (known: {})", known.join(", "))
+            };
+            found.and_then(|(_, text)| text.parse().ok()).ok_or_else(known)?
+        }
+        _ => named.as_str().and_then(preset).ok_or_else(|| unknown(&named))?,
+    };
     stage.remove(KEY);
     for (key, value) in keys {
         match stage.entry(key.as_str()).or_insert_with(|| Value::Table(Table::new())) {
@@ -253,7 +308,7 @@ mod tests {
     fn a_stage_takes_what_is_its_own() {
         let mut stage: Table =
             "preset = \"lingshu_rl\"\ngroup_size = 4\noptim = { eps = 1e-7 }".parse().unwrap();
-        fill_stage(&mut stage).unwrap();
+        fill_stage("grpo", &mut stage).unwrap();
         assert_eq!(stage["group_size"].as_integer(), Some(4));
         assert_eq!(stage["minibatches"].as_integer(), Some(4));
         assert_eq!(
@@ -262,6 +317,12 @@ mod tests {
         );
         assert_eq!(stage["loss"]["preset"].as_str(), Some("lingshu_rl"));
         assert!(!stage.contains_key("preset"));
-        assert!(fill_stage(&mut "preset = 5".parse().unwrap()).is_err());
+        assert!(fill_stage("grpo", &mut "preset = 5".parse().unwrap()).is_err());
+        assert!(fill_stage("sft", &mut "preset = \"lingshu_rl\"".parse().unwrap()).is_err());
+        let mut stage: Table = "preset = \"lingshu_1\"\noptim = { lr = 3e-5 }".parse().unwrap();
+        fill_stage("sft", &mut stage).unwrap();
+        assert_eq!(stage["optim"]["lr"].as_float(), Some(3e-5));
+        assert_eq!(stage["optim"]["groups"][0]["lr"].as_float(), Some(2e-6));
+        assert_eq!(stage["trainable"].as_array().map(Vec::len), Some(2));
     }
 }

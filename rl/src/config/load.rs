@@ -14,8 +14,8 @@ use crate::files::bounded::{SMALL, read_named};
 use crate::files::encoding::utf8;
 use crate::random;
 
-/// Keys of the tables that may name a preset: those of a GRPO stage, and of its loss.
-const PRESET_BESIDE: [&str; 2] = ["group_size", "groups_without_signal"];
+/// Keys of the tables that may name a preset: those of stages, of a loss, and of a run.
+const PRESET_BESIDE: [&str; 4] = ["group_size", "batch_tokens", "groups_without_signal", "preflight"];
 
 /// Why a run config cannot be used. Every message is one block that says where and what.
 #[derive(Debug, thiserror::Error)]
@@ -260,14 +260,19 @@ fn leaves(config: &RunConfig) -> BTreeMap<String, String> {
 
 /// Puts the keys of presets into the stages that name one.
 fn fill_presets(table: &mut Table, places: &Places<'_>) -> Result<(), ConfigError> {
+    presets::fill_run(table).map_err(|message| {
+        let at = [presets::KEY.to_owned()];
+        ConfigError::Field { place: places.of(&at), field: at.join("."), message }
+    })?;
     let stages = table.get_mut("stage").and_then(Value::as_array_mut).into_iter().flatten();
     for (index, stage) in stages.enumerate() {
         let Some(stage) = stage.as_table_mut() else { continue };
         // In another kind of stage it is a key like any that is unknown there.
-        if stage.get("kind").and_then(Value::as_str) != Some("grpo") {
+        let Some(kind) = stage.get("kind").and_then(Value::as_str).map(str::to_owned) else { continue };
+        if !["sft", "grpo"].contains(&kind.as_str()) {
             continue;
         }
-        presets::fill_stage(stage).map_err(|message| {
+        presets::fill_stage(&kind, stage).map_err(|message| {
             let at = ["stage", &index.to_string(), presets::KEY].map(str::to_owned);
             ConfigError::Field { place: places.of(&at), field: at.join("."), message }
         })?;

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::mix::{CurriculumConfig, DataMix};
-use super::one_or_many;
 use super::sft::{LossOn, ValidationConfig};
+use super::{one_or_many, some_of};
 use crate::algorithm::{Aggregate, GroupsWithoutSignal, LossConfig};
 use crate::schedule::{ScheduleConfig, ScheduleKind};
 use rlvr_rollout::{LongPrompt, SamplingParams};
@@ -41,11 +41,28 @@ impl StageConfig {
         name.unwrap_or_else(|| self.kind())
     }
 
+    /// The data sources that it trains on.
+    pub fn sources(&self) -> impl Iterator<Item = &String> {
+        let mix = match self {
+            Self::Sft(stage) => Some(&stage.data),
+            Self::Grpo(stage) => stage.data.as_ref(),
+        };
+        mix.into_iter().flat_map(DataMix::names)
+    }
+
     /// Whether an average of the weights is kept beside the policy.
     pub fn averages(&self) -> bool {
         match self {
             Self::Sft(stage) => stage.policy_ema.is_some(),
             Self::Grpo(stage) => stage.policy_ema.is_some(),
+        }
+    }
+
+    /// The patterns of what it trains, if it names any, and of what it leaves as it is.
+    pub fn parts(&self) -> (Option<&[String]>, &[String]) {
+        match self {
+            Self::Sft(stage) => (stage.trainable.as_deref(), &stage.frozen),
+            Self::Grpo(stage) => (stage.trainable.as_deref(), &stage.frozen),
         }
     }
 
@@ -64,8 +81,9 @@ impl StageConfig {
 pub struct SftConfig {
     /// Name in records and in `--set stage.NAME.…`. Default: the kind.
     pub name: Option<String>,
-    /// The data source; its rows need completions.
-    pub data: String,
+    /// The data source, or several: a list, or a table of names with the weights that they are drawn with. Their rows need
+    /// completions or conversations. An epoch is as many rows as all of them have.
+    pub data: DataMix,
     /// Optimizer steps. At most one of `steps` and `epochs`; without either one epoch.
     pub steps: Option<u64>,
     /// Passes over the data, fractions allowed.
@@ -74,12 +92,16 @@ pub struct SftConfig {
     #[serde(default = "sixteen")]
     pub batch: usize,
     /// In place of `batch`: an optimizer step takes as many of the next rows as have at most so many tokens together, at least
-    /// one row and none twice. Default none.
+    /// one row and at most as many as there are. Default none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_tokens: Option<usize>,
     /// Sequences per forward pass; changes the order in which gradients are added up, and nothing else. Default 16.
     #[serde(default = "sixteen")]
     pub micro_batch: usize,
+    /// In place of `micro_batch`: as many sequences per forward pass as have at most so many tokens together, at least one.
+    /// Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub micro_batch_tokens: Option<usize>,
     /// Which turns of conversations are trained: `assistant`, all of the assistant's, or `last`. Default `assistant`.
     #[serde(default)]
     pub loss_on: LossOn,
@@ -90,6 +112,12 @@ pub struct SftConfig {
     /// The loss on other rows, and an early end by it. Default none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validation: Option<ValidationConfig>,
+    /// The parameters that the stage trains, by patterns as in `policy.trainable`, of those that the policy trains. Default all.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "some_of")]
+    pub trainable: Option<Vec<String>>,
+    /// Which of them it leaves as they are after all, likewise. Default none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    pub frozen: Vec<String>,
     /// The optimizer.
     #[serde(default)]
     pub optim: OptimConfig,
@@ -172,6 +200,12 @@ pub struct GrpoConfig {
     /// Advantages, objective, aggregation, KL penalty.
     #[serde(default)]
     pub loss: LossConfig,
+    /// The parameters that the stage trains, by patterns as in `policy.trainable`, of those that the policy trains. Default all.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "some_of")]
+    pub trainable: Option<Vec<String>>,
+    /// Which of them it leaves as they are after all, likewise. Default none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    pub frozen: Vec<String>,
     /// The optimizer.
     #[serde(default)]
     pub optim: OptimConfig,

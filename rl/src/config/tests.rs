@@ -206,7 +206,7 @@ fn typos_name_the_line_and_the_nearest_field() {
         "seed = 1",
         "sede = 1",
         &[],
-        &["c.toml:2: sede: unknown field `sede`, did you mean `seed`?", "known: name"],
+        &["c.toml:2: sede: unknown field `sede`, did you mean `seed`?", "known: preset, name"],
     );
     fails("layers", "layer", &[], &["c.toml:5: policy.tiny.layer: ", "`layers`"]);
     fails("max_digits", "max_digit", &[], &["c.toml:9: data.train.max_digit: ", "`max_digits`"]);
@@ -309,7 +309,9 @@ fn presets_are_keys_like_others() {
         "kind = \"sft\"",
         sft,
         &[],
-        &["c.toml:20: stage.0.preset: unknown field `preset`", "(known: name, data"],
+        &[
+            "c.toml:20: stage.0.preset: unknown preset \"dapo\" of a supervised stage (known: lingshu_1, lingshu_2",
+        ],
     );
 }
 

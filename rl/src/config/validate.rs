@@ -63,6 +63,7 @@ impl RunConfig {
                 StageConfig::Sft(sft) => self.check_sft(&at, sft, &mut checks),
                 StageConfig::Grpo(grpo) => self.check_grpo(&at, grpo, &mut checks),
             }
+            check_parts(&at, stage.parts(), &mut checks);
             check_optim(&format!("{at}.optim"), stage.optim(), &mut checks);
         }
         if let Some(Err(error)) = self.rewards.clone().map(|rewards| rewards.build()) {
@@ -153,10 +154,7 @@ impl RunConfig {
             "policy.base_dtype",
             "is the type of weights below an adapter: add a [policy.lora] table, or take it away",
         );
-        check_patterns("policy.trainable", policy.trainable.as_deref().unwrap_or_default(), checks);
-        check_patterns("policy.frozen", &policy.frozen, checks);
-        let none = policy.trainable.as_ref().is_some_and(Vec::is_empty);
-        checks.require(!none, "policy.trainable", "names nothing to train; leave it out to train everything");
+        check_parts("policy", (policy.trainable.as_deref(), &policy.frozen), checks);
         if let Some(tiny) = &policy.tiny {
             Self::check_tiny(tiny, checks);
         }
@@ -264,14 +262,13 @@ impl RunConfig {
     }
 
     fn check_sft(&self, at: &str, stage: &SftConfig, checks: &mut Checks) {
-        if let Some(source) = self.source(format!("{at}.data"), &stage.data, checks) {
+        stage.data.check(&format!("{at}.data"), checks);
+        for name in stage.data.names() {
+            let Some(source) = self.source(format!("{at}.data"), name, checks) else { continue };
             checks.require(
                 source.has_completions(),
                 format!("{at}.data"),
-                format!(
-                    "[data.{}] has no `completion` and no `messages`, which supervised training learns from",
-                    stage.data
-                ),
+                format!("[data.{name}] has no `completion` and no `messages`, which supervised training learns from"),
             );
         }
         checks.require(
@@ -287,7 +284,11 @@ impl RunConfig {
         );
         checks.require(stage.batch >= 1, format!("{at}.batch"), "must be at least 1");
         checks.require(stage.micro_batch >= 1, format!("{at}.micro_batch"), "must be at least 1");
-        checks.require(stage.batch_tokens != Some(0), format!("{at}.batch_tokens"), "must be at least 1");
+        for (name, tokens) in
+            [("batch_tokens", stage.batch_tokens), ("micro_batch_tokens", stage.micro_batch_tokens)]
+        {
+            checks.require(tokens != Some(0), format!("{at}.{name}"), "must be at least 1");
+        }
         check_average(at, stage.policy_ema, checks);
         let Some(validation) = &stage.validation else { return };
         let field = |name: &str| format!("{at}.validation.{name}");
@@ -302,7 +303,7 @@ impl RunConfig {
             );
         }
         checks.require(
-            validation.data != stage.data,
+            !stage.data.names().any(|name| *name == validation.data),
             field("data"),
             "is what the stage trains on; name rows that are held out",
         );
@@ -530,6 +531,17 @@ fn check_ranges(at: &str, sampling: &SamplingParams, checks: &mut Checks) {
     }
 }
 
+/// Checks the patterns of what is trained and what is not.
+fn check_parts(at: &str, (trainable, frozen): (Option<&[String]>, &[String]), checks: &mut Checks) {
+    check_patterns(&format!("{at}.trainable"), trainable.unwrap_or_default(), checks);
+    check_patterns(&format!("{at}.frozen"), frozen, checks);
+    checks.require(
+        trainable.is_none_or(|patterns| !patterns.is_empty()),
+        format!("{at}.trainable"),
+        "names nothing to train; leave it out to train everything",
+    );
+}
+
 /// Checks that patterns over names are regular expressions.
 fn check_patterns(at: &str, patterns: &[String], checks: &mut Checks) {
     for (i, pattern) in patterns.iter().enumerate() {
@@ -563,7 +575,7 @@ fn check_optim(at: &str, optim: &OptimConfig, checks: &mut Checks) {
         check(
             group.lr.is_none_or(|lr| lr > 0.0 && lr.is_finite()),
             "lr",
-            "must be above 0; parameters that stay as they are belong into policy.frozen",
+            "must be above 0; parameters that stay as they are belong into `frozen` of the stage, or into policy.frozen",
         );
         let decay = group.weight_decay.is_none_or(|decay| decay >= 0.0 && decay.is_finite());
         check(decay, "weight_decay", "must be 0 or more");

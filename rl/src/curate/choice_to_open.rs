@@ -67,6 +67,7 @@ pub fn choice_to_open(
             settings.share
         )));
     }
+    out.comes_from(input);
     let done = scan(input, "rewrite", watch, &|row| fate(row, settings), &mut |row, fate| match fate {
         Fate::Other => {
             out.count("no multiple choice: unchanged");

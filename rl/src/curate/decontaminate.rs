@@ -8,9 +8,13 @@
 //!   appropriate next step in the management of this patient") and prove nothing; `min_share` asks for more than one
 //!   run: the share of the test item's runs that the row has.
 //!
+//! With pictures both count only where the row has a picture of the test item, the same or [nearly the same](super::pictures);
+//! by `image` such a picture is enough, whatever is asked. How many pictures of the test sets occur in the rows is counted in
+//! either case. Fields that are named are compared as they are written.
+//!
 //! The n-grams of the test sets are in memory, 16 bytes each; the rows are not.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +22,7 @@ use serde_json::{Map, Value, json};
 
 use super::error::CurateError;
 use super::output::Output;
+use super::pictures::{By, Classes, DISTANCE, Look, Pictures};
 use super::scan::{Input, Watch, scan};
 use crate::random;
 use crate::rows::{self, Row};
@@ -37,13 +42,25 @@ pub struct DecontaminateSettings {
     pub min_share: f64,
     /// Fields that are compared exactly; the question and its options when empty.
     pub on: Vec<String>,
+    /// Whether a row must ask what a test item asks of its picture, or have its picture only: `row`, `image`. Default `row`.
+    pub by: By,
+    /// Bits of 256 in which pictures may differ that count as nearly the same, at most 32. Default 16.
+    pub image_distance: u32,
     /// Condition on the test items, as in `filter`: `split == 'test'`. Default none.
     pub against_where: Option<String>,
 }
 
 impl Default for DecontaminateSettings {
     fn default() -> Self {
-        Self { ngram: 13, common: 3, min_share: 0.0, on: Vec::new(), against_where: None }
+        Self {
+            ngram: 13,
+            common: 3,
+            min_share: 0.0,
+            on: Vec::new(),
+            by: By::Row,
+            image_distance: DISTANCE,
+            against_where: None,
+        }
     }
 }
 
@@ -56,6 +73,22 @@ pub struct Contamination {
     pub items: BTreeMap<String, u64>,
     /// Test items by test file.
     pub of: BTreeMap<String, u64>,
+    /// Pictures of the test items, by test file; none of files without.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub pictures: BTreeMap<String, PicturesFound>,
+}
+
+/// Pictures of a test file that occur in the rows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct PicturesFound {
+    /// Pictures with different pixels.
+    pub of: u64,
+    /// Those that occur in the rows, the same to the pixel.
+    pub same: u64,
+    /// Those of which only one that is nearly the same occurs.
+    pub near: u64,
+    /// Test items whose question is asked in the rows of the same picture, or one that is nearly the same.
+    pub asked: u64,
 }
 
 /// The test items.
@@ -68,6 +101,24 @@ struct Tests {
     exact: HashMap<u64, Vec<u32>>,
     /// Hash of a run and an item that has it, sorted.
     grams: Vec<(u64, u32)>,
+    /// Pictures of the test items: what they are, which classes each item has, and which items each class.
+    classes: Classes,
+    seen: Vec<Vec<u32>>,
+    of_class: HashMap<u32, Vec<u32>>,
+    /// Hashes of the pixels, with the class and the file.
+    pixels: HashMap<(u16, u64), u32>,
+}
+
+/// A test item: the hash of what it asks, those of its runs, its pictures.
+type Item = (u64, Vec<u64>, Vec<Look>);
+
+/// What of a row is compared.
+struct Compared {
+    looks: Vec<Look>,
+    classes: Vec<u32>,
+    /// Test items that ask the same of the same picture.
+    asked: Vec<u32>,
+    hit: Option<Hit>,
 }
 
 /// How a row touches the test sets.
@@ -100,6 +151,11 @@ pub fn decontaminate(
         let why = "everybody uses the same few words in a row; take 5 or more, or 0 for none";
         return Err(CurateError::Setting(format!("--ngram {n}: {why}")));
     }
+    super::dedup::check_distance(settings.image_distance)?;
+    if settings.by == By::Image && !settings.on.is_empty() {
+        return Err(CurateError::Setting("--by image compares no fields: take --on away".into()));
+    }
+    out.comes_from(input);
     let (tests, inputs) = Tests::read(against, settings, watch)?;
     let mut found = Contamination::default();
     for file in &tests.files {
@@ -109,9 +165,12 @@ pub fn decontaminate(
         found.of.insert(file.clone(), items as u64);
     }
     let mut touched = vec![false; tests.ids.len()];
-    let read = |row: &Row| tests.hit(&row.fields, settings);
-    let done = scan(input, "compare", watch, &read, &mut |row, hit| {
-        let Some(hit) = hit else { return out.keep(&row) };
+    let pictures = Pictures::of(input);
+    let mut shown = Shown::default();
+    let read = |row: &Row| tests.compare(&row.fields, &pictures, settings);
+    let done = scan(input, "compare", watch, &read, &mut |row, compared| {
+        shown.add(&compared);
+        let Some(hit) = compared.hit else { return out.keep(&row) };
         let mut files: Vec<u16> = hit.items.iter().map(|(item, _)| tests.file_of[*item as usize]).collect();
         files.sort_unstable();
         files.dedup();
@@ -121,10 +180,43 @@ pub fn decontaminate(
         hit.items.iter().for_each(|(item, _)| touched[*item as usize] = true);
         out.drop(&row, hit.reason, tests.describe(&hit))
     })?;
+    found.pictures = shown.counts(&tests);
     for (item, _) in touched.iter().enumerate().filter(|(_, touched)| **touched) {
         *found.items.entry(tests.files[tests.file_of[item] as usize].clone()).or_default() += 1;
     }
     Ok((done, inputs, found))
+}
+
+/// What of the test items' pictures the rows show.
+#[derive(Default)]
+struct Shown {
+    pixels: HashSet<u64>,
+    classes: HashSet<u32>,
+    asked: HashSet<u32>,
+}
+
+impl Shown {
+    fn add(&mut self, compared: &Compared) {
+        self.pixels.extend(compared.looks.iter().map(|look| look.pixels));
+        self.classes.extend(&compared.classes);
+        self.asked.extend(&compared.asked);
+    }
+
+    fn counts(&self, tests: &Tests) -> BTreeMap<String, PicturesFound> {
+        let mut found = BTreeMap::<String, PicturesFound>::new();
+        for ((file, pixels), class) in &tests.pixels {
+            let found = found.entry(tests.files[*file as usize].clone()).or_default();
+            found.of += 1;
+            let same = self.pixels.contains(pixels);
+            found.same += u64::from(same);
+            found.near += u64::from(!same && self.classes.contains(class));
+        }
+        for item in self.asked.iter().filter(|item| !tests.seen[**item as usize].is_empty()) {
+            let file = &tests.files[tests.file_of[*item as usize] as usize];
+            found.entry(file.clone()).or_default().asked += 1;
+        }
+        found
+    }
 }
 
 impl Tests {
@@ -140,6 +232,10 @@ impl Tests {
             runs: Vec::new(),
             exact: HashMap::new(),
             grams: Vec::new(),
+            classes: Classes::new(Some(settings.image_distance)),
+            seen: Vec::new(),
+            of_class: HashMap::new(),
+            pixels: HashMap::new(),
         };
         let templates = crate::data::Templates::new("against");
         let mut inputs = Vec::new();
@@ -150,22 +246,33 @@ impl Tests {
             }
             let file = tests.files.len() as u16;
             tests.files.push(name);
-            let read = |row: &Row| -> Result<Option<(u64, Vec<u64>)>, String> {
+            let pictures = Pictures::of(path);
+            let read = |row: &Row| -> Result<Option<Item>, String> {
                 if let Some(condition) = &settings.against_where {
                     let context = crate::data::TemplateRow::new(row.numbers());
                     if !templates.holds("--against-where", condition, &context)? {
                         return Ok(None);
                     }
                 }
-                Ok(Some((exact_key(&row.fields, &settings.on)?, grams(&row.fields, settings.ngram)?)))
+                let (key, grams) = texts(&row.fields, settings)?;
+                Ok(Some((key, grams, looks(&pictures, &row.fields, settings)?)))
             };
             let before = tests.ids.len();
             inputs.push(scan(path, "test items", watch, &read, &mut |row, item| {
-                let Some((key, grams)) = item else { return Ok(()) };
+                let Some((key, grams, looks)) = item else { return Ok(()) };
                 let number = tests.ids.len() as u32;
                 tests.ids.push(row.id());
                 tests.file_of.push(file);
                 tests.exact.entry(key).or_default().push(number);
+                let classes: Vec<u32> = looks.iter().map(|look| tests.classes.class(look)).collect();
+                for (look, class) in looks.iter().zip(&classes) {
+                    tests.pixels.insert((file, look.pixels), *class);
+                    let items = tests.of_class.entry(*class).or_default();
+                    if items.last() != Some(&number) {
+                        items.push(number);
+                    }
+                }
+                tests.seen.push(classes);
                 tests.grams.extend(grams.into_iter().map(|gram| (gram, number)));
                 Ok(())
             })?);
@@ -191,27 +298,60 @@ impl Tests {
         self.grams = kept;
     }
 
-    fn hit(
+    /// Whether a row with these classes of pictures is about what a test item is about.
+    fn is_about(&self, classes: &[u32], has_pictures: bool, item: u32) -> bool {
+        let of = &self.seen[item as usize];
+        if of.is_empty() { !has_pictures } else { of.iter().any(|class| classes.contains(class)) }
+    }
+
+    fn compare(
         &self,
         fields: &Map<String, Value>,
+        pictures: &Pictures,
         settings: &DecontaminateSettings,
-    ) -> Result<Option<Hit>, String> {
-        if let Some(items) = self.exact.get(&exact_key(fields, &settings.on)?) {
-            let items = items.iter().map(|item| (*item, 1.0)).collect();
-            return Ok(Some(Hit { reason: "same question", items }));
-        }
+    ) -> Result<Compared, String> {
+        let looks = looks(pictures, fields, settings)?;
+        let mut classes: Vec<u32> = looks.iter().filter_map(|look| self.classes.find(look)).collect();
+        classes.sort_unstable();
+        classes.dedup();
+        let (key, grams) = texts(fields, settings)?;
+        let about = |item: &u32| self.is_about(&classes, !looks.is_empty(), *item);
+        let asked: Vec<u32> =
+            self.exact.get(&key).into_iter().flatten().copied().filter(|item| about(item)).collect();
+        let hit = match settings.by {
+            By::Image => {
+                let items = classes.iter().filter_map(|class| self.of_class.get(class)).flatten();
+                let items: BTreeSet<u32> = items.copied().collect();
+                let items: Vec<(u32, f64)> = items.into_iter().map(|item| (item, 1.0)).collect();
+                (!items.is_empty()).then_some(Hit { reason: "same picture", items })
+            }
+            By::Row if !asked.is_empty() => {
+                let reason = if looks.is_empty() { "same question" } else { "same question and picture" };
+                Some(Hit { reason, items: asked.iter().map(|item| (*item, 1.0)).collect() })
+            }
+            By::Row => self.shared_words(&grams, &about, settings),
+        };
+        Ok(Compared { looks, classes, asked, hit })
+    }
+
+    fn shared_words(
+        &self,
+        grams: &[u64],
+        about: &dyn Fn(&u32) -> bool,
+        settings: &DecontaminateSettings,
+    ) -> Option<Hit> {
         let mut shared: BTreeMap<u32, u32> = BTreeMap::new();
-        for gram in grams(fields, settings.ngram)? {
-            let start = self.grams.partition_point(|(known, _)| *known < gram);
-            let same = self.grams[start..].iter().take_while(|(known, _)| *known == gram);
-            same.for_each(|(_, item)| *shared.entry(*item).or_default() += 1);
+        for gram in grams {
+            let start = self.grams.partition_point(|(known, _)| known < gram);
+            let same = self.grams[start..].iter().take_while(|(known, _)| known == gram);
+            same.filter(|(_, item)| about(item)).for_each(|(_, item)| *shared.entry(*item).or_default() += 1);
         }
         let share = |item: u32, n: u32| f64::from(n) / f64::from(self.runs[item as usize].max(1));
         let items: Vec<(u32, f64)> = (shared.into_iter())
             .map(|(item, n)| (item, share(item, n)))
             .filter(|(_, share)| *share >= settings.min_share)
             .collect();
-        Ok((!items.is_empty()).then_some(Hit { reason: "shared words", items }))
+        (!items.is_empty()).then_some(Hit { reason: "shared words", items })
     }
 
     fn describe(&self, hit: &Hit) -> Value {
@@ -223,6 +363,20 @@ impl Tests {
         items.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         json!({"items": hit.items.len(), "tests": items.into_iter().take(NAMED).map(name).collect::<Vec<_>>()})
     }
+}
+
+/// The pictures of a row that are compared: fields that are named are compared as they are written.
+fn looks(
+    pictures: &Pictures,
+    fields: &Map<String, Value>,
+    settings: &DecontaminateSettings,
+) -> Result<Vec<Look>, String> {
+    if settings.on.is_empty() { pictures.looks(fields) } else { Ok(Vec::new()) }
+}
+
+/// What is compared of the text of a row.
+fn texts(fields: &Map<String, Value>, settings: &DecontaminateSettings) -> Result<(u64, Vec<u64>), String> {
+    Ok((exact_key(fields, &settings.on)?, grams(fields, settings.ngram)?))
 }
 
 /// A hash of the question with its options in any order, or of the named fields.

@@ -2,9 +2,10 @@
 //!
 //! Exact: the [normal form](crate::rows::normal_form) of what is asked, by a 64-bit hash (the chance that any two of 10
 //! million different rows share one is 3e-6). Near: a row goes when an earlier row that stays has a Jaccard similarity
-//! of at least the threshold, computed on the real shingles of both; MinHash only proposes the pairs.
+//! of at least the threshold, computed on the real shingles of both; MinHash only proposes the pairs. Rows with pictures are
+//! duplicates only of rows about the same ones, for near-duplicates about [nearly the same ones](super::pictures).
 //!
-//! Memory is some 70 bytes a row (707 MiB for 10 million), whatever the rows hold; hashes of bands are kept in temporary
+//! Memory is some 70 bytes a row (707 MiB for 10 million), whatever the rows hold, and 130 more a different picture; hashes of bands are kept in temporary
 //! files beside the output (136 bytes a row at a threshold of 0.8), which are read band by band.
 
 use std::collections::HashMap;
@@ -20,6 +21,7 @@ use serde_json::{Map, Value, json};
 use super::error::CurateError;
 use super::minhash::{self, MinHasher};
 use super::output::Output;
+use super::pictures::{By, Classes, DISTANCE, Look, MAX_DISTANCE, Pictures};
 use super::scan::{Input, Watch, scan, unchanged};
 use crate::files::{IoError, digits};
 use crate::random;
@@ -41,19 +43,31 @@ pub struct DedupSettings {
     pub threshold: Option<f64>,
     /// Remove only rows with the same answer as the one that stays. Default false.
     pub same_answer: bool,
+    /// Whether rows are compared by what they ask of which pictures, or by their pictures alone: `row`, `image`. Default `row`.
+    pub by: By,
+    /// Bits of 256 in which pictures may differ that count as nearly the same, at most 32; with `threshold` only. Default 16.
+    pub image_distance: u32,
     /// Seed of the hash functions. Default 0.
     pub seed: u64,
 }
 
 impl Default for DedupSettings {
     fn default() -> Self {
-        Self { on: Vec::new(), threshold: Some(0.8), same_answer: false, seed: 0 }
+        Self {
+            on: Vec::new(),
+            threshold: Some(0.8),
+            same_answer: false,
+            by: By::Row,
+            image_distance: DISTANCE,
+            seed: 0,
+        }
     }
 }
 
 /// What is known of a row after the first pass.
 struct Seen {
-    key: u64,
+    text: u64,
+    looks: Vec<Look>,
     answer: u32,
     shape: Option<minhash::Signature>,
 }
@@ -74,6 +88,8 @@ struct Drop {
     of: u32,
     similarity: f32,
     same_answer: bool,
+    /// Whether its pictures are the same to the pixel.
+    same_pixels: bool,
 }
 
 /// Removes duplicates; the first of each stays, in order.
@@ -89,24 +105,47 @@ pub fn dedup(
     if let Some(t) = settings.threshold.filter(|t| !(*t > 0.0 && *t <= 1.0)) {
         return Err(CurateError::Setting(format!("--threshold {t} must lie above 0 and at most at 1")));
     }
-    let hasher = settings.threshold.map(|t| MinHasher::new(t, settings.seed));
+    check_distance(settings.image_distance)?;
+    if settings.by == By::Image && !settings.on.is_empty() {
+        return Err(CurateError::Setting("--by image compares no fields: take --on away".into()));
+    }
+    out.comes_from(input);
+    let pictures = Pictures::of(input);
+    let mut classes = Classes::new(settings.threshold.map(|_| settings.image_distance));
+    // By pictures alone there is no text to be nearly the same.
+    let by_text = settings.threshold.filter(|_| settings.by == By::Row);
+    let hasher = by_text.map(|t| MinHasher::new(t, settings.seed));
     let mut index = hasher.as_ref().map(|h| Index::new(out.scratch(), h)).transpose()?;
     let mut drops: HashMap<u32, Drop> = HashMap::new();
     let mut rows = 0_u32;
     let mut first: HashMap<u64, First> = HashMap::new();
-    let read = |row: &Row| seen(row, settings, hasher.as_ref());
+    // Hashes of the pixels of rows with pictures.
+    let mut shown: HashMap<u32, u64> = HashMap::new();
+    let read = |row: &Row| seen(row, settings, &pictures, hasher.as_ref());
     let before = scan(input, "exact duplicates", watch, &read, &mut |row, seen| {
         let number = rows;
         rows = rows.checked_add(1).ok_or_else(|| CurateError::file(input, "more than 4 billion rows"))?;
-        match first.entry(seen.key) {
+        let (looks, answer) = (&seen.looks, seen.answer);
+        if settings.by == By::Image && looks.is_empty() {
+            return Ok(());
+        }
+        let about = looks.iter().fold(0, |all, look| random::word(&[all, u64::from(classes.class(look))]));
+        let pixels = looks.iter().fold(0, |all, look| random::word(&[all, look.pixels]));
+        let key = if looks.is_empty() { seen.text } else { random::word(&[seen.text, about]) };
+        match first.entry(if settings.same_answer { random::word(&[key, u64::from(answer)]) } else { key }) {
             Entry::Occupied(first) => {
-                let First { row: of, answer } = *first.get();
-                drops.insert(number, Drop { of, similarity: 1.0, same_answer: answer == seen.answer });
+                let First { row: of, answer: before } = *first.get();
+                let same_pixels = looks.is_empty() || shown.get(&of) == Some(&pixels);
+                let same_answer = before == answer;
+                drops.insert(number, Drop { of, similarity: 1.0, same_answer, same_pixels });
             }
             Entry::Vacant(place) => {
-                place.insert(First { row: number, answer: seen.answer });
+                place.insert(First { row: number, answer });
+                if !looks.is_empty() {
+                    shown.insert(number, pixels);
+                }
                 if let (Some(index), Some(shape)) = (&mut index, seen.shape) {
-                    index.add(number, row.offset, &shape)?;
+                    index.add(number, row.offset, about, &shape)?;
                 }
             }
         }
@@ -121,14 +160,30 @@ pub fn dedup(
     Ok(before)
 }
 
-fn seen(row: &Row, settings: &DedupSettings, hasher: Option<&MinHasher>) -> Result<Seen, String> {
+/// Refuses a distance at which everything would be nearly the same.
+pub(super) fn check_distance(distance: u32) -> Result<(), CurateError> {
+    match distance <= MAX_DISTANCE {
+        true => Ok(()),
+        false => Err(CurateError::Setting(format!(
+            "--image-distance {distance} must be at most {MAX_DISTANCE}: different radiographs differ in 26 bits and more"
+        ))),
+    }
+}
+
+fn seen(
+    row: &Row,
+    settings: &DedupSettings,
+    pictures: &Pictures,
+    hasher: Option<&MinHasher>,
+) -> Result<Seen, String> {
+    // Fields that are named are compared as they are written.
+    let looks = if settings.on.is_empty() { pictures.looks(&row.fields)? } else { Vec::new() };
+    if settings.by == By::Image {
+        return Ok(Seen { text: 0, looks, answer: answer_hash(&row.fields), shape: None });
+    }
     let form = rows::normal_form(&rows::text_of(&row.fields, &settings.on)?);
     let (text, answer) = (random::hash_bytes(form.as_bytes()), answer_hash(&row.fields));
-    Ok(Seen {
-        key: if settings.same_answer { random::word(&[text, u64::from(answer)]) } else { text },
-        answer,
-        shape: hasher.map(|h| h.signature(&minhash::shingles(&form))),
-    })
+    Ok(Seen { text, looks, answer, shape: hasher.map(|h| h.signature(&minhash::shingles(&form))) })
 }
 
 fn answer_hash(fields: &Map<String, Value>) -> u32 {
@@ -154,7 +209,8 @@ fn write(
             *id = row.id();
         }
         let (kind, found) = match (exact.get(&number), near.get(&number)) {
-            (Some(found), _) => ("exact duplicate", found),
+            (Some(found), _) if found.same_pixels => ("exact duplicate", found),
+            (Some(found), _) => ("near-duplicate, picture nearly the same", found),
             (None, Some(found)) => ("near-duplicate", found),
             (None, None) => {
                 number += 1;
@@ -176,6 +232,8 @@ struct Index {
     numbers: Vec<u32>,
     offsets: Vec<u64>,
     sketches: Vec<u128>,
+    /// Hashes of the classes of their pictures, of those that have any.
+    about: HashMap<u32, u64>,
     /// Where these are.
     dir: PathBuf,
 }
@@ -186,16 +244,33 @@ impl Index {
         let band = |_| tempfile::tempfile_in(&dir).map(|file| BufWriter::with_capacity(1 << 16, file));
         let bands = (0..hasher.bands).map(band).collect::<std::io::Result<_>>();
         let bands = bands.map_err(IoError::at("write into", &dir))?;
-        Ok(Self { bands, numbers: Vec::new(), offsets: Vec::new(), sketches: Vec::new(), dir })
+        Ok(Self {
+            bands,
+            numbers: Vec::new(),
+            offsets: Vec::new(),
+            sketches: Vec::new(),
+            about: HashMap::new(),
+            dir,
+        })
     }
 
-    fn add(&mut self, number: u32, offset: u64, shape: &minhash::Signature) -> Result<(), CurateError> {
+    fn add(
+        &mut self,
+        number: u32,
+        offset: u64,
+        about: u64,
+        shape: &minhash::Signature,
+    ) -> Result<(), CurateError> {
         for (file, hash) in self.bands.iter_mut().zip(&shape.bands) {
-            file.write_all(&hash.to_le_bytes()).map_err(IoError::at("write", &self.dir))?;
+            // Rows about other pictures do not meet.
+            file.write_all(&(hash ^ about).to_le_bytes()).map_err(IoError::at("write", &self.dir))?;
         }
         self.numbers.push(number);
         self.offsets.push(offset);
         self.sketches.push(shape.sketch);
+        if about != 0 {
+            self.about.insert(self.numbers.len() as u32 - 1, about);
+        }
         Ok(())
     }
 
@@ -221,7 +296,8 @@ impl Index {
                     let (head, tail) = (j.min(BUCKET), j.saturating_sub(BUCKET).max(j.min(BUCKET)));
                     for earlier in bucket[..head].iter().chain(&bucket[tail..j]) {
                         let (a, b) = (self.sketches[*earlier as usize], self.sketches[*later as usize]);
-                        if hasher.may_match(a, b) && !edges.contains_key(&(*earlier, *later)) {
+                        let same = self.about.get(earlier) == self.about.get(later);
+                        if same && hasher.may_match(a, b) && !edges.contains_key(&(*earlier, *later)) {
                             pairs.push((*earlier, *later));
                         }
                     }
@@ -293,7 +369,7 @@ impl Index {
             let (earlier, later) = (self.numbers[earlier as usize], self.numbers[later as usize]);
             let stays = !drops.contains_key(&earlier);
             if stays && !drops.contains_key(&later) && (same_answer || !settings.same_answer) {
-                drops.insert(later, Drop { of: earlier, similarity, same_answer });
+                drops.insert(later, Drop { of: earlier, similarity, same_answer, same_pixels: true });
             }
         }
         drops

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::error::CurateError;
 use super::output::Output;
+use super::pictures::Pictures;
 use super::scan::{Input, Watch, scan, seen};
 use crate::data::{TemplateRow, Templates};
 use crate::rows::{self, Row};
@@ -38,6 +39,8 @@ pub struct FilterSettings {
     pub min_options: Option<usize>,
     /// Most options.
     pub max_options: Option<usize>,
+    /// Fewest pixels of the smaller side of each picture; rows without pictures stay.
+    pub min_side: Option<u32>,
 }
 
 /// A field and some values, as text.
@@ -66,10 +69,11 @@ struct Filter<'a> {
     matches: Vec<Regex>,
     not_matches: Vec<Regex>,
     templates: Templates,
+    pictures: Pictures,
 }
 
 impl<'a> Filter<'a> {
-    fn new(settings: &'a FilterSettings) -> Result<Self, CurateError> {
+    fn new(settings: &'a FilterSettings, input: &Path) -> Result<Self, CurateError> {
         let compile = |patterns: &[Pattern]| -> Result<Vec<Regex>, CurateError> {
             let regex = |p: &Pattern| {
                 Regex::new(&p.pattern).map_err(|e| {
@@ -100,6 +104,7 @@ impl<'a> Filter<'a> {
             matches: compile(&settings.matches)?,
             not_matches: compile(&settings.not_matches)?,
             templates,
+            pictures: Pictures::of(input),
         })
     }
 
@@ -152,6 +157,11 @@ impl<'a> Filter<'a> {
         {
             return Ok(Some("number of options".into()));
         }
+        if let Some(least) = s.min_side
+            && self.pictures.looks(fields)?.iter().any(|look| look.side < least)
+        {
+            return Ok(Some("picture too small".into()));
+        }
         if let Some(expression) = &s.r#where
             && !self.templates.holds("where", expression, &TemplateRow::new(row.numbers()))?
         {
@@ -173,7 +183,8 @@ pub fn filter(
     settings: &FilterSettings,
     watch: &dyn Watch,
 ) -> Result<Input, CurateError> {
-    let filter = Filter::new(settings)?;
+    let filter = Filter::new(settings, input)?;
+    out.comes_from(input);
     let names: Vec<&str> = (settings.field.iter().chain(&settings.not_field).map(|c| &*c.field))
         .chain(settings.matches.iter().chain(&settings.not_matches).map(|c| &*c.field))
         .collect();

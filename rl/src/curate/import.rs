@@ -42,6 +42,7 @@ pub fn import(
                 "the name says no kind of file; give --kind jsonl, json, csv, tsv or parquet",
             )
         })?;
+        out.comes_from(path);
         read.push(tables::read(path, kind, watch, &mut |line, fields| {
             let task = match shapes::task(&fields, reading) {
                 Ok(task) => task,
@@ -52,7 +53,8 @@ pub fn import(
                 Err(message) => return Err(CurateError::row(path, line, message)),
             };
             let id = task["id"].as_str().unwrap_or_default();
-            let content = random::hash_bytes(format!("{}{}", task["prompt"], task["reference"]).as_bytes());
+            let content = ["prompt", "reference", "image", "images"].map(|name| task[name].to_string());
+            let content = random::hash_bytes(content.concat().as_bytes());
             match ids.insert(random::hash_bytes(id.as_bytes()), content) {
                 Some(before) if before == content => {
                     out.count("the same row again; rlvr data dedup removes it")

@@ -16,6 +16,7 @@ pub mod output;
 mod parquet_pages;
 mod parquet_rows;
 mod parquet_thrift;
+pub mod pictures;
 pub mod quota;
 pub mod sampling;
 pub mod scan;

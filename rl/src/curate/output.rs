@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::error::CurateError;
 use super::manifest::{FileRecord, Manifest, StepRecord};
+use super::pictures;
 use super::scan::{Input, hex};
 use crate::files::IoError;
 use crate::files::destination::{Destination, OutputError, Pending, write_atomic};
@@ -68,6 +69,8 @@ pub struct Output {
     reasons: BTreeMap<String, u64>,
     counts: BTreeMap<String, u64>,
     allow_empty: bool,
+    /// The folders that paths of pictures are relative to, in what is read and in what is written, where these differ.
+    folders: Option<(PathBuf, PathBuf)>,
 }
 
 impl Output {
@@ -88,7 +91,14 @@ impl Output {
         }
         let rows = Writer::create(path, force)?;
         let dropped = dropped.map(|path| Writer::create(path, force)).transpose()?;
-        Ok(Self { rows, dropped, reasons: BTreeMap::new(), counts: BTreeMap::new(), allow_empty: false })
+        Ok(Self {
+            rows,
+            dropped,
+            reasons: BTreeMap::new(),
+            counts: BTreeMap::new(),
+            allow_empty: false,
+            folders: None,
+        })
     }
 
     /// The same output, which may end without rows if `allow`.
@@ -97,12 +107,33 @@ impl Output {
         Self { allow_empty: allow, ..self }
     }
 
-    /// Writes a row as it was read.
+    /// Says where rows come from: relative paths of their pictures are written as they are found from the folder of the
+    /// output, of a stream from the working directory.
+    pub(crate) fn comes_from(&mut self, input: &Path) {
+        let from = input.parent().unwrap_or(Path::new("")).to_path_buf();
+        let to = match &self.rows.to {
+            Destination::File(file) => file.parent().unwrap_or(Path::new("")).to_path_buf(),
+            Destination::Stdout | Destination::Stream(_) => PathBuf::new(),
+        };
+        let whole = |path: &Path| Path::new(".").join(path).canonicalize().ok();
+        self.folders = (whole(&from) != whole(&to)).then_some((from, to));
+    }
+
+    /// A row with the paths of its pictures as they are found from the output, if they are others.
+    fn moved(&self, fields: &Map<String, Value>) -> Option<Map<String, Value>> {
+        let (from, to) = self.folders.as_ref()?;
+        pictures::moved(fields, &|path| pictures::from_there(path, from, to))
+    }
+
+    /// Writes a row as it was read, but for paths of pictures.
     ///
     /// # Errors
     /// The file system.
     pub fn keep(&mut self, row: &Row) -> Result<(), CurateError> {
-        self.rows.line(&row.text)
+        match self.moved(&row.fields) {
+            Some(moved) => self.rows.line(&Value::Object(moved).to_string()),
+            None => self.rows.line(&row.text),
+        }
     }
 
     /// Writes a new or changed row.
@@ -110,7 +141,10 @@ impl Output {
     /// # Errors
     /// The file system.
     pub fn write(&mut self, row: &Value) -> Result<(), CurateError> {
-        self.rows.line(&row.to_string())
+        match row.as_object().and_then(|fields| self.moved(fields)) {
+            Some(moved) => self.rows.line(&Value::Object(moved).to_string()),
+            None => self.rows.line(&row.to_string()),
+        }
     }
 
     /// Leaves a row out; `detail` goes into the file of dropped rows.
@@ -119,12 +153,16 @@ impl Output {
     /// The file system.
     pub fn drop(&mut self, row: &Row, reason: &str, detail: Value) -> Result<(), CurateError> {
         self.count_drop(reason);
+        if self.dropped.is_none() {
+            return Ok(());
+        }
+        let fields = self.moved(&row.fields).unwrap_or_else(|| row.fields.clone());
         let Some(writer) = &mut self.dropped else { return Ok(()) };
         let mut record = json!({"reason": reason, "id": row.id(), "line": row.line});
         if !detail.is_null() {
             record["detail"] = detail;
         }
-        record["row"] = Value::Object(row.fields.clone());
+        record["row"] = Value::Object(fields);
         writer.line(&record.to_string())
     }
 

@@ -188,6 +188,7 @@ fn limit(
     plan: Plan,
     watch: &dyn Watch,
 ) -> Result<Input, CurateError> {
+    out.comes_from(input);
     let value = |row: &Row| match task.field {
         Some(field) => rows::plain_field(&row.fields, field),
         None => ALL.to_owned(),

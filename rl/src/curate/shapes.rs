@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::pictures;
 use crate::random;
 use crate::rows;
 use rlvr_rewards::prompt_messages;
@@ -144,7 +145,7 @@ pub fn task(fields: &Map<String, Value>, reading: &Reading) -> Result<Value, Str
     };
     let id_field = reading.mapping.id.as_deref();
     let id = match id_field {
-        Some("") => content_id(shape, &parts),
+        Some("") => content_id(shape, &parts, fields),
         Some(name) => {
             rows::field(fields, name).map(rows::plain).ok_or_else(|| rows::missing(fields, name))?
         }
@@ -152,15 +153,17 @@ pub fn task(fields: &Map<String, Value>, reading: &Reading) -> Result<Value, Str
             .iter()
             .find_map(|name| fields.get(*name).filter(|v| v.is_string() || v.is_number()).map(rows::plain))
             .filter(|id| !id.is_empty())
-            .unwrap_or_else(|| content_id(shape, &parts)),
+            .unwrap_or_else(|| content_id(shape, &parts, fields)),
     };
     Ok(build(format!("{}{id}", reading.prefix), parts, fields, shape, id_field))
 }
 
 /// The same content has the same id, in any file and at any line.
-fn content_id(shape: &str, parts: &Parts) -> String {
+fn content_id(shape: &str, parts: &Parts, fields: &Map<String, Value>) -> String {
     let content = [&*parts.question, &parts.answer, parts.context.as_deref().unwrap_or_default()];
-    let all: Vec<&str> = content.into_iter().chain(parts.options.iter().map(String::as_str)).collect();
+    let mut all: Vec<&str> = content.into_iter().chain(parts.options.iter().map(String::as_str)).collect();
+    let pictures: Vec<String> = pictures::values(fields).into_iter().map(rows::plain).collect();
+    all.extend(pictures.iter().map(String::as_str));
     format!("{shape}-{:016x}", random::hash_bytes(all.join("\u{1f}").as_bytes()))
 }
 
@@ -189,7 +192,7 @@ fn build(
     let mut meta = Map::new();
     meta.insert("dataset".into(), fields.get("dataset").cloned().unwrap_or_else(|| json!(shape)));
     meta.insert("type".into(), json!(parts.kind));
-    let ids = ["id", "unique_id", "pubid", "pmid", "type", "dataset"];
+    let ids = ["id", "unique_id", "pubid", "pmid", "type", "dataset", "image", "images"];
     for (name, value) in fields {
         let known =
             parts.used.iter().any(|used| used == name) || ids.contains(&&**name) || id_field == Some(name);
@@ -203,6 +206,12 @@ fn build(
     let mut task = json!({"id": id, "prompt": prompt, "question": parts.question});
     if let Some(context) = parts.context {
         task["context"] = json!(context);
+    }
+    // Pictures stay where every command looks for them.
+    for name in ["image", "images"] {
+        if let Some(value) = fields.get(name).filter(|value| !value.is_null()) {
+            task[name] = value.clone();
+        }
     }
     task["reference"] = reference;
     if let Some(completion) = parts.completion {

@@ -151,6 +151,7 @@ pub fn pass_rate(
     watch: &dyn Watch,
 ) -> Result<Input, CurateError> {
     let (low, high) = (settings.low, settings.high);
+    out.comes_from(input);
     if !(0.0 <= low && low <= high && high <= 1.0) {
         return Err(CurateError::Setting(format!(
             "pass rates from {low} to {high} must lie between 0 and 1, in order"
@@ -198,6 +199,7 @@ pub fn rejection(
     settings: &RejectionSettings,
     watch: &dyn Watch,
 ) -> Result<Input, CurateError> {
+    out.comes_from(input);
     if settings.per_task == 0 {
         return Err(CurateError::Setting("at least one solution a task must be kept".into()));
     }

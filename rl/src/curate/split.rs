@@ -1,14 +1,17 @@
 //! `split`: parts of a file by a keyed hash of each row's id, or of a field whose values must not straddle.
 //!
-//! A row's part depends on the seed and its id alone: rows that are added later, or another order, move nothing.
+//! A row's part depends on the seed and its id alone: rows that are added later, or another order, move nothing. Of rows with
+//! pictures it depends on these: all rows about a picture, or about one nearly the same, are in one part, and so are rows about
+//! pictures that a row has together.
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::error::CurateError;
 use super::output::Output;
+use super::pictures::{Classes, DISTANCE, Pictures};
 use super::scan::{Input, Watch, scan};
 use crate::random;
 use crate::rows::{self, Row};
@@ -21,7 +24,8 @@ const SPLIT_STREAM: u64 = 0x7370_6c69;
 pub struct SplitSettings {
     /// The parts with their shares, which add up to 1.
     pub parts: Vec<PartShare>,
-    /// Rows with the same value of this field go into the same part. Default: every row by itself.
+    /// Rows with the same value of this field go into the same part, whatever their pictures. Default: every row by itself,
+    /// rows about a picture together.
     pub group: Option<String>,
     /// Seed of the split. Default 0.
     #[serde(default)]
@@ -77,6 +81,55 @@ impl SplitSettings {
     }
 }
 
+/// Which pictures must not be parted.
+struct Together {
+    pictures: Pictures,
+    classes: Classes,
+    /// Of each class an earlier one that it is together with, or itself.
+    before: Vec<u32>,
+    /// The smallest hash of the pictures that are together, by the first class of these: no order of rows changes it.
+    names: Vec<u64>,
+}
+
+impl Together {
+    /// Of a file; none where no row has pictures.
+    fn read(input: &Path, watch: &dyn Watch) -> Result<Option<Self>, CurateError> {
+        let pictures = Pictures::of(input);
+        let (mut classes, mut before) = (Classes::new(Some(DISTANCE)), Vec::<u32>::new());
+        let mut pixels: Vec<(u32, u64)> = Vec::new();
+        scan(input, "pictures", watch, &|row: &Row| pictures.looks(&row.fields), &mut |_, looks| {
+            let of: Vec<u32> = looks.iter().map(|look| classes.class(look)).collect();
+            before.extend(before.len() as u32..classes.len() as u32);
+            pixels.extend(of.iter().copied().zip(looks.iter().map(|look| look.pixels)));
+            for pair in of.windows(2) {
+                let (a, b) = (root(&before, pair[0]), root(&before, pair[1]));
+                before[a.max(b) as usize] = a.min(b);
+            }
+            Ok(())
+        })?;
+        let mut names = vec![u64::MAX; before.len()];
+        for (class, hash) in pixels {
+            let name = &mut names[root(&before, class) as usize];
+            *name = hash.min(*name);
+        }
+        Ok((!names.is_empty()).then_some(Self { pictures, classes, before, names }))
+    }
+
+    /// What the part of a row with pictures depends on.
+    fn key(&self, fields: &Map<String, Value>) -> Result<Option<String>, String> {
+        let looks = self.pictures.looks(fields)?;
+        let class = looks.first().and_then(|look| self.classes.find(look));
+        Ok(class.map(|class| format!("picture {:016x}", self.names[root(&self.before, class) as usize])))
+    }
+}
+
+fn root(before: &[u32], mut class: u32) -> u32 {
+    while before[class as usize] != class {
+        class = before[class as usize];
+    }
+    class
+}
+
 /// Writes each row into the output of its part; `outs` are in the order of the parts.
 ///
 /// # Errors
@@ -88,7 +141,15 @@ pub fn split(
     watch: &dyn Watch,
 ) -> Result<Input, CurateError> {
     settings.check()?;
+    outs.iter_mut().for_each(|out| out.comes_from(input));
+    let together = match &settings.group {
+        None => Together::read(input, watch)?,
+        Some(_) => None,
+    };
     let read = |row: &Row| -> Result<usize, String> {
+        if let Some(key) = together.as_ref().map(|t| t.key(&row.fields)).transpose()?.flatten() {
+            return Ok(settings.part(&key));
+        }
         let key = match &settings.group {
             Some(group) => match rows::field(&row.fields, group) {
                 None | Some(Value::Null) => return Err(rows::missing(&row.fields, group)),

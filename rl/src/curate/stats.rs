@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::error::CurateError;
+use super::pictures::{Classes, DISTANCE, Look, Pictures};
 use super::scan::{Input, Watch, scan, seen};
 use crate::random;
 use crate::rows::{self, Row};
@@ -37,8 +38,24 @@ pub struct Stats {
     pub duplicates: u64,
     /// Those of them with another answer.
     pub contradictions: u64,
+    /// Pictures, where rows have any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pictures: Option<PictureStats>,
     /// Rows by value of each field that was asked for, the most frequent value first.
     pub fields: BTreeMap<String, Vec<(String, u64)>>,
+}
+
+/// What is counted of pictures.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct PictureStats {
+    /// Rows with pictures.
+    pub rows: u64,
+    /// Pictures with different pixels.
+    pub different: u64,
+    /// Those that are nearly the same as another one that comes before.
+    pub near: u64,
+    /// Pixels of the smaller side, of each of them.
+    pub side: Quantiles,
 }
 
 /// A distribution of whole numbers.
@@ -85,13 +102,15 @@ struct Facts {
     content: u64,
     answer_hash: u32,
     values: Vec<Option<String>>,
+    looks: Vec<Look>,
 }
 
 fn words(text: &str) -> u32 {
     text.split_whitespace().count() as u32
 }
 
-fn facts(fields: &Map<String, Value>, by: &[String]) -> Result<Facts, String> {
+fn facts(fields: &Map<String, Value>, by: &[String], pictures: &Pictures) -> Result<Facts, String> {
+    let looks = pictures.looks(fields)?;
     let content = rows::content(fields)?;
     let answer = rows::answer(fields);
     let options = rows::options(fields);
@@ -109,9 +128,10 @@ fn facts(fields: &Map<String, Value>, by: &[String]) -> Result<Facts, String> {
         options: options.len(),
         label,
         id: rows::id(fields).map(|id| random::hash_bytes(id.as_bytes())),
-        content: form(&content),
+        content: looks.iter().fold(form(&content), |all, look| random::word(&[all, look.pixels])),
         answer_hash: answer.map_or(0, |answer| form(&answer) as u32),
         values: by.iter().map(|path| rows::field(fields, path).map(rows::plain)).collect(),
+        looks,
     })
 }
 
@@ -127,7 +147,18 @@ pub fn stats(input: &Path, by: &[String], watch: &dyn Watch) -> Result<(Input, S
     let mut contents: HashMap<u64, u32> = HashMap::new();
     let mut counts: Vec<HashMap<String, u64>> = vec![HashMap::new(); by.len()];
     let (mut found, mut example) = (vec![0_u64; by.len()], None);
-    let done = scan(input, "count", watch, &|row: &Row| facts(&row.fields, by), &mut |row, facts| {
+    let (pictures, mut classes) = (Pictures::of(input), Classes::new(Some(DISTANCE)));
+    let (mut seen_pixels, mut sides) = (HashSet::new(), BTreeMap::new());
+    let mut shown = PictureStats::default();
+    let read = |row: &Row| facts(&row.fields, by, &pictures);
+    let done = scan(input, "count", watch, &read, &mut |row, facts| {
+        shown.rows += u64::from(!facts.looks.is_empty());
+        for look in facts.looks.iter().filter(|look| seen_pixels.insert(look.pixels)) {
+            let before = classes.len();
+            classes.class(look);
+            shown.near += u64::from(classes.len() == before);
+            *sides.entry(look.side).or_default() += 1;
+        }
         for (lengths, value) in lengths.iter_mut().zip([Some(facts.question), facts.answer, facts.completion])
         {
             value.into_iter().for_each(|n| *lengths.entry(n).or_default() += 1);
@@ -159,6 +190,8 @@ pub fn stats(input: &Path, by: &[String], watch: &dyn Watch) -> Result<(Input, S
         stats.fields.insert(name.clone(), counts);
     }
     stats.rows = done.rows;
+    (shown.different, shown.side) = (seen_pixels.len() as u64, Quantiles::of(&sides));
+    stats.pictures = (shown.rows > 0).then_some(shown);
     [stats.question_words, stats.answer_words, stats.completion_words] =
         [&lengths[0], &lengths[1], &lengths[2]].map(Quantiles::of);
     Ok((done, stats))

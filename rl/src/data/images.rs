@@ -46,6 +46,21 @@ impl ImagesTemplate {
     }
 }
 
+/// The pictures that messages name, and those of `images`: these fill parts that say where a picture stands and not which, or
+/// come behind the others where there is none.
+pub fn named(found: Vec<Value>, images: Vec<Value>) -> Vec<Value> {
+    let mut images = images.into_iter();
+    let fill = |value: Value| if value.is_null() { images.next().unwrap_or(value) } else { value };
+    let mut all: Vec<Value> = found.into_iter().map(fill).collect();
+    all.extend(images);
+    all
+}
+
+/// Places of pictures in messages.
+pub(super) fn places(messages: &[Message]) -> usize {
+    messages.iter().map(|m| m.content.matches(IMAGE_PLACE).count()).sum()
+}
+
 /// The pictures of a prompt, which has as many places for them: it gets them before the text of the first message of the user
 /// where it has none.
 ///
@@ -55,8 +70,9 @@ pub fn placed(prompt: &mut [Message], values: &[Value], folder: &Path) -> Result
     if values.is_empty() {
         return Ok(Vec::new());
     }
-    let image = |(i, value): (usize, &Value)| {
-        TaskImage::read(value, folder).map_err(|e| format!("images: picture {}: {e}", i + 1))
+    let image = |(i, value): (usize, &Value)| match value {
+        Value::Null => Err(format!("images: picture {} is named neither in its part nor in `images`", i + 1)),
+        value => TaskImage::read(value, folder).map_err(|e| format!("images: picture {}: {e}", i + 1)),
     };
     let images = values.iter().enumerate().map(image).collect::<Result<Vec<_>, _>>()?;
     place(prompt, images.len())?;
@@ -69,7 +85,7 @@ pub fn placed(prompt: &mut [Message], values: &[Value], folder: &Path) -> Result
 /// # Errors
 /// Another number of places.
 pub(super) fn place(prompt: &mut [Message], images: usize) -> Result<(), String> {
-    let places: usize = prompt.iter().map(|m| m.content.matches(IMAGE_PLACE).count()).sum();
+    let places = places(prompt);
     if places == images || images == 0 {
         return Ok(());
     }

@@ -19,7 +19,7 @@ use crate::files::digits;
 use crate::files::encoding::utf8;
 use crate::random;
 use crate::rows::{self, missing};
-use rlvr_rewards::{Message, Task, conversation, seen_messages};
+use rlvr_rewards::{Message, Task, TaskImage, conversation, seen_messages};
 
 /// `kind = "jsonl"`. Strings marked *template* are minijinja over the row's fields, with Python's string methods.
 ///
@@ -383,22 +383,21 @@ impl JsonlConfig {
         }
         let system = self.system.as_ref().map(|_| templates.text("system", row)).transpose()?;
         let conversation = match &self.messages {
-            Some(source) => Some(whole(templates, source, system.clone(), row)?),
+            Some(source) => Some(self.whole(templates, source, system.clone(), row)?),
             None => None,
         };
-        let (prompt, said) = match &conversation {
-            Some(messages) => {
+        let (prompt, images, said) = match &conversation {
+            Some((messages, images)) => {
                 let (prompt, said) = last_turn(messages)?;
-                ((prompt.to_vec(), Vec::new()), Some(said.to_owned()))
+                let before = images::places(prompt).min(images.len());
+                (prompt.to_vec(), images[..before].to_vec(), Some(said.to_owned()))
             }
-            None => (self.messages(templates, system, row)?, None),
+            None => {
+                let (mut prompt, found) = self.messages(templates, system, row)?;
+                let images = self.placed(templates, &mut prompt, found, row)?;
+                (prompt, images, None)
+            }
         };
-        let (mut prompt, mut found) = prompt;
-        if let Some(images) = &self.images {
-            found.extend(images.values(templates, row)?);
-        }
-        let folder = self.path.parent().unwrap_or(Path::new(""));
-        let images = images::placed(&mut prompt, &found, folder)?;
         let reference = match &self.reference {
             None => row.fields.get("reference").cloned().unwrap_or_else(|| Value::Object(Map::new())),
             Some(table) => {
@@ -432,6 +431,39 @@ impl JsonlConfig {
             task.meta.entry(field.clone()).or_insert_with(value);
         }
         Ok(Some(Entry { task, completion, conversation, line, key }))
+    }
+
+    /// The pictures of messages that have their places: those that they name, and those of `images`.
+    fn placed(
+        &self,
+        templates: &Templates,
+        messages: &mut [Message],
+        mut found: Vec<Value>,
+        row: &TemplateRow,
+    ) -> Result<Vec<TaskImage>, String> {
+        if let Some(images) = &self.images {
+            found = images::named(found, images.values(templates, row)?);
+        }
+        images::placed(messages, &found, self.path.parent().unwrap_or(Path::new("")))
+    }
+
+    /// The conversation of a row with its pictures, behind a system message if there is one.
+    fn whole(
+        &self,
+        templates: &Templates,
+        source: &str,
+        system: Option<String>,
+        row: &TemplateRow,
+    ) -> Result<(Vec<Message>, Vec<TaskImage>), String> {
+        let field = single_field(source).unwrap_or("messages");
+        let value = templates.value("messages", source, row)?;
+        if value.is_string() {
+            return Err(format!("messages: `{field}` must be a list of messages, not text"));
+        }
+        let (list, found) = seen_messages(&value, field).map_err(|e| format!("messages: {e}"))?;
+        let mut list = behind(system, list, field).map_err(|e| format!("messages: {e}"))?;
+        let images = self.placed(templates, &mut list, found, row)?;
+        Ok((list, images))
     }
 
     /// The prompt of a row.
@@ -478,22 +510,6 @@ impl JsonlConfig {
         };
         Ok((prompt, images))
     }
-}
-
-/// The conversation of a row, behind a system message if there is one.
-fn whole(
-    templates: &Templates,
-    source: &str,
-    system: Option<String>,
-    row: &TemplateRow,
-) -> Result<Vec<Message>, String> {
-    let field = single_field(source).unwrap_or("messages");
-    let value = templates.value("messages", source, row)?;
-    if value.is_string() {
-        return Err(format!("messages: `{field}` must be a list of messages, not text"));
-    }
-    let list = conversation(&value, field).map_err(|e| format!("messages: {e}"))?;
-    behind(system, list, field).map_err(|e| format!("messages: {e}"))
 }
 
 /// Messages behind the system message of the config, if there is one.

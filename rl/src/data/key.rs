@@ -32,6 +32,8 @@ pub struct TaskKey {
     answer: Option<u64>,
     /// The question, what is read and the prompt without any white space.
     tight: [Option<u64>; 3],
+    /// The pictures of the prompt, by the names or the contents of their files: texts ask something else of other ones.
+    seen: Option<u64>,
 }
 
 impl TaskKey {
@@ -49,7 +51,16 @@ impl TaskKey {
     }
 
     fn of(question: u64) -> Self {
-        Self { question, read: None, group: None, prompt: None, id: None, answer: None, tight: [None; 3] }
+        Self {
+            question,
+            read: None,
+            group: None,
+            prompt: None,
+            id: None,
+            answer: None,
+            tight: [None; 3],
+            seen: None,
+        }
     }
 
     /// The same with the prompt.
@@ -84,21 +95,18 @@ impl TaskKey {
         Self { read: asks.then(|| hash(&read)), tight, ..self }
     }
 
-    /// The same with the pictures of the prompt: a text asks something else of another one.
+    /// The same with the pictures of the prompt, by the names of their files.
     pub(crate) fn with_images(self, images: &[TaskImage]) -> Self {
-        if images.is_empty() {
-            return self;
-        }
-        let all: Vec<u64> = images
-            .iter()
-            .map(|image| match image {
-                TaskImage::Path(path) => hash(&path.to_string_lossy()),
-                TaskImage::Bytes(bytes) => random::hash_bytes(bytes),
-            })
-            .collect();
-        let seen = random::word(&all);
-        let with = |text: Option<u64>| text.map(|text| random::word(&[text, seen]));
-        Self { read: with(self.read), prompt: with(self.prompt), tight: self.tight.map(with), ..self }
+        let name = |image: &TaskImage| match image {
+            TaskImage::Path(path) => hash(&path.to_string_lossy()),
+            TaskImage::Bytes(bytes) => random::hash_bytes(bytes),
+        };
+        self.seeing(&images.iter().map(name).collect::<Vec<_>>())
+    }
+
+    /// The same with hashes of the pictures of the prompt.
+    pub(crate) fn seeing(self, pictures: &[u64]) -> Self {
+        Self { seen: (!pictures.is_empty()).then(|| random::word(pictures)), ..self }
     }
 
     /// What decides on which side of a split the task falls.
@@ -110,7 +118,10 @@ impl TaskKey {
     pub(crate) fn marks(&self) -> impl Iterator<Item = (Mark, u64)> {
         // White space between words may be all that makes two tasks two, as in a list of numbers: their answers differ then.
         let tight = self.tight.map(|text| Some(random::word(&[text?, self.answer?])));
+        let seen = self.seen;
         let texts = [Some(self.question), self.read, self.prompt].into_iter().chain(tight);
+        let texts =
+            texts.map(move |text| text.map(|text| seen.map_or(text, |seen| random::word(&[text, seen]))));
         let id = self.id.filter(|(_, number)| !number).map(|(id, _)| (Mark::Id, id));
         let group = self.group.map(|group| (Mark::Group, group));
         texts.flatten().map(|text| (Mark::Text, text)).chain(id).chain(group)

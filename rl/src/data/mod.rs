@@ -3,6 +3,7 @@
 mod images;
 pub(crate) mod jsonl;
 mod key;
+mod order;
 pub mod procedural;
 pub(crate) mod template;
 
@@ -10,10 +11,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use images::{ImagesTemplate, placed as placed_images};
+pub use images::{ImagesTemplate, named as named_images, placed as placed_images};
 pub use jsonl::{JsonlConfig, MessageTemplate, PromptTemplate};
 pub(crate) use key::Mark;
 pub use key::TaskKey;
+pub use order::TrainingOrder;
 pub(crate) use template::{TemplateRow, Templates};
 
 use crate::checks::Checks;
@@ -266,7 +268,7 @@ pub struct SftExample {
     pub id: String,
     /// The messages before the completion.
     pub prompt: Vec<Message>,
-    /// The pictures in them.
+    /// The pictures in them, or in the whole conversation.
     pub images: Vec<TaskImage>,
     /// What the policy should answer.
     pub completion: String,
@@ -279,7 +281,8 @@ pub struct SftExample {
 pub(crate) struct Entry {
     task: Task,
     completion: Option<String>,
-    conversation: Option<Vec<Message>>,
+    /// All messages with all their pictures.
+    conversation: Option<(Vec<Message>, Vec<TaskImage>)>,
     /// Line in the file, from 1; 0 for generated tasks.
     line: usize,
     key: TaskKey,
@@ -353,9 +356,9 @@ impl TaskSource {
         Ok(SftExample {
             id: entry.task.id.clone(),
             prompt: entry.task.prompt.clone(),
-            images: entry.task.images.clone(),
+            images: entry.conversation.as_ref().map_or(&entry.task.images, |(_, images)| images).clone(),
             completion,
-            conversation: entry.conversation.clone(),
+            conversation: entry.conversation.as_ref().map(|(messages, _)| messages.clone()),
         })
     }
 

@@ -84,7 +84,7 @@ impl<'a> Chunk<'a> {
             let mut sample = SampleRow::new(&benchmark.name, &items[j.task], numbers[j.task], j);
             numbers[sample.judged.task] += 1;
             let task = &items[sample.judged.task].task;
-            sample.prompt = json!(policy.prompt_text_of(task)?);
+            sample.prompt = json!(policy.prompt_text(&task.prompt)?);
             sample.images = policy.names_of(task)?;
             samples.push(sample);
         }

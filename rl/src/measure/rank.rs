@@ -24,7 +24,7 @@ pub(super) fn rank(
             if *ending == RANKED[0] {
                 let parts = item.likelihood.as_ref().map(|p| p.messages(policy.is_raw())).unwrap_or_default();
                 let task = Task { prompt: parts, ..item.task.clone() };
-                row.insert("prompt".into(), json!(policy.prompt_text_of(&task)?));
+                row.insert("prompt".into(), json!(policy.prompt_text(&task.prompt)?));
                 if !task.images.is_empty() {
                     row.insert("images".into(), policy.names_of(&task)?);
                 }

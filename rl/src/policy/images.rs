@@ -42,9 +42,35 @@ impl Policy {
         if images.is_empty() {
             return self.prompt(messages);
         }
-        let (keys, layouts) = self.all_shown(images)?;
+        let (keys, layouts) = self.pictures(images)?;
         let token_ids = self.ids_around(messages, &layouts)?;
         Ok(Prompt { token_ids, images: keys })
+    }
+
+    /// Shows pictures to the decoder: their keys, and what they are cut into.
+    ///
+    /// # Errors
+    /// As [`Self::asked`].
+    pub(crate) fn pictures(&self, images: &[TaskImage]) -> Result<(Vec<ImageKey>, Vec<Layout>), Error> {
+        let keys = images.par_iter().map(|image| self.shown(image)).collect::<Result<Vec<_>, _>>()?;
+        let layouts = keys.iter().map(|key| self.decoder.shown(*key).layout).collect();
+        Ok((keys, layouts))
+    }
+
+    /// What pictures are cut into: only their beginnings are decoded.
+    ///
+    /// # Errors
+    /// As [`Self::asked`].
+    pub(crate) fn layouts(&self, images: &[TaskImage]) -> Result<Vec<Layout>, Error> {
+        if images.is_empty() {
+            return Ok(Vec::new());
+        }
+        let processor = self.processor()?;
+        let layout = |image: &TaskImage| {
+            let bytes = bytes_of(image).map_err(unusable)?;
+            processor.layout_of_file(&bytes).map_err(|e| unusable(named(image, &e)))
+        };
+        images.iter().map(layout).collect()
     }
 
     /// The text that those tokens are of, with the tokens of every picture in it, and the keys of the pictures.
@@ -56,11 +82,12 @@ impl Policy {
         messages: &[Message],
         images: &[TaskImage],
     ) -> Result<(String, Vec<ImageKey>), Error> {
+        let text = self.prompt_text(messages)?;
         if images.is_empty() {
-            return Ok((self.prompt_text(messages)?, Vec::new()));
+            return Ok((text, Vec::new()));
         }
-        let (keys, layouts) = self.all_shown(images)?;
-        Ok((self.expanded(messages, &layouts)?, keys))
+        let (keys, layouts) = self.pictures(images)?;
+        Ok((self.expanded(&text, &layouts)?, keys))
     }
 
     /// The key of a picture and how many tokens it takes; it is not kept.
@@ -81,21 +108,7 @@ impl Policy {
         if images.is_empty() {
             return Ok(self.prompt(messages)?.token_ids.len());
         }
-        let processor = self.processor()?;
-        let layout = |image: &TaskImage| {
-            let bytes = bytes_of(image).map_err(unusable)?;
-            processor.layout_of_file(&bytes).map_err(|e| unusable(named(image, &e)))
-        };
-        let layouts = images.iter().map(layout).collect::<Result<Vec<_>, _>>()?;
-        Ok(self.ids_around(messages, &layouts)?.len())
-    }
-
-    /// The prompt as text, a place for each picture.
-    ///
-    /// # Errors
-    /// As [`Self::prompt_text`].
-    pub fn prompt_text_of(&self, task: &Task) -> Result<String, Error> {
-        if task.images.is_empty() { self.prompt_text(&task.prompt) } else { self.text_around(&task.prompt) }
+        Ok(self.ids_around(messages, &self.layouts(images)?)?.len())
     }
 
     /// Tokens of a prompt as text, with one token for each picture, or tile of one.
@@ -127,7 +140,7 @@ impl Policy {
         if task.images.is_empty() {
             return Ok(Value::Null);
         }
-        Ok(json!(self.image_names(&task.images, &self.all_shown(&task.images)?.0)))
+        Ok(json!(self.image_names(&task.images, &self.pictures(&task.images)?.0)))
     }
 
     fn processor(&self) -> Result<&Processor, Error> {
@@ -135,13 +148,6 @@ impl Policy {
             let what = "the prompt has images, and the policy does not see: take `images` away, or use a policy that does";
             unusable(what.into())
         })
-    }
-
-    /// Keys and layouts of pictures.
-    fn all_shown(&self, images: &[TaskImage]) -> Result<(Vec<ImageKey>, Vec<Layout>), Error> {
-        let keys = images.par_iter().map(|image| self.shown(image)).collect::<Result<Vec<_>, _>>()?;
-        let layouts = keys.iter().map(|key| self.decoder.shown(*key).layout).collect();
-        Ok((keys, layouts))
     }
 
     /// The key of a picture, which is decoded the first time.
@@ -164,65 +170,60 @@ impl Policy {
         Ok((vision.image_token, token.ok_or_else(missing)?))
     }
 
-    /// The prompt as text with one image token for each place.
-    fn text_around(&self, messages: &[Message]) -> Result<String, Error> {
+    /// Refuses text in which an image token is spelled out.
+    fn unspelled(&self, messages: &[Message]) -> Result<(), Error> {
         let (_, token) = self.image_token()?;
-        for text in messages.iter().flat_map(|m| m.content.split(IMAGE_PLACE)) {
-            if text.contains(&token) {
-                return Err(unusable(format!(
-                    "the prompt's text has {token:?} in it, which stands for images only"
-                )));
-            }
-        }
-        match &self.template {
-            Some(template) if template.source().contains("image") => {
-                let parts: Vec<Value> = messages.iter().map(in_parts).collect();
-                if messages.last().is_some_and(|m| m.role == "assistant") {
-                    return Ok(template.render_continued(&parts)?);
-                }
-                Ok(template.render(&parts, true)?)
-            }
-            // A template that knows text only is given the tokens as text.
-            _ => {
-                let around = match self.decoder.vision().map(|v| v.family) {
-                    Some(VisionFamily::Smol) | None => token,
-                    Some(_) => format!("<|vision_start|>{token}<|vision_end|>"),
-                };
-                let with = |m: &Message| Message {
-                    role: m.role.clone(),
-                    content: m.content.replace(IMAGE_PLACE, &around),
-                };
-                self.prompt_text(&messages.iter().map(with).collect::<Vec<_>>())
-            }
+        match messages.iter().flat_map(|m| m.content.split(IMAGE_PLACE)).any(|text| text.contains(&token)) {
+            true => Err(unusable(format!("the text has {token:?} in it, which stands for images only"))),
+            false => Ok(()),
         }
     }
 
-    /// The prompt as text with all tokens of its pictures.
-    fn expanded(&self, messages: &[Message], layouts: &[Layout]) -> Result<String, Error> {
+    /// Messages as the chat template is told them: in parts where it knows of images; where it knows text only, image tokens
+    /// are text.
+    pub(super) fn told(&self, messages: &[Message]) -> Result<Vec<Value>, Error> {
+        let plain = |m: &Message| json!({"role": m.role, "content": m.content});
+        let Some(vision) = self.decoder.vision() else { return Ok(messages.iter().map(plain).collect()) };
+        self.unspelled(messages)?;
+        if self.template.as_ref().is_some_and(|template| template.source().contains("image")) {
+            return Ok(messages.iter().map(in_parts).collect());
+        }
         let (_, token) = self.image_token()?;
-        let processor = self.processor()?;
-        let text = self.text_around(messages)?;
-        let mut pieces = text.split(token.as_str());
-        let mut whole = pieces.next().unwrap_or("").to_owned();
-        let places = pieces.clone().count();
+        let around = match vision.family {
+            VisionFamily::Smol => token,
+            VisionFamily::Qwen2 | VisionFamily::Qwen25 | VisionFamily::Qwen3 => {
+                format!("<|vision_start|>{token}<|vision_end|>")
+            }
+        };
+        let with = |m: &Message| json!({"role": m.role, "content": m.content.replace(IMAGE_PLACE, &around)});
+        Ok(messages.iter().map(with).collect())
+    }
+
+    fn ids_around(&self, messages: &[Message], layouts: &[Layout]) -> Result<Vec<u32>, Error> {
+        self.seeing_ids(&self.prompt_text(messages)?, layouts, self.template.is_none())
+    }
+
+    /// Token ids of a text with one image token for each picture, which becomes as many as the picture has; `special` as in
+    /// [`Self::encode`].
+    ///
+    /// # Errors
+    /// As [`Self::encode`]; another number of places than of pictures.
+    pub(crate) fn seeing_ids(
+        &self,
+        text: &str,
+        layouts: &[Layout],
+        special: bool,
+    ) -> Result<Vec<u32>, Error> {
+        let Some(vision) = self.decoder.vision() else { return self.encode(text, special) };
+        let places = text.matches(self.image_token()?.1.as_str()).count();
         if places != layouts.len() {
             let what = format!("the prompt has {places} places for images, and {} images", layouts.len());
             return Err(unusable(what));
         }
-        for (layout, piece) in layouts.iter().zip(pieces) {
-            whole.push_str(&processor.expansion(*layout, &token));
-            whole.push_str(piece);
-        }
-        Ok(whole)
-    }
-
-    fn ids_around(&self, messages: &[Message], layouts: &[Layout]) -> Result<Vec<u32>, Error> {
-        let (id, _) = self.image_token()?;
+        let ids = self.encode(&self.expanded(text, layouts)?, special)?;
         let processor = self.processor()?;
-        let whole = self.expanded(messages, layouts)?;
-        let ids = self.encode(&whole, self.template.is_none())?;
         let tokens: usize = layouts.iter().map(|layout| processor.tokens_of(*layout)).sum();
-        let found = ids.iter().filter(|i| **i == id).count();
+        let found = ids.iter().filter(|i| **i == vision.image_token).count();
         if found != tokens {
             let what = format!(
                 "images of {tokens} tokens have {found} in the prompt: the tokenizer does not know them"
@@ -230,6 +231,39 @@ impl Policy {
             return Err(unusable(what));
         }
         Ok(ids)
+    }
+
+    /// A text, or the beginning of one, with what stands for each picture in the place of its one image token.
+    ///
+    /// # Errors
+    /// A policy whose tokenizer does not know that token.
+    pub(crate) fn expanded(&self, text: &str, layouts: &[Layout]) -> Result<String, Error> {
+        if layouts.is_empty() {
+            return Ok(text.to_owned());
+        }
+        let ((_, token), processor) = (self.image_token()?, self.processor()?);
+        let mut pieces = text.split(token.as_str());
+        let mut whole = pieces.next().unwrap_or("").to_owned();
+        for (layout, piece) in layouts.iter().zip(pieces) {
+            whole.push_str(&processor.expansion(*layout, &token));
+            whole.push_str(piece);
+        }
+        Ok(whole)
+    }
+
+    /// How many of the pictures have their tokens in these ids, which are the first ones of a text.
+    pub(crate) fn pictures_in(&self, ids: &[u32], layouts: &[Layout]) -> usize {
+        let (Some(vision), Some(processor)) = (self.decoder.vision(), self.decoder.processor()) else {
+            return 0;
+        };
+        let mut left = ids.iter().filter(|id| **id == vision.image_token).count();
+        let inside = layouts.iter().take_while(|layout| {
+            let tokens = processor.tokens_of(**layout);
+            let fits = tokens <= left;
+            left -= if fits { tokens } else { 0 };
+            fits
+        });
+        inside.count()
     }
 }
 
@@ -256,7 +290,7 @@ fn opened(processor: &Processor, image: &TaskImage) -> Result<Picture, Error> {
 }
 
 /// A message as models that see are told it: content in parts.
-pub(super) fn in_parts(message: &Message) -> Value {
+fn in_parts(message: &Message) -> Value {
     let mut parts = Vec::new();
     for (i, text) in message.content.split(IMAGE_PLACE).enumerate() {
         if i > 0 {

@@ -77,7 +77,7 @@ impl Pictures {
         let config = self.config.as_ref()?;
         let stage = config.stage.iter().find(|config| config.name() == stage)?;
         let names: Vec<&String> = match stage {
-            StageConfig::Sft(sft) => vec![&sft.data],
+            StageConfig::Sft(sft) => sft.data.names().collect(),
             StageConfig::Grpo(grpo) => grpo.data.iter().flat_map(|mix| mix.names()).collect(),
         };
         for name in names {

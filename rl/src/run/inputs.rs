@@ -1,6 +1,6 @@
 //! Everything that a run config names: opened, and checked as far as it can be without the policy.
-use crate::config::{DataConfig, RunConfig, StageConfig};
-use crate::data::TaskSource;
+use crate::config::{DataConfig, DataMix, RunConfig, StageConfig};
+use crate::data::{TaskSource, TrainingOrder};
 use crate::error::Error;
 use crate::eval::{Benchmark, OpenSettings, tasks_of};
 use crate::policy::Policy;
@@ -32,7 +32,7 @@ impl Inputs {
         for (i, stage) in config.stage.iter().enumerate() {
             match stage {
                 StageConfig::Sft(sft) => {
-                    used.push(&sft.data);
+                    used.extend(sft.data.names());
                     used.extend(sft.validation.iter().map(|v| &v.data));
                 }
                 StageConfig::Grpo(grpo) => {
@@ -121,6 +121,12 @@ impl Inputs {
     /// What completions are judged with while training.
     pub(crate) fn training_reward(&self) -> Option<&dyn Reward> {
         self.noisy.as_deref().or(self.reward.as_deref())
+    }
+
+    /// The rows of sources in the order in which a supervised stage learns them.
+    pub(crate) fn order(&self, mix: &DataMix, seed: u64) -> Result<TrainingOrder<'_>, Error> {
+        let source = |(name, weight): (&String, f64)| Ok((self.source(name)?, weight));
+        Ok(TrainingOrder::new(mix.iter().map(source).collect::<Result<_, Error>>()?, seed))
     }
 
     pub(crate) fn source(&self, name: &str) -> Result<&TaskSource, Error> {

@@ -68,9 +68,8 @@ pub(crate) fn open(
 ) -> Result<Opened, Error> {
     let start = |policy: Policy, observer: &mut dyn Observer| {
         check_optimizers(config, &policy)?;
-        selection::note(&policy.decoder, &config.policy)
-            .iter()
-            .for_each(|note| observer.event(Event::Note(note)));
+        let parts = (config.policy.trainable.as_deref(), config.policy.frozen.as_slice());
+        selection::note(&policy.decoder, parts).iter().for_each(|note| observer.event(Event::Note(note)));
         let texts = inputs.texts(config, &policy)?;
         texts.notes.iter().for_each(|note| observer.event(Event::Note(note)));
         Ok::<_, Error>((policy, texts))
@@ -119,13 +118,14 @@ pub(crate) fn open(
     Ok(Opened { dir, meta, task_files, writer: Writer::start(log, store), texts, policy, checkpoint })
 }
 
-/// Checks that the optimizer of every stage fits the policy.
+/// Checks that what every stage trains, and its optimizer, fit the policy.
 ///
 /// # Errors
 /// The setting that does not.
 pub(crate) fn check_optimizers(config: &RunConfig, policy: &Policy) -> Result<(), Error> {
     for (i, stage) in config.stage.iter().enumerate() {
-        optim::check(stage.optim(), &policy.decoder).map_err(|p| Error::Setting {
+        let decoder = selection::for_stage(&policy.decoder, config, i)?;
+        optim::check(stage.optim(), &decoder).map_err(|p| Error::Setting {
             field: format!("stage.{i}.optim.{}", p.field),
             message: p.message,
         })?;

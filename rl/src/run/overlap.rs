@@ -4,13 +4,20 @@
 //! when the policy reads the same, when their rows give themselves the same id, or when both sources name a `group` and have
 //! the same value of it ([`TaskKey`]). White space that says nothing is no difference. An id that may be no more than the
 //! number of a row (`17`, `line 17`, `test-0017`) counts only where most rows of that number have the same answer too.
+//! Pictures are the same where their files hold the same bytes, whatever they are called; that tasks ask something else of a
+//! picture that is trained on is noted and not refused.
 
-use std::collections::{BTreeMap, HashMap};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::path::PathBuf;
 
 use crate::config::{RunConfig, StageConfig};
 use crate::data::{Mark, Split, TaskKey, TaskSource};
 use crate::error::Error;
 use crate::eval::Benchmark;
+use crate::files::picture::bytes_of;
+use crate::random;
+use rlvr_rewards::TaskImage;
 
 /// What an evaluation measures.
 struct Measured<'a> {
@@ -21,11 +28,35 @@ struct Measured<'a> {
     /// The data source; none of a benchmark.
     source: Option<&'a str>,
     keys: Vec<TaskKey>,
+    /// The pictures of each task, by hashes of what their files hold.
+    pictures: Vec<Vec<u64>>,
     place: Box<dyn Fn(usize) -> String + 'a>,
 }
 
 /// A task that is trained on: its source, its index there, and what it has in common with the one that is measured.
 type Trained<'a> = (&'a TaskSource, usize, Mark);
+
+/// Hashes of what the files of pictures hold, each read once.
+#[derive(Default)]
+struct Contents(RefCell<HashMap<PathBuf, u64>>);
+
+impl Contents {
+    fn of(&self, images: &[TaskImage]) -> Vec<u64> {
+        images.iter().map(|image| self.one(image)).collect()
+    }
+
+    fn one(&self, image: &TaskImage) -> u64 {
+        let read = || match bytes_of(image) {
+            Ok(bytes) => random::hash_bytes(&bytes),
+            // What cannot be read is named when texts are looked at.
+            Err(problem) => random::hash_bytes(problem.as_bytes()),
+        };
+        match image {
+            TaskImage::Bytes(_) => read(),
+            TaskImage::Path(path) => *self.0.borrow_mut().entry(path.clone()).or_insert_with(read),
+        }
+    }
+}
 
 /// What measures tasks where nothing else does.
 const EVAL: &str = "[eval] measures";
@@ -46,18 +77,15 @@ pub(crate) fn check(
     let Some(eval) = config.eval.as_ref().filter(|eval| !eval.allow_shared) else { return Ok(()) };
     let mut training: Vec<(&TaskSource, &str)> = Vec::new();
     for stage in &config.stage {
-        let names: Vec<&String> = match stage {
-            StageConfig::Sft(sft) => vec![&sft.data],
-            StageConfig::Grpo(grpo) => grpo.data.iter().flat_map(|mix| mix.names()).collect(),
-        };
-        for source in names.into_iter().filter_map(|name| sources.get(name)) {
+        for source in stage.sources().filter_map(|name| sources.get(name)) {
             if !training.iter().any(|(known, _)| known.name() == source.name()) {
                 training.push((source, stage.name()));
             }
         }
     }
-    let mut problems = Vec::new();
-    for measured in measured(eval.limit, eval.data.iter().filter_map(|name| sources.get(name)), benchmarks) {
+    let (mut problems, contents) = (Vec::new(), Contents::default());
+    let data = eval.data.iter().filter_map(|name| sources.get(name));
+    for measured in measured(eval.limit, data, benchmarks, &contents) {
         if let Some((_, stage)) = training.iter().find(|(source, _)| Some(source.name()) == measured.source) {
             problems.push(format!(
                 "[eval] measures {}, which stage `{stage}` trains on, so none of its {} tasks is held out: name another source",
@@ -66,7 +94,7 @@ pub(crate) fn check(
             ));
         } else {
             let training = training.iter().map(|(source, _)| *source);
-            problems.extend(describe(config, &measured, &shared(&measured.keys, training)));
+            problems.extend(describe(config, &measured, &shared(&measured, training, &contents)));
         }
     }
     if problems.is_empty() {
@@ -77,15 +105,53 @@ pub(crate) fn check(
     Err(Error::Unusable { what })
 }
 
+/// What should be known of what is measured, a sentence each.
+pub(crate) fn notes(config: &RunConfig, sources: &BTreeMap<String, TaskSource>) -> Vec<String> {
+    validated(config, sources).into_iter().chain(pictured(config, sources)).collect()
+}
+
+/// What should be known of `[eval]`: pictures of which its tasks ask something else than stages train on.
+fn pictured(config: &RunConfig, sources: &BTreeMap<String, TaskSource>) -> Vec<String> {
+    let (mut notes, contents) = (Vec::new(), Contents::default());
+    let Some(eval) = &config.eval else { return notes };
+    let data = eval.data.iter().filter_map(|name| sources.get(name));
+    for measured in measured(eval.limit, data, &[], &contents) {
+        let own: HashSet<u64> = measured.pictures.iter().flatten().copied().collect();
+        if own.is_empty() {
+            continue;
+        }
+        let trained: BTreeSet<&String> = config.stage.iter().flat_map(StageConfig::sources).collect();
+        for source in trained.into_iter().filter(|name| Some(name.as_str()) != measured.source) {
+            let Some(source) = sources.get(source) else { continue };
+            let seen = (0..source.len()).flat_map(|i| contents.of(&source.task(i).images));
+            let both: HashSet<u64> = seen.filter(|picture| own.contains(picture)).collect();
+            if !both.is_empty() {
+                notes.push(format!(
+                    "{} of the {} pictures of {} that {EVAL} are trained on in [data.{}]: rlvr data decontaminate --by image \
+                     leaves the rows about them out",
+                    both.len(),
+                    own.len(),
+                    measured.name,
+                    source.name()
+                ));
+            }
+        }
+    }
+    notes
+}
+
 /// What should be known of `[stage.validation]`: rows that its stage trains on too, of which a low loss says little.
-pub(crate) fn validated(config: &RunConfig, sources: &BTreeMap<String, TaskSource>) -> Vec<String> {
+fn validated(config: &RunConfig, sources: &BTreeMap<String, TaskSource>) -> Vec<String> {
+    let contents = Contents::default();
     let note = |stage: &StageConfig| {
         let StageConfig::Sft(sft) = stage else { return None };
         let validation = sft.validation.as_ref()?;
-        let (trained, rows) = (sources.get(&sft.data)?, sources.get(&validation.data)?);
+        let rows = sources.get(&validation.data)?;
         let by = format!("stage `{}` validates on", stage.name());
-        let measured = Measured { by, ..measured(validation.limit, [rows].into_iter(), &[]).pop()? };
-        describe(config, &measured, &shared(&measured.keys, [trained].into_iter()))
+        let measured =
+            Measured { by, ..measured(validation.limit, [rows].into_iter(), &[], &contents).pop()? };
+        let trained = sft.data.names().filter_map(|name| sources.get(name));
+        describe(config, &measured, &shared(&measured, trained, &contents))
     };
     config.stage.iter().filter_map(note).collect()
 }
@@ -94,14 +160,20 @@ fn measured<'a>(
     limit: Option<usize>,
     sources: impl Iterator<Item = &'a TaskSource>,
     benchmarks: &'a [Benchmark],
+    contents: &Contents,
 ) -> Vec<Measured<'a>> {
     let mut all: Vec<Measured<'a>> = sources
-        .map(|source| Measured {
-            name: format!("[data.{}]", source.name()),
-            by: EVAL.to_owned(),
-            source: Some(source.name()),
-            keys: (0..source.len().min(limit.unwrap_or(usize::MAX))).map(|i| *source.key(i)).collect(),
-            place: Box::new(|i| source.origin(i)),
+        .map(|source| {
+            let count = source.len().min(limit.unwrap_or(usize::MAX));
+            let pictures: Vec<Vec<u64>> = (0..count).map(|i| contents.of(&source.task(i).images)).collect();
+            Measured {
+                name: format!("[data.{}]", source.name()),
+                by: EVAL.to_owned(),
+                source: Some(source.name()),
+                keys: pictures.iter().enumerate().map(|(i, seen)| source.key(i).seeing(seen)).collect(),
+                pictures,
+                place: Box::new(|i| source.origin(i)),
+            }
         })
         .collect();
     all.extend(benchmarks.iter().map(|benchmark| {
@@ -111,6 +183,7 @@ fn measured<'a>(
             by: EVAL.to_owned(),
             source: None,
             keys: items.iter().filter_map(|item| item.key).collect(),
+            pictures: Vec::new(),
             place: Box::new(move |i| items[i].place.clone()),
         }
     }));
@@ -118,7 +191,13 @@ fn measured<'a>(
 }
 
 /// The first task that is trained on for each key that is measured.
-fn shared<'a>(keys: &[TaskKey], training: impl Iterator<Item = &'a TaskSource>) -> Vec<Option<Trained<'a>>> {
+fn shared<'a>(
+    measured: &Measured<'_>,
+    training: impl Iterator<Item = &'a TaskSource>,
+    contents: &Contents,
+) -> Vec<Option<Trained<'a>>> {
+    let keys = &measured.keys;
+    let with_pictures = measured.pictures.iter().any(|seen| !seen.is_empty());
     // Sets that are measured are small; those that are trained on are not copied.
     let mut marks: HashMap<(Mark, u64), Vec<usize>> = HashMap::new();
     let mut numbers: HashMap<u64, Vec<usize>> = HashMap::new();
@@ -136,7 +215,12 @@ fn shared<'a>(keys: &[TaskKey], training: impl Iterator<Item = &'a TaskSource>) 
     for source in training {
         let mut numbered = vec![None; keys.len()];
         for index in 0..source.len() {
-            let key = source.key(index);
+            let images = &source.task(index).images;
+            // Files are read only where there is something to compare them with.
+            let key = match images.is_empty() || !with_pictures {
+                true => *source.key(index),
+                false => source.key(index).seeing(&contents.of(images)),
+            };
             for mark in key.marks() {
                 for i in marks.get(&mark).into_iter().flatten() {
                     found[*i].get_or_insert((source, index, mark.0));
@@ -322,6 +406,32 @@ mod tests {
         // Only what is measured counts.
         let limited = outcome(&files, JSONL, OTHER, "data = \"heldout\"\nlimit = 3").unwrap_err();
         assert!(limited.contains("3 of the 3 tasks"), "{limited}");
+    }
+
+    #[test]
+    fn pictures_are_known_by_what_their_files_hold() {
+        let row = |image: &str, asked: &str| {
+            format!("{{\"image\": \"{image}\", \"question\": \"{asked}\", \"answer\": 1}}\n")
+        };
+        let many = |name: &str, asked: &str| {
+            (0..3).map(|i| row(&format!("{name}{i}.png"), asked)).collect::<String>()
+        };
+        let files: Vec<(String, String)> = (0..3)
+            .flat_map(|i| ["a", "b"].map(|name| (format!("{name}{i}.png"), format!("bytes {i}"))))
+            .collect();
+        let run = |train: &str, held: &str| {
+            let mut all: Vec<(&str, &str)> = files.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
+            all.extend([("d.jsonl", train), ("e.jsonl", held)]);
+            let images = "images = \"{{ image }}\"\n";
+            let heldout = OTHER.replace("d.jsonl", "e.jsonl").replace("Question: ", "");
+            outcome(&all, &format!("{JSONL}{images}"), &format!("{heldout}{images}"), "data = \"heldout\"")
+        };
+        let error = run(&many("a", "Is it seen?"), &many("b", "Is it seen?")).unwrap_err();
+        assert!(error.contains("3 of the 3 tasks of [data.heldout]"), "{error}");
+        // The same question of other pictures is another one, and so is another one of the same.
+        let other = many("b", "Is it seen?").replace("b0", "b1").replace("b2", "b1");
+        assert_eq!(run(&many("a", "Is it seen?").replace("a1", "a0"), &other), Ok(()));
+        assert_eq!(run(&many("a", "Is it seen?"), &many("b", "Where is it, and what?")), Ok(()));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A supervised stage of a run.
 use crate::checkpoint::{Checkpoint, TrainState};
 use crate::config::{SftConfig, ValidationConfig};
-use crate::data::TaskSource;
+use crate::data::TrainingOrder;
 use crate::error::Error;
 use crate::files::tensors::NamedTensor;
 use crate::metrics::{self, MetricsRow};
@@ -42,7 +42,7 @@ pub(crate) fn validation(state: &TrainState) -> Validated {
 pub(crate) struct SftStage<'a> {
     trainer: SftTrainer<'a>,
     config: &'a SftConfig,
-    source: &'a TaskSource,
+    order: TrainingOrder<'a>,
     /// The weights of the lowest validation loss, with `patience`. They share their memory with the policy until that changes.
     best: Option<Decoder>,
 }
@@ -56,7 +56,7 @@ impl<'a> Stage<'a> for SftStage<'a> {
         policy: Policy,
         resumed: Option<&Checkpoint>,
     ) -> Result<Self, Error> {
-        let source = run.inputs.source(&config.data)?;
+        let order = run.inputs.order(&config.data, run.config.seed)?;
         let mut trainer = SftTrainer::new(policy, config, (run.config.seed, run.steps));
         let mut best = None;
         if let Some(checkpoint) = resumed {
@@ -74,18 +74,18 @@ impl<'a> Stage<'a> for SftStage<'a> {
                 best = Some(decoder);
             }
         }
-        Ok(Self { trainer, config, source, best })
+        Ok(Self { trainer, config, order, best })
     }
 
     fn step(&mut self, run: &mut Run<'a>) -> Result<MetricsRow, Error> {
         let clock = Instant::now();
         let step = run.state.at.step + 1;
-        let outcome = self.trainer.step(step, self.source, run.state.at.data_position);
+        let outcome = self.trainer.step(step, &self.order, run.state.at.data_position);
         let outcome = outcome.map_err(|e| e.at_step(step))?;
         run.state.advance(outcome.examples as u64, 1);
         let mut row = MetricsRow::new(run.state.at.step, run.stage_name());
         record::sft(&mut row, &outcome, clock.elapsed().as_secs_f64());
-        row.set(metrics::DATA_EPOCH, run.state.at.data_position as f64 / self.source.len() as f64);
+        row.set(metrics::DATA_EPOCH, run.state.at.data_position as f64 / self.order.len() as f64);
         let (done, last) = (run.state.at.step_in_stage, !run.goes_on());
         if let Some(validation) = &self.config.validation
             && (last || validation.every > 0 && done.is_multiple_of(validation.every))

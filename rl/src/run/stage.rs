@@ -5,9 +5,11 @@ use crate::error::Error;
 use crate::files::tensors::NamedTensor;
 use crate::metrics::MetricsRow;
 use crate::policy::Policy;
+use crate::run::events::Event;
 use crate::run::grpo::GrpoStage;
 use crate::run::sft::{SftStage, validation};
 use crate::run::steps::Run;
+use crate::selection;
 use crate::train::optim::Optimizer;
 use crate::train::sft;
 use rlvr_policies::Decoder;
@@ -65,10 +67,15 @@ pub(crate) trait Stage<'a> {
 /// As [`Stage::begin`].
 pub(crate) fn begin<'a>(
     run: &mut Run<'a>,
-    policy: Policy,
+    mut policy: Policy,
     resumed: Option<&Checkpoint>,
 ) -> Result<Box<dyn Stage<'a> + 'a>, Error> {
     run.announce();
+    policy.decoder = selection::for_stage(&policy.decoder, run.config, run.state.at.stage)?;
+    let parts = run.config.stage[run.state.at.stage].parts();
+    if let Some(note) = selection::note(&policy.decoder, parts) {
+        run.observer.event(Event::Note(&note));
+    }
     Ok(match &run.config.stage[run.state.at.stage] {
         StageConfig::Sft(config) => Box::new(SftStage::begin(run, config, policy, resumed)?),
         StageConfig::Grpo(config) => Box::new(GrpoStage::begin(run, config, policy, resumed)?),
@@ -84,7 +91,8 @@ pub(crate) fn steps(run: &Run<'_>) -> Result<u64, Error> {
     Ok(match &run.config.stage[index] {
         StageConfig::Sft(_) if validation(&run.state.at).stopped => run.state.at.step_in_stage,
         StageConfig::Sft(config) => {
-            sft::steps(config, run.inputs.source(&config.data)?, run.texts.lessons(index))
+            let order = run.inputs.order(&config.data, run.config.seed)?;
+            sft::steps(config, &order, |source, row| run.texts.lessons(index, source.name())[row])
         }
         StageConfig::Grpo(config) => {
             let recorded = run.inputs.recorded.get(&index).map(|r| r.len() as u64);

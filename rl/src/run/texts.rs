@@ -28,8 +28,8 @@ const NAMED: usize = 5;
 pub(crate) struct Texts {
     /// Indices of the prompts that a stage skips, by the index of the stage and the source.
     skipped: BTreeMap<(usize, String), BTreeSet<usize>>,
-    /// Tokens of every row that a supervised stage learns, by the index of the stage.
-    lessons: BTreeMap<usize, Vec<u32>>,
+    /// Tokens of every row that a supervised stage learns, by the index of the stage and the source.
+    lessons: BTreeMap<(usize, String), Vec<u32>>,
     /// Indices of the tasks that evaluations leave out, by data source or benchmark.
     unmeasured: BTreeMap<String, BTreeSet<usize>>,
     /// What people should know, a sentence each.
@@ -42,9 +42,9 @@ impl Texts {
         self.skipped.get(&(stage, source.to_owned())).is_some_and(|skipped| skipped.contains(&index))
     }
 
-    /// Tokens of every row that a supervised stage learns.
-    pub(crate) fn lessons(&self, stage: usize) -> &[u32] {
-        self.lessons.get(&stage).map_or(&[], Vec::as_slice)
+    /// Tokens of every row of a source that a supervised stage learns.
+    pub(crate) fn lessons(&self, stage: usize, source: &str) -> &[u32] {
+        self.lessons.get(&(stage, source.to_owned())).map_or(&[], Vec::as_slice)
     }
 
     /// Those of a set's tasks that evaluations measure.
@@ -72,14 +72,17 @@ pub(crate) fn check(read: &Read<'_>, policy: &Policy) -> Result<Texts, Error> {
     let clock = Instant::now();
     let context = policy.decoder.config().max_position_embeddings;
     let mut looked = Looked { policy, lengths: BTreeMap::new() };
-    let mut texts = Texts { notes: overlap::validated(read.config, read.sources), ..Texts::default() };
+    let mut texts = Texts { notes: overlap::notes(read.config, read.sources), ..Texts::default() };
     let last = read.config.last_grpo();
     for (stage, config) in read.config.stage.iter().enumerate() {
         match config {
             StageConfig::Sft(sft) => {
-                let Some(source) = read.sources.get(&sft.data) else { continue };
-                texts.lessons.insert(stage, examples(source, source.len(), &mut looked, sft.loss_on)?);
-                texts.notes.extend(repeated(config.name(), sft, source));
+                let sources: Vec<_> = sft.data.names().filter_map(|name| read.sources.get(name)).collect();
+                for source in &sources {
+                    let lengths = examples(source, source.len(), &mut looked, sft.loss_on)?;
+                    texts.lessons.insert((stage, source.name().to_owned()), lengths);
+                }
+                texts.notes.extend(repeated(config.name(), sft, &sources));
                 if let Some(validation) = &sft.validation
                     && let Some(source) = read.sources.get(&validation.data)
                 {
@@ -147,12 +150,15 @@ pub(crate) fn check(read: &Read<'_>, policy: &Policy) -> Result<Texts, Error> {
 }
 
 /// What is said of a stage whose batches have rows several times.
-fn repeated(stage: &str, sft: &SftConfig, source: &TaskSource) -> Option<String> {
-    let rows = source.len();
+fn repeated(stage: &str, sft: &SftConfig, sources: &[&TaskSource]) -> Option<String> {
+    let rows: usize = sources.iter().map(|source| source.len()).sum();
+    let names: Vec<String> = sources.iter().map(|source| format!("[data.{}]", source.name())).collect();
     (sft.batch_tokens.is_none() && sft.batch > rows).then(|| {
         format!(
-            "[data.{}] has {rows} rows, so a batch of {} has each several times: set stage.{stage}.batch to {rows} or less",
-            sft.data, sft.batch
+            "{} {} {rows} rows, so a batch of {} has some several times: set stage.{stage}.batch to {rows} or less",
+            names.join(" and "),
+            if names.len() == 1 { "has" } else { "have" },
+            sft.batch
         )
     })
 }
@@ -303,9 +309,9 @@ fn examples(
     let context = policy.decoder.config().max_position_embeddings;
     let look = |i: usize| -> Result<u32, String> {
         let example = source.example(i).map_err(|e| e.to_string())?;
-        let (len, what) = if chats {
-            let lesson = Lesson::new(&example, policy, on).map_err(|e| e.to_string())?;
-            (lesson.len(), "the conversation has")
+        let (len, what) = if let Some(messages) = &example.conversation {
+            let len = Lesson::measured((messages, &example.images), policy, on).map_err(|e| e.to_string())?;
+            (len, "the conversation has")
         } else {
             let ids = policy.completion(&example.completion).map_err(|e| e.to_string())?;
             if ids.is_empty() {

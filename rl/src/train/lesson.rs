@@ -5,14 +5,15 @@ use crate::data::SftExample;
 use crate::error::Error;
 use crate::policy::Policy;
 use crate::train::trajectory::{Batch, Trajectory};
-use rlvr_rewards::Message;
+use rlvr_policies::vision::Layout;
+use rlvr_rewards::{Message, TaskImage};
 use rlvr_rollout::Prompt;
 use std::ops::Range;
 
 /// A row as token ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lesson {
-    /// What is only read, at least one token, with its pictures.
+    /// What is only read, at least one token, with the pictures in it and in what follows.
     pub prompt: Prompt,
     /// What follows, up to the last token that is trained.
     pub tokens: Vec<u32>,
@@ -29,16 +30,27 @@ impl Lesson {
     /// otherwise than within the whole and has no `{% generation %}` blocks.
     pub fn new(example: &SftExample, policy: &Policy, on: LossOn) -> Result<Self, Error> {
         if let Some(messages) = &example.conversation {
-            if !example.images.is_empty() {
-                return Err(unusable(
-                    "conversations with images are not learned: use `prompt` and `completion`",
-                ));
-            }
-            return Self::conversation(messages, policy, on);
+            let (mut keys, layouts) = policy.pictures(&example.images)?;
+            let (mut lesson, seen) = Self::conversation((messages, &layouts), policy, on)?;
+            keys.truncate(seen);
+            lesson.prompt.images = keys;
+            return Ok(lesson);
         }
         let prompt = policy.asked(&example.prompt, &example.images)?;
         let tokens = policy.completion(&example.completion)?;
         Ok(Self { prompt, trained: vec![true; tokens.len()], tokens })
+    }
+
+    /// How many tokens the lesson of a conversation has: of its pictures only the beginnings are decoded.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub(crate) fn measured(
+        (messages, images): (&[Message], &[TaskImage]),
+        policy: &Policy,
+        on: LossOn,
+    ) -> Result<usize, Error> {
+        Ok(Self::conversation((messages, &policy.layouts(images)?), policy, on)?.0.len())
     }
 
     /// Tokens that a pass reads.
@@ -64,9 +76,14 @@ impl Lesson {
         batch.prompts.push(prompt);
     }
 
-    fn conversation(messages: &[Message], policy: &Policy, on: LossOn) -> Result<Self, Error> {
+    /// The lesson without its pictures, and how many of them it has: what stands behind the last trained token is not read.
+    fn conversation(
+        (messages, layouts): (&[Message], &[Layout]),
+        policy: &Policy,
+        on: LossOn,
+    ) -> Result<(Self, usize), Error> {
         let (text, marked) = policy.conversation_text(messages)?;
-        let whole = Whole { policy, ids: policy.encode(&text, false)?, text };
+        let whole = Whole { policy, ids: policy.seeing_ids(&text, layouts, false)?, text, layouts };
         let mut turns = match marked.is_empty() {
             true => whole.turns(messages, on)?,
             false => whole.marked(marked)?,
@@ -80,20 +97,27 @@ impl Lesson {
         trained.first_mut().into_iter().for_each(|first| *first = false);
         let ends = trained.iter().position(|t| *t).zip(trained.iter().rposition(|t| *t));
         let (first, last) = ends.ok_or_else(|| unusable("no token of the assistant can be learned"))?;
+        if let Some(vision) = policy.decoder.vision()
+            && trained.iter().zip(&whole.ids).any(|(trained, id)| *trained && *id == vision.image_token)
+        {
+            return Err(unusable(
+                "there is an image in a turn that is trained, and a policy writes text only",
+            ));
+        }
         let (prompt, rest) = whole.ids.split_at(first);
-        let count = last + 1 - first;
-        Ok(Self {
-            prompt: prompt.to_vec().into(),
-            tokens: rest[..count].to_vec(),
-            trained: trained[first..=last].to_vec(),
-        })
+        let seen = policy.pictures_in(&whole.ids[..=last], layouts);
+        let tokens = rest[..last + 1 - first].to_vec();
+        let trained = trained[first..=last].to_vec();
+        Ok((Self { prompt: prompt.to_vec().into(), tokens, trained }, seen))
     }
 }
 
 /// A conversation as the template writes it.
 struct Whole<'a> {
     policy: &'a Policy,
+    /// With one image token for each picture.
     text: String,
+    layouts: &'a [Layout],
     ids: Vec<u32>,
 }
 
@@ -136,7 +160,7 @@ impl Whole<'_> {
 
     /// How many tokens the first `at` bytes of the text have, if they are the first tokens of the whole.
     fn tokens_before(&self, at: usize, place: &dyn Fn() -> String) -> Result<usize, Error> {
-        let before = self.policy.encode(&self.text[..at], false)?;
+        let before = self.policy.encode(&self.policy.expanded(&self.text[..at], self.layouts)?, false)?;
         match self.ids.starts_with(&before) {
             true => Ok(before.len()),
             false => Err(unusable(format!(

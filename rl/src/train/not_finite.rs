@@ -136,7 +136,7 @@ mod tests {
         let source = TaskSource::open("rows", &toml::from_str(&data).unwrap(), 1).unwrap();
         let config: SftConfig = toml::from_str("data = \"rows\"\nbatch = 3\nmicro_batch = 2").unwrap();
         let mut trainer = SftTrainer::new(broken_policy(), &config, (1, 1));
-        let error = trainer.step(1, &source, 0).unwrap_err().to_string();
+        let error = trainer.step(1, &(&source).into(), 0).unwrap_err().to_string();
         assert!(error.contains("rows.jsonl:2 (b), token 2: its log-probability is NaN"), "{error}");
     }
 }

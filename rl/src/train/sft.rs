@@ -1,6 +1,6 @@
 //! Supervised training on prompts with completions: mean negative log-likelihood of the completion tokens.
 use crate::config::SftConfig;
-use crate::data::TaskSource;
+use crate::data::{TaskSource, TrainingOrder};
 use crate::error::Error;
 use crate::policy::Policy;
 use crate::random::hash_bytes;
@@ -42,21 +42,25 @@ pub struct SftTrainer<'a> {
     seed: u64,
 }
 
-/// Optimizer steps of a stage: `steps`, or as many as `epochs` takes. `lengths` are the tokens of every row.
-pub fn steps(config: &SftConfig, source: &TaskSource, lengths: &[u32]) -> u64 {
+/// Optimizer steps of a stage: `steps`, or as many as `epochs` takes. `length` gives the tokens of a row.
+pub fn steps(
+    config: &SftConfig,
+    order: &TrainingOrder<'_>,
+    length: impl Fn(&TaskSource, usize) -> u32,
+) -> u64 {
     if let Some(steps) = config.steps {
         return steps;
     }
-    let rows = config.epochs.unwrap_or(1.0) * source.len() as f64;
+    let rows = config.epochs.unwrap_or(1.0) * order.len() as f64;
     let Some(most) = config.batch_tokens else {
         return (rows / config.batch as f64).ceil().max(1.0) as u64;
     };
     // As `SftTrainer::batch` takes them.
-    let (mut steps, mut tokens, mut taken) = (0, 0, source.len());
-    for position in 0..rows.ceil().max(1.0) as u64 {
-        let length = lengths[source.index_at(position)] as usize;
+    let (mut steps, mut tokens, mut taken) = (0, 0, order.len());
+    for (source, index) in order.rows_from(0).take(rows.ceil().max(1.0) as usize) {
+        let length = length(source, index) as usize;
         (tokens, taken) = (tokens + length, taken + 1);
-        if tokens > most || taken > source.len() {
+        if tokens > most || taken > order.len() {
             (steps, tokens, taken) = (steps + 1, length, 1);
         }
     }
@@ -72,21 +76,49 @@ impl<'a> SftTrainer<'a> {
     }
 
     /// The rows from `position` of the training order that a step learns.
-    fn batch(&self, source: &TaskSource, position: u64) -> Result<Batch, Error> {
+    fn batch(&self, order: &TrainingOrder<'_>, position: u64) -> Result<Batch, Error> {
         let (mut batch, mut tokens) = (Batch::default(), 0);
-        loop {
+        for (source, index) in order.rows_from(position) {
             let taken = batch.prompts.len();
             if self.config.batch_tokens.is_none() && taken == self.config.batch {
-                return Ok(batch);
+                break;
             }
-            let lesson = self.lesson(source, source.index_at(position + taken as u64))?;
+            let lesson = self.lesson(source, index)?;
             tokens += lesson.len();
-            let full = |most| tokens > most || taken == source.len();
+            let full = |most| tokens > most || taken == order.len();
             if taken > 0 && self.config.batch_tokens.is_some_and(full) {
-                return Ok(batch);
+                break;
             }
             lesson.add_to(&mut batch);
         }
+        Ok(batch)
+    }
+
+    /// Whether a pass takes so many sequences of so many tokens together.
+    fn is_micro_batch(&self, sequences: usize, tokens: usize) -> bool {
+        match self.config.micro_batch_tokens {
+            Some(most) => sequences == 1 || tokens <= most,
+            None => sequences <= self.config.micro_batch,
+        }
+    }
+
+    /// What passes compute, one behind the other.
+    fn micro_batches<'b>(&self, batch: &'b Batch) -> Vec<&'b [Trajectory]> {
+        let (mut left, mut micro) = (batch.trajectories.as_slice(), Vec::new());
+        while !left.is_empty() {
+            let (mut take, mut tokens) = (0, 0);
+            for trajectory in left {
+                tokens += batch.prompts[trajectory.prompt].token_ids.len() + trajectory.tokens.len();
+                if !self.is_micro_batch(take + 1, tokens) {
+                    break;
+                }
+                take += 1;
+            }
+            let (first, rest) = left.split_at(take);
+            micro.push(first);
+            left = rest;
+        }
+        micro
     }
 
     fn lesson(&self, source: &TaskSource, index: usize) -> Result<Lesson, Error> {
@@ -106,14 +138,19 @@ impl<'a> SftTrainer<'a> {
     /// # Errors
     /// As [`Self::step`].
     pub fn validate(&self, source: &TaskSource, count: usize) -> Result<f64, Error> {
-        let (mut sum, mut tokens) = (0.0, 0);
-        for first in (0..count).step_by(self.config.micro_batch) {
-            let mut batch = Batch::default();
-            for index in first..count.min(first + self.config.micro_batch) {
-                self.lesson(source, index)?.add_to(&mut batch);
+        let (mut sum, mut tokens, mut next) = (0.0, 0, 0);
+        while next < count {
+            let (mut batch, mut read, first) = (Batch::default(), 0, next);
+            while next < count {
+                let lesson = self.lesson(source, next)?;
+                read += lesson.len();
+                if !self.is_micro_batch(next - first + 1, read) {
+                    break;
+                }
+                lesson.add_to(&mut batch);
+                next += 1;
             }
-            let micro = self.config.micro_batch;
-            let logprobs = trajectory::logprobs(&self.policy.decoder, &batch, 1.0, micro);
+            let logprobs = trajectory::logprobs(&self.policy.decoder, &batch, 1.0, next - first);
             for (i, of) in logprobs.iter().enumerate() {
                 if let Some(token) = of.iter().position(|v| !v.is_finite()) {
                     return Err(not_finite::of_example(&place(source, first + i), token, of[token]));
@@ -130,13 +167,13 @@ impl<'a> SftTrainer<'a> {
     /// # Errors
     /// A source without completions, a text that the tokenizer cannot encode, a sequence beyond the context, a
     /// log-probability that is not finite.
-    pub fn step(&mut self, step: u64, source: &TaskSource, position: u64) -> Result<SftOutcome, Error> {
-        let batch = self.batch(source, position)?;
+    pub fn step(&mut self, step: u64, order: &TrainingOrder<'_>, position: u64) -> Result<SftOutcome, Error> {
+        let batch = self.batch(order, position)?;
         let examples = batch.prompts.len();
         let tokens: usize = batch.trajectories.iter().map(Trajectory::targets).sum();
         let mut loss = 0.0;
+        let micro_batches = self.micro_batches(&batch);
         let decoder = &mut self.policy.decoder;
-        let micro_batches: Vec<_> = batch.trajectories.chunks(self.config.micro_batch).collect();
         let seed = self.seed;
         let dropping =
             |i: usize| decoder.dropping(hash_bytes(format!("dropout {seed} {step} {i}").as_bytes()));
@@ -145,8 +182,7 @@ impl<'a> SftTrainer<'a> {
         for (i, micro) in micro_batches.into_iter().enumerate() {
             let pass = self.learner.forward(&dropping(i), &batch.prompts, micro, 1.0);
             if let Some((example, token, value)) = first_not_finite(&pass) {
-                let place = place(source, source.index_at(position + example as u64));
-                return Err(not_finite::of_example(&place, token, value));
+                return Err(not_finite::of_example(&place_at(order, position, example), token, value));
             }
             let logprobs = &pass.targets().logprobs;
             loss -= logprobs.iter().map(|v| f64::from(*v)).sum::<f64>();
@@ -161,7 +197,7 @@ impl<'a> SftTrainer<'a> {
         }
         let grad_norm = match self.learner.apply(decoder, lr) {
             Ok(norm) => norm,
-            Err(e) => return Err(self.blamed(step, e.to_string(), &batch, (source, position))),
+            Err(e) => return Err(self.blamed(step, e.to_string(), &batch, (order, position))),
         };
         if let (Some(average), Some(decay)) = (&mut self.average, self.config.policy_ema) {
             blend(average, decoder, 1.0 - decay);
@@ -177,7 +213,7 @@ impl<'a> SftTrainer<'a> {
         step: u64,
         mut what: String,
         batch: &Batch,
-        (source, position): (&TaskSource, u64),
+        (order, position): (&TrainingOrder<'_>, u64),
     ) -> Error {
         let decoder = &self.policy.decoder;
         if let Some(tensor) = self.learner.first_not_finite(decoder) {
@@ -190,7 +226,7 @@ impl<'a> SftTrainer<'a> {
                 self.learner.first_not_finite(decoder).is_some()
             };
             let row = batch.trajectories.iter().position(&mut gives);
-            let row = row.map(|i| format!(", of {}", place(source, source.index_at(position + i as u64))));
+            let row = row.map(|i| format!(", of {}", place_at(order, position, i)));
             what = format!("{what} (the gradient of {tensor} is NaN or infinite{})", row.unwrap_or_default());
         }
         Error::Training { step, what }
@@ -200,6 +236,12 @@ impl<'a> SftTrainer<'a> {
 /// `FILE:LINE (id)` of a row.
 fn place(source: &TaskSource, index: usize) -> String {
     format!("{} ({})", source.origin(index), source.task(index).id)
+}
+
+/// The same of the row that stands so many behind a position of an order.
+fn place_at(order: &TrainingOrder<'_>, position: u64, behind: usize) -> String {
+    let row = order.rows_from(position).nth(behind);
+    row.map_or(String::new(), |(source, index)| place(source, index))
 }
 
 /// The first log-probability of a pass that is NaN or infinite: the index of its prompt, its place among the trained tokens

@@ -1,6 +1,6 @@
 //! Input that cannot be used, and what rows of several commands share.
 
-use rlvr::data::placed_images;
+use rlvr::data::{named_images, placed_images};
 use rlvr::rewards::{Message, TaskImage, prompt_messages, seen_messages};
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -27,13 +27,13 @@ pub fn messages(fields: &Map<String, Value>) -> Result<Vec<Message>, String> {
 pub fn seen(fields: &Map<String, Value>, folder: &Path) -> Result<(Vec<Message>, Vec<TaskImage>), String> {
     let given = ["prompt", "question"].iter().find_map(|key| Some((*key, fields.get(*key)?)));
     let (key, prompt) = given.ok_or("the row has no `prompt` (or `question`)")?;
-    let (mut messages, mut values) = seen_messages(prompt, key)?;
-    match fields.get("images") {
-        None | Some(Value::Null) => {}
-        Some(Value::Array(list)) => values.extend(list.iter().cloned()),
-        Some(one) => values.push(one.clone()),
-    }
-    let images = placed_images(&mut messages, &values, folder)?;
+    let (mut messages, values) = seen_messages(prompt, key)?;
+    let images = match fields.get("images") {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::Array(list)) => list.clone(),
+        Some(one) => vec![one.clone()],
+    };
+    let images = placed_images(&mut messages, &named_images(values, images), folder)?;
     Ok((messages, images))
 }
 

@@ -3,6 +3,7 @@
 use clap::Args;
 use rlvr::config::{DeviceConfig, Dtype};
 use rlvr::curate::filter::{Pattern, Values};
+use rlvr::curate::pictures::{By, DISTANCE};
 use rlvr::curate::shapes::Shape;
 use rlvr::curate::solve::Pick;
 use rlvr::curate::split::PartShare;
@@ -144,7 +145,8 @@ Examples:
 The first of equal rows stays, in order. Compared are context, question and options in normal form (lower case, single
 spaces, no punctuation around words), or the fields of --on. Near-duplicates are proposed by MinHash and removed when the
 Jaccard similarity of their runs of 5 characters is at least the threshold. Tasks that differ in a number only are
-near-duplicates, too: use --exact for generated tasks.")]
+near-duplicates, too: use --exact for generated tasks. Rows with pictures are duplicates only of rows about the same
+pictures (their pixels, with --exact, or nearly the same ones); --by image keeps one row of each picture.")]
 pub struct DedupArgs {
     /// JSON Lines file
     pub input: PathBuf,
@@ -162,6 +164,12 @@ pub struct DedupArgs {
     /// Remove a row only if it has the same answer as the one that stays
     #[arg(long)]
     pub same_answer: bool,
+    /// Compare rows by what they ask of which pictures, or by their pictures alone: row, image
+    #[arg(long, value_name = "WHAT", default_value = "row", value_parser = by)]
+    pub by: By,
+    /// Bits of 256 in which pictures may differ that are nearly the same; at most 32
+    #[arg(long, value_name = "BITS", default_value_t = DISTANCE)]
+    pub image_distance: u32,
     /// Seed of the hash functions
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
@@ -172,10 +180,11 @@ pub struct DedupArgs {
 Examples:
   rlvr data decontaminate train.jsonl --against medqa/test.jsonl --against pubmedqa/pqal.jsonl \\
       --against-where \"split == 'test'\" --out clean.jsonl --dropped contaminated.jsonl
-  rlvr data decontaminate vqa.jsonl --against vqa_test.jsonl --on image,question --ngram 0 --out clean.jsonl
+  rlvr data decontaminate vqa.jsonl --against vqa_test.jsonl --by image --out clean.jsonl
 
 A row goes when a test item asks the same (question and options in any order, or equal fields --on), or when both have
-the same run of --ngram words. Test files may be tasks or data sets as published. --dropped names the test items.")]
+the same run of --ngram words; with pictures only where these are the same, or nearly so, too. --by image leaves out every
+row about a picture of the test items. Test files may be tasks or data sets as published. --dropped names the test items.")]
 pub struct DecontaminateArgs {
     /// JSON Lines file
     pub input: PathBuf,
@@ -199,6 +208,12 @@ pub struct DecontaminateArgs {
     /// Compare this field exactly. May be repeated [default: question and options]
     #[arg(long, value_name = "FIELD", value_delimiter = ',')]
     pub on: Vec<String>,
+    /// Compare rows by what they ask of which pictures, or by their pictures alone: row, image
+    #[arg(long, value_name = "WHAT", default_value = "row", value_parser = by)]
+    pub by: By,
+    /// Bits of 256 in which pictures may differ that are nearly the same; at most 32
+    #[arg(long, value_name = "BITS", default_value_t = DISTANCE)]
+    pub image_distance: u32,
 }
 
 #[derive(Debug, Args)]
@@ -206,6 +221,7 @@ pub struct DecontaminateArgs {
 Examples:
   rlvr data filter tasks.jsonl --field meta.subject=Anatomy,Physiology --out some.jsonl
   rlvr data filter tasks.jsonl --where \"meta.split == 'train'\" --out train.jsonl
+  rlvr data filter vqa.jsonl --min-side 84 --out large.jsonl
   rlvr data filter tasks.jsonl --not-match 'question=(?i)figure|image' --max-words 300 --min-options 4 --out some.jsonl
 
 A row stays when every condition holds; the first that does not is its reason. Lengths are in words of context, question
@@ -248,6 +264,9 @@ pub struct FilterArgs {
     /// Most options
     #[arg(long, value_name = "N")]
     pub max_options: Option<usize>,
+    /// Fewest pixels of the smaller side of each picture
+    #[arg(long, value_name = "PIXELS")]
+    pub min_side: Option<u32>,
 }
 
 #[derive(Debug, Args)]
@@ -635,6 +654,14 @@ fn share(text: &str) -> Result<f64, String> {
         Ok(share)
     } else {
         Err("must lie between 0 and 1 (or 0% and 100%)".into())
+    }
+}
+
+fn by(text: &str) -> Result<By, String> {
+    match text {
+        "row" => Ok(By::Row),
+        "image" => Ok(By::Image),
+        _ => Err("must be row or image".into()),
     }
 }
 

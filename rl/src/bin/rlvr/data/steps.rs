@@ -10,11 +10,12 @@ use crate::output::{self, count, say};
 use crate::rewards;
 use anyhow::{Result, anyhow};
 use rlvr::curate::choice_to_open::OpenSettings;
-use rlvr::curate::decontaminate::DecontaminateSettings;
+use rlvr::curate::decontaminate::{DecontaminateSettings, PicturesFound};
 use rlvr::curate::dedup::DedupSettings;
 use rlvr::curate::filter::FilterSettings;
 use rlvr::curate::manifest::{FileRecord, Manifest, StepRecord};
 use rlvr::curate::output::{Command, Output};
+use rlvr::curate::pictures::By;
 use rlvr::curate::quota::{BalanceSettings, CapSettings};
 use rlvr::curate::shapes::{Mapping, Reading};
 use rlvr::curate::split::SplitSettings;
@@ -194,6 +195,17 @@ fn stats_text(stats: &Stats, top: usize) -> String {
             .collect();
         format!("\n{}", output::table(&[title, "rows", "share"], &rows))
     };
+    if let Some(pictures) = &stats.pictures {
+        let (q, near) = (&pictures.side, pictures.near);
+        text.push_str(&format!(
+            "\n{} in {}, {near} of them nearly the same as another; smaller side {} to {} pixels, median {}\n",
+            count(pictures.different as usize, "picture"),
+            count(pictures.rows as usize, "row"),
+            q.min,
+            q.max,
+            q.median
+        ));
+    }
     text.push_str(&shares("options", stats.options.iter().collect()));
     if !stats.answers.is_empty() {
         text.push_str(&shares("right label", stats.answers.iter().collect()));
@@ -218,6 +230,8 @@ pub fn dedup(args: &DedupArgs) -> Result<()> {
         on: args.on.clone(),
         threshold: (!args.exact).then_some(args.threshold),
         same_answer: args.same_answer,
+        by: args.by,
+        image_distance: args.image_distance,
         seed: args.seed,
     };
     let mut out = create(&args.out)?;
@@ -231,6 +245,8 @@ pub fn decontaminate(args: &DecontaminateArgs) -> Result<()> {
         common: args.common,
         min_share: args.min_share,
         on: args.on.clone(),
+        by: args.by,
+        image_distance: args.image_distance,
         against_where: args.against_where.clone(),
     };
     let mut out = create(&args.out)?;
@@ -239,16 +255,33 @@ pub fn decontaminate(args: &DecontaminateArgs) -> Result<()> {
             .map_err(fault)?;
     let inputs =
         std::iter::once(FileRecord::of(&input)).chain(tests.iter().map(|t| FileRecord::of(t).against()));
-    let mut settings = json!(settings);
-    settings["found"] = json!(found);
-    finish(out, command("decontaminate", &settings, None)?, inputs.collect())?;
+    let mut recorded = json!(settings);
+    recorded["found"] = json!(found);
+    finish(out, command("decontaminate", &recorded, None)?, inputs.collect())?;
     let rows: Vec<Vec<String>> = (found.of.iter())
         .map(|(file, of)| {
             vec![file.clone(), found.rows[file].to_string(), found.items[file].to_string(), of.to_string()]
         })
         .collect();
     say!("{}", output::table(&["test file", "rows left out", "test items found", "of"], &rows).trim_end());
+    for (file, pictures) in &found.pictures {
+        say!("{}", pictures_found(file, pictures, settings.by));
+    }
     Ok(())
+}
+
+fn pictures_found(file: &str, found: &PicturesFound, by: By) -> String {
+    let PicturesFound { of, same, near, asked } = *found;
+    let near =
+        if near > 0 { format!(", and of {near} more one that is nearly the same") } else { String::new() };
+    let pictures = count(of as usize, "picture");
+    let mut text = format!(
+        "{file}: {same} of its {pictures} occur in the rows{near}; {asked} of its items are asked there of the same picture"
+    );
+    if by == By::Row && same + found.near > 0 {
+        text.push_str(" (--by image leaves out every row about them)");
+    }
+    text
 }
 
 pub fn filter(args: &FilterArgs) -> Result<()> {
@@ -264,6 +297,7 @@ pub fn filter(args: &FilterArgs) -> Result<()> {
         max_answer_words: args.max_answer_words,
         min_options: args.min_options,
         max_options: args.max_options,
+        min_side: args.min_side,
     };
     let mut out = create(&args.out)?;
     let input = curate::filter::filter(&args.input, &mut out, &settings, &Bar::new()).map_err(fault)?;
