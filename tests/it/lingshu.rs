@@ -117,7 +117,7 @@ fn changed(a: &Path, b: &Path, of_text: bool) -> (bool, bool) {
 fn stages_train_their_parts_and_resume_exactly() {
     let dir = tempfile::tempdir().unwrap();
     from_scratch(&dir.path().join("model"), 4);
-    squares(&dir.path().join("squares.jsonl"), 0..32);
+    squares(&dir.path().join("squares.jsonl"), 32);
     let config = config(dir.path(), LINGSHU).unwrap();
     let run = |out: &str, stop_after: Option<u64>| {
         let out = dir.path().join(out);
@@ -167,7 +167,7 @@ fn stages_train_their_parts_and_resume_exactly() {
 fn a_stage_that_names_what_is_not_trained_is_refused_before_the_first_step() {
     let dir = tempfile::tempdir().unwrap();
     from_scratch(&dir.path().join("model"), 4);
-    squares(&dir.path().join("squares.jsonl"), 0..8);
+    squares(&dir.path().join("squares.jsonl"), 8);
     for (policy, stage, part) in [
         ("", "frozen = [\"visio\"]", "stage.0.frozen: `visio` names no parameter"),
         (

@@ -15,6 +15,7 @@ mod eval_checks;
 mod eval_images;
 mod evals;
 mod examples;
+mod fresh_tower;
 mod golden_runs;
 mod health;
 mod learn;

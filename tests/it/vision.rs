@@ -4,12 +4,7 @@ use rlvr::config::{OptimConfig, RunConfig};
 use rlvr::data::{DataConfig, TaskSource, placed_images};
 use rlvr::generate::{Request, generate};
 use rlvr::policies::vision::Sizes;
-use rlvr::policies::{
-    MemorySource, ModelConfig, PolicyAssets, SaveDtype, Tokenizer, expected_tensors, save_hf,
-    weights::HostTensor,
-};
 use rlvr::policy::Policy;
-use rlvr::random::unit;
 use rlvr::rewards::{TaskImage, seen_messages};
 use rlvr::rollout::{Prompt, SampleKey, SamplingParams};
 use rlvr::run::events::Event;
@@ -201,99 +196,61 @@ pub(crate) fn bmp(side: usize, colour: &dyn Fn(usize, usize) -> [u8; 3]) -> Vec<
     out
 }
 
-/// A square of one of four colours somewhere on a light ground with noise.
-fn square(seed: u64) -> (Vec<u8>, usize) {
-    const COLOURS: [[u8; 3]; 4] = [[220, 40, 40], [40, 170, 60], [50, 80, 220], [230, 210, 40]];
-    let pick = |what: u64, most: f64| (unit(&[seed, what]) * most) as usize;
-    let (colour, left, top) = (pick(0, 4.0), pick(1, 9.0), pick(2, 9.0));
-    let picture = bmp(16, &|x, y| {
-        let inside = (left..left + 7).contains(&x) && (top..top + 7).contains(&y);
-        let noise = |c: u64| (unit(&[seed, 3, (x * 16 + y) as u64, c]) * 20.0) as u8;
-        if inside { COLOURS[colour] } else { [215 + noise(0), 215 + noise(1), 215 + noise(2)] }
-    });
-    (picture, colour)
-}
+/// A tiny policy that sees, four tokens a picture and four letters to answer with.
+const TINY: &str = r#"
+[policy.tiny]
+layers = 2
+hidden = 64
+heads = 4
+kv_heads = 4
+intermediate = 192
+context = 32
+alphabet = "rgby?"
+[policy.vision]
+image = 16
+patch = 4
+scale = 2
+layers = 2
+hidden = 32
+heads = 4
+intermediate = 96
+"#;
 
-const NAMES: &str = "rgby";
-
-/// A tiny model from random weights: four tokens a picture, four letters to answer with.
+/// Such a policy as a folder.
 pub(crate) fn from_scratch(dir: &Path, seed: u64) {
-    let special = ["<pad>", "<eos>", "<image>", "<fake_token_around_image>", "<global-img>"];
-    let tokenizer = Tokenizer::characters(&format!("{NAMES}?:. "), &special).unwrap();
-    let config = json!({
-        "architectures": ["Idefics3ForConditionalGeneration"], "model_type": "idefics3", "image_token_id": 2,
-        "scale_factor": 2, "tie_word_embeddings": false, "eos_token_id": 1, "pad_token_id": 0,
-        "text_config": {
-            "model_type": "llama", "vocab_size": tokenizer.vocab_size(), "hidden_size": 64, "intermediate_size": 192,
-            "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 4, "rms_norm_eps": 1e-5,
-            "rope_theta": 10000.0, "max_position_embeddings": 32, "hidden_act": "silu", "tie_word_embeddings": false,
-        },
-        "vision_config": {
-            "model_type": "idefics3", "hidden_size": 32, "intermediate_size": 96, "num_hidden_layers": 2,
-            "num_attention_heads": 4, "image_size": 16, "patch_size": 4, "hidden_act": "gelu_pytorch_tanh",
-        },
-    });
-    let config = ModelConfig::from_hf_json(&config, Path::new("config.json")).unwrap();
-    let mut weights = MemorySource::new();
-    for (i, (name, shape)) in expected_tensors(&config).into_iter().enumerate() {
-        let (n, inside) = (shape.iter().product::<usize>(), shape[1..].iter().product::<usize>());
-        let drawn = |bound: f64| {
-            (0..n).map(|j| (bound * (2.0 * unit(&[seed, i as u64, j as u64]) - 1.0)) as f32).collect()
-        };
-        let data = match name.as_str() {
-            _ if name.ends_with("bias") => vec![0.0; n],
-            _ if shape.len() == 1 => vec![1.0; n],
-            _ if name == "lm_head.weight" || name.contains("position_embedding") => drawn(0.03),
-            _ if name.contains("embed_tokens") => drawn(1.0),
-            _ => drawn(1.0 / (inside as f64).sqrt()),
-        };
-        weights.insert(name, HostTensor { shape, data });
-    }
-    let mut assets =
-        PolicyAssets::new(&tokenizer, &[("eos_token", "<eos>"), ("pad_token", "<pad>")], None).unwrap();
-    let half = json!([0.5, 0.5, 0.5]);
-    let processor = json!({
-        "image_processor_type": "Idefics3ImageProcessor", "do_image_splitting": false, "image_mean": half, "image_std": half,
-        "size": {"longest_edge": 16}, "max_image_size": {"longest_edge": 16}, "resample": 1,
-    });
-    assets.processors.push(("preprocessor_config.json".into(), processor.as_object().unwrap().clone()));
-    save_hf(dir, &config, &weights, SaveDtype::F32, &assets).unwrap();
+    let table: toml::Table = TINY.parse().unwrap();
+    let config = table["policy"].clone().try_into().unwrap();
+    Policy::from_config(&config, seed, &Device::flex()).unwrap().save(dir).unwrap();
 }
 
-/// Squares as rows with `data:` URIs.
-pub(crate) fn squares(path: &Path, seeds: std::ops::Range<u64>) {
+/// So many of its pictures as rows.
+pub(crate) fn squares(path: &Path, count: usize) {
+    let config = toml::from_str(&format!("{COLOURS}\ntasks = {count}")).unwrap();
+    let source = TaskSource::open("squares", &config, 1).unwrap();
     let mut text = String::new();
-    for seed in seeds {
-        let (picture, colour) = square(seed);
-        let image = String::from(TaskImage::Bytes(picture.into()));
-        let answer = &NAMES[colour..=colour];
-        writeln!(text, "{}", json!({"id": format!("square {seed}"), "image": image, "answer": answer}))
-            .unwrap();
+    for i in 0..source.len() {
+        let (task, answer) = (source.task(i), source.example(i).unwrap().completion);
+        writeln!(text, "{}", json!({"id": task.id, "image": task.images[0], "answer": answer})).unwrap();
     }
     std::fs::write(path, text).unwrap();
 }
 
-fn config(dir: &Path, steps: u64, [stage, more]: [&str; 2]) -> RunConfig {
-    let (model, rows) = (dir.join("model"), dir.join("squares.jsonl"));
+/// A run of such a policy over pictures of one object.
+fn config(data: &str, steps: u64, [stage, more]: [&str; 2]) -> RunConfig {
     let text = format!(
         r#"
 name = "colours"
 seed = 1
 device = "cpu"
-[policy]
-path = {model:?}
-[data.squares]
-kind = "jsonl"
-path = {rows:?}
-prompt = "?"
-images = "{{{{ image }}}}"
-reference.answer = "{{{{ answer }}}}"
-completion = "{{{{ answer }}}}"
+{TINY}
+[data.colours]
+{COLOURS}
+{data}
 [rewards]
 kind = "exact"
 [[stage]]
 kind = "grpo"
-data = "squares"
+data = "colours"
 steps = {steps}
 prompts_per_step = 16
 group_size = 8
@@ -309,44 +266,47 @@ refuse = false
 {more}
 "#
     );
-    RunConfig::parse(&text, &dir.join("run.toml"), &[]).unwrap()
+    RunConfig::parse(&text, Path::new("run.toml"), &[]).unwrap()
 }
 
-/// Share of right greedy answers to these pictures.
-fn accuracy(policy: &Policy, pictures: impl Iterator<Item = (Vec<u8>, usize)>) -> f64 {
-    let message = rlvr::rewards::Message { role: "user".into(), content: "<image>?".into() };
-    let (mut prompts, mut answers) = (Vec::new(), Vec::new());
-    for (picture, colour) in pictures {
-        let images = [TaskImage::Bytes(picture.into())];
-        prompts.push(policy.asked(std::slice::from_ref(&message), &images).unwrap());
-        answers.push(&NAMES[colour..=colour]);
-    }
+/// Which colour is it?
+const COLOURS: &str = r#"
+kind = "shapes"
+questions = ["colour"]
+letters = true
+max_objects = 1
+size = 16
+prompt = "?"
+"#;
+
+/// Share of right greedy answers to held-out pictures.
+fn accuracy(policy: &Policy, more: &str) -> f64 {
+    let data = format!("{COLOURS}\ntasks = 140\nsplit = \"heldout\"\n{more}");
+    let source = TaskSource::open("heldout", &toml::from_str(&data).unwrap(), 1).unwrap();
+    let prompts: Vec<Prompt> = (0..source.len()).map(|i| policy.prompt_of(source.task(i)).unwrap()).collect();
     let sampling = SamplingParams { temperature: 0.0, max_tokens: 1, ..SamplingParams::default() };
     let request = Request::new(&prompts, 1, &sampling, SampleKey::new(0, 0));
     let (groups, _) = generate(policy, &request, None).unwrap();
-    let right = groups.iter().zip(&answers).filter(|(g, a)| policy.text(&g[0].token_ids).unwrap() == **a);
-    right.count() as f64 / answers.len() as f64
+    let right = (0..prompts.len())
+        .filter(|i| policy.text(&groups[*i][0].token_ids).unwrap() == source.example(*i).unwrap().completion);
+    right.count() as f64 / prompts.len() as f64
 }
 
 #[test]
 fn a_tiny_policy_learns_to_see_colours() {
     let dir = tempfile::tempdir().unwrap();
-    from_scratch(&dir.path().join("model"), 1);
-    squares(&dir.path().join("squares.jsonl"), 0..1600);
-    let config = config(dir.path(), 100, ["optim = { lr = 2e-3, warmup_steps = 2 }", ""]);
+    let config = config("tasks = 1200", 150, ["optim = { lr = 2e-3, warmup_steps = 2 }", ""]);
     let out = dir.path().join("run");
     let options = RunOptions { out: Some(out.clone()), ..RunOptions::default() };
     train(&config, &options, &AtomicBool::new(false), &mut |_: Event| {}).unwrap();
     let policy = Policy::open(out.to_str().unwrap(), &Device::flex()).unwrap();
-    let real = accuracy(&policy, (10_000..10_200).map(square));
-    let blank = |seed| (bmp(16, &|_, _| [128; 3]), square(seed).1);
-    let blank = accuracy(&policy, (10_000..10_200).map(blank));
+    let (real, blank) = (accuracy(&policy, ""), accuracy(&policy, "blank = true"));
     println!("| real {real:.2} | blank {blank:.2} |");
     assert!(real > 0.9 && blank < 0.4, "{real} {blank}");
 }
 
 /// A supervised stage behind the other one.
-const LESSONS: &str = "[[stage]]\nkind = \"sft\"\ndata = \"squares\"\nsteps = 4\nbatch = 6\nmicro_batch = 3\noptim = { lr = 1e-3 }\n";
+const LESSONS: &str = "[[stage]]\nkind = \"sft\"\ndata = \"colours\"\nsteps = 4\nbatch = 6\nmicro_batch = 3\noptim = { lr = 1e-3 }\n";
 
 pub(crate) fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
     let mut files: Vec<_> = std::fs::read_dir(dir)
@@ -362,15 +322,15 @@ pub(crate) fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
 #[test]
 fn a_run_with_pictures_that_was_interrupted_resumes_to_the_same_bytes() {
     let dir = tempfile::tempdir().unwrap();
-    from_scratch(&dir.path().join("model"), 2);
-    squares(&dir.path().join("squares.jsonl"), 0..64);
     let reference = "loss = { kl_coef = 0.05 }\nupdates_per_rollout = 2\noptim = { lr = 2e-3 }";
     let groups = r"optim = { lr = 2e-3, groups = [{ params = ['projector\..*'], lr = 1e-2 }] }";
     for (name, stage, frozen) in [("all", reference, false), ("frozen", groups, true)] {
-        let mut config = config(dir.path(), 6, [stage, LESSONS]);
+        let mut config = config("tasks = 64", 6, [stage, LESSONS]);
         if frozen {
             config.policy.frozen = vec![r"vision\..*".into(), "embed_tokens".into()];
         }
+        let model = dir.path().join("model");
+        Policy::from_config(&config.policy, config.seed, &Device::flex()).unwrap().save(&model).unwrap();
         let run = |out: &str, stop_after: Option<u64>| {
             let out = dir.path().join(format!("{name}-{out}"));
             let options =
@@ -391,7 +351,7 @@ fn a_run_with_pictures_that_was_interrupted_resumes_to_the_same_bytes() {
         let (a, b) = (files(&whole.join("final")), files(&parts.join("final")));
         assert!(a.iter().any(|(file, _)| file == "preprocessor_config.json"));
         assert_eq!(a, b, "{name}");
-        let before = rlvr::policies::PolicyFiles::open_folder(&dir.path().join("model")).unwrap();
+        let before = rlvr::policies::PolicyFiles::open_folder(&model).unwrap();
         let after = rlvr::policies::PolicyFiles::open_folder(&whole.join("final")).unwrap();
         for tensor in before.weights.names() {
             let same = before.weights.load(&tensor).unwrap() == after.weights.load(&tensor).unwrap();

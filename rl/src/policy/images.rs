@@ -145,7 +145,8 @@ impl Policy {
 
     fn processor(&self) -> Result<&Processor, Error> {
         self.decoder.processor().ok_or_else(|| {
-            let what = "the prompt has images, and the policy does not see: take `images` away, or use a policy that does";
+            let what = "the prompt has images, and the policy does not see: take them away, use a policy that does, or give \
+                        this one a tower with a [policy.vision] table";
             unusable(what.into())
         })
     }

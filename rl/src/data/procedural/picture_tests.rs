@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::font::{GLYPH, glyph};
 use crate::data::{DataConfig, TaskSource};
 use rlvr_policies::vision::{Rgb, decode};
-use rlvr_rewards::{Task, TaskImage};
+use rlvr_rewards::{Response, RewardConfig, Task, TaskImage, Verdict, score_one};
 
 fn open(kind: &str, more: &str, seed: u64) -> TaskSource {
     let config: DataConfig = toml::from_str(&format!("kind = {kind:?}\n{more}")).unwrap();
@@ -67,7 +67,7 @@ fn shape(pixels: &[(usize, usize)]) -> &'static str {
 #[test]
 fn what_is_asked_about_shapes_is_seen_in_the_picture() {
     for more in ["max_objects = 4", "max_objects = 6\ncolours = 6"] {
-        let source = open("shapes", &format!("{more}\nsize = 96\nnoise = 0\ntasks = 400"), 5);
+        let source = open("shapes", &format!("{more}\nsize = 96\nnoise = 0\ntasks = 200"), 5);
         let mut asked = HashSet::new();
         for task in tasks(&source) {
             let (picture, question) = (picture(task), question(task));
@@ -114,6 +114,11 @@ fn captions_and_letters_say_the_same_shorter_or_longer() {
         let (picture, caption) = (picture(task), source.example(i).unwrap().completion);
         let found = colours(&picture);
         assert_eq!(caption.split(", ").count(), found.len(), "{caption}");
+        let whole: RewardConfig = toml::from_str("kind = \"exact\"\nwhole = true").unwrap();
+        let verdict =
+            |text: &str| score_one(&*whole.clone().build().unwrap(), task, Response::new(text)).verdict;
+        assert_eq!(verdict(&caption), Verdict::Correct, "{caption}");
+        assert_ne!(verdict(&caption[..caption.len() - 3]), Verdict::Correct, "{caption}");
         for (colour, pixels) in found {
             assert!(caption.contains(&format!("a {colour} {} at the ", shape(&pixels))), "{caption}");
         }
@@ -178,7 +183,7 @@ fn panel(picture: &Rgb) -> Vec<Vec<String>> {
 
 #[test]
 fn what_is_asked_about_panels_stands_in_the_picture() {
-    let source = open("lab_panel", "days = 3\nsize = 200\nnoise = 0\ntasks = 200", 3);
+    let source = open("lab_panel", "days = 3\nsize = 200\nnoise = 0\ntasks = 100", 3);
     for task in tasks(&source) {
         let (lines, question) = (panel(&picture(task)), question(task));
         let number = |text: &str| text.parse::<f64>().unwrap();
@@ -220,23 +225,22 @@ fn by_question<'a>(source: &'a TaskSource, begins: &str) -> (f64, usize) {
 
 #[test]
 fn the_question_alone_says_next_to_nothing_about_the_answer() {
-    let shapes = open("shapes", "tasks = 8000", 1);
-    let panels = open("lab_panel", "tasks = 6000", 1);
-    let digits = open("digits", "max_digits = 1\ntasks = 4000", 1);
+    let shapes = open("shapes", "size = 16\nnoise = 0\ntasks = 6000", 1);
+    let panels = open("lab_panel", "analytes = 1\nsize = 152\nnoise = 0\ntasks = 3000", 1);
+    let digits = open("digits", "max_digits = 1\nnoise = 0\ntasks = 2000", 1);
     for (source, begins, chance) in [
         (&shapes, "What colour", 1.0 / 4.0),
         (&shapes, "Which shape", 1.0 / 3.0),
         (&shapes, "How many", 1.0 / 4.0),
         (&shapes, "Is there", 1.0 / 2.0),
-        (&shapes, "Is the", 1.0 / 2.0),
+        (&shapes, "Is the ", 1.0 / 2.0),
         (&panels, "On which day", 1.0 / 2.0),
-        (&panels, "Is the", 1.0 / 2.0),
+        (&panels, "Is the ", 1.0 / 2.0),
         (&panels, "What is", 1.0 / 40.0),
         (&digits, "", 1.0 / 10.0),
     ] {
         let (best, count) = by_question(source, begins);
-        println!("| {begins} | {count} | chance {chance:.3} | best constant {best:.3} |");
-        assert!(count > 500, "{begins}: {count}");
+        assert!(count > 400, "{begins}: {count}");
         // The best of several answers to a question that is asked some hundred times is above chance by chance.
         assert!(best < chance + 0.06, "{begins}: {best} of {count}");
     }
@@ -265,12 +269,12 @@ fn grey_pictures_change_nothing_else() {
 fn a_picture_is_on_one_side_of_the_split_whatever_is_asked() {
     for (kind, more) in [("shapes", "max_objects = 2"), ("lab_panel", ""), ("digits", "")] {
         let pictures = |split: &str, seed| -> HashSet<TaskImage> {
-            let more = format!("{more}\nnoise = 0\nsplit = {split:?}\nheldout_frac = 0.5\ntasks = 1500");
+            let more = format!("{more}\nnoise = 0\nsplit = {split:?}\nheldout_frac = 0.5\ntasks = 800");
             let source = open(kind, &more, seed);
             tasks(&source).map(|task| task.images[0].clone()).collect()
         };
         let (train, heldout) = (pictures("train", 1), pictures("heldout", 2));
-        assert!(train.len() > 400 && heldout.len() > 400 && train.is_disjoint(&heldout), "{kind}");
+        assert!(train.len() > 300 && heldout.len() > 300 && train.is_disjoint(&heldout), "{kind}");
     }
     // A number of two digits is not trained on wherever it stands.
     let numbers = |split: &str| -> HashSet<String> {

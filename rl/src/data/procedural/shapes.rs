@@ -15,7 +15,7 @@ generator! {
     /// side of the split wherever exactly they are, a picture of one object whatever is asked about it.
     "shapes" => ShapesConfig judged by "exact" {
         /// What is asked, some of `colour`, `shape`, `count`, `exists`, `position` and `caption` (a sentence that describes the
-        /// picture, for supervised stages). Default all but `caption`.
+        /// picture, for supervised stages; `exact` judges it with `whole = true`). Default all but `caption`.
         questions: Vec<ShapesQuestion> = vec![
             ShapesQuestion::Colour,
             ShapesQuestion::Shape,
@@ -188,11 +188,18 @@ impl Scene {
 
     /// A question and its answer; none where it cannot be asked about these objects.
     fn ask(&self, question: ShapesQuestion, dice: &mut Dice) -> Option<(String, String)> {
-        let object = dice.pick(&self.objects);
+        let is_alone =
+            |object: &&Object| self.objects.iter().filter(|other| other.shape == object.shape).count() == 1;
+        let asked: Vec<&Object> = match question {
+            ShapesQuestion::Colour => self.objects.iter().filter(is_alone).collect(),
+            _ => self.objects.iter().collect(),
+        };
+        if asked.is_empty() {
+            return None;
+        }
+        let object = asked[dice.index(asked.len())];
         let (colour, shape) = (COLOURS[object.colour].0, SHAPES[object.shape]);
-        let alone = || self.objects.iter().filter(|other| other.shape == object.shape).count() == 1;
         Some(match question {
-            ShapesQuestion::Colour if !alone() => return None,
             ShapesQuestion::Colour => (format!("What colour is the {shape}?"), colour.to_owned()),
             ShapesQuestion::Shape => (format!("Which shape is {colour}?"), shape.to_owned()),
             ShapesQuestion::Count => {

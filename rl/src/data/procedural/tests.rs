@@ -34,7 +34,7 @@ fn cases() -> Vec<(Kind, &'static str)> {
         ("digits", "max_digits = 1\nsize = 16\nnoise = 64"),
         ("equation", "both_sides = true\nnegative = true\nmax_solution = 1000000\nmax_constant = 1000000"),
         ("facts", "facts = 40\npeople = 16"),
-        ("lab_panel", "analytes = 8\ndays = 4\nsize = 212"),
+        ("lab_panel", "analytes = 8\ndays = 4\nsize = 212\nnoise = 0"),
         ("lab_panel", "questions = [\"value\", \"range\"]\nanalytes = 1\ndays = 1"),
         ("letter_count", "max_length = 64\nletters = 2"),
         ("logic", "question = \"satisfy\"\nvariables = 6\ndepth = 4"),
@@ -107,6 +107,10 @@ fn no_task_is_on_both_sides_of_the_split() {
 fn checkers_accept_gold_and_completions_and_refuse_wrong_answers() {
     for (kind, more) in cases() {
         for format in ["plain", "think"] {
+            if more.contains("caption") && format == "plain" {
+                // A sentence is no answer unless the reward is told so.
+                continue;
+            }
             let source = open(kind.name, &format!("{more}\ntasks = 60\nformat = {format:?}"), 3);
             for judge in [kind.reward, "procedural"].map(reward) {
                 let mut refused_other = 0;
