@@ -56,6 +56,16 @@ fn adapter(block: &str) {
     assert!(dir.path().join("run/final/adapter_model.safetensors").exists());
 }
 
+/// Trains the new tower of the block for a step on captions.
+fn tower(block: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let model = block.lines().find(|line| line.starts_with("path = \"HuggingFaceTB/")).expect("a model");
+    let data = "[data.shapes]\nkind = \"shapes\"\nquestions = [\"caption\"]\ntasks = 20\n";
+    let stage = "[[stage]]\nkind = \"sft\"\ndata = \"shapes\"\nsteps = 1\nbatch = 2\n";
+    train(dir.path(), &format!("name = \"tower\"\n{}\n{data}{stage}", block.replace(model, TINY)), &[]);
+    assert!(dir.path().join("run/final/preprocessor_config.json").exists());
+}
+
 /// Trains parts of a policy with as many blocks as the block speaks of for a step.
 fn parts(block: &str) {
     let dir = tempfile::tempdir().unwrap();
@@ -147,6 +157,7 @@ fn every_config_of_the_readme_runs() {
         match block {
             block if block.contains("[[stage.optim.groups]]") => parts(block),
             block if block.contains("[[stage]]") => run(block),
+            block if block.contains("[policy.vision]") => tower(block),
             block if block.contains("[policy]") => adapter(block),
             block if block.contains("messages = ") => chats(block),
             block if block.contains("images = ") => scans(block),
