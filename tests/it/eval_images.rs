@@ -116,7 +116,7 @@ fn real_pictures_are_compared_with_controls_and_an_interrupted_evaluation_goes_o
         table.contains("same answers")
             && read(&whole, "results.md").contains("Real pictures against controls")
     );
-    assert!(stderr(&done).contains("it is not above the control blank"), "{}", stderr(&done));
+    assert!(stderr(&done).contains("is not above that of the control `blank`"), "{}", stderr(&done));
 
     // The prompts are those of the real pictures, but for the arm without.
     let samples: Vec<Value> =
@@ -541,6 +541,9 @@ refuse = false
         seeing(),
         dir.path().join("rows.jsonl")
     );
+    let blind = write(dir.path(), "blind.toml", &config.replace(&seeing(), &model("tiny-llama")));
+    let nowhere = dir.path().join("blind").display().to_string();
+    refused(&["train", &blind, "--out", &nowhere], "", &["rows.jsonl:1", "the policy does not see"]);
     let file = write(dir.path(), "run.toml", &config);
     let out = dir.path().join("run");
     let trained = rlvr(&["train", &file, "--out", out.to_str().unwrap()], "");

@@ -34,15 +34,11 @@ fn well_formed(html: &str) {
     for forbidden in
         ["http:", "https:", "<script", "<link", "<img src", " src=", " href=", "url(", "@import", " on"]
     {
-        let found = html
-            .split('<')
-            .skip(1)
-            .filter_map(|tag| tag.split_once('>'))
-            .any(|(tag, _)| {
-                // Attributes by their names, the others also within values.
-                let tag = if forbidden.starts_with(' ') { unquoted(tag) } else { tag.to_owned() };
-                format!("<{tag}").contains(forbidden)
-            });
+        let found = html.split('<').skip(1).filter_map(|tag| tag.split_once('>')).any(|(tag, _)| {
+            // Attributes by their names, the others also within values.
+            let tag = if forbidden.starts_with(' ') { unquoted(tag) } else { tag.to_owned() };
+            format!("<{tag}").contains(forbidden)
+        });
         assert!(!found, "{forbidden}");
     }
 }

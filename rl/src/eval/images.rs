@@ -174,6 +174,7 @@ impl Benchmark {
                 _ => exchanged(item),
             })
             .collect();
+        let seed = if arm == ImageArm::Shuffled { seed } else { 0 };
         let hash = sha256_hex(format!("{}\nimages {} {seed}", self.hash, arm.name()).as_bytes());
         let mut benchmark = Self { name: arm.name_of(name), items, hash, ..self.clone() };
         // The arm's own pictures are those of the benchmark, or drawn here.
