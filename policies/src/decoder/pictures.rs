@@ -15,7 +15,9 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 /// The pictures that the policies of this process were shown, and how often: a key is a hash of the pixels, so that a policy and
 /// its reference mean the same by it.
-static SHOWN: LazyLock<Mutex<HashMap<ImageKey, (Arc<Picture>, usize)>>> = LazyLock::new(Mutex::default);
+static SHOWN: LazyLock<Mutex<Shown>> = LazyLock::new(Mutex::default);
+
+type Shown = HashMap<ImageKey, (Arc<Picture>, usize)>;
 
 /// Features of pictures under the weights of one moment, by key.
 pub(super) type Features = Arc<Mutex<HashMap<ImageKey, Arc<Seen>>>>;
