@@ -40,6 +40,8 @@ builtin!(
     "letter_count",
     "logic",
     "lookup",
+    "digits",
+    "lab_panel",
     "reverse_text",
     "shapes",
     "sorting",

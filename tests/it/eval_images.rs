@@ -67,35 +67,58 @@ fn read(dir: &Path, name: &str) -> String {
     std::fs::read_to_string(dir.join(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
 }
 
+/// A directory with a benchmark, and evaluations of it.
+struct Scans {
+    dir: tempfile::TempDir,
+    definition: String,
+}
+
+const ALL: [&str; 2] = ["--images", "real,blank,shuffled,none"];
+
+impl Scans {
+    fn new(n: usize) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self { definition: scans(dir.path(), n), dir }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).display().to_string()
+    }
+
+    fn read(&self, name: &str) -> String {
+        read(self.dir.path(), name)
+    }
+
+    fn results(&self, out: &str) -> Value {
+        serde_json::from_str(&self.read(&format!("{out}/results.json"))).unwrap()
+    }
+
+    fn run(&self, out: &str, more: &[&str]) -> std::process::Output {
+        let (policy, out) = (seeing(), self.path(out));
+        let args = ["eval", "run", "--policy", &policy, "--tasks", &self.definition, "--mode", "both"];
+        rlvr(&[&args[..], &["--out", &out], more].concat(), "")
+    }
+
+    fn measured(&self, out: &str, more: &[&str]) -> Value {
+        let done = self.run(out, more);
+        assert!(done.status.success(), "{}", stderr(&done));
+        self.results(out)
+    }
+}
+
 #[test]
-fn real_pictures_are_compared_with_controls_and_an_interrupted_evaluation_goes_on() {
-    let dir = tempfile::tempdir().unwrap();
-    let (definition, policy) = (scans(dir.path(), 70), seeing());
-    let path = |name: &str| dir.path().join(name).display().to_string();
-    let run = |out: &str, more: &[&str]| {
-        let args = [
-            "eval",
-            "run",
-            "--policy",
-            &policy,
-            "--tasks",
-            &definition,
-            "--mode",
-            "both",
-            "--out",
-            &path(out),
-        ];
-        rlvr(&[&args[..], more].concat(), "")
-    };
-    let all = ["--images", "real,blank,shuffled,none"];
-    let done = run("whole", &all);
+fn real_pictures_are_compared_with_controls() {
+    let scans = Scans::new(70);
+    let done = scans.run("whole", &ALL);
     assert!(done.status.success(), "{}", stderr(&done));
-    let whole = dir.path().join("whole");
-    let results: Value = serde_json::from_str(&read(&whole, "results.json")).unwrap();
+    let results = scans.results("whole");
     for name in ["scans", "scans/blank", "scans/shuffled", "scans/none", "scans/blank/likelihood"] {
         assert_eq!(results["tasks"][name]["n"], 70, "{name}");
     }
-    assert!(results["tasks"]["scans"]["texts"]["token_f1"].is_number());
+    let closed = &results["tasks"]["scans"]["groups"]["closed"];
+    assert!(
+        results["tasks"]["scans"]["texts"]["token_f1"].is_number() && closed["texts"]["token_f1"].is_number()
+    );
     let arms = results["image_arms"].as_array().unwrap();
     // Three controls of three rankings, each whole and by two groups.
     assert_eq!(arms.len(), 3 * 3 * 3, "{arms:?}");
@@ -112,21 +135,15 @@ fn real_pictures_are_compared_with_controls_and_an_interrupted_evaluation_goes_o
     assert_eq!(groups, 70);
     // Random weights see nothing that helps.
     let table = String::from_utf8_lossy(&done.stdout);
-    assert!(
-        table.contains("same answers")
-            && read(&whole, "results.md").contains("Real pictures against controls")
-    );
-    assert!(stderr(&done).contains("it is not above the control blank"), "{}", stderr(&done));
+    let markdown = scans.read("whole/results.md");
+    assert!(table.contains("same answers") && markdown.contains("Real pictures against controls"));
+    assert!(stderr(&done).contains("is not above that of the control `blank`"), "{}", stderr(&done));
 
     // The prompts are those of the real pictures, but for the arm without.
-    let samples: Vec<Value> =
-        read(&whole, "samples.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let of = |task: &str, id: &str| {
-        samples
-            .iter()
-            .find(|row| row["task"] == task && row["id"] == id)
-            .unwrap_or_else(|| panic!("{task} {id}"))
-    };
+    let samples = scans.read("whole/samples.jsonl");
+    let samples: Vec<Value> = samples.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of =
+        |task: &str, id: &str| samples.iter().find(|row| row["task"] == task && row["id"] == id).unwrap();
     let real = of("scans", "s3");
     assert!(real["images"][0].as_str().unwrap().ends_with("pictures/3.png"), "{real}");
     assert_eq!(of("scans/blank", "s3")["prompt"], real["prompt"]);
@@ -138,23 +155,17 @@ fn real_pictures_are_compared_with_controls_and_an_interrupted_evaluation_goes_o
     // Another picture, other likelihoods of the options.
     let ranked = |task: &str| of(task, "s3")["options"][0]["logprob"].as_f64().unwrap();
     assert_ne!(ranked("scans/likelihood"), ranked("scans/blank/likelihood"));
+}
 
-    // Killed within a chunk of the second arm.
-    std::fs::create_dir(dir.path().join("torn")).unwrap();
-    let text = read(&whole, "samples.jsonl");
-    std::fs::write(dir.path().join("torn/samples.jsonl"), &text[..text.len() / 2]).unwrap();
-    std::fs::write(dir.path().join("torn/settings.json"), read(&whole, "settings.json")).unwrap();
-    let done = run("torn", &all);
-    assert!(done.status.success() && stderr(&done).contains("going on after"), "{}", stderr(&done));
-    for file in ["samples.jsonl", "results.json", "results.md"] {
-        assert_eq!(read(&dir.path().join("torn"), file), read(&whole, file), "{file}");
-    }
-    // Judged again, controls included.
-    let samples = path("whole/samples.jsonl");
-    let args = ["eval", "score", "--tasks", &definition, "--completions", &samples, "--out", &path("scored")];
+#[test]
+fn controls_are_judged_again_and_reported() {
+    let scans = Scans::new(12);
+    let results = scans.measured("whole", &ALL);
+    let (samples, out) = (scans.path("whole/samples.jsonl"), scans.path("scored"));
+    let args = ["eval", "score", "--tasks", &scans.definition, "--completions", &samples, "--out", &out];
     let scored = rlvr(&args, "");
     assert!(scored.status.success(), "{}", stderr(&scored));
-    let again: Value = serde_json::from_str(&read(&dir.path().join("scored"), "results.json")).unwrap();
+    let again = scans.results("scored");
     for name in ["scans", "scans/blank", "scans/shuffled", "scans/none"] {
         assert_eq!(again["tasks"][name]["accuracy"], results["tasks"][name]["accuracy"], "{name}");
         assert_eq!(
@@ -162,24 +173,43 @@ fn real_pictures_are_compared_with_controls_and_an_interrupted_evaluation_goes_o
             "{name}"
         );
     }
-    assert_eq!(again["image_arms"][0], arms[0]);
-    let report = rlvr(&["eval", "report", &path("whole"), "--format", "json"], "");
+    assert_eq!(again["image_arms"][0], results["image_arms"][0]);
+    let report = rlvr(&["eval", "report", &scans.path("whole"), "--format", "json"], "");
     let report: Value = serde_json::from_slice(&report.stdout).unwrap();
     assert_eq!(report["evaluations"][0]["image_arms"], results["image_arms"]);
-    let report = rlvr(&["eval", "report", &path("whole")], "");
+    let report = rlvr(&["eval", "report", &scans.path("whole"), "--cluster", "image"], "");
     assert!(String::from_utf8(report.stdout).unwrap().contains("Real pictures against controls"));
+}
 
-    let other = run("torn", &["--images", "real,blank"]);
+#[test]
+fn an_interrupted_evaluation_with_controls_goes_on_and_other_pictures_are_refused() {
+    let scans = Scans::new(70);
+    scans.measured("whole", &ALL);
+    // Killed within a chunk of the second arm.
+    std::fs::create_dir(scans.path("torn")).unwrap();
+    let text = scans.read("whole/samples.jsonl");
+    std::fs::write(scans.path("torn/samples.jsonl"), &text[..text.len() / 2]).unwrap();
+    std::fs::write(scans.path("torn/settings.json"), scans.read("whole/settings.json")).unwrap();
+    let done = scans.run("torn", &ALL);
+    assert!(done.status.success() && stderr(&done).contains("going on after"), "{}", stderr(&done));
+    for file in ["samples.jsonl", "results.json", "results.md"] {
+        assert_eq!(scans.read(&format!("torn/{file}")), scans.read(&format!("whole/{file}")), "{file}");
+    }
+    let other = scans.run("torn", &["--images", "real,blank"]);
     assert_eq!(other.status.code(), Some(2), "other arms are another evaluation");
 
     // Another picture under the same name is another evaluation.
-    std::fs::write(dir.path().join("pictures/3.png"), plain(56, 56, [1, 2, 3])).unwrap();
-    let changed = run("torn", &all);
+    std::fs::write(scans.path("pictures/3.png"), plain(56, 56, [1, 2, 3])).unwrap();
+    let changed = scans.run("torn", &ALL);
     assert_eq!(changed.status.code(), Some(2));
     assert!(stderr(&changed).contains("tasks.scans.images"), "{}", stderr(&changed));
-    let fresh = run("fresh", &["--images", "real"]);
-    assert!(fresh.status.success(), "{}", stderr(&fresh));
-    refused(&["eval", "compare", &path("whole"), &path("fresh")], "", &["scans", "other pictures"]);
+    scans.measured("fresh", &["--images", "real"]);
+    let compared = ["eval", "compare", &scans.path("whole"), &scans.path("fresh")];
+    refused(&compared, "", &["scans", "other pictures"]);
+    // Evaluations of two arms have no task in common.
+    scans.measured("blank", &["--images", "blank"]);
+    let compared = rlvr(&["eval", "compare", &scans.path("fresh"), &scans.path("blank")], "");
+    assert!(!compared.status.success() && stderr(&compared).contains("scans/blank"), "{}", stderr(&compared));
 }
 
 #[test]
@@ -309,25 +339,20 @@ fn rows_of_json_lines_have_pictures_too() {
     assert!(stderr(&gone).contains("mine.jsonl:1: images: picture 1"), "{}", stderr(&gone));
 }
 
-/// Made-up rows with the published fields of each built-in benchmark that has pictures: its file, its pictures' folder, rows.
-fn published() -> Vec<(&'static str, &'static str, &'static str, Vec<Value>)> {
-    let hub = || {
-        let bytes = String::from(TaskImage::Bytes(plain(8, 8, [9, 9, 9]).into()));
-        json!({"bytes": bytes.split_once(',').unwrap().1, "path": null})
-    };
+/// A benchmark, its file, the folder of its pictures and made-up rows with the published fields.
+type Published = (&'static str, &'static str, &'static str, Vec<Value>);
+
+/// A picture as Hugging Face has it.
+fn hub() -> Value {
+    let bytes = String::from(TaskImage::Bytes(plain(8, 8, [9, 9, 9]).into()));
+    json!({"bytes": bytes.split_once(',').unwrap().1, "path": null})
+}
+
+fn open_questions() -> Vec<Published> {
     let rad = |answer: &str, kind: &str| json!({"image": "a.png", "question": "What?", "answer": answer, "answer_type": kind, "image_organ": "CHEST"});
     let slake = |qid: u64, lang: &str, answer: &str, kind: &str| {
         json!({"img_id": 1, "img_name": "a.png", "question": "What?", "answer": answer, "q_lang": lang, "location": "Lung",
             "modality": "CT", "answer_type": kind, "base_type": "vqa", "content_type": "Organ", "triple": ["v"], "qid": qid})
-    };
-    let mmmu = |id: &str, options: &str, answer: &str, kind: &str| {
-        json!({"id": id, "question": "Which, <image 1> or <image 2>?", "options": options, "explanation": "", "image_1": hub(),
-            "image_2": hub(), "image_3": null, "image_4": null, "image_5": null, "image_6": null, "image_7": null,
-            "img_type": "['CT']", "answer": answer, "topic_difficulty": "Easy", "question_type": kind, "subfield": "X"})
-    };
-    let report = |id: &str| {
-        json!({"id": id, "report": "The lungs are clear. No effusion is seen.", "image_path": ["a.png", "b.png"],
-            "split": "test"})
     };
     vec![
         (
@@ -355,6 +380,16 @@ fn published() -> Vec<(&'static str, &'static str, &'static str, Vec<Value>)> {
                 json!({"image": hub(), "question": "what is it?", "answer": "hepatic vein"}),
             ],
         ),
+    ]
+}
+
+fn choices() -> Vec<Published> {
+    let mmmu = |id: &str, options: &str, answer: &str, kind: &str| {
+        json!({"id": id, "question": "Which, <image 1> or <image 2>?", "options": options, "explanation": "", "image_1": hub(),
+            "image_2": hub(), "image_3": null, "image_4": null, "image_5": null, "image_6": null, "image_7": null,
+            "img_type": "['CT']", "answer": answer, "topic_difficulty": "Easy", "question_type": kind, "subfield": "X"})
+    };
+    vec![
         (
             "pmc_vqa",
             "test_clean.jsonl",
@@ -405,6 +440,15 @@ fn published() -> Vec<(&'static str, &'static str, &'static str, Vec<Value>)> {
                 "question_type": "Understanding"}),
             ],
         ),
+    ]
+}
+
+fn reports() -> Vec<Published> {
+    let report = |id: &str| {
+        json!({"id": id, "report": "The lungs are clear. No effusion is seen.", "image_path": ["a.png", "b.png"],
+            "split": "test"})
+    };
+    vec![
         ("iu_xray", "test.jsonl", "images", vec![report("CXR1")]),
         ("mimic_cxr", "test.jsonl", "images", vec![report("02aa")]),
     ]
@@ -413,7 +457,7 @@ fn published() -> Vec<(&'static str, &'static str, &'static str, Vec<Value>)> {
 #[test]
 fn definitions_with_pictures_read_the_published_fields() {
     let dir = tempfile::tempdir().unwrap();
-    for (name, file, folder, rows) in published() {
+    for (name, file, folder, rows) in [open_questions(), choices(), reports()].concat() {
         let data = if name == "medxpertqa_mm" { "medxpertqa" } else { name };
         let own = dir.path().join(data);
         std::fs::create_dir_all(own.join(folder)).unwrap();
@@ -433,63 +477,64 @@ fn definitions_with_pictures_read_the_published_fields() {
             assert_eq!(check.failed, 0, "{name}: {}: {:?}", check.name, check.problems);
         }
         let benchmark = Benchmark::open(&task, &found.text, &settings).unwrap();
-        let said = |i: usize, text: &str| {
-            score_one(&*benchmark.reward, &benchmark.items[i].task, Response::new(text)).verdict
-        };
-        let judged = |i: usize, right: &str, wrong: &str| {
-            assert_eq!(said(i, right), Verdict::Correct, "{name} {i}: {right}");
-            assert_ne!(said(i, wrong), Verdict::Correct, "{name} {i}: {wrong}");
-        };
-        let pictures: Vec<usize> = benchmark.items.iter().map(|item| item.task.images.len()).collect();
-        let groups: Vec<&str> = benchmark.items.iter().filter_map(|item| item.group.as_deref()).collect();
-        let options =
-            |i: usize| benchmark.items[i].options.iter().map(|o| o.text.as_str()).collect::<Vec<_>>();
-        assert!(benchmark.items[0].task.prompt[0].content.starts_with("<image>"), "{name}");
-        match name {
-            "vqa_rad" => {
-                assert_eq!(groups, ["closed", "open", "closed"]);
-                judged(0, "Yes, there is a nodule.", "No.");
-                judged(1, "Right lung", "left lung");
-                judged(2, "left", "yes");
-            }
-            "slake" => {
-                assert_eq!((pictures.len(), &groups[..]), (2, &["closed", "open"][..]));
-                assert_eq!(benchmark.items[1].task.id, "3");
-                judged(0, "no", "yes");
-                judged(1, "lung, heart", "lung");
-            }
-            "path_vqa" => {
-                assert_eq!(groups, ["closed", "open"]);
-                judged(1, "Hepatic vein.", "portal vein");
-            }
-            "pmc_vqa" => {
-                assert_eq!(options(0), ["CT", "MRI", "RNA: all", "none"]);
-                judged(0, "The answer is B.", "The answer is C.");
-                judged(1, "D", "A");
-            }
-            "omnimedvqa" => {
-                assert_eq!(options(1), ["No", "Yes", "Both of them"]);
-                judged(0, "The answer is B", "The answer is A");
-            }
-            "mmmu_med" => {
-                assert_eq!(
-                    (&pictures[..], &groups[..]),
-                    (&[2, 2][..], &["Clinical Medicine", "Pharmacy"][..])
-                );
-                assert_eq!(options(0), ["a cat", "a dog's", "neither"]);
-                judged(0, "The answer is B", "The answer is A");
-                judged(1, "aspirin", "B");
-            }
-            "medxpertqa_mm" => {
-                assert_eq!(pictures, [2, 1]);
-                assert!(!benchmark.items[0].task.prompt[0].content.contains("Choices"));
-                judged(0, "The answer is B", "The answer is A");
-            }
-            _ => {
-                assert_eq!(pictures, [2]);
-                assert_eq!(benchmark.metrics.len(), 5);
-                judged(0, "The lungs are clear. No effusion is seen.", "The heart is large.");
-            }
+        read_and_judged(name, &benchmark);
+    }
+}
+
+/// The items of those rows, and what is right and wrong for them.
+fn read_and_judged(name: &str, benchmark: &Benchmark) {
+    let said = |i: usize, text: &str| {
+        score_one(&*benchmark.reward, &benchmark.items[i].task, Response::new(text)).verdict
+    };
+    let judged = |i: usize, right: &str, wrong: &str| {
+        assert_eq!(said(i, right), Verdict::Correct, "{name} {i}: {right}");
+        assert_ne!(said(i, wrong), Verdict::Correct, "{name} {i}: {wrong}");
+    };
+    let pictures: Vec<usize> = benchmark.items.iter().map(|item| item.task.images.len()).collect();
+    let groups: Vec<&str> = benchmark.items.iter().filter_map(|item| item.group.as_deref()).collect();
+    let options = |i: usize| benchmark.items[i].options.iter().map(|o| o.text.as_str()).collect::<Vec<_>>();
+    assert!(benchmark.items[0].task.prompt[0].content.starts_with("<image>"), "{name}");
+    match name {
+        "vqa_rad" => {
+            assert_eq!(groups, ["closed", "open", "closed"]);
+            judged(0, "Yes, there is a nodule.", "No.");
+            judged(1, "Right lung", "left lung");
+            judged(2, "left", "yes");
+        }
+        "slake" => {
+            assert_eq!((pictures.len(), &groups[..]), (2, &["closed", "open"][..]));
+            assert_eq!(benchmark.items[1].task.id, "3");
+            judged(0, "no", "yes");
+            judged(1, "lung, heart", "lung");
+        }
+        "path_vqa" => {
+            assert_eq!(groups, ["closed", "open"]);
+            judged(1, "Hepatic vein.", "portal vein");
+        }
+        "pmc_vqa" => {
+            assert_eq!(options(0), ["CT", "MRI", "RNA: all", "none"]);
+            judged(0, "The answer is B.", "The answer is C.");
+            judged(1, "D", "A");
+        }
+        "omnimedvqa" => {
+            assert_eq!(options(1), ["No", "Yes", "Both of them"]);
+            judged(0, "The answer is B", "The answer is A");
+        }
+        "mmmu_med" => {
+            assert_eq!((&pictures[..], &groups[..]), (&[2, 2][..], &["Clinical Medicine", "Pharmacy"][..]));
+            assert_eq!(options(0), ["a cat", "a dog's", "neither"]);
+            judged(0, "The answer is B", "The answer is A");
+            judged(1, "aspirin", "B");
+        }
+        "medxpertqa_mm" => {
+            assert_eq!(pictures, [2, 1]);
+            assert!(!benchmark.items[0].task.prompt[0].content.contains("Choices"));
+            judged(0, "The answer is B", "The answer is A");
+        }
+        _ => {
+            assert_eq!(pictures, [2]);
+            assert_eq!(benchmark.metrics.len(), 5);
+            judged(0, "The lungs are clear. No effusion is seen.", "The heart is large.");
         }
     }
 }
@@ -541,6 +586,9 @@ refuse = false
         seeing(),
         dir.path().join("rows.jsonl")
     );
+    let blind = write(dir.path(), "blind.toml", &config.replace(&seeing(), &model("tiny-llama")));
+    let nowhere = dir.path().join("blind").display().to_string();
+    refused(&["train", &blind, "--out", &nowhere], "", &["rows.jsonl:1", "the policy does not see"]);
     let file = write(dir.path(), "run.toml", &config);
     let out = dir.path().join("run");
     let trained = rlvr(&["train", &file, "--out", out.to_str().unwrap()], "");

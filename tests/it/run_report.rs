@@ -29,15 +29,16 @@ fn well_formed(html: &str) {
     }
     assert!(open.is_empty(), "{open:?}");
     // Pictures are inside of the page.
-    let html = html.replace("<img src=\"data:image/png;base64,", "<");
+    let html = html.replace("<img src=\"data:image/png;base64,", "<img data=\"");
+    let unquoted = |tag: &str| tag.split('"').step_by(2).collect::<String>();
     for forbidden in
-        ["http:", "https:", "<script", "<link", "<img", " src=", " href=", "url(", "@import", " on"]
+        ["http:", "https:", "<script", "<link", "<img src", " src=", " href=", "url(", "@import", " on"]
     {
-        let found = html
-            .split('<')
-            .skip(1)
-            .filter_map(|tag| tag.split_once('>'))
-            .any(|(tag, _)| format!("<{tag}").contains(forbidden));
+        let found = html.split('<').skip(1).filter_map(|tag| tag.split_once('>')).any(|(tag, _)| {
+            // Attributes by their names, the others also within values.
+            let tag = if forbidden.starts_with(' ') { unquoted(tag) } else { tag.to_owned() };
+            format!("<{tag}").contains(forbidden)
+        });
         assert!(!found, "{forbidden}");
     }
 }
@@ -135,6 +136,7 @@ fn completions_are_text_whatever_they_contain() {
     for field in ["id", "prompt", "stage", "finish_reason"] {
         row[field] = json!(hostile);
     }
+    row["images"] = json!([hostile]);
     row["reference"] = json!({hostile: hostile});
     row["outcome"]["reason"] = json!(hostile);
     row["outcome"]["parts"] = json!([{"name": hostile, "weight": 1.0, "score": 0.5, "verdict": "partial",
@@ -155,7 +157,7 @@ fn completions_are_text_whatever_they_contain() {
     assert!(html.contains(&format!("<h4>completion</h4>\n<pre>\n\n{safe}</pre>")), "{html}");
     assert!(html.matches(safe).count() >= 10, "{}", html.matches(safe).count());
     assert!(html.contains("<dt>advantage</dt><dd>-0.75</dd>") && html.contains("<dd>the/method</dd>"));
-    assert!(html.contains("content=\"default-src 'none'; style-src 'unsafe-inline'\""));
+    assert!(html.contains("content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\""));
 }
 
 #[test]

@@ -303,6 +303,34 @@ fn a_tiny_policy_learns_to_see_colours() {
     let (real, blank) = (accuracy(&policy, ""), accuracy(&policy, "blank = true"));
     println!("| real {real:.2} | blank {blank:.2} |");
     assert!(real > 0.9 && blank < 0.4, "{real} {blank}");
+    controls_are_below(dir.path(), &out, real);
+}
+
+/// An evaluation of held-out squares says that their pictures matter.
+fn controls_are_below(dir: &Path, policy: &Path, real: f64) {
+    squares(&dir.join("held.jsonl"), 10_000..10_200);
+    let definition = dir.join("held.toml");
+    let text = "name = \"held\"\ntitle = \"Squares\"\nlicense = \"MIT\"\nprompt = \"?\"\n[source]\nfile = \"held.jsonl\"\n\
+                [fields]\nquestion = \"?\"\nimages = \"{{ image }}\"\nanswer = \"{{ answer }}\"\n[reward]\nkind = \"exact\"\n\
+                [generation]\nmax_tokens = 1\n";
+    std::fs::write(&definition, text).unwrap();
+    let (policy, out) = (policy.to_str().unwrap(), dir.join("measured"));
+    let args = ["eval", "run", "--policy", policy, "--tasks", definition.to_str().unwrap(), "--images"];
+    let found = Command::new(env!("CARGO_BIN_EXE_rlvr"))
+        .args(args)
+        .args(["real,blank,shuffled", "--out", out.to_str().unwrap()])
+        .env("RLVR_DEVICE", "cpu")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&found.stderr);
+    assert!(found.status.success() && !said.contains("is not above"), "{said}");
+    let results: Value = serde_json::from_slice(&std::fs::read(out.join("results.json")).unwrap()).unwrap();
+    assert!((results["tasks"]["held"]["accuracy"].as_f64().unwrap() - real).abs() < 1e-9);
+    for arm in results["image_arms"].as_array().unwrap() {
+        let (low, same) = (arm["ci95"][0].as_f64().unwrap(), arm["unchanged"].as_f64().unwrap());
+        assert!(low > 0.4 && same < 0.5, "{arm}");
+    }
+    assert_eq!(results["image_arms"].as_array().unwrap().len(), 2);
 }
 
 /// A supervised stage behind the other one.

@@ -13,9 +13,11 @@ use crate::vision::{ImageKey, Picture, Plan, Processor};
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
-/// The pictures that the policies of this process were shown: a key is a hash of the pixels, so that a policy and its
-/// reference mean the same by it.
-static SHOWN: LazyLock<Mutex<HashMap<ImageKey, Arc<Picture>>>> = LazyLock::new(Mutex::default);
+/// The pictures that the policies of this process were shown, and how often: a key is a hash of the pixels, so that a policy and
+/// its reference mean the same by it.
+static SHOWN: LazyLock<Mutex<Shown>> = LazyLock::new(Mutex::default);
+
+type Shown = HashMap<ImageKey, (Arc<Picture>, usize)>;
 
 /// Features of pictures under the weights of one moment, by key.
 pub(super) type Features = Arc<Mutex<HashMap<ImageKey, Arc<Seen>>>>;
@@ -83,8 +85,19 @@ impl Decoder {
     /// Shows it, and all other decoders of the process, a picture, which is known by its key from then on.
     pub fn show(&self, picture: Picture) -> ImageKey {
         let key = picture.key;
-        locked(&SHOWN).entry(key).or_insert_with(|| Arc::new(picture));
+        locked(&SHOWN).entry(key).or_insert_with(|| (Arc::new(picture), 0)).1 += 1;
         key
+    }
+
+    /// Takes back that it was shown a picture, once: one that nobody was shown any more is no longer kept.
+    pub fn forget(&self, key: ImageKey) {
+        let mut shown = locked(&SHOWN);
+        if let Some((_, times)) = shown.get_mut(&key) {
+            *times -= 1;
+            if *times == 0 {
+                shown.remove(&key);
+            }
+        }
     }
 
     /// A picture that it was shown.
@@ -92,7 +105,7 @@ impl Decoder {
     /// # Panics
     /// If there is no such one.
     pub fn shown(&self, key: ImageKey) -> Arc<Picture> {
-        let found = locked(&SHOWN).get(&key).cloned();
+        let found = locked(&SHOWN).get(&key).map(|(picture, _)| picture.clone());
         found.unwrap_or_else(|| panic!("picture {key:032x} was not shown"))
     }
 

@@ -57,6 +57,17 @@ impl Exact {
     }
 }
 
+impl Exact {
+    /// Whether the response is a reference and nothing else, but for the tags around it.
+    fn is_said(&self, response: &str, golds: &[String]) -> bool {
+        let body = extract::strip_think(response, self.config.think == Think::RequireClosed);
+        let body = body.unwrap_or_default().trim();
+        let inside = body.strip_prefix("<answer>").and_then(|rest| rest.strip_suffix("</answer>"));
+        let said = self.form(inside.unwrap_or(body));
+        !said.is_empty() && golds.contains(&said)
+    }
+}
+
 impl Reward for Exact {
     fn name(&self) -> &str {
         "exact"
@@ -84,6 +95,10 @@ impl Reward for Exact {
             })
         };
         let outcome = match found {
+            // A reference may itself read as a denial: "not seen here".
+            Err(_) if self.is_said(response.text, &golds) => {
+                Outcome::of(Verdict::Correct, "said/exact", "equals the reference")
+            }
             Err(missing) => Outcome::of(Verdict::NoAnswer, "exact", missing.reason()),
             Ok((span, rule, clash)) => {
                 let prediction = self.form(&span);
@@ -145,6 +160,10 @@ mod tests {
         check(json!("Paris"), "<answer>maybe Paris</answer>", Verdict::Ambiguous);
         check(json!("Paris"), "The answer is not Paris.", Verdict::NoAnswer);
         check(json!("Paris"), "<think>Paris</think>", Verdict::NoAnswer);
+        check(json!("Not seen here"), "<answer>Not seen here</answer>", Verdict::Correct);
+        check(json!("Not seen here"), "not seen here.", Verdict::Correct);
+        check(json!("Not seen here"), "It is not seen here, or is it?", Verdict::NoAnswer);
+        check(json!("seen here"), "Not seen here", Verdict::NoAnswer);
         check(json!("Paris"), "Paris", Verdict::Correct);
         check(json!(12), "#### 12", Verdict::Correct);
         check(json!(""), "#### 12", Verdict::Unverifiable);

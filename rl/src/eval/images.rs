@@ -116,20 +116,34 @@ impl Benchmark {
         problems
     }
 
-    /// The benchmark as an arm asks it; `seed` says how pictures are exchanged.
+    /// The benchmark as results of an arm call it, with its own pictures still; `seed` says how pictures are exchanged.
     ///
     /// # Errors
-    /// A control of items without pictures; a picture that cannot be read; pictures that are all the same, which cannot be
-    /// exchanged.
-    pub fn with_images(&self, arm: ImageArm, seed: u64, policy: &Policy) -> Result<Self, Error> {
+    /// A control of items without pictures.
+    pub fn called(&self, arm: ImageArm, seed: u64) -> Result<Self, Error> {
         if arm == ImageArm::Real {
             return Ok(self.clone());
         }
-        let name = &self.name;
-        let unusable =
-            |what: &str| Error::Unusable { what: format!("{name}: --images {}: {what}", arm.name()) };
         if !self.has_images() {
-            return Err(unusable("its items have no pictures"));
+            return Err(self.refused(arm, "its items have no pictures"));
+        }
+        let seed = if arm == ImageArm::Shuffled { seed } else { 0 };
+        let hash = sha256_hex(format!("{}\nimages {} {seed}", self.hash, arm.name()).as_bytes());
+        Ok(Self { name: arm.name_of(&self.name), hash, images: None, ..self.clone() })
+    }
+
+    fn refused(&self, arm: ImageArm, what: &str) -> Error {
+        Error::Unusable { what: format!("{}: --images {}: {what}", self.name, arm.name()) }
+    }
+
+    /// The benchmark as an arm asks it.
+    ///
+    /// # Errors
+    /// As [`Self::called`]; a picture that cannot be read; pictures that are all the same, which cannot be exchanged.
+    pub fn with_images(&self, arm: ImageArm, seed: u64, policy: &Policy) -> Result<Self, Error> {
+        let mut benchmark = self.called(arm, seed)?;
+        if arm == ImageArm::Real {
+            return Ok(benchmark);
         }
         let mut distinct: Vec<&TaskImage> = Vec::new();
         let mut places: HashMap<&TaskImage, usize> = HashMap::new();
@@ -146,7 +160,7 @@ impl Benchmark {
                 let looked = distinct.par_iter().map(|image| policy.looked_at(image));
                 let looked = looked.collect::<Result<Vec<_>, _>>()?;
                 let order = derangement(&looked, seed);
-                let order = order.ok_or_else(|| unusable("its pictures are all the same"))?;
+                let order = order.ok_or_else(|| self.refused(arm, "its pictures are all the same"))?;
                 order.into_iter().map(|i| distinct[i].clone()).collect()
             }
         };
@@ -167,15 +181,12 @@ impl Benchmark {
             item.task.images = images;
             item
         };
-        let items = (self.items.iter())
-            .map(|item| match arm {
-                _ if item.task.images.is_empty() => item.clone(),
-                ImageArm::None => without(item),
-                _ => exchanged(item),
-            })
-            .collect();
-        let hash = sha256_hex(format!("{}\nimages {} {seed}", self.hash, arm.name()).as_bytes());
-        let mut benchmark = Self { name: arm.name_of(name), items, hash, ..self.clone() };
+        let asked = |item: &Item| match arm {
+            _ if item.task.images.is_empty() => item.clone(),
+            ImageArm::None => without(item),
+            _ => exchanged(item),
+        };
+        benchmark.items = self.items.iter().map(asked).collect();
         // The arm's own pictures are those of the benchmark, or drawn here.
         let problems = benchmark.look();
         match problems.into_iter().next() {

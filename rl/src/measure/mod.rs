@@ -154,6 +154,8 @@ impl<'a> Measurement<'a> {
             };
             self.log.append(&new)?;
             self.rows.extend(new);
+            // A benchmark may have more pictures than memory holds.
+            self.policy.forget_images();
             self.done += 1;
             watch(Event::Written);
         }

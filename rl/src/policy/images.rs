@@ -90,6 +90,13 @@ impl Policy {
         Ok((self.expanded(&text, &layouts)?, keys))
     }
 
+    /// Lets go of the pictures that this policy and its clones were shown. Prompts that were made with them cannot be used any
+    /// more.
+    pub fn forget_images(&self) {
+        let mut known = self.images.lock().unwrap_or_else(PoisonError::into_inner);
+        known.drain().for_each(|(_, key)| self.decoder.forget(key));
+    }
+
     /// The key of a picture and how many tokens it takes; it is not kept.
     ///
     /// # Errors
@@ -159,7 +166,10 @@ impl Policy {
         }
         let processor = self.processor()?;
         let key = self.decoder.show(opened(processor, image)?);
-        known().insert(image.clone(), key);
+        if known().insert(image.clone(), key).is_some() {
+            // Another thread has shown it meanwhile.
+            self.decoder.forget(key);
+        }
         Ok(key)
     }
 

@@ -41,7 +41,7 @@ impl ImageComparison {
 
     /// Header of the table.
     pub const HEADER: [&str; 8] =
-        ["task", "control", "n", "real", "control's", "difference", "95 % interval", "same answers"];
+        ["task", "against", "n", "real", "there", "difference", "95 % interval", "same answers"];
 
     /// Its row of the table.
     pub fn cells(&self) -> Vec<String> {
@@ -63,8 +63,8 @@ impl ImageComparison {
         let warned = self.group.is_none() && !self.is_above();
         warned.then(|| {
             format!(
-                "warning: {}: with its pictures it is not above the control {}: {:+.3}, 95 % interval {}; {:.0} % of the \
-                 answers are the same, so its accuracy says little about seeing",
+                "warning: {}: accuracy with real pictures is not above that of the control `{}`: {:+.3}, 95 % interval {}; \
+                 {:.0} % of the answers are the same",
                 self.task,
                 self.arm.name(),
                 self.difference,

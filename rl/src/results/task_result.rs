@@ -246,7 +246,13 @@ fn groups(benchmark: &Benchmark, judged: &[Judged]) -> Map<String, Value> {
     }
     let mut found = Map::new();
     for (group, items) in of_group {
-        found.insert(group.to_owned(), of_items(&items, judged));
+        let mut result = of_items(&items, judged);
+        if !benchmark.metrics.is_empty() {
+            let mine: Vec<Judged> = judged.iter().filter(|j| items.contains(&j.task)).cloned().collect();
+            let texts = texts(benchmark, &mine);
+            result["texts"] = texts.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+        }
+        found.insert(group.to_owned(), result);
     }
     found
 }

@@ -120,25 +120,22 @@ impl Results {
     /// The table: its header and a row a task, without columns that would be empty.
     pub fn table(&self) -> (Vec<&'static str>, Vec<Vec<String>>) {
         let header = ["task", "n", "accuracy", "95 % interval", "parse rate", "pass@k, maj@k", "texts"];
-        let rows: Vec<Vec<String>> = self.tasks.iter().map(TaskResult::cells).collect();
-        let used = |column: &usize| *column < 5 || rows.iter().any(|row| !row[*column].is_empty());
-        let used: Vec<usize> = (0..header.len()).filter(used).collect();
-        let kept = |row: &Vec<String>| used.iter().map(|column| row[*column].clone()).collect();
-        (used.iter().map(|column| header[*column]).collect(), rows.iter().map(kept).collect())
+        without_empty(&header, self.tasks.iter().map(TaskResult::cells).collect(), 5)
     }
 
     /// Accuracy by group of the tasks that have at most so many: a row each, with a header; empty without groups.
     pub fn group_table(&self, most: usize) -> (Vec<&'static str>, Vec<Vec<String>>) {
+        let number = |v: &Value| v.as_f64().unwrap_or(f64::NAN);
+        let row = |task: &TaskResult, (group, r): (&String, &Value)| {
+            let ci = interval((number(&r["ci95"][0]), number(&r["ci95"][1])));
+            let texts = r["texts"].as_object().into_iter().flatten();
+            let texts: Vec<String> = texts.map(|(name, v)| format!("{name} {:.3}", number(v))).collect();
+            let (n, accuracy) = (r["n"].to_string(), format!("{:.3}", number(&r["accuracy"])));
+            vec![task.name.clone(), group.clone(), n, accuracy, ci, texts.join(", ")]
+        };
         let tasks = self.tasks.iter().filter(|task| task.groups.len() <= most);
-        let rows = tasks.flat_map(|task| {
-            task.groups.iter().map(|(group, r)| {
-                let number = |v: &Value| v.as_f64().unwrap_or(f64::NAN);
-                let ci = interval((number(&r["ci95"][0]), number(&r["ci95"][1])));
-                let accuracy = format!("{:.3}", number(&r["accuracy"]));
-                vec![task.name.clone(), group.clone(), r["n"].to_string(), accuracy, ci]
-            })
-        });
-        (vec!["task", "group", "n", "accuracy", "95 % interval"], rows.collect())
+        let rows = tasks.flat_map(|task| task.groups.iter().map(move |group| row(task, group))).collect();
+        without_empty(&["task", "group", "n", "accuracy", "95 % interval", "texts"], rows, 5)
     }
 
     /// Sentences about single tasks that deserve attention: a policy that nearly always says the same, what a judge said,
@@ -192,4 +189,16 @@ fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let mut text = format!("| {} |\n|{}\n", header.join(" | "), "---|".repeat(header.len()));
     rows.iter().for_each(|row| text.push_str(&format!("| {} |\n", row.join(" | "))));
     text
+}
+
+/// A table without the columns from `from` on that are empty in every row.
+fn without_empty(
+    header: &[&'static str],
+    rows: Vec<Vec<String>>,
+    from: usize,
+) -> (Vec<&'static str>, Vec<Vec<String>>) {
+    let used = |column: &usize| *column < from || rows.iter().any(|row| !row[*column].is_empty());
+    let used: Vec<usize> = (0..header.len()).filter(used).collect();
+    let kept = |row: &Vec<String>| used.iter().map(|column| row[*column].clone()).collect();
+    (used.iter().map(|column| header[*column]).collect(), rows.iter().map(kept).collect())
 }

@@ -13,7 +13,6 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rlvr::eval::contamination::{Contamination, contamination};
 use rlvr::eval::{Benchmark, ImageArm};
 use rlvr::measure::{self, Event, Measurement, Plan};
-use rlvr::policy::Policy;
 use rlvr::results;
 
 pub fn run(args: &EvalRunArgs) -> Result<()> {
@@ -22,11 +21,13 @@ pub fn run(args: &EvalRunArgs) -> Result<()> {
     super::check_out(&args.out)?;
     results::check_foreign(&args.out, args.force)?;
     let benchmarks = tasks::open(&args.tasks, args.likelihood_of.map(Into::into))?;
-    let policy = policy::open(&args.policy, args.raw)?;
-    let mut benchmarks = with_images(args, &benchmarks, &policy)?;
-    let named: Vec<_> = benchmarks.iter().map(|b| (b, plan.names(b))).collect();
+    let called = each_arm(args, &benchmarks, &|benchmark, arm| benchmark.called(arm, args.images_seed))?;
+    let named: Vec<_> = called.iter().map(|b| (b, plan.names(b))).collect();
     let bounds = Bounds::open(&args.bounds, &named)?;
-    let found = contaminations(args, &benchmarks)?;
+    let found = contaminations(args, &called)?;
+    let policy = policy::open(&args.policy, args.raw)?;
+    let asked = |benchmark: &Benchmark, arm| benchmark.with_images(arm, args.images_seed, &policy);
+    let mut benchmarks = each_arm(args, &benchmarks, &asked)?;
     let judge = judges::open(&args.judge, &args.out)?;
     let mut bar = ProgressBar::hidden();
     let style = ProgressStyle::with_template("{prefix} {bar:24} {pos}/{len} items")?;
@@ -42,19 +43,19 @@ pub fn run(args: &EvalRunArgs) -> Result<()> {
     bounds.check(&results, &args.out)
 }
 
-/// Each benchmark with each of the pictures that are asked for.
-fn with_images(args: &EvalRunArgs, benchmarks: &[Benchmark], policy: &Policy) -> Result<Vec<Benchmark>> {
+/// What becomes of each benchmark with each of the pictures that are asked for.
+fn each_arm(
+    args: &EvalRunArgs,
+    benchmarks: &[Benchmark],
+    make: &dyn Fn(&Benchmark, ImageArm) -> Result<Benchmark, rlvr::Error>,
+) -> Result<Vec<Benchmark>> {
     let twice = args.images.iter().enumerate().find(|(i, images)| args.images[..*i].contains(images));
     if let Some((_, images)) = twice {
         return Err(bad(format!("--images names {} twice", ImageArm::from(*images).name())));
     }
-    let mut all = Vec::new();
-    for benchmark in benchmarks {
-        for images in &args.images {
-            all.push(benchmark.with_images((*images).into(), args.images_seed, policy)?);
-        }
-    }
-    Ok(all)
+    let arms = || args.images.iter().map(|images| ImageArm::from(*images));
+    let each = benchmarks.iter().flat_map(|benchmark| arms().map(move |arm| make(benchmark, arm)));
+    Ok(each.collect::<Result<_, _>>()?)
 }
 
 fn plan(args: &EvalRunArgs) -> Plan {

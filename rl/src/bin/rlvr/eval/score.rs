@@ -220,14 +220,12 @@ impl Completions {
         let mut all = Vec::new();
         for benchmark in benchmarks {
             let controls = ImageArm::ALL.into_iter().filter(|arm| *arm != ImageArm::Real);
-            let controls: Vec<Benchmark> = (controls.map(|arm| arm.name_of(&benchmark.name)))
-                .filter(|name| has(name))
-                .map(|name| {
-                    let text = |key: &str| made["tasks"][&name][key].as_str().map(str::to_owned);
-                    let unknown =
-                        || fingerprint::sha256_hex(format!("{}\n{name}", benchmark.hash).as_bytes());
-                    let (hash, images) = (text("hash").unwrap_or_else(unknown), text("images"));
-                    Benchmark { name, hash, images, ..benchmark.clone() }
+            let controls: Vec<Benchmark> = (controls.filter_map(|arm| benchmark.called(arm, 0).ok()))
+                .filter(|control| has(&control.name))
+                .map(|control| {
+                    let text = |key: &str| made["tasks"][&control.name][key].as_str().map(str::to_owned);
+                    let (hash, images) = (text("hash"), text("images"));
+                    Benchmark { hash: hash.unwrap_or_else(|| control.hash.clone()), images, ..control }
                 })
                 .collect();
             all.push(benchmark);
