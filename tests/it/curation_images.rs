@@ -221,7 +221,13 @@ fn a_split_parts_no_picture_and_filters_look_at_sides() {
         rows(&path("balanced.jsonl")).iter().filter(|row| row["meta"]["modality"] == modality).count()
     };
     assert_eq!((of("c"), of("m")), (12, 12));
-    // A picture that is not there is named with its row.
+}
+
+#[test]
+fn a_picture_that_is_not_there_is_named_with_its_row() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let (train, mut list) = questions(dir.path());
     list[4]["image"] = json!("images/none.bmp");
     write(dir.path(), "train.jsonl", &lines(&list));
     for step in [

@@ -3,6 +3,7 @@ use burn::tensor::Device;
 use rlvr::config::{OptimConfig, RunConfig};
 use rlvr::data::{DataConfig, TaskSource, placed_images};
 use rlvr::generate::{Request, generate};
+use rlvr::policies::decoder::{keep_pixels_within, kept_pixels};
 use rlvr::policies::vision::Sizes;
 use rlvr::policy::Policy;
 use rlvr::rewards::{TaskImage, seen_messages};
@@ -388,6 +389,46 @@ fn a_run_with_pictures_that_was_interrupted_resumes_to_the_same_bytes() {
             assert!(same == kept || tensor.ends_with("k_proj.bias"), "{name} {tensor}: {same}");
         }
     }
+}
+
+#[test]
+fn pictures_beyond_the_bound_are_decoded_again_and_change_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    from_scratch(&dir.path().join("model"), 3);
+    squares(&dir.path().join("squares.jsonl"), 700..740);
+    let stage = "updates_per_rollout = 2\noptim = { lr = 2e-3 }";
+    let run = |out: &str| {
+        let config = config(dir.path(), 3, [stage, LESSONS]);
+        let out = dir.path().join(out);
+        let options = RunOptions { out: Some(out.clone()), ..RunOptions::default() };
+        train(&config, &options, &AtomicBool::new(false), &mut |_: Event| {}).unwrap();
+        files(&out.join("final"))
+    };
+    let all = run("all");
+    // Four of the forty pictures.
+    let most = 4 * 16 * 16 * 3;
+    keep_pixels_within(most);
+    let few = run("few");
+    let kept = kept_pixels();
+    keep_pixels_within(1 << 30);
+    assert!(kept <= most, "{kept} bytes of {most}");
+    assert_eq!(all, few);
+    // What a file has become meanwhile is not taken for what it was.
+    let (policy, _) = open("tiny-qwen2_5_vl");
+    let file = dir.path().join("picture.bmp");
+    let message = rlvr::rewards::Message { role: "user".into(), content: "<image>?".into() };
+    let asked = || policy.asked(std::slice::from_ref(&message), &[TaskImage::Path(file.clone())]);
+    std::fs::write(&file, bmp(56, &|x, _| [x as u8, 1, 2])).unwrap();
+    let first = asked().unwrap();
+    std::fs::write(&file, bmp(56, &|x, _| [x as u8, 90, 2])).unwrap();
+    assert_eq!(asked().unwrap(), first, "its pixels are at hand");
+    keep_pixels_within(0);
+    let changed = asked().unwrap_err().to_string();
+    std::fs::remove_file(&file).unwrap();
+    let gone = asked().unwrap_err().to_string();
+    keep_pixels_within(1 << 30);
+    assert!(changed.contains("picture.bmp") && changed.contains("has changed since"), "{changed}");
+    assert!(gone.contains("picture.bmp cannot be read"), "{gone}");
 }
 
 /// Mean negative log-likelihood over all completions of a golden model's rows, and its gradient in the learner.

@@ -28,6 +28,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 mod cache;
 mod fresh;
+mod kept;
 mod lora;
 mod narrow;
 mod passes;
@@ -38,6 +39,7 @@ mod training;
 pub use cache::Cache;
 pub use passes::Pass;
 use pictures::Features;
+pub use pictures::{PictureSource, keep_pixels_within, kept_pixels};
 
 /// Keeps packed matrices, see [`Decoder::hold_packed`].
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! What a decoder sees: the pictures that it was shown, their features, and the gradients that go back into its tower.
 use super::Decoder;
+use super::kept::Kept;
 use crate::config::{Vision, VisionFamily};
 use crate::gradients::Gradients;
 use crate::host::buffer::Buffer;
@@ -9,18 +10,46 @@ use crate::model::ops::Placed;
 use crate::model::tower::{self, Sight, TowerOps};
 use crate::packed::{PackedBatch, PictureShape};
 use crate::spec::Tower;
-use crate::vision::{ImageKey, Picture, Plan, Processor};
+use crate::vision::{ImageKey, Layout, Picture, Plan, Processor};
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
-/// The pictures that the policies of this process were shown, and how often: a key is a hash of the pixels, so that a policy and
-/// its reference mean the same by it.
-static SHOWN: LazyLock<Mutex<Shown>> = LazyLock::new(Mutex::default);
+/// The pictures that the policies of this process were shown: a key is a hash of the pixels, so that a policy and its
+/// reference mean the same by it.
+static SHOWN: LazyLock<Mutex<Shown>> =
+    LazyLock::new(|| Mutex::new(Shown { origins: HashMap::new(), pixels: Kept::within(MOST_PIXELS) }));
 
-type Shown = HashMap<ImageKey, (Arc<Picture>, usize)>;
+/// Most bytes of the pixels of pictures that can be decoded again.
+const MOST_PIXELS: usize = 1 << 30;
+
+/// How a picture is decoded again; what it says otherwise is for people.
+pub type PictureSource = Arc<dyn Fn() -> Result<Picture, String> + Send + Sync>;
+
+/// Pictures that were shown: how they are cut for all of them, pixels for as many as a bound allows.
+struct Shown {
+    origins: HashMap<ImageKey, Origin>,
+    pixels: Kept<Arc<Picture>>,
+}
+
+#[derive(Clone)]
+struct Origin {
+    /// How often it was shown.
+    times: usize,
+    layout: Layout,
+    parts: usize,
+    held: Held,
+}
+
+/// Where the pixels of a picture are.
+#[derive(Clone)]
+enum Held {
+    /// It is all there is.
+    Memory(Arc<Picture>),
+    Source(PictureSource),
+}
 
 /// Features of pictures under the weights of one moment, by key.
-pub(super) type Features = Arc<Mutex<HashMap<ImageKey, Arc<Seen>>>>;
+pub(super) type Features = Arc<Mutex<Kept<Arc<Seen>>>>;
 
 /// What a tower made of a picture, in the order of its tokens.
 #[derive(Debug)]
@@ -29,8 +58,16 @@ pub(super) struct Seen {
     parts: Vec<Vec<f32>>,
 }
 
-/// Most bytes of features that are kept.
-const MOST: usize = 2 << 30;
+/// Sets the most bytes of pixels that the process keeps of pictures which can be decoded again, 1 GiB if nobody does. It changes
+/// no result.
+pub fn keep_pixels_within(bytes: usize) {
+    locked(&SHOWN).pixels.bound(bytes);
+}
+
+/// Bytes of the pixels that are kept.
+pub fn kept_pixels() -> usize {
+    locked(&SHOWN).pixels.bytes()
+}
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -82,36 +119,91 @@ impl Decoder {
         self.config.vision.as_deref()
     }
 
-    /// Shows it, and all other decoders of the process, a picture, which is known by its key from then on.
+    /// Shows it, and all other decoders of the process, a picture, which is known by its key from then on and kept in memory.
     pub fn show(&self, picture: Picture) -> ImageKey {
-        let key = picture.key;
-        locked(&SHOWN).entry(key).or_insert_with(|| (Arc::new(picture), 0)).1 += 1;
+        let (key, layout, parts) = (picture.key, picture.layout, picture.parts.len());
+        let held = Held::Memory(Arc::new(picture));
+        locked(&SHOWN).origins.entry(key).or_insert(Origin { times: 0, layout, parts, held }).times += 1;
         key
     }
 
-    /// Takes back that it was shown a picture, once: one that nobody was shown any more is no longer kept.
+    /// The same with a picture that can be decoded again: its pixels are kept as long as there is room, and decoded when they are
+    /// needed and gone.
+    pub fn show_from(&self, picture: Picture, source: PictureSource) -> ImageKey {
+        let (key, layout, parts, bytes) = (picture.key, picture.layout, picture.parts.len(), picture.bytes());
+        let mut shown = locked(&SHOWN);
+        let origin = Origin { times: 0, layout, parts, held: Held::Source(source) };
+        shown.origins.entry(key).or_insert(origin).times += 1;
+        shown.pixels.put(key, Arc::new(picture), bytes);
+        key
+    }
+
+    /// Puts the pixels of a picture that it was shown at hand again.
+    pub fn put_at_hand(&self, picture: Picture) {
+        let (key, bytes) = (picture.key, picture.bytes());
+        locked(&SHOWN).pixels.put(key, Arc::new(picture), bytes);
+    }
+
+    /// Takes back that it was shown a picture, once: of one that nobody was shown any more nothing is kept.
     pub fn forget(&self, key: ImageKey) {
         let mut shown = locked(&SHOWN);
-        if let Some((_, times)) = shown.get_mut(&key) {
-            *times -= 1;
-            if *times == 0 {
-                shown.remove(&key);
-            }
+        let Some(origin) = shown.origins.get_mut(&key) else { return };
+        origin.times -= 1;
+        if origin.times == 0 {
+            shown.origins.remove(&key);
+            shown.pixels.remove(key);
         }
+    }
+
+    /// Whether a picture that it was shown is at hand: its pixels, or what the tower made of them.
+    pub fn is_at_hand(&self, key: ImageKey) -> bool {
+        if locked(&self.features).has(key) {
+            return true;
+        }
+        let shown = locked(&SHOWN);
+        let in_memory = shown.origins.get(&key).is_some_and(|origin| matches!(origin.held, Held::Memory(_)));
+        in_memory || shown.pixels.has(key)
+    }
+
+    fn origin(key: ImageKey) -> Origin {
+        let found = locked(&SHOWN).origins.get(&key).cloned();
+        found.unwrap_or_else(|| panic!("picture {key:032x} was not shown"))
+    }
+
+    /// What a picture that it was shown is cut into.
+    ///
+    /// # Panics
+    /// If it was not.
+    pub fn layout_of(&self, key: ImageKey) -> Layout {
+        Self::origin(key).layout
     }
 
     /// A picture that it was shown.
     ///
     /// # Panics
-    /// If there is no such one.
+    /// If there is no such one, or its file is another one by now.
     pub fn shown(&self, key: ImageKey) -> Arc<Picture> {
-        let found = locked(&SHOWN).get(&key).map(|(picture, _)| picture.clone());
-        found.unwrap_or_else(|| panic!("picture {key:032x} was not shown"))
+        if let Some(picture) = locked(&SHOWN).pixels.get(key) {
+            return picture;
+        }
+        match Self::origin(key).held {
+            Held::Memory(picture) => picture,
+            Held::Source(source) => {
+                let picture = match source() {
+                    Ok(picture) if picture.key == key => Arc::new(picture),
+                    Ok(_) => panic!("a picture has changed since it was read first"),
+                    Err(problem) => panic!("a picture cannot be read again: {problem}"),
+                };
+                locked(&SHOWN).pixels.put(key, picture.clone(), picture.bytes());
+                picture
+            }
+        }
     }
 
     /// Tokens of a picture that it was shown, and their places.
     fn shape_of(&self, key: ImageKey, vision: &Vision) -> PictureShape {
-        let plan = Plan::new(&self.shown(key), vision);
+        let Origin { layout, parts, .. } = Self::origin(key);
+        let plan = Plan::of(layout, parts, vision);
         let grid = plan.grid.filter(|_| vision.family != VisionFamily::Smol);
         PictureShape { key, tokens: plan.tokens(), grid }
     }
@@ -158,8 +250,8 @@ impl Decoder {
 
     /// The features of a picture under the weights of now, kept until these change.
     fn seen(&self, key: ImageKey) -> Arc<Seen> {
-        if let Some(seen) = locked(&self.features).get(&key) {
-            return seen.clone();
+        if let Some(seen) = locked(&self.features).get(key) {
+            return seen;
         }
         let (vision, tower) = self.tower();
         let picture = self.shown(key);
@@ -168,12 +260,8 @@ impl Decoder {
         let seen = tower::forward(&model, tower, &model.rows_of(&patches), &sight, false);
         let parts = std::iter::once(&seen.features).chain(&seen.deep);
         let seen = Arc::new(Seen { parts: parts.map(|rows| reordered(rows, &plan.order, false)).collect() });
-        let mut kept = locked(&self.features);
-        let bytes = |seen: &Seen| seen.parts.iter().map(Vec::len).sum::<usize>() * size_of::<f32>();
-        if kept.values().map(|seen| bytes(seen)).sum::<usize>() + bytes(&seen) > MOST {
-            kept.clear();
-        }
-        kept.insert(key, seen.clone());
+        let bytes = seen.parts.iter().map(Vec::len).sum::<usize>() * size_of::<f32>();
+        locked(&self.features).put(key, seen.clone(), bytes);
         seen
     }
 

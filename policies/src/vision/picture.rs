@@ -84,9 +84,14 @@ pub struct Plan {
 impl Plan {
     /// Of a picture.
     pub fn new(picture: &Picture, vision: &Vision) -> Self {
-        match picture.layout {
+        Self::of(picture.layout, picture.parts.len(), vision)
+    }
+
+    /// Of a picture that is cut like this, into so many parts.
+    pub fn of(layout: Layout, parts: usize, vision: &Vision) -> Self {
+        match layout {
             Layout::Grid { height, width } => Self::of_grid(height, width, vision),
-            Layout::Tiles { .. } => Self::of_tiles(picture.parts.len(), vision),
+            Layout::Tiles { .. } => Self::of_tiles(parts, vision),
         }
     }
 

@@ -10,7 +10,7 @@ use rlvr_rewards::{IMAGE_PLACE, Message, Task, TaskImage};
 use rlvr_rollout::Prompt;
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Keys of pictures that were shown, by what they were made of.
 pub(super) type Known = Mutex<HashMap<TaskImage, ImageKey>>;
@@ -53,7 +53,7 @@ impl Policy {
     /// As [`Self::asked`].
     pub(crate) fn pictures(&self, images: &[TaskImage]) -> Result<(Vec<ImageKey>, Vec<Layout>), Error> {
         let keys = images.par_iter().map(|image| self.shown(image)).collect::<Result<Vec<_>, _>>()?;
-        let layouts = keys.iter().map(|key| self.decoder.shown(*key).layout).collect();
+        let layouts = keys.iter().map(|key| self.decoder.layout_of(*key)).collect();
         Ok((keys, layouts))
     }
 
@@ -158,14 +158,25 @@ impl Policy {
         })
     }
 
-    /// The key of a picture, which is decoded the first time.
+    /// The key of a picture, which is decoded the first time, and again where nothing of it is at hand any more.
     fn shown(&self, image: &TaskImage) -> Result<ImageKey, Error> {
         let known = || self.images.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(key) = known().get(image) {
-            return Ok(*key);
+        let before = known().get(image).copied();
+        if let Some(key) = before.filter(|key| self.decoder.is_at_hand(*key)) {
+            return Ok(key);
         }
-        let processor = self.processor()?;
-        let key = self.decoder.show(opened(processor, image)?);
+        let (processor, origin) = (self.processor()?.clone(), image.clone());
+        let open = move || opened(&processor, &origin);
+        let picture = open()?;
+        if let Some(key) = before {
+            if key != picture.key {
+                return Err(unusable(named(image, &"the picture has changed since it was read first")));
+            }
+            self.decoder.put_at_hand(picture);
+            return Ok(key);
+        }
+        let again = move || open().map_err(|e| e.to_string());
+        let key = self.decoder.show_from(picture, Arc::new(again));
         if known().insert(image.clone(), key).is_some() {
             // Another thread has shown it meanwhile.
             self.decoder.forget(key);
