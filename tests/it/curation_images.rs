@@ -1,6 +1,6 @@
 //! Curation of rows with pictures, on the command line.
 use super::cli::{lines, refused, rlvr, stderr, write};
-use super::vision::bmp;
+use super::vision::{bmp, from_scratch, squares};
 use rlvr::random::unit;
 use rlvr::rewards::TaskImage;
 use serde_json::{Value, json};
@@ -262,4 +262,36 @@ fn imported_rows_keep_their_pictures() {
     // The same question about another picture is another row.
     assert_ne!(imported[0]["id"], imported[2]["id"]);
     done(&["validate", &out]);
+}
+
+#[test]
+fn policies_that_see_are_shown_the_pictures_of_what_they_solve() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    from_scratch(&dir.path().join("model"), 1);
+    squares(&dir.path().join("squares.jsonl"), 0..6);
+    let mut list = rows(&path("squares.jsonl"));
+    for row in &mut list {
+        row["prompt"] = json!("?");
+        row["reference"] = json!({"answer": row["answer"]});
+    }
+    let tasks = write(dir.path(), "tasks.jsonl", &lines(&list));
+    let model = path("model");
+    let solved = path("solved.jsonl");
+    let common = ["--policy", &model, "--reward", "exact", "--samples", "512", "--max-tokens", "2"];
+    done(&[&["rejection", &tasks, "--out", &solved], &common[..]].concat());
+    let solved = rows(&solved);
+    assert!(!solved.is_empty());
+    for row in &solved {
+        let task = list.iter().find(|task| task["id"] == row["meta"]["task"]).unwrap();
+        assert_eq!((&row["image"], &row["completion"]), (&task["image"], &task["answer"]));
+        assert_eq!(row["prompt"], "<image>?");
+    }
+    list[2]["image"] = json!("gone.bmp");
+    let tasks = write(dir.path(), "tasks.jsonl", &lines(&list));
+    let out = path("x.jsonl");
+    let args = [&["data", "pass-rate", &tasks, "--out", &out], &common[..]].concat();
+    refused(&args, "", &["tasks.jsonl:3", "gone.bmp cannot be read"]);
+    let validated = rlvr(&["data", "validate", &tasks], "");
+    assert!(String::from_utf8_lossy(&validated.stdout).contains("tasks.jsonl:3: the image"));
 }

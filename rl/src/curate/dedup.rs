@@ -5,8 +5,9 @@
 //! of at least the threshold, computed on the real shingles of both; MinHash only proposes the pairs. Rows with pictures are
 //! duplicates only of rows about the same ones, for near-duplicates about [nearly the same ones](super::pictures).
 //!
-//! Memory is some 70 bytes a row (707 MiB for 10 million), whatever the rows hold, and 130 more a different picture; hashes of bands are kept in temporary
-//! files beside the output (136 bytes a row at a threshold of 0.8), which are read band by band.
+//! Memory is some 70 bytes a row (707 MiB for 10 million), whatever the rows hold, and about 1 KB for each different picture;
+//! hashes of bands are kept in temporary files beside the output (136 bytes a row at a threshold of 0.8), which are read band
+//! by band.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

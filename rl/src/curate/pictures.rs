@@ -58,8 +58,8 @@ pub(crate) fn has_any(fields: &Map<String, Value>) -> bool {
     !values(fields).is_empty()
 }
 
-/// The pictures of a row as it names them.
-pub(crate) fn values(fields: &Map<String, Value>) -> Vec<&Value> {
+/// The pictures that fields of a row name.
+pub(crate) fn named(fields: &Map<String, Value>) -> Vec<&Value> {
     let mut found = Vec::new();
     for value in FIELDS.iter().filter_map(|name| fields.get(*name)) {
         match value {
@@ -67,6 +67,17 @@ pub(crate) fn values(fields: &Map<String, Value>) -> Vec<&Value> {
             one => found.extend(Some(one).filter(|v| is_picture(v))),
         }
     }
+    found
+}
+
+/// The fields of a row that name pictures.
+pub(crate) fn kept(fields: &Map<String, Value>) -> impl Iterator<Item = (String, Value)> {
+    FIELDS.iter().filter_map(|name| Some(((*name).to_owned(), fields.get(*name)?.clone())))
+}
+
+/// The pictures of a row as it names them, in fields and in parts of conversations.
+pub(crate) fn values(fields: &Map<String, Value>) -> Vec<&Value> {
+    let mut found = named(fields);
     let messages = CONVERSATIONS.iter().filter_map(|name| fields.get(*name)?.as_array()).flatten();
     let parts = messages.filter_map(|message| message.get("content")?.as_array()).flatten();
     for part in parts.filter(|part| part.get("type").and_then(Value::as_str) == Some("image")) {

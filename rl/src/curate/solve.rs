@@ -7,9 +7,11 @@ use serde_json::{Map, Value, json};
 
 use super::error::CurateError;
 use super::output::Output;
+use super::pictures;
 use super::sampling::{Candidate, Candidates};
 use super::scan::{Input, Watch, scan};
 use super::validate;
+use crate::data::placed_images;
 use crate::random;
 use crate::rows::{self, Row};
 use rlvr_rewards::{Message, Outcome, Response, Reward, Task, Verdict, score_batch};
@@ -94,10 +96,12 @@ fn solve(
     take: &mut dyn FnMut(&Row, &Task, Judged) -> Result<(), CurateError>,
 ) -> Result<Input, CurateError> {
     let read = |row: &Row| -> Result<Task, String> {
-        let prompt = framing.apply(validate::messages(&row.fields)?);
+        let mut prompt = framing.apply(validate::messages(&row.fields)?);
+        let named: Vec<Value> = pictures::named(&row.fields).into_iter().cloned().collect();
+        let images = placed_images(&mut prompt, &named, input.parent().unwrap_or(Path::new("")))?;
         let reference = validate::reference(&row.fields)?;
-        let task = Task { id: row.id(), prompt, reference, meta: Map::new(), ..Task::default() }
-            .with_row(row.fields.clone());
+        let task =
+            Task { id: row.id(), prompt, images, reference, meta: Map::new() }.with_row(row.fields.clone());
         reward.check_task(&task).map_err(|e| e.to_string())?;
         Ok(task)
     };
@@ -223,6 +227,7 @@ pub fn rejection(
             fields.insert("id".into(), json!(format!("{}-{}", task.id, i + 1)));
             fields.insert("prompt".into(), prompt(&task.prompt));
             fields.insert("completion".into(), json!(text));
+            fields.extend(pictures::kept(&row.fields));
             fields.insert("reference".into(), task.reference.clone());
             fields.insert("meta".into(), Value::Object(validate::meta(&row.fields)));
             set_meta(&mut fields, "task", json!(task.id));

@@ -7,6 +7,7 @@ use rlvr_rewards::{Message, Response, Reward, Task, Verdict, prompt_messages, sc
 use serde_json::{Map, Value};
 
 use super::error::CurateError;
+use super::pictures::Pictures;
 use super::scan::{Input, Watch, scan};
 use crate::random;
 use crate::rows::{self, Row};
@@ -24,7 +25,7 @@ pub struct RowProblem {
 }
 
 /// Checks every row: `id`, `prompt`, `reference` and `completion` have the right shape, ids occur once, and with a
-/// reward its references can be judged and its own right answer is accepted. Problems go to `found`, in order. A hash of
+/// reward its references can be judged and its own right answer is accepted; pictures can be read. Problems go to `found`, in order. A hash of
 /// each id and its line are in memory, 20 to 60 bytes a row.
 ///
 /// # Errors
@@ -36,7 +37,12 @@ pub fn validate(
     found: &mut dyn FnMut(RowProblem),
 ) -> Result<Input, CurateError> {
     let mut ids: HashMap<u64, usize> = HashMap::new();
-    scan(input, "validate", watch, &|row| Ok(problems(row, reward)), &mut |row, problems| {
+    let pictures = Pictures::of(input);
+    let read = |row: &Row| {
+        let unseen = pictures.looks(&row.fields).err();
+        Ok(problems(row, reward).into_iter().chain(unseen).collect::<Vec<String>>())
+    };
+    scan(input, "validate", watch, &read, &mut |row, problems| {
         let line = row.line;
         problems.into_iter().for_each(|message| found(RowProblem { line, message }));
         if let Some(id) = rows::id(&row.fields) {
