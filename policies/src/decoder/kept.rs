@@ -40,6 +40,12 @@ impl<V: Clone> Kept<V> {
         self.make_room(0);
     }
 
+    /// Keeps nothing any more.
+    pub(super) fn clear(&mut self) {
+        self.values.clear();
+        self.bytes = 0;
+    }
+
     /// Bytes of all that is kept.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
