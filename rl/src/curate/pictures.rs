@@ -3,8 +3,8 @@
 //! The same: equal decoded pixels. Nearly the same: difference hashes of 256 bits that differ in at most so many
 //! ([`DISTANCE`] unless a step is told otherwise), and colours of a 4×4 thumbnail that differ by at most [`COLOUR`] levels. The hash
 //! says of a grey picture of 17×16 cells (means of areas) which cell is lighter than its left neighbour by more than
-//! [`MARGIN`] levels. Of the 314 radiographs of VQA-RAD no two differ in fewer than 26 bits; copies as JPEG of quality 40 to 90 and of
-//! half to double the size differ from theirs in at most 9 (95 %) and 12 (99 %). Crops, turned and mirrored copies are not found.
+//! [`MARGIN`] levels. Of the radiographs of VQA-RAD no two are taken for one, and all copies as JPEG of quality 40 to 90 and of
+//! half to double the size are found (EXPERIMENTS.md). Crops, turned and mirrored copies are not.
 
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
