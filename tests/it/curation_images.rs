@@ -269,7 +269,7 @@ fn policies_that_see_are_shown_the_pictures_of_what_they_solve() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name).display().to_string();
     from_scratch(&dir.path().join("model"), 1);
-    squares(&dir.path().join("squares.jsonl"), 0..6);
+    squares(&dir.path().join("squares.jsonl"), 6);
     let mut list = rows(&path("squares.jsonl"));
     for row in &mut list {
         row["prompt"] = json!("?");

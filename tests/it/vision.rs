@@ -226,7 +226,11 @@ pub(crate) fn from_scratch(dir: &Path, seed: u64) {
 
 /// So many of its pictures as rows.
 pub(crate) fn squares(path: &Path, count: usize) {
-    let config = toml::from_str(&format!("{COLOURS}\ntasks = {count}")).unwrap();
+    squares_of(path, &format!("tasks = {count}"));
+}
+
+fn squares_of(path: &Path, settings: &str) {
+    let config = toml::from_str(&format!("{COLOURS}\n{settings}")).unwrap();
     let source = TaskSource::open("squares", &config, 1).unwrap();
     let mut text = String::new();
     for i in 0..source.len() {
@@ -280,9 +284,11 @@ size = 16
 prompt = "?"
 "#;
 
+const HELD_OUT: &str = "tasks = 140\nsplit = \"heldout\"";
+
 /// Share of right greedy answers to held-out pictures.
 fn accuracy(policy: &Policy, more: &str) -> f64 {
-    let data = format!("{COLOURS}\ntasks = 140\nsplit = \"heldout\"\n{more}");
+    let data = format!("{COLOURS}\n{HELD_OUT}\n{more}");
     let source = TaskSource::open("heldout", &toml::from_str(&data).unwrap(), 1).unwrap();
     let prompts: Vec<Prompt> = (0..source.len()).map(|i| policy.prompt_of(source.task(i)).unwrap()).collect();
     let sampling = SamplingParams { temperature: 0.0, max_tokens: 1, ..SamplingParams::default() };
@@ -309,7 +315,7 @@ fn a_tiny_policy_learns_to_see_colours() {
 
 /// An evaluation of held-out squares says that their pictures matter.
 fn controls_are_below(dir: &Path, policy: &Path, real: f64) {
-    squares(&dir.join("held.jsonl"), 10_000..10_200);
+    squares_of(&dir.join("held.jsonl"), HELD_OUT);
     let definition = dir.join("held.toml");
     let text = "name = \"held\"\ntitle = \"Squares\"\nlicense = \"MIT\"\nprompt = \"?\"\n[source]\nfile = \"held.jsonl\"\n\
                 [fields]\nquestion = \"?\"\nimages = \"{{ image }}\"\nanswer = \"{{ answer }}\"\n[reward]\nkind = \"exact\"\n\
@@ -394,11 +400,9 @@ fn a_run_with_pictures_that_was_interrupted_resumes_to_the_same_bytes() {
 #[test]
 fn pictures_beyond_the_bound_are_decoded_again_and_change_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    from_scratch(&dir.path().join("model"), 3);
-    squares(&dir.path().join("squares.jsonl"), 700..740);
     let stage = "updates_per_rollout = 2\noptim = { lr = 2e-3 }";
     let run = |out: &str| {
-        let config = config(dir.path(), 3, [stage, LESSONS]);
+        let config = config("tasks = 40", 3, [stage, LESSONS]);
         let out = dir.path().join(out);
         let options = RunOptions { out: Some(out.clone()), ..RunOptions::default() };
         train(&config, &options, &AtomicBool::new(false), &mut |_: Event| {}).unwrap();
