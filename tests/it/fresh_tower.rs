@@ -86,7 +86,7 @@ fn a_new_tower_leaves_the_text_as_it_is_and_is_saved_as_it_is() {
         let places = prompt.token_ids.iter().filter(|id| **id as usize == tokens).count();
         assert_eq!(places, 9);
         assert_eq!(next(&again, &source, i), next(&policy, &source, i));
-        let said = again.prompt_text_of(source.task(i)).unwrap();
+        let said = again.prompt_text(&source.task(i).prompt).unwrap();
         assert!(said.contains("user\n<image>") && said.ends_with("<|im_start|>assistant\n"), "{said}");
     }
     let twice = dir.path().join("twice");
