@@ -40,8 +40,6 @@ builtin!(
     "letter_count",
     "logic",
     "lookup",
-    "digits",
-    "lab_panel",
     "reverse_text",
     "shapes",
     "sorting",

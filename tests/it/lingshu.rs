@@ -44,7 +44,7 @@ stage = [
   { kind = "sft", name = "align", data = "squares", steps = 2, batch = 4 },
   { kind = "sft", name = "deepen", data = "squares", steps = 2, batch = 4, optim = { lr = 2e-5 } },
   { kind = "sft", name = "instruct", data = "squares", steps = 2, batch = 4 },
-  { kind = "grpo", data = "squares", steps = 2, prompts_per_step = 4, group_size = 4, minibatches = 1, sampling = { max_tokens = 1 } },
+  { kind = "grpo", data = "squares", steps = 2, prompts_per_step = 16, group_size = 4, minibatches = 1, sampling = { max_tokens = 1 } },
 ]
 "#;
 
@@ -73,7 +73,7 @@ fn the_preset_of_a_run_is_written_out_stage_by_stage() {
     assert_eq!(RunConfig::parse(&text, Path::new("again.toml"), &[]).unwrap(), read);
     // What the config does not say: 512 completions a rollout, 128 an update, format and accuracy.
     let bare = LINGSHU
-        .replace("prompts_per_step = 4, group_size = 4, minibatches = 1, ", "")
+        .replace("prompts_per_step = 16, group_size = 4, minibatches = 1, ", "")
         .replace("rewards = { kind = \"exact\" }", "");
     let bare: toml::Table = config(dir.path(), &bare).unwrap().to_toml().unwrap().parse().unwrap();
     let grpo = &bare["stage"][3];
