@@ -182,7 +182,7 @@ impl<'a> Measurement<'a> {
             }
         }
         if self.benchmarks.iter().any(|benchmark| ImageArm::of(&benchmark.name).is_some()) {
-            let written = Evaluation::read(&self.out, Wanted::default());
+            let written = Evaluation::of_samples(&self.out, Wanted::default());
             let arms = written.and_then(|written| results::image_arms(&written));
             results.add_image_arms(arms.map_err(|e| Error::Unusable { what: e.to_string() })?);
         }

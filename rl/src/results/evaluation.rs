@@ -121,6 +121,19 @@ impl Evaluation {
     /// # Errors
     /// [`ResultsError`], of a directory without an evaluation, or of a row that lacks what is wanted, with its line.
     pub fn read(dir: &Path, wanted: Wanted<'_>) -> Result<Self, ResultsError> {
+        let mut found = Self::of_samples(dir, wanted)?;
+        let settings = settings(dir)?;
+        for task in &mut found.tasks {
+            task.identity = Identity::read(&settings, &task.name);
+        }
+        Ok(found)
+    }
+
+    /// [`Self::read`] without `results.json`, which may be still to be written.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn of_samples(dir: &Path, wanted: Wanted<'_>) -> Result<Self, ResultsError> {
         let path = dir.join(SAMPLES);
         if !path.is_file() {
             let dir = dir.to_owned();
@@ -151,10 +164,6 @@ impl Evaluation {
         }
         if tasks.is_empty() {
             return Err(ResultsError::Empty { path });
-        }
-        let settings = settings(dir)?;
-        for task in &mut tasks {
-            task.identity = Identity::read(&settings, &task.name);
         }
         Ok(Self { dir: dir.to_owned(), label: dir.display().to_string(), tasks })
     }

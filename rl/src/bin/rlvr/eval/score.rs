@@ -93,7 +93,9 @@ pub fn score(args: &EvalScoreArgs) -> Result<()> {
     std::fs::create_dir_all(dir).with_context(|| format!("cannot create the directory {}", dir.display()))?;
     let _lock = DirLock::take(dir)?;
     results::write_samples(dir, &lines)?;
-    results.add_image_arms(image_arms(&Evaluation::read(dir, Wanted::default())?)?);
+    if benchmarks.iter().any(|benchmark| ImageArm::of(&benchmark.name).is_some()) {
+        results.add_image_arms(image_arms(&Evaluation::of_samples(dir, Wanted::default())?)?);
+    }
     results.write(dir)?;
     super::print(&results, dir)?;
     bounds.check(&results, dir)
