@@ -5,6 +5,7 @@ use burn::tensor::Device;
 use rlvr::eval::likelihood::score_options;
 use rlvr::eval::validate::validate;
 use rlvr::eval::{Benchmark, Continuation, Definition, ImageArm, Item, OpenSettings};
+use rlvr::measure::{Measurement, Plan};
 use rlvr::policies::vision::{decode, encode_png};
 use rlvr::policy::Policy;
 use rlvr::rewards::{Response, TaskImage, Verdict, score_one};
@@ -611,4 +612,32 @@ refuse = false
     std::fs::remove_file(dir.path().join("rows.jsonl")).unwrap();
     let page = super::run_report::page(&out, &[]);
     assert!(page.contains("its data is gone") && !page.contains("<img"));
+}
+
+#[test]
+fn pictures_are_let_go_once_they_are_answered_unless_others_have_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let definition = scans(dir.path(), 3);
+    // Pictures that no other test has.
+    let pictures = ["0.png", "1.png", "2.png"].map(|name| dir.path().join("pictures").join(name));
+    for (i, picture) in pictures.iter().enumerate() {
+        std::fs::write(picture, plain(56, 56, [3, 141, 59 + i as u8])).unwrap();
+    }
+    let open = || Policy::open(&seeing(), &Device::flex()).unwrap();
+    let (policy, other) = (open(), open());
+    let key = |i: usize| other.looked_at(&TaskImage::Path(pictures[i].clone())).unwrap().0;
+    let has = |i: usize| {
+        let shown = std::panic::AssertUnwindSafe(|| other.decoder.shown(key(i)));
+        std::panic::catch_unwind(shown).is_ok()
+    };
+    let mut benchmarks = [Benchmark::named(&definition, &OpenSettings::default()).unwrap()];
+    other.prompt_of(&benchmarks[0].items[1].task).unwrap();
+    let plan = Plan::new("tiny", OpenSettings::default());
+    let out = dir.path().join("out");
+    let watch = &mut |_: rlvr::measure::Event<'_>| {};
+    let mut run = Measurement::open(&plan, &policy, &mut benchmarks, None, &out, watch).unwrap();
+    run.finish(&[None], &std::sync::atomic::AtomicBool::new(false), watch).unwrap();
+    assert_eq!([has(0), has(1), has(2)], [false, true, false]);
+    other.forget_images();
+    assert!(!has(1));
 }
