@@ -225,7 +225,11 @@ pub(crate) fn from_scratch(dir: &Path, seed: u64) {
 
 /// So many of its pictures as rows.
 pub(crate) fn squares(path: &Path, count: usize) {
-    let config = toml::from_str(&format!("{COLOURS}\ntasks = {count}")).unwrap();
+    rows_of(path, &format!("tasks = {count}"));
+}
+
+fn rows_of(path: &Path, more: &str) {
+    let config = toml::from_str(&format!("{COLOURS}\n{more}")).unwrap();
     let source = TaskSource::open("squares", &config, 1).unwrap();
     let mut text = String::new();
     for i in 0..source.len() {
@@ -279,9 +283,12 @@ size = 16
 prompt = "?"
 "#;
 
+/// Those that are held out.
+const HELD: &str = "tasks = 140\nsplit = \"heldout\"";
+
 /// Share of right greedy answers to held-out pictures.
 fn accuracy(policy: &Policy, more: &str) -> f64 {
-    let data = format!("{COLOURS}\ntasks = 140\nsplit = \"heldout\"\n{more}");
+    let data = format!("{COLOURS}\n{HELD}\n{more}");
     let source = TaskSource::open("heldout", &toml::from_str(&data).unwrap(), 1).unwrap();
     let prompts: Vec<Prompt> = (0..source.len()).map(|i| policy.prompt_of(source.task(i)).unwrap()).collect();
     let sampling = SamplingParams { temperature: 0.0, max_tokens: 1, ..SamplingParams::default() };
@@ -308,7 +315,7 @@ fn a_tiny_policy_learns_to_see_colours() {
 
 /// An evaluation of held-out squares says that their pictures matter.
 fn controls_are_below(dir: &Path, policy: &Path, real: f64) {
-    squares(&dir.join("held.jsonl"), 10_000..10_200);
+    rows_of(&dir.join("held.jsonl"), HELD);
     let definition = dir.join("held.toml");
     let text = "name = \"held\"\ntitle = \"Squares\"\nlicense = \"MIT\"\nprompt = \"?\"\n[source]\nfile = \"held.jsonl\"\n\
                 [fields]\nquestion = \"?\"\nimages = \"{{ image }}\"\nanswer = \"{{ answer }}\"\n[reward]\nkind = \"exact\"\n\
