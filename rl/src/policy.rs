@@ -7,6 +7,7 @@ use rlvr_policies::config::Shape;
 use rlvr_policies::decoder::Cache;
 use rlvr_policies::decoder::Compute;
 use rlvr_policies::model::draw::DrawAt;
+use rlvr_policies::vision::Sizes;
 use rlvr_policies::{
     AdapterFiles, Architecture, ChatTemplate, Decoder, ModelConfig, PolicyAssets, PolicyError, PolicyFiles,
     RopeScaling, SaveDtype, Tokenizer, save_adapter, save_hf,
@@ -264,7 +265,17 @@ impl Policy {
         policy.decoder = policy.decoder.with_recompute(config.recompute);
         policy.decoder = policy.decoder.with_router_aux(config.router_aux_coef as f32);
         if let Some(most) = config.max_pixels {
-            policy.decoder = policy.decoder.with_max_pixels(most);
+            let wrong =
+                |what: &str| Error::Setting { field: "policy.max_pixels".into(), message: what.into() };
+            match policy.decoder.processor().map(|processor| processor.sizes) {
+                Some(Sizes::Smart { .. }) => policy.decoder = policy.decoder.with_max_pixels(most),
+                Some(Sizes::Tiles { .. }) => {
+                    return Err(wrong(
+                        "this policy cuts pictures into tiles of one size, whatever theirs: leave it out",
+                    ));
+                }
+                None => return Err(wrong("the policy does not see: leave it out")),
+            }
         }
         policy.decoder = selection::apply(policy.decoder, config)?.with_base_dtype(config.base_dtype)?;
         Ok(policy)
@@ -422,9 +433,13 @@ impl Policy {
     /// The token ids of a completion to learn: its text and the end token.
     ///
     /// # Errors
-    /// A character that the tiny policy does not know.
+    /// A character that the tiny policy does not know; the token that stands for a picture.
     pub fn completion(&self, text: &str) -> Result<Vec<u32>, Error> {
         let mut ids = self.encode(text, false)?;
+        if self.decoder.vision().is_some_and(|vision| ids.contains(&vision.image_token)) {
+            let what = "the completion has the token of an image in it, and a policy writes text only";
+            return Err(Error::Unusable { what: what.into() });
+        }
         ids.extend(self.end_token());
         self.embedded(ids)
     }

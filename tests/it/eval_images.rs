@@ -318,7 +318,7 @@ fn rows_of_json_lines_have_pictures_too() {
     std::fs::write(dir.path().join("a.png"), plain(56, 56, [200, 10, 10])).unwrap();
     let data = String::from(TaskImage::Bytes(plain(56, 84, [1, 200, 1]).into()));
     let rows = [
-        json!({"id": "a", "question": "Red?", "images": "a.png", "answer": "yes"}),
+        json!({"id": "a", "question": "Red?", "image": "a.png", "answer": "yes"}),
         json!({"id": "b", "question": "Which of <image> and <image>?", "images": ["a.png", data], "answer": "no"}),
     ];
     let file = write(dir.path(), "mine.jsonl", &lines(&rows));
@@ -334,6 +334,15 @@ fn rows_of_json_lines_have_pictures_too() {
     let samples = read(&out, "samples.jsonl");
     let row: Value = serde_json::from_str(samples.lines().nth(1).unwrap()).unwrap();
     assert_eq!(row["images"].as_array().unwrap().len(), 2, "{row}");
+    let row: Value = serde_json::from_str(samples.lines().next().unwrap()).unwrap();
+    assert_eq!(row["images"].as_array().unwrap().len(), 1, "{row}");
+    // Controls of a baseline are no tasks that one may get worse at, or lack.
+    let alone = dir.path().join("alone").display().to_string();
+    let args =
+        ["eval", "run", "--policy", &seeing(), "--tasks", &file, "--reward", "yes_no", "--out", &alone];
+    let more = ["--max-tokens", "2", "--baseline", &out.display().to_string()];
+    let beside = rlvr(&[&args[..], &more].concat(), "");
+    assert!(beside.status.success(), "{}", stderr(&beside));
     write(dir.path(), "mine.jsonl", &lines(&[json!({"question": "q", "images": "b.png", "answer": "no"})]));
     let gone = run(&file);
     assert_eq!(gone.status.code(), Some(2));

@@ -185,10 +185,14 @@ fn settings_that_make_no_sense_are_named() {
     // What only the policy can tell.
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("config.toml");
-    std::fs::write(&path, config("targets = [\"q_proj\", \"query\"]")).unwrap();
-    let (ok, _, error) = rlvr(&["train", path.to_str().unwrap(), "--dry-run"]);
-    assert!(
-        !ok && error.contains("config.toml:3: policy.lora: no layer `query`") && error.contains("down_proj"),
-        "{error}"
-    );
+    for (lora, expected) in [
+        ("targets = [\"q_proj\", \"query\"]", "no layer `query`"),
+        ("rank_pattern = { dwn_proj = 2 }", "rank_pattern: `dwn_proj` names no layer"),
+        ("alpha_pattern = { \"lm_head\" = 2.0 }", "alpha_pattern: `lm_head` names no layer"),
+    ] {
+        std::fs::write(&path, config(lora)).unwrap();
+        let (ok, _, error) = rlvr(&["train", path.to_str().unwrap(), "--dry-run"]);
+        let place = format!("config.toml:3: policy.lora: {expected}");
+        assert!(!ok && error.contains(&place) && error.contains("down_proj"), "{error}");
+    }
 }

@@ -149,6 +149,18 @@ fn pictures_stand_where_rows_put_them_in_whatever_form() {
     for i in 1..forms.len() {
         assert_eq!(lesson(i, LossOn::Assistant), whole, "{i}");
     }
+    // Without a setting they are those of the row, where its parts do not say which they are.
+    let own = |field: &str| {
+        let mut row = forms[1].clone();
+        row[field] = row["pictures"].take();
+        rows(&[row, forms[0].clone()], "").unwrap()
+    };
+    for source in [own("images"), own("image")] {
+        for i in 0..2 {
+            let example = source.example(i).unwrap();
+            assert_eq!(Lesson::new(&example, &policy, LossOn::Assistant).unwrap(), whole, "{i}");
+        }
+    }
     let last = lesson(0, LossOn::Last);
     assert_eq!(read(&last).0, read(&whole).0);
     assert!(last.trained.iter().filter(|t| **t).count() < whole.trained.iter().filter(|t| **t).count());

@@ -174,6 +174,15 @@ fn what_does_not_fit_is_named_with_its_row() {
     spelled.prompt[0].content.push_str("<|image_pad|>");
     let (qwen, _) = open("tiny-qwen2_5_vl");
     assert!(qwen.prompt_of(&spelled).unwrap_err().to_string().contains("stands for images only"));
+    assert!(qwen.completion("a <|image_pad|>").unwrap_err().to_string().contains("writes text only"));
+    let few = |model: &str| {
+        let path = folder(model).display().to_string();
+        let config = toml::from_str(&format!("path = {path:?}\nmax_pixels = 3136")).unwrap();
+        Policy::from_config(&config, 1, &Device::flex()).map(|_| ())
+    };
+    few("tiny-qwen2_5_vl").unwrap();
+    assert!(few("tiny-smolvlm").unwrap_err().to_string().contains("policy.max_pixels: this policy cuts"));
+    assert!(few("../models/tiny-llama").unwrap_err().to_string().contains("does not see"));
     let text = Policy::open(folder("../models/tiny-llama").to_str().unwrap(), &Device::flex()).unwrap();
     assert!(text.prompt_of(&task).unwrap_err().to_string().contains("does not see"));
 }

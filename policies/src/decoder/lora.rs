@@ -39,12 +39,13 @@ impl Decoder {
     /// a = √5). `uniform(parameter, element)` gives numbers in [0, 1).
     ///
     /// # Errors
-    /// As [`Self::with_lora`].
+    /// As [`Self::with_lora`]; a pattern of ranks or alphas that no adapter has, which files of others may have.
     pub fn with_new_lora(
         self,
         settings: LoraSettings,
         uniform: impl Fn(usize, usize) -> f32,
     ) -> Result<Self, PolicyError> {
+        settings.patterns_found(&settings.extend(&self.layout)?)?;
         self.with_lora(settings, |i, spec| {
             let [rows, columns] = spec.shape;
             let bound = 1.0 / (columns as f32).sqrt();

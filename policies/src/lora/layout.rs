@@ -93,14 +93,40 @@ impl LoraSettings {
         Ok(ParamLayout { specs: specs.0, model: base.model.clone(), adapters })
     }
 
+    /// Every pattern of ranks and alphas names a layer that has an adapter.
+    ///
+    /// # Errors
+    /// The pattern that names none.
+    pub(crate) fn patterns_found(&self, layout: &ParamLayout) -> Result<(), PolicyError> {
+        let modules = adapted(layout).concat();
+        let ranks = self.rank_pattern.iter().map(|(pattern, _)| ("rank_pattern", pattern));
+        let alphas = self.alpha_pattern.iter().map(|(pattern, _)| ("alpha_pattern", pattern));
+        for (key, pattern) in ranks.chain(alphas) {
+            let named = super::targets::ending(pattern)?;
+            if !modules.iter().any(|module| named.is_match(module)) {
+                let ends = ends(modules.iter().map(String::as_str));
+                return Err(lora_error(format!(
+                    "{key}: `{pattern}` names no layer with an adapter; there are {ends}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// Every name of the targets is one of a layer that can have an adapter.
     fn all_found(&self, modules: &[&str]) -> Result<(), PolicyError> {
         let super::Targets::Names(names) = &self.targets else { return Ok(()) };
         let unknown = names.iter().find(|name| !modules.iter().any(|m| super::targets::is_named(m, name)));
         let Some(name) = unknown else { return Ok(()) };
-        let mut ends: Vec<&str> = modules.iter().filter_map(|m| m.rsplit('.').next()).collect();
-        ends.sort_unstable();
-        ends.dedup();
-        Err(lora_error(format!("no layer `{name}` can have an adapter; there are {}", ends.join(", "))))
+        let ends = ends(modules.iter().copied());
+        Err(lora_error(format!("no layer `{name}` can have an adapter; there are {ends}")))
     }
+}
+
+/// The last parts of the names of modules, each once.
+fn ends<'a>(modules: impl Iterator<Item = &'a str>) -> String {
+    let mut ends: Vec<&str> = modules.filter_map(|m| m.rsplit('.').next()).collect();
+    ends.sort_unstable();
+    ends.dedup();
+    ends.join(", ")
 }

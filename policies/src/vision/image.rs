@@ -107,6 +107,9 @@ pub fn decode(bytes: &[u8]) -> Result<Rgb, ImageError> {
             let (rgb, orientation) = png::decode(bytes)?;
             return turned(rgb, orientation);
         }
+        if bytes.starts_with(JPEG) && !ends(bytes) {
+            return Err(ImageError::Damaged { what: "JPEG that ends before its picture does".into() });
+        }
         let mut decoder = decoder(bytes)?;
         let (width, height) = decoder.dimensions();
         check_size(width as usize, height as usize)?;
@@ -114,6 +117,17 @@ pub fn decode(bytes: &[u8]) -> Result<Rgb, ImageError> {
         let picture = DynamicImage::from_decoder(decoder).map_err(damaged)?;
         turned(opaque(picture), orientation)
     })
+}
+
+/// How a JPEG file begins.
+const JPEG: &[u8] = &[0xff, 0xd8, 0xff];
+
+/// Whether a JPEG file has its end behind its last scan; the decoder fills up what is missing, and says nothing. Within a scan no
+/// byte of 255 stands before one of a mark.
+fn ends(bytes: &[u8]) -> bool {
+    let mark = |code: u8| move |pair: &[u8]| pair == [0xff, code];
+    let scan = bytes.windows(2).rposition(mark(0xda)).unwrap_or(0);
+    bytes[scan..].windows(2).any(mark(0xd9))
 }
 
 fn guarded<T>(work: impl FnOnce() -> Result<T, ImageError>) -> Result<T, ImageError> {

@@ -203,25 +203,16 @@ fn shapes_that_are_not_taken_are_named() {
     assert_eq!(small.tokens(500, 500).unwrap(), 4);
 }
 
-/// Prints milliseconds a picture: a figure for EXPERIMENTS.md, no check.
 #[test]
-#[ignore = "measures"]
-fn time_of_resampling() {
-    for (from, to, filter) in
-        [(1024, 504, Filter::Bicubic), (2048, 512, Filter::Lanczos), (224, 448, Filter::Bicubic)]
-    {
-        let pixels = (0..from * from * 3).map(|i| (i * 7919 % 251) as u8).collect();
-        let picture = Rgb { width: from, height: from, pixels };
-        let mut best = f64::INFINITY;
-        for _ in 0..9 {
-            let clock = std::time::Instant::now();
-            let out = resize(&picture, to, to, filter);
-            best = best.min(clock.elapsed().as_secs_f64());
-            assert_eq!(out.width, to);
+fn a_jpeg_that_ends_early_is_refused() {
+    for name in ["jpeg_420.jpg", "jpeg_444.jpg", "jpeg_cmyk.jpg", "jpeg_grey.jpg", "jpeg_turned.jpg"] {
+        let bytes = std::fs::read(golden("vision/decode").join(name)).unwrap();
+        decode(&bytes).unwrap();
+        for part in [2, 3, 10] {
+            let found = decode(&bytes[..bytes.len() - bytes.len() / part]);
+            assert!(found.is_err(), "{name} without the last {part}th");
         }
-        #[allow(clippy::print_stdout)] // Figures.
-        {
-            println!("| {from}² -> {to}² {filter:?} | {:.1} ms |", best * 1e3);
-        }
+        // What follows the end is no part of the picture.
+        decode(&[&bytes[..], b"behind it"].concat()).unwrap();
     }
 }

@@ -4,7 +4,7 @@ use super::DataError;
 use super::template::{TemplateRow, Templates};
 use rlvr_rewards::{IMAGE_PLACE, Message, TaskImage};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::path::Path;
 
 /// Where the pictures of a row are: a template, or one for each.
@@ -44,6 +44,20 @@ impl ImagesTemplate {
         }
         Ok(found)
     }
+}
+
+/// The pictures that a row has in the fields `image` and `images`, each one or a list; null and empty text are none.
+pub fn of_row(fields: &Map<String, Value>) -> Vec<Value> {
+    let mut found = Vec::new();
+    for value in ["image", "images"].iter().filter_map(|name| fields.get(*name)) {
+        match value {
+            Value::Null => {}
+            Value::String(text) if text.is_empty() => {}
+            Value::Array(list) => found.extend(list.iter().cloned()),
+            one => found.push(one.clone()),
+        }
+    }
+    found
 }
 
 /// The pictures that messages name, and those of `images`: these fill parts that say where a picture stands and not which, or

@@ -460,8 +460,12 @@ impl JsonlConfig {
         if value.is_string() {
             return Err(format!("messages: `{field}` must be a list of messages, not text"));
         }
-        let (list, found) = seen_messages(&value, field).map_err(|e| format!("messages: {e}"))?;
+        let (list, mut found) = seen_messages(&value, field).map_err(|e| format!("messages: {e}"))?;
         let mut list = behind(system, list, field).map_err(|e| format!("messages: {e}"))?;
+        // Parts that say which pictures they are need none beside them.
+        if self.images.is_none() && (found.is_empty() || found.contains(&Value::Null)) {
+            found = images::named(found, images::of_row(&row.fields));
+        }
         let images = self.placed(templates, &mut list, found, row)?;
         Ok((list, images))
     }

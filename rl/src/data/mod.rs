@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use images::{ImagesTemplate, named as named_images, placed as placed_images};
+pub use images::{ImagesTemplate, named as named_images, of_row as row_images, placed as placed_images};
 pub use jsonl::{JsonlConfig, MessageTemplate, PromptTemplate};
 pub(crate) use key::Mark;
 pub use key::TaskKey;

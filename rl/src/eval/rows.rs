@@ -11,7 +11,7 @@ use super::task_file::{Continuation, Fields, TaskFile};
 use crate::curate::validate::messages;
 use crate::data::jsonl::{self, JsonlConfig, add_reference, render_reference};
 use crate::data::template::{TemplateRow, Templates};
-use crate::data::{DataError, TaskKey, placed_images};
+use crate::data::{DataError, TaskKey, placed_images, row_images};
 use crate::rows::{id, missing};
 
 /// Broken rows that are described; the rest is left out.
@@ -351,11 +351,8 @@ pub(super) fn whole_tasks(task: &TaskFile, path: &Path) -> Result<(Vec<Item>, Ve
 
 fn whole_task(mut fields: Map<String, Value>, folder: &Path) -> Result<Task, String> {
     let mut prompt = messages(&fields)?;
-    let pictures = match fields.shift_remove("images") {
-        None | Some(Value::Null) => Vec::new(),
-        Some(Value::Array(list)) => list,
-        Some(one) => vec![one],
-    };
+    let pictures = row_images(&fields);
+    fields.shift_remove("images");
     let images = placed_images(&mut prompt, &pictures, folder)?;
     fields.insert("prompt".into(), json!(prompt));
     fields.insert("id".into(), json!(id(&fields).ok_or_else(|| missing(&fields, "id"))?));

@@ -1,6 +1,7 @@
 //! The one rule by which an evaluation has regressed against an earlier one.
 
 use super::{Evaluation, LEVEL, ResultsError, check_same, compare};
+use crate::eval::ImageArm;
 use crate::number::{fixed, signed};
 use crate::stats::{Comparison, holm};
 
@@ -18,7 +19,8 @@ pub struct Regression {
 }
 
 /// Tasks of the baseline that an evaluation lacks, or does worse by more than `tolerance` and significantly: by the
-/// paired test over the items that both have, Holm-corrected over all tasks and evaluations. Other versions of a task or
+/// paired test over the items that both have, Holm-corrected over all tasks and evaluations; controls without the real pictures are no
+/// tasks here. Other versions of a task or
 /// verifier are refused, unless `force`; `note` hears of them.
 ///
 /// # Errors
@@ -33,7 +35,8 @@ pub fn regressions(
     let mut found = Vec::new();
     let mut tested = Vec::new();
     for (place, evaluation) in evaluations.iter().enumerate() {
-        for old in &baseline.tasks {
+        // That a control gets worse is what is hoped for.
+        for old in baseline.tasks.iter().filter(|task| ImageArm::of(&task.name).is_none()) {
             let pair = match evaluation.task(&old.name) {
                 Some(new) => {
                     check_same(&old.name, &old.identity, [&new.identity], force, note)?;

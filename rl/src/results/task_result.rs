@@ -3,7 +3,7 @@
 use super::SampleRow;
 use crate::eval::contamination::Contamination;
 use crate::eval::judge::{JudgeVerdict, Opinion, agreement};
-use crate::eval::{Accuracy, Benchmark, Commonest, Judged, solved};
+use crate::eval::{Accuracy, Benchmark, Commonest, Judged, TextMetric, solved};
 use crate::number::{fixed, interval, with_error};
 use crate::stats::Estimate;
 use rlvr_rewards::Verdict;
@@ -186,9 +186,13 @@ impl TaskResult {
 /// The metrics that a benchmark asks for, against all answers that would be right.
 fn texts(benchmark: &Benchmark, judged: &[Judged]) -> Vec<(&'static str, f64)> {
     let answers: Vec<Vec<String>> = benchmark.items.iter().map(|item| item.task.answers()).collect();
-    let pairs: Vec<(&str, &[String])> =
-        judged.iter().map(|j| (j.text.as_str(), answers[j.task].as_slice())).collect();
-    benchmark.metrics.iter().map(|metric| (metric.name(), metric.value(&pairs))).collect()
+    let pairs = |said: fn(&Judged) -> &str| -> Vec<(&str, &[String])> {
+        judged.iter().map(|j| (said(j), answers[j.task].as_slice())).collect()
+    };
+    let (whole, answer) = (pairs(|j| &j.text), pairs(|j| j.outcome.extracted.as_deref().unwrap_or(&j.text)));
+    // Words of a short answer are those of the answer, without the tags around it; of a report they are all of it.
+    let of = |metric: &TextMetric| if *metric == TextMetric::TokenF1 { &answer } else { &whole };
+    benchmark.metrics.iter().map(|metric| (metric.name(), metric.value(of(metric)))).collect()
 }
 
 /// What a judge says about the samples beside the verifier; none without a judge. Its accuracy is over what it judged.

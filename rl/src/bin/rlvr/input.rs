@@ -1,6 +1,6 @@
 //! Input that cannot be used, and what rows of several commands share.
 
-use rlvr::data::{named_images, placed_images};
+use rlvr::data::{named_images, placed_images, row_images};
 use rlvr::rewards::{Message, TaskImage, prompt_messages, seen_messages};
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -22,18 +22,14 @@ pub fn messages(fields: &Map<String, Value>) -> Result<Vec<Message>, String> {
     prompt_messages(prompt, key)
 }
 
-/// The prompt of a row with its pictures: parts of messages, or the field `images`, a list or one of them, which stand in the
+/// The prompt of a row with its pictures: parts of messages, or the fields `image` and `images`, a list or one of them, which stand in the
 /// places `<image>` or before the text. Paths are relative to `folder`.
 pub fn seen(fields: &Map<String, Value>, folder: &Path) -> Result<(Vec<Message>, Vec<TaskImage>), String> {
     let given = ["prompt", "question"].iter().find_map(|key| Some((*key, fields.get(*key)?)));
     let (key, prompt) = given.ok_or("the row has no `prompt` (or `question`)")?;
     let (mut messages, values) = seen_messages(prompt, key)?;
-    let images = match fields.get("images") {
-        None | Some(Value::Null) => Vec::new(),
-        Some(Value::Array(list)) => list.clone(),
-        Some(one) => vec![one.clone()],
-    };
-    let images = placed_images(&mut messages, &named_images(values, images), folder)?;
+    let images = named_images(values, row_images(fields));
+    let images = placed_images(&mut messages, &images, folder)?;
     Ok((messages, images))
 }
 

@@ -4,6 +4,7 @@ use crate::args::LogprobsArgs;
 use crate::input::{self, bad};
 use crate::{output, policy};
 use anyhow::Result;
+use rlvr::data::row_images;
 use rlvr::files::source::{LineFields, LineSource};
 use rlvr::policies::ImageKey;
 use rlvr::policies::packed::{PackedBatch, PromptGroup};
@@ -83,9 +84,9 @@ impl<'a> Form<'a> {
             Some(_) => {}
         }
         let get = |key: &str| fields.get(key).filter(|v| !v.is_null());
-        if get("images").is_some() {
+        if !row_images(fields).is_empty() {
             let Some(completion) = get("completion").and_then(Value::as_str) else {
-                return Err("a row with `images` needs `prompt` and `completion`".into());
+                return Err("a row with images needs `prompt` and `completion`".into());
             };
             let (messages, images) = input::seen(fields, folder)?;
             return Ok(Self::Conversation(messages, images, completion));

@@ -335,7 +335,7 @@ pub enum Limit {
 #[command(after_help = "\
 Examples:
   rlvr data split tasks.jsonl --parts train=0.9,heldout=0.1 --out-dir split
-  rlvr data split vqa.jsonl --parts train=0.8,test=0.2 --group meta.image --out-dir split
+  rlvr data split vqa.jsonl --parts train=0.8,test=0.2 --group image --out-dir split
 
 Writes DIR/train.jsonl and so on. A hash of the id, or of the group, decides: no group is in two parts, and rows that are
 added later move nothing. Shares are met on average.")]

@@ -190,7 +190,8 @@ Examples:
   rlvr sample --policy model.gguf --prompt 'Name a prime number.' -n 4 --max-tokens 64
   rlvr sample --policy model/ --tasks prompts.jsonl --json > completions.jsonl
 
-Rows of --tasks: {\"id\"?, \"prompt\": text or [{\"role\", \"content\"}, …]} (or \"question\": text).
+Rows of --tasks: {\"id\"?, \"prompt\": text or [{\"role\", \"content\"}, …]} (or \"question\": text),
+with pictures in \"images\" or \"image\".
 Rows of --json: {\"id\", \"sample\", \"text\", \"tokens\", \"logprobs\", \"finish_reason\"}.
 A sample depends on the policy, the prompt and its number, the seed and the sample's number only.")]
 #[command(group = clap::ArgGroup::new("what").required(true).args(["prompt", "tasks"]))]
@@ -246,6 +247,7 @@ Example:
 Rows in:  {\"id\", \"prompt_tokens\": [ids], \"completion_tokens\": [ids]}
      or:  {\"id\", \"prompt\": text, \"completion\": text}   raw text, without the chat template
      or:  {\"id\", \"prompt\": [messages], \"completion\": text}   the prompt by the chat template
+          With \"images\" (or \"image\"), a file or a list, text is a message of the user, by the chat template too.
 Rows out: {\"id\", \"tokens\": [ids], \"logprobs\": [nats]}   one number a completion token")]
 pub struct LogprobsArgs {
     #[command(flatten)]
