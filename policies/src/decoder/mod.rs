@@ -228,8 +228,10 @@ impl Decoder {
         Self {
             recompute: self.recompute,
             lora: self.lora.clone(),
+            base_params: self.base_params,
             trained: self.trained.clone(),
             router_aux: self.router_aux,
+            processor: self.processor.clone(),
             ..host
         }
     }
