@@ -287,6 +287,22 @@ fn what_is_wrong_with_a_picture_is_named_with_its_line() {
     refused(&run, "", &["scans.jsonl:3: images: picture 1", "2.png"]);
     assert!(!Path::new(&out).exists());
 
+    // One that is cut off begins well; where it is decoded, its row is named too.
+    let definition = scans(dir.path(), 9);
+    let cut = dir.path().join("pictures/5.png");
+    let whole = std::fs::read(&cut).unwrap();
+    std::fs::write(&cut, &whole[..whole.len() / 2]).unwrap();
+    let found = rlvr(&["eval", "validate", "--tasks", &definition], "");
+    let text = String::from_utf8(found.stdout).unwrap();
+    assert_eq!(found.status.code(), Some(1), "{text}");
+    assert!(text.contains("scans.jsonl:6: images: picture 1") && text.contains("5.png"), "{text}");
+    for arm in ["real", "shuffled"] {
+        let asked = rlvr(&[&run[..], &["--images", arm, "--force"]].concat(), "");
+        assert!(!asked.status.success() && stderr(&asked).contains("scans.jsonl:6: "), "{}", stderr(&asked));
+    }
+    std::fs::remove_dir_all(&out).ok();
+    scans(dir.path(), 9);
+
     // Rows that name pictures as nothing can read them, or have places for more.
     let row = json!({"id": 1, "image": "https://x/1.png", "question": "q", "answer": "yes", "kind": "a"});
     write(dir.path(), "scans.jsonl", &lines(std::slice::from_ref(&row)));

@@ -1,25 +1,26 @@
 //! The pictures of a benchmark: looked at before anything is asked, and exchanged for those of a control arm.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use rlvr_policies::ImageKey;
 use rlvr_policies::vision::{encode_png, image};
 use rlvr_rewards::{IMAGE_PLACE, TaskImage};
 use serde::{Deserialize, Serialize};
 
 use super::benchmark::Benchmark;
+use super::exchange::exchanged_for;
 use super::fingerprint::sha256_hex;
 use super::item::Item;
 use crate::data::DataError;
 use crate::error::Error;
 use crate::files::picture::{bytes_of, named};
 use crate::policy::Policy;
-use crate::random;
 
-const SHUFFLE_STREAM: u64 = 0x7069_6374;
+/// An item, the number of a picture in it, and the picture.
+type Place<'a> = (&'a Item, usize, &'a TaskImage);
+
 /// Mid-grey, in each colour.
 const GREY: u8 = 128;
 
@@ -81,22 +82,13 @@ impl Benchmark {
 
     /// Looks at the beginning of every picture and hashes all of it; what cannot be used comes back, with file and line.
     pub fn look(&mut self) -> Vec<DataError> {
-        let mut first: HashMap<&TaskImage, usize> = HashMap::new();
-        let mut places = Vec::new();
-        for item in &self.items {
-            for (i, image) in item.task.images.iter().enumerate() {
-                first.entry(image).or_insert_with(|| {
-                    places.push((item, i, image));
-                    places.len() - 1
-                });
-            }
-        }
-        let hash = |(item, i, picture): &(&Item, usize, &TaskImage)| {
+        let (places, first) = self.pictures();
+        let hash = |(item, i, picture): &Place<'_>| {
             let bytes = bytes_of(picture).and_then(|bytes| match image::size(&bytes) {
                 Ok(_) => Ok(sha256_hex(&bytes)),
                 Err(e) => Err(named(picture, &e)),
             });
-            bytes.map_err(|problem| bad_row(item, format!("images: picture {}: {problem}", i + 1)))
+            bytes.map_err(|problem| bad_picture(item, *i, &problem))
         };
         let found: Vec<Result<String, DataError>> = places.par_iter().map(hash).collect();
         if found.is_empty() {
@@ -114,6 +106,39 @@ impl Benchmark {
         let problems = found.into_iter().filter_map(Result::err).collect();
         self.images = Some(sha256_hex(all.as_bytes()));
         problems
+    }
+
+    /// Decodes every picture whole; those come back, with file and line, that cannot be decoded though their beginnings
+    /// can, which [`Self::look`] is content with.
+    pub fn undecodable(&self) -> Vec<DataError> {
+        let decoded = |(item, i, picture): &Place<'_>| {
+            let bytes = bytes_of(picture).ok().filter(|bytes| image::size(bytes).is_ok())?;
+            let problem = image::decode(&bytes).err()?;
+            Some(bad_picture(item, *i, &named(picture, &problem)))
+        };
+        self.pictures().0.par_iter().filter_map(decoded).collect()
+    }
+
+    /// The different pictures, each with the item that has it first and its number there, and their places by picture.
+    fn pictures(&self) -> (Vec<Place<'_>>, HashMap<&TaskImage, usize>) {
+        let mut first: HashMap<&TaskImage, usize> = HashMap::new();
+        let mut places = Vec::new();
+        for item in &self.items {
+            for (i, image) in item.task.images.iter().enumerate() {
+                first.entry(image).or_insert_with(|| {
+                    places.push((item, i, image));
+                    places.len() - 1
+                });
+            }
+        }
+        (places, first)
+    }
+
+    /// A problem of a picture with the row of the item that has it first.
+    fn of_picture(&self, image: &TaskImage, problem: &Error) -> Option<DataError> {
+        let (places, first) = self.pictures();
+        let (item, i, _) = places.get(*first.get(image)?)?;
+        Some(bad_picture(item, *i, &problem.to_string()))
     }
 
     /// The benchmark as results of an arm call it, with its own pictures still; `seed` says how pictures are exchanged.
@@ -139,28 +164,27 @@ impl Benchmark {
     /// The benchmark as an arm asks it.
     ///
     /// # Errors
-    /// As [`Self::called`]; a picture that cannot be read; pictures that are all the same, which cannot be exchanged.
+    /// As [`Self::called`]; a picture that cannot be read; pictures that are all the same, or stand in too many items together
+    /// to be exchanged.
     pub fn with_images(&self, arm: ImageArm, seed: u64, policy: &Policy) -> Result<Self, Error> {
         let mut benchmark = self.called(arm, seed)?;
         if arm == ImageArm::Real {
             return Ok(benchmark);
         }
-        let mut distinct: Vec<&TaskImage> = Vec::new();
-        let mut places: HashMap<&TaskImage, usize> = HashMap::new();
-        for image in self.items.iter().flat_map(|item| &item.task.images) {
-            places.entry(image).or_insert_with(|| {
-                distinct.push(image);
-                distinct.len() - 1
-            });
-        }
+        let (distinct, places) = self.pictures();
+        let distinct: Vec<&TaskImage> = distinct.into_iter().map(|(_, _, image)| image).collect();
         let others: Vec<TaskImage> = match arm {
             ImageArm::Real | ImageArm::None => Vec::new(),
             ImageArm::Blank => blank(&distinct)?,
             ImageArm::Shuffled => {
-                let looked = distinct.par_iter().map(|image| policy.looked_at(image));
-                let looked = looked.collect::<Result<Vec<_>, _>>()?;
-                let order = derangement(&looked, seed);
-                let order = order.ok_or_else(|| self.refused(arm, "its pictures are all the same"))?;
+                let look = |image: &&TaskImage| {
+                    policy.looked_at(image).map_err(|e| self.of_picture(image, &e).map_or(e, Error::from))
+                };
+                let looked = distinct.par_iter().map(look).collect::<Result<Vec<_>, _>>()?;
+                let together = |item: &Item| item.task.images.iter().map(|image| places[image]).collect();
+                let together: Vec<Vec<usize>> = self.items.iter().map(together).collect();
+                let order = exchanged_for(&looked, &together, seed);
+                let order = order.map_err(|what| self.refused(arm, what))?;
                 order.into_iter().map(|i| distinct[i].clone()).collect()
             }
         };
@@ -196,8 +220,9 @@ impl Benchmark {
     }
 }
 
-/// The error of an item's row.
-fn bad_row(item: &Item, message: String) -> DataError {
+/// The error of a picture of an item, with its row.
+fn bad_picture(item: &Item, i: usize, problem: &str) -> DataError {
+    let message = format!("images: picture {}: {problem}", i + 1);
     let place = item.place.rsplit_once(':').and_then(|(path, line)| Some((path, line.parse().ok()?)));
     let (path, line) = place.unwrap_or((&item.place, 0));
     DataError::Row { path: PathBuf::from(path), line, message }
@@ -217,47 +242,6 @@ fn blank(images: &[&TaskImage]) -> Result<Vec<TaskImage>, Error> {
     Ok(sizes.into_iter().map(of_size).collect())
 }
 
-/// For each picture another one, each once: pictures of as many tokens are exchanged among themselves. One that is alone with
-/// its number of tokens is exchanged with others that are, and where there is none, within those of the nearest number.
-/// Pictures with the same key are one. None where there are not two different ones.
-fn derangement(pictures: &[(ImageKey, usize)], seed: u64) -> Option<Vec<usize>> {
-    // The first place of each key; the choice depends on the keys, not on the order of the items.
-    let mut first: BTreeMap<ImageKey, usize> = BTreeMap::new();
-    for (i, (key, _)) in pictures.iter().enumerate() {
-        first.entry(*key).or_insert(i);
-    }
-    if first.len() < 2 {
-        return None;
-    }
-    let mut classes: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    for i in first.values() {
-        classes.entry(pictures[*i].1).or_default().push(*i);
-    }
-    let alone: Vec<usize> = classes.values().filter(|c| c.len() == 1).map(|c| c[0]).collect();
-    classes.retain(|_, class| class.len() > 1);
-    match &alone[..] {
-        [] => {}
-        [one] => {
-            let tokens = pictures[*one].1;
-            let nearest = classes.iter_mut().min_by_key(|(count, _)| count.abs_diff(tokens));
-            nearest.into_iter().for_each(|(_, class)| class.push(*one));
-        }
-        // Under a number that no picture has.
-        several => drop(classes.insert(usize::MAX, several.to_vec())),
-    }
-    let mut other: HashMap<ImageKey, usize> = HashMap::new();
-    for (tokens, class) in &classes {
-        // In a random order, each takes the place of the one before: a permutation that leaves nothing where it was.
-        let len = class.len() as u64;
-        let key = [seed, SHUFFLE_STREAM, *tokens as u64];
-        let order: Vec<usize> = (0..len).map(|i| class[random::shuffled(i, len, &key) as usize]).collect();
-        for (i, from) in order.iter().enumerate() {
-            other.insert(pictures[*from].0, order[(i + 1) % order.len()]);
-        }
-    }
-    pictures.iter().map(|(key, _)| other.get(key).copied()).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -274,44 +258,5 @@ mod tests {
         for other in ["vqa", "blank", "vqa/likelihood", "vqa/blanket"] {
             assert_eq!(ImageArm::of(other), None);
         }
-    }
-
-    #[test]
-    fn a_derangement_moves_every_picture_among_those_of_as_many_tokens() {
-        for seed in 0..200 {
-            let classes = [4, 4, 4, 9, 9, 16, 16, 16, 16, 4];
-            let pictures: Vec<(ImageKey, usize)> =
-                classes.iter().enumerate().map(|(i, tokens)| (i as ImageKey * 7 + 1, *tokens)).collect();
-            let order = derangement(&pictures, seed).unwrap();
-            let mut once = order.clone();
-            once.sort_unstable();
-            assert_eq!(once, (0..10).collect::<Vec<_>>(), "each once");
-            for (i, other) in order.iter().enumerate() {
-                assert!(i != *other && pictures[i].1 == pictures[*other].1, "{seed}: {order:?}");
-            }
-            assert_eq!(derangement(&pictures, seed).unwrap(), order);
-        }
-        let pictures: Vec<(ImageKey, usize)> = (0..8).map(|i| (i, 4)).collect();
-        let orders: Vec<_> = (0..20).map(|seed| derangement(&pictures, seed).unwrap()).collect();
-        assert!(orders.iter().any(|order| *order != orders[0]), "the seed counts");
-    }
-
-    #[test]
-    fn pictures_without_a_partner_find_one_and_equal_ones_are_one() {
-        // One alone goes to the nearest number of tokens.
-        let order = derangement(&[(1, 4), (2, 4), (3, 100), (4, 100), (5, 90)], 1).unwrap();
-        assert!(order[4] == 2 || order[4] == 3, "{order:?}");
-        assert!(order[0] == 1 && order[1] == 0, "{order:?}");
-        // Several alone are exchanged among themselves.
-        assert_eq!(derangement(&[(1, 4), (2, 5)], 3).unwrap(), [1, 0]);
-        // The same picture under two names is never exchanged for itself.
-        for seed in 0..50 {
-            let pictures = [(7, 4), (7, 4), (8, 4), (9, 4)];
-            let order = derangement(&pictures, seed).unwrap();
-            assert!(order.iter().zip(&pictures).all(|(o, (key, _))| pictures[*o].0 != *key), "{order:?}");
-            assert_eq!(order[0], order[1]);
-        }
-        assert_eq!(derangement(&[(7, 4), (7, 4)], 0), None);
-        assert_eq!(derangement(&[], 0), None);
     }
 }

@@ -6,6 +6,7 @@ mod benchmark;
 pub mod builtin;
 mod commonest;
 pub mod contamination;
+mod exchange;
 pub mod fingerprint;
 pub mod http;
 mod images;

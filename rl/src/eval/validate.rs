@@ -93,6 +93,10 @@ pub fn validate_benchmark(
         let problem = (found != wanted).then(|| format!("{found} items, the definition says {wanted}"));
         checks.push(check("number of items", problem.into_iter()));
     }
+    if benchmark.has_images() {
+        let broken = benchmark.undecodable().into_iter().map(|problem| problem.to_string());
+        checks.push(check("pictures can be decoded", broken));
+    }
     checks.extend(item_checks(&benchmark));
     Validation {
         task: benchmark.name.clone(),

@@ -77,7 +77,8 @@ impl<'a> Chunk<'a> {
             seed: plan.seed ^ (self.number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15),
         };
         let tasks: Vec<&Task> = items.iter().map(|item| &item.task).collect();
-        let (_, judged) = evaluate(policy, &benchmark.name, &tasks, &*benchmark.reward, &settings, None)?;
+        let judged = evaluate(policy, &benchmark.name, &tasks, &*benchmark.reward, &settings, None);
+        let (_, judged) = judged.map_err(|e| of_row(policy, items, e))?;
         let mut numbers = vec![0; items.len()];
         let mut samples = Vec::with_capacity(judged.len());
         for j in judged {
@@ -90,6 +91,15 @@ impl<'a> Chunk<'a> {
         }
         Ok(samples)
     }
+}
+
+/// An error of items, with the row of the first whose pictures cannot be shown, if that is what is wrong.
+fn of_row(policy: &Policy, items: &[Item], error: Error) -> Error {
+    let broken = items.iter().find_map(|item| {
+        let problem = policy.pictures(&item.task.images).err()?;
+        Some(Error::Unusable { what: format!("{}: {problem}", item.place) })
+    });
+    broken.unwrap_or(error)
 }
 
 /// How many chunks, from the first, the rows on disk hold completely.

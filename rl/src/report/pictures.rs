@@ -23,6 +23,8 @@ const OF_PROMPT: usize = 8;
 /// Most characters of all pictures of a page.
 const OF_PAGE: usize = 4 << 20;
 
+const GONE: &str = "its data is gone";
+
 /// A picture as the page shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Shown {
@@ -56,13 +58,13 @@ impl Pictures {
         let mut shown = Vec::new();
         for (i, name) in names.iter().take(OF_PROMPT).enumerate() {
             let image = match name.strip_prefix("data:") {
-                None => Some(TaskImage::Path(PathBuf::from(name))),
+                None => Ok(TaskImage::Path(PathBuf::from(name))),
                 Some(_) => self.given(stage, id, i),
             };
             let name = if name.starts_with("data:") { "given as data" } else { name.as_str() };
             shown.push(match image {
-                Some(image) => self.draw(name, &image),
-                None => Shown::note(name, "its data is gone".into()),
+                Ok(image) => self.draw(name, &image),
+                Err(note) => Shown::note(name, note.into()),
             });
         }
         if names.len() > OF_PROMPT {
@@ -72,26 +74,40 @@ impl Pictures {
         shown
     }
 
-    /// A picture that is no file: that of the task, which the stage's data still has.
-    fn given(&mut self, stage: &str, id: &str, place: usize) -> Option<TaskImage> {
-        let config = self.config.as_ref()?;
-        let stage = config.stage.iter().find(|config| config.name() == stage)?;
+    /// A picture that is no file: that of the task, which the stage's data still has. Records do not say of which source a
+    /// task is, so that it is known only where one source has its id and none is missing; else why it is not.
+    fn given(&mut self, stage: &str, id: &str, place: usize) -> Result<TaskImage, &'static str> {
+        let config = self.config.as_ref().ok_or(GONE)?;
+        let stage = config.stage.iter().find(|config| config.name() == stage).ok_or(GONE)?;
         let names: Vec<&String> = match stage {
             StageConfig::Sft(sft) => sft.data.names().collect(),
             StageConfig::Grpo(grpo) => grpo.data.iter().flat_map(|mix| mix.names()).collect(),
         };
+        let mut found = None;
+        let mut missing = false;
         for name in names {
             let source = self
                 .sources
                 .entry(name.clone())
                 .or_insert_with(|| TaskSource::open(name, config.data.get(name)?, config.seed).ok());
-            let Some(source) = source else { continue };
-            let task = (0..source.len()).map(|i| source.task(i)).find(|task| task.id == id);
-            if let Some(image) = task.and_then(|task| task.images.get(place)) {
-                return Some(image.clone());
+            let Some(source) = source else {
+                missing = true;
+                continue;
+            };
+            let tasks = (0..source.len()).map(|i| source.task(i)).filter(|task| task.id == id);
+            for image in tasks.filter_map(|task| task.images.get(place)) {
+                if matches!(image, TaskImage::Bytes(_)) && found.replace(image.clone()).is_some() {
+                    return Err(
+                        "its id stands more than once in the stage's data: it is not known which it is",
+                    );
+                }
             }
         }
-        None
+        match found {
+            Some(_) if missing => Err("some of the stage's data is gone: it is not known which it is"),
+            Some(image) => Ok(image),
+            None => Err(GONE),
+        }
     }
 
     fn draw(&mut self, name: &str, image: &TaskImage) -> Shown {
@@ -189,5 +205,36 @@ mod tests {
         let all: usize = (0..50).flat_map(|_| pictures.of("grpo", "1", &many)).map(|s| s.uri.len()).sum();
         assert!(all <= OF_PAGE, "{all}");
         assert!(pictures.of("grpo", "1", &many)[0].note.contains("enough pictures"));
+    }
+
+    #[test]
+    fn what_was_given_as_data_is_shown_only_where_its_row_is_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = "name = \"r\"\n[policy]\npath = \"p\"\n[rewards]\nkind = \"yes_no\"\n[[stage]]\nkind = \"grpo\"\n\
+                          data = { a = 1.0, b = 1.0 }\nsteps = 1\n"
+            .to_owned();
+        for (source, shade) in [("a", 1), ("b", 200)] {
+            let row = |id: &str| {
+                let image = String::from(TaskImage::Bytes(encode_png(8, 8, &[shade; 8 * 8 * 3]).into()));
+                serde_json::json!({"id": id, "image": image, "answer": "yes"}).to_string()
+            };
+            let path = dir.path().join(format!("{source}.jsonl"));
+            std::fs::write(&path, format!("{}\n{}\n", row("both"), row(&format!("only-{source}")))).unwrap();
+            config.push_str(&format!(
+                "[data.{source}]\nkind = \"jsonl\"\npath = {path:?}\nprompt = \"Yes?\"\n\
+                 images = \"{{{{ image }}}}\"\nreference.answer = \"{{{{ answer }}}}\"\n"
+            ));
+        }
+        let path = Path::new("config.toml");
+        let stage = RunConfig::parse(&config, path, &[]).unwrap().stage[0].name().to_owned();
+        let shown =
+            |id: &str| Pictures::new(&config, path).of(&stage, id, &["data:00ff".to_owned()]).remove(0);
+        let (a, b) = (shown("only-a"), shown("only-b"));
+        assert!(a.uri.starts_with("data:image/png") && b.uri.starts_with("data:image/png") && a.uri != b.uri);
+        let both = shown("both");
+        assert!(both.uri.is_empty() && both.note.contains("not known which"), "{both:?}");
+        std::fs::remove_file(dir.path().join("a.jsonl")).unwrap();
+        let left = shown("both");
+        assert!(left.uri.is_empty() && left.note.contains("not known which"), "{left:?}");
     }
 }

@@ -53,6 +53,8 @@ pub struct Item {
     pub cluster: String,
     /// What accuracy is broken down by, where it is.
     pub group: Option<String>,
+    /// Whether a sample names pictures that it was asked about.
+    pub pictures: bool,
     /// At least one.
     pub samples: Vec<Sample>,
 }
@@ -160,7 +162,15 @@ impl Evaluation {
                 tasks.len() - 1
             });
             let group = fields.get("group").and_then(Value::as_str);
-            tasks[at].add(id, cluster, group, Sample::new(&fields, verdict, wanted.texts));
+            let pictures = fields.get("images").and_then(Value::as_array).is_some_and(|i| !i.is_empty());
+            let sample = Sample::new(&fields, verdict, wanted.texts);
+            tasks[at].add(Item {
+                id,
+                cluster,
+                group: group.map(str::to_owned),
+                pictures,
+                samples: vec![sample],
+            });
         }
         if tasks.is_empty() {
             return Err(ResultsError::Empty { path });
@@ -238,13 +248,16 @@ impl TaskItems {
         }
     }
 
-    fn add(&mut self, id: String, cluster: String, group: Option<&str>, sample: Sample) {
-        let at = *self.by_id.entry(id.clone()).or_insert(self.items.len());
-        if at == self.items.len() {
-            let group = group.map(str::to_owned);
-            self.items.push(Item { id, cluster, group, samples: Vec::new() });
+    /// Adds an item, or the samples of one that it has.
+    fn add(&mut self, item: Item) {
+        let at = *self.by_id.entry(item.id.clone()).or_insert(self.items.len());
+        match self.items.get_mut(at) {
+            None => self.items.push(item),
+            Some(known) => {
+                known.pictures |= item.pictures;
+                known.samples.extend(item.samples);
+            }
         }
-        self.items[at].samples.push(sample);
     }
 
     /// The groups of its items, in order.
@@ -253,11 +266,10 @@ impl TaskItems {
         groups.into_iter().collect()
     }
 
-    /// The items of a group alone.
+    /// Some of its items alone.
     #[must_use]
-    pub fn of_group(&self, group: &str) -> Self {
-        let mine = self.items.iter().filter(|item| item.group.as_deref() == Some(group));
-        let items: Vec<Item> = mine.cloned().collect();
+    pub fn only(&self, keep: &dyn Fn(&Item) -> bool) -> Self {
+        let items: Vec<Item> = self.items.iter().filter(|item| keep(item)).cloned().collect();
         let by_id = items.iter().enumerate().map(|(i, item)| (item.id.clone(), i)).collect();
         Self { name: self.name.clone(), items, by_id, identity: self.identity.clone() }
     }

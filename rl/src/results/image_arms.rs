@@ -1,9 +1,10 @@
 //! A benchmark asked with its own pictures and as a control, in one evaluation: what the pictures are worth.
 
-use super::{Evaluation, ResultsError, TaskItems, compare};
+use super::{Evaluation, Item, RANKED, ResultsError, TaskItems, compare};
 use crate::eval::ImageArm;
 use crate::number::interval;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use std::collections::HashSet;
 
 /// Groups of a task that are compared by themselves, at most.
 const GROUPS: usize = 6;
@@ -17,7 +18,7 @@ pub struct ImageComparison {
     pub group: Option<String>,
     /// The control.
     pub arm: ImageArm,
-    /// Items of both.
+    /// Items of both that have pictures.
     pub items: usize,
     /// Accuracy with their own pictures, in [0, 1].
     pub real: f64,
@@ -25,7 +26,8 @@ pub struct ImageComparison {
     pub control: f64,
     /// `real - control`.
     pub difference: f64,
-    /// 95 % interval of the difference, paired by items.
+    /// 95 % interval of the difference, paired by items; NaN with one cluster, null as JSON.
+    #[serde(serialize_with = "null_if_none")]
     pub ci95: (f64, f64),
     /// Two-sided p-value of no difference.
     pub p_value: f64,
@@ -37,6 +39,10 @@ impl ImageComparison {
     /// Whether the real pictures are above the control, with the whole interval.
     pub fn is_above(&self) -> bool {
         self.ci95.0 > 0.0
+    }
+
+    fn has_interval(&self) -> bool {
+        !self.ci95.0.is_nan()
     }
 
     /// Header of the table.
@@ -53,14 +59,14 @@ impl ImageComparison {
             format!("{:.3}", self.real),
             format!("{:.3}", self.control),
             format!("{:+.3}", self.difference),
-            interval(self.ci95),
+            if self.has_interval() { interval(self.ci95) } else { "none (one cluster)".to_owned() },
             format!("{:.3}", self.unchanged),
         ]
     }
 
     /// A sentence where the pictures of a whole task make no difference that can be told.
     pub fn warning(&self) -> Option<String> {
-        let warned = self.group.is_none() && !self.is_above();
+        let warned = self.group.is_none() && self.has_interval() && !self.is_above();
         warned.then(|| {
             format!(
                 "warning: {}: accuracy with real pictures is not above that of the control `{}`: {:+.3}, 95 % interval {}; \
@@ -75,7 +81,12 @@ impl ImageComparison {
     }
 }
 
-/// The controls of an evaluation that also has the real pictures: every task, and its groups where these are few.
+fn null_if_none<S: Serializer>(ci95: &(f64, f64), to: S) -> Result<S::Ok, S::Error> {
+    Some(ci95).filter(|(low, _)| !low.is_nan()).serialize(to)
+}
+
+/// The controls of an evaluation that also has the real pictures: every task, and its groups where these are few. Items
+/// without pictures say nothing about them and are left out.
 ///
 /// # Errors
 /// [`ResultsError::Comparison`].
@@ -84,14 +95,15 @@ pub fn image_arms(evaluation: &Evaluation) -> Result<Vec<ImageComparison>, Resul
     for control in &evaluation.tasks {
         let Some((name, arm)) = ImageArm::of(&control.name) else { continue };
         let Some(real) = evaluation.task(&name) else { continue };
+        let pictured = pictured(evaluation, &name);
         let groups = real.groups();
         let groups = if (2..=GROUPS).contains(&groups.len()) { groups } else { Vec::new() };
         let whole = std::iter::once(None).chain(groups.into_iter().map(Some));
         for group in whole {
-            let of = |task: &TaskItems| group.map(|group| task.of_group(group));
-            let (own, other) = (of(real), of(control));
-            let (own, other) = (own.as_ref().unwrap_or(real), other.as_ref().unwrap_or(control));
-            let Some(paired) = compare(&[other], &[own])? else { continue };
+            let is_in = |item: &Item| group.is_none() || item.group.as_deref() == group;
+            let own = real.only(&|item| is_in(item) && pictured.contains(item.id.as_str()));
+            let other = control.only(&is_in);
+            let Some(paired) = compare(&[&other], &[&own])? else { continue };
             let c = paired.comparison;
             found.push(ImageComparison {
                 task: name.clone(),
@@ -103,11 +115,33 @@ pub fn image_arms(evaluation: &Evaluation) -> Result<Vec<ImageComparison>, Resul
                 difference: c.difference,
                 ci95: c.interval,
                 p_value: c.p_value,
-                unchanged: unchanged(own, other),
+                unchanged: unchanged(&own, &other),
             });
         }
     }
     Ok(found)
+}
+
+/// The items of a task that any of its arms names pictures of; all where nothing names any. Of options ranked, one of the
+/// two tasks has the names.
+fn pictured<'a>(evaluation: &'a Evaluation, task: &'a str) -> HashSet<&'a str> {
+    let benchmark = |name: &str| {
+        let real = ImageArm::of(name).map_or_else(|| name.to_owned(), |(real, _)| real);
+        RANKED.iter().find_map(|ending| real.strip_suffix(ending)).unwrap_or(&real).to_owned()
+    };
+    let own = benchmark(task);
+    let arms = evaluation.tasks.iter().filter(|arm| benchmark(&arm.name) == own);
+    let items = arms.flat_map(|arm| &arm.items);
+    let found: HashSet<&str> = items.filter(|item| item.pictures).map(|item| item.id.as_str()).collect();
+    if found.is_empty() {
+        return evaluation
+            .task(task)
+            .into_iter()
+            .flat_map(|t| &t.items)
+            .map(|item| item.id.as_str())
+            .collect();
+    }
+    found
 }
 
 /// Share of the completions that give the same answer, or the same text where none was found.

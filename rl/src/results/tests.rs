@@ -108,3 +108,41 @@ fn clusters_and_texts_come_from_the_rows() {
         "{refused}"
     );
 }
+
+/// Rows of a task and its grey control: item i has a picture where `pictures(i)` says so, and is right with it alone.
+fn with_control(dir: &Path, n: usize, pictures: impl Fn(usize) -> bool) -> Evaluation {
+    let row = |i: usize, task: &str| {
+        let right = task == "t" && pictures(i);
+        let verdict = if right { "correct" } else { "incorrect" };
+        let mut row = json!({"task": task, "id": i, "verdict": verdict, "completion": "c", "meta": {"image": "a", "own": i}});
+        if pictures(i) {
+            row["images"] = json!(["a.png"]);
+        }
+        format!("{row}\n")
+    };
+    let rows: String = ["t", "t/blank"].iter().flat_map(|task| (0..n).map(|i| row(i, task))).collect();
+    std::fs::write(dir.join(SAMPLES), rows).unwrap();
+    Evaluation::read(dir, Wanted { cluster: Some("image"), texts: false }).unwrap()
+}
+
+#[test]
+fn one_cluster_has_no_interval_against_a_control_and_no_warning() {
+    let root = tempfile::tempdir().unwrap();
+    let arms = image_arms(&with_control(root.path(), 10, |_| true)).unwrap();
+    assert_eq!(arms.len(), 1);
+    assert!(arms[0].cells().contains(&"none (one cluster)".to_owned()), "{:?}", arms[0].cells());
+    assert!(json!(arms[0])["ci95"].is_null() && arms[0].warning().is_none());
+    let wanted = Wanted { cluster: Some("own"), texts: false };
+    let arms = image_arms(&Evaluation::read(root.path(), wanted).unwrap()).unwrap();
+    assert!(json!(arms[0])["ci95"][0].is_number() && arms[0].is_above());
+}
+
+#[test]
+fn items_without_pictures_are_no_part_of_what_pictures_are_worth() {
+    let root = tempfile::tempdir().unwrap();
+    let arms = image_arms(&with_control(root.path(), 10, |i| i < 6)).unwrap();
+    assert_eq!((arms[0].items, arms[0].real, arms[0].control), (6, 1.0, 0.0));
+    // Records that name no pictures are compared whole.
+    let arms = image_arms(&with_control(root.path(), 10, |_| false)).unwrap();
+    assert_eq!(arms[0].items, 10);
+}
