@@ -5,7 +5,7 @@
 //! of at least the threshold, computed on the real shingles of both; MinHash only proposes the pairs. Rows with pictures are
 //! duplicates only of rows about the same ones, for near-duplicates about [nearly the same ones](super::pictures).
 //!
-//! Memory is some 70 bytes a row (707 MiB for 10 million), whatever the rows hold, and about 1 KB for each different picture;
+//! Memory is some 70 bytes a row (707 MiB for 10 million), whatever the rows hold, and 2 to 3 KB for each different picture;
 //! hashes of bands are kept in temporary files beside the output (136 bytes a row at a threshold of 0.8), which are read band
 //! by band.
 
@@ -166,7 +166,7 @@ pub(super) fn check_distance(distance: u32) -> Result<(), CurateError> {
     match distance <= MAX_DISTANCE {
         true => Ok(()),
         false => Err(CurateError::Setting(format!(
-            "--image-distance {distance} must be at most {MAX_DISTANCE}: different radiographs differ in 26 bits and more"
+            "--image-distance {distance} must be at most {MAX_DISTANCE}: different radiographs differ in 25 bits and more"
         ))),
     }
 }

@@ -1,10 +1,11 @@
 //! Pictures of rows: which a row has, when two are the same or nearly so, and paths that stay valid.
 //!
 //! The same: equal decoded pixels. Nearly the same: difference hashes of 256 bits that differ in at most so many
-//! ([`DISTANCE`] unless a step is told otherwise), and colours of a 4×4 thumbnail that differ by at most [`COLOUR`] levels. The hash
-//! says of a grey picture of 17×16 cells (means of areas) which cell is lighter than its left neighbour by more than
-//! [`MARGIN`] levels. Of the radiographs of VQA-RAD no two are taken for one, and all copies as JPEG of quality 40 to 90 and of
-//! half to double the size are found (EXPERIMENTS.md). Crops, turned and mirrored copies are not.
+//! ([`DISTANCE`] unless a step is told otherwise), and no cell of a grey thumbnail of 24×24 or a coloured one of 4×4 that differs by
+//! more than [`LEVELS`]. The hash says of a grey picture of 17×16 cells (means of areas) which cell is lighter than its left
+//! neighbour by more than [`MARGIN`] levels; where most is paper few are, and the thumbnails tell pictures apart. Of the radiographs
+//! of VQA-RAD no two are taken for one, and all copies as JPEG of quality 40 to 90 and of half to double the size are found, nor
+//! are panels that are generated (EXPERIMENTS.md). Crops, turned and mirrored copies are not.
 
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
@@ -22,8 +23,10 @@ use rlvr_rewards::TaskImage;
 pub const DISTANCE: u32 = 16;
 /// The largest distance that a step takes.
 pub const MAX_DISTANCE: u32 = 32;
-/// Levels of 255 by which colours of thumbnails may differ.
-const COLOUR: u8 = 24;
+/// Levels of 255 by which cells of thumbnails may differ.
+const LEVELS: u8 = 24;
+/// Cells of a side of the grey thumbnail.
+const CELLS: usize = 24;
 /// Levels by which a cell must be lighter than its neighbour.
 const MARGIN: u64 = 2;
 /// Fields with pictures.
@@ -50,7 +53,8 @@ pub(crate) struct Look {
     /// Pixels of the smaller side.
     pub(crate) side: u32,
     hash: [u64; 4],
-    thumbnail: [u8; 48],
+    colours: [u8; 48],
+    thumbnail: [u8; CELLS * CELLS],
 }
 
 /// Whether a row has pictures in a field or in a part of a conversation.
@@ -191,45 +195,58 @@ impl Pictures {
     }
 }
 
-/// Mean of the cells of a grid over a picture, three colours each, in 256ths of a level.
+/// Mean of the cells of a grid over a picture, three colours each, in 256ths of a level. A pixel counts for each cell by the share
+/// of it that is there, so that a grid says the same of every size.
 fn cells(picture: &Rgb, columns: usize, rows: usize) -> Vec<[u64; 3]> {
-    let range = |i: usize, of: usize, side: usize| {
-        let first = i * side / of;
-        first..((i + 1) * side).div_ceil(of).max(first + 1).min(side.max(1))
+    // The pixels of a cell with the parts of each, of as many as there are cells.
+    let parts = |i: usize, of: usize, side: usize| {
+        let (start, end) = (i * side, (i + 1) * side);
+        (start / of..end.div_ceil(of))
+            .map(move |at| (at, (end.min((at + 1) * of) - start.max(at * of)) as u64))
     };
+    let all = (picture.width * picture.height).max(1) as u64;
     let mut cells = Vec::with_capacity(columns * rows);
     for y in 0..rows {
         for x in 0..columns {
-            let (mut sum, mut count) = ([0u64; 3], 0);
-            for row in range(y, rows, picture.height) {
-                for column in range(x, columns, picture.width) {
+            let mut sum = [0u64; 3];
+            for (row, high) in parts(y, rows, picture.height) {
+                for (column, wide) in parts(x, columns, picture.width) {
                     let at = (row * picture.width + column) * 3;
                     let Some(pixel) = picture.pixels.get(at..at + 3) else { continue };
-                    sum.iter_mut().zip(pixel).for_each(|(sum, value)| *sum += u64::from(*value));
-                    count += 1;
+                    sum.iter_mut()
+                        .zip(pixel)
+                        .for_each(|(sum, value)| *sum += high * wide * u64::from(*value));
                 }
             }
-            cells.push(sum.map(|sum| sum * 256 / count.max(1)));
+            cells.push(sum.map(|sum| sum * 256 / all));
         }
     }
     cells
 }
 
+/// Grey of cells, in 256ths of a level.
+fn greys(picture: &Rgb, columns: usize, rows: usize) -> impl Iterator<Item = u64> {
+    cells(picture, columns, rows).into_iter().map(|[r, g, b]| (299 * r + 587 * g + 114 * b) / 1000)
+}
+
 impl Look {
     fn of(picture: &Rgb) -> Self {
-        let grey: Vec<u64> =
-            cells(picture, 17, 16).iter().map(|[r, g, b]| (299 * r + 587 * g + 114 * b) / 1000).collect();
+        let grey: Vec<u64> = greys(picture, 17, 16).collect();
         let mut hash = [0u64; 4];
         for bit in 0..256 {
             let at = bit / 16 * 17 + bit % 16;
             hash[bit / 64] |= u64::from(grey[at + 1] > grey[at] + 256 * MARGIN) << (bit % 64);
         }
-        let mut thumbnail = [0; 48];
-        let colours = cells(picture, 4, 4).into_iter().flatten();
-        thumbnail.iter_mut().zip(colours).for_each(|(to, colour)| *to = (colour / 256) as u8);
+        let (mut colours, mut thumbnail) = ([0; 48], [0; CELLS * CELLS]);
+        let means = cells(picture, 4, 4).into_iter().flatten();
+        colours.iter_mut().zip(means).for_each(|(to, mean)| *to = (mean / 256) as u8);
+        thumbnail
+            .iter_mut()
+            .zip(greys(picture, CELLS, CELLS))
+            .for_each(|(to, mean)| *to = (mean / 256) as u8);
         let size = [picture.width as u64, picture.height as u64, random::hash_bytes(&picture.pixels)];
         let side = picture.width.min(picture.height) as u32;
-        Self { pixels: random::word(&size), side, hash, thumbnail }
+        Self { pixels: random::word(&size), side, hash, colours, thumbnail }
     }
 
     /// Bits in which the hashes differ.
@@ -238,8 +255,10 @@ impl Look {
     }
 
     fn is_near(&self, other: &Self, distance: u32) -> bool {
-        let colours = || self.thumbnail.iter().zip(&other.thumbnail);
-        self.distance(other) <= distance && colours().all(|(a, b)| a.abs_diff(*b) <= COLOUR)
+        let within = |a: &[u8], b: &[u8]| a.iter().zip(b).all(|(a, b)| a.abs_diff(*b) <= LEVELS);
+        self.distance(other) <= distance
+            && within(&self.colours, &other.colours)
+            && within(&self.thumbnail, &other.thumbnail)
     }
 }
 
@@ -338,6 +357,56 @@ mod tests {
         };
         let (red, green) = (coloured([200, 0, 0]), coloured([0, 102, 0]));
         assert!(red.distance(&green) == 0 && !red.is_near(&green, DISTANCE));
+    }
+
+    /// A picture of another size, of the nearest pixels or means of four.
+    fn scaled(picture: &Rgb, doubled: bool) -> Rgb {
+        let of = |side: usize| if doubled { side * 2 } else { side / 2 };
+        let mut other = Rgb::black(of(picture.width), of(picture.height));
+        for (i, value) in other.pixels.iter_mut().enumerate() {
+            let [x, y, c] = [i / 3 % other.width, i / 3 / other.width, i % 3];
+            let pixel = |x: usize, y: usize| u32::from(picture.pixels[(y * picture.width + x) * 3 + c]);
+            *value = if doubled {
+                pixel(x / 2, y / 2) as u8
+            } else {
+                [(0, 0), (1, 0), (0, 1), (1, 1)]
+                    .iter()
+                    .map(|(a, b)| pixel(2 * x + a, 2 * y + b))
+                    .sum::<u32>()
+                    .div_ceil(4) as u8
+            };
+        }
+        other
+    }
+
+    #[test]
+    fn mostly_flat_pictures_are_near_their_copies_alone() {
+        // Panels with values, most of which is paper: few bits of their hashes are set.
+        let config = toml::from_str("kind = \"lab_panel\"\ntasks = 100").unwrap();
+        let source = crate::data::TaskSource::open("t", &config, 0).unwrap();
+        let pictures: Vec<Rgb> = (0..source.len())
+            .map(|i| decode(&bytes_of(&source.task(i).images[0]).unwrap()).unwrap())
+            .collect();
+        let looks: Vec<Look> = pictures.iter().map(Look::of).collect();
+        let mut alike = 0;
+        for (i, look) in looks.iter().enumerate() {
+            for other in &looks[..i] {
+                let flat = Look { thumbnail: other.thumbnail, ..*look };
+                alike += usize::from(flat.is_near(other, DISTANCE));
+                assert!(!look.is_near(other, DISTANCE), "panel {i}");
+            }
+        }
+        assert!(alike > 0, "hashes and colours alone tell them apart");
+        for (seed, (picture, look)) in pictures.iter().zip(&looks).enumerate() {
+            let mut noisy = picture.clone();
+            for (i, value) in noisy.pixels.iter_mut().enumerate() {
+                *value = (f64::from(*value) + 16.0 * (random::unit(&[seed as u64, i as u64]) - 0.5)) as u8;
+            }
+            for copy in [noisy, scaled(picture, true), scaled(picture, false)] {
+                let copy = Look::of(&copy);
+                assert!(copy.pixels != look.pixels && copy.is_near(look, DISTANCE), "panel {seed}");
+            }
+        }
     }
 
     #[test]
