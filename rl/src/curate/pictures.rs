@@ -4,8 +4,8 @@
 //! ([`DISTANCE`] unless a step is told otherwise), and no cell of a grey thumbnail of 24×24 or a coloured one of 4×4 that differs by
 //! more than `LEVELS`. The hash says of a grey picture of 17×16 cells (means of areas) which cell is lighter than its left
 //! neighbour by more than `MARGIN` levels; where most is paper few are, and the thumbnails tell pictures apart. Of the radiographs
-//! of VQA-RAD no two are taken for one, and all copies as JPEG of quality 40 to 90 and of half to double the size are found, nor
-//! are panels that are generated (EXPERIMENTS.md). Crops, turned and mirrored copies are not.
+//! of VQA-RAD no two are taken for one, and all copies as JPEG of quality 40 to 90 and of half to double the size are found; so it
+//! is of generated panels (EXPERIMENTS.md). Crops, turned and mirrored copies are not.
 
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
