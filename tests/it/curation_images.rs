@@ -21,8 +21,13 @@ fn rows(path: &str) -> Vec<Value> {
 
 /// A picture of blobs that depend on a seed.
 fn drawn(seed: u64, side: usize) -> Vec<u8> {
-    bmp(side, &|x, y| {
-        let cell = [(x * 10 / side) as u64, (y * 10 / side) as u64];
+    enlarged(seed, side, 1)
+}
+
+/// The same with so many pixels a side for each.
+fn enlarged(seed: u64, side: usize, times: usize) -> Vec<u8> {
+    bmp(side * times, &|x, y| {
+        let cell = [x, y].map(|at| (at / times * 10 / side) as u64);
         [0, 1, 2].map(|c| (230.0 * unit(&[seed, cell[0], cell[1], c / 2])) as u8)
     })
 }
@@ -48,7 +53,7 @@ fn questions(dir: &Path) -> (String, Vec<Value>) {
         }
     }
     put("copy.bmp", drawn(1, 64));
-    put("larger.bmp", drawn(0, 128));
+    put("larger.bmp", enlarged(0, 64, 2));
     put("small.bmp", drawn(50, 16));
     list.push(row("copy", "images/copy.bmp", 0));
     list.push(row("larger", "images/larger.bmp", 0));
@@ -113,7 +118,7 @@ fn pictures_of_test_sets_are_found_whatever_is_asked() {
     let (train, _) = questions(dir.path());
     std::fs::create_dir(dir.path().join("held")).unwrap();
     std::fs::copy(dir.path().join("images/p3.bmp"), dir.path().join("held/other-name.bmp")).unwrap();
-    std::fs::write(dir.path().join("held/p5.bmp"), drawn(5, 256)).unwrap();
+    std::fs::write(dir.path().join("held/p5.bmp"), enlarged(5, 64, 4)).unwrap();
     std::fs::write(dir.path().join("held/new.bmp"), drawn(99, 64)).unwrap();
     let held = [
         row("t1", "other-name.bmp", 1),
