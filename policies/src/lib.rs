@@ -57,7 +57,7 @@ pub use fresh_tower::TowerSizes;
 pub use host::narrow::BaseDtype;
 pub use lora::{LoraSettings, Targets};
 pub use patterns::ParamPattern;
-pub use save::{PolicyAssets, SaveDtype, save_hf};
+pub use save::{PolicyAssets, SaveDtype, save_hf, save_hf_untied};
 pub use source::PolicyFiles;
 pub use tokenizer::Tokenizer;
 pub use vision::{ImageKey, Picture};

@@ -13,7 +13,7 @@ use crate::config::{ModelConfig, token_ids_json};
 use crate::error::PolicyError;
 use crate::file::{write_atomic, write_file};
 use crate::tokenizer::Tokenizer;
-use crate::weights::{HostTensor, WeightSource, expected_tensors};
+use crate::weights::{HEAD, HostTensor, WeightSource, expected_tensors};
 
 /// Number format of saved weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,6 +125,53 @@ pub fn save_hf(
     value["torch_dtype"] = json!(name);
     value["dtype"] = json!(name);
     write_json(&dir.join("config.json"), &value)
+}
+
+/// As [`save_hf`], with the head as a tensor of its own where the config ties it to the embedding. Servers that read weights
+/// again while they run may keep their copy of a tied head (vllm-project/vllm#48312).
+///
+/// # Errors
+/// As [`save_hf`].
+pub fn save_hf_untied(
+    dir: &Path,
+    config: &ModelConfig,
+    weights: &dyn WeightSource,
+    dtype: SaveDtype,
+    assets: &PolicyAssets,
+) -> Result<(), PolicyError> {
+    let config = ModelConfig { tie_word_embeddings: false, ..config.clone() };
+    let embedding = format!("{}embed_tokens.weight", config.text_prefix());
+    save_hf(dir, &config, &Untied { weights, embedding }, dtype, assets)
+}
+
+/// Weights whose head is the embedding.
+struct Untied<'a> {
+    weights: &'a dyn WeightSource,
+    embedding: String,
+}
+
+impl Untied<'_> {
+    fn of<'n>(&'n self, name: &'n str) -> &'n str {
+        if name == HEAD && !self.weights.contains(HEAD) { &self.embedding } else { name }
+    }
+}
+
+impl WeightSource for Untied<'_> {
+    fn path(&self) -> &Path {
+        self.weights.path()
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.weights.names()
+    }
+
+    fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        self.weights.shape(self.of(name))
+    }
+
+    fn load(&self, name: &str) -> Result<HostTensor, PolicyError> {
+        self.weights.load(self.of(name))
+    }
 }
 
 /// Writes everything of a folder but config and weights.
@@ -276,6 +323,27 @@ mod tests {
             assert_eq!(saved.assets.tokenizer_json, original.assets.tokenizer_json);
             assert_eq!(saved.assets.tokenizer_config, original.assets.tokenizer_config);
             assert_eq!(saved.chat_template.unwrap().source(), original.chat_template.unwrap().source());
+        }
+    }
+
+    #[test]
+    fn an_untied_head_is_the_embedding_and_opens_as_the_same_policy() {
+        for name in ["tiny-llama", "tiny-qwen2"] {
+            let dir = tempfile::tempdir().unwrap();
+            let original = tiny(name);
+            save_hf_untied(
+                dir.path(),
+                &original.config,
+                &*original.weights,
+                SaveDtype::F32,
+                &original.assets,
+            )
+            .unwrap();
+            let saved = PolicyFiles::open_folder(dir.path()).unwrap();
+            assert!(!saved.config.tie_word_embeddings);
+            let head = saved.weights.load("lm_head.weight").unwrap();
+            let kept = if original.config.tie_word_embeddings { "model.embed_tokens.weight" } else { HEAD };
+            assert_eq!(head, original.weights.load(kept).unwrap());
         }
     }
 

@@ -35,6 +35,9 @@ pub enum Error {
     /// Generation failed.
     #[error(transparent)]
     Rollout(#[from] rlvr_rollout::RolloutError),
+    /// Servers that sample for the run do not, or not from its policy.
+    #[error(transparent)]
+    Engine(#[from] crate::servers::EngineError),
     /// The loss met numbers that it cannot use.
     #[error(transparent)]
     Loss(#[from] crate::algorithm::LossError),
@@ -160,7 +163,9 @@ impl Error {
         };
         match self {
             Self::Io(e) | Self::Output(OutputError::Io(e)) if !no_file(e) => 1,
+            Self::Engine(e) if !e.is_input() => 1,
             Self::Config(_)
+            | Self::Engine(_)
             | Self::Data(_)
             | Self::Io(_)
             | Self::Output(_)

@@ -10,7 +10,7 @@ use rlvr_policies::model::draw::DrawAt;
 use rlvr_policies::vision::Sizes;
 use rlvr_policies::{
     AdapterFiles, Architecture, ChatTemplate, Decoder, ModelConfig, PolicyAssets, PolicyError, PolicyFiles,
-    RopeScaling, SaveDtype, Tokenizer, save_adapter, save_hf,
+    RopeScaling, SaveDtype, Tokenizer, save_adapter, save_hf, save_hf_untied,
 };
 use rlvr_rewards::{IMAGE_PLACE, Message};
 use rlvr_rollout::{
@@ -71,6 +71,18 @@ impl SavedPolicy {
             (_, None) => save_hf(dir, self.decoder.config(), &self.decoder, dtype, &self.assets),
             (None, Some(_)) => self.merged().save_as(dir, dtype),
         }
+    }
+
+    /// As [`Self::save_as`] without an adapter, and with the head as a tensor of its own: for servers that read weights again
+    /// while they run.
+    ///
+    /// # Errors
+    /// As [`Self::save_as`].
+    pub fn save_untied(&self, dir: &Path, dtype: SaveDtype) -> Result<(), PolicyError> {
+        if self.decoder.lora().is_some() {
+            return self.merged().save_untied(dir, dtype);
+        }
+        save_hf_untied(dir, self.decoder.config(), &self.decoder, dtype, &self.assets)
     }
 
     /// The policy without adapter that computes the same.

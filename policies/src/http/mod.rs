@@ -87,7 +87,7 @@ impl HttpError {
     }
 
     /// Whether another try may succeed where the server was reached before.
-    fn may_pass(&self) -> bool {
+    pub fn may_pass(&self) -> bool {
         match self.fault {
             Fault::Unreachable | Fault::Broken => true,
             Fault::Status(status) => matches!(status, 408 | 429 | 500..=599),

@@ -12,7 +12,8 @@ pub fn expected_tensors(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
     config.tensors().collect()
 }
 
-const HEAD: &str = "lm_head.weight";
+/// Hugging Face's name of a head of its own.
+pub(crate) const HEAD: &str = "lm_head.weight";
 
 /// Compares a source with what the config implies, without reading elements. Tensors that no layer uses are logged
 /// as a warning.

@@ -10,7 +10,7 @@ mod gguf_families;
 mod gguf_policy;
 mod safetensors;
 
-pub(crate) use check::{check_shapes, untie_if_different};
+pub(crate) use check::{HEAD, check_shapes, untie_if_different};
 pub use check::{check_weights, expected_tensors};
 pub use gguf::{GgufArray, GgufFile, GgufTensor, GgufType, GgufValue};
 pub use gguf_policy::GgufSource;

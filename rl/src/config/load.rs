@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
+use super::engine;
 use super::locate::{self, child_mut, culprit, expected_names, nearest, quoted_after};
 use super::{ChatTemplate, DataConfig, RunConfig, StageConfig};
 use crate::algorithm::{OldKeys, presets, rewrite_old_keys};
@@ -116,6 +117,7 @@ impl RunConfig {
             places.sets.push((at, assignment.clone()));
         }
         fill_presets(&mut table, &places)?;
+        engine::fill_defaults(&mut table);
         let config = Self::deserialize(table.clone()).map_err(|error| {
             let parse = |table: &Table| Self::deserialize(table.clone()).err();
             field_error(&table, &error, &places, &parse)
@@ -152,6 +154,9 @@ impl RunConfig {
             {
                 rollouts.path = absolute(&rollouts.path);
             }
+        }
+        if let Some(folder) = self.engine.as_mut().and_then(|engine| engine.folder.as_mut()) {
+            *folder = absolute(folder);
         }
         if let Some(eval) = self.eval.as_mut().filter(|eval| !eval.tasks.is_empty()) {
             eval.data_dir = absolute(&eval.data_dir);
@@ -202,7 +207,7 @@ impl RunConfig {
     }
 
     /// What changed from `saved` to `self`, one line a key (`stage.0.optim.lr: 1e-5 → 1e-4`), without what may change
-    /// when a run is resumed: `name`, `checkpoint`, `log`, `preflight`, `health`, `eval.allow_shared`, the number of steps of the
+    /// when a run is resumed: `name`, `checkpoint`, `log`, `preflight`, `health`, `engine`, `eval.allow_shared`, the number of steps of the
     /// last stage, and how much is computed at once where that changes no completion and no bit of the weights: `eval.batch`,
     /// `max_batch_rows` and `max_batch_tokens` of a stage, `policy.recompute`. `micro_batch` changes the order of sums.
     pub fn resume_conflicts(&self, saved: &Self) -> Vec<String> {
@@ -216,7 +221,7 @@ impl RunConfig {
             let parts: Vec<&str> = key.split('.').collect();
             matches!(
                 parts[..],
-                ["name" | "checkpoint" | "log" | "preflight" | "health", ..]
+                ["name" | "checkpoint" | "log" | "preflight" | "health" | "engine", ..]
                     | ["eval", "allow_shared" | "batch"]
                     | ["policy", "recompute"]
                     | ["stage", _, "max_batch_rows" | "max_batch_tokens"]

@@ -3,6 +3,7 @@
 //! Precedence is defaults < file < `--set`. Unknown fields are errors everywhere. Each field's default stands in its
 //! doc comment.
 
+mod engine;
 mod health;
 mod load;
 mod locate;
@@ -25,6 +26,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 pub use crate::checks::Problem;
 pub use crate::data::DataConfig;
+pub use engine::{EngineConfig, EngineKind, Handover};
 pub use health::HealthConfig;
 pub use load::{ConfigError, data_config};
 pub(crate) use load::{document, syntax};
@@ -62,6 +64,9 @@ pub struct RunConfig {
     pub data: BTreeMap<String, DataConfig>,
     /// The reward, a composition tree. Needed by every stage that samples and by evaluation.
     pub rewards: Option<RewardConfig>,
+    /// Whoever samples the completions of GRPO stages. Absent means rlvr's own engine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine: Option<EngineConfig>,
     /// The stages, run in order on the same policy.
     pub stage: Vec<StageConfig>,
     /// Evaluation on held-out tasks. Absent means none.

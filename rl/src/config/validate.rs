@@ -82,6 +82,9 @@ impl RunConfig {
             format!("is {} and must lie in [0, 1]", self.log.rollouts_frac),
         );
         self.health.check(&mut checks);
+        if let Some(engine) = &self.engine {
+            engine.check(self.policy.lora.is_some(), &mut checks);
+        }
         checks.into_problems()
     }
 

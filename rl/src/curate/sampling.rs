@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 
 use super::error::CurateError;
 use super::scan::{Unwatched, scan};
+use crate::engine::Engine;
 use crate::files::IoError;
 use crate::files::bounded::{SMALL, WHOLE, open_regular, read_regular};
 use crate::files::destination::is_at;
-use crate::generate::{Request, generate};
+use crate::generate::Request;
 use crate::policy::Policy;
 use crate::rows;
 use rlvr_rewards::{Response, Task};
@@ -67,6 +68,8 @@ pub trait Candidates {
 pub struct Sampled<'a> {
     /// The policy.
     pub policy: &'a Policy,
+    /// Whoever samples from it.
+    pub engine: &'a dyn Engine,
     /// Completions a task, at least 1.
     pub samples: usize,
     /// How they are drawn.
@@ -97,7 +100,7 @@ impl Candidates for Sampled<'_> {
         let request =
             Request { stop: &self.stop, ..Request::new(&prompts, self.samples, &self.sampling, key) };
         let failed = |e: &dyn std::fmt::Display| CurateError::Policy(format!("sampling: {e}"));
-        let (groups, _) = generate(self.policy, &request, None).map_err(|e| failed(&e))?;
+        let (groups, _) = self.engine.complete(self.policy, &request, None).map_err(|e| failed(&e))?;
         let mut groups = groups.into_iter();
         fits.into_iter()
             .map(|fit| {

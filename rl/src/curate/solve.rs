@@ -412,6 +412,7 @@ mod tests {
         std::fs::write(bench.path("in.jsonl"), text).unwrap();
         let sampled = crate::curate::sampling::Sampled {
             policy: &policy,
+            engine: &crate::engine::Own,
             samples: 1,
             sampling: rlvr_rollout::SamplingParams { max_tokens: 2, ..Default::default() },
             stop: Vec::new(),

@@ -32,8 +32,9 @@ pub use text_metric::TextMetric;
 
 use crate::config::{EvalConfig, RunConfig};
 use crate::data::TaskSource;
+use crate::engine::Engine;
 use crate::error::Error;
-use crate::generate::{Request, generate};
+use crate::generate::Request;
 use crate::metrics::{self, MetricsRow, filled};
 use crate::policy::Policy;
 use crate::stats::pass_at_k;
@@ -132,12 +133,12 @@ pub fn solved(outcome: &Outcome) -> bool {
     outcome.verdict == Verdict::Correct
 }
 
-/// Generates and judges; returns the result and the completions, greedy ones first.
+/// Generates, by an engine that has the policy's weights, and judges; returns the result and the completions, greedy ones first.
 ///
 /// # Errors
 /// A prompt that cannot be used, or cancellation.
 pub fn evaluate(
-    policy: &Policy,
+    (policy, engine): (&Policy, &dyn Engine),
     set: &str,
     tasks: &[&Task],
     reward: &dyn Reward,
@@ -147,17 +148,26 @@ pub fn evaluate(
     let mut judged = Vec::new();
     if settings.greedy {
         let greedy = SamplingParams { temperature: 0.0, ..settings.sampling.clone() };
-        judged.extend(complete(policy, tasks, reward, &greedy, 1, settings, stop)?);
+        judged.extend(complete((policy, engine), tasks, reward, &greedy, 1, settings, stop)?);
     }
     let first_sample = judged.len();
     if settings.samples > 0 {
-        judged.extend(complete(policy, tasks, reward, &settings.sampling, settings.samples, settings, stop)?);
+        let samples = settings.samples;
+        judged.extend(complete(
+            (policy, engine),
+            tasks,
+            reward,
+            &settings.sampling,
+            samples,
+            settings,
+            stop,
+        )?);
     }
     Ok((summarize(set, tasks.len(), &judged, first_sample, settings), judged))
 }
 
 fn complete(
-    policy: &Policy,
+    (policy, engine): (&Policy, &dyn Engine),
     tasks: &[&Task],
     reward: &dyn Reward,
     sampling: &SamplingParams,
@@ -172,7 +182,7 @@ fn complete(
         cancel: stop,
         ..Request::new(&prompts, samples, sampling, SampleKey::new(settings.seed, 0))
     };
-    let (groups, _) = generate(policy, &request, None)?;
+    let (groups, _) = engine.complete(policy, &request, None)?;
     let mut texts = Vec::new();
     for (task, group) in groups.iter().enumerate() {
         for c in group {

@@ -77,7 +77,8 @@ impl<'a> Chunk<'a> {
             seed: plan.seed ^ (self.number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15),
         };
         let tasks: Vec<&Task> = items.iter().map(|item| &item.task).collect();
-        let judged = evaluate(policy, &benchmark.name, &tasks, &*benchmark.reward, &settings, None);
+        let judged =
+            evaluate((policy, &*plan.engine), &benchmark.name, &tasks, &*benchmark.reward, &settings, None);
         let (_, judged) = judged.map_err(|e| of_row(policy, items, e))?;
         let mut numbers = vec![0; items.len()];
         let mut samples = Vec::with_capacity(judged.len());

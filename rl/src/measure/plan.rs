@@ -2,6 +2,7 @@
 use super::Event;
 use super::chunk::Kind;
 use crate::config::Dtype;
+use crate::engine::{Engine, Own};
 use crate::error::Error;
 use crate::eval::{Benchmark, Generation, OpenSettings, fingerprint};
 use crate::policy::Policy;
@@ -10,6 +11,7 @@ use rlvr_rewards::{Message, TaskImage};
 use rlvr_rollout::SamplingParams;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use std::sync::Arc;
 
 /// How items are answered.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +49,10 @@ pub struct Plan {
     pub seed: u64,
     /// Replaces an evaluation with other settings.
     pub force: bool,
+    /// Whoever completes prompts; options are ranked by rlvr itself.
+    pub engine: Arc<dyn Engine>,
+    /// What results say of the engine, where it is not rlvr's own.
+    pub engine_name: Option<String>,
 }
 
 impl Plan {
@@ -63,6 +69,8 @@ impl Plan {
             stop: Vec::new(),
             seed: 0,
             force: false,
+            engine: Arc::new(Own),
+            engine_name: None,
         }
     }
 
@@ -178,14 +186,18 @@ impl Plan {
             tasks.insert(benchmark.name.clone(), task);
         }
         let opened = &self.opened;
-        Ok(json!({
+        let mut settings = json!({
             "policy": self.policy, "policy_hash": fingerprint::policy_sha256(policy)?,
             "template_hash": fingerprint::template_sha256(policy)?, "raw": policy.is_raw(), "dtype": self.dtype,
             "mode": self.mode,
             "samples": self.samples, "temperature": self.temperature(), "seed": self.seed, "limit": opened.limit,
             "shuffle_options": opened.shuffle_options, "no_context": opened.no_context, "few_shot": opened.few_shot,
             "system": opened.system, "version": env!("CARGO_PKG_VERSION"), "tasks": tasks,
-        }))
+        });
+        if let Some(engine) = &self.engine_name {
+            settings["engine"] = json!(engine);
+        }
+        Ok(settings)
     }
 }
 

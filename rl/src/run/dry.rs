@@ -1,5 +1,6 @@
 //! A run without its steps.
 use crate::config::{RunConfig, StageConfig};
+use crate::engine;
 use crate::error::Error;
 use crate::policy::Policy;
 use crate::run::dir::RunDir;
@@ -23,6 +24,8 @@ pub(crate) fn run(
     observer: &mut dyn Observer,
     clock: Instant,
 ) -> Result<Report, Error> {
+    // Weights are not handed over: the pre-flight is sampled here.
+    engine::open(config.engine.as_ref(), out)?;
     let mut policy = Policy::from_config(&config.policy, config.seed, device)?;
     check_optimizers(config, &policy)?;
     let texts = inputs.texts(config, &policy)?;

@@ -47,6 +47,8 @@ impl<'a> Stage<'a> for GrpoStage<'a> {
         trainer.steps = run.state.at.step_in_stage;
         run.state.kl_coef().into_iter().for_each(|coef| trainer.set_kl_coef(coef));
         trainer.recorded = inputs.fields.get(&stage).map_or(&[], Vec::as_slice);
+        trainer.engine = run.engine;
+        prepare(run, config, &trainer)?;
         if let Some(checkpoint) = resumed {
             if let Some(average) = &mut trainer.average {
                 read_weights(average, AVERAGE, checkpoint)?;
@@ -103,6 +105,7 @@ impl<'a> Stage<'a> for GrpoStage<'a> {
         run.writer.rollouts(step, name, outcome.clone())?;
         example(run, &outcome);
         self.check_reward(step, &row, &outcome)?;
+        self.check_mismatch(step, &row)?;
         Ok(row)
     }
 
@@ -132,6 +135,24 @@ impl<'a> Stage<'a> for GrpoStage<'a> {
 }
 
 impl GrpoStage<'_> {
+    /// Ends the run where the engine samples from something else than the policy.
+    fn check_mismatch(&self, step: u64, row: &MetricsRow) -> Result<(), Error> {
+        let (Some(most), Some(found)) =
+            (self.trainer.engine.most_mismatch(), row.get(metrics::POLICY_MISMATCH_KL))
+        else {
+            return Ok(());
+        };
+        if found <= most {
+            return Ok(());
+        }
+        let what = format!(
+            "{} is {found:.3} nats a token, at most {most} are allowed (engine.max_mismatch_kl): the servers sample from other \
+             weights than those that are trained; go on with --resume when they do not",
+            metrics::POLICY_MISMATCH_KL
+        );
+        Err(Error::Training { step, what })
+    }
+
     /// Ends the run where the reward broke on too many completions.
     fn check_reward(&self, step: u64, row: &MetricsRow, outcome: &StepOutcome) -> Result<(), Error> {
         let broken = row.get(metrics::REWARD_ERROR_FRAC).unwrap_or(0.0);
@@ -152,6 +173,21 @@ impl GrpoStage<'_> {
         );
         Err(Error::Training { step, what })
     }
+}
+
+/// Prompts that servers are tested with.
+const PROBES: usize = 8;
+
+/// Looks whether the engine samples from the policy, and says so.
+fn prepare(run: &mut Run<'_>, config: &GrpoConfig, trainer: &Trainer<'_>) -> Result<(), Error> {
+    let Some(mix) = &config.data else { return Ok(()) };
+    let tasks = preflight::probes(run.inputs, run.texts, (run.state.at.stage, mix), PROBES)?;
+    let prompts =
+        tasks.into_iter().map(|task| trainer.policy.prompt_of(task)).collect::<Result<Vec<_>, _>>()?;
+    if let Some(note) = run.engine.prepare(&trainer.policy, trainer.version, &prompts)? {
+        run.observer.event(Event::Note(&note));
+    }
+    Ok(())
 }
 
 /// The policy that the KL term measures to, if there is one.

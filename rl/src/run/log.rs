@@ -74,6 +74,9 @@ pub struct RolloutRow<'a> {
     /// Log-probability of each completion token when it was sampled, in nats, with `log.rollouts_tokens`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub logprobs: Option<&'a [f32]>,
+    /// Version of the weights that sampled it, with `log.rollouts_tokens`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy_version: Option<u64>,
 }
 
 /// Writes the records of a run.
@@ -179,6 +182,7 @@ impl RunLog {
             }
             if !self.config.rollouts_tokens {
                 (row.prompt_tokens, row.completion_tokens, row.logprobs) = (None, None, None);
+                row.policy_version = None;
             }
             self.rollouts.write(&row)?;
         }
@@ -422,6 +426,7 @@ mod tests {
             prompt_tokens: Some(&[1, 2]),
             completion_tokens: Some(&[3]),
             logprobs: Some(&[-0.5]),
+            policy_version: Some(0),
         }))
         .unwrap();
         log.histogram("reward/histogram", step, &[0.0, 1.0, f64::NAN]);

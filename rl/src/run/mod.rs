@@ -19,6 +19,7 @@ mod texts;
 mod writer;
 
 use crate::config::RunConfig;
+use crate::engine;
 use crate::error::Error;
 use crate::run::dir::{RunDir, RunStatus};
 use crate::run::events::{Observer, Report};
@@ -33,6 +34,9 @@ use std::time::Instant;
 
 pub use crate::device::{device, device_name};
 pub use crate::run::opening::RunOptions;
+
+/// Where weights are handed over to servers, in the directory of a run.
+const HANDED_OVER: &str = "engine";
 
 /// Carries out a run.
 ///
@@ -53,13 +57,26 @@ pub fn train(
     if options.dry_run {
         return dry::run(config, options, (&inputs, &device, &out), observer, clock);
     }
+    let engine = engine::open(config.engine.as_ref(), &out.join(HANDED_OVER))?;
     let opened = opening::open(config, options, (&inputs, &device, &out), observer)?;
     let Opened { dir, mut meta, task_files, writer, texts, policy, checkpoint } = opened;
-    let (inputs, texts, dir) = (&inputs, &texts, &dir);
+    let (inputs, texts, dir, engine) = (&inputs, &texts, &dir, &*engine);
     let state = RunState::new(config.seed, checkpoint.as_ref());
     let last_step = checkpoint.as_ref().map(|c| c.state.step);
-    let mut run =
-        Run { config, inputs, texts, device, dir, writer, observer, stop, state, steps: 0, last_step };
+    let mut run = Run {
+        config,
+        inputs,
+        texts,
+        device,
+        dir,
+        writer,
+        engine,
+        observer,
+        stop,
+        state,
+        steps: 0,
+        last_step,
+    };
     // A mistake of ours ends the run as an error does: with everything written that was recorded.
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         let (run, mut policy, mut checkpoint) = (&mut run, policy, checkpoint);

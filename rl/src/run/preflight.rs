@@ -1,5 +1,5 @@
 //! A look at a few rollouts before the first step: can anything be learned here?
-use crate::config::{RunConfig, StageConfig};
+use crate::config::{DataMix, RunConfig, StageConfig};
 use crate::error::Error;
 use crate::run::inputs::Inputs;
 use crate::run::texts::Texts;
@@ -144,14 +144,7 @@ pub(crate) fn look(
 ) -> Result<Option<PreflightReport>, Error> {
     let StageConfig::Grpo(grpo) = &config.stage[stage] else { return Ok(None) };
     let Some(mix) = grpo.data.as_ref().filter(|_| config.preflight.prompts > 0) else { return Ok(None) };
-    let sources = mix.names().map(|name| inputs.source(name)).collect::<Result<Vec<_>, _>>()?;
-    let longest = sources.iter().map(|source| source.len()).max().unwrap_or(0);
-    // In turn from each source.
-    let turns = (0..longest).flat_map(|i| sources.iter().filter(move |s| i < s.len()).map(move |s| (*s, i)));
-    let drawn = turns.map(|(source, i)| (source, source.index_at(i as u64)));
-    let drawn = drawn.filter(|(source, index)| !texts.skips(stage, source.name(), *index));
-    let tasks: Vec<&Task> =
-        drawn.take(config.preflight.prompts).map(|(source, index)| source.task(index)).collect();
+    let tasks = probes(inputs, texts, (stage, mix), config.preflight.prompts)?;
     let groups = trainer.look(&tasks, None)?;
     let decoder = &trainer.policy.decoder;
     let prompts = tasks
@@ -166,6 +159,24 @@ pub(crate) fn look(
     let kl_in_loss = grpo.resolved_loss().kl_in_loss();
     let memory_mb = bytes as f64 / f64::from(1 << 20);
     Ok(Some(PreflightReport::new(&groups, grpo.sampling.max_tokens, memory_mb, kl_in_loss)))
+}
+
+/// The first tasks of a stage, in turn from each of its sources.
+///
+/// # Errors
+/// A source that is not there.
+pub(crate) fn probes<'a>(
+    inputs: &'a Inputs,
+    texts: &Texts,
+    (stage, mix): (usize, &DataMix),
+    count: usize,
+) -> Result<Vec<&'a Task>, Error> {
+    let sources = mix.names().map(|name| inputs.source(name)).collect::<Result<Vec<_>, _>>()?;
+    let longest = sources.iter().map(|source| source.len()).max().unwrap_or(0);
+    let turns = (0..longest).flat_map(|i| sources.iter().filter(move |s| i < s.len()).map(move |s| (*s, i)));
+    let drawn = turns.map(|(source, i)| (source, source.index_at(i as u64)));
+    let drawn = drawn.filter(|(source, index)| !texts.skips(stage, source.name(), *index));
+    Ok(drawn.take(count).map(|(source, index)| source.task(index)).collect())
 }
 
 /// What deserves a warning, here and in the report of a run. Shares lie in [0, 1].

@@ -180,6 +180,7 @@ pub fn rollouts(log: &mut RunLog, step: u64, stage: &str, out: &StepOutcome) -> 
                 prompt_tokens: Some(&g.prompt),
                 completion_tokens: Some(&c.token_ids),
                 logprobs: (!c.logprobs.is_empty()).then_some(&c.logprobs),
+                policy_version: Some(c.policy_version),
             },
         )
     });

@@ -1,6 +1,7 @@
 //! What a run does around its steps: evaluation, records, checkpoints.
 use crate::config::{LoraSave, RunConfig};
 use crate::device::device_name;
+use crate::engine::{Engine, Own};
 use crate::error::Error;
 use crate::eval::{EvalResult, EvalSettings, evaluate, tasks_of};
 use crate::metrics::{self, MetricsRow};
@@ -30,6 +31,8 @@ pub(crate) struct Run<'a> {
     pub(crate) device: Device,
     pub(crate) dir: &'a RunDir,
     pub(crate) writer: Writer,
+    /// Whoever samples for training.
+    pub(crate) engine: &'a dyn Engine,
     pub(crate) observer: &'a mut dyn Observer,
     pub(crate) stop: &'a AtomicBool,
     pub(crate) state: RunState,
@@ -201,16 +204,18 @@ impl<'a> Run<'a> {
         let Some(config) = &self.config.eval else { return Ok(Vec::new()) };
         let settings = EvalSettings::new(self.config, config);
         let mut results = Vec::new();
+        // Numbers that can be had again, whoever samples for training.
+        let sampled: (&Policy, &dyn Engine) = (policy, &Own);
         for name in &config.data {
             let Some(reward) = &self.inputs.reward else { break };
             let source = self.inputs.source(name)?;
             let tasks = self.texts.measured(name, tasks_of(source, config.limit));
-            results.push(evaluate(policy, name, &tasks, &**reward, &settings, None)?.0);
+            results.push(evaluate(sampled, name, &tasks, &**reward, &settings, None)?.0);
         }
         for benchmark in &self.inputs.benchmarks {
             let tasks = benchmark.tasks_for(policy.is_raw());
             let tasks = self.texts.measured(&benchmark.name, tasks.iter().collect());
-            results.push(evaluate(policy, &benchmark.name, &tasks, &*benchmark.reward, &settings, None)?.0);
+            results.push(evaluate(sampled, &benchmark.name, &tasks, &*benchmark.reward, &settings, None)?.0);
         }
         Ok(results)
     }

@@ -7,6 +7,7 @@ mod update;
 
 use crate::algorithm::{GroupsWithoutSignal, LossConfig};
 use crate::config::GrpoConfig;
+use crate::engine::{Engine, Own};
 use crate::error::Error;
 use crate::generate::Origin;
 use crate::policy::Policy;
@@ -42,6 +43,8 @@ pub struct Trainer<'a> {
     pub steps: u64,
     /// Names of fields of the data rows that go into the records. At first none.
     pub recorded: &'a [String],
+    /// Whoever samples. At first rlvr's own engine.
+    pub engine: &'a dyn Engine,
     pub(super) config: &'a GrpoConfig,
     pub(super) loss: LossConfig,
     reward: Option<&'a dyn Reward>,
@@ -74,6 +77,7 @@ impl<'a> Trainer<'a> {
             version: 0,
             steps: 0,
             recorded: &[],
+            engine: &Own,
             config,
             loss: config.resolved_loss(),
             reward,
@@ -95,13 +99,14 @@ impl<'a> Trainer<'a> {
     ) -> Result<StepOutcome, Error> {
         // 1. Sample G completions a prompt and judge them.
         self.learner.hold(&self.policy.decoder);
+        self.engine.sync(&self.policy, self.version)?;
         let policy = (&self.policy, self.version);
         let rollouts = self.sampling(stop).rollouts(step, source, policy, &self.judges)?;
         let mut out = StepOutcome::from(rollouts);
 
         // 2. What they are compared with: π_old and π_ref, where the loss or the reward asks for them.
         let clock = Instant::now();
-        let mut batch = self.scored(&out.groups, source.origin());
+        let mut batch = self.scored(&out.groups, source.origin(self.engine));
 
         // 3. Compare each completion with its group.
         let advantages = comparison::advantages(&out.groups, &batch.trajectories, &self.loss);
@@ -150,8 +155,8 @@ impl<'a> Trainer<'a> {
     }
 
     fn sampling<'s>(&'s self, cancel: Option<&'s AtomicBool>) -> Sampling<'s> {
-        let Self { config, reward, recorded, seed, .. } = self;
-        Sampling { config, reward: *reward, recorded, seed: *seed, cancel }
+        let Self { config, reward, recorded, seed, engine, .. } = self;
+        Sampling { config, engine: *engine, reward: *reward, recorded, seed: *seed, cancel }
     }
 
     /// Every completion, or every one that is trained on, with log π_old where the pass of the update cannot serve, and log

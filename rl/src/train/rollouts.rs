@@ -1,8 +1,9 @@
 //! The rollouts of a step: sampled from the policy and judged, or made elsewhere.
 use crate::algorithm::GroupsWithoutSignal;
 use crate::config::GrpoConfig;
+use crate::engine::Engine;
 use crate::error::Error;
-use crate::generate::{Origin, Request, generate};
+use crate::generate::{Origin, Request};
 use crate::policy::Policy;
 use crate::train::group::Group;
 use crate::train::judging::{Judgement, Judges};
@@ -22,9 +23,9 @@ pub enum Source<'a> {
 }
 
 impl Source<'_> {
-    pub(crate) fn origin(&self) -> Origin {
+    pub(crate) fn origin(&self, engine: &dyn Engine) -> Origin {
         match self {
-            Self::Tasks(_) => Origin::Own,
+            Self::Tasks(_) => engine.origin(),
             Self::Recorded(_) => Origin::Foreign,
         }
     }
@@ -46,6 +47,7 @@ pub(crate) struct Rollouts {
 /// Samples and judges.
 pub(crate) struct Sampling<'a> {
     pub(crate) config: &'a GrpoConfig,
+    pub(crate) engine: &'a dyn Engine,
     pub(crate) reward: Option<&'a dyn Reward>,
     /// Names of fields of the data rows that go into the records.
     pub(crate) recorded: &'a [String],
@@ -125,7 +127,7 @@ impl Sampling<'_> {
             ..Request::new(&prompts, c.group_size, &c.sampling, key)
         };
         let judged = judges.while_generating(reward, &|ids| policy.text(ids), tasks, |report| {
-            Ok(generate(policy, &request, Some(report))?)
+            self.engine.complete(policy, &request, Some(report))
         })?;
         let (completions, stats) = judged.generated;
         out.verify_s += judged.waited_s;

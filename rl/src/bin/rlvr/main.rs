@@ -10,6 +10,7 @@ mod compare;
 mod completions;
 mod data;
 mod download;
+mod engine;
 mod eval;
 mod input;
 mod lines;

@@ -1,5 +1,6 @@
 //! What is typed after `rlvr data`, without `generate`.
 
+use super::EngineArgs;
 use clap::Args;
 use rlvr::config::{DeviceConfig, Dtype};
 use rlvr::curate::filter::{Pattern, Values};
@@ -408,6 +409,9 @@ pub struct SolveArgs {
     /// Type of the operands of matrix products: f32, bf16
     #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = super::dtype)]
     pub dtype: Dtype,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub engine: EngineArgs,
     /// A reward with its defaults
     #[arg(long, value_name = "KIND")]
     pub reward: Option<String>,
@@ -454,6 +458,7 @@ impl Default for SolveArgs {
             journal: None,
             device: DeviceConfig::Auto,
             dtype: Dtype::default(),
+            engine: EngineArgs::default(),
             reward: None,
             config: None,
             samples: SAMPLES,

@@ -1,7 +1,7 @@
 //! What is typed after `rlvr eval`.
 
 use crate::args::comparison::share_or_zero;
-use crate::args::{PolicyArgs, positive};
+use crate::args::{EngineArgs, PolicyArgs, positive};
 use clap::{Args, ValueEnum};
 use rlvr::eval::{Continuation, ImageArm, OpenSettings};
 use std::path::PathBuf;
@@ -136,6 +136,8 @@ NAME/blank, NAME/shuffled and NAME/none. Exit code 1 when a bound of --fail-unde
 pub struct EvalRunArgs {
     #[command(flatten)]
     pub policy: PolicyArgs,
+    #[command(flatten)]
+    pub engine: EngineArgs,
     #[command(flatten)]
     pub tasks: TaskArgs,
     /// Directory for results and samples

@@ -7,8 +7,9 @@ pub mod eval;
 use clap::{Args, Parser, Subcommand};
 use comparison::{CompareArgs, ReportArgs};
 use eval::{EvalLsArgs, EvalRunArgs, EvalScoreArgs, EvalValidateArgs};
-use rlvr::config::{DeviceConfig, Dtype, OptimKind};
+use rlvr::config::{DeviceConfig, Dtype, EngineConfig, EngineKind, OptimKind};
 use rlvr::policies::{BaseDtype, SaveDtype};
+use serde::Deserialize;
 use std::path::PathBuf;
 
 /// Reinforcement learning with verifiable rewards.
@@ -108,6 +109,48 @@ pub struct PolicyArgs {
     /// Type of the operands of matrix products: f32, bf16
     #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = dtype)]
     pub dtype: Dtype,
+}
+
+/// Who samples, if not rlvr itself.
+#[derive(Debug, Clone, Default, Args, Deserialize)]
+#[serde(default)]
+pub struct EngineArgs {
+    /// A server that samples instead of rlvr and holds the same policy, such as http://localhost:8000. May be repeated
+    #[arg(long, value_name = "URL")]
+    pub engine_url: Vec<String>,
+    /// What servers speak: vllm or sglang
+    #[arg(long, value_name = "KIND", default_value = "vllm", requires = "engine_url")]
+    pub engine_kind: ServerKind,
+    /// The model that servers are asked for [default: the first that they name]
+    #[arg(long, value_name = "NAME", requires = "engine_url")]
+    pub engine_model: Option<String>,
+    /// The environment variable that has their key
+    #[arg(long, value_name = "NAME", requires = "engine_url")]
+    pub engine_key_env: Option<String>,
+}
+
+/// What servers speak.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServerKind {
+    #[default]
+    Vllm,
+    Sglang,
+}
+
+impl EngineArgs {
+    /// The config of servers that keep their weights, if any are named.
+    pub fn config(&self) -> Option<EngineConfig> {
+        let kind = match self.engine_kind {
+            ServerKind::Vllm => EngineKind::Vllm,
+            ServerKind::Sglang => EngineKind::Sglang,
+        };
+        (!self.engine_url.is_empty()).then(|| EngineConfig {
+            model: self.engine_model.clone(),
+            key_env: self.engine_key_env.clone(),
+            ..EngineConfig::of(kind, self.engine_url.clone())
+        })
+    }
 }
 
 #[derive(Debug, Args)]
@@ -267,7 +310,7 @@ Examples:
 
 The result is W + alpha / rank · B A in f32, a Hugging Face folder that computes what base and adapter do.")]
 pub struct MergeArgs {
-    /// Folder of a PEFT adapter, a run directory, or BASE+ADAPTER
+    /// Folder of a PEFT adapter, a run directory, or BASE+ADAPTER; with --untied any policy
     #[arg(long, value_name = "PATH")]
     pub policy: String,
     /// Folder to write
@@ -276,6 +319,9 @@ pub struct MergeArgs {
     /// Number format of the weights: f32, bf16 or f16
     #[arg(long, value_name = "TYPE", default_value = "f32")]
     pub dtype: StoredDtype,
+    /// Write the head as a tensor of its own, for servers that read weights again while they run ([engine] sync = "folder")
+    #[arg(long)]
+    pub untied: bool,
     /// Write into a directory that holds something
     #[arg(long)]
     pub force: bool,
@@ -456,7 +502,7 @@ Examples:
   rlvr eval report evals/after evals/other")]
 pub enum EvalCommand {
     /// Answer benchmarks with a policy and judge the answers
-    Run(EvalRunArgs),
+    Run(Box<EvalRunArgs>),
     /// List the built-in benchmarks
     Ls(EvalLsArgs),
     /// Check benchmarks and their data

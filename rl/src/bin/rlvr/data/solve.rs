@@ -4,7 +4,7 @@ use super::steps::{command, create, fault, finish};
 use super::watch::Bar;
 use crate::args::data::{PassRateArgs, PassRateStep, RejectionArgs, RejectionStep, SolveArgs};
 use crate::input::bad;
-use crate::{policy, rewards};
+use crate::{engine, policy, rewards};
 use anyhow::Result;
 use rlvr::config::Dtype;
 use rlvr::curate::manifest::FileRecord;
@@ -12,6 +12,7 @@ use rlvr::curate::output::Output;
 use rlvr::curate::sampling::{Candidates, Journal, Recorded, Sampled};
 use rlvr::curate::solve::{Framing, PassRateSettings, RejectionSettings};
 use rlvr::curate::{solve, tables};
+use rlvr::engine::Engine;
 use rlvr::policy::Policy;
 use rlvr::rewards::Reward;
 use rlvr::rollout::SamplingParams;
@@ -24,6 +25,9 @@ pub fn check(args: &SolveArgs) -> Result<()> {
     match (&args.policy, &args.completions, &args.journal) {
         (None, None, _) => Err(bad("give --policy PATH or --completions FILE")),
         (Some(_), Some(_), _) => Err(bad("give --policy or --completions, not both")),
+        (_, Some(_), _) if !args.engine.engine_url.is_empty() => {
+            Err(bad("--engine-url samples; --completions samples nothing"))
+        }
         (_, Some(_), Some(_)) => Err(bad("--journal keeps what is sampled; --completions samples nothing")),
         _ if args.samples == 0 => Err(bad("--samples must be at least 1")),
         _ => Ok(()),
@@ -59,6 +63,9 @@ fn sampling_record(args: &SolveArgs) -> Value {
     if args.dtype != Dtype::default() {
         record["dtype"] = json!(args.dtype);
     }
+    if let Some(name) = engine::name(&args.engine) {
+        record["engine"] = json!(name);
+    }
     record
 }
 
@@ -77,7 +84,7 @@ fn open(args: &SolveArgs) -> Result<Option<Policy>> {
 /// The completions: recorded, sampled, or sampled with a journal.
 fn source<'a>(
     args: &SolveArgs,
-    policy: Option<&'a Policy>,
+    (policy, engine): (Option<&'a Policy>, &'a dyn Engine),
     framing: &Framing,
 ) -> Result<Box<dyn Candidates + 'a>> {
     if let Some(path) = &args.completions {
@@ -91,6 +98,7 @@ fn source<'a>(
     };
     let sampled = Sampled {
         policy,
+        engine,
         samples: args.samples as usize,
         sampling: policy::sampling(params)?,
         stop: args.stop.clone(),
@@ -138,8 +146,8 @@ pub fn rejection(args: &RejectionArgs) -> Result<()> {
 pub fn pass_rate_step(input: &Path, mut out: Output, step: &PassRateStep) -> Result<()> {
     let (args, framing) = (&step.solve, framing(&step.solve));
     let own = PassRateSettings { low: step.low, high: step.high, framing: framing.clone() };
-    let (reward, policy) = (reward(args)?, open(args)?);
-    let mut source = source(args, policy.as_ref(), &framing)?;
+    let (reward, policy, engine) = (reward(args)?, open(args)?, engine::open(&args.engine)?);
+    let mut source = source(args, (policy.as_ref(), &*engine), &framing)?;
     let read = solve::pass_rate(input, &mut out, &mut *source, &*reward, &own, &Bar::new()).map_err(fault)?;
     finish(out, command("pass-rate", &settings(args, &own)?, Some(args.seed))?, inputs(args, &read)?)
 }
@@ -148,8 +156,8 @@ pub fn rejection_step(input: &Path, mut out: Output, step: &RejectionStep) -> Re
     let (args, framing) = (&step.solve, framing(&step.solve));
     let (per_task, pick) = (step.per_task as usize, step.pick);
     let own = RejectionSettings { per_task, pick, seed: args.seed, framing: framing.clone() };
-    let (reward, policy) = (reward(args)?, open(args)?);
-    let mut source = source(args, policy.as_ref(), &framing)?;
+    let (reward, policy, engine) = (reward(args)?, open(args)?, engine::open(&args.engine)?);
+    let mut source = source(args, (policy.as_ref(), &*engine), &framing)?;
     let read = solve::rejection(input, &mut out, &mut *source, &*reward, &own, &Bar::new()).map_err(fault)?;
     finish(out, command("rejection", &settings(args, &own)?, Some(args.seed))?, inputs(args, &read)?)
 }

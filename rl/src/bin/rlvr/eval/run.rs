@@ -3,6 +3,7 @@
 use super::bounds::Bounds;
 use super::judges;
 use crate::args::eval::{EvalRunArgs, Mode};
+use crate::engine;
 use crate::input::bad;
 use crate::output::{count, say};
 use crate::policy;
@@ -16,7 +17,7 @@ use rlvr::measure::{self, Event, Measurement, Plan};
 use rlvr::results;
 
 pub fn run(args: &EvalRunArgs) -> Result<()> {
-    let plan = plan(args);
+    let mut plan = plan(args);
     plan.check()?;
     super::check_out(&args.out)?;
     results::check_foreign(&args.out, args.force)?;
@@ -28,6 +29,8 @@ pub fn run(args: &EvalRunArgs) -> Result<()> {
     let policy = policy::open(&args.policy, args.raw)?;
     let asked = |benchmark: &Benchmark, arm| benchmark.with_images(arm, args.images_seed, &policy);
     let mut benchmarks = each_arm(args, &benchmarks, &asked)?;
+    plan.engine = engine::open(&args.engine)?;
+    plan.engine_name = engine::name(&args.engine);
     let judge = judges::open(&args.judge, &args.out)?;
     let mut bar = ProgressBar::hidden();
     let style = ProgressStyle::with_template("{prefix} {bar:24} {pos}/{len} items")?;
