@@ -221,6 +221,8 @@ pick = "first"
     };
     wrong("per_task", "per_taks", &["per_taks"]);
     wrong("low = 0.3", "samples = 0", &["--samples"]);
+    wrong("low = 0.3", "engine = { urls = [\"http://localhost:1\"] }", &["urls"]);
+    wrong("low = 0.3", "engine = { url = [\"http://localhost:1\"] }", &["--completions"]);
     wrong("low = 0.3", "policy = \"model\"", &["--policy or --completions"]);
     wrong("low = 0.3", "config = \"r.toml\"", &["--reward or --config"]);
     wrong("reward = \"math\"\nlow", "reward = \"maht\"\nlow", &["math"]);

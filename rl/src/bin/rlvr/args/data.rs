@@ -409,8 +409,8 @@ pub struct SolveArgs {
     /// Type of the operands of matrix products: f32, bf16
     #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = super::dtype)]
     pub dtype: Dtype,
+    // A table in a file: flattened twice, its names would hide those around it.
     #[command(flatten)]
-    #[serde(flatten)]
     pub engine: EngineArgs,
     /// A reward with its defaults
     #[arg(long, value_name = "KIND")]

@@ -113,19 +113,23 @@ pub struct PolicyArgs {
 
 /// Who samples, if not rlvr itself.
 #[derive(Debug, Clone, Default, Args, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct EngineArgs {
     /// A server that samples instead of rlvr and holds the same policy, such as http://localhost:8000. May be repeated
     #[arg(long, value_name = "URL")]
+    #[serde(rename = "url")]
     pub engine_url: Vec<String>,
     /// What servers speak: vllm or sglang
     #[arg(long, value_name = "KIND", default_value = "vllm", requires = "engine_url")]
+    #[serde(rename = "kind")]
     pub engine_kind: ServerKind,
     /// The model that servers are asked for [default: the first that they name]
     #[arg(long, value_name = "NAME", requires = "engine_url")]
+    #[serde(rename = "model")]
     pub engine_model: Option<String>,
     /// The environment variable that has their key
     #[arg(long, value_name = "NAME", requires = "engine_url")]
+    #[serde(rename = "key_env")]
     pub engine_key_env: Option<String>,
 }
 
