@@ -1,23 +1,16 @@
-//! Batched decoding: one prefill a prompt, one cache row a completion.
-//!
-//! The first prompts that fit are prefilled. Their first tokens are sampled from these logits; then
-//! the cache is expanded to the completions still running, which advance together, one token a call. Finished rows are
-//! fed on (their logits are ignored) until enough of them have gathered to be worth a copy of the cache without them;
-//! then prompts that wait are prefilled and join in their place. When a group finds room for a part of its completions
-//! only, its prompt stays in a cache of one row until the rest has begun.
+//! Batched decoding of one call: a [`Batch`] that is advanced until it is empty.
 
-use crate::batch::{Call, OnGroup, PromptJob, Results, Rules, SampleJob};
-use crate::completion::{Completion, ImageKey, Prompt};
-use crate::engine::{GenerateStats, Progress, RolloutEngine, SampleKey, StopCheck, TruncatedPrompt};
+use crate::batch::{Batch, Call};
+use crate::completion::{Completion, Prompt};
+use crate::engine::{GenerateStats, Progress, RolloutEngine, SampleKey, StopCheck};
 use crate::error::{Problem, RolloutError};
 use crate::model::DecodeModel;
 use crate::params::SamplingParams;
-use crate::plan::{Group, Queue};
-use crate::prompt_limit::{Fit, LongPrompt, PromptLimit};
-use crate::rng::CounterRng;
+use crate::prompt_limit::{LongPrompt, PromptLimit};
+use crate::row::{Place, Sink, Stop};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
-use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How much is decoded at once, and what happens to long prompts. None of it changes a completion.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -150,59 +143,40 @@ impl<'a, M: DecodeModel> BatchedEngine<'a, M> {
     }
 }
 
-impl<M: DecodeModel> BatchedEngine<'_, M> {
-    /// The distinct prompts in the order of their first occurrence, with their samples.
-    fn sources<'p>(
-        &self,
-        prompts: &'p [Prompt],
-        group_size: usize,
-        sampling: &SamplingParams,
-        key: SampleKey,
-        stats: &mut GenerateStats,
-    ) -> Result<Vec<PromptJob<'p>>, RolloutError> {
-        let (vocab_size, context) = (self.model.vocab_size(), self.model.context_len());
-        let limit = self.settings.prompt_limit();
-        let mut sources: Vec<PromptJob<'p>> = Vec::new();
-        // Two pictures of one size under one question have the same ids.
-        let mut known: HashMap<(&[u32], &[ImageKey]), usize> = HashMap::new();
-        for (p, Prompt { token_ids, images }) in prompts.iter().enumerate() {
-            if let Some(&token) = token_ids.iter().find(|&&id| id as usize >= vocab_size) {
-                return Err(RolloutError::TokenOutOfRange { prompt: p, token, vocab_size });
-            }
-            let token_ids = match limit.fit(p, token_ids, context, sampling.max_tokens)? {
-                Fit::Whole(token_ids) => token_ids,
-                Fit::Truncated { .. } if !images.is_empty() => {
-                    let what =
-                        format!("prompt {p} has images and is too long: it cannot be truncated on the left");
-                    return Err(RolloutError::model(what));
-                }
-                Fit::Truncated { token_ids, dropped_tokens } => {
-                    stats.truncated_prompts.push(TruncatedPrompt { prompt: p, dropped_tokens });
-                    token_ids
-                }
-                Fit::Skipped => {
-                    stats.skipped_prompts.push(p);
-                    continue;
-                }
-            };
-            let at = *known.entry((token_ids, images)).or_insert_with(|| {
-                let budget = sampling.max_tokens.min(context - token_ids.len());
-                sources.push(PromptJob { token_ids, images, budget, samples: Vec::new() });
-                sources.len() - 1
-            });
-            let samples = &mut sources[at].samples;
-            for g in 0..group_size {
-                match samples.first_mut() {
-                    Some(only) if sampling.is_greedy() => only.places.push((p, g)),
-                    _ => {
-                        let (prompt, sample) = (key.first_prompt + p as u64, key.first_sample + g as u64);
-                        let rng = CounterRng::new(key.seed, key.step, prompt, sample);
-                        samples.push(SampleJob { rng, places: vec![(p, g)] });
-                    }
-                }
-            }
+/// Who wants to know of whole groups, by the index of their prompt.
+type OnGroup<'a> = Option<&'a dyn Fn(usize, &[Completion])>;
+
+/// The completions of a call, as they come in.
+struct Results<'a> {
+    /// `[prompt][sample]`.
+    groups: Vec<Vec<Option<Completion>>>,
+    /// Completions that a prompt still lacks.
+    missing: Vec<usize>,
+    on_group: OnGroup<'a>,
+    on_progress: Option<&'a dyn Fn(Progress)>,
+}
+
+impl Sink for Results<'_> {
+    fn finished(&mut self, Place { prompt, sample, .. }: Place, completion: &Completion) {
+        self.groups[prompt][sample] = Some(completion.clone());
+        self.missing[prompt] -= 1;
+        if let (0, Some(report)) = (self.missing[prompt], self.on_group) {
+            let group: Vec<Completion> = self.groups[prompt].iter().flatten().cloned().collect();
+            report(prompt, &group);
         }
-        Ok(sources)
+    }
+
+    fn stepped(&mut self, progress: Progress) {
+        if let Some(report) = self.on_progress {
+            report(progress);
+        }
+    }
+}
+
+impl Results<'_> {
+    /// All of them. Only the groups of skipped prompts have gaps, and they are all gap.
+    fn into_groups(self) -> Vec<Vec<Completion>> {
+        self.groups.into_iter().map(|group| group.into_iter().flatten().collect()).collect()
     }
 }
 
@@ -215,41 +189,25 @@ impl<M: DecodeModel> RolloutEngine for BatchedEngine<'_, M> {
         key: SampleKey,
     ) -> Result<Vec<Vec<Completion>>, RolloutError> {
         self.stats = GenerateStats::default();
-        sampling.validate()?;
-        self.settings.validate()?;
-        if group_size == 0 {
-            return Err(RolloutError::EmptyGroup);
-        }
-        let mut stats = GenerateStats::default();
-        let sources = self.sources(prompts, group_size, sampling, key, &mut stats)?;
-        let groups: Vec<Group> = sources
-            .iter()
-            .map(|s| Group { tokens: s.token_ids.len(), rows: s.samples.len(), budget: s.budget })
-            .collect();
-        let rules = Rules {
-            sampling,
-            eos_token_ids: &self.eos_token_ids,
-            stop: self.stop,
-            vocab_size: self.model.vocab_size(),
-            context_len: self.model.context_len(),
-        };
-        let total = groups.iter().map(|g| g.rows).sum();
-        let mut call = Call {
-            model: self.model,
-            rules,
-            compact_below: self.settings.compact_below,
+        let mut batch = Batch::new(self.model, self.settings.clone(), self.policy_version)?;
+        let stop = self.stop.map(|stop| -> Stop<'_> { Arc::new(move |ids: &[u32]| stop.should_stop(ids)) });
+        let (sampling, eos_token_ids) = (sampling.clone(), self.eos_token_ids.clone());
+        batch.submit(0, Call { prompts, group_size, sampling, key, eos_token_ids, stop })?;
+        let mut results = Results {
+            groups: vec![vec![None; group_size]; prompts.len()],
+            missing: vec![group_size; prompts.len()],
+            on_group: self.on_group,
             on_progress: self.on_progress,
-            cancel: self.cancel,
-            progress: Progress { completion_tokens: 0, finished: 0, total },
-            stats,
-            results: Results::new(prompts.len(), group_size, self.policy_version, self.on_group),
         };
-        call.run(
-            &sources,
-            Queue::new(&groups, self.settings.max_batch_rows, self.settings.max_batch_tokens),
-        )?;
-        self.stats = call.stats;
-        Ok(call.results.into_groups())
+        while batch.has_work() {
+            if self.cancel.is_some_and(|flag| flag.load(Ordering::Relaxed)) {
+                let completion_tokens = batch.progress().completion_tokens;
+                return Err(RolloutError::Cancelled { completion_tokens });
+            }
+            batch.advance(&mut results)?;
+        }
+        self.stats = batch.into_stats();
+        Ok(results.into_groups())
     }
 
     fn stats(&self) -> &GenerateStats {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`engine`] | [`RolloutEngine`], the key of the randomness, statistics |
 //! | [`batched`] | [`BatchedEngine`]: batched decoding of any [`DecodeModel`] |
+//! | [`batch`] | [`Batch`]: calls that come and go while others are decoded |
 //! | [`scripted`] | [`ScriptedEngine`]: prescribed completions, for tests and replays |
 //! | [`params`], [`sampling`] | [`SamplingParams`], [`sample_token`] |
 //! | [`rng`] | [`CounterRng`], randomness as a function of (seed, step, prompt, sample, position) |
@@ -13,7 +14,7 @@
 //! The engine adds no exception to this; a model whose logits change in the last bits with the number of rows (most
 //! matrix libraries do that) is as far from it as those bits are.
 
-mod batch;
+pub mod batch;
 pub mod batched;
 pub mod completion;
 pub mod engine;
@@ -23,11 +24,13 @@ pub mod params;
 mod plan;
 pub mod prompt_limit;
 pub mod rng;
+mod row;
 pub mod sampling;
 pub mod scripted;
 mod softmax;
 mod support;
 
+pub use batch::{Batch, Call};
 pub use batched::{BatchSettings, BatchedEngine};
 pub use completion::{Completion, FinishReason, ImageKey, Prompt};
 pub use engine::{GenerateStats, Progress, RolloutEngine, SampleKey, StopCheck, TruncatedPrompt};
@@ -36,5 +39,6 @@ pub use model::{DecodeModel, Draw};
 pub use params::SamplingParams;
 pub use prompt_limit::{Fit, LongPrompt, PromptLimit};
 pub use rng::CounterRng;
+pub use row::{Place, Sink, Stop};
 pub use sampling::{Sampled, sample_token};
 pub use scripted::ScriptedEngine;

@@ -7,6 +7,10 @@ use std::ops::Range;
 /// A prompt and how many completions it needs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Group {
+    /// Its number, by which pieces name it.
+    pub(crate) number: usize,
+    /// The call that it belongs to.
+    pub(crate) call: u64,
     /// Prompt length in tokens, at least 1.
     pub(crate) tokens: usize,
     /// Completions, at least 1.
@@ -18,7 +22,7 @@ pub(crate) struct Group {
 /// Some of the completions of one prompt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Piece {
-    /// Index of the group.
+    /// Number of the group.
     pub(crate) group: usize,
     /// Which of its completions.
     pub(crate) rows: Range<usize>,
@@ -35,7 +39,8 @@ pub(crate) struct Load {
     pub(crate) left: usize,
 }
 
-/// Completions that wait: those of long prompts first, so that prompts of similar length run together.
+/// Completions that wait: calls in their order, and of a call those of long prompts first, so that prompts of similar
+/// length run together.
 pub(crate) struct Queue {
     /// Groups with the completions that have not begun.
     waiting: VecDeque<(Group, Piece)>,
@@ -44,13 +49,34 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    /// All completions of `groups`; at most `max_rows` rows and `max_tokens` slots run together (though never less than
-    /// one row).
-    pub(crate) fn new(groups: &[Group], max_rows: usize, max_tokens: usize) -> Self {
-        let mut order: Vec<usize> = (0..groups.len()).collect();
-        order.sort_by_key(|&g| (Reverse(groups[g].tokens), g));
-        let whole = |g: usize| (groups[g], Piece { group: g, rows: 0..groups[g].rows });
-        Self { waiting: order.into_iter().map(whole).collect(), max_rows, max_tokens }
+    /// Nothing yet; at most `max_rows` rows and `max_tokens` slots run together (though never less than one row).
+    pub(crate) fn new(max_rows: usize, max_tokens: usize) -> Self {
+        Self { waiting: VecDeque::new(), max_rows, max_tokens }
+    }
+
+    /// Adds all completions of the groups of a call.
+    pub(crate) fn extend(&mut self, mut groups: Vec<Group>) {
+        groups.sort_by_key(|group| (Reverse(group.tokens), group.number));
+        let whole = |group: Group| (group, Piece { group: group.number, rows: 0..group.rows });
+        self.waiting.extend(groups.into_iter().map(whole));
+    }
+
+    /// Takes the completions of a call back.
+    pub(crate) fn remove(&mut self, call: u64) {
+        self.waiting.retain(|(group, _)| group.call != call);
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.waiting.clear();
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Completions that wait.
+    pub(crate) fn rows(&self) -> usize {
+        self.waiting.iter().map(|(_, piece)| piece.rows.len()).sum()
     }
 
     /// Takes, in order, what fits beside `load`. The last group may be taken in part; the rest of it is the first to be
@@ -88,7 +114,13 @@ mod tests {
     use proptest::prelude::*;
 
     fn group(tokens: usize, rows: usize) -> Group {
-        Group { tokens, rows, budget: 10 }
+        Group { number: 0, call: 0, tokens, rows, budget: 10 }
+    }
+
+    fn queue(groups: &[Group], max_rows: usize, max_tokens: usize) -> Queue {
+        let mut queue = Queue::new(max_rows, max_tokens);
+        queue.extend(groups.iter().enumerate().map(|(number, g)| Group { number, ..*g }).collect());
+        queue
     }
 
     fn piece(group: usize, rows: Range<usize>) -> Piece {
@@ -97,7 +129,7 @@ mod tests {
 
     /// What is taken when each batch runs to its end.
     fn batches(groups: &[Group], max_rows: usize, max_tokens: usize) -> Vec<Vec<Piece>> {
-        let mut queue = Queue::new(groups, max_rows, max_tokens);
+        let mut queue = queue(groups, max_rows, max_tokens);
         std::iter::from_fn(|| Some(queue.take(Load::default(), true)).filter(|b| !b.is_empty())).collect()
     }
 
@@ -124,7 +156,7 @@ mod tests {
 
     #[test]
     fn the_rest_of_a_short_group_needs_no_more_than_itself() {
-        let mut queue = Queue::new(&[group(9, 4), group(2, 20)], 20, 18 * 10);
+        let mut queue = queue(&[group(9, 4), group(2, 20)], 20, 18 * 10);
         assert_eq!(queue.take(Load::default(), false), [piece(0, 0..4), piece(1, 0..6)]);
         // Behind a prompt of nine tokens a row has 18 slots, alone 11.
         assert_eq!(queue.take(Load::default(), false), [piece(1, 6..20)]);
@@ -132,7 +164,7 @@ mod tests {
 
     #[test]
     fn what_runs_counts() {
-        let mut queue = Queue::new(&[group(9, 4), group(5, 4)], 8, 18 * 8);
+        let mut queue = queue(&[group(9, 4), group(5, 4)], 8, 18 * 8);
         assert_eq!(queue.take(Load { rows: 8, longest: 1, left: 1 }, true), []);
         assert_eq!(queue.take(Load { rows: 5, longest: 9, left: 9 }, true), [piece(0, 0..3)]);
         // A long row that runs makes every row long.
@@ -151,7 +183,7 @@ mod tests {
             max_tokens in 1usize..600,
         ) {
             let groups: Vec<Group> =
-                sizes.iter().map(|&(tokens, rows, budget)| Group { tokens, rows, budget }).collect();
+                sizes.iter().map(|&(tokens, rows, budget)| Group { number: 0, call: 0, tokens, rows, budget }).collect();
             let mut seen: Vec<Vec<usize>> = vec![Vec::new(); groups.len()];
             for batch in batches(&groups, max_rows, max_tokens) {
                 let rows: usize = batch.iter().map(|p| p.rows.len()).sum();

@@ -5,4 +5,5 @@
 mod batched;
 mod distribution;
 mod failures;
+mod joining;
 mod toy;
