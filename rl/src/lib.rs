@@ -7,6 +7,7 @@
 //! | read the formulas | [`algorithm`]: advantages, objectives, [`policy_loss`](algorithm::policy_loss) |
 //! | open a policy | [`policy`]: [`Policy`](policy::Policy); [`device`], where it computes |
 //! | generate | [`generate`]: [`generate::generate`] |
+//! | serve completions | [`serve`](mod@serve): an endpoint as OpenAI's |
 //! | judge | [`rewards`]: rewards as data, closures and programs |
 //! | get tasks | [`data`]: files of rows, generators; [`curate`], the steps of `rlvr data` |
 //! | evaluate | [`eval`]: benchmarks, a reward on tasks; [`measure`]: into a directory, as `rlvr eval run` does |
@@ -46,6 +47,7 @@ pub mod rows;
 pub mod run;
 pub mod schedule;
 mod selection;
+pub mod serve;
 pub mod servers;
 pub mod stats;
 pub mod stop;

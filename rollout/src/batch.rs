@@ -7,7 +7,6 @@
 //! only, its prompt stays in a cache of one row until the rest has begun. Prompts that are handed in while others run
 //! join before the next token, as far as they fit.
 
-use crate::batched::BatchSettings;
 use crate::completion::{ImageKey, Prompt};
 use crate::engine::{GenerateStats, Progress, SampleKey, TruncatedPrompt};
 use crate::error::{LogitsProblem, RolloutError};
@@ -18,6 +17,7 @@ use crate::prompt_limit::Fit;
 use crate::rng::CounterRng;
 use crate::row::{BatchRow, PromptJob, Rules, SampleJob, Sink, Stop};
 use crate::sampling::Sampled;
+use crate::settings::BatchSettings;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -37,6 +37,8 @@ pub struct Call<'p, 'a> {
     pub eos_token_ids: Vec<u32>,
     /// Further ends of completions.
     pub stop: Option<Stop<'a>>,
+    /// How many of the most probable tokens are reported with each one sampled.
+    pub alternatives: usize,
 }
 
 /// What a model answers.
@@ -262,8 +264,8 @@ impl<'a, M: DecodeModel> Batch<'a, M> {
 
     /// The distinct prompts of a call in the order of their first occurrence, with their samples.
     fn jobs_of(&mut self, id: u64, call: Call<'_, 'a>) -> Result<Vec<PromptJob<'a>>, RolloutError> {
-        let Call { prompts, group_size, sampling, key, eos_token_ids, stop } = call;
-        let rules = Arc::new(Rules { call: id, sampling, eos_token_ids, stop });
+        let Call { prompts, group_size, sampling, key, eos_token_ids, stop, alternatives } = call;
+        let rules = Arc::new(Rules { call: id, sampling, eos_token_ids, stop, alternatives });
         let mut jobs: Vec<PromptJob<'a>> = Vec::new();
         // Two pictures of one size under one question have the same ids.
         let mut known: HashMap<(&[u32], &[ImageKey]), usize> = HashMap::new();
@@ -592,14 +594,16 @@ impl<'a, M: DecodeModel> Batch<'a, M> {
     }
 }
 
-/// What the model may draw itself, and the temperature: where that is the same for all rows, and no truncations are asked
-/// for.
+/// What the model may draw itself, and the temperature: where that is the same for all rows, and neither truncations nor
+/// alternatives are asked for.
 fn draws(completions: &[BatchRow<'_>]) -> Option<(Vec<Draw>, f64)> {
     let live = || completions.iter().filter(|row| row.is_live());
     let temperature = live().next()?.rules.sampling.temperature;
     let may = |row: &BatchRow<'_>| {
-        let sampling = &row.rules.sampling;
-        sampling.temperature == temperature && (sampling.is_greedy() || !sampling.truncates())
+        let (sampling, alternatives) = (&row.rules.sampling, row.rules.alternatives);
+        alternatives == 0
+            && sampling.temperature == temperature
+            && (sampling.is_greedy() || !sampling.truncates())
     };
     let draw = |row: &BatchRow<'_>| Draw {
         row: row.logits_row,

@@ -5,7 +5,7 @@ use crate::engine::{Progress, StopCheck};
 use crate::error::{LogitsProblem, RolloutError};
 use crate::params::SamplingParams;
 use crate::rng::CounterRng;
-use crate::sampling::{Sampled, sample_token};
+use crate::sampling::{Sampled, most_probable, sample_token};
 use std::sync::Arc;
 
 /// A stop check that the rows of a call share.
@@ -22,10 +22,22 @@ pub struct Place {
     pub sample: usize,
 }
 
+/// Newly sampled tokens of a completion.
+#[derive(Clone, Copy, Debug)]
+pub struct New<'r> {
+    /// Their ids.
+    pub token_ids: &'r [u32],
+    /// Their log-probabilities, in nats.
+    pub logprobs: &'r [f32],
+    /// The most probable tokens in the place of each, as many as [`crate::Call::alternatives`] says: most probable first.
+    /// Empty where none are asked for.
+    pub alternatives: &'r [Vec<Sampled>],
+}
+
 /// Who hears of what a batch samples, on the thread that advances it.
 pub trait Sink {
-    /// Tokens that were sampled since the last time, with their log-probabilities in nats.
-    fn sampled(&mut self, _place: Place, _token_ids: &[u32], _logprobs: &[f32]) {}
+    /// Tokens that were sampled since the last time.
+    fn sampled(&mut self, _place: Place, _new: New<'_>) {}
 
     /// A completion is whole; its last tokens have been reported.
     fn finished(&mut self, place: Place, completion: &Completion);
@@ -40,6 +52,7 @@ pub(crate) struct Rules<'a> {
     pub(crate) sampling: SamplingParams,
     pub(crate) eos_token_ids: Vec<u32>,
     pub(crate) stop: Option<Stop<'a>>,
+    pub(crate) alternatives: usize,
 }
 
 /// A distinct prompt of a call with the completions to sample for it.
@@ -73,6 +86,8 @@ pub(crate) struct BatchRow<'a> {
     /// Moved out when the completion is delivered.
     pub(crate) token_ids: Vec<u32>,
     pub(crate) logprobs: Vec<f32>,
+    /// Of the tokens that have not been reported, where any are asked for.
+    alternatives: Vec<Vec<Sampled>>,
     pub(crate) finish_reason: Option<FinishReason>,
     /// Tokens that have been reported.
     pub(crate) reported: usize,
@@ -93,6 +108,7 @@ impl<'a> BatchRow<'a> {
             newest: 0,
             token_ids: Vec::new(),
             logprobs: Vec::new(),
+            alternatives: Vec::new(),
             finish_reason: None,
             reported: 0,
             delivered: false,
@@ -114,6 +130,10 @@ impl<'a> BatchRow<'a> {
         let logits = &logits[self.logits_row * vocab_size..][..vocab_size];
         let uniform = self.sample.rng.uniform(position as u64);
         let sampled = sample_token(logits, &self.rules.sampling, uniform).map_err(|p| self.invalid(p))?;
+        if self.rules.alternatives > 0 {
+            let most = most_probable(logits, &self.rules.sampling, self.rules.alternatives);
+            self.alternatives.push(most.map_err(|p| self.invalid(p))?);
+        }
         self.push(sampled);
         Ok(())
     }
@@ -160,8 +180,10 @@ impl<'a> BatchRow<'a> {
         let call = self.rules.call;
         let places = || self.sample.places.iter().map(|&(prompt, sample)| Place { call, prompt, sample });
         for place in places() {
-            sink.sampled(place, &self.token_ids[self.reported..], &self.logprobs[self.reported..]);
+            let (token_ids, logprobs) = (&self.token_ids[self.reported..], &self.logprobs[self.reported..]);
+            sink.sampled(place, New { token_ids, logprobs, alternatives: &self.alternatives });
         }
+        self.alternatives.clear();
         self.reported = self.token_ids.len();
         let Some(finish_reason) = self.finish_reason else { return };
         self.delivered = true;

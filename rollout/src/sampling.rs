@@ -5,6 +5,7 @@ use crate::params::SamplingParams;
 use crate::softmax::{self, BLOCK, Peaks, Token};
 use crate::support;
 use std::cell::RefCell;
+use std::cmp::Ordering;
 
 /// A token and its log-probability in nats.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -41,6 +42,46 @@ pub fn sample_token(logits: &[f32], params: &SamplingParams, uniform: f64) -> Re
     };
     let scaled = (logits[token] - peaks.max) * scale;
     Ok(Sampled { token: token as u32, logprob: (f64::from(scaled) - total.ln()) as f32 })
+}
+
+/// The `k` most probable tokens of the distribution that [`sample_token`] draws from, and their log-probabilities: the
+/// most probable first, of equals that of lower id. Fewer where fewer have a probability.
+///
+/// # Errors
+/// As [`sample_token`].
+pub fn most_probable(
+    logits: &[f32],
+    params: &SamplingParams,
+    k: usize,
+) -> Result<Vec<Sampled>, LogitsProblem> {
+    let peaks = softmax::peaks(logits)?;
+    let scale = if params.is_greedy() { 1.0 } else { (1.0 / params.temperature) as f32 };
+    let (mut ids, total): (Vec<u32>, f64) = if params.truncates() && !params.is_greedy() {
+        SCRATCH.with_borrow_mut(|tokens| {
+            support::kept(logits, &peaks, scale, params, tokens);
+            let total = tokens.iter().map(|token| f64::from(token.weight)).sum();
+            (tokens.iter().map(|token| token.id).collect(), total)
+        })
+    } else {
+        let possible = |id: &u32| logits[*id as usize] > f32::NEG_INFINITY;
+        let total = block_sums(logits, &peaks, scale).iter().sum();
+        ((0..logits.len() as u32).filter(possible).collect(), total)
+    };
+    // None of them is NaN.
+    let order = |a: &u32, b: &u32| {
+        let by_logit = logits[*b as usize].partial_cmp(&logits[*a as usize]);
+        by_logit.unwrap_or(Ordering::Equal).then(a.cmp(b))
+    };
+    if k < ids.len() {
+        ids.select_nth_unstable_by(k, order);
+        ids.truncate(k);
+    }
+    ids.sort_unstable_by(order);
+    let sampled = |token: u32| {
+        let scaled = (logits[token as usize] - peaks.max) * scale;
+        Sampled { token, logprob: (f64::from(scaled) - total.ln()) as f32 }
+    };
+    Ok(ids.into_iter().map(sampled).collect())
 }
 
 fn block_sums(logits: &[f32], peaks: &Peaks, scale: f32) -> Vec<f64> {
@@ -120,6 +161,37 @@ mod tests {
         let total: f64 = logits.iter().map(|&x: &f32| f64::from(x).exp()).sum();
         assert_eq!(got.token, 1);
         assert!((f64::from(got.logprob) - (2.0 - total.ln())).abs() < 1e-6);
+    }
+
+    #[test]
+    fn the_most_probable_tokens_have_the_log_probabilities_they_are_sampled_with() {
+        let logits: Vec<f32> =
+            (0..700u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 20) as f32 / 400.0).collect();
+        for params in [
+            SamplingParams::greedy(1),
+            SamplingParams { temperature: 0.7, ..SamplingParams::default() },
+            SamplingParams { top_k: Some(40), top_p: Some(0.9), ..SamplingParams::default() },
+        ] {
+            let top = most_probable(&logits, &params, 30).unwrap();
+            assert!(top.len() <= 30 && top.is_sorted_by(|a, b| a.logprob >= b.logprob));
+            for i in 0..200 {
+                let sampled = sample_token(&logits, &params, f64::from(i) / 200.0).unwrap();
+                match top.iter().find(|t| t.token == sampled.token) {
+                    Some(found) => assert_eq!(*found, sampled),
+                    None => assert!(sampled.logprob <= top.last().unwrap().logprob),
+                }
+            }
+        }
+        let logits = [1.0, f32::NEG_INFINITY, 1.0];
+        let ids = |k| {
+            most_probable(&logits, &SamplingParams::default(), k)
+                .unwrap()
+                .iter()
+                .map(|t| t.token)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!((ids(1), ids(2), ids(9)), (vec![0], vec![0, 2], vec![0, 2]));
+        assert!(ids(0).is_empty());
     }
 
     #[test]

@@ -87,6 +87,33 @@ impl Decoder {
         }
     }
 
+    /// The same as [`Self::logprobs`], and `seen` is given the logits `[targets, vocab]`, row-major, at temperature 1: a few
+    /// targets at a time, in their order.
+    ///
+    /// # Panics
+    /// As [`Self::logprobs`].
+    pub fn logprobs_and_logits(
+        &self,
+        batch: &PackedBatch,
+        temperature: f64,
+        mut seen: impl FnMut(&[f32]),
+    ) -> TargetStats {
+        self.check(batch);
+        if batch.targets.is_empty() {
+            return TargetStats::default();
+        }
+        match self.kernels() {
+            Some((kernels, view)) => {
+                kernels.logprobs_and_logits(view, batch, temperature, |logits| seen(&logits))
+            }
+            None => {
+                let (batch, model) = self.seeing_copy(batch);
+                let layout = &model.layout.model;
+                pass::logprobs_and_logits(&model, layout, &batch, temperature, |logits| seen(&logits))
+            }
+        }
+    }
+
     /// Forward of a micro-batch that is trained on. `recompute` trades a second forward for memory.
     ///
     /// # Panics

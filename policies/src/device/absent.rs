@@ -70,6 +70,16 @@ impl Kernels {
         match self.0 {}
     }
 
+    pub fn logprobs_and_logits(
+        &self,
+        _: View<'_>,
+        _: &PackedBatch,
+        _: f64,
+        _: impl FnMut(Vec<f32>),
+    ) -> TargetStats {
+        match self.0 {}
+    }
+
     pub fn logits(&self, _: View<'_>, _: &PackedBatch) -> Vec<f32> {
         match self.0 {}
     }

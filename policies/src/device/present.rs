@@ -106,6 +106,18 @@ impl Kernels {
         pass::logprobs(&self.model(view), &view.layout.model, batch, temperature)
     }
 
+    /// As [`crate::Decoder::logprobs_and_logits`].
+    pub fn logprobs_and_logits(
+        &self,
+        view: View<'_>,
+        batch: &PackedBatch,
+        temperature: f64,
+        mut seen: impl FnMut(Vec<f32>),
+    ) -> TargetStats {
+        let (model, read) = (self.model(view), |logits: Mat| seen(logits.read()));
+        pass::logprobs_and_logits(&model, &view.layout.model, batch, temperature, read)
+    }
+
     /// As [`crate::Decoder::logits`].
     pub fn logits(&self, view: View<'_>, batch: &PackedBatch) -> Vec<f32> {
         pass::logits(&self.model(view), &view.layout.model, batch).read()

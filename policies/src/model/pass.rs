@@ -47,9 +47,36 @@ fn residual_of<O: Ops>(o: &O, model: &Model, batch: &PackedBatch) -> O::Mat {
 
 /// Log-probability and entropy of a batch's targets, without gradient.
 pub fn logprobs<O: Ops>(o: &O, model: &Model, batch: &PackedBatch, temperature: f64) -> TargetStats {
+    targets_of(o, model, batch, temperature, &residual_of(o, model, batch))
+}
+
+/// The same, and `seen` is given the logits `[targets, vocab]` at temperature 1, a few targets at a time in their order.
+pub fn logprobs_and_logits<O: Ops>(
+    o: &O,
+    model: &Model,
+    batch: &PackedBatch,
+    temperature: f64,
+    mut seen: impl FnMut(O::Mat),
+) -> TargetStats {
     let x = residual_of(o, model, batch);
+    for rows in batch.target_rows.chunks(LOGITS_AT_ONCE) {
+        seen(logits_of(o, model, &o.gather(&x, rows)));
+    }
+    targets_of(o, model, batch, temperature, &x)
+}
+
+/// Targets whose logits exist at the same time.
+const LOGITS_AT_ONCE: usize = 64;
+
+fn targets_of<O: Ops>(
+    o: &O,
+    model: &Model,
+    batch: &PackedBatch,
+    temperature: f64,
+    x: &O::Mat,
+) -> TargetStats {
     let head = HeadPass::new(&model.head, temperature);
-    let h = o.exact_norm(&o.gather(&x, &batch.target_rows), &model.norm, head.scale);
+    let h = o.exact_norm(&o.gather(x, &batch.target_rows), &model.norm, head.scale);
     o.head(&h, &head, &batch.targets, false).0
 }
 

@@ -3,7 +3,7 @@
 use crate::toy::{Toy, reference};
 use proptest::prelude::*;
 use rlvr_rollout::{
-    Batch, BatchSettings, Call, Completion, Place, Prompt, SampleKey, SamplingParams, Sink, Stop,
+    Batch, BatchSettings, Call, Completion, New, Place, Prompt, SampleKey, SamplingParams, Sink, Stop,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,6 +21,7 @@ struct Visit {
     key: SampleKey,
     eos: Vec<u32>,
     longest: Option<usize>,
+    alternatives: usize,
 }
 
 impl Visit {
@@ -35,22 +36,30 @@ impl Visit {
             key: self.key,
             eos_token_ids: self.eos.clone(),
             stop,
+            alternatives: self.alternatives,
         }
     }
 }
 
+/// Call, prompt and sample.
+type At = (u64, usize, usize);
+
 /// Everything that was reported, and the tokens by which it was.
 #[derive(Default)]
 struct Heard {
-    parts: BTreeMap<(u64, usize, usize), (Vec<u32>, Vec<f32>)>,
-    whole: BTreeMap<(u64, usize, usize), Completion>,
+    parts: BTreeMap<At, (Vec<u32>, Vec<f32>)>,
+    whole: BTreeMap<At, Completion>,
 }
 
 impl Sink for Heard {
-    fn sampled(&mut self, place: Place, token_ids: &[u32], logprobs: &[f32]) {
+    fn sampled(&mut self, place: Place, new: New<'_>) {
         let part = self.parts.entry((place.call, place.prompt, place.sample)).or_default();
-        part.0.extend(token_ids);
-        part.1.extend(logprobs);
+        part.0.extend(new.token_ids);
+        part.1.extend(new.logprobs);
+        for ((token, logprob), others) in new.token_ids.iter().zip(new.logprobs).zip(new.alternatives) {
+            let found = others.iter().find(|other| other.token == *token);
+            assert!(found.map_or(others.len() == 3, |found| found.logprob == *logprob));
+        }
     }
 
     fn finished(&mut self, place: Place, completion: &Completion) {
@@ -71,10 +80,11 @@ prop_compose! {
         seed in 0u64..3,
         eos in prop::collection::vec(0..VOCAB as u32, 0..3),
         longest in prop::option::of(1usize..10),
+        alternatives in prop_oneof![Just(0), Just(3)],
     ) -> Visit {
         let prompts = prompts.into_iter().map(Prompt::from).collect();
         let sampling = SamplingParams { temperature, top_k, max_tokens, ..SamplingParams::default() };
-        Visit { at, leaves, prompts, group_size, sampling, key: SampleKey::new(seed, 0), eos, longest }
+        Visit { at, leaves, prompts, group_size, sampling, key: SampleKey::new(seed, 0), eos, longest, alternatives }
     }
 }
 
@@ -138,7 +148,7 @@ proptest! {
                 }
             }
         }
-        let left = |place: &(u64, usize, usize)| visits[place.0 as usize].leaves.is_some();
+        let left = |place: &At| visits[place.0 as usize].leaves.is_some();
         prop_assert!(heard.whole.keys().all(|place| !left(place)), "heard of a call that was taken back");
     }
 }
@@ -156,6 +166,7 @@ fn a_prompt_that_comes_while_others_run_joins_at_once() {
         key: SampleKey::default(),
         eos: vec![],
         longest: None,
+        alternatives: 0,
     };
     batch.submit(0, visit(3, 100).call()).unwrap();
     for _ in 0..10 {

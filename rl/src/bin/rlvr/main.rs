@@ -28,6 +28,7 @@ mod run_report;
 mod sample;
 mod score;
 mod self_check;
+mod serve;
 mod signals;
 mod tasks;
 mod train;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         rayon::scope(|_| match &cli.command {
             Command::Train(args) => train::run(args),
             Command::Sample(args) => sample::run(args),
+            Command::Serve(args) => serve::run(args),
             Command::Logprobs(args) => logprobs::run(args),
             Command::Merge(args) => merge::run(args),
             Command::Score(args) => score::run(args),

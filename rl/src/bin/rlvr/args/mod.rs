@@ -10,6 +10,7 @@ use eval::{EvalLsArgs, EvalRunArgs, EvalScoreArgs, EvalValidateArgs};
 use rlvr::config::{DeviceConfig, Dtype, EngineConfig, EngineKind, OptimKind};
 use rlvr::policies::{BaseDtype, SaveDtype};
 use serde::Deserialize;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Reinforcement learning with verifiable rewards.
@@ -41,6 +42,8 @@ pub enum Command {
     Train(TrainArgs),
     /// Generate completions
     Sample(SampleArgs),
+    /// Answer requests for completions over HTTP, as OpenAI's servers do
+    Serve(ServeArgs),
     /// Log-probabilities of given completions
     Logprobs(LogprobsArgs),
     /// Merge an adapter into the weights of its base
@@ -284,6 +287,44 @@ pub struct SampleArgs {
     /// Print JSON Lines
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  rlvr serve --policy runs/addition
+  rlvr serve --policy model/ --name policy --adapter tuned=adapters/tuned --listen 127.0.0.1:8080
+  curl http://127.0.0.1:8000/v1/completions -d '{\"prompt\": \"12+34=\", \"temperature\": 0, \"max_tokens\": 8}'
+
+GET  /v1/models, /health, /metrics (Prometheus)
+POST /v1/completions, /v1/chat/completions: `n`, `seed`, `stop`, `temperature`, `top_p`, `top_k`, `min_p`, `max_tokens`,
+     `logprobs`, `echo`, `stream`, `return_token_ids`, …; prompts are text, token ids, or lists of either.
+A completion depends on the policy, the prompt, the settings and the seed as in `rlvr sample`, not on other requests.
+Ctrl-C once answers the requests at work and exits; twice exits at once.")]
+pub struct ServeArgs {
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+    /// Address and port; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8000")]
+    pub listen: SocketAddr,
+    /// Name by which requests ask for the policy [default: that of its folder or file]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// A further name, that of an adapter over the policy, in a folder as PEFT writes it. May be repeated
+    #[arg(long = "adapter", value_name = "NAME=PATH", value_parser = named_path)]
+    pub adapters: Vec<(String, PathBuf)>,
+    /// Environment variable with the key that requests must have
+    #[arg(long, value_name = "VARIABLE")]
+    pub api_key_env: Option<String>,
+    /// Completions that may wait or be decoded; requests beyond get status 429
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = samples)]
+    pub max_queue: usize,
+    /// Completions decoded together [default: what suits the device]
+    #[arg(long, value_name = "N", value_parser = samples)]
+    pub max_batch_rows: Option<usize>,
+    /// Tokens of keys and values that they have room for [default: what suits the device]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub max_batch_tokens: Option<usize>,
 }
 
 #[derive(Debug, Args)]
@@ -634,6 +675,14 @@ pub fn positive(text: &str) -> Result<usize, String> {
         Ok(0) => Err("must be at least 1".into()),
         Ok(number) => Ok(number),
         Err(_) => Err("must be a whole number".into()),
+    }
+}
+
+/// The value of `--adapter`.
+fn named_path(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, path)) if !name.is_empty() && !path.is_empty() => Ok((name.to_owned(), path.into())),
+        _ => Err("must be NAME=PATH".into()),
     }
 }
 
