@@ -5,7 +5,6 @@ use crate::params::SamplingParams;
 use crate::softmax::{self, BLOCK, Peaks, Token};
 use crate::support;
 use std::cell::RefCell;
-use std::cmp::Ordering;
 
 /// A token and its log-probability in nats.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -56,27 +55,27 @@ pub fn most_probable(
 ) -> Result<Vec<Sampled>, LogitsProblem> {
     let peaks = softmax::peaks(logits)?;
     let scale = if params.is_greedy() { 1.0 } else { (1.0 / params.temperature) as f32 };
-    let (mut ids, total): (Vec<u32>, f64) = if params.truncates() && !params.is_greedy() {
+    let mut ids: Vec<u32> = Vec::with_capacity(k + 1);
+    // In the order of ids, so that of equals the lower ones stay.
+    let mut consider = |id: u32| {
+        let logit = logits[id as usize];
+        if ids.len() < k || ids.last().is_some_and(|last| logits[*last as usize] < logit) {
+            let at = ids.partition_point(|other| logits[*other as usize] >= logit);
+            ids.insert(at, id);
+            ids.truncate(k);
+        }
+    };
+    let total: f64 = if params.truncates() && !params.is_greedy() {
         SCRATCH.with_borrow_mut(|tokens| {
             support::kept(logits, &peaks, scale, params, tokens);
-            let total = tokens.iter().map(|token| f64::from(token.weight)).sum();
-            (tokens.iter().map(|token| token.id).collect(), total)
+            tokens.iter().filter(|token| token.weight > 0.0).for_each(|token| consider(token.id));
+            tokens.iter().map(|token| f64::from(token.weight)).sum()
         })
     } else {
-        let possible = |id: &u32| logits[*id as usize] > f32::NEG_INFINITY;
-        let total = block_sums(logits, &peaks, scale).iter().sum();
-        ((0..logits.len() as u32).filter(possible).collect(), total)
+        let possible = logits.iter().zip(0..).filter(|(logit, _)| **logit > f32::NEG_INFINITY);
+        possible.for_each(|(_, id)| consider(id));
+        block_sums(logits, &peaks, scale).iter().sum()
     };
-    // None of them is NaN.
-    let order = |a: &u32, b: &u32| {
-        let by_logit = logits[*b as usize].partial_cmp(&logits[*a as usize]);
-        by_logit.unwrap_or(Ordering::Equal).then(a.cmp(b))
-    };
-    if k < ids.len() {
-        ids.select_nth_unstable_by(k, order);
-        ids.truncate(k);
-    }
-    ids.sort_unstable_by(order);
     let sampled = |token: u32| {
         let scaled = (logits[token as usize] - peaks.max) * scale;
         Sampled { token, logprob: (f64::from(scaled) - total.ln()) as f32 }

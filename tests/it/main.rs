@@ -35,6 +35,7 @@ mod readme;
 mod resume;
 mod run_report;
 mod runs;
+mod serve;
 mod sft;
 mod sft_vision;
 mod signals;

@@ -1,8 +1,8 @@
 //! What a request asks for, read from its JSON and checked.
 
-use super::Model;
 use super::fields::{Fields, shown};
 use super::refusal::Refusal;
+use super::{Model, Options};
 use rlvr_policies::Decoder;
 use rlvr_rewards::conversation::conversation;
 use rlvr_rollout::{Prompt, PromptLimit, SamplingParams};
@@ -59,7 +59,7 @@ impl Ask {
 }
 
 /// Reads the body of `/v1/completions` or, for a `chat`, of `/v1/chat/completions`.
-pub(super) fn read(body: &[u8], chat: bool, models: &[Model]) -> Result<Ask, Refusal> {
+pub(super) fn read(body: &[u8], chat: bool, models: &[Model], options: &Options) -> Result<Ask, Refusal> {
     let mut fields = Fields::parse(body)?;
     let model = match fields.text("model")? {
         None => 0,
@@ -81,6 +81,7 @@ pub(super) fn read(body: &[u8], chat: bool, models: &[Model]) -> Result<Ask, Ref
         (None, None) if chat => context,
         (None, None) => USUAL_TOKENS,
     };
+    let most = most.min(options.max_tokens);
     let echo = fields.flag("echo")?;
     if most == 0 && !echo {
         return Err(Refusal::field("max_tokens", "is 0, it must be at least 1 without `echo`"));
@@ -108,11 +109,11 @@ pub(super) fn read(body: &[u8], chat: bool, models: &[Model]) -> Result<Ask, Ref
         sampling: (most > 0).then_some(sampling),
     };
     fields.nothing_else()?;
-    check(&ask, context)?;
+    check(&ask, context, models)?;
     Ok(ask)
 }
 
-fn check(ask: &Ask, context: usize) -> Result<(), Refusal> {
+fn check(ask: &Ask, context: usize, models: &[Model]) -> Result<(), Refusal> {
     let name = if ask.chat { "messages" } else { "prompt" };
     let most = match ask.sampling {
         Some(_) => PromptLimit::default().tokens(context, 1),
@@ -122,6 +123,10 @@ fn check(ask: &Ask, context: usize) -> Result<(), Refusal> {
         let tokens = prompt.token_ids.len();
         let what = format!("has {tokens} tokens, the context of the policy is {context}: shorten it");
         return Err(Refusal::field(name, what));
+    }
+    let image = models[ask.model].policy.decoder.vision().map(|vision| vision.image_token);
+    if ask.prompts.iter().any(|prompt| prompt.token_ids.iter().any(|id| Some(*id) == image)) {
+        return Err(Refusal::field(name, "has the token of an image in it, and images cannot be sent"));
     }
     if let Some(sampling) = &ask.sampling {
         sampling.validate().map_err(|e| Refusal::new(400, e.to_string()))?;

@@ -89,13 +89,14 @@ impl Connection {
         }
         let deadline = Instant::now() + self.patience.head;
         loop {
-            if let Some((head, used)) = parse(&self.buffer)? {
-                self.buffer.drain(..used);
-                return Ok(Some(head));
-            }
-            if self.buffer.len() > MAX_HEAD {
+            let parsed = parse(&self.buffer)?;
+            if parsed.as_ref().map_or(self.buffer.len(), |(_, used)| *used) > MAX_HEAD {
                 let what = format!("the head of the request is longer than {MAX_HEAD} bytes");
                 return Err(Refusal::new(431, what).closing());
+            }
+            if let Some((head, used)) = parsed {
+                self.buffer.drain(..used);
+                return Ok(Some(head));
             }
             if !self.more(deadline)? {
                 return Ok(None);
@@ -386,5 +387,82 @@ mod tests {
         }
         let many = "a: b\r\n".repeat(MAX_FIELDS + 1);
         assert_eq!(parse(format!("GET / HTTP/1.1\r\n{many}\r\n").as_bytes()).unwrap_err().status, 431);
+    }
+
+    /// A connection to a client that does something, and what the server makes of it.
+    fn with_client<T>(client: impl FnOnce(TcpStream) + Send, server: impl FnOnce(Connection) -> T) -> T {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(move || client(TcpStream::connect(address).unwrap()));
+            let [idle, body, write] = [5000, 200, 200].map(Duration::from_millis);
+            let patience = Patience { idle, head: body, body, write };
+            server(Connection::new(listener.accept().unwrap().0, patience).unwrap())
+        })
+    }
+
+    /// Sends byte after byte, slowly, as long as the other side reads.
+    fn drip(mut stream: TcpStream, bytes: &[u8]) {
+        for byte in bytes {
+            if stream.write_all(&[*byte]).is_err() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    #[test]
+    fn slow_senders_are_not_waited_for() {
+        let refusal = with_client(
+            |stream| drip(stream, &b"GET / HTTP/1.1\r\nx: y\r\n".repeat(3)),
+            |mut connection| connection.head(&|| false).unwrap_err(),
+        );
+        assert_eq!((refusal.status, refusal.close), (408, true));
+        let head = b"POST / HTTP/1.1\r\ncontent-length: 50\r\n\r\n";
+        let refusal = with_client(
+            |mut stream| {
+                stream.write_all(head).unwrap();
+                drip(stream, &[b' '; 40]);
+            },
+            |mut connection| {
+                let head = connection.head(&|| false).unwrap().unwrap();
+                connection.body(&head).unwrap_err()
+            },
+        );
+        assert_eq!(refusal.status, 408);
+    }
+
+    #[test]
+    fn clients_that_leave_are_noticed() {
+        let head = b"POST / HTTP/1.1\r\ncontent-length: 50\r\n\r\nab";
+        let refusal = with_client(
+            |mut stream| stream.write_all(head).unwrap(),
+            |mut connection| {
+                let head = connection.head(&|| false).unwrap().unwrap();
+                connection.body(&head).unwrap_err()
+            },
+        );
+        assert_eq!(
+            (refusal.status, refusal.message.as_str()),
+            (400, "the request ends before its body does")
+        );
+        let (here, is_here) = std::sync::mpsc::channel::<()>();
+        with_client(
+            move |stream| {
+                let _ = is_here.recv();
+                drop(stream);
+            },
+            |mut connection| {
+                assert!(!connection.is_gone());
+                drop(here);
+                while !connection.is_gone() {}
+                assert!(connection.head(&|| false).unwrap().is_none());
+            },
+        );
+        // A server that ends does not wait for clients that are silent.
+        with_client(
+            |mut stream| drop(stream.read(&mut [0])),
+            |mut connection| assert!(connection.head(&|| true).unwrap().is_none()),
+        );
     }
 }

@@ -5,6 +5,7 @@ use super::{Model, Options};
 use crate::error::Error;
 use crate::policy::Sampler;
 use crate::stop::StopStrings;
+use rayon::prelude::*;
 use rlvr_policies::packed::{PackedBatch, PromptGroup};
 use rlvr_policies::{Decoder, Tokenizer};
 use rlvr_rollout::{
@@ -18,7 +19,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::time::Duration;
 
 /// Tokens that are scored in one pass, where no single prompt has more.
-const PASS_TOKENS: usize = 1024;
+const PASS_TOKENS: usize = 512;
 /// How often an idle loop looks whether the server ends.
 const GLANCE: Duration = Duration::from_millis(50);
 
@@ -77,7 +78,7 @@ struct Active {
     gone: Arc<AtomicBool>,
     /// Events that end a completion or score a prompt, and have not been sent.
     missing: usize,
-    _place: Box<dyn Send>,
+    place: Box<dyn Send>,
 }
 
 /// A prompt to score.
@@ -97,10 +98,14 @@ impl Requests<'_> {
     fn send(&mut self, id: u64, event: Event) {
         let Some(active) = self.active.get_mut(&id) else { return };
         active.missing -= usize::from(!matches!(event, Event::Sampled { .. }));
-        if active.reply.send(event).is_err() {
-            active.gone.store(true, SeqCst);
-        } else if active.missing == 0 {
-            self.active.remove(&id);
+        if active.missing > 0 {
+            if active.reply.send(event).is_err() {
+                active.gone.store(true, SeqCst);
+            }
+        } else if let Some(Active { reply, place, .. }) = self.active.remove(&id) {
+            // Free before the client can have read the reply.
+            drop(place);
+            let _ = reply.send(event);
         }
     }
 
@@ -166,7 +171,9 @@ pub(super) fn run(
         let usual = Sampler::batch_settings(sampler);
         let settings = BatchSettings {
             max_batch_rows: options.max_batch_rows.unwrap_or(usual.max_batch_rows),
-            max_batch_tokens: options.max_batch_tokens.unwrap_or(usual.max_batch_tokens),
+            max_batch_tokens: options
+                .max_batch_tokens
+                .unwrap_or_else(|| slots(sampler.0, usual.max_batch_tokens)),
             ..usual
         };
         Batch::new(sampler, settings, 0)
@@ -197,6 +204,13 @@ pub(super) fn run(
     }
 }
 
+/// How many tokens keys and values are kept of where nobody says so: at least the usual number, more where a quarter of the
+/// free memory holds them, as clients often ask for more tokens than they need.
+fn slots(decoder: &Decoder, usual: usize) -> usize {
+    let room = decoder.free_bytes().map_or(0, |free| free / 4 / decoder.cache_bytes().max(1));
+    room.clamp(usual, usual.max(1 << 20))
+}
+
 impl Engine<'_> {
     fn is_idle(&self) -> bool {
         self.requests.active.is_empty()
@@ -211,7 +225,7 @@ impl Engine<'_> {
         let samples = job.generate.as_ref().map_or(0, |generate| generate.n);
         let missing = job.prompts.len() * (samples + usize::from(job.score.is_some()));
         let (reply, gone) = (job.reply, job.gone);
-        self.requests.active.insert(id, Active { model, reply, gone, missing, _place: job.place });
+        self.requests.active.insert(id, Active { model, reply, gone, missing, place: job.place });
         if let Some(alternatives) = job.score {
             let to_score = |(prompt, p): (usize, &Prompt)| ToScore {
                 id,
@@ -327,10 +341,10 @@ fn scores_of(decoder: &Decoder, prompts: &[ToScore]) -> Vec<Option<Vec<Said>>> {
     let stats = if wanted.iter().any(|k| *k > 0) {
         let (vocabulary, params) = (decoder.config().vocab_size, SamplingParams::default());
         decoder.logprobs_and_logits(&batch, 1.0, |logits| {
-            for row in logits.chunks(vocabulary) {
-                let k = wanted[alternatives.len()];
-                alternatives.push(most_probable(row, &params, k).unwrap_or_default());
-            }
+            let wanted = &wanted[alternatives.len()..];
+            let most = |(row, k): (&[f32], &usize)| most_probable(row, &params, *k).unwrap_or_default();
+            let found: Vec<Vec<Sampled>> = logits.par_chunks(vocabulary).zip(wanted).map(most).collect();
+            alternatives.extend(found);
         })
     } else {
         decoder.logprobs(&batch, 1.0)

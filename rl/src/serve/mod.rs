@@ -74,15 +74,25 @@ pub struct Options {
     pub api_key: Option<String>,
     /// Completions that may wait or be decoded; requests beyond are told to come again.
     pub max_queue: usize,
+    /// Longest completion, in tokens; requests for more get this many, and those of chats that do not say how many. Room for
+    /// as many is kept for every completion.
+    pub max_tokens: usize,
     /// Completions of a model decoded together; none for what suits the device. Changes no completion.
     pub max_batch_rows: Option<usize>,
-    /// Cache slots of the completions decoded together; none for what suits the device. Changes no completion.
+    /// Cache slots of the completions of a model decoded together; none for what suits the device and its free memory.
+    /// Changes no completion.
     pub max_batch_tokens: Option<usize>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { api_key: None, max_queue: 1024, max_batch_rows: None, max_batch_tokens: None }
+        Self {
+            api_key: None,
+            max_queue: 1024,
+            max_tokens: 2048,
+            max_batch_rows: None,
+            max_batch_tokens: None,
+        }
     }
 }
 

@@ -189,7 +189,7 @@ impl Server<'_> {
         (body, keep): (&[u8], bool),
     ) -> Result<bool, Broken> {
         let began = Instant::now();
-        let ask = ask::read(body, path == "/v1/chat/completions", self.models)?;
+        let ask = ask::read(body, path == "/v1/chat/completions", self.models, self.options)?;
         let model = &self.models[ask.model];
         let events = self.submit(&ask)?;
         let wording = Wording {

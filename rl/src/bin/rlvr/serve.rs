@@ -29,6 +29,7 @@ pub fn run(args: &ServeArgs) -> Result<()> {
     let options = Options {
         api_key,
         max_queue: args.max_queue,
+        max_tokens: args.max_tokens,
         max_batch_rows: args.max_batch_rows,
         max_batch_tokens: args.max_batch_tokens,
     };

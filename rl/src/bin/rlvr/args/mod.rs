@@ -319,10 +319,13 @@ pub struct ServeArgs {
     /// Completions that may wait or be decoded; requests beyond get status 429
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = samples)]
     pub max_queue: usize,
+    /// Longest completion in tokens, whatever requests say; less room is kept for each where this is less
+    #[arg(long, value_name = "N", default_value_t = 2048, value_parser = positive)]
+    pub max_tokens: usize,
     /// Completions decoded together [default: what suits the device]
     #[arg(long, value_name = "N", value_parser = samples)]
     pub max_batch_rows: Option<usize>,
-    /// Tokens of keys and values that they have room for [default: what suits the device]
+    /// Tokens of keys and values that they have room for [default: what suits the device and its free memory]
     #[arg(long, value_name = "N", value_parser = positive)]
     pub max_batch_tokens: Option<usize>,
 }
