@@ -1,6 +1,6 @@
 //! A policy behind an endpoint as OpenAI's: completions and chats over the engine that training samples with.
 //!
-//! One thread decodes for all: requests join the running batch between two tokens ([`engine`]). Every connection has a
+//! One thread decodes for all: requests join the running batch between two tokens (`engine.rs`). Every connection has a
 //! thread that reads requests, makes tokens of text and text of tokens, and waits.
 
 mod answer;
