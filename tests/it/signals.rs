@@ -4,7 +4,7 @@ use crate::cli::{rlvr, rows, stderr, write};
 use processes::{contain, wait_until};
 use serde_json::json;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Stdio};
 
 #[path = "../../rewards/tests/support/processes.rs"]
@@ -15,6 +15,19 @@ fn sleepers(mark: &str) -> usize {
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
     let lines = entries.filter_map(|e| std::fs::read(e.path().join("cmdline")).ok());
     lines.filter(|l| *l == format!("sleep\0{mark}\0").into_bytes()).count()
+}
+
+/// Lets signals end a command also where this process ignores them, as in the background of a script.
+fn heed_signals(command: &mut Command) {
+    let heed = || {
+        for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGHUP, libc::SIGTERM] {
+            // SAFETY: a system call that the child of a fork may make.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        }
+        Ok(())
+    };
+    // SAFETY: as above.
+    unsafe { command.pre_exec(heed) };
 }
 
 /// Whether programs can be run as here.
@@ -67,6 +80,7 @@ fn a_signal_leaves_no_program_and_no_directory() {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rlvr"));
         command.args(["--threads", "3", "score", "--config", &config, &input]);
         command.env("TMPDIR", &temporary).stdout(Stdio::null()).stderr(Stdio::piped());
+        heed_signals(&mut command);
         if contained {
             contain(&mut command);
         }

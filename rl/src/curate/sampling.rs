@@ -13,6 +13,7 @@ use crate::engine::Engine;
 use crate::files::IoError;
 use crate::files::bounded::{SMALL, WHOLE, open_regular, read_regular};
 use crate::files::destination::is_at;
+use crate::files::lock::Held;
 use crate::generate::Request;
 use crate::policy::Policy;
 use crate::rows;
@@ -165,7 +166,7 @@ pub struct Journal<C> {
     path: std::path::PathBuf,
     file: BufWriter<File>,
     /// The settings, held so that no other process writes the same journal.
-    _held: File,
+    _held: Held,
 }
 
 impl<C: Candidates> Journal<C> {
@@ -189,8 +190,9 @@ impl<C: Candidates> Journal<C> {
         } else {
             crate::files::destination::write_atomic(&beside, settings.to_string().as_bytes())?;
         }
-        let held = open_regular(&beside).map_err(IoError::at("open", &beside))?;
-        if matches!(held.try_lock(), Err(TryLockError::WouldBlock)) || !is_at(&held, &beside).unwrap_or(true)
+        let held = Held(open_regular(&beside).map_err(IoError::at("open", &beside))?);
+        if matches!(held.0.try_lock(), Err(TryLockError::WouldBlock))
+            || !is_at(&held.0, &beside).unwrap_or(true)
         {
             return Err(CurateError::file(path, "is being written by another process"));
         }

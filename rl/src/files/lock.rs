@@ -22,10 +22,24 @@ pub enum LockError {
     Io(#[from] IoError),
 }
 
+/// A lock of a file until this is dropped.
+///
+/// Closing the file would not do: a program that another thread starts has the same open file, and with it the lock, until it
+/// is executed.
+#[derive(Debug)]
+pub(crate) struct Held(pub(crate) File);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // What had no lock has none to lose.
+        let _ = self.0.unlock();
+    }
+}
+
 /// A directory held by this process until dropped.
 #[derive(Debug)]
 pub struct DirLock {
-    _file: File,
+    _file: Held,
 }
 
 impl DirLock {
@@ -45,7 +59,7 @@ impl DirLock {
                 tracing::warn!(path = %path.display(), %source, "cannot lock")
             }
         }
-        Ok(Self { _file: file })
+        Ok(Self { _file: Held(file) })
     }
 
     /// Refuses a directory that another process holds; changes nothing.
@@ -54,9 +68,28 @@ impl DirLock {
     /// [`LockError::Held`].
     pub fn check(dir: &Path) -> Result<(), LockError> {
         let file = open_own(&dir.join(LOCK_FILE), OpenOptions::new().read(true));
-        match file.map(|file| file.try_lock()) {
+        match file.map(|file| file.try_lock().map(|()| Held(file))) {
             Ok(Err(TryLockError::WouldBlock)) => Err(LockError::Held { path: dir.to_path_buf() }),
             _ => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_ends_with_its_holder_though_a_started_program_has_the_file_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = DirLock::take(dir.path()).unwrap();
+        assert!(matches!(DirLock::take(dir.path()), Err(LockError::Held { .. })));
+        assert!(matches!(DirLock::check(dir.path()), Err(LockError::Held { .. })));
+        // The same open file, as between fork and exec.
+        let inherited = lock._file.0.try_clone().unwrap();
+        drop(lock);
+        DirLock::check(dir.path()).unwrap();
+        DirLock::take(dir.path()).unwrap();
+        drop(inherited);
     }
 }

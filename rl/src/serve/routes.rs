@@ -48,11 +48,16 @@ impl Drop for Queued {
 }
 
 /// The engine's events for a request, which it gives up when this is dropped.
-struct Events(Receiver<Event>, Arc<AtomicBool>);
+struct Events {
+    events: Receiver<Event>,
+    gone: Arc<AtomicBool>,
+    /// When it was last seen that the client waits.
+    seen: Instant,
+}
 
 impl Drop for Events {
     fn drop(&mut self) {
-        self.1.store(true, SeqCst);
+        self.gone.store(true, SeqCst);
     }
 }
 
@@ -191,7 +196,7 @@ impl Server<'_> {
         let began = Instant::now();
         let ask = ask::read(body, path == "/v1/chat/completions", self.models, self.options)?;
         let model = &self.models[ask.model];
-        let events = self.submit(&ask)?;
+        let mut events = self.submit(&ask)?;
         let wording = Wording {
             policy: &model.policy,
             stop: &ask.stop,
@@ -208,10 +213,10 @@ impl Server<'_> {
             model: &model.name,
         };
         let goes_on = if ask.stream {
-            self.stream(connection, &envelope, &events, (began, head.is_new, keep))?;
+            self.stream(connection, &envelope, &mut events, (began, head.is_new, keep))?;
             keep && head.is_new
         } else {
-            let reply = self.gather(connection, &envelope, &events, began)?;
+            let reply = self.gather(connection, &envelope, &mut events, began)?;
             connection.reply(200, JSON, "", reply.to_string().as_bytes(), keep)
         };
         self.metrics.replied(path, 200);
@@ -252,17 +257,23 @@ impl Server<'_> {
         let (model, prompts) = (ask.model, ask.prompts.clone());
         let job = Job { model, prompts, generate, score, reply, gone: Arc::clone(&gone), place };
         self.jobs.send(job).map_err(|_| ending())?;
-        Ok(Events(events, gone))
+        Ok(Events { events, gone, seen: Instant::now() })
     }
 
     /// The next event; None behind the last.
-    fn next(&self, connection: &Connection, events: &Events) -> Result<Option<Event>, Broken> {
+    fn next(&self, connection: &Connection, events: &mut Events) -> Result<Option<Event>, Broken> {
         loop {
-            match events.0.recv_timeout(GLANCE) {
+            // Events may come faster than any wait for them ends, and a reply that is sent whole writes nothing till then.
+            if events.seen.elapsed() >= GLANCE {
+                if connection.is_gone() {
+                    return Err(Broken::Gone);
+                }
+                events.seen = Instant::now();
+            }
+            match events.events.recv_timeout(GLANCE) {
                 Ok(Event::Failed(why)) => return Err(Refusal::new(500, why).into()),
                 Ok(event) => return Ok(Some(event)),
                 Err(RecvTimeoutError::Disconnected) => return Ok(None),
-                Err(RecvTimeoutError::Timeout) if connection.is_gone() => return Err(Broken::Gone),
                 Err(RecvTimeoutError::Timeout) => {}
             }
         }
@@ -273,7 +284,7 @@ impl Server<'_> {
         &self,
         connection: &Connection,
         envelope: &Envelope<'_>,
-        events: &Events,
+        events: &mut Events,
         began: Instant,
     ) -> Result<Value, Broken> {
         let ask = envelope.ask;
@@ -307,7 +318,7 @@ impl Server<'_> {
         &self,
         connection: &mut Connection,
         envelope: &Envelope<'_>,
-        events: &Events,
+        events: &mut Events,
         (began, chunked, keep): (Instant, bool, bool),
     ) -> Result<(), Broken> {
         let gone = |_| Broken::Gone;
