@@ -267,18 +267,20 @@ fn a_group_behind_a_picture_equals_its_completions_alone_and_another_picture_cha
 
 #[test]
 fn what_is_frozen_has_no_gradient_and_the_rest_the_same_one() {
-    let whole = Case::open("tiny-qwen2_5_vl");
-    let rows = whole.rows();
-    let all = gradients(&whole, &rows, rows.len(), false);
-    let names: Vec<String> = whole.decoder.layout().specs.iter().map(|s| s.name.clone()).collect();
-    for kept in ["vision.", "projector.", "vision.blocks.1.", "layers.", "embed"] {
-        let mut case = Case::open("tiny-qwen2_5_vl");
-        case.decoder = case.decoder.with_trained(|i, _| names[i].starts_with(kept));
-        let rows = case.rows();
-        let part = gradients(&case, &rows, rows.len(), false);
-        for (i, name) in names.iter().enumerate() {
-            let want = if name.starts_with(kept) { all.values(i) } else { Vec::new() };
-            assert_eq!(part.values(i), want, "{kept}: {name}");
+    for model in MODELS {
+        let whole = Case::open(model);
+        let rows = whole.rows();
+        let all = gradients(&whole, &rows, rows.len(), false);
+        let names: Vec<String> = whole.decoder.layout().specs.iter().map(|s| s.name.clone()).collect();
+        for kept in ["vision.", "projector.", "vision.blocks.1.", "layers.", "embed"] {
+            let mut case = Case::open(model);
+            case.decoder = case.decoder.with_trained(|i, _| names[i].starts_with(kept));
+            let rows = case.rows();
+            let part = gradients(&case, &rows, rows.len(), false);
+            for (i, name) in names.iter().enumerate() {
+                let want = if name.starts_with(kept) { all.values(i) } else { Vec::new() };
+                assert_eq!(part.values(i), want, "{model}, {kept}: {name}");
+            }
         }
     }
 }

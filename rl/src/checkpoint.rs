@@ -314,14 +314,16 @@ impl CheckpointStore {
         Ok(fs::rename(path, &aside).map_err(IoError::at("rename", path))?)
     }
 
-    /// Removes what neither `keep_last` nor `keep_best` keeps; `newest` always stays, and so does a directory that never
+    /// Removes what neither `keep_last` nor `keep_stages` nor `keep_best` keeps; `newest` always stays, and so does a directory that never
     /// was a checkpoint.
     fn prune(&self, newest: u64) -> Result<(), CheckpointError> {
         let all = self.list()?;
         let best = self.best(&all);
         let first_kept = all.len().saturating_sub(self.config.keep_last.max(1));
+        let ends = if self.config.keep_stages { ends_of_stages(&all) } else { Vec::new() };
         for (step, path) in &all[..first_kept] {
-            if Some(*step) == best || *step == newest || !path.join(MANIFEST).exists() {
+            let kept = Some(*step) == best || *step == newest || ends.contains(step);
+            if kept || !path.join(MANIFEST).exists() {
                 continue;
             }
             // Under its temporary name a half-removed checkpoint is never taken for a whole one.
@@ -348,6 +350,17 @@ impl CheckpointStore {
         }
         best.map(|(_, step)| step)
     }
+}
+
+/// The last step of every stage among checkpoints in their order.
+fn ends_of_stages(all: &[(u64, PathBuf)]) -> Vec<u64> {
+    let mut last = BTreeMap::new();
+    for (step, path) in all {
+        if let Ok(state) = read_json::<TrainState>(&path.join(STATE)) {
+            last.insert(state.stage, *step);
+        }
+    }
+    last.into_values().collect()
 }
 
 /// Makes room for a directory: removes one of the same name, and gives anything else, which cannot be ours, another name.
@@ -520,6 +533,20 @@ mod tests {
         }
         assert_eq!(steps(&plain), [4, 5]);
         assert_eq!(steps(&best), [2, 5]);
+    }
+
+    #[test]
+    fn the_last_of_every_stage_is_kept_where_that_is_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        for (keep_stages, kept) in [(false, &[6, 7][..]), (true, &[2, 5, 6, 7])] {
+            let path = dir.path().join(keep_stages.to_string());
+            let store = CheckpointStore::new(&path, &CheckpointConfig { keep_stages, ..Default::default() });
+            for (step, stage) in [(1, 0), (2, 0), (3, 1), (4, 1), (5, 1), (6, 2), (7, 2)] {
+                let state = TrainState { step, stage, ..TrainState::start(1) };
+                store.save(&state, &[], |dir| Ok(fs::write(dir.join("model.safetensors"), b"w")?)).unwrap();
+            }
+            assert_eq!(steps(&store), kept);
+        }
     }
 
     #[test]

@@ -134,6 +134,18 @@ pub enum Error {
         /// One line a changed key.
         differences: Vec<String>,
     },
+    /// `--resume` with data that is not what the run began with.
+    #[error(
+        "the rows differ from those that {} began with, so a resumed run would equal no uninterrupted one: bring them back, or begin \
+         a run with them from its policy\n  {}",
+        path.display(), differences.join("\n  ")
+    )]
+    ResumeDataDiffers {
+        /// The run directory.
+        path: PathBuf,
+        /// One line a source.
+        differences: Vec<String>,
+    },
 }
 
 impl From<LockError> for Error {
@@ -176,6 +188,7 @@ impl Error {
             | Self::RunDirNotEmpty { .. }
             | Self::NothingToResume { .. }
             | Self::ResumeConfigDiffers { .. }
+            | Self::ResumeDataDiffers { .. }
             | Self::Policy(_)
             | Self::Setting { .. }
             | Self::Unusable { .. } => 2,

@@ -473,6 +473,30 @@ fn a_run_leaves_its_files_and_a_table() {
     );
 }
 
+#[test]
+fn what_the_preflight_of_a_later_stage_finds_is_no_problem_of_a_dry_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let dry = |text: &str| {
+        let config = write(dir.path(), "small.toml", text);
+        let out = dir.path().join("run").display().to_string();
+        let dry = rlvr(&["train", &config, "--out", &out, "--dry-run"], "");
+        assert!(dry.status.success(), "{}", stderr(&dry));
+        assert!(
+            stderr(&dry).contains("\nwarning: ") || stderr(&dry).contains("\nproblem: "),
+            "{}",
+            stderr(&dry)
+        );
+        String::from_utf8_lossy(&dry.stdout).into_owned()
+    };
+    let found = dry(SMALL_RUN);
+    assert!(found.contains(" above; nothing was trained"), "{found}");
+    let grpo = "[[stage]]\nkind = \"grpo\"";
+    let later =
+        SMALL_RUN.replace(grpo, &format!("[[stage]]\nkind = \"sft\"\ndata = \"sums\"\nsteps = 1\n{grpo}"));
+    let found = dry(&later);
+    assert!(found.contains("everything is in order"), "{found}");
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interrupt_ends_with_a_checkpoint() {

@@ -582,3 +582,34 @@ fn what_is_no_regular_file_in_a_run_is_refused_and_nothing_is_written() {
     fs::rename(dir.path().join("elsewhere"), out.join("checkpoints")).unwrap();
     run(&out, &[], None).1.unwrap();
 }
+
+#[test]
+fn data_that_has_changed_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (rows, out) = (dir.path().join("sums.jsonl"), dir.path().join("run"));
+    let row = |a: u32, b: u32| format!("{{\"q\": \"{a}+{b}=\", \"a\": \"{}\"}}\n", a + b);
+    let text = (0..6).map(|i| row(i, 3)).collect::<String>();
+    fs::write(&rows, &text).unwrap();
+    let data = format!(
+        "data.sums={{ kind = \"jsonl\", path = {rows:?}, prompt = \"{{{{ q }}}}\", completion = \"{{{{ a }}}}\", reference = {{ answer = \"{{{{ a }}}}\" }} }}"
+    );
+    let sets = [data.as_str()];
+    assert!(matches!(run(&out, &sets, Some(3)).1, Err(Error::Interrupted)));
+    let before = fs::read(out.join("meta.json")).unwrap();
+    let changes = [text.replace("3+3=", "3+4="), text.replace("\"6\"", "\"7\""), text.clone() + &row(8, 1)];
+    for (changed, now) in changes.into_iter().zip([6, 6, 7]) {
+        fs::write(&rows, changed).unwrap();
+        let error = run(&out, &sets, None).1.unwrap_err();
+        let said = error.to_string();
+        assert!(said.contains(&format!("data.sums: 6 rows then, {now} now")), "{said}");
+        assert_eq!((error.exit_code(), fs::read(out.join("meta.json")).unwrap() == before), (2, true));
+    }
+    // As it was.
+    fs::write(&rows, &text).unwrap();
+    run(&out, &sets, None).1.unwrap();
+    let meta: Value = serde_json::from_slice(&fs::read(out.join("meta.json")).unwrap()).unwrap();
+    assert_eq!(
+        (&meta["data"]["data.sums"]["rows"], &meta["data"]["data.heldout"]["rows"]),
+        (&6.into(), &8.into())
+    );
+}

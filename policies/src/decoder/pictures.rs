@@ -10,6 +10,7 @@ use crate::model::ops::Placed;
 use crate::model::tower::{self, Sight, TowerOps};
 use crate::packed::{PackedBatch, PictureShape};
 use crate::spec::Tower;
+use crate::trained::TowerDepth;
 use crate::vision::{ImageKey, Layout, Picture, Plan, Processor};
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
@@ -56,6 +57,14 @@ pub(super) type Features = Arc<Mutex<Kept<Arc<Seen>>>>;
 pub(super) struct Seen {
     /// Rows instead of embeddings, and those that are added behind the first blocks, `[tokens, hidden]` each.
     parts: Vec<Vec<f32>>,
+    /// The output of the last block, in the order of the tower: where the projector is trained and no block, nothing else of the
+    /// tower is needed again.
+    last: Option<Vec<f32>>,
+}
+
+/// Whether a backward so deep needs the output of the last block only.
+fn ends_in_projector(tower: &Tower, depth: TowerDepth) -> bool {
+    depth.first_block >= tower.blocks.len() && tower.deep.is_empty()
 }
 
 /// Sets the most bytes of pixels that the process keeps of pictures which can be decoded again, 1 GiB if nobody does. It changes
@@ -200,10 +209,15 @@ impl Decoder {
         }
     }
 
+    /// How a tower goes over a picture that it was shown.
+    fn plan_of(key: ImageKey, vision: &Vision) -> Plan {
+        let Origin { layout, parts, .. } = Self::origin(key);
+        Plan::of(layout, parts, vision)
+    }
+
     /// Tokens of a picture that it was shown, and their places.
     fn shape_of(&self, key: ImageKey, vision: &Vision) -> PictureShape {
-        let Origin { layout, parts, .. } = Self::origin(key);
-        let plan = Plan::of(layout, parts, vision);
+        let plan = Self::plan_of(key, vision);
         let grid = plan.grid.filter(|_| vision.family != VisionFamily::Smol);
         PictureShape { key, tokens: plan.tokens(), grid }
     }
@@ -257,10 +271,15 @@ impl Decoder {
         let picture = self.shown(key);
         let (plan, sight, patches) = self.look(&picture, vision);
         let model = self.host(self.held());
-        let seen = tower::forward(&model, tower, &model.rows_of(&patches), &sight, false);
+        let depth = self.trained.tower_depth(&self.layout);
+        let keep = depth.is_some_and(|depth| ends_in_projector(tower, depth));
+        let seen = tower::forward(&model, tower, &model.rows_of(&patches), &sight, keep);
         let parts = std::iter::once(&seen.features).chain(&seen.deep);
-        let seen = Arc::new(Seen { parts: parts.map(|rows| reordered(rows, &plan.order, false)).collect() });
-        let bytes = seen.parts.iter().map(Vec::len).sum::<usize>() * size_of::<f32>();
+        let seen = Arc::new(Seen {
+            parts: parts.map(|rows| reordered(rows, &plan.order, false)).collect(),
+            last: seen.last().map(|rows| rows.to_vec()),
+        });
+        let bytes = seen.parts.iter().chain(&seen.last).map(Vec::len).sum::<usize>() * size_of::<f32>();
         locked(&self.features).put(key, seen.clone(), bytes);
         seen
     }
@@ -311,8 +330,18 @@ impl Decoder {
         let Some(depth) = self.trained.tower_depth(&self.layout) else { return };
         for (key, parts) in std::mem::take(pictures) {
             let (vision, tower) = self.tower();
-            let (plan, sight, patches) = self.look(&self.shown(key), vision);
             let model = self.host(self.held());
+            let seen = locked(&self.features).get(key);
+            if let Some(last) = seen.as_ref().and_then(|seen| seen.last.as_ref())
+                && ends_in_projector(tower, depth)
+            {
+                let order = Self::plan_of(key, vision).order;
+                let features = parts.first().map(|d| model.rows_of(&reordered(d, &order, true)));
+                let Some(features) = features else { continue };
+                tower::backward_of_projector(&model, tower, &model.rows_of(last), &features, depth, grads);
+                continue;
+            }
+            let (plan, sight, patches) = self.look(&self.shown(key), vision);
             let patches = model.rows_of(&patches);
             let seen = tower::forward(&model, tower, &patches, &sight, true);
             let mut parts = parts.iter().map(|d| model.rows_of(&reordered(d, &plan.order, true)));

@@ -206,6 +206,13 @@ pub struct Seen<O: TowerOps> {
     inputs: Vec<O::Mat>,
 }
 
+impl<O: TowerOps> Seen<O> {
+    /// The output of the last block, where it is kept.
+    pub fn last(&self) -> Option<&O::Mat> {
+        self.inputs.last()
+    }
+}
+
 /// Features of a picture's patches `[rows, patch values]`. With `keep`, what the backward needs: the inputs of blocks, whose
 /// insides are computed again.
 pub fn forward<O: TowerOps>(o: &O, tower: &Tower, patches: &O::Mat, sight: &Sight, keep: bool) -> Seen<O> {
@@ -271,6 +278,19 @@ pub fn backward<O: TowerOps>(
         }
         drop(o.linear_backward(patches, &dx, &tower.patch, grads));
     }
+}
+
+/// The backward of the projector alone, for the output `last` of the last block: all there is to do where nothing below it is
+/// trained.
+pub fn backward_of_projector<O: TowerOps>(
+    o: &O,
+    tower: &Tower,
+    last: &O::Mat,
+    d_features: &O::Mat,
+    depth: TowerDepth,
+    grads: &mut O::Grads,
+) {
+    projector_backward(o, tower, last, d_features, &mut o.zeros_like(last), depth, grads);
 }
 
 fn projector_backward<O: TowerOps>(

@@ -15,9 +15,9 @@ pub(super) fn random(number: usize, side: usize) -> TaskImage {
     TaskImage::Bytes(encode_png(side, side, &pixels).into())
 }
 
-/// Floating-point operations of a tower and its projectors forward over these pictures, products only.
-fn flops(decoder: &Decoder, keys: &BTreeSet<ImageKey>) -> f64 {
-    let Some(vision) = decoder.vision() else { return 0.0 };
+/// Floating-point operations of a tower and of its projectors forward over these pictures, products only.
+fn flops(decoder: &Decoder, keys: &BTreeSet<ImageKey>) -> (f64, f64) {
+    let Some(vision) = decoder.vision() else { return (0.0, 0.0) };
     let size = |part: &str| -> f64 {
         let specs = decoder.layout().specs.iter().filter(|s| s.name.starts_with(part) && !s.is_vector());
         specs.map(|s| (s.shape[0] * s.shape[1]) as f64).sum()
@@ -26,7 +26,7 @@ fn flops(decoder: &Decoder, keys: &BTreeSet<ImageKey>) -> f64 {
     let tower = size("vision.") - (vision.positions * vision.width) as f64;
     let plans = keys.iter().map(|key| Plan::new(&decoder.shown(*key), vision));
     let (patches, tokens) = plans.fold((0, 0), |(p, t), plan| (p + plan.patches.len(), t + plan.tokens()));
-    2.0 * (tower * patches as f64 + size("projector.") * tokens as f64)
+    (2.0 * tower * patches as f64, 2.0 * size("projector.") * tokens as f64)
 }
 
 impl Bench<'_> {
@@ -42,7 +42,7 @@ impl Bench<'_> {
             / decoder.config().hidden_size;
         let look = || keys.iter().map(|key| decoder.features(*key)).collect::<Vec<_>>();
         let seen = measure((&self.device, repeat), || decoder.forget_features(), |()| look());
-        let flops = flops(decoder, &keys);
+        let (tower, projector) = flops(decoder, &keys);
         let back = measure(
             (&self.device, repeat),
             || {
@@ -57,8 +57,15 @@ impl Bench<'_> {
                 grads
             },
         );
-        self.note("see", seen, tokens, flops, None);
-        // Its own forward once more, for what it does not keep; then a product for each gradient.
-        self.note("see_back", back, tokens, 3.0 * flops, None);
+        // What it does not keep is computed again, the tower's blocks once more on the way back; then a product for each gradient.
+        let back_flops = match decoder.trained_parts().tower_depth(decoder.layout()) {
+            None => 0.0,
+            Some(depth) if depth.below_projector => 4.0 * tower + 3.0 * projector,
+            Some(_) => 2.0 * projector,
+        };
+        self.note("see", seen, tokens, tower + projector, None);
+        if back_flops > 0.0 {
+            self.note("see_back", back, tokens, back_flops, None);
+        }
     }
 }

@@ -396,6 +396,8 @@ pub struct CheckpointConfig {
     pub every: u64,
     /// How many of the newest stay, at least 1. Default 2.
     pub keep_last: usize,
+    /// Whether the last of every stage stays too, so that the policies between stages can be measured. Default false.
+    pub keep_stages: bool,
     /// An evaluation metric such as `eval/test/greedy`: the checkpoint with its best value stays too. Default none.
     pub keep_best: Option<String>,
     /// Whether a lower value of `keep_best` is better. Default false.
@@ -404,7 +406,7 @@ pub struct CheckpointConfig {
 
 impl Default for CheckpointConfig {
     fn default() -> Self {
-        Self { every: 50, keep_last: 2, keep_best: None, lower_is_better: false }
+        Self { every: 50, keep_last: 2, keep_stages: false, keep_best: None, lower_is_better: false }
     }
 }
 

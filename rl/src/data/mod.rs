@@ -28,6 +28,7 @@ use procedural::{
     ReverseTextConfig, ShapesConfig, SortingConfig, SudokuConfig, UnitConversionConfig,
 };
 use rlvr_rewards::{Message, Task, TaskImage};
+use sha2::{Digest, Sha256};
 
 /// `[data.NAME]`: where tasks come from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -393,6 +394,28 @@ impl TaskSource {
     /// The file that the tasks come from; none of generated ones.
     pub(crate) fn path(&self) -> Option<&Path> {
         self.path.as_deref()
+    }
+
+    /// SHA-256 of all that tasks and completions say, in their order, in hexadecimal. Pictures in files count by the names of
+    /// these, so that a folder may be moved.
+    pub fn sha256(&self) -> String {
+        let mut hash = Sha256::new();
+        for Entry { task, completion, conversation, .. } in &self.entries {
+            let of = conversation.as_ref();
+            let said = (&task.id, &task.prompt, &task.reference, &task.meta, completion, of.map(|(m, _)| m));
+            // Without a writer that fails, and with keys that are texts, JSON cannot fail.
+            hash.update(serde_json::to_vec(&said).unwrap_or_default());
+            for image in of.map_or(&task.images, |(_, images)| images) {
+                match image {
+                    TaskImage::Path(path) => {
+                        hash.update(path.file_name().unwrap_or_default().as_encoded_bytes());
+                    }
+                    TaskImage::Bytes(bytes) => hash.update(bytes),
+                }
+            }
+            hash.update(b"\n");
+        }
+        format!("{:x}", hash.finalize())
     }
 
     /// The index that stands at `position` of the training order.

@@ -1,5 +1,6 @@
 //! The directory of a run: who may write there, what it holds, and how files get there.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -374,6 +375,9 @@ pub struct RunMeta {
     pub hardware: Hardware,
     /// Hash of the resolved config.
     pub config_hash: String,
+    /// What it read, by the name of the table: `data.train`, or of the file: `stage.1.rollouts`.
+    #[serde(default)]
+    pub data: BTreeMap<String, DataFacts>,
     /// When the run began, UTC.
     pub started_at: String,
     /// When it was resumed, and from which step.
@@ -396,6 +400,15 @@ pub struct Resumed {
     pub at: String,
     /// Step of the checkpoint; 0 when there was none.
     pub step: u64,
+}
+
+/// What a run read from one place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataFacts {
+    /// Rows after `filter` and `split`, or steps of rollouts.
+    pub rows: usize,
+    /// [`TaskSource::sha256`](crate::data::TaskSource::sha256), or that of the file of rollouts.
+    pub sha256: String,
 }
 
 /// The machine of a run.
@@ -445,12 +458,29 @@ impl RunMeta {
             device: device.into(),
             hardware: Hardware::detect(),
             config_hash: config.hash(),
+            data: BTreeMap::new(),
             started_at: timestamp(SystemTime::now()),
             resumed: Vec::new(),
             status: RunStatus::Running,
             ended_at: None,
             last_step: None,
             error: None,
+        }
+    }
+
+    /// Refuses data that is not what the run began with. A source that it did not have then is none of its business.
+    ///
+    /// # Errors
+    /// [`Error::ResumeDataDiffers`].
+    pub fn check_data(&self, now: &BTreeMap<String, DataFacts>, path: &Path) -> Result<(), Error> {
+        let differs = |(name, now): (&String, &DataFacts)| {
+            let then = self.data.get(name).filter(|then| *then != now)?;
+            Some(format!("{name}: {} rows then, {} now", then.rows, now.rows))
+        };
+        let differences: Vec<String> = now.iter().filter_map(differs).collect();
+        match differences.is_empty() {
+            true => Ok(()),
+            false => Err(Error::ResumeDataDiffers { path: path.to_path_buf(), differences }),
         }
     }
 

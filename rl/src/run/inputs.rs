@@ -2,8 +2,9 @@
 use crate::config::{DataConfig, DataMix, RunConfig, StageConfig};
 use crate::data::{TaskSource, TrainingOrder};
 use crate::error::Error;
-use crate::eval::{Benchmark, OpenSettings, tasks_of};
+use crate::eval::{Benchmark, OpenSettings, fingerprint, tasks_of};
 use crate::policy::Policy;
+use crate::run::dir::DataFacts;
 use crate::run::overlap;
 use crate::run::texts::{self, Read, Texts};
 use crate::train::recorded::{self, RecordedStep};
@@ -106,6 +107,24 @@ impl Inputs {
     pub(crate) fn texts(&self, config: &RunConfig, policy: &Policy) -> Result<Texts, Error> {
         let Self { sources, recorded, benchmarks, .. } = self;
         texts::check(&Read { config, sources, recorded, benchmarks }, policy)
+    }
+
+    /// What there is to read, for the facts about the run.
+    ///
+    /// # Errors
+    /// A file of rollouts that cannot be read any more.
+    pub(crate) fn facts(&self, config: &RunConfig) -> Result<BTreeMap<String, DataFacts>, Error> {
+        let fact = |(name, source): (&String, &TaskSource)| {
+            (format!("data.{name}"), DataFacts { rows: source.len(), sha256: source.sha256() })
+        };
+        let mut facts: BTreeMap<String, DataFacts> = self.sources.iter().map(fact).collect();
+        for (stage, steps) in &self.recorded {
+            let StageConfig::Grpo(grpo) = &config.stage[*stage] else { continue };
+            let Some(file) = &grpo.rollouts else { continue };
+            let sha256 = fingerprint::file_sha256(&file.path)?;
+            facts.insert(format!("stage.{stage}.rollouts"), DataFacts { rows: steps.len(), sha256 });
+        }
+        Ok(facts)
     }
 
     /// What evaluations measure, by data source.

@@ -97,6 +97,10 @@ pub(crate) fn open(
         (None, None) => start(from_config()?, observer)?,
     };
     let step = checkpoint.as_ref().map(|c| c.state.step);
+    let (before, facts) = (dir.read_meta(), inputs.facts(config)?);
+    if let (Some(before), Some(_)) = (&before, step) {
+        before.check_data(&facts, out)?;
+    }
     policy.keep_base(&config.policy, dir.path())?;
     // Before anything else: a directory with a config can be resumed, one without is taken for an empty one.
     dir.write_config(config)?;
@@ -105,7 +109,7 @@ pub(crate) fn open(
         true => RunLog::resume(dir.path(), &config.log, config.seed, step)?,
         false => RunLog::create(dir.path(), &config.log, config.seed)?,
     };
-    let meta = match (dir.read_meta(), step) {
+    let mut meta = match (before, step) {
         (Some(mut meta), Some(step)) => {
             meta.resume(step);
             meta
@@ -114,6 +118,7 @@ pub(crate) fn open(
             RunMeta::start(config, options.command.clone(), device_name(config.device))
         }
     };
+    meta.data = facts;
     dir.write_meta(&meta)?;
     Ok(Opened { dir, meta, task_files, writer: Writer::start(log, store), texts, policy, checkpoint })
 }

@@ -26,6 +26,8 @@ pub struct Progress {
     mean_s: Option<f64>,
     state: String,
     problems: usize,
+    /// Index of the stage.
+    index: usize,
 }
 
 impl Progress {
@@ -39,6 +41,7 @@ impl Progress {
             mean_s: None,
             state: String::new(),
             problems: 0,
+            index: 0,
         }
     }
 
@@ -50,7 +53,8 @@ impl Progress {
         }
     }
 
-    /// Warnings and problems of the pre-flight so far.
+    /// Warnings and problems that the pre-flight found so far; of later stages none count, as a policy is looked at that they
+    /// will not get.
     pub fn problems(&self) -> usize {
         self.problems
     }
@@ -63,6 +67,7 @@ impl Progress {
     }
 
     fn stage(&mut self, index: usize, total: usize, name: &str, done: u64, steps: u64) {
+        self.index = index;
         self.finish();
         let resumed = if done > 0 { format!(", {done} of them done") } else { String::new() };
         self.line(&format!("stage {} of {total}: {name}, {steps} steps{resumed}", index + 1));
@@ -152,7 +157,9 @@ impl Progress {
         for blocker in &report.blockers {
             self.line(&format!("problem: {blocker}"));
         }
-        self.problems += report.warnings.len() + report.blockers.len();
+        if self.index == 0 {
+            self.problems += report.warnings.len() + report.blockers.len();
+        }
         self.last = Instant::now();
     }
 }
