@@ -62,7 +62,8 @@ fn whole_training_runs() {
 #[ignore = "needs a device of the feature `cuda` or `wgpu`"]
 fn whole_training_runs_of_adapters() {
     for name in ["kl", "dapo_mu2"] {
-        crate::lora::check_on(DEVICE, name, 4);
+        // Two hundredths of an optimizer step.
+        crate::lora::check_on(DEVICE, name, (4, 1e-4));
     }
 }
 

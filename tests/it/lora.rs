@@ -81,8 +81,8 @@ fn start(run: &Value, values: &SafeTensors, dir: &Path) -> PathBuf {
     folder
 }
 
-/// A golden run on a device: most elements of the adapters that may end further than 2e-5 from TRL's.
-pub fn check_on(device: &str, name: &str, most: usize) {
+/// A golden run on a device: most elements of the adapters that may end further than 2e-5 from TRL's, and how far.
+pub fn check_on(device: &str, name: &str, (most, furthest): (usize, f32)) {
     let (dir, file) = (tempfile::tempdir().unwrap(), golden().join(format!("lora/grpo_{name}.json")));
     let run: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
     let bytes = std::fs::read(file.with_extension("safetensors")).unwrap();
@@ -109,18 +109,18 @@ pub fn check_on(device: &str, name: &str, most: usize) {
     println!("{name}: adapters off by at most {worst:.1e}, {beyond} of {all} by more than 2e-5");
     // Where a gradient is nearly zero AdamW makes its rounding as large as a step: TRL's own float32 run is furthest from its
     // float64 run at the same element.
-    assert!(beyond <= most && worst < 4e-5, "{name}: {worst}, {beyond} of {all}");
+    assert!(beyond <= most && worst < furthest, "{name}: {worst}, {beyond} of {all}");
     assert!(!out.join("final/model.safetensors").exists());
 }
 
 #[test]
 fn grpo_with_kl_to_the_base_ends_as_in_trl() {
-    check_on("cpu", "kl", 1);
+    check_on("cpu", "kl", (1, 4e-5));
 }
 
 #[test]
 fn dapo_with_two_updates_ends_as_in_trl() {
-    check_on("cpu", "dapo_mu2", 1);
+    check_on("cpu", "dapo_mu2", (1, 4e-5));
 }
 
 fn rlvr(args: &[&str]) -> (bool, String, String) {
