@@ -53,7 +53,8 @@ pub fn conversation(value: &Value, key: &str) -> Result<Vec<Message>, String> {
     }
 }
 
-/// The same with pictures: parts `{"type": "image", "image": …}` are [`IMAGE_PLACE`] in the text, and their values come in
+/// The same with pictures: parts `{"type": "image", "image": …}`, and `{"type": "image_url", "image_url": {"url": …}}`
+/// as OpenAI's interface has them, are [`IMAGE_PLACE`] in the text, and their values come in
 /// their order, null where a part does not say which picture it is. Text that spells out a place beside such parts is refused.
 ///
 /// # Errors
@@ -67,10 +68,8 @@ pub fn seen_messages(value: &Value, key: &str) -> Result<(Vec<Message>, Vec<Valu
         let parts = message.get_mut("content").and_then(Value::as_array_mut);
         for (j, part) in parts.into_iter().flatten().enumerate() {
             let at = format!("{key}[{i}].content[{j}]");
-            if part.get("type").and_then(Value::as_str) == Some("image") {
-                let image =
-                    ["image", "path", "url"].iter().find_map(|key| part.get(*key).filter(|v| !v.is_null()));
-                images.push(image.cloned().unwrap_or(Value::Null));
+            if part.get("type").and_then(Value::as_str).is_some_and(|kind| IMAGE_PARTS.contains(&kind)) {
+                images.push(image_of(part));
                 *part = serde_json::json!({"type": "text", "text": IMAGE_PLACE});
             } else if part.get("text").and_then(Value::as_str).is_some_and(|text| text.contains(IMAGE_PLACE))
             {
@@ -83,6 +82,18 @@ pub fn seen_messages(value: &Value, key: &str) -> Result<(Vec<Message>, Vec<Valu
         return Err(format!("`{key}` has no messages"));
     }
     Ok((messages, images))
+}
+
+/// What parts that are pictures are called: by Hugging Face's templates, and by OpenAI's interface.
+const IMAGE_PARTS: [&str; 2] = ["image", "image_url"];
+
+/// What a part says of its picture: its value, or that of an object with `url`.
+fn image_of(part: &Value) -> Value {
+    let said = |of: &Value, keys: &[&str]| -> Option<Value> {
+        keys.iter().find_map(|key| of.get(*key).filter(|v| !v.is_null())).cloned()
+    };
+    let image = said(part, &["image", "image_url", "path", "url"]).unwrap_or(Value::Null);
+    said(&image, &["url"]).unwrap_or(image)
 }
 
 /// One message; `at` is its path.
@@ -198,5 +209,29 @@ mod tests {
         }
         let message = serde_json::from_value::<Message>(json!({"role": "user", "content": "q", "name": 1}));
         assert!(message.unwrap_err().to_string().contains("`message.name`"));
+    }
+
+    #[test]
+    fn pictures_are_named_as_templates_and_as_interfaces_do() {
+        let value = json!([{"role": "user", "content": [
+            {"type": "image", "image": "a.png"},
+            {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA==", "detail": null}},
+            {"type": "image_url", "image_url": "b.png"},
+            {"type": "image", "path": "c.png"},
+            {"type": "image"},
+            {"type": "text", "text": "q"},
+        ]}]);
+        let (messages, images) = seen_messages(&value, "prompt").unwrap();
+        assert_eq!(messages[0].content, format!("{}q", IMAGE_PLACE.repeat(5)));
+        assert_eq!(
+            images,
+            [
+                json!("a.png"),
+                json!("data:image/png;base64,AA=="),
+                json!("b.png"),
+                json!("c.png"),
+                Value::Null
+            ]
+        );
     }
 }

@@ -350,7 +350,7 @@ fn empty_predictions_do_not_end_the_scoring() {
     assert_eq!(quiz["commonest_answer"], json!({"answer": "A", "share": 1.0, "reference_share": 0.0}));
     let table = std::fs::read_to_string(dir.path().join("out/results.md")).unwrap();
     assert!(
-        table.contains("quiz: 100 % of the answers are `A`, which is right for 0 % of the tasks"),
+        table.contains("quiz: 100 % of the readable answers are `A`, which is right for 0 % of those tasks"),
         "{table}"
     );
 }

@@ -137,7 +137,7 @@ impl TaskResult {
         let c = self.commonest.as_ref().filter(|c| c.is_suspicious())?;
         let percent = |x: f64| 100.0 * x;
         Some(format!(
-            "{}: {:.0} % of the answers are `{}`, which is right for {:.0} % of the tasks",
+            "{}: {:.0} % of the readable answers are `{}`, which is right for {:.0} % of those tasks",
             self.name,
             percent(c.share),
             c.answer,
