@@ -142,7 +142,12 @@ pub(crate) fn runs_with(block: &str) {
 
 #[test]
 fn a_run_samples_from_each_version_that_it_hands_over() {
-    for (sync, fault) in [("folder", Fault::None), ("folder", Fault::Closed), ("adapter", Fault::None)] {
+    for (sync, fault) in [
+        ("folder", Fault::None),
+        ("folder", Fault::OnCpu),
+        ("folder", Fault::Closed),
+        ("adapter", Fault::None),
+    ] {
         let case = Case::new(fault);
         let (notes, outcome) = case.run(sync, &[]);
         let report = outcome.unwrap();

@@ -17,6 +17,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 pub(crate) enum Fault {
     #[default]
     None,
+    /// It computes on a CPU.
+    OnCpu,
     /// `--enable-scale-out` was not given.
     Closed,
     /// The head stays as it was when weights are read again.
@@ -165,7 +167,8 @@ impl State {
             "/server_info?config_format=json" => {
                 let mode = if self.fault == Fault::RawMode { "raw_logprobs" } else { "processed_logprobs" };
                 let model = json!({"dtype": self.dtype, "logprobs_mode": mode});
-                fine(json!({"vllm_config": {"model_config": model}}))
+                let device = if self.fault == Fault::OnCpu { "cpu" } else { "cuda" };
+                fine(json!({"vllm_config": {"model_config": model, "device_config": {"device": device}}}))
             }
             "/inference/v1/generate" if self.fault == Fault::Closed => {
                 refused(403, "Scale-out endpoints are disabled. Restart vllm serve with --enable-scale-out.")
@@ -249,7 +252,9 @@ impl State {
             ..SamplingParams::default()
         };
         let n = params["n"].as_u64().unwrap() as usize;
-        let key = SampleKey::new(params["seed"].as_u64().unwrap(), 0);
+        // On a CPU a seed ends the server.
+        assert_eq!(params["seed"].is_null(), self.fault == Fault::OnCpu);
+        let key = SampleKey::new(params["seed"].as_u64().unwrap_or(self.sampled as u64), 0);
         let request = Request::new(&prompts, n, &sampling, key);
         let mut group = generate(policy, &request, None).unwrap().0.remove(0);
         if self.fault == Fault::RawLogprobs {

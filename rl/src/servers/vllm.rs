@@ -18,6 +18,8 @@ const COMPLETIONS: &str = "/v1/completions";
 pub(super) struct Vllm {
     /// Whether [`GENERATE`] is closed, so that [`COMPLETIONS`] is asked.
     closed: AtomicBool,
+    /// Whether a server computes on a CPU, where 0.32 dies of a request with a seed whose prompt it reads in two parts.
+    unseeded: AtomicBool,
 }
 
 impl Protocol for Vllm {
@@ -27,6 +29,9 @@ impl Protocol for Vllm {
         // Only servers in development mode say more.
         let info = server.get("/server_info?config_format=json").unwrap_or_default();
         let model = &info["vllm_config"]["model_config"];
+        if info["vllm_config"]["device_config"]["device"] == "cpu" {
+            self.unseeded.store(true, Ordering::Relaxed);
+        }
         let raw = model["logprobs_mode"].as_str().filter(|mode| *mode != "processed_logprobs");
         Ok(Facts {
             models: listed.iter().filter_map(|m| m["id"].as_str().map(str::to_owned)).collect(),
@@ -39,7 +44,7 @@ impl Protocol for Vllm {
 
     fn sample(&self, server: &Server, ask: &Ask<'_>) -> Result<Vec<Choice>, EngineError> {
         if !self.closed.load(Ordering::Relaxed) {
-            let mut params = sampling(ask);
+            let mut params = self.sampling(ask);
             params["detokenize"] = json!(false);
             let body = json!({
                 "request_id": ask.id, "model": ask.model, "token_ids": ask.ids, "return_token_ids": true,
@@ -53,7 +58,7 @@ impl Protocol for Vllm {
                 answer => return choices(server, &answer?),
             }
         }
-        let mut body = sampling(ask);
+        let mut body = self.sampling(ask);
         let fields = [
             ("request_id", json!(ask.id)),
             ("model", json!(ask.model)),
@@ -107,6 +112,21 @@ impl Protocol for Vllm {
     }
 }
 
+impl Vllm {
+    /// Every parameter is said: what is left out is filled in from a file of the model.
+    fn sampling(&self, ask: &Ask<'_>) -> Value {
+        let SamplingParams { temperature, top_k, top_p, min_p, .. } = ask.sampling;
+        let seed = (!self.unseeded.load(Ordering::Relaxed)).then_some(ask.seed);
+        json!({
+            "n": ask.samples, "seed": seed, "temperature": temperature, "top_k": top_k.unwrap_or(0),
+            "top_p": top_p.unwrap_or(1.0), "min_p": min_p.unwrap_or(0.0), "max_tokens": ask.max_tokens,
+            "presence_penalty": 0.0, "frequency_penalty": 0.0, "repetition_penalty": 1.0,
+            // Ends are those of the policy, which the file of the model may not name all.
+            "ignore_eos": true, "stop_token_ids": ask.ends, "logprobs": 0,
+        })
+    }
+}
+
 /// A refusal with what to do about it.
 fn hinted(error: EngineError, hint: &str) -> EngineError {
     match error {
@@ -115,18 +135,6 @@ fn hinted(error: EngineError, hint: &str) -> EngineError {
         }
         other => other,
     }
-}
-
-/// Every parameter is said: what is left out is filled in from a file of the model.
-fn sampling(ask: &Ask<'_>) -> Value {
-    let SamplingParams { temperature, top_k, top_p, min_p, .. } = ask.sampling;
-    json!({
-        "n": ask.samples, "seed": ask.seed, "temperature": temperature, "top_k": top_k.unwrap_or(0),
-        "top_p": top_p.unwrap_or(1.0), "min_p": min_p.unwrap_or(0.0), "max_tokens": ask.max_tokens,
-        "presence_penalty": 0.0, "frequency_penalty": 0.0, "repetition_penalty": 1.0,
-        // Ends are those of the policy, which the file of the model may not name all.
-        "ignore_eos": true, "stop_token_ids": ask.ends, "logprobs": 0,
-    })
 }
 
 fn choices(server: &Server, answer: &Value) -> Result<Vec<Choice>, EngineError> {
