@@ -6,6 +6,7 @@ use crate::trained::Trained;
 use burn::tensor::{Device, Tensor};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// Sum of the parameters' gradients, in the order of the layout.
 #[derive(Debug)]
@@ -22,7 +23,7 @@ pub enum Gradients {
 pub type OfPictures = BTreeMap<u128, Vec<Vec<f32>>>;
 
 /// Elements whose squares one task sums; the partial sums are added in order.
-const BLOCK: usize = 1 << 14;
+pub const BLOCK: usize = 1 << 14;
 
 impl Gradients {
     /// Of what is not trained there are none.
@@ -47,16 +48,49 @@ impl Gradients {
         }
     }
 
+    /// Adds other sums of the same decoder, element by element; those of pictures must have gone into the tower.
+    ///
+    /// # Panics
+    /// If they are those of another decoder.
+    pub fn add(&mut self, other: &Self) {
+        match (self, other) {
+            (Self::Host(sums, _), Self::Host(more, _)) => {
+                for (sum, more) in sums.iter_mut().zip(more) {
+                    sum.par_chunks_mut(BLOCK).zip(more.par_chunks(BLOCK)).for_each(|(sum, more)| {
+                        sum.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
+                    });
+                }
+            }
+            (Self::Device(sums), Self::Device(more)) => {
+                for (sum, more) in sums.iter_mut().zip(more) {
+                    *sum = sum.take().zip(more.clone()).map(|(sum, more)| sum.add(more));
+                }
+            }
+            (Self::Host(..), Self::Device(_)) | (Self::Device(_), Self::Host(..)) => {
+                panic!("gradients come from the same decoder")
+            }
+        }
+    }
+
     /// ‖g‖₂ over all parameters together.
     pub fn global_norm(&self) -> f64 {
         match self {
-            Self::Host(g, _) => {
-                let blocks: Vec<&[f32]> = g.iter().flat_map(|g| g.chunks(BLOCK)).collect();
-                let sums: Vec<f64> = blocks.par_iter().map(|b| squares_of(b)).collect();
-                sums.iter().sum::<f64>().sqrt()
-            }
+            Self::Host(..) => self.block_squares(&(0..usize::MAX)).iter().sum::<f64>().sqrt(),
             Self::Device(g) => square_sum(&g.iter().flatten().cloned().collect::<Vec<_>>()).sqrt(),
         }
+    }
+
+    /// The sum of the squares of each block of [`BLOCK`] elements of each parameter that begins in a range of elements, counted
+    /// over all parameters one behind the other. Added up in order, those of all blocks are the square of
+    /// [`Self::global_norm`]. Empty on a device.
+    pub fn block_squares(&self, own: &Range<usize>) -> Vec<f64> {
+        let Self::Host(g, _) = self else { return Vec::new() };
+        let (mut blocks, mut at) = (Vec::new(), 0);
+        for block in g.iter().flat_map(|g| g.chunks(BLOCK)) {
+            blocks.extend(own.contains(&at).then_some(block));
+            at += block.len();
+        }
+        blocks.par_iter().map(|block| squares_of(block)).collect()
     }
 
     /// Values of one parameter's gradient, row-major; of what is trained of it only.

@@ -38,6 +38,17 @@ impl Load {
         self.rows += other.rows;
     }
 
+    /// As numbers that [`Self::from_numbers`] reads.
+    pub fn numbers(&self) -> Vec<f64> {
+        std::iter::once(self.rows).chain(self.experts.iter().flat_map(|(rows, sum)| [*rows, *sum])).collect()
+    }
+
+    /// What [`Self::numbers`] gave.
+    pub fn from_numbers(numbers: &[f64]) -> Self {
+        let (rows, experts) = numbers.split_first().map_or((0.0, &[][..]), |(rows, rest)| (*rows, rest));
+        Self { experts: experts.as_chunks::<2>().0.iter().map(|[rows, sum]| (*rows, *sum)).collect(), rows }
+    }
+
     /// The load-balancing loss, `E Σ f_e P_e`, f the share of rows that go to an expert, P its mean probability: with the
     /// top k of E experts k where every expert gets as much, more elsewhere; 0 without experts.
     pub fn balance(&self) -> f64 {

@@ -38,6 +38,9 @@ pub enum Error {
     /// Servers that sample for the run do not, or not from its policy.
     #[error(transparent)]
     Engine(#[from] crate::servers::EngineError),
+    /// Ranks that cannot begin, or cannot go on together.
+    #[error(transparent)]
+    Ranks(#[from] crate::parallel::RanksError),
     /// The loss met numbers that it cannot use.
     #[error(transparent)]
     Loss(#[from] crate::algorithm::LossError),
@@ -176,6 +179,7 @@ impl Error {
         match self {
             Self::Io(e) | Self::Output(OutputError::Io(e)) if !no_file(e) => 1,
             Self::Engine(e) if !e.is_input() => 1,
+            Self::Ranks(e) => e.exit_code(),
             Self::Config(_)
             | Self::Engine(_)
             | Self::Data(_)

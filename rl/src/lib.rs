@@ -14,6 +14,7 @@
 //! | read evaluations, compare them, find regressions | [`results`]; [`stats`], the tests behind it |
 //! | count the errors of a reward | [`audit`] |
 //! | show a run | [`report`] |
+//! | train on several processes | [`parallel`]: [`World`](parallel::World) |
 //! | measure speed | [`bench`](mod@bench) |
 //! | see what goes wrong | [`error`]: [`Error`] |
 //!
@@ -39,6 +40,7 @@ pub mod generate;
 pub mod measure;
 pub mod metrics;
 pub mod number;
+pub mod parallel;
 pub mod policy;
 pub mod random;
 pub mod report;

@@ -31,6 +31,7 @@ mod optim;
 mod outputs;
 mod presets;
 mod programs;
+mod ranks;
 mod readme;
 mod resume;
 mod run_report;

@@ -9,6 +9,7 @@ mod load;
 mod locate;
 mod lora;
 mod mix;
+mod parallel;
 mod sft;
 mod stage;
 #[cfg(test)]
@@ -33,6 +34,7 @@ pub(crate) use load::{document, syntax};
 pub(crate) use locate::nearest;
 pub use lora::{LoraConfig, LoraSave, LoraTargets};
 pub use mix::{CurriculumConfig, DataMix};
+pub use parallel::ParallelConfig;
 pub use sft::{LossOn, ValidationConfig};
 pub use stage::{
     AdvantagesFrom, GrpoConfig, MuonConfig, MuonScale, OptimConfig, OptimGroup, OptimKind, ReferenceFrom,
@@ -67,6 +69,9 @@ pub struct RunConfig {
     /// Whoever samples the completions of GRPO stages. Absent means rlvr's own engine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub engine: Option<EngineConfig>,
+    /// How an optimizer step is cut up for several ranks.
+    #[serde(default)]
+    pub parallel: ParallelConfig,
     /// The stages, run in order on the same policy.
     pub stage: Vec<StageConfig>,
     /// Evaluation on held-out tasks. Absent means none.

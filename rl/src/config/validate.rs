@@ -82,6 +82,7 @@ impl RunConfig {
             format!("is {} and must lie in [0, 1]", self.log.rollouts_frac),
         );
         self.health.check(&mut checks);
+        self.parallel.check(&mut checks);
         if let Some(engine) = &self.engine {
             engine.check(self.policy.lora.is_some(), &mut checks);
         }

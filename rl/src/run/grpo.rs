@@ -48,6 +48,7 @@ impl<'a> Stage<'a> for GrpoStage<'a> {
         run.state.kl_coef().into_iter().for_each(|coef| trainer.set_kl_coef(coef));
         trainer.recorded = inputs.fields.get(&stage).map_or(&[], Vec::as_slice);
         trainer.engine = run.engine;
+        trainer.learner.share(run.world.clone(), run.config.parallel.shards);
         prepare(run, config, &trainer)?;
         if let Some(checkpoint) = resumed {
             if let Some(average) = &mut trainer.average {

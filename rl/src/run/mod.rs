@@ -68,6 +68,7 @@ pub fn train(
         inputs,
         texts,
         device,
+        world: options.world.clone(),
         dir,
         writer,
         engine,

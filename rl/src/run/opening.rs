@@ -4,6 +4,7 @@ use crate::config::{ChatTemplate, RunConfig};
 use crate::device::device_name;
 use crate::error::Error;
 use crate::eval::recorded;
+use crate::parallel::World;
 use crate::policy::Policy;
 use crate::run::dir::{Existing, RunDir, RunMeta};
 use crate::run::events::{Event, Observer};
@@ -27,6 +28,8 @@ pub struct RunOptions {
     pub force: bool,
     /// Check everything, sample for the pre-flight, train nothing, write nothing; ends as the run would before its first step.
     pub dry_run: bool,
+    /// The ranks that carry it out together. Rank 0 writes.
+    pub world: World,
     /// The command line, for `meta.json`.
     pub command: Vec<String>,
 }

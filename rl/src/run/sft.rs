@@ -58,6 +58,7 @@ impl<'a> Stage<'a> for SftStage<'a> {
     ) -> Result<Self, Error> {
         let order = run.inputs.order(&config.data, run.config.seed)?;
         let mut trainer = SftTrainer::new(policy, config, (run.config.seed, run.steps));
+        trainer.learner.share(run.world.clone(), run.config.parallel.shards);
         let mut best = None;
         if let Some(checkpoint) = resumed {
             restore(&mut trainer.learner.optim, &trainer.policy.decoder, checkpoint)?;

@@ -5,6 +5,7 @@ use crate::engine::{Engine, Own};
 use crate::error::Error;
 use crate::eval::{EvalResult, EvalSettings, evaluate, tasks_of};
 use crate::metrics::{self, MetricsRow};
+use crate::parallel::World;
 use crate::policy::Policy;
 use crate::run::dir::RunDir;
 use crate::run::events::{Event, Observer, Report};
@@ -29,6 +30,8 @@ pub(crate) struct Run<'a> {
     pub(crate) inputs: &'a Inputs,
     pub(crate) texts: &'a Texts,
     pub(crate) device: Device,
+    /// The ranks that carry it out.
+    pub(crate) world: World,
     pub(crate) dir: &'a RunDir,
     pub(crate) writer: Writer,
     /// Whoever samples for training.

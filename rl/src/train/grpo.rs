@@ -106,7 +106,7 @@ impl<'a> Trainer<'a> {
 
         // 2. What they are compared with: π_old and π_ref, where the loss or the reward asks for them.
         let clock = Instant::now();
-        let mut batch = self.scored(&out.groups, source.origin(self.engine));
+        let mut batch = self.scored(&out.groups, source.origin(self.engine))?;
 
         // 3. Compare each completion with its group.
         let advantages = comparison::advantages(&out.groups, &batch.trajectories, &self.loss);
@@ -161,7 +161,7 @@ impl<'a> Trainer<'a> {
 
     /// Every completion, or every one that is trained on, with log π_old where the pass of the update cannot serve, and log
     /// π_ref.
-    fn scored(&self, groups: &[Group], origin: Origin) -> Batch {
+    fn scored(&self, groups: &[Group], origin: Origin) -> Result<Batch, Error> {
         let mut batch = Batch::of(groups);
         let (temperature, micro) = (self.config.sampling.temperature, self.config.micro_batch);
         let several = self.config.updates_per_rollout * self.config.minibatches > 1;
@@ -172,7 +172,7 @@ impl<'a> Trainer<'a> {
             batch.trajectories.iter_mut().for_each(|t| t.old_logprobs = t.sampler_logprobs.clone());
         }
         if old && !own || by_entropy {
-            let scored = trajectory::scored(&self.policy.decoder, &batch, temperature, micro);
+            let scored = self.learner.scored(&self.policy.decoder, &batch, temperature, micro)?;
             for (t, (logprobs, entropy)) in batch.trajectories.iter_mut().zip(scored) {
                 t.entropy = by_entropy.then_some(entropy);
                 if old && !own {
@@ -185,10 +185,14 @@ impl<'a> Trainer<'a> {
             self.keep_taught(&mut batch, groups);
         }
         if let Some(reference) = &self.reference {
-            let scored = trajectory::logprobs(reference, &batch, temperature, micro);
-            batch.trajectories.iter_mut().zip(scored).for_each(|(t, scored)| t.ref_logprobs = Some(scored));
+            let scored = self.learner.scored(reference, &batch, temperature, micro)?;
+            batch
+                .trajectories
+                .iter_mut()
+                .zip(scored)
+                .for_each(|(t, (logprobs, _))| t.ref_logprobs = Some(logprobs));
         }
-        batch
+        Ok(batch)
     }
 
     /// Leaves out what is not trained on: completions without a token, and, unless `groups_without_signal = "keep"`, groups

@@ -1,21 +1,30 @@
 //! The one way in which weights change: forward, loss, backward in micro-batches, reduce, apply. GRPO, supervised training
 //! and `rlvr bench` learn with it.
 use crate::config::OptimConfig;
+use crate::parallel::{RanksError, Tree, World};
 use crate::train::optim::{Optimizer, UpdateError, tensor};
-use crate::train::trajectory::{self, Trajectory};
+use crate::train::shards::{self, Micro, Sums};
+use crate::train::trajectory::{self, Batch, Scores, Trajectory};
 use rlvr_policies::Decoder;
 use rlvr_policies::decoder::{self, HeldWeights};
 use rlvr_policies::gradients::Gradients;
 use rlvr_policies::targets::{Load, TargetGrads, TargetStats};
 use rlvr_rollout::Prompt;
 use std::borrow::Borrow;
+use std::ops::Range;
 
 /// Optimizer and gradients of a stage.
 pub struct Learner {
     /// The optimizer and its state.
     pub optim: Optimizer,
-    /// Of the update in progress; kept from one update to the next until they are released.
+    /// The ranks that learn together.
+    world: World,
+    /// Parts of an update whose gradients are summed up alone.
+    shards: usize,
+    /// Of the update in progress, or of its shard in progress; kept from one update to the next until they are released.
     grads: Option<Gradients>,
+    /// Of its shards that are done.
+    tree: Tree<Gradients>,
     /// The weights as the rollout and the passes of the update in progress want them.
     held: Option<HeldWeights>,
     /// How the experts share the rows of the update in progress: counted before its first gradient, or, where it has one
@@ -53,7 +62,37 @@ impl Learner {
     /// A learner with fresh optimizer state, for a stage of `total` updates.
     pub fn new(config: &OptimConfig, total: u64, decoder: &Decoder) -> Self {
         let optim = Optimizer::new(config, total, decoder);
-        Self { optim, grads: None, held: None, load: None, router_aux: 0.0 }
+        Self {
+            optim,
+            world: World::default(),
+            shards: 1,
+            grads: None,
+            tree: Tree::default(),
+            held: None,
+            load: None,
+            router_aux: 0.0,
+        }
+    }
+
+    /// Cuts its updates into so many shards, a power of two, of which each rank computes as many. Before anything is
+    /// restored or learned.
+    pub fn share(&mut self, world: World, shards: usize) {
+        (self.world, self.shards) = (world, shards);
+    }
+
+    /// Parts of an update whose gradients are summed up alone.
+    pub fn shards(&self) -> usize {
+        self.shards
+    }
+
+    /// The ranks that learn together.
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// The shards that this rank computes.
+    pub fn own_shards(&self) -> Range<usize> {
+        self.world.own(self.shards)
     }
 
     /// Keeps the weights as passes and generation want them, until they change.
@@ -67,6 +106,7 @@ impl Learner {
             self.hold(decoder);
         }
         (self.load, self.router_aux) = (None, decoder.router_aux());
+        self.tree = Tree::default();
         match &mut self.grads {
             Some(grads) => grads.clear(),
             None => self.grads = Some(decoder.zero_gradients()),
@@ -75,21 +115,34 @@ impl Learner {
 
     /// Counts how the experts of a mixture share the rows of the update that has begun, where a loss balances them: that
     /// loss is of all rows together, so the gradient of the first micro-batch needs to know the last one. With several
-    /// micro-batches this is a forward of each; `decoder_of` gives the decoder of a micro-batch by its number.
-    pub fn count_routing<D: Borrow<Decoder>>(
+    /// micro-batches, or shards, this is a forward of each; `decoder_of` gives the decoder of a micro-batch by its number.
+    ///
+    /// # Errors
+    /// A rank that is gone.
+    pub(crate) fn count_routing<D: Borrow<Decoder>>(
         &mut self,
         prompts: &[Prompt],
-        micro_batches: &[&[Trajectory]],
+        shards: &[Vec<Micro<'_>>],
         decoder_of: impl Fn(usize) -> D,
-    ) {
-        if self.router_aux == 0.0 || micro_batches.len() < 2 {
-            return;
+    ) -> Result<(), RanksError> {
+        let passes: usize = shards.iter().map(Vec::len).sum();
+        if self.router_aux == 0.0 || passes < 2 && self.shards == 1 {
+            return Ok(());
         }
+        let of_shard = |shard: usize| {
+            let mut load = Load::default();
+            for (number, micro) in &shards[shard] {
+                let pass = self.forward(decoder_of(*number).borrow(), prompts, micro, 1.0);
+                load.merge(&pass.targets().load);
+            }
+            load.numbers()
+        };
         let mut load = Load::default();
-        for (i, micro) in micro_batches.iter().enumerate() {
-            load.merge(&self.forward(decoder_of(i).borrow(), prompts, micro, 1.0).targets().load);
+        for shard in self.world.gather_numbers(self.own_shards().map(of_shard).collect())? {
+            load.merge(&Load::from_numbers(&shard));
         }
         self.load = Some(load);
+        Ok(())
     }
 
     /// The loss that balances experts over all rows of the update, without its weight; none without that loss.
@@ -122,16 +175,71 @@ impl Learner {
         }
     }
 
+    /// Ends a shard of the update that has begun; the next one begins, with gradients of zero.
+    pub(crate) fn end_shard(&mut self, decoder: &Decoder) {
+        if self.shards > 1
+            && let Some(mut grads) = self.grads.take()
+        {
+            decoder.see_back(&mut grads);
+            self.tree.push(grads, |sum, more| sum.add(&more));
+            self.grads = Some(decoder.zero_gradients());
+        }
+    }
+
+    /// What all shards add up beside gradients, from what those of this rank do, in their order.
+    ///
+    /// # Errors
+    /// A rank that is gone.
+    pub(crate) fn sums(&self, own: Vec<Sums>) -> Result<Sums, RanksError> {
+        let mut all = Sums::default();
+        for shard in self.world.gather_numbers(own.iter().map(Sums::numbers).collect())? {
+            all.merge(&Sums::from_numbers(&shard).unwrap_or_default());
+        }
+        Ok(all)
+    }
+
+    /// Log-probabilities and entropies of the trained tokens of every trajectory under a decoder, without gradient; each rank
+    /// scores its shards.
+    ///
+    /// # Errors
+    /// A rank that is gone.
+    pub(crate) fn scored(
+        &self,
+        decoder: &Decoder,
+        batch: &Batch,
+        temperature: f64,
+        micro_batch: usize,
+    ) -> Result<Vec<Scores>, RanksError> {
+        if self.shards == 1 {
+            return Ok(trajectory::scored(decoder, batch, temperature, micro_batch));
+        }
+        let shards = shards::split(&batch.prompts, &batch.trajectories, self.shards);
+        let of_shard = |shard: usize| {
+            let trajectories = shards[shard].iter().map(|i| batch.trajectories[*i].clone()).collect();
+            let part = Batch { prompts: batch.prompts.clone(), trajectories };
+            trajectory::scored(decoder, &part, temperature, micro_batch)
+        };
+        let own =
+            self.own_shards().flat_map(of_shard).map(|(logprobs, entropy)| [logprobs, entropy].concat());
+        let all = self.world.gather_numbers(own.collect())?;
+        let mut found = vec![(Vec::new(), Vec::new()); batch.trajectories.len()];
+        for (i, mut row) in shards.concat().into_iter().zip(all) {
+            let entropy = row.split_off(row.len() / 2);
+            found[i] = (row, entropy);
+        }
+        Ok(found)
+    }
+
     /// Ends an update: one step of the optimizer. Returns the gradient norm before clipping.
     ///
     /// # Errors
     /// As [`Optimizer::step`].
     pub fn apply(&mut self, decoder: &mut Decoder, lr: f64) -> Result<f64, UpdateError> {
         self.held = None;
-        let grads = self.grads.take().unwrap_or_else(|| decoder.zero_gradients());
-        let mut grads = grads;
+        let mut grads =
+            self.tree.finish().or_else(|| self.grads.take()).unwrap_or_else(|| decoder.zero_gradients());
         decoder.see_back(&mut grads);
-        let grads = self.grads.insert(reduce(grads));
+        let grads = self.grads.insert(grads);
         self.optim.step(decoder, grads, lr)
     }
 
@@ -146,11 +254,6 @@ impl Learner {
 
     /// Gives the memory of the gradients back: generation needs as much for its packed weights.
     pub fn release(&mut self) {
-        (self.grads, self.held) = (None, None);
+        (self.grads, self.held, self.tree) = (None, None, Tree::default());
     }
-}
-
-/// The gradient of an update from those of all ranks. There is one rank: its own is that of the update.
-fn reduce(grads: Gradients) -> Gradients {
-    grads
 }

@@ -15,4 +15,5 @@ mod outcome;
 pub mod recorded;
 mod rollouts;
 pub mod sft;
+pub mod shards;
 pub mod trajectory;

@@ -74,6 +74,15 @@ pub struct FirstPass {
 }
 
 impl FirstPass {
+    /// Adds what further passes saw.
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.tokens += other.tokens;
+        self.entropy_sum += other.entropy_sum;
+        self.compared += other.compared;
+        self.mismatch_sum += other.mismatch_sum;
+        self.mismatch_max = self.mismatch_max.max(other.mismatch_max);
+    }
+
     pub(super) fn record(&mut self, pass: &Pass<'_>) {
         let entropy = &pass.targets().entropy;
         self.tokens += entropy.len() as f64;

@@ -8,8 +8,11 @@ use crate::train::follow::blend;
 use crate::train::learner::{Learner, Pass};
 use crate::train::lesson::Lesson;
 use crate::train::not_finite;
+use crate::train::optim::UpdateError;
+use crate::train::shards::{numbered, shards};
 use crate::train::trajectory::{self, Batch, Trajectory};
 use rlvr_policies::Decoder;
+use rlvr_rollout::Prompt;
 
 /// What a step did.
 #[derive(Debug, Clone, Copy, Default)]
@@ -103,12 +106,12 @@ impl<'a> SftTrainer<'a> {
     }
 
     /// What passes compute, one behind the other.
-    fn micro_batches<'b>(&self, batch: &'b Batch) -> Vec<&'b [Trajectory]> {
-        let (mut left, mut micro) = (batch.trajectories.as_slice(), Vec::new());
+    fn micro_batches<'b>(&self, prompts: &[Prompt], all: &'b [Trajectory]) -> Vec<&'b [Trajectory]> {
+        let (mut left, mut micro) = (all, Vec::new());
         while !left.is_empty() {
             let (mut take, mut tokens) = (0, 0);
             for trajectory in left {
-                tokens += batch.prompts[trajectory.prompt].token_ids.len() + trajectory.tokens.len();
+                tokens += prompts[trajectory.prompt].token_ids.len() + trajectory.tokens.len();
                 if !self.is_micro_batch(take + 1, tokens) {
                     break;
                 }
@@ -171,24 +174,8 @@ impl<'a> SftTrainer<'a> {
         let batch = self.batch(order, position)?;
         let examples = batch.prompts.len();
         let tokens: usize = batch.trajectories.iter().map(Trajectory::targets).sum();
-        let mut loss = 0.0;
-        let micro_batches = self.micro_batches(&batch);
+        let loss = self.gradient(step, &batch, (order, position), tokens)?;
         let decoder = &mut self.policy.decoder;
-        let seed = self.seed;
-        let dropping =
-            |i: usize| decoder.dropping(hash_bytes(format!("dropout {seed} {step} {i}").as_bytes()));
-        self.learner.begin(decoder, micro_batches.len());
-        self.learner.count_routing(&batch.prompts, &micro_batches, dropping);
-        for (i, micro) in micro_batches.into_iter().enumerate() {
-            let pass = self.learner.forward(&dropping(i), &batch.prompts, micro, 1.0);
-            if let Some((example, token, value)) = first_not_finite(&pass) {
-                return Err(not_finite::of_example(&place_at(order, position, example), token, value));
-            }
-            let logprobs = &pass.targets().logprobs;
-            loss -= logprobs.iter().map(|v| f64::from(*v)).sum::<f64>();
-            let slopes = vec![(-1.0 / tokens as f64) as f32; logprobs.len()];
-            self.learner.backward(pass, slopes.into());
-        }
         let schedule = self.config.optim.schedule_config();
         let lr = schedule.lr_at(self.config.optim.lr, self.learner.optim.steps(), self.steps);
         if !loss.is_finite() {
@@ -197,6 +184,7 @@ impl<'a> SftTrainer<'a> {
         }
         let grad_norm = match self.learner.apply(decoder, lr) {
             Ok(norm) => norm,
+            Err(UpdateError::Ranks(e)) => return Err(e.into()),
             Err(e) => return Err(self.blamed(step, e.to_string(), &batch, (order, position))),
         };
         if let (Some(average), Some(decay)) = (&mut self.average, self.config.policy_ema) {
@@ -204,6 +192,42 @@ impl<'a> SftTrainer<'a> {
         }
         let router_balance = self.learner.router_balance();
         Ok(SftOutcome { loss: loss / tokens as f64, tokens, examples, grad_norm, lr, router_balance })
+    }
+
+    /// The gradient of an update, kept by the learner, and the sum of the negative log-likelihoods.
+    fn gradient(
+        &mut self,
+        step: u64,
+        batch: &Batch,
+        (order, position): (&TrainingOrder<'_>, u64),
+        tokens: usize,
+    ) -> Result<f64, Error> {
+        let count = self.learner.shards();
+        let shards = shards(&batch.prompts, &batch.trajectories, count);
+        let micro = numbered(shards.iter().map(|shard| self.micro_batches(&batch.prompts, shard)));
+        let (decoder, seed, own) = (&self.policy.decoder, self.seed, self.learner.own_shards());
+        let dropping =
+            |i: usize| decoder.dropping(hash_bytes(format!("dropout {seed} {step} {i}").as_bytes()));
+        self.learner.begin(decoder, micro[own.clone()].iter().map(Vec::len).sum());
+        self.learner.count_routing(&batch.prompts, &micro, dropping)?;
+        let mut sums = Vec::new();
+        for shard in &micro[own] {
+            let mut loss = 0.0;
+            for (number, micro) in shard {
+                let pass = self.learner.forward(&dropping(*number), &batch.prompts, micro, 1.0);
+                if let Some((example, token, value)) = first_not_finite(&pass) {
+                    return Err(not_finite::of_example(&place_at(order, position, example), token, value));
+                }
+                let logprobs = &pass.targets().logprobs;
+                loss -= logprobs.iter().map(|v| f64::from(*v)).sum::<f64>();
+                let slopes = vec![(-1.0 / tokens as f64) as f32; logprobs.len()];
+                self.learner.backward(pass, slopes.into());
+            }
+            self.learner.end_shard(decoder);
+            sums.push(vec![loss]);
+        }
+        let sums = self.learner.world().gather_numbers(sums)?;
+        Ok(sums.iter().flatten().sum())
     }
 
     /// The error of an update that was not made, with the first tensor whose gradient is not finite, and the first row that

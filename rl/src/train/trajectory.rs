@@ -112,13 +112,11 @@ pub fn logprobs(decoder: &Decoder, batch: &Batch, temperature: f64, micro_batch:
     scored(decoder, batch, temperature, micro_batch).into_iter().map(|(logprobs, _)| logprobs).collect()
 }
 
+/// Log-probabilities of the trained tokens of a trajectory, and the entropies there, in nats.
+pub type Scores = (Vec<f64>, Vec<f64>);
+
 /// The same with the entropies at these tokens, nats.
-pub fn scored(
-    decoder: &Decoder,
-    batch: &Batch,
-    temperature: f64,
-    micro_batch: usize,
-) -> Vec<(Vec<f64>, Vec<f64>)> {
+pub fn scored(decoder: &Decoder, batch: &Batch, temperature: f64, micro_batch: usize) -> Vec<Scores> {
     micro_batches(&batch.trajectories, micro_batch)
         .flat_map(|micro| {
             let packed = pack(decoder, &batch.prompts, micro);

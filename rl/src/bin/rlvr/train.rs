@@ -10,6 +10,7 @@ use rlvr::Error;
 use rlvr::config::{ChatTemplate, DeviceConfig, Dtype, RunConfig};
 use rlvr::eval::EvalSettings;
 use rlvr::number::interval;
+use rlvr::parallel::World;
 use rlvr::run::events::Report;
 use rlvr::run::{RunOptions, dir};
 use std::collections::BTreeSet;
@@ -43,6 +44,7 @@ pub fn run(args: &TrainArgs) -> Result<()> {
         resume: args.resume,
         force: args.force,
         dry_run: args.dry_run,
+        world: World::default(),
         command: std::env::args().collect(),
     };
     let stop = signals::stop_on_signal("this step")?;

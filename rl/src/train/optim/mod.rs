@@ -10,7 +10,9 @@ mod state;
 
 use crate::checks::Problem;
 use crate::config::{OptimConfig, OptimGroup, OptimKind};
+use crate::error::Error;
 use crate::files::tensors::{Elements, NamedTensor};
+use crate::parallel::RanksError;
 use crate::schedule::ScheduleConfig;
 use crate::selection;
 use adamw::Coefficients;
@@ -62,6 +64,9 @@ pub enum UpdateError {
         /// The first such parameter.
         name: String,
     },
+    /// Ranks that cannot go on together.
+    #[error(transparent)]
+    Ranks(#[from] RanksError),
     /// Settings that do not fit the policy; nothing has changed.
     #[error("{field}: {message}")]
     Settings {
@@ -70,6 +75,16 @@ pub enum UpdateError {
         /// What is wrong with it.
         message: String,
     },
+}
+
+impl UpdateError {
+    /// The error of a run at this step.
+    pub(crate) fn at_step(self, step: u64) -> Error {
+        match self {
+            Self::Ranks(error) => error.into(),
+            other => Error::Training { step, what: other.to_string() },
+        }
+    }
 }
 
 /// Elements that one task updates.
