@@ -125,6 +125,15 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
+    /// The checkpoint in a directory.
+    ///
+    /// # Errors
+    /// [`CheckpointError`]: it is damaged.
+    pub fn open(path: PathBuf) -> Result<Self, CheckpointError> {
+        let state = verify(&path)?;
+        Ok(Self { path, state })
+    }
+
     /// The tensors saved under `name`.
     ///
     /// # Errors

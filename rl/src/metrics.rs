@@ -69,6 +69,7 @@ metrics! {
     TIME_PHASE = "time/<phase>_s", "Wall time of a phase in seconds; `verify` is only the waiting for rewards when generation is over.";
     THROUGHPUT_DECODE = "throughput/decode_tokens_per_s", "Sampled tokens a second while generating.";
     THROUGHPUT_TRAIN = "throughput/train_tokens_per_s", "Trained tokens a second while updating.";
+    THROUGHPUT_RANKS_SENT = "throughput/ranks_sent_mb", "What rank 0 has sent the others for the updates of the step, in MiB; with several ranks only.";
     MEMORY_PEAK_RSS = "memory/peak_rss_mb", "Largest resident memory of the process so far, in MiB.";
 }
 

@@ -46,13 +46,14 @@ pub(crate) fn pool(name: &'static str, wanted: usize) -> Option<ThreadPool> {
 }
 
 /// Starts the threads that compute: `wanted`, by default as many as the processor runs at once (or what
-/// `RAYON_NUM_THREADS` says), or as many as the system gives, at least the one that calls.
+/// `RAYON_NUM_THREADS` says), shared with so many other processes of the same command, or as many as the system gives, at
+/// least the one that calls.
 ///
 /// # Errors
 /// When they have been started already.
-pub fn start(wanted: Option<usize>) -> Result<(), ThreadPoolBuildError> {
+pub fn start(wanted: Option<usize>, processes: usize) -> Result<(), ThreadPoolBuildError> {
     let set = || std::env::var("RAYON_NUM_THREADS").ok()?.parse().ok().filter(|threads| *threads > 0);
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from).div_ceil(processes.max(1));
     let threads = waiting("compute", wanted.or_else(set).unwrap_or_else(cores));
     if threads.is_empty() {
         return ThreadPoolBuilder::new().num_threads(1).use_current_thread().build_global();

@@ -3,7 +3,7 @@
 use crate::completion::{Completion, Prompt};
 use crate::error::RolloutError;
 use crate::params::SamplingParams;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Source of completions. Implementations: [`crate::BatchedEngine`], [`crate::ScriptedEngine`].
 pub trait RolloutEngine {
@@ -77,7 +77,7 @@ pub struct Progress {
 }
 
 /// What a call of `generate` did. Counts are in tokens, times in seconds.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct GenerateStats {
     /// Prompt tokens fed to the model. A prompt is fed once for all its samples, and once when it
     /// occurs several times in a call.
@@ -133,7 +133,7 @@ impl GenerateStats {
 
 /// A prompt of which only the end was used. Whoever scores its completions must score them after the same end: see
 /// [`crate::PromptLimit::fit`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TruncatedPrompt {
     /// Index of the prompt in the call.
     pub prompt: usize,

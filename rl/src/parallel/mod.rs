@@ -73,7 +73,12 @@ impl World {
 
     /// Which of `count` things in a row are those of this rank.
     pub fn own(&self, count: usize) -> Range<usize> {
-        let (rank, size) = (self.rank(), self.size());
+        self.own_of(self.rank(), count)
+    }
+
+    /// The same of another rank.
+    pub fn own_of(&self, rank: usize, count: usize) -> Range<usize> {
+        let size = self.size();
         rank * count / size..(rank + 1) * count / size
     }
 

@@ -149,7 +149,8 @@ fn creatable(path: &Path) -> Result<(), IoError> {
 #[derive(Debug)]
 pub struct RunDir {
     path: PathBuf,
-    _lock: DirLock,
+    /// None where another rank of the run holds it.
+    _lock: Option<DirLock>,
 }
 
 impl RunDir {
@@ -160,11 +161,16 @@ impl RunDir {
     pub fn open(path: &Path, existing: Existing) -> Result<Self, Error> {
         let held = Self::usable(path, existing)?;
         fs::create_dir_all(path).map_err(IoError::at("create the directory", path))?;
-        let dir = Self { path: path.to_path_buf(), _lock: DirLock::take(path)? };
+        let dir = Self { path: path.to_path_buf(), _lock: Some(DirLock::take(path)?) };
         if existing == Existing::Replace && held {
             dir.remove_run()?;
         }
         Ok(dir)
+    }
+
+    /// The directory that another rank of the run has opened and writes into.
+    pub(crate) fn of_another_rank(path: &Path) -> Self {
+        Self { path: path.to_path_buf(), _lock: None }
     }
 
     /// Whether `path` holds something, unless that forbids what is to be done with it.

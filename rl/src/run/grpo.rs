@@ -2,12 +2,11 @@
 use crate::checkpoint::Checkpoint;
 use crate::config::{GrpoConfig, ReferenceFrom};
 use crate::error::Error;
-use crate::files::tensors::NamedTensor;
 use crate::metrics::{self, MetricsRow};
 use crate::policy::Policy;
 use crate::run::draw::{Draw, Row};
 use crate::run::events::Event;
-use crate::run::stage::{AVERAGE, Stage, moments, read_weights, restore, weights};
+use crate::run::stage::{AVERAGE, Files, Stage, moments, read_weights, restore, weights};
 use crate::run::steps::Run;
 use crate::run::{preflight, record};
 use crate::train::grpo::{Source, StepOutcome, Trainer};
@@ -48,7 +47,8 @@ impl<'a> Stage<'a> for GrpoStage<'a> {
         run.state.kl_coef().into_iter().for_each(|coef| trainer.set_kl_coef(coef));
         trainer.recorded = inputs.fields.get(&stage).map_or(&[], Vec::as_slice);
         trainer.engine = run.engine;
-        trainer.learner.share(run.world.clone(), run.config.parallel.shards);
+        let (world, shards) = (run.world.clone(), run.config.parallel.shards);
+        trainer.learner.share(world, shards, &trainer.policy.decoder);
         prepare(run, config, &trainer)?;
         if let Some(checkpoint) = resumed {
             if let Some(average) = &mut trainer.average {
@@ -84,7 +84,8 @@ impl<'a> Stage<'a> for GrpoStage<'a> {
             Some(steps) => Source::Recorded(&steps[at.step_in_stage as usize]),
             None => Source::Tasks(&tasks),
         };
-        let outcome = self.trainer.step(at.step + 1, &from, None);
+        // Generation ends as soon as another rank has.
+        let outcome = self.trainer.step(at.step + 1, &from, run.world.broken());
         let outcome = Arc::new(outcome.map_err(|e| e.at_step(at.step + 1))?);
         run.state.health.look_at_parts(&outcome.groups);
         let in_target = self
@@ -110,15 +111,15 @@ impl<'a> Stage<'a> for GrpoStage<'a> {
         Ok(row)
     }
 
-    fn save(&self, run: &Run<'a>) -> Vec<(&'static str, Vec<NamedTensor>)> {
-        let mut tensors = vec![moments(&self.trainer.learner.optim, &self.trainer.policy.decoder)];
+    fn save(&self, run: &Run<'a>) -> Result<Files, Error> {
+        let mut tensors = vec![moments(&self.trainer.learner, &self.trainer.policy.decoder)?];
         // That of the first stage, and of the start of the run, is the policy that the config names.
         let own = run.state.at.stage > 0 && self.config.reference == ReferenceFrom::StageStart
             || self.config.reference_period().is_some();
         let reference = self.trainer.reference.as_ref().filter(|_| own);
         tensors.extend(reference.map(|decoder| (REFERENCE, weights(decoder))));
         tensors.extend(self.trainer.average.as_ref().map(|decoder| (AVERAGE, weights(decoder))));
-        tensors
+        Ok(tensors)
     }
 
     fn average(&self) -> Option<Policy> {

@@ -10,6 +10,7 @@ pub mod log;
 mod opening;
 mod overlap;
 pub mod preflight;
+mod ranks;
 pub mod record;
 mod sft;
 mod stage;
@@ -21,8 +22,9 @@ mod writer;
 use crate::config::RunConfig;
 use crate::engine;
 use crate::error::Error;
+use crate::parallel::World;
 use crate::run::dir::{RunDir, RunStatus};
-use crate::run::events::{Observer, Report};
+use crate::run::events::{Event, Observer, Report};
 use crate::run::inputs::Inputs;
 use crate::run::opening::Opened;
 use crate::run::state::RunState;
@@ -38,11 +40,33 @@ pub use crate::run::opening::RunOptions;
 /// Where weights are handed over to servers, in the directory of a run.
 const HANDED_OVER: &str = "engine";
 
-/// Carries out a run.
+/// Carries out a run. With several ranks all call it; the first one writes, and tells of it.
 ///
 /// # Errors
-/// [`Error::Interrupted`] after a checkpoint when `stop` was set; otherwise what went wrong.
+/// [`Error::Interrupted`] after a checkpoint when `stop` was set, on any rank; otherwise what went wrong, on all ranks.
 pub fn train(
+    config: &RunConfig,
+    options: &RunOptions,
+    stop: &AtomicBool,
+    observer: &mut dyn Observer,
+) -> Result<Report, Error> {
+    let world = &options.world;
+    let outcome = match world.leads() {
+        true => carry_out(config, options, stop, observer),
+        false => carry_out(config, options, stop, &mut |_: Event<'_>| {}),
+    };
+    outcome.map_err(|error| match error {
+        Error::Interrupted => error,
+        error => {
+            // What ends the others ends this one, too, wherever it was just then.
+            let error = world.failure().map_or(error, Error::from);
+            world.abort(error.exit_code(), &error.to_string());
+            error
+        }
+    })
+}
+
+fn carry_out(
     config: &RunConfig,
     options: &RunOptions,
     stop: &AtomicBool,
@@ -51,8 +75,11 @@ pub fn train(
     let clock = Instant::now();
     let device = device(config.device)?;
     let out = options.out.clone().unwrap_or_else(|| config.default_dir());
+    ranks::agree_on_config(config, options)?;
     // Before a policy is downloaded and every text looked at.
-    RunDir::check(&out, options.existing(), config)?;
+    if options.world.leads() {
+        RunDir::check(&out, options.existing(), config)?;
+    }
     let inputs = Inputs::open(config)?;
     if options.dry_run {
         return dry::run(config, options, (&inputs, &device, &out), observer, clock);
@@ -60,6 +87,7 @@ pub fn train(
     let engine = engine::open(config.engine.as_ref(), &out.join(HANDED_OVER))?;
     let opened = opening::open(config, options, (&inputs, &device, &out), observer)?;
     let Opened { dir, mut meta, task_files, writer, texts, policy, checkpoint } = opened;
+    ranks::agree_on_files(&options.world, &policy, &inputs)?;
     let (inputs, texts, dir, engine) = (&inputs, &texts, &dir, &*engine);
     let state = RunState::new(config.seed, checkpoint.as_ref());
     let last_step = checkpoint.as_ref().map(|c| c.state.step);
@@ -110,11 +138,27 @@ pub fn train(
     // What has been recorded is written whatever happened; an earlier error counts more than one of this.
     let written = run.writer.finish();
     let outcome = outcome.and_then(|report| written.map(|()| report));
+    if !options.world.leads() {
+        return wait_for_first(&options.world, outcome);
+    }
+    let outcome = outcome.map_err(|error| options.world.failure().map_or(error, Error::from));
     match &outcome {
         Ok(_) => meta.end(RunStatus::Finished, last, None),
         Err(Error::Interrupted) => meta.end(RunStatus::Interrupted, last, None),
         Err(error) => meta.end(RunStatus::Failed, last, Some(error.to_string())),
     }
     dir.write_meta(&meta)?;
+    if matches!(outcome, Ok(_) | Err(Error::Interrupted)) {
+        // All is written: who is gone now is not missed.
+        let _ = options.world.any(true);
+    }
+    outcome
+}
+
+/// Waits until the first rank has written everything: launchers end all ranks with the first one that ends.
+fn wait_for_first(world: &World, outcome: Result<Report, Error>) -> Result<Report, Error> {
+    if matches!(outcome, Ok(_) | Err(Error::Interrupted)) {
+        world.any(true)?;
+    }
     outcome
 }

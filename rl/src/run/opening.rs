@@ -10,6 +10,7 @@ use crate::run::dir::{Existing, RunDir, RunMeta};
 use crate::run::events::{Event, Observer};
 use crate::run::inputs::Inputs;
 use crate::run::log::RunLog;
+use crate::run::ranks;
 use crate::run::texts::Texts;
 use crate::run::writer::Writer;
 use crate::selection;
@@ -69,14 +70,10 @@ pub(crate) fn open(
     (inputs, device, out): (&Inputs, &Device, &Path),
     observer: &mut dyn Observer,
 ) -> Result<Opened, Error> {
-    let start = |policy: Policy, observer: &mut dyn Observer| {
-        check_optimizers(config, &policy)?;
-        let parts = (config.policy.trainable.as_deref(), config.policy.frozen.as_slice());
-        selection::note(&policy.decoder, parts).iter().for_each(|note| observer.event(Event::Note(note)));
-        let texts = inputs.texts(config, &policy)?;
-        texts.notes.iter().for_each(|note| observer.event(Event::Note(note)));
-        Ok::<_, Error>((policy, texts))
-    };
+    if !options.world.leads() {
+        return follow(config, options, (inputs, device, out), observer);
+    }
+    let start = |policy: Policy, observer: &mut dyn Observer| start(config, inputs, policy, observer);
     let from_config = || Policy::from_config(&config.policy, config.seed, device);
     let initial = match options.resume {
         true => None,
@@ -92,6 +89,7 @@ pub(crate) fn open(
         if found.is_none() {
             observer.event(Event::Note("no checkpoint yet: the run starts over"));
         }
+        options.world.from_first(|| ranks::name_of(found.as_ref()))?;
         checkpoint = found;
     }
     let (mut policy, texts) = match (initial, &checkpoint) {
@@ -124,6 +122,39 @@ pub(crate) fn open(
     meta.data = facts;
     dir.write_meta(&meta)?;
     Ok(Opened { dir, meta, task_files, writer: Writer::start(log, store), texts, policy, checkpoint })
+}
+
+/// The policy with the texts that it reads.
+fn start(
+    config: &RunConfig,
+    inputs: &Inputs,
+    policy: Policy,
+    observer: &mut dyn Observer,
+) -> Result<(Policy, Texts), Error> {
+    check_optimizers(config, &policy)?;
+    let parts = (config.policy.trainable.as_deref(), config.policy.frozen.as_slice());
+    selection::note(&policy.decoder, parts).iter().for_each(|note| observer.event(Event::Note(note)));
+    let texts = inputs.texts(config, &policy)?;
+    texts.notes.iter().for_each(|note| observer.event(Event::Note(note)));
+    Ok((policy, texts))
+}
+
+/// The same on the ranks that do not write.
+fn follow(
+    config: &RunConfig,
+    options: &RunOptions,
+    (inputs, device, out): (&Inputs, &Device, &Path),
+    observer: &mut dyn Observer,
+) -> Result<Opened, Error> {
+    let checkpoint = if options.resume { ranks::named(&options.world, out)? } else { None };
+    let policy = match &checkpoint {
+        Some(checkpoint) => resumed_policy(config, checkpoint, device)?,
+        None => Policy::from_config(&config.policy, config.seed, device)?,
+    };
+    let (policy, texts) = start(config, inputs, policy, observer)?;
+    let meta = RunMeta::start(config, options.command.clone(), device_name(config.device));
+    let (dir, writer) = (RunDir::of_another_rank(out), Writer::nowhere());
+    Ok(Opened { dir, meta, task_files: Vec::new(), writer, texts, policy, checkpoint })
 }
 
 /// Checks that what every stage trains, and its optimizer, fit the policy.

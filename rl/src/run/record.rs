@@ -3,6 +3,7 @@ use crate::files::IoError;
 use crate::metrics::{self as m, MetricsRow, filled};
 use crate::run::log::{RolloutRow, RunLog};
 use crate::train::grpo::{Group, StepOutcome};
+use crate::train::learner::Exchanged;
 use crate::train::sft::SftOutcome;
 use rlvr_rewards::noise::was_flipped;
 use rlvr_rewards::{Part, Verdict};
@@ -41,7 +42,16 @@ pub fn sft(row: &mut MetricsRow, out: &SftOutcome, seconds: f64) {
     row.set(m::OPTIM_LR, out.lr);
     set(row, m::OPTIM_ROUTER_BALANCE, out.router_balance);
     row.set(filled(m::TIME_PHASE, "step"), seconds);
+    exchanged(row, &out.exchanged);
     row.set(m::THROUGHPUT_TRAIN, out.tokens as f64 / seconds.max(1e-9));
+}
+
+/// What ranks have exchanged, if there are several.
+fn exchanged(row: &mut MetricsRow, exchanged: &Exchanged) {
+    if exchanged.sent_bytes > 0 {
+        row.set(filled(m::TIME_PHASE, "exchange"), exchanged.seconds);
+        row.set(m::THROUGHPUT_RANKS_SENT, exchanged.sent_bytes as f64 / f64::from(1 << 20));
+    }
 }
 
 /// Metrics of a GRPO step.
@@ -88,6 +98,7 @@ pub fn grpo(row: &mut MetricsRow, out: &StepOutcome, seconds: f64) {
     for (name, value) in phases {
         row.set(filled(m::TIME_PHASE, name), value);
     }
+    exchanged(row, &out.exchanged);
     row.set(m::THROUGHPUT_DECODE, out.generation.decode_tokens_per_s());
     row.set(m::THROUGHPUT_TRAIN, out.trained_tokens as f64 / p.update_s.max(1e-9));
 }

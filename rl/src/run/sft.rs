@@ -3,12 +3,11 @@ use crate::checkpoint::{Checkpoint, TrainState};
 use crate::config::{SftConfig, ValidationConfig};
 use crate::data::TrainingOrder;
 use crate::error::Error;
-use crate::files::tensors::NamedTensor;
 use crate::metrics::{self, MetricsRow};
 use crate::policy::Policy;
 use crate::run::events::Event;
 use crate::run::record;
-use crate::run::stage::{AVERAGE, Stage, moments, read_weights, restore, weights};
+use crate::run::stage::{AVERAGE, Files, Stage, moments, read_weights, restore, weights};
 use crate::run::state::VALIDATION;
 use crate::run::steps::Run;
 use crate::train::sft::SftTrainer;
@@ -58,7 +57,8 @@ impl<'a> Stage<'a> for SftStage<'a> {
     ) -> Result<Self, Error> {
         let order = run.inputs.order(&config.data, run.config.seed)?;
         let mut trainer = SftTrainer::new(policy, config, (run.config.seed, run.steps));
-        trainer.learner.share(run.world.clone(), run.config.parallel.shards);
+        let (world, shards) = (run.world.clone(), run.config.parallel.shards);
+        trainer.learner.share(world, shards, &trainer.policy.decoder);
         let mut best = None;
         if let Some(checkpoint) = resumed {
             restore(&mut trainer.learner.optim, &trainer.policy.decoder, checkpoint)?;
@@ -96,8 +96,8 @@ impl<'a> Stage<'a> for SftStage<'a> {
         Ok(row)
     }
 
-    fn save(&self, run: &Run<'a>) -> Vec<(&'static str, Vec<NamedTensor>)> {
-        let mut tensors = vec![moments(&self.trainer.learner.optim, &self.trainer.policy.decoder)];
+    fn save(&self, run: &Run<'a>) -> Result<Files, Error> {
+        let mut tensors = vec![moments(&self.trainer.learner, &self.trainer.policy.decoder)?];
         let found = validation(&run.state.at);
         // What the checkpoint has as its policy is not written twice.
         if found.best_step != run.state.at.step_in_stage
@@ -106,7 +106,7 @@ impl<'a> Stage<'a> for SftStage<'a> {
             tensors.push((BEST, weights(best)));
         }
         tensors.extend(self.trainer.average.as_ref().map(|average| (AVERAGE, weights(average))));
-        tensors
+        Ok(tensors)
     }
 
     fn average(&self) -> Option<Policy> {

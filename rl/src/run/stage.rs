@@ -10,6 +10,7 @@ use crate::run::grpo::GrpoStage;
 use crate::run::sft::{SftStage, validation};
 use crate::run::steps::Run;
 use crate::selection;
+use crate::train::learner::Learner;
 use crate::train::optim::Optimizer;
 use crate::train::sft;
 use rlvr_policies::Decoder;
@@ -19,6 +20,9 @@ use std::sync::Arc;
 const OPTIMIZER: &str = "optimizer";
 /// The average of the weights there.
 pub(crate) const AVERAGE: &str = "average";
+
+/// Tensors of a checkpoint by the name of their file.
+pub(crate) type Files = Vec<(&'static str, Vec<NamedTensor>)>;
 
 /// A stage in progress. It has the policy until it is over.
 pub(crate) trait Stage<'a> {
@@ -47,7 +51,10 @@ pub(crate) trait Stage<'a> {
     fn step(&mut self, run: &mut Run<'a>) -> Result<MetricsRow, Error>;
 
     /// What a checkpoint keeps beside the policy, by name: moments, a reference that no config gives again, averages.
-    fn save(&self, run: &Run<'a>) -> Vec<(&'static str, Vec<NamedTensor>)>;
+    ///
+    /// # Errors
+    /// A rank that is gone: of the moments each has its own.
+    fn save(&self, run: &Run<'a>) -> Result<Files, Error>;
 
     /// The policy as it is now.
     fn policy(&self) -> &Policy;
@@ -101,9 +108,15 @@ pub(crate) fn steps(run: &Run<'_>) -> Result<u64, Error> {
     })
 }
 
-/// The state of the optimizer, for a checkpoint.
-pub(crate) fn moments(optim: &Optimizer, decoder: &Decoder) -> (&'static str, Vec<NamedTensor>) {
-    (OPTIMIZER, optim.state(decoder))
+/// The state of the optimizer, for a checkpoint: that of all ranks, on rank 0.
+///
+/// # Errors
+/// A rank that is gone.
+pub(crate) fn moments(
+    learner: &Learner,
+    decoder: &Decoder,
+) -> Result<(&'static str, Vec<NamedTensor>), Error> {
+    Ok((OPTIMIZER, learner.optim.gathered(decoder, learner.world())?))
 }
 
 /// Sets the state that a checkpoint has.

@@ -64,7 +64,7 @@ impl<'a> Run<'a> {
             device: &device_name(self.config.device),
             resumed_after: self.last_step,
         });
-        if self.last_step.is_none() && self.config.eval.is_some() {
+        if self.last_step.is_none() && self.config.eval.is_some() && self.world.leads() {
             let mut row = MetricsRow::new(0, "start");
             self.evaluate("before", (policy, None), &mut row)?;
             self.writer.metrics(&row)?;
@@ -87,7 +87,8 @@ impl<'a> Run<'a> {
         let (step, done) = (self.state.at.step, self.state.at.step_in_stage);
         let last = done == self.steps;
         self.state.at.score = None;
-        if let Some(eval) = &self.config.eval {
+        // The first rank measures and records, the others wait for it where they need something of it.
+        if let Some(eval) = self.config.eval.as_ref().filter(|_| self.world.leads()) {
             let label = if last {
                 Some(format!("after {}", self.stage_name()))
             } else {
@@ -102,7 +103,7 @@ impl<'a> Run<'a> {
         self.writer.metrics(&row)?;
         self.last_step = Some(step);
         self.observer.event(Event::Step { done, steps: self.steps, row: &row });
-        let stopping = self.stop.load(Ordering::Relaxed);
+        let stopping = self.world.any(self.stop.load(Ordering::Relaxed))?;
         let every = self.config.checkpoint.every;
         if last || stopping || (every > 0 && done.is_multiple_of(every)) {
             self.save(stage)?;
@@ -138,6 +139,16 @@ impl<'a> Run<'a> {
     ) -> Result<Report, Error> {
         self.settle()?;
         let target = self.dir.final_policy();
+        if !self.world.leads() {
+            return Ok(Report {
+                dir: self.dir.path().to_path_buf(),
+                policy: Some(target),
+                task_files,
+                evals: Vec::new(),
+                steps: self.state.at.step,
+                wall_s: clock.elapsed().as_secs_f64(),
+            });
+        }
         let merged = self.config.policy.lora.as_ref().is_some_and(|lora| lora.save == LoraSave::Merged);
         let beside = self.dir.final_average();
         for (policy, target) in [Some((policy, &target)), average.zip(Some(&beside))].into_iter().flatten() {
@@ -169,7 +180,10 @@ impl<'a> Run<'a> {
     }
 
     fn save(&mut self, stage: &dyn Stage<'a>) -> Result<(), Error> {
-        let tensors = stage.save(self);
+        let tensors = stage.save(self)?;
+        if !self.world.leads() {
+            return Ok(());
+        }
         let snapshot = Snapshot { state: self.state.saved(), policy: stage.policy().saved(), tensors };
         let published = self.writer.checkpoint(snapshot)?;
         self.tell(published);

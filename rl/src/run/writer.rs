@@ -44,8 +44,8 @@ enum Job {
 
 /// What is written into.
 struct Desk {
-    log: RunLog,
-    store: CheckpointStore,
+    /// None where another rank writes.
+    into: Option<(RunLog, CheckpointStore)>,
     /// Whether an error has ended the writing.
     stopped: bool,
 }
@@ -71,7 +71,7 @@ impl Writer {
     pub(crate) fn start(log: RunLog, store: CheckpointStore) -> Self {
         let (jobs, received) = sync_channel(QUEUE);
         let failure: Shared<Option<Error>> = Arc::default();
-        let desk = Arc::new(Mutex::new(Desk { log, store, stopped: false }));
+        let desk = Arc::new(Mutex::new(Desk { into: Some((log, store)), stopped: false }));
         let thread = std::thread::Builder::new().name("writer".into()).spawn({
             let (desk, failure) = (Arc::clone(&desk), Arc::clone(&failure));
             move || {
@@ -84,6 +84,12 @@ impl Writer {
             tracing::warn!("training waits for the disk, there is no thread that writes: {error}");
         }
         Self { jobs: Some(jobs), thread: thread.ok(), desk, failure, pending: None }
+    }
+
+    /// One that writes nothing, for ranks that leave it to another one.
+    pub(crate) fn nowhere() -> Self {
+        let desk = Arc::new(Mutex::new(Desk { into: None, stopped: true }));
+        Self { jobs: None, thread: None, desk, failure: Arc::default(), pending: None }
     }
 
     /// The error that has ended the writing, once.
@@ -173,14 +179,20 @@ impl Desk {
             // Nobody waits for it any more, at worst.
             let _ = done.send(());
         } else if !self.stopped {
-            let outcome = heard(|| perform(&mut self.log, &self.store, job));
+            let outcome = heard(|| match &mut self.into {
+                Some((log, store)) => perform(log, store, job),
+                None => Ok(()),
+            });
             self.note(outcome, failure);
         }
     }
 
     fn finish(&mut self, failure: &Mutex<Option<Error>>) {
         if !self.stopped {
-            let outcome = heard(|| self.log.sync().map_err(Error::from));
+            let outcome = heard(|| match &mut self.into {
+                Some((log, _)) => log.sync().map_err(Error::from),
+                None => Ok(()),
+            });
             self.note(outcome, failure);
         }
     }

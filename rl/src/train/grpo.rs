@@ -135,6 +135,7 @@ impl<'a> Trainer<'a> {
         }
         self.learner.release();
         out.phases.update_s = clock.elapsed().as_secs_f64();
+        out.exchanged = self.learner.take_exchanged();
 
         // 5. The record: what came of it, and what follows the policy from here on.
         out.loss /= (out.updates as f64).max(1.0);
@@ -156,7 +157,8 @@ impl<'a> Trainer<'a> {
 
     fn sampling<'s>(&'s self, cancel: Option<&'s AtomicBool>) -> Sampling<'s> {
         let Self { config, reward, recorded, seed, engine, .. } = self;
-        Sampling { config, engine: *engine, reward: *reward, recorded, seed: *seed, cancel }
+        let world = self.learner.world();
+        Sampling { config, engine: *engine, world, reward: *reward, recorded, seed: *seed, cancel }
     }
 
     /// Every completion, or every one that is trained on, with log π_old where the pass of the update cannot serve, and log

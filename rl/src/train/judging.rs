@@ -5,13 +5,14 @@ use rayon::ThreadPool;
 use rlvr_policies::guard;
 use rlvr_rewards::{Outcome, Response, Reward, Task, score_batch};
 use rlvr_rollout::Completion;
+use serde::{Deserialize, Serialize};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// What the reward said of one completion.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Judgement {
     /// The completion as the reward saw it.
     pub text: String,

@@ -2,7 +2,8 @@
 //! and `rlvr bench` learn with it.
 use crate::config::OptimConfig;
 use crate::parallel::{RanksError, Tree, World};
-use crate::train::optim::{Optimizer, UpdateError, tensor};
+use crate::train::optim::{Optimizer, UpdateError, check_weights, tensor};
+use crate::train::reduce::Reduction;
 use crate::train::shards::{self, Micro, Sums};
 use crate::train::trajectory::{self, Batch, Scores, Trajectory};
 use rlvr_policies::Decoder;
@@ -12,6 +13,7 @@ use rlvr_policies::targets::{Load, TargetGrads, TargetStats};
 use rlvr_rollout::Prompt;
 use std::borrow::Borrow;
 use std::ops::Range;
+use std::time::Instant;
 
 /// Optimizer and gradients of a stage.
 pub struct Learner {
@@ -21,6 +23,10 @@ pub struct Learner {
     world: World,
     /// Parts of an update whose gradients are summed up alone.
     shards: usize,
+    /// How the gradients of several ranks become one, and which of them updates what.
+    reduction: Option<Reduction>,
+    /// What ranks have exchanged for updates since it was last asked.
+    exchanged: Exchanged,
     /// Of the update in progress, or of its shard in progress; kept from one update to the next until they are released.
     grads: Option<Gradients>,
     /// Of its shards that are done.
@@ -58,6 +64,27 @@ impl Pass<'_> {
     }
 }
 
+/// What a rank has exchanged with the others.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Exchanged {
+    /// How long it took, waiting for others included, in seconds.
+    pub seconds: f64,
+    /// What this rank has sent, in bytes.
+    pub sent_bytes: u64,
+}
+
+impl Exchanged {
+    /// Counts what is exchanged meanwhile.
+    fn during<T>(&mut self, world: &World, work: impl FnOnce() -> T) -> T {
+        let sent = || world.transport().map_or(0, |transport| transport.sent_bytes());
+        let (clock, before) = (Instant::now(), sent());
+        let outcome = work();
+        self.seconds += clock.elapsed().as_secs_f64();
+        self.sent_bytes += sent() - before;
+        outcome
+    }
+}
+
 impl Learner {
     /// A learner with fresh optimizer state, for a stage of `total` updates.
     pub fn new(config: &OptimConfig, total: u64, decoder: &Decoder) -> Self {
@@ -66,6 +93,8 @@ impl Learner {
             optim,
             world: World::default(),
             shards: 1,
+            reduction: None,
+            exchanged: Exchanged::default(),
             grads: None,
             tree: Tree::default(),
             held: None,
@@ -76,8 +105,16 @@ impl Learner {
 
     /// Cuts its updates into so many shards, a power of two, of which each rank computes as many. Before anything is
     /// restored or learned.
-    pub fn share(&mut self, world: World, shards: usize) {
+    pub fn share(&mut self, world: World, shards: usize, decoder: &Decoder) {
+        if world.size() > 1 {
+            self.reduction = Some(Reduction::new(&world, &mut self.optim, decoder));
+        }
         (self.world, self.shards) = (world, shards);
+    }
+
+    /// What ranks have exchanged for updates since it was last asked.
+    pub(crate) fn take_exchanged(&mut self) -> Exchanged {
+        std::mem::take(&mut self.exchanged)
     }
 
     /// Parts of an update whose gradients are summed up alone.
@@ -240,7 +277,13 @@ impl Learner {
             self.tree.finish().or_else(|| self.grads.take()).unwrap_or_else(|| decoder.zero_gradients());
         decoder.see_back(&mut grads);
         let grads = self.grads.insert(grads);
-        self.optim.step(decoder, grads, lr)
+        let Some(reduction) = &self.reduction else { return self.optim.step(decoder, grads, lr) };
+        let world = &self.world;
+        let norm = self.exchanged.during(world, || reduction.reduce(world, grads))?;
+        self.optim.update(decoder, (grads, norm), lr)?;
+        self.exchanged.during(world, || reduction.share(world, decoder))?;
+        check_weights(decoder)?;
+        Ok(norm)
     }
 
     /// The first parameter whose gradient, as the last update left it, has a value that is NaN or infinite.
@@ -250,6 +293,16 @@ impl Learner {
         let broken = |i: usize| Some((i, grads.values(i).iter().position(|g| !g.is_finite())?));
         let (i, element) = trained.filter_map(broken).next()?;
         Some(tensor(decoder, i, |span| (span.at..span.at + span.elements.len()).contains(&element)))
+    }
+
+    /// The same on any rank: what the first says that has one.
+    ///
+    /// # Errors
+    /// A rank that is gone.
+    pub(crate) fn first_not_finite_of_all(&self, decoder: &Decoder) -> Result<Option<String>, RanksError> {
+        let own = self.first_not_finite(decoder).unwrap_or_default().into_bytes();
+        let found = self.world.gather(vec![own])?.into_iter().find(|name| !name.is_empty());
+        Ok(found.map(|name| String::from_utf8_lossy(&name).into_owned()))
     }
 
     /// Gives the memory of the gradients back: generation needs as much for its packed weights.

@@ -13,6 +13,7 @@ mod not_finite;
 pub mod optim;
 mod outcome;
 pub mod recorded;
+mod reduce;
 mod rollouts;
 pub mod sft;
 pub mod shards;

@@ -1,7 +1,7 @@
 //! What a step of GRPO did.
 use crate::algorithm::LossStats;
 use crate::train::group::Group;
-use crate::train::learner::Pass;
+use crate::train::learner::{Exchanged, Pass};
 use crate::train::rollouts::Rollouts;
 use rlvr_rollout::GenerateStats;
 
@@ -48,6 +48,8 @@ pub struct StepOutcome {
     pub generation: GenerateStats,
     /// Time.
     pub phases: Phases,
+    /// What ranks have exchanged for the updates.
+    pub exchanged: Exchanged,
 }
 
 impl From<Rollouts> for StepOutcome {

@@ -4,12 +4,14 @@ use crate::config::GrpoConfig;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::generate::{Origin, Request};
+use crate::parallel::{RanksError, World};
 use crate::policy::Policy;
 use crate::train::group::Group;
 use crate::train::judging::{Judgement, Judges};
 use crate::train::recorded::RecordedStep;
 use rlvr_rewards::{Reward, Task};
 use rlvr_rollout::{Completion, GenerateStats, Prompt, PromptLimit, SampleKey};
+use serde::{Deserialize, Serialize};
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
@@ -44,10 +46,20 @@ pub(crate) struct Rollouts {
     pub(crate) verify_s: f64,
 }
 
+/// What a rank has sampled and judged: completions of each of its prompts, with judgements unless the prompt was skipped.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Part {
+    groups: Vec<(Vec<Completion>, Option<Vec<Judgement>>)>,
+    stats: GenerateStats,
+    waited_s: f64,
+}
+
 /// Samples and judges.
 pub(crate) struct Sampling<'a> {
     pub(crate) config: &'a GrpoConfig,
     pub(crate) engine: &'a dyn Engine,
+    /// The ranks that share the prompts.
+    pub(crate) world: &'a World,
     pub(crate) reward: Option<&'a dyn Reward>,
     /// Names of fields of the data rows that go into the records.
     pub(crate) recorded: &'a [String],
@@ -116,6 +128,47 @@ impl Sampling<'_> {
         };
         let clock = Instant::now();
         let prompts = tasks.iter().map(|t| policy.prompt_of(t)).collect::<Result<Vec<Prompt>, _>>()?;
+        // Completions depend on the number of the prompt, not on who samples it.
+        let own = self.world.own(tasks.len());
+        let key = SampleKey { first_prompt: key.first_prompt + own.start as u64, ..key };
+        let part = match own.is_empty() {
+            true => Part::default(),
+            false => {
+                self.part(key, &tasks[own.clone()], &prompts[own.clone()], (policy, version, reward), judges)?
+            }
+        };
+        let parts = self.gathered(part)?;
+        let waited_s = parts.iter().map(|part| part.waited_s).fold(0.0, f64::max);
+        out.verify_s += waited_s;
+        out.generate_s += clock.elapsed().as_secs_f64() - waited_s;
+        let mut next = tasks.iter().zip(&prompts).enumerate();
+        for (rank, Part { groups, mut stats, .. }) in parts.into_iter().enumerate() {
+            let first = self.world.own_of(rank, tasks.len()).start;
+            for (completions, judgements) in groups {
+                let Some((i, (task, prompt))) = next.next() else { break };
+                // Only a prompt that is skipped for its length has no judgements.
+                let Some(judgements) = judgements else { continue };
+                out.groups.extend(self.group(i, task, prompt, (completions, judgements), policy)?);
+            }
+            // Ranks decode side by side.
+            let ranks = self.world.size() as f64;
+            stats.prefill_s /= ranks;
+            stats.decode_s /= ranks;
+            stats.sampling_s /= ranks;
+            out.generation.merge(stats, out.prompts + first);
+        }
+        Ok(())
+    }
+
+    /// Samples and judges the groups of this rank.
+    fn part(
+        &self,
+        key: SampleKey,
+        tasks: &[&Task],
+        prompts: &[Prompt],
+        (policy, version, reward): (&Policy, u64, &dyn Reward),
+        judges: &Judges,
+    ) -> Result<Part, Error> {
         let c = self.config;
         let request = Request {
             stop: &c.stop,
@@ -124,24 +177,27 @@ impl Sampling<'_> {
             max_batch_tokens: c.max_batch_tokens,
             version,
             cancel: self.cancel,
-            ..Request::new(&prompts, c.group_size, &c.sampling, key)
+            ..Request::new(prompts, c.group_size, &c.sampling, key)
         };
         let judged = judges.while_generating(reward, &|ids| policy.text(ids), tasks, |report| {
             self.engine.complete(policy, &request, Some(report))
         })?;
         let (completions, stats) = judged.generated;
-        out.verify_s += judged.waited_s;
-        out.generate_s += clock.elapsed().as_secs_f64() - judged.waited_s;
-        let results = completions.into_iter().zip(judged.judgements);
-        for (i, ((task, prompt), (completions, judgements))) in
-            tasks.iter().zip(&prompts).zip(results).enumerate()
-        {
-            // Only a prompt that is skipped for its length has no judgements.
-            let Some(judgements) = judgements else { continue };
-            out.groups.extend(self.group(i, task, prompt, (completions, judgements), policy)?);
+        let groups = completions.into_iter().zip(judged.judgements).collect();
+        Ok(Part { groups, stats, waited_s: judged.waited_s })
+    }
+
+    /// What all ranks have sampled, by rank.
+    fn gathered(&self, part: Part) -> Result<Vec<Part>, Error> {
+        if self.world.size() == 1 {
+            return Ok(vec![part]);
         }
-        out.generation.merge(stats, out.prompts);
-        Ok(())
+        let torn = |what: serde_json::Error| RanksError::Apart {
+            what: format!("rollouts cannot be exchanged: {what}"),
+        };
+        let bytes = serde_json::to_vec(&part).map_err(torn)?;
+        let parts = self.world.gather(vec![bytes])?;
+        Ok(parts.iter().map(|bytes| serde_json::from_slice(bytes)).collect::<Result<_, _>>().map_err(torn)?)
     }
 
     fn limit(&self) -> PromptLimit {

@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::policy::Policy;
 use crate::random::hash_bytes;
 use crate::train::follow::blend;
-use crate::train::learner::{Learner, Pass};
+use crate::train::learner::{Exchanged, Learner, Pass};
 use crate::train::lesson::Lesson;
 use crate::train::not_finite;
 use crate::train::optim::UpdateError;
@@ -29,6 +29,8 @@ pub struct SftOutcome {
     pub lr: f64,
     /// The loss that balances experts, without its weight and beside `loss`; none without that loss.
     pub router_balance: Option<f64>,
+    /// What ranks have exchanged.
+    pub exchanged: Exchanged,
 }
 
 /// A supervised stage in progress.
@@ -191,7 +193,16 @@ impl<'a> SftTrainer<'a> {
             blend(average, decoder, 1.0 - decay);
         }
         let router_balance = self.learner.router_balance();
-        Ok(SftOutcome { loss: loss / tokens as f64, tokens, examples, grad_norm, lr, router_balance })
+        let exchanged = self.learner.take_exchanged();
+        Ok(SftOutcome {
+            loss: loss / tokens as f64,
+            tokens,
+            examples,
+            grad_norm,
+            lr,
+            router_balance,
+            exchanged,
+        })
     }
 
     /// The gradient of an update, kept by the learner, and the sum of the negative log-likelihoods.
@@ -240,7 +251,11 @@ impl<'a> SftTrainer<'a> {
         (order, position): (&TrainingOrder<'_>, u64),
     ) -> Error {
         let decoder = &self.policy.decoder;
-        if let Some(tensor) = self.learner.first_not_finite(decoder) {
+        let tensor = match self.learner.first_not_finite_of_all(decoder) {
+            Ok(tensor) => tensor,
+            Err(gone) => return gone.into(),
+        };
+        if let Some(tensor) = tensor {
             let mut gives = |trajectory: &Trajectory| {
                 self.learner.begin(decoder, 1);
                 let one = std::slice::from_ref(trajectory);

@@ -36,6 +36,7 @@ mod train;
 use anyhow::{Context, Result};
 use args::{Cli, Command, EvalCommand, PluginCommand};
 use clap::Parser;
+use rlvr::parallel::Launch;
 use std::io::{IsTerminal, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -49,7 +50,7 @@ fn main() -> ExitCode {
     signals::watch();
     // On a thread of the pool: from outside it, each of the many small parallel loops would wait for a wake-up.
     let work = || {
-        start_threads(cli.threads)?;
+        start_threads(&cli)?;
         rayon::scope(|_| match &cli.command {
             Command::Train(args) => train::run(args),
             Command::Sample(args) => sample::run(args),
@@ -82,8 +83,14 @@ fn main() -> ExitCode {
     }
 }
 
-fn start_threads(threads: Option<u16>) -> Result<()> {
-    rlvr::threads::start(threads.map(usize::from)).context("starting threads")
+fn start_threads(cli: &Cli) -> Result<()> {
+    // What the variables of a launcher say is looked at by the command that needs it.
+    let launch = match &cli.command {
+        Command::Train(_) => Launch::from_env().ok().flatten(),
+        _ => None,
+    };
+    let processes = launch.map_or(1, |launch| launch.local);
+    rlvr::threads::start(cli.threads.map(usize::from), processes).context("starting threads")
 }
 
 /// Stderr whose errors are nobody's concern: a log that cannot be written must not end what it tells of.
@@ -91,7 +98,9 @@ struct Log;
 
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let _ = std::io::stderr().write_all(bytes);
+        if !output::is_quiet() {
+            let _ = std::io::stderr().write_all(bytes);
+        }
         Ok(bytes.len())
     }
     fn flush(&mut self) -> std::io::Result<()> {

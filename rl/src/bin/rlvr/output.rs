@@ -9,16 +9,31 @@ use std::fmt::Write as _;
 use std::io::{self, BufWriter, ErrorKind, StdoutLock, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Writes a line to stderr. A closed stderr never ends a run.
 macro_rules! say {
     ($($arg:tt)*) => {{
         use std::io::Write as _;
-        let _ = writeln!(std::io::stderr().lock(), $($arg)*);
+        if !crate::output::is_quiet() {
+            let _ = writeln!(std::io::stderr().lock(), $($arg)*);
+        }
     }};
 }
 pub(crate) use say;
+
+/// Whether another rank of the run speaks for this one.
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// Leaves stderr to another rank of the run, or not.
+pub fn set_quiet(quiet: bool) {
+    QUIET.store(quiet, Ordering::Relaxed);
+}
+
+pub fn is_quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
+}
 
 /// Writes a note to stderr.
 pub fn note(text: String) {
@@ -84,6 +99,12 @@ pub fn fail(error: &anyhow::Error) -> ExitCode {
         // Said already, with the way to go on.
         return ExitCode::from(exit_code(error));
     }
+    say!("error: {}", text_of(error));
+    ExitCode::from(exit_code(error))
+}
+
+/// An error with what caused it, in a sentence.
+pub fn text_of(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
     for cause in error.chain().skip(1) {
         let cause = cause.to_string();
@@ -91,11 +112,11 @@ pub fn fail(error: &anyhow::Error) -> ExitCode {
             let _ = write!(text, ": {cause}");
         }
     }
-    say!("error: {text}");
-    ExitCode::from(exit_code(error))
+    text
 }
 
-fn exit_code(error: &anyhow::Error) -> u8 {
+/// What the process ends with after an error.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
     for cause in error.chain() {
         let own = (cause.downcast_ref().map(rlvr::Error::exit_code))
             .or_else(|| cause.downcast_ref().map(ResultsError::exit_code))

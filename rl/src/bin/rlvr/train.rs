@@ -10,7 +10,7 @@ use rlvr::Error;
 use rlvr::config::{ChatTemplate, DeviceConfig, Dtype, RunConfig};
 use rlvr::eval::EvalSettings;
 use rlvr::number::interval;
-use rlvr::parallel::World;
+use rlvr::parallel::{RanksError, World};
 use rlvr::run::events::Report;
 use rlvr::run::{RunOptions, dir};
 use std::collections::BTreeSet;
@@ -18,6 +18,21 @@ use std::io::Write;
 use std::path::Path;
 
 pub fn run(args: &TrainArgs) -> Result<()> {
+    // Another rank has the same to say.
+    let told = |e: &RanksError| output::set_quiet(matches!(e, RanksError::Told { .. }));
+    let world = World::from_env().inspect_err(told).map_err(Error::from)?;
+    output::set_quiet(!world.leads());
+    let outcome = run_on(args, &world);
+    if let Err(error) = &outcome
+        && !matches!(error.downcast_ref(), Some(Error::Interrupted))
+    {
+        world.abort(output::exit_code(error), &output::text_of(error));
+        output::set_quiet(!world.tells_of(world.failure().as_ref()));
+    }
+    outcome
+}
+
+fn run_on(args: &TrainArgs, world: &World) -> Result<()> {
     if args.config.is_dir() {
         let hint = if args.resume { "; to go on with a run give its config.toml" } else { "" };
         return Err(bad(format!(
@@ -44,7 +59,7 @@ pub fn run(args: &TrainArgs) -> Result<()> {
         resume: args.resume,
         force: args.force,
         dry_run: args.dry_run,
-        world: World::default(),
+        world: world.clone(),
         command: std::env::args().collect(),
     };
     let stop = signals::stop_on_signal("this step")?;
@@ -52,6 +67,7 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     let outcome = rlvr::run::train(&config, &options, &stop, &mut progress);
     progress.finish();
     match outcome {
+        Ok(_) if !world.leads() => Ok(()),
         Ok(report) => print_report(&config, &report, args.dry_run.then(|| progress.problems())),
         Err(Error::Interrupted) => {
             say!(

@@ -71,7 +71,6 @@ impl Post {
                         let told = serde_json::from_slice(&frame.bytes);
                         let torn = |_| RanksError::Told { rank, code: 1, what: "has ended the run".into() };
                         self.fail(told.unwrap_or_else(torn));
-                        return;
                     }
                 },
                 Err(e) => {
@@ -82,6 +81,7 @@ impl Post {
                         io::ErrorKind::InvalidData => format!("sent {e}"),
                         _ => "has ended without a word".to_owned(),
                     };
+                    self.lock().gone[rank] = true;
                     self.lost(rank, why);
                     return;
                 }
@@ -200,6 +200,16 @@ impl Links {
                 return Err(self.post.lost(rank, "has ended before the others".into()));
             }
             found = self.post.changed.wait(found).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Waits until a rank has ended, at most so long.
+    pub(super) fn wait_for_end(&self, rank: usize, most: Duration) {
+        let until = Instant::now() + most;
+        let mut found = self.post.lock();
+        while !found.gone[rank] && Instant::now() < until {
+            let wait = self.post.changed.wait_timeout(found, Duration::from_millis(50));
+            found = wait.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 

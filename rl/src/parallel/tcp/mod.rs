@@ -4,15 +4,20 @@
 mod frame;
 mod link;
 mod meet;
+#[cfg(test)]
+mod tests;
 
 use super::error::RanksError;
 use super::launch::Launch;
 use super::transport::Transport;
-use link::{Links, Post};
+use link::Links;
+use meet::meet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-pub use meet::meet;
+/// How long the others wait for rank 0 to end when the run has failed.
+const LAST_WORDS: Duration = Duration::from_secs(20);
 
 /// Ranks that talk over sockets.
 #[derive(Debug)]
@@ -62,6 +67,10 @@ impl Transport for Tcp {
         let own = RanksError::Told { rank: self.rank, code, what };
         let failure = self.links.post().fail(own);
         self.links.tell(&failure);
+        if self.rank != 0 {
+            // Launchers end all ranks with the first one that ends, and rank 0 has records to write.
+            self.links.wait_for_end(0, LAST_WORDS);
+        }
     }
 
     fn failure(&self) -> Option<RanksError> {
@@ -69,17 +78,10 @@ impl Transport for Tcp {
     }
 
     fn broken(&self) -> &AtomicBool {
-        self.links.post().broken()
+        &self.links.post().broken
     }
 
     fn sent_bytes(&self) -> u64 {
         self.links.sent.load(Ordering::Relaxed)
-    }
-}
-
-impl Post {
-    /// Whether ranks cannot go on.
-    fn broken(&self) -> &AtomicBool {
-        &self.broken
     }
 }

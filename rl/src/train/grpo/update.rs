@@ -126,10 +126,11 @@ impl Trainer<'_> {
         minibatch: &[Trajectory],
         groups: &[Group],
     ) -> Error {
-        let (Error::Training { step, what }, Some(tensor)) =
-            (&error, self.learner.first_not_finite(&self.policy.decoder))
-        else {
-            return error;
+        let Error::Training { step, what } = &error else { return error };
+        let tensor = match self.learner.first_not_finite_of_all(&self.policy.decoder) {
+            Ok(Some(tensor)) => tensor,
+            Ok(None) => return error,
+            Err(gone) => return gone.into(),
         };
         let (step, mut what) = (*step, format!("{what} (the gradient of {tensor} is NaN or infinite"));
         for one in minibatch {

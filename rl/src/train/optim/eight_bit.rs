@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use std::sync::{Arc, LazyLock};
 
 /// Elements of a block.
-const BLOCK: usize = 256;
+pub(super) const BLOCK: usize = 256;
 /// Blocks that one task updates.
 const BLOCKS: usize = 64;
 /// Tensors with fewer elements than this have moments in f32.

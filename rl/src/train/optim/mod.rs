@@ -12,18 +12,19 @@ use crate::checks::Problem;
 use crate::config::{OptimConfig, OptimGroup, OptimKind};
 use crate::error::Error;
 use crate::files::tensors::{Elements, NamedTensor};
-use crate::parallel::RanksError;
+use crate::parallel::{RanksError, World};
 use crate::schedule::ScheduleConfig;
 use crate::selection;
 use adamw::Coefficients;
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 use rlvr_policies::decoder::{Compute, Decoder};
-use rlvr_policies::gradients::Gradients;
+use rlvr_policies::gradients::{self, Gradients};
 use rlvr_policies::host::gemm::Operands;
 use rlvr_policies::spec::ParamSpec;
 use rlvr_policies::trained::Span;
-use state::{Memory, Piece, pieces};
+use state::{Memory, Piece, Saved, pieces};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// The optimizer of a stage and its state.
@@ -138,10 +139,25 @@ impl Optimizer {
     /// Settings that do not fit, gradients that are not finite, or whose squares are not: nothing has changed. Weights that
     /// are not finite after the update: they are lost.
     pub fn step(&mut self, decoder: &mut Decoder, grads: &Gradients, lr: f64) -> Result<f64, UpdateError> {
+        let norm = grads.global_norm();
+        self.update(decoder, (grads, norm), lr)?;
+        check_weights(decoder)?;
+        Ok(norm)
+    }
+
+    /// The same for gradients whose norm is known, of what this rank keeps the state of. The weights are not looked at.
+    ///
+    /// # Errors
+    /// As [`Self::step`], but for the weights.
+    pub(crate) fn update(
+        &mut self,
+        decoder: &mut Decoder,
+        (grads, norm): (&Gradients, f64),
+        lr: f64,
+    ) -> Result<(), UpdateError> {
         if let Some(Problem { field, message }) = self.problem.clone() {
             return Err(UpdateError::Settings { field, message });
         }
-        let norm = grads.global_norm();
         let most = self.config.max_grad_norm;
         let clip = if most > 0.0 { (most / (norm + 1e-6)).min(1.0) } else { 1.0 };
         // The second moment holds squares, and would stay infinite.
@@ -155,7 +171,7 @@ impl Optimizer {
         match (&mut self.state, grads) {
             (State::Host(pieces), Gradients::Host(grads, _)) => {
                 decoder.update_on_host(|i, _, p| {
-                    for piece in &mut pieces[i] {
+                    for piece in pieces[i].iter_mut().filter(|piece| !piece.elements.is_empty()) {
                         let (p, g) = (&mut p[piece.elements.clone()], &grads[i][piece.gradient()]);
                         update(piece, &k[piece.group], p, g);
                     }
@@ -168,16 +184,50 @@ impl Optimizer {
                 unreachable!("gradients and moments come from the same decoder")
             }
         }
-        match decoder.first_not_finite() {
-            Some(name) => {
-                let specs = &decoder.layout().specs;
-                let i = specs.iter().position(|spec| spec.name == name).unwrap_or_default();
-                let element = decoder.param_values(i).iter().position(|v| !v.is_finite()).unwrap_or_default();
-                let name = tensor(decoder, i, |span| span.elements.contains(&element));
-                Err(UpdateError::Weights { name })
-            }
-            None => Ok(norm),
+        Ok(())
+    }
+
+    /// Where ranks may part its state, in ascending order: places among all trained elements, with the gradient of each parameter
+    /// from its place in `offsets` on, where a block of [`Gradients::block_squares`] begins.
+    pub(crate) fn cuts(&self, offsets: &[usize]) -> Vec<usize> {
+        let State::Host(pieces) = &self.state else { return Vec::new() };
+        let mut cuts = Vec::new();
+        for (pieces, bounds) in pieces.iter().zip(offsets.windows(2)) {
+            let blocks = (0..bounds[1] - bounds[0]).step_by(gradients::BLOCK);
+            let allowed = blocks.filter(|at| pieces.iter().all(|piece| piece.may_end(*at)));
+            cuts.extend(allowed.map(|at| bounds[0] + at));
         }
+        cuts
+    }
+
+    /// Keeps the state of a range of all trained elements, fresh. It ends at [`Self::cuts`].
+    pub(crate) fn keep(&mut self, own: &Range<usize>, offsets: &[usize]) {
+        let State::Host(pieces) = &mut self.state else { return };
+        for (pieces, at) in pieces.iter_mut().zip(offsets) {
+            let here = own.start.saturating_sub(*at)..own.end.saturating_sub(*at);
+            pieces.iter_mut().for_each(|piece| piece.keep(&here));
+        }
+    }
+
+    /// [`Self::state`] from what all ranks keep, on rank 0; nothing on the others.
+    ///
+    /// # Errors
+    /// A rank that is gone.
+    pub(crate) fn gathered(&self, decoder: &Decoder, world: &World) -> Result<Vec<NamedTensor>, RanksError> {
+        let (Some(transport), State::Host(pieces)) = (world.transport(), &self.state) else {
+            return Ok(self.state(decoder));
+        };
+        let mut all = Vec::new();
+        for saved in pieces.iter().flatten().flat_map(Piece::saved) {
+            let mut parts: Vec<&[u8]> = vec![&[]; world.size()];
+            parts[0] = saved.values.bytes();
+            let whole = transport.all_to_all(&parts)?.concat();
+            if world.leads() {
+                let values = saved.values.like(whole);
+                all.push(Saved { values, ..saved }.named());
+            }
+        }
+        Ok(all)
     }
 
     /// Learning rate and weight decay of parameters without a group, at this learning rate, and of every group.
@@ -210,7 +260,7 @@ impl Optimizer {
     /// If the device fails.
     pub fn state(&self, decoder: &Decoder) -> Vec<NamedTensor> {
         match &self.state {
-            State::Host(pieces) => pieces.iter().flatten().flat_map(Piece::saved).collect(),
+            State::Host(pieces) => pieces.iter().flatten().flat_map(Piece::saved).map(Saved::named).collect(),
             State::Device(moments) => {
                 let fetched = |(i, j, kind): (usize, usize, &str)| {
                     let spec = &decoder.layout().specs[i];
@@ -256,6 +306,19 @@ impl Optimizer {
         self.steps = steps;
         Ok(())
     }
+}
+
+/// The weights after an update.
+///
+/// # Errors
+/// [`UpdateError::Weights`]: one that is NaN or infinite.
+pub(crate) fn check_weights(decoder: &Decoder) -> Result<(), UpdateError> {
+    let Some(name) = decoder.first_not_finite() else { return Ok(()) };
+    let specs = &decoder.layout().specs;
+    let i = specs.iter().position(|spec| spec.name == name).unwrap_or_default();
+    let element = decoder.param_values(i).iter().position(|v| !v.is_finite()).unwrap_or_default();
+    let name = tensor(decoder, i, |span| span.elements.contains(&element));
+    Err(UpdateError::Weights { name })
 }
 
 /// The Hugging Face name of the part of a parameter for which `is_it` says so, or of the parameter.

@@ -14,10 +14,12 @@ pub(super) struct Piece {
     name: String,
     /// Rows and columns.
     pub(super) shape: [usize; 2],
-    /// Its elements in the parameter.
+    /// Its elements in the parameter, those of this rank only.
     pub(super) elements: Range<usize>,
     /// Where they begin in the gradient.
     at: usize,
+    /// Which of its elements are those of this rank: all where there is one.
+    own: Range<usize>,
     /// 0 for none, otherwise the number of its group, counted from 1.
     pub(super) group: usize,
     /// What is remembered, and so the rule that it follows.
@@ -64,7 +66,7 @@ fn of_parameter(decoder: &Decoder, i: usize, groups: &[Option<usize>], kinds: &[
     if plain && same && spans.len() == spec.parts().len() {
         let (len, group) = (spec.shape[0] * spec.shape[1], groups.first().map_or(0, number));
         let (name, memory) = (spec.name.clone(), Memory::new(OptimKind::Adamw, len));
-        return vec![Piece { name, shape: spec.shape, elements: 0..len, at: 0, group, memory }];
+        return vec![Piece { name, shape: spec.shape, elements: 0..len, at: 0, own: 0..len, group, memory }];
     }
     let width = if spec.is_vector() { 1 } else { spec.shape[1] };
     let part = |(span, group): (&rlvr_policies::trained::Span, &Option<usize>)| Piece {
@@ -72,6 +74,7 @@ fn of_parameter(decoder: &Decoder, i: usize, groups: &[Option<usize>], kinds: &[
         shape: [span.elements.len() / width, width],
         elements: span.elements.clone(),
         at: span.at,
+        own: 0..span.elements.len(),
         group: number(group),
         memory: Memory::new(rule(group, span.elements.len()), span.elements.len()),
     };
@@ -89,23 +92,80 @@ impl Memory {
     }
 }
 
-/// Takes f32 elements of a name, as many as there are already.
-fn take_f32(
-    name: String,
-    values: &mut Arc<Vec<f32>>,
-    take: &mut impl FnMut(&str) -> Option<Elements>,
-) -> Result<(), String> {
-    match take(&name) {
-        Some(Elements::F32(found)) if found.len() == values.len() => *values = found.into(),
-        _ => return Err(name),
+/// What is remembered of a piece, or the part of it that a rank has.
+pub(super) enum Values {
+    /// Numbers.
+    F32(Arc<Vec<f32>>),
+    /// Codes.
+    U8(Arc<Vec<u8>>),
+}
+
+impl Values {
+    pub(super) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::F32(values) => bytemuck::cast_slice(values),
+            Self::U8(codes) => codes,
+        }
     }
-    Ok(())
+
+    /// Values of the same type from their bytes.
+    pub(super) fn like(&self, bytes: Vec<u8>) -> Self {
+        match self {
+            Self::F32(_) => Self::F32(Arc::new(bytemuck::pod_collect_to_vec(&bytes))),
+            Self::U8(_) => Self::U8(Arc::new(bytes)),
+        }
+    }
+}
+
+/// A tensor of a checkpoint, or the part of it that a rank has.
+pub(super) struct Saved {
+    pub(super) name: String,
+    /// Of the whole.
+    pub(super) shape: Vec<usize>,
+    pub(super) values: Values,
+}
+
+impl Saved {
+    /// As a tensor, where the values are those of the whole.
+    pub(super) fn named(self) -> NamedTensor {
+        match self.values {
+            Values::F32(values) => NamedTensor::shared(self.name, &self.shape, values),
+            Values::U8(codes) => NamedTensor::bytes(self.name, &self.shape, codes),
+        }
+    }
 }
 
 impl Piece {
     /// Its elements in the gradient.
     pub(super) fn gradient(&self) -> Range<usize> {
         self.at..self.at + self.elements.len()
+    }
+
+    /// Whether ranks may part it there, a place in the gradient of its parameter.
+    pub(super) fn may_end(&self, at: usize) -> bool {
+        let Range { start, end } = self.gradient();
+        at <= start
+            || at >= end
+            || match &self.memory {
+                Memory::Moments(_) => true,
+                Memory::Rounded(_) => (at - start).is_multiple_of(eight_bit::BLOCK),
+                Memory::Momentum(_) => false,
+            }
+    }
+
+    /// Keeps what lies in a range of the gradient of its parameter, fresh.
+    pub(super) fn keep(&mut self, range: &Range<usize>) {
+        let start = range.start.clamp(self.at, self.at + self.elements.len()) - self.at;
+        let end = (range.end.clamp(self.at, self.at + self.elements.len()) - self.at).max(start);
+        self.own = start..end;
+        self.elements = self.elements.start + start..self.elements.start + end;
+        self.at += start;
+        let kind = match &self.memory {
+            Memory::Moments(_) => OptimKind::Adamw,
+            Memory::Rounded(_) => OptimKind::Adamw8bit,
+            Memory::Momentum(_) => OptimKind::Muon,
+        };
+        self.memory = Memory::new(kind, end - start);
     }
 
     /// Bytes of its state.
@@ -117,56 +177,80 @@ impl Piece {
         }
     }
 
-    /// Its state for a checkpoint: `m.NAME` and `v.NAME`, in 8 bits with `m_largest.NAME` and `v_largest.NAME`; or
-    /// `momentum.NAME`.
-    pub(super) fn saved(&self) -> Vec<NamedTensor> {
-        let (name, shape) = (&self.name, &self.shape);
+    /// Its state for a checkpoint, as much as this rank has: `m.NAME` and `v.NAME`, in 8 bits with `m_largest.NAME` and
+    /// `v_largest.NAME`; or `momentum.NAME`.
+    pub(super) fn saved(&self) -> Vec<Saved> {
+        let name = &self.name;
+        let f32 = |kind: &str, values: &Arc<Vec<f32>>| Saved {
+            name: format!("{kind}.{name}"),
+            shape: self.shape.to_vec(),
+            values: Values::F32(values.clone()),
+        };
         match &self.memory {
             Memory::Moments(moments) => {
-                let named = |(kind, values): (&str, &Arc<Vec<f32>>)| {
-                    NamedTensor::shared(format!("{kind}.{name}"), shape, values.clone())
-                };
-                MOMENTS.into_iter().zip(moments).map(named).collect()
+                MOMENTS.into_iter().zip(moments).map(|(kind, values)| f32(kind, values)).collect()
             }
             Memory::Rounded(moments) => {
+                let blocks = self.shape.iter().product::<usize>().div_ceil(eight_bit::BLOCK);
                 let named = |(kind, m): (&str, &Rounded)| {
-                    let largest = format!("{kind}_largest.{name}");
-                    [
-                        NamedTensor::bytes(format!("{kind}.{name}"), shape, m.codes.clone()),
-                        NamedTensor::shared(largest, &[m.largest.len()], m.largest.clone()),
-                    ]
+                    let largest = f32(&format!("{kind}_largest"), &m.largest);
+                    let codes = Saved {
+                        name: format!("{kind}.{name}"),
+                        shape: self.shape.to_vec(),
+                        values: Values::U8(m.codes.clone()),
+                    };
+                    [codes, Saved { shape: vec![blocks], ..largest }]
                 };
                 MOMENTS.into_iter().zip(moments).flat_map(named).collect()
             }
-            Memory::Momentum(m) => vec![NamedTensor::shared(format!("momentum.{name}"), shape, m.clone())],
+            Memory::Momentum(m) => vec![f32("momentum", m)],
         }
     }
 
-    /// Takes it from a checkpoint.
+    /// Takes it from a checkpoint, which has the whole.
     ///
     /// # Errors
     /// The name of a tensor that is missing or has another size or type.
     pub(super) fn restore(&mut self, take: &mut impl FnMut(&str) -> Option<Elements>) -> Result<(), String> {
-        let name = &self.name;
+        let (name, own, len) = (&self.name, self.own.clone(), self.shape.iter().product());
+        let mut f32 = |kind: &str, own: Range<usize>, len: usize| {
+            let name = format!("{kind}.{name}");
+            match take(&name) {
+                Some(Elements::F32(found)) if found.len() == len => Ok(Arc::new(part(found, own))),
+                _ => Err(name),
+            }
+        };
         match &mut self.memory {
             Memory::Moments(moments) => {
-                let mut pairs = MOMENTS.into_iter().zip(moments);
-                pairs.try_for_each(|(kind, m)| take_f32(format!("{kind}.{name}"), m, take))
+                for (kind, m) in MOMENTS.into_iter().zip(moments) {
+                    *m = f32(kind, own.clone(), len)?;
+                }
             }
             Memory::Rounded(moments) => {
+                let blocks = own.start / eight_bit::BLOCK..own.end.div_ceil(eight_bit::BLOCK);
+                for (kind, m) in MOMENTS.iter().zip(moments.iter_mut()) {
+                    let all = len.div_ceil(eight_bit::BLOCK);
+                    m.largest = f32(&format!("{kind}_largest"), blocks.clone(), all)?;
+                }
                 for (kind, m) in MOMENTS.into_iter().zip(moments) {
                     let codes = format!("{kind}.{name}");
                     match take(&codes) {
-                        Some(Elements::U8(found)) if found.len() == m.codes.len() => m.codes = found.into(),
+                        Some(Elements::U8(found)) if found.len() == len => {
+                            m.codes = Arc::new(part(found, own.clone()));
+                        }
                         _ => return Err(codes),
                     }
-                    take_f32(format!("{kind}_largest.{name}"), &mut m.largest, take)?;
                 }
-                Ok(())
             }
-            Memory::Momentum(m) => take_f32(format!("momentum.{name}"), m, take),
+            Memory::Momentum(m) => *m = f32("momentum", own, len)?,
         }
+        Ok(())
     }
+}
+
+/// The part of values that is one's own; all of them without a copy.
+fn part<T: Clone>(values: Vec<T>, own: Range<usize>) -> Vec<T> {
+    if own.len() == values.len() { values } else { values[own].to_vec() }
 }
 
 #[cfg(test)]
