@@ -169,6 +169,20 @@ impl Error {
         }
     }
 
+    /// The error with what caused it, in a sentence.
+    pub fn with_causes(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            let more = error.to_string();
+            if !text.contains(&more) {
+                text = format!("{text}: {more}");
+            }
+            cause = error.source();
+        }
+        text
+    }
+
     /// The exit code the command line gives for this error: 2 for bad input, 1 for a failure while running.
     pub fn exit_code(&self) -> u8 {
         // A file that is longer than we read is bad input; one that is longer than may be written is not.
@@ -226,5 +240,6 @@ mod tests {
         let empty = Error::RunDirNotEmpty { path: "runs/x".into() };
         assert_eq!(empty.exit_code(), 2);
         assert!(empty.to_string().contains("--resume"));
+        assert!(empty.to_string() == empty.with_causes());
     }
 }

@@ -285,10 +285,13 @@ fn an_interrupt_of_any_rank_ends_all_after_a_checkpoint() {
     place.assert_same("whole", "interrupted");
 }
 
+type Words<'a> = &'a [&'a str];
+type Pairs<'a> = &'a [(&'a str, &'a str)];
+
 /// Ranks whose arguments or environment differ.
-fn different(place: &Place, of: &[(&[&str], &[(&str, &str)])]) -> Vec<Ended> {
+fn different(place: &Place, of: &[(Words<'_>, Pairs<'_>)]) -> Vec<Ended> {
     let job = place.job();
-    let child = |(r, (more, env)): (usize, &(&[&str], &[(&str, &str)]))| {
+    let child = |(r, (more, env)): (usize, &(Words<'_>, Pairs<'_>))| {
         let mut command = rank(&job, (r, of.len()), &place.args("refused", more));
         command.env("RLVR_RANKS_TIMEOUT", "10").envs(env.iter().copied()).spawn().unwrap()
     };
@@ -346,7 +349,10 @@ fn ranks_that_do_not_belong_together_do_not_begin() {
 fn ranks_that_read_other_files_do_not_begin_and_an_error_of_one_is_that_of_all() {
     let place = Place::new();
     // Each rank has a working directory of its own, and with it another file of this name.
-    let data = ["--set", "data.sums={kind=\"jsonl\",path=\"/proc/self/cwd/rows.jsonl\"}"];
+    let data = [
+        "--set",
+        "data.sums={kind=\"jsonl\",path=\"/proc/self/cwd/rows.jsonl\",completion=\"{{ answer }}\",reference.answer=\"{{ answer }}\"}",
+    ];
     let rows = |answer: &str| -> String {
         let row = |i: usize| {
             format!("{{\"prompt\":\"{i}+1=\",\"answer\":\"{answer}\",\"completion\":\"{answer}\"}}\n")
@@ -355,7 +361,7 @@ fn ranks_that_read_other_files_do_not_begin_and_an_error_of_one_is_that_of_all()
     };
     for (theirs, expected) in [
         (Some("3"), "error: ranks 0 and 1 have different tasks: all ranks must read the same files"),
-        (None, "error: rank 1: cannot"),
+        (None, "error: rank 1: [data.sums]: "),
         (Some("2"), ""),
     ] {
         let job = place.job();

@@ -35,6 +35,8 @@ pub struct Launch {
     pub local: usize,
     /// Where they find each other.
     pub meeting: Meeting,
+    /// Whether Open MPI has started them.
+    pub by_mpi: bool,
     /// The same for all ranks of a run, another one for other runs.
     pub run: String,
     /// How long a rank may be away or silent.
@@ -128,6 +130,7 @@ fn torchrun(var: Var<'_>) -> Result<Launch, RanksError> {
         size,
         local: number(var, "LOCAL_WORLD_SIZE")?.unwrap_or(1),
         meeting,
+        by_mpi: false,
         run: run(var, var("TORCHELASTIC_RUN_ID")),
         patience: patience(var)?,
     })
@@ -149,7 +152,15 @@ fn open_mpi(var: Var<'_>) -> Result<Launch, RanksError> {
         }
     };
     let rank = required(var, "OMPI_COMM_WORLD_RANK")?;
-    Ok(Launch { rank, size, local, meeting, run: run(var, Some(job)), patience: patience(var)? })
+    Ok(Launch {
+        rank,
+        size,
+        local,
+        meeting,
+        by_mpi: true,
+        run: run(var, Some(job)),
+        patience: patience(var)?,
+    })
 }
 
 fn slurm(var: Var<'_>) -> Result<Launch, RanksError> {
@@ -175,6 +186,7 @@ fn slurm(var: Var<'_>) -> Result<Launch, RanksError> {
         size,
         local: digits.parse().unwrap_or(1),
         meeting: Meeting::Address { host, port },
+        by_mpi: false,
         run: run(var, Some(format!("{job}.{}", var("SLURM_STEP_ID").unwrap_or_default()))),
         patience: patience(var)?,
     })

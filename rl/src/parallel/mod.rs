@@ -6,6 +6,7 @@
 //! | `launch.rs` | what launchers say: torchrun, Slurm, Open MPI |
 //! | `transport.rs` | what moves bytes between ranks |
 //! | `tcp/` | the same over sockets: how ranks find each other, frames, who is gone |
+//! | `mpi.rs` | the same by MPI, with the feature of that name |
 //! | `tree.rs` | the order in which shards are added up |
 //! | `chunks.rs` | which rank owns what of the optimizer's state |
 //!
@@ -15,6 +16,8 @@
 mod chunks;
 mod error;
 pub mod launch;
+#[cfg(feature = "mpi")]
+mod mpi;
 mod tcp;
 mod transport;
 mod tree;
@@ -47,6 +50,8 @@ impl World {
     pub fn from_env() -> Result<Self, RanksError> {
         match Launch::from_env()? {
             None => Ok(Self::default()),
+            #[cfg(feature = "mpi")]
+            Some(launch) if launch.by_mpi => Ok(Self::over(mpi::Mpi::connect(&launch)?)),
             Some(launch) => Ok(Self::over(Tcp::connect(&launch)?)),
         }
     }
@@ -119,9 +124,22 @@ impl World {
         Some(self.transport()?.broken())
     }
 
+    /// Ends the processes of all ranks, where the transport does that; this one has said why.
+    pub fn end_all(&self, code: u8) {
+        if let Some(transport) = self.transport() {
+            transport.end_all(code);
+        }
+    }
+
+    /// Whether [`Self::end_all`] does.
+    pub fn ends_all(&self) -> bool {
+        self.transport().is_some_and(Transport::ends_all)
+    }
+
     /// Whether it is for this rank to say that the run has ended so, so that one does.
     pub fn tells_of(&self, failure: Option<&RanksError>) -> bool {
         match failure {
+            _ if self.ends_all() => true,
             Some(RanksError::Lost { rank: 0, .. }) => self.rank() == 1,
             Some(RanksError::Setup { .. } | RanksError::Meeting { .. }) => true,
             Some(RanksError::Lost { .. } | RanksError::Told { .. } | RanksError::Apart { .. }) | None => {

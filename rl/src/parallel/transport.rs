@@ -46,6 +46,14 @@ pub trait Transport: Debug + Send + Sync {
     /// Ends the run on all ranks, with the exit code and the error of this one. Only the first call says something.
     fn abort(&self, code: u8, what: &str);
 
+    /// Whether an end of one rank is that of all, so that each says itself why, before [`Self::end_all`].
+    fn ends_all(&self) -> bool {
+        false
+    }
+
+    /// Ends the processes of all ranks, where that is how a run ends.
+    fn end_all(&self, _code: u8) {}
+
     /// Why ranks cannot go on together, if they cannot.
     fn failure(&self) -> Option<RanksError>;
 

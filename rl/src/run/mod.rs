@@ -19,10 +19,12 @@ mod steps;
 mod texts;
 mod writer;
 
+use crate::checkpoint::Checkpoint;
 use crate::config::RunConfig;
 use crate::engine;
 use crate::error::Error;
 use crate::parallel::World;
+use crate::policy::Policy;
 use crate::run::dir::{RunDir, RunStatus};
 use crate::run::events::{Event, Observer, Report};
 use crate::run::inputs::Inputs;
@@ -30,6 +32,7 @@ use crate::run::opening::Opened;
 use crate::run::state::RunState;
 use crate::run::steps::Run;
 use rlvr_policies::guard;
+use rlvr_rollout::RolloutError;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -58,9 +61,8 @@ pub fn train(
     outcome.map_err(|error| match error {
         Error::Interrupted => error,
         error => {
-            // What ends the others ends this one, too, wherever it was just then.
-            let error = world.failure().map_or(error, Error::from);
-            world.abort(error.exit_code(), &error.to_string());
+            let error = caused(world, error);
+            world.abort(error.exit_code(), &error.with_causes());
             error
         }
     })
@@ -108,26 +110,7 @@ fn carry_out(
     };
     // A mistake of ours ends the run as an error does: with everything written that was recorded.
     let outcome = catch_unwind(AssertUnwindSafe(|| {
-        let (run, mut policy, mut checkpoint) = (&mut run, policy, checkpoint);
-        let mut average = None;
-        run.start(&policy)?;
-        while run.state.at.stage < config.stage.len() {
-            let resumed = checkpoint.take().filter(|c| c.state.stage == run.state.at.stage);
-            run.steps = stage::steps(run)?;
-            // What it leaves beside the policy is in its checkpoint.
-            let leaves = config.stage[run.state.at.stage].averages();
-            average = None;
-            if resumed.is_none() || run.goes_on() || leaves {
-                let mut stage = stage::begin(run, policy, resumed.as_ref())?;
-                while run.goes_on() {
-                    let row = stage.step(run)?;
-                    run.end_step(&*stage, row)?;
-                }
-                average = stage.average();
-                policy = stage.end();
-            }
-            run.state.next_stage();
-        }
+        let (policy, average) = stages(&mut run, policy, checkpoint)?;
         run.finish((&policy, average.as_ref()), task_files, clock)
     }));
     let last = run.last_step.unwrap_or(0);
@@ -141,7 +124,7 @@ fn carry_out(
     if !options.world.leads() {
         return wait_for_first(&options.world, outcome);
     }
-    let outcome = outcome.map_err(|error| options.world.failure().map_or(error, Error::from));
+    let outcome = outcome.map_err(|error| caused(&options.world, error));
     match &outcome {
         Ok(_) => meta.end(RunStatus::Finished, last, None),
         Err(Error::Interrupted) => meta.end(RunStatus::Interrupted, last, None),
@@ -153,6 +136,42 @@ fn carry_out(
         let _ = options.world.any(true);
     }
     outcome
+}
+
+/// What has ended this rank: where its generation was given up, what ended another one.
+fn caused(world: &World, error: Error) -> Error {
+    match error {
+        Error::Rollout(RolloutError::Cancelled { .. }) => world.failure().map_or(error, Error::from),
+        own => own,
+    }
+}
+
+/// Carries out the stages that are left. Returns the policy, and the average of its weights if the last one kept one.
+fn stages(
+    run: &mut Run<'_>,
+    mut policy: Policy,
+    mut checkpoint: Option<Checkpoint>,
+) -> Result<(Policy, Option<Policy>), Error> {
+    let mut average = None;
+    run.start(&policy)?;
+    while run.state.at.stage < run.config.stage.len() {
+        let resumed = checkpoint.take().filter(|c| c.state.stage == run.state.at.stage);
+        run.steps = stage::steps(run)?;
+        // What it leaves beside the policy is in its checkpoint.
+        let leaves = run.config.stage[run.state.at.stage].averages();
+        average = None;
+        if resumed.is_none() || run.goes_on() || leaves {
+            let mut stage = stage::begin(run, policy, resumed.as_ref())?;
+            while run.goes_on() {
+                let row = stage.step(run)?;
+                run.end_step(&*stage, row)?;
+            }
+            average = stage.average();
+            policy = stage.end();
+        }
+        run.state.next_stage();
+    }
+    Ok((policy, average))
 }
 
 /// Waits until the first rank has written everything: launchers end all ranks with the first one that ends.

@@ -28,6 +28,10 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     {
         world.abort(output::exit_code(error), &output::text_of(error));
         output::set_quiet(!world.tells_of(world.failure().as_ref()));
+        if world.ends_all() {
+            let _ = output::fail(error);
+            world.end_all(output::exit_code(error));
+        }
     }
     outcome
 }

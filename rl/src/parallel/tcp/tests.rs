@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 fn launch(rank: usize, size: usize, meeting: &Meeting) -> Launch {
     let patience = Duration::from_secs(20);
-    Launch { rank, size, local: size, meeting: meeting.clone(), run: "a run".into(), patience }
+    let (meeting, run) = (meeting.clone(), "a run".into());
+    Launch { rank, size, local: size, meeting, by_mpi: false, run, patience }
 }
 
 /// A port that nobody has just now.
