@@ -1,4 +1,5 @@
 //! Shards of an optimizer step, and ranks that compute them.
+use crate::trainer::mixture;
 use rlvr::config::RunConfig;
 use rlvr::metrics::is_timing;
 use rlvr::run::{RunOptions, train};
@@ -148,8 +149,12 @@ struct Place {
 
 impl Place {
     fn new() -> Self {
+        Self::with(GRPO)
+    }
+
+    fn with(config: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("ranks.toml"), GRPO).unwrap();
+        fs::write(dir.path().join("ranks.toml"), config).unwrap();
         Self { dir, jobs: std::cell::Cell::new(0) }
     }
 
@@ -232,6 +237,26 @@ fn one_two_and_four_ranks_leave_the_same_bytes() {
         fs::read_to_string(place.path(run).join("metrics.jsonl")).unwrap().contains("ranks_sent_mb")
     };
     assert_eq!((sent("adamw-1"), sent("adamw-4")), (false, true));
+}
+
+/// The load of experts is that of all shards; dropout draws by the micro-batch, wherever it is computed.
+#[test]
+fn experts_are_balanced_and_dropout_is_drawn_over_all_ranks() {
+    let (begin, end) = (GRPO.find("[policy.tiny]").unwrap(), GRPO.find("[data.sums]").unwrap());
+    let policy = "[policy]\npath = \"mixture\"\nrouter_aux_coef = 0.5\n";
+    let place = Place::with(&[&GRPO[..begin], policy, &GRPO[end..]].concat());
+    mixture().save(&place.path("mixture")).unwrap();
+    let sets = ["--set", "data.sums.max_digits=2"];
+    let dropout = ["--set", "policy.lora={rank=2,dropout=0.3,targets=[\"q_proj\",\"o_proj\"]}"];
+    for (name, more) in [("experts", &sets[..]), ("dropout", &[&sets[..], &dropout[..]].concat())] {
+        let out = |size: usize| format!("{name}-{size}");
+        for size in [1, 2, 4] {
+            place.run_well(size, &out(size), more);
+        }
+        place.assert_same(&out(1), &out(2));
+        place.assert_same(&out(1), &out(4));
+        assert!(metrics(&place.path(&out(1))).iter().any(|row| row.contains_key("optim/router_balance")));
+    }
 }
 
 /// Waits until a run has recorded so many steps.

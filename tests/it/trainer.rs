@@ -132,7 +132,7 @@ fn a_reward_that_panics_for_one_group_breaks_that_group() {
 }
 
 /// A tiny mixture of experts whose loss balances them, with the tokenizer of a tiny policy.
-fn mixture() -> Policy {
+pub fn mixture() -> Policy {
     let tiny = TinyConfig { context: 16, alphabet: "0123456789+=".into(), ..TinyConfig::default() };
     let device = rlvr::run::device(DeviceConfig::Cpu).unwrap();
     let mut policy = Policy::tiny(&tiny, 3, &device).unwrap();

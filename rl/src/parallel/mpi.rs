@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-/// Most bytes for one rank in a call: counts and places of all of them are numbers of 32 bits.
+/// Most bytes for one rank in a call, fewer where there are very many: places of all are numbers of 32 bits.
 const AT_ONCE: usize = 8 << 20;
 /// How long a rank waits with its error: the first one may have the same.
 const FIRST_SPEAKS: Duration = Duration::from_secs(3);
@@ -78,17 +78,22 @@ impl Mpi {
         }))
     }
 
-    /// Exchanges at most [`AT_ONCE`] bytes with each rank, from a place in each part on.
+    /// Bytes for one rank in a call.
+    fn at_once(&self) -> usize {
+        AT_ONCE.min(i32::MAX as usize / self.size)
+    }
+
+    /// Exchanges as many bytes with each rank, from a place in each part on.
     fn round(&self, held: &Held, parts: &[&[u8]], got: &mut [Vec<u8>], from: usize) {
-        let piece = |len: usize| len.saturating_sub(from).min(AT_ONCE);
-        let (mut send, mut counts, mut places) = (Vec::new(), Vec::new(), Vec::new());
+        let piece = |len: usize| len.saturating_sub(from).min(self.at_once());
+        let (mut send, mut counts, mut places) = (Vec::<u8>::new(), Vec::new(), Vec::new());
         for part in parts {
             let piece = piece(part.len());
             places.push(send.len() as i32);
             counts.push(piece as i32);
             send.extend(&part[part.len().min(from)..][..piece]);
         }
-        let (mut room, mut come, mut at) = (0, Vec::new(), Vec::new());
+        let (mut room, mut come, mut at) = (0, Vec::<i32>::new(), Vec::<i32>::new());
         for part in got.iter() {
             let piece = piece(part.len());
             at.push(room as i32);
@@ -130,11 +135,11 @@ impl Transport for Mpi {
         let mut longest = 0u64;
         held.world.all_reduce_into(&own, &mut longest, SystemOperation::max());
         let mut got: Vec<Vec<u8>> = come.iter().map(|len| vec![0; *len as usize]).collect();
-        for from in (0..longest as usize).step_by(AT_ONCE) {
+        for from in (0..longest as usize).step_by(self.at_once()) {
             self.round(&held, parts, &mut got, from);
         }
         let to_others = lengths.iter().enumerate().filter(|(r, _)| *r != self.rank).map(|(_, len)| len);
-        self.sent.fetch_add(to_others.sum(), Ordering::Relaxed);
+        self.sent.fetch_add(to_others.sum::<u64>(), Ordering::Relaxed);
         Ok(got)
     }
 
