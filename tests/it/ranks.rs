@@ -27,6 +27,10 @@ alphabet = "0123456789+= "
 [data.sums]
 kind = "addition"
 tasks = 50
+[data.heldout]
+kind = "addition"
+split = "heldout"
+tasks = 8
 [rewards]
 kind = "sum"
 [[rewards.terms]]
@@ -54,8 +58,12 @@ micro_batch = 6
 sampling = { max_tokens = 5 }
 loss = { kl_coef = 0.05 }
 optim = { lr = 1e-2, max_grad_norm = 0.5 }
+[eval]
+data = "heldout"
+every = 2
 [checkpoint]
 every = 2
+keep_best = "eval/heldout/reward_mean"
 [log]
 tensorboard = false
 [preflight]
@@ -114,6 +122,8 @@ fn rank(job: &str, (rank, size): (usize, usize), args: &[String]) -> Command {
         ("OMPI_COMM_WORLD_LOCAL_SIZE", size.to_string()),
         ("PMIX_NAMESPACE", job.to_owned()),
         ("RLVR_RANKS_TIMEOUT", "60".to_owned()),
+        // Also in a build with MPI, which has a test of its own.
+        ("RLVR_TRANSPORT", "tcp".to_owned()),
     ] {
         command.env(name, value);
     }
@@ -435,4 +445,28 @@ fn variables_of_torchrun_and_slurm_start_ranks_too() {
         assert!(children.into_iter().map(wait).all(|e| e.code == Some(0)));
         place.assert_same("whole", out);
     }
+}
+
+/// By a real mpirun, which is that of the MPI that this was built with.
+#[cfg(feature = "mpi")]
+#[test]
+fn ranks_that_talk_by_mpi_leave_the_same_bytes() {
+    let place = Place::new();
+    place.run_well(1, "whole", &[]);
+    let mpirun = |size: &str, out: &str, more: &[&str]| {
+        let mut command = Command::new("mpirun");
+        command.args(["--oversubscribe", "-n", size, env!("CARGO_BIN_EXE_rlvr")]);
+        command.args(place.args(out, more)).stdin(Stdio::null());
+        command.env("OMPI_ALLOW_RUN_AS_ROOT", "1").env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        wait(command.spawn().unwrap())
+    };
+    for size in ["2", "4"] {
+        let ended = mpirun(size, size, &[]);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        place.assert_same("whole", size);
+    }
+    let ended = mpirun("2", "2", &[]);
+    assert!(ended.errors().len() == 1 && ended.stderr.contains("is not empty"), "{ended:?}");
+    assert_eq!(ended.code, Some(2), "{ended:?}");
 }

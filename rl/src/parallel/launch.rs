@@ -10,6 +10,9 @@ pub const PATIENCE_VARIABLE: &str = "RLVR_RANKS_TIMEOUT";
 /// The variable that tells runs apart where a launcher does not.
 pub const RUN_VARIABLE: &str = "RLVR_RUN_ID";
 
+/// The variable that lets ranks of mpirun talk over sockets in a build with MPI: `tcp`.
+pub const TRANSPORT_VARIABLE: &str = "RLVR_TRANSPORT";
+
 /// Where ranks find each other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Meeting {
@@ -35,7 +38,7 @@ pub struct Launch {
     pub local: usize,
     /// Where they find each other.
     pub meeting: Meeting,
-    /// Whether Open MPI has started them.
+    /// Whether Open MPI has started them, and they may talk by it.
     pub by_mpi: bool,
     /// The same for all ranks of a run, another one for other runs.
     pub run: String,
@@ -157,7 +160,7 @@ fn open_mpi(var: Var<'_>) -> Result<Launch, RanksError> {
         size,
         local,
         meeting,
-        by_mpi: true,
+        by_mpi: var(TRANSPORT_VARIABLE).as_deref() != Some("tcp"),
         run: run(var, Some(job)),
         patience: patience(var)?,
     })

@@ -100,7 +100,9 @@ impl Mpi {
             come.push(piece as i32);
             room += piece;
         }
-        let mut received = vec![0u8; room];
+        // The address of nothing, 1, would be MPI_IN_PLACE.
+        send.push(0);
+        let mut received = vec![0u8; room + 1];
         {
             let send = Partition::new(&send[..], &counts[..], &places[..]);
             let mut receive = PartitionMut::new(&mut received[..], &come[..], &at[..]);
