@@ -249,6 +249,12 @@ fn one_two_and_four_ranks_leave_the_same_bytes() {
     assert_eq!((sent("adamw-1"), sent("adamw-4")), (false, true));
 }
 
+/// Carries out a run with the shards of a block, on as many ranks as there are.
+pub fn share(block: &str) {
+    let place = Place::with(&GRPO.replace("[parallel]\nshards = 4\n", block));
+    place.run_well(4, "shared", &["--set", "stage.1.steps=1"]);
+}
+
 /// The load of experts is that of all shards; dropout draws by the micro-batch, wherever it is computed.
 #[test]
 fn experts_are_balanced_and_dropout_is_drawn_over_all_ranks() {

@@ -157,6 +157,7 @@ fn every_config_of_the_readme_runs() {
         match block {
             block if block.contains("[[stage.optim.groups]]") => parts(block),
             block if block.contains("[[stage]]") => run(block),
+            block if block.contains("[parallel]") => crate::ranks::share(block),
             block if block.contains("[engine]") => crate::engine::runs_with(block),
             block if block.contains("[policy.vision]") => tower(block),
             block if block.contains("[policy]") => adapter(block),
