@@ -40,6 +40,8 @@ metrics! {
     POLICY_ENTROPY_THRESHOLD = "policy/entropy_threshold", "Lowest entropy of a token with a policy term in the last optimizer step, in nats, with `top_entropy_frac`.";
     POLICY_MISMATCH_KL = "policy/mismatch_kl", "Mean KL from the sampler's distribution to the trainer's, in nats; near 0 unless something is broken.";
     POLICY_MISMATCH_MAX = "policy/mismatch_max", "Largest difference of a token's log-probability between sampler and trainer, in nats.";
+    POLICY_LAG_MEAN = "policy/lag_mean", "Mean number of optimizer steps between the weights that sampled a completion and those that the step began with, with `max_lag`.";
+    POLICY_LAG_MAX = "policy/lag_max", "Largest of them.";
     POLICY_REF_KL = "policy/ref_kl", "Mean KL estimate from the policy to the reference, in nats a token.";
     POLICY_KL_COEF = "policy/kl_coef", "Weight of the KL penalty in this step, with `kl_target`.";
     POLICY_KL = "policy/kl", "Mean KL estimate from the rollout's policy to the updated one, in nats a token.";

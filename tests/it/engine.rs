@@ -176,6 +176,34 @@ fn a_run_samples_from_each_version_that_it_hands_over() {
 }
 
 #[test]
+fn rollouts_ahead_are_sampled_from_the_version_that_they_ask_for() {
+    // An adapter has a name of its own; of whole weights a server holds one version, so that new ones wait.
+    for (sync, lag) in [("adapter", 2), ("adapter", 1), ("folder", 1), ("folder", 2)] {
+        let case = Case::new(Fault::None);
+        let set = format!("stage.grpo.max_lag={lag}");
+        assert_eq!(case.run(sync, &[&set, "stage.grpo.steps=6"]).1.unwrap().steps, 6);
+        let rollouts = case.rows("rollouts.jsonl");
+        assert_eq!(rollouts.len(), 6 * 16);
+        for row in &rollouts {
+            assert_eq!(
+                row["policy_version"],
+                (row["step"].as_u64().unwrap() - 1).saturating_sub(lag),
+                "{sync}: {row}"
+            );
+        }
+        let state = case.server.state();
+        assert!(state.most_adapters <= 2 + lag as usize, "{sync}: {} adapters", state.most_adapters);
+    }
+    let case = Case::new(Fault::DiesAfter(3));
+    let error = case.run("folder", &["stage.grpo.max_lag=1"]).1.unwrap_err();
+    assert!(error.exit_code() == 1 && error.to_string().contains(&case.server.url), "{error}");
+    let other = FakeServer::start(&case.policy, Fault::None);
+    let url = format!("engine.url={:?}", other.url);
+    assert_eq!(case.run("folder", &[&url, "stage.grpo.max_lag=1"]).1.unwrap().steps, 3);
+    assert_eq!(case.rows("rollouts.jsonl").len(), 3 * 16);
+}
+
+#[test]
 fn the_correction_for_the_sampler_and_the_records_are_on_unless_said_otherwise() {
     let case = Case::new(Fault::None);
     let text = case.config("folder", &[]).to_toml().unwrap();

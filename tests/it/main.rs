@@ -20,6 +20,7 @@ mod fake_server;
 mod fresh_tower;
 mod golden_runs;
 mod health;
+mod lag;
 mod learn;
 mod limits;
 mod lingshu;

@@ -156,19 +156,23 @@ impl EngineConfig {
     }
 }
 
-/// What is not said otherwise where servers sample. They sample from what is almost the policy, so every stage corrects for
-/// the sampler; and nobody samples the same again, so the records keep the tokens.
+/// What is not said otherwise where servers sample, or weights that are older. Completions are from what is almost the policy, so
+/// stages correct for the sampler; and nobody samples the same of servers again, so the records keep the tokens.
 pub(super) fn fill_defaults(run: &mut Table) {
-    if !run.contains_key("engine") {
-        return;
-    }
-    let log = run.entry("log").or_insert_with(|| Value::Table(Table::new()));
-    if let Some(log) = log.as_table_mut() {
-        log.entry("rollouts_tokens").or_insert_with(|| true.into());
+    let servers = run.contains_key("engine");
+    if servers {
+        let log = run.entry("log").or_insert_with(|| Value::Table(Table::new()));
+        if let Some(log) = log.as_table_mut() {
+            log.entry("rollouts_tokens").or_insert_with(|| true.into());
+        }
     }
     let stages = run.get_mut("stage").and_then(Value::as_array_mut).into_iter().flatten();
     for stage in stages.filter_map(Value::as_table_mut) {
         if stage.get("kind").and_then(Value::as_str) != Some("grpo") || stage.contains_key("rollouts") {
+            continue;
+        }
+        let lags = stage.get("max_lag").and_then(Value::as_integer).is_some_and(|lag| lag > 0);
+        if !servers && !lags {
             continue;
         }
         let loss = stage.entry("loss").or_insert_with(|| Value::Table(Table::new()));

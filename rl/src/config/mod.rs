@@ -461,6 +461,15 @@ impl Default for PreflightConfig {
 }
 
 impl RunConfig {
+    /// The most steps that rollouts of a stage run ahead.
+    pub fn most_lag(&self) -> usize {
+        let lag = |stage: &StageConfig| match stage {
+            StageConfig::Sft(_) => 0,
+            StageConfig::Grpo(grpo) => grpo.max_lag,
+        };
+        self.stage.iter().map(lag).max().unwrap_or(0)
+    }
+
     /// The directory of the run when none is given.
     pub fn default_dir(&self) -> PathBuf {
         PathBuf::from("runs").join(&self.name)

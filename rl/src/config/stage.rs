@@ -161,6 +161,10 @@ pub struct GrpoConfig {
     /// Most tokens of the completions decoded together, to come included: bounds the memory of keys and values, and
     /// never changes the result. Default 32768, on a GPU what a quarter of its free memory holds.
     pub max_batch_tokens: Option<usize>,
+    /// Steps that rollouts run ahead: those of a step are begun this many steps before it, from the weights of that moment, beside
+    /// the training of those between. Default 0: each step samples from the weights that it changes.
+    #[serde(default)]
+    pub max_lag: usize,
     /// Which policy the KL penalty is measured to. Default `stage_start`.
     #[serde(default)]
     pub reference: ReferenceFrom,

@@ -15,6 +15,8 @@ use rlvr_policies::{BaseDtype, ParamPattern};
 use rlvr_rollout::{RolloutError, SamplingParams};
 
 /// Stages of a run.
+/// Most steps that rollouts run ahead: each keeps weights and completions of its own.
+const MAX_LAG: usize = 64;
 const STAGES: usize = 1000;
 
 /// Most completions of a step.
@@ -365,6 +367,7 @@ impl RunConfig {
             );
         }
         check_stop(field("stop"), &stage.stop, checks);
+        check_lag(&field("max_lag"), stage, checks);
         check_numbers(at, stage, checks);
         self.check_followers(at, stage, checks);
         let given = stage.rollouts.as_ref().is_some_and(|r| r.advantages == AdvantagesFrom::Given);
@@ -473,6 +476,29 @@ impl RunConfig {
             check_ranges("eval.sampling", sampling, checks);
         }
     }
+}
+
+/// What cannot be sampled before earlier steps are done.
+fn check_lag(at: &str, stage: &GrpoConfig, checks: &mut Checks) {
+    if stage.max_lag == 0 {
+        return;
+    }
+    checks.require(
+        stage.max_lag <= MAX_LAG,
+        at,
+        format!("is {} and must be at most {MAX_LAG}", stage.max_lag),
+    );
+    checks.require(stage.rollouts.is_none(), at, "has nothing to sample with `rollouts`; take it away");
+    checks.require(
+        stage.loss.groups_without_signal != GroupsWithoutSignal::Resample,
+        at,
+        "draws the prompts of later steps while `loss.groups_without_signal = \"resample\"` may still draw for this one; use \"drop\"",
+    );
+    checks.require(
+        stage.curriculum.is_none(),
+        at,
+        "draws the prompts of later steps before `curriculum` knows the pass rates of this one; take one of them away",
+    );
 }
 
 /// Checks how many of everything a stage asks for.

@@ -8,7 +8,6 @@ use rlvr_rollout::{Completion, Fit, GenerateStats, RolloutError, SampleKey, Stop
 
 use super::Remote;
 use super::checked::{End, checked};
-use super::remote::Held;
 use crate::config::Handover;
 use crate::error::Error;
 use crate::generate::{Generated, OnGroup, Request};
@@ -30,7 +29,8 @@ pub(super) struct Call<'a> {
     remote: &'a Remote,
     policy: &'a Policy,
     request: &'a Request<'a>,
-    held: Held,
+    /// What the weights of the request are called there, where they were handed over.
+    name: Option<String>,
     jobs: Vec<Job<'a>>,
     stats: GenerateStats,
     begun: Instant,
@@ -50,8 +50,8 @@ impl<'a> Call<'a> {
         if request.samples == 0 {
             return Err(RolloutError::EmptyGroup.into());
         }
-        let held = remote.held().clone();
-        if remote.hands_over() && held.version != Some(request.version) {
+        let name = remote.held().name(request.version).map(str::to_owned);
+        if remote.hands_over() && name.is_none() {
             let what = format!("the weights of version {} were not handed over", request.version);
             return Err(EngineError::Unsupported(what).into());
         }
@@ -59,7 +59,7 @@ impl<'a> Call<'a> {
             remote,
             policy,
             request,
-            held,
+            name,
             jobs: Vec::new(),
             stats: GenerateStats::default(),
             begun: Instant::now(),
@@ -115,12 +115,12 @@ impl<'a> Call<'a> {
 
     /// What weights are called in answers, where these say so.
     fn label(&self) -> Option<&str> {
-        self.held.name.as_deref().filter(|_| self.remote.config.sync == Handover::Folder)
+        self.name.as_deref().filter(|_| self.remote.config.sync == Handover::Folder)
     }
 
     /// The model that a server is asked for.
     fn model(&self, server: usize) -> &str {
-        let adapter = self.held.name.as_deref().filter(|_| self.is_adapter());
+        let adapter = self.name.as_deref().filter(|_| self.is_adapter());
         let first = || self.remote.facts[server].models.first().map(String::as_str);
         adapter.or(self.remote.config.model.as_deref()).or_else(first).unwrap_or_default()
     }

@@ -57,6 +57,11 @@ pub trait Engine: Debug + Send + Sync {
     /// Whether what it says of its own samples needs no second look.
     fn origin(&self) -> Origin;
 
+    /// Weights of how many versions it samples from at a time: those of one more take the place of the oldest.
+    fn versions(&self) -> usize {
+        usize::MAX
+    }
+
     /// The KL from its samples to the policy above which it samples from something else, in nats a token; none where that
     /// cannot be.
     fn most_mismatch(&self) -> Option<f64> {
@@ -91,13 +96,14 @@ impl Engine for Own {
     }
 }
 
-/// The engine that a config names. `folder` is where weights are handed over unless it says so.
+/// The engine that a config names. `folder` is where weights are handed over unless it says so; `versions` of them may be asked
+/// for at a time.
 ///
 /// # Errors
 /// A key that the environment does not have.
-pub fn open(config: Option<&EngineConfig>, folder: &Path) -> Result<Box<dyn Engine>, Error> {
+pub fn open(config: Option<&EngineConfig>, folder: &Path, versions: usize) -> Result<Box<dyn Engine>, Error> {
     Ok(match config {
         None => Box::new(Own),
-        Some(config) => Box::new(Remote::open(config, folder)?),
+        Some(config) => Box::new(Remote::open(config, folder, versions)?),
     })
 }

@@ -18,20 +18,31 @@ use crate::policy::Policy;
 use crate::random;
 use crate::servers::{EngineError, Facts, Protocol, Server, protocol};
 
-/// Adapters that servers keep beside the newest: requests that are under way may still name them.
-const KEPT: usize = 1;
+/// Weights that servers hold.
+#[derive(Debug, Clone)]
+struct HandedOver {
+    /// The number that they were handed over under.
+    version: u64,
+    /// What they are called there.
+    name: String,
+    /// Their directory.
+    folder: PathBuf,
+}
 
-/// What servers hold.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Held {
-    /// The number that it was handed over under.
-    pub(super) version: Option<u64>,
-    /// What it is called there.
-    pub(super) name: Option<String>,
-    /// Adapters that are loaded, oldest first.
-    adapters: VecDeque<(String, PathBuf)>,
-    /// The directory of the last weights.
-    folder: Option<PathBuf>,
+/// What servers hold, oldest first: several adapters, or one set of weights.
+#[derive(Debug, Default)]
+pub(super) struct Held(VecDeque<HandedOver>);
+
+impl Held {
+    /// What the weights of a version are called there.
+    pub(super) fn name(&self, version: u64) -> Option<&str> {
+        // Of those that were handed over to be tested the last is meant.
+        self.0.iter().rev().find(|held| held.version == version).map(|held| held.name.as_str())
+    }
+
+    fn newest(&self) -> Option<u64> {
+        self.0.back().map(|held| held.version)
+    }
 }
 
 /// Servers that sample for a run.
@@ -42,6 +53,8 @@ pub struct Remote {
     pub(super) servers: Vec<Server>,
     pub(super) facts: Vec<Facts>,
     folder: PathBuf,
+    /// Adapters that stay loaded: requests that are under way may name one that is not the newest.
+    keep: usize,
     /// Part of every name, so that those of another run, or of this one before it was resumed, are others.
     pub(super) nonce: String,
     pub(super) requests: AtomicU64,
@@ -52,11 +65,12 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// Looks at the servers of a config. Weights are handed over in its `folder`, or in the one given.
+    /// Looks at the servers of a config. Weights are handed over in its `folder`, or in the one given; `versions` of them may be
+    /// asked for at a time.
     ///
     /// # Errors
     /// A key that the environment does not have; a server that is away or cannot be used; servers with different models.
-    pub fn open(config: &EngineConfig, folder: &Path) -> Result<Self, Error> {
+    pub fn open(config: &EngineConfig, folder: &Path, versions: usize) -> Result<Self, Error> {
         let key = match &config.key_env {
             Some(name) => Some(std::env::var(name).map_err(|_| {
                 EngineError::Unsupported(format!("the environment has no {name}, which key_env names"))
@@ -88,6 +102,7 @@ impl Remote {
             servers,
             facts,
             folder: config.folder.clone().unwrap_or_else(|| folder.to_owned()),
+            keep: versions.max(2),
             nonce: format!("{:08x}", nonce >> 32),
             requests: AtomicU64::new(0),
             tested: AtomicBool::new(false),
@@ -124,36 +139,33 @@ impl Remote {
         let name = format!("rlvr-{}-{name}", self.nonce);
         let folder = hand_over::write(policy, self.config.sync, &self.folder, &name)?;
         let mut held = self.held();
-        // Until all have it, nobody has.
-        held.version = None;
+        let mut gone = VecDeque::new();
         match self.config.sync {
             Handover::None => {}
             Handover::Folder => {
+                // Until all have it, nobody has.
+                gone = std::mem::take(&mut held.0);
                 for server in &self.servers {
                     self.protocol.load_folder(server, &folder, &name)?;
-                }
-                if let Some(old) = held.folder.replace(folder) {
-                    hand_over::remove(&old)?;
                 }
             }
             Handover::Adapter => {
                 for server in &self.servers {
                     self.protocol.load_adapter(server, &name, &folder)?;
                 }
-                held.adapters.push_back((name.clone(), folder));
-                while held.adapters.len() > 1 + KEPT {
-                    let Some((old, folder)) = held.adapters.pop_front() else { break };
+                let more = (held.0.len() + 1).saturating_sub(self.keep);
+                gone.extend(held.0.drain(..more));
+                for old in &gone {
                     for server in &self.servers {
-                        if let Err(error) = self.protocol.unload_adapter(server, &old) {
+                        if let Err(error) = self.protocol.unload_adapter(server, &old.name) {
                             tracing::warn!("{error}");
                         }
                     }
-                    hand_over::remove(&folder)?;
                 }
             }
         }
-        held.name = Some(name);
-        held.version = Some(version);
+        gone.iter().try_for_each(|old| hand_over::remove(&old.folder))?;
+        held.0.push_back(HandedOver { version, name, folder });
         Ok(())
     }
 
@@ -204,7 +216,7 @@ impl Engine for Remote {
     }
 
     fn sync(&self, policy: &Policy, version: u64) -> Result<(), Error> {
-        if !self.hands_over() || self.held().version == Some(version) {
+        if !self.hands_over() || self.held().newest() == Some(version) {
             return Ok(());
         }
         self.hand_over(policy, version, &version.to_string())
@@ -217,6 +229,14 @@ impl Engine for Remote {
 
     fn origin(&self) -> Origin {
         Origin::Foreign
+    }
+
+    fn versions(&self) -> usize {
+        match self.config.sync {
+            Handover::None => usize::MAX,
+            Handover::Adapter => self.keep,
+            Handover::Folder => 1,
+        }
     }
 
     fn most_mismatch(&self) -> Option<f64> {

@@ -25,7 +25,7 @@ pub(crate) fn run(
     clock: Instant,
 ) -> Result<Report, Error> {
     // Weights are not handed over: the pre-flight is sampled here.
-    engine::open(config.engine.as_ref(), out)?;
+    engine::open(config.engine.as_ref(), out, 1)?;
     let mut policy = Policy::from_config(&config.policy, config.seed, device)?;
     check_optimizers(config, &policy)?;
     let texts = inputs.texts(config, &policy)?;

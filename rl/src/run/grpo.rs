@@ -2,14 +2,16 @@
 use crate::checkpoint::Checkpoint;
 use crate::config::{GrpoConfig, ReferenceFrom};
 use crate::error::Error;
+use crate::generate::Origin;
 use crate::metrics::{self, MetricsRow};
 use crate::policy::Policy;
+use crate::run::ahead::Ahead;
 use crate::run::draw::{Draw, Row};
 use crate::run::events::Event;
 use crate::run::stage::{AVERAGE, Files, Stage, moments, read_weights, restore, weights};
 use crate::run::steps::Run;
 use crate::run::{preflight, record};
-use crate::train::grpo::{Source, StepOutcome, Trainer};
+use crate::train::grpo::{Rollouts, Source, StepOutcome, Trainer};
 use crate::train::recorded::RecordedStep;
 use rlvr_policies::Decoder;
 use rlvr_rewards::{Task, Verdict};
@@ -27,6 +29,8 @@ pub(crate) struct GrpoStage<'a> {
     draw: Option<Draw<'a>>,
     /// Rollouts made elsewhere, by step.
     recorded: Option<&'a [RecordedStep]>,
+    /// Rollouts that are begun before their step.
+    ahead: Option<Ahead<'a>>,
 }
 
 impl<'a> Stage<'a> for GrpoStage<'a> {
@@ -70,23 +74,27 @@ impl<'a> Stage<'a> for GrpoStage<'a> {
             }
         };
         let recorded = inputs.recorded.get(&stage).map(Vec::as_slice);
-        Ok(Self { trainer, config, draw, recorded })
+        let (steps, prompts) = (run.steps, config.prompts_drawn());
+        let ahead = |lag| Ahead::new(run.threads, lag, (steps, prompts), &run.state.at);
+        let ahead = (config.max_lag > 0).then(|| ahead(config.max_lag));
+        Ok(Self { trainer, config, draw, recorded, ahead })
     }
 
     fn step(&mut self, run: &mut Run<'a>) -> Result<MetricsRow, Error> {
         let clock = Instant::now();
-        let at = &run.state.at;
-        let drawn = self.draw.as_ref().map(|draw| draw.rows(at, self.config.prompts_drawn()));
-        let rows: Vec<Row> = drawn.unwrap_or_default();
-        let tasks: Vec<&Task> =
-            self.draw.iter().flat_map(|draw| rows.iter().map(|row| draw.task(*row))).collect();
-        let from = match self.recorded {
-            Some(steps) => Source::Recorded(&steps[at.step_in_stage as usize]),
-            None => Source::Tasks(&tasks),
+        let step = run.state.at.step + 1;
+        let (rows, outcome) = match (&mut self.ahead, &self.draw) {
+            (Some(ahead), Some(draw)) => {
+                let rollouts = ahead.next(&self.trainer, draw);
+                let (rows, rollouts) = rollouts.map_err(|e| e.at_step(step))?;
+                let lag = lag(&rollouts, self.trainer.version);
+                // Its own samples, but of other weights.
+                let learned = self.trainer.learn(step, rollouts, Origin::Foreign);
+                (rows, learned.map(|outcome| StepOutcome { lag, ..outcome }))
+            }
+            _ => self.due(run),
         };
-        // Generation ends as soon as another rank has.
-        let outcome = self.trainer.step(at.step + 1, &from, run.world.broken());
-        let outcome = Arc::new(outcome.map_err(|e| e.at_step(at.step + 1))?);
+        let outcome = Arc::new(outcome.map_err(|e| e.at_step(step))?);
         run.state.health.look_at_parts(&outcome.groups);
         let in_target = self
             .draw
@@ -137,6 +145,22 @@ impl<'a> Stage<'a> for GrpoStage<'a> {
 }
 
 impl GrpoStage<'_> {
+    /// A step whose rollouts are made when it is due, with the rows that they are drawn from.
+    fn due(&mut self, run: &Run<'_>) -> (Vec<Row>, Result<StepOutcome, Error>) {
+        let at = &run.state.at;
+        let drawn = self.draw.as_ref().map(|draw| draw.rows(at, self.config.prompts_drawn()));
+        let rows: Vec<Row> = drawn.unwrap_or_default();
+        let tasks: Vec<&Task> =
+            self.draw.iter().flat_map(|draw| rows.iter().map(|row| draw.task(*row))).collect();
+        let from = match self.recorded {
+            Some(steps) => Source::Recorded(&steps[at.step_in_stage as usize]),
+            None => Source::Tasks(&tasks),
+        };
+        // Generation ends as soon as another rank has.
+        let outcome = self.trainer.step(at.step + 1, &from, run.world.broken());
+        (rows, outcome)
+    }
+
     /// Ends the run where the engine samples from something else than the policy.
     fn check_mismatch(&self, step: u64, row: &MetricsRow) -> Result<(), Error> {
         let (Some(most), Some(found)) =
@@ -144,7 +168,9 @@ impl GrpoStage<'_> {
         else {
             return Ok(());
         };
-        if found <= most {
+        // Of weights that have been trained since they sampled it says nothing about servers.
+        let moved = row.get(metrics::POLICY_LAG_MAX).is_some_and(|lag| lag > 0.0);
+        if moved || found <= most {
             return Ok(());
         }
         let what = format!(
@@ -175,6 +201,14 @@ impl GrpoStage<'_> {
         );
         Err(Error::Training { step, what })
     }
+}
+
+/// How many optimizer steps completions are behind a version, on average and at most; none where there are none.
+fn lag(rollouts: &Rollouts, version: u64) -> Option<(f64, f64)> {
+    let completions = rollouts.groups.iter().flat_map(|group| &group.completions);
+    let behind: Vec<u64> = completions.map(|c| version - c.policy_version).collect();
+    let mean = behind.iter().sum::<u64>() as f64 / behind.len() as f64;
+    Some((mean, *behind.iter().max()? as f64))
 }
 
 /// Prompts that servers are tested with.

@@ -1,4 +1,5 @@
 //! A run from start to end: stages, evaluation, records, checkpoints, resuming.
+mod ahead;
 pub mod dir;
 mod draw;
 mod dry;
@@ -35,6 +36,7 @@ use rlvr_policies::guard;
 use rlvr_rollout::RolloutError;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicBool;
+use std::thread;
 use std::time::Instant;
 
 pub use crate::device::{device, device_name};
@@ -86,41 +88,44 @@ fn carry_out(
     if options.dry_run {
         return dry::run(config, options, (&inputs, &device, &out), observer, clock);
     }
-    let engine = engine::open(config.engine.as_ref(), &out.join(HANDED_OVER))?;
+    let engine = engine::open(config.engine.as_ref(), &out.join(HANDED_OVER), 1 + config.most_lag())?;
     let opened = opening::open(config, options, (&inputs, &device, &out), observer)?;
     let Opened { dir, mut meta, task_files, writer, texts, policy, checkpoint } = opened;
     ranks::agree_on_files(&options.world, &policy, &inputs)?;
     let (inputs, texts, dir, engine) = (&inputs, &texts, &dir, &*engine);
     let state = RunState::new(config.seed, checkpoint.as_ref());
     let last_step = checkpoint.as_ref().map(|c| c.state.step);
-    let mut run = Run {
-        config,
-        inputs,
-        texts,
-        device,
-        world: options.world.clone(),
-        dir,
-        writer,
-        engine,
-        observer,
-        stop,
-        state,
-        steps: 0,
-        last_step,
-    };
-    // A mistake of ours ends the run as an error does: with everything written that was recorded.
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
-        let (policy, average) = stages(&mut run, policy, checkpoint)?;
-        run.finish((&policy, average.as_ref()), task_files, clock)
-    }));
-    let last = run.last_step.unwrap_or(0);
-    let outcome = outcome.unwrap_or_else(|panic| {
-        let what = format!("a mistake in rlvr itself: {}", guard::message(&*panic));
-        Err(Error::Training { step: last, what })
+    let (last, outcome) = thread::scope(|threads| {
+        let mut run = Run {
+            config,
+            inputs,
+            texts,
+            device,
+            world: options.world.clone(),
+            dir,
+            writer,
+            engine,
+            threads,
+            observer,
+            stop,
+            state,
+            steps: 0,
+            last_step,
+        };
+        // A mistake of ours ends the run as an error does: with everything written that was recorded.
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            let (policy, average) = stages(&mut run, policy, checkpoint)?;
+            run.finish((&policy, average.as_ref()), task_files, clock)
+        }));
+        let last = run.last_step.unwrap_or(0);
+        let outcome = outcome.unwrap_or_else(|panic| {
+            let what = format!("a mistake in rlvr itself: {}", guard::message(&*panic));
+            Err(Error::Training { step: last, what })
+        });
+        // What has been recorded is written whatever happened; an earlier error counts more than one of this.
+        let written = run.writer.finish();
+        (last, outcome.and_then(|report| written.map(|()| report)))
     });
-    // What has been recorded is written whatever happened; an earlier error counts more than one of this.
-    let written = run.writer.finish();
-    let outcome = outcome.and_then(|report| written.map(|()| report));
     if !options.world.leads() {
         return wait_for_first(&options.world, outcome);
     }

@@ -35,6 +35,10 @@ pub(crate) fn agree_on_config(config: &RunConfig, options: &RunOptions) -> Resul
         );
         return Err(RanksError::Apart { what }.into());
     }
+    if config.most_lag() > 0 {
+        let message = "is for one rank: rollouts of several are exchanged at the step that they are for";
+        return Err(Error::Setting { field: "max_lag".into(), message: message.into() });
+    }
     let shards = config.parallel.shards;
     if !shards.is_multiple_of(size) {
         let message = format!(

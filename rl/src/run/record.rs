@@ -71,6 +71,8 @@ pub fn grpo(row: &mut MetricsRow, out: &StepOutcome, seconds: f64) {
         row.set(m::POLICY_MISMATCH_KL, first.mismatch_sum / first.compared);
         row.set(m::POLICY_MISMATCH_MAX, first.mismatch_max);
     }
+    set(row, m::POLICY_LAG_MEAN, out.lag.map(|(mean, _)| mean));
+    set(row, m::POLICY_LAG_MAX, out.lag.map(|(_, max)| max));
     if stats.tokens > 0.0 {
         row.set(m::POLICY_REF_KL, stats.per_token(stats.ref_kl_sum));
         set(row, m::POLICY_KL_COEF, out.kl_coef);

@@ -16,6 +16,7 @@ use crate::run::stage::Stage;
 use crate::run::state::RunState;
 use crate::run::texts::Texts;
 use crate::run::writer::{Snapshot, Writer};
+use crate::train::ahead::Threads;
 use burn::tensor::Device;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,6 +37,8 @@ pub(crate) struct Run<'a> {
     pub(crate) writer: Writer,
     /// Whoever samples for training.
     pub(crate) engine: &'a dyn Engine,
+    /// Where rollouts run ahead.
+    pub(crate) threads: &'a dyn Threads<'a>,
     pub(crate) observer: &'a mut dyn Observer,
     pub(crate) stop: &'a AtomicBool,
     pub(crate) state: RunState,

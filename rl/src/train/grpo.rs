@@ -11,20 +11,23 @@ use crate::engine::{Engine, Own};
 use crate::error::Error;
 use crate::generate::Origin;
 use crate::policy::Policy;
+use crate::train::ahead::{Begun, Start, Threads};
 use crate::train::comparison;
 use crate::train::judging::{Judgement, Judges};
 use crate::train::learner::Learner;
 use crate::train::minibatch::shuffled;
-use crate::train::rollouts::{Rollouts, Sampling};
+use crate::train::rollouts::Sampling;
 use crate::train::trajectory::{self, Batch};
 use rlvr_policies::Decoder;
 use rlvr_rewards::{Reward, Task};
 use rlvr_rollout::SampleKey;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 pub use crate::train::group::Group;
 pub use crate::train::outcome::{FirstPass, Phases, StepOutcome};
+pub(crate) use crate::train::rollouts::Rollouts;
 pub use crate::train::rollouts::Source;
 
 /// A GRPO stage in progress.
@@ -51,7 +54,7 @@ pub struct Trainer<'a> {
     seed: u64,
     /// Optimizer steps of the whole stage, for the schedule.
     total_updates: u64,
-    judges: Judges,
+    judges: Arc<Judges>,
 }
 
 impl<'a> Trainer<'a> {
@@ -83,7 +86,7 @@ impl<'a> Trainer<'a> {
             reward,
             seed,
             total_updates,
-            judges: Judges::default(),
+            judges: Arc::default(),
         }
     }
 
@@ -102,11 +105,24 @@ impl<'a> Trainer<'a> {
         self.engine.sync(&self.policy, self.version)?;
         let policy = (&self.policy, self.version);
         let rollouts = self.sampling(stop).rollouts(step, source, policy, &self.judges)?;
+        self.learn(step, rollouts, source.origin(self.engine))
+    }
+
+    /// The rest of a step: what there is to learn from its rollouts.
+    ///
+    /// # Errors
+    /// As [`Self::step`].
+    pub(crate) fn learn(
+        &mut self,
+        step: u64,
+        rollouts: Rollouts,
+        origin: Origin,
+    ) -> Result<StepOutcome, Error> {
         let mut out = StepOutcome::from(rollouts);
 
         // 2. What they are compared with: π_old and π_ref, where the loss or the reward asks for them.
         let clock = Instant::now();
-        let mut batch = self.scored(&out.groups, source.origin(self.engine))?;
+        let mut batch = self.scored(&out.groups, origin)?;
 
         // 3. Compare each completion with its group.
         let advantages = comparison::advantages(&out.groups, &batch.trajectories, &self.loss);
@@ -141,6 +157,22 @@ impl<'a> Trainer<'a> {
         out.loss /= (out.updates as f64).max(1.0);
         self.follow(&mut out);
         Ok(out)
+    }
+
+    /// Begins the rollouts of a later step, from the weights of now.
+    ///
+    /// # Errors
+    /// A system that has no thread left.
+    pub(crate) fn begin(
+        &self,
+        step: u64,
+        tasks: Vec<&'a Task>,
+        threads: &'a dyn Threads<'a>,
+    ) -> Result<Begun, Error> {
+        let &Self { config, engine, reward, recorded, seed, version, .. } = self;
+        let (policy, judges) =
+            (self.policy.with_decoder(self.policy.decoder.clone()), Arc::clone(&self.judges));
+        Start { config, engine, reward, recorded, seed, judges, policy, version, step, tasks }.begin(threads)
     }
 
     /// Samples and judges without training, for the pre-flight.

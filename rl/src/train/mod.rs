@@ -1,5 +1,6 @@
 //! Training: a step of GRPO or of supervised training, and what it is made of.
 
+pub(crate) mod ahead;
 mod comparison;
 pub mod follow;
 mod group;

@@ -42,6 +42,9 @@ pub struct StepOutcome {
     pub kl_coef: Option<f64>,
     /// Tokens trained on, over all passes.
     pub trained_tokens: usize,
+    /// Mean and largest number of optimizer steps between the weights that a completion was sampled from and those that the step
+    /// began with, where rollouts run ahead.
+    pub lag: Option<(f64, f64)>,
     /// Prompts drawn from the tasks: more than `prompts_per_step` where groups without signal were replaced.
     pub prompts: usize,
     /// What generation did.

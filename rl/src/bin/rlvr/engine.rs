@@ -13,7 +13,7 @@ pub fn open(args: &EngineArgs) -> Result<Arc<dyn Engine>> {
     if let Some(problem) = config.as_ref().and_then(|config| config.problem()) {
         return Err(bad(format!("--engine-url: {problem}")));
     }
-    Ok(engine::open(config.as_ref(), Path::new("engine"))?.into())
+    Ok(engine::open(config.as_ref(), Path::new("engine"), 1)?.into())
 }
 
 /// What results say of the servers.
