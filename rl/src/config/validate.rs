@@ -15,9 +15,10 @@ use rlvr_policies::{BaseDtype, ParamPattern};
 use rlvr_rollout::{RolloutError, SamplingParams};
 
 /// Stages of a run.
+const STAGES: usize = 1000;
+
 /// Most steps that rollouts run ahead: each keeps weights and completions of its own.
 const MAX_LAG: usize = 64;
-const STAGES: usize = 1000;
 
 /// Most completions of a step.
 const MAX_COMPLETIONS: usize = 10_000_000;

@@ -142,7 +142,10 @@ impl Health {
             m::REWARD_MEAN,
         ];
         let parts = self.unweighted.iter().map(|part| filled(m::REWARD_PART_MEAN, part));
-        for name in fixed.iter().map(|name| (*name).to_owned()).chain(parts) {
+        // Weights that were trained since they sampled are meant to differ.
+        let moved = row.get(m::POLICY_LAG_MAX).is_some_and(|lag| lag > 0.0);
+        let fixed = fixed.iter().filter(|name| !moved || **name != m::POLICY_MISMATCH_KL);
+        for name in fixed.map(|name| (*name).to_owned()).chain(parts) {
             // A state with NaN could not be read back.
             if let Some(value) = row.get(&name).filter(|v| v.is_finite()) {
                 self.series.entry(name).or_default().push(value, config.window);
@@ -272,6 +275,21 @@ mod tests {
             let off = HealthConfig { enabled: false, ..HealthConfig::default() };
             assert_eq!(given(40, &off, from(20, metric, value)), []);
         }
+    }
+
+    #[test]
+    fn a_mismatch_to_older_weights_is_no_drift() {
+        let config = HealthConfig::default();
+        let apart = from(20, m::POLICY_MISMATCH_KL, 0.1);
+        let lagging = |lag: f64| {
+            let apart = &apart;
+            move |step: u64, row: &mut MetricsRow| {
+                apart(step, row);
+                row.set(m::POLICY_LAG_MAX, lag);
+            }
+        };
+        assert_eq!(given(40, &config, lagging(2.0)), []);
+        assert_eq!(given(40, &config, lagging(0.0)), [(22, "mismatch_drift".to_owned())]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::threads;
 use rayon::ThreadPool;
 use rlvr_policies::guard;
 use rlvr_rewards::{Outcome, Response, Reward, Task, score_batch};
-use rlvr_rollout::Completion;
+use rlvr_rollout::{Completion, RolloutError};
 use serde::{Deserialize, Serialize};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
@@ -58,12 +58,13 @@ impl Judges {
     ///
     /// # Errors
     /// What `generate` returns, after the judging that has begun; completions without a text; a panic while judging that
-    /// is not the reward's.
+    /// is not the reward's; [`RolloutError::Cancelled`] where the flag was raised before all groups were judged.
     pub(crate) fn while_generating<T>(
         &self,
         reward: &dyn Reward,
         text_of: TextOf<'_>,
         tasks: &[&Task],
+        cancel: Option<&AtomicBool>,
         generate: impl FnOnce(&dyn Fn(usize, &[Completion])) -> Result<T, Error>,
     ) -> Result<JudgedRollout<T>, Error> {
         let slots: Vec<OnceLock<Result<Vec<Judgement>, Error>>> =
@@ -73,7 +74,14 @@ impl Judges {
         let judge_group = |index: usize, completions: &[Completion]| {
             if !given_up.load(Ordering::Relaxed) {
                 let task = tasks[index];
-                let judged = catch_unwind(AssertUnwindSafe(|| judge(reward, text_of, task, completions)));
+                let judged = catch_unwind(AssertUnwindSafe(|| {
+                    // Rewards may take long, and nobody wants these any more.
+                    if cancel.is_some_and(|flag| flag.load(Ordering::Relaxed)) {
+                        let completion_tokens = completions.iter().map(|c| c.token_ids.len()).sum();
+                        return Err(RolloutError::Cancelled { completion_tokens }.into());
+                    }
+                    judge(reward, text_of, task, completions)
+                }));
                 let judged = judged.unwrap_or_else(|panic| {
                     let what = format!("judging the task {} panicked: {}", task.id, guard::message(&*panic));
                     Err(Error::Unusable { what })
@@ -135,6 +143,7 @@ mod tests {
     use rlvr_policies::Tokenizer;
     use rlvr_rewards::group_reward_fn;
     use rlvr_rollout::FinishReason;
+    use std::sync::atomic::AtomicUsize;
     use std::sync::{Mutex, mpsc};
     use std::time::Duration;
 
@@ -160,6 +169,7 @@ mod tests {
                 &reward,
                 &|ids| Ok(tokenizer.decode(ids, true)?),
                 &tasks.iter().collect::<Vec<_>>(),
+                None,
                 |report| {
                     // The next group is not reported before the judging of this one has begun.
                     for index in [2, 0] {
@@ -180,5 +190,40 @@ mod tests {
             [rewards(0), rewards(1), rewards(2)],
             [Some(vec![Some(0.75); 2]), None, Some(vec![Some(0.75); 4])]
         );
+    }
+
+    #[test]
+    fn what_nobody_wants_any_more_is_not_judged() {
+        let tokenizer = Tokenizer::characters("01", &["<eos>"]).unwrap();
+        let completion = Completion {
+            token_ids: vec![tokenizer.token_to_id("1").unwrap(); 3],
+            logprobs: vec![0.0; 3],
+            finish_reason: FinishReason::Length,
+            policy_version: 0,
+        };
+        let (calls, cancel) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let reward = group_reward_fn("counted", |_: &Task, group: &[Response<'_>]| {
+            calls.fetch_add(1, Ordering::Relaxed);
+            vec![1.0; group.len()]
+        });
+        let task = Task::default();
+        let judged = |raise: bool| {
+            Judges::default().while_generating(
+                &reward,
+                &|ids| Ok(tokenizer.decode(ids, true)?),
+                &[&task],
+                Some(&cancel),
+                |report| {
+                    cancel.store(raise, Ordering::Relaxed);
+                    report(0, &[completion.clone(), completion.clone()]);
+                    Ok(())
+                },
+            )
+        };
+        assert!(judged(false).is_ok());
+        assert_eq!(calls.load(Ordering::Relaxed), 1);
+        let cancelled = judged(true);
+        assert!(matches!(cancelled, Err(Error::Rollout(RolloutError::Cancelled { completion_tokens: 6 }))));
+        assert_eq!(calls.load(Ordering::Relaxed), 1);
     }
 }

@@ -179,9 +179,10 @@ impl Sampling<'_> {
             cancel: self.cancel,
             ..Request::new(prompts, c.group_size, &c.sampling, key)
         };
-        let judged = judges.while_generating(reward, &|ids| policy.text(ids), tasks, |report| {
-            self.engine.complete(policy, &request, Some(report))
-        })?;
+        let judged =
+            judges.while_generating(reward, &|ids| policy.text(ids), tasks, self.cancel, |report| {
+                self.engine.complete(policy, &request, Some(report))
+            })?;
         let (completions, stats) = judged.generated;
         let groups = completions.into_iter().zip(judged.judgements).collect();
         Ok(Part { groups, stats, waited_s: judged.waited_s })
