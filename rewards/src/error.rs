@@ -30,4 +30,12 @@ pub enum ConfigError {
         /// What is wrong.
         reason: String,
     },
+    /// A document in which a reward is written cannot be read, or its reward not be built.
+    #[error("{place}: {message}")]
+    Document {
+        /// Its name and the line.
+        place: String,
+        /// What is wrong.
+        message: String,
+    },
 }

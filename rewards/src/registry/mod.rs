@@ -14,6 +14,7 @@
 //! A kind is written once, in `kinds!`: its name, its settings, the rewards that it is made of, and how it is built.
 
 pub(crate) mod cosine;
+mod document;
 
 use std::path::Path;
 
