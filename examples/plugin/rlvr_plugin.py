@@ -1,5 +1,6 @@
 """The protocol rlvr-plugin/1 around a function. Only the standard library."""
 import json
+import math
 import sys
 import traceback
 
@@ -7,7 +8,8 @@ config = {}
 
 
 def _result(i, value):
-    """The line's part for item i: of a number, None, (either, reason), or a dict with score, verdict, reason."""
+    """The line's part for item i: of a number, None, (either, reason), or a dict with score, verdict, reason, parts,
+    metrics."""
     reason = ""
     if isinstance(value, tuple):
         value, reason = value
@@ -16,15 +18,21 @@ def _result(i, value):
     if number is None:
         fields.pop("score", None)
         fields.setdefault("verdict", "unverifiable")
-    elif not 0.0 <= float(number) <= 1.0:  # NaN is not
-        fields = {"verdict": "error", "reason": f"score {number} is not in [0, 1]"}
+    elif not math.isfinite(float(number)):
+        fields = {"verdict": "error", "reason": f"score {number} is not finite"}
     else:
         fields["score"] = float(number)
     return {"i": i, **fields}
 
 
+_shown = set()
+
+
 def _broken(i, error):
-    traceback.print_exc()
+    text = traceback.format_exc()
+    if text not in _shown:
+        _shown.add(text)
+        print(text, file=sys.stderr, flush=True)
     text = f"{type(error).__name__}: {error}".encode("utf-8", "replace").decode()
     return {"i": i, "verdict": "error", "reason": text}
 

@@ -91,6 +91,7 @@ impl Setup {
         plugin.resolve_paths(dir.path());
         plugin.config = config.as_object().unwrap().clone();
         plugin.timeout_s = 20.0;
+        plugin.range = Some([0.0, 1.0]);
         Self { dir, config: plugin }
     }
 

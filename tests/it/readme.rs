@@ -8,11 +8,19 @@ use std::process::Command;
 const TINY: &str =
     "tiny = { layers = 1, hidden = 16, heads = 1, kv_heads = 1, intermediate = 16, context = 512 }";
 
-fn blocks() -> Vec<String> {
+fn blocks(language: &str) -> Vec<String> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../README.md");
     let text = std::fs::read_to_string(path).unwrap();
     let block = |rest: &str| rest.split("```").next().unwrap().to_owned();
-    text.split("```toml\n").skip(1).map(block).collect()
+    text.split(&format!("```{language}\n")).skip(1).map(block).collect()
+}
+
+fn has_python() -> bool {
+    let found = Command::new("python3").arg("--version").output().is_ok_and(|o| o.status.success());
+    if !found {
+        println!("note: skipped, there is no python3");
+    }
+    found
 }
 
 fn train(dir: &Path, config: &str, more: &[&str]) -> Vec<Value> {
@@ -131,8 +139,7 @@ fn rewards(block: &str) {
             assert!(said.contains("--features wasm") || said.contains("reward.wasm"), "{said}");
         }
         "plugin" => {
-            if !Command::new("python3").arg("--version").output().is_ok_and(|o| o.status.success()) {
-                println!("note: skipped, there is no python3");
+            if !has_python() {
                 return;
             }
             let folder = dir.path().join("my_reward").display().to_string();
@@ -142,6 +149,12 @@ fn rewards(block: &str) {
             assert!(judged.iter().all(|row| row["outcome"]["verdict"] != "error"), "{judged:?}");
         }
         _ => {
+            if kind == "python" {
+                if !has_python() {
+                    return;
+                }
+                write(dir.path(), "rewards.py", &blocks("python").concat());
+            }
             let judged = train(dir.path(), &config, &["--set", "stage.grpo.steps=1"]);
             assert!(judged.iter().all(|row| row["reward"].is_number()), "{judged:?}");
         }
@@ -150,7 +163,7 @@ fn rewards(block: &str) {
 
 #[test]
 fn every_config_of_the_readme_runs() {
-    let blocks = blocks();
+    let blocks = blocks("toml");
     let runs = blocks.iter().filter(|block| block.contains("[[stage]]"));
     assert!(runs.clone().count() >= 1 && blocks.len() >= 4, "{} blocks", blocks.len());
     for block in &blocks {

@@ -8,7 +8,8 @@ const MAX_LINES: usize = 800;
 /// Of the file that a reader begins with.
 const MAX_LINES_OF_A_STEP: usize = 250;
 /// The directories of the root; those whose name begins with a dot are free.
-const DIRECTORIES: [&str; 7] = ["docs", "examples", "policies", "rewards", "rl", "rollout", "tests"];
+const DIRECTORIES: [&str; 8] =
+    ["docs", "examples", "policies", "python", "rewards", "rl", "rollout", "tests"];
 /// What building and running leaves there.
 const OUTPUTS: [&str; 2] = ["target", "runs"];
 const CRATES: [&str; 4] = ["policies", "rewards", "rl", "rollout"];
@@ -104,6 +105,26 @@ fn crates_depend_in_one_direction() {
         for name in ["policies", "rewards", "rollout"] {
             assert!(!dependencies(name, "dependencies").contains(app_only), "{name} depends on {app_only}");
         }
+    }
+}
+
+/// The Python module stands beside the workspace; it has the workspace's version and judges with the same code.
+#[test]
+fn the_python_module_is_of_the_same_version_and_of_the_same_crates() {
+    let parse = |path: &str| read(path).parse::<toml::Table>().unwrap();
+    let (ours, theirs) = (parse("Cargo.toml"), parse("python/Cargo.toml"));
+    for key in ["version", "rust-version", "edition"] {
+        assert_eq!(ours["workspace"]["package"][key], theirs["package"][key], "{key} of python/Cargo.toml");
+    }
+    let locked = |path: &str| -> BTreeSet<(String, String)> {
+        let text = |package: &toml::Value, key: &str| package[key].as_str().unwrap().to_owned();
+        let packages = parse(path)["package"].as_array().unwrap().clone();
+        packages.iter().map(|package| (text(package, "name"), text(package, "version"))).collect()
+    };
+    let (ours, theirs) = (locked("Cargo.lock"), locked("python/Cargo.lock"));
+    let shared: BTreeSet<&str> = ours.iter().map(|(name, _)| name.as_str()).collect();
+    for package in theirs.iter().filter(|(name, _)| shared.contains(name.as_str())) {
+        assert!(ours.contains(package), "python/Cargo.lock has {package:?}; Cargo.lock has another version");
     }
 }
 
@@ -247,6 +268,7 @@ fn links_between_documents_lead_somewhere() {
         "ARCHITECTURE.md",
         "CONTRIBUTING.md",
         "EXPERIMENTS.md",
+        "docs/python.md",
         "examples/addition/README.md",
         "examples/medical/README.md",
         "examples/pneumonia/README.md",

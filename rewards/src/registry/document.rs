@@ -16,7 +16,8 @@ impl RewardConfig {
     /// # Errors
     /// [`ConfigError::Document`] with the line, and the nearest valid name where one was mistyped.
     pub fn from_toml(text: &str, name: &str, base: &Path) -> Result<(Self, Box<dyn Reward>), ConfigError> {
-        let at = |line: usize, message: String| ConfigError::Document { place: format!("{name}:{line}"), message };
+        let at =
+            |line: usize, message: String| ConfigError::Document { place: format!("{name}:{line}"), message };
         let document: toml::Table = text.parse().map_err(|e: toml::de::Error| {
             at(e.span().map_or(1, |s| line_at(text, s.start)), e.message().trim().to_owned())
         })?;
@@ -71,7 +72,9 @@ mod tests {
 
     #[test]
     fn a_document_is_a_reward_or_an_error_with_its_line() {
-        let read = |text: &str| RewardConfig::from_toml(text, "r.toml", Path::new("")).map(|(_, r)| r.name().to_owned());
+        let read = |text: &str| {
+            RewardConfig::from_toml(text, "r.toml", Path::new("")).map(|(_, r)| r.name().to_owned())
+        };
         assert_eq!(read("kind = \"math\"").unwrap(), "math");
         assert_eq!(read("seed = 1\n[rewards]\nkind = \"exact\"\nliteral = true\n").unwrap(), "exact");
         for (text, want) in [

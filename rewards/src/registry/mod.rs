@@ -44,6 +44,7 @@ use crate::judges::token_f1::{AnyOf, AnyOfConfig, TokenF1, TokenF1Config};
 use crate::judges::yes_no::{YesNo, YesNoConfig};
 use crate::noise::Noisy;
 use crate::outside::code::{Code, CodeConfig};
+use crate::outside::plugin::python::PythonConfig;
 use crate::outside::plugin::{Plugin, PluginConfig};
 use crate::outside::wasm::{Wasm, WasmConfig};
 use crate::reward::Reward;
@@ -126,6 +127,8 @@ kinds! {
         "procedural" Procedural(ProceduralConfig): |c| Procedural::new(c)?,
         /// A program of your own, in any language.
         "plugin" Plugin(Box<PluginConfig>): |c| Plugin::new(*c)?,
+        /// A function of a Python file, as TRL's reward functions are.
+        "python" Python(Box<PythonConfig>): |c| c.build()?,
         /// A WebAssembly component, for code that is not trusted; needs the cargo feature `wasm`.
         "wasm" Wasm(Box<WasmConfig>): |c| Wasm::new(*c)?,
         /// A program passes the tests of `reference`, run in a sandbox.
@@ -306,6 +309,7 @@ impl RewardConfig {
     pub fn resolve_paths(&mut self, base: &Path) {
         match self {
             Self::Plugin(c) => c.resolve_paths(base),
+            Self::Python(c) => c.resolve_paths(base),
             Self::Wasm(c) => c.resolve_paths(base),
             other => other.children().into_iter().for_each(|r| r.resolve_paths(base)),
         }

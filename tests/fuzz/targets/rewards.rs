@@ -91,7 +91,7 @@ pub fn json_schema(data: &[u8]) {
 /// The lines that a plugin may send: a greeting, and the results of a batch of three.
 pub fn plugin_protocol(data: &[u8]) {
     let _ = protocol::greeting(data);
-    if let Ok(outcomes) = protocol::results(data, 7, 3) {
+    if let Ok(outcomes) = protocol::results(data, 7, 3, Some([0.0, 1.0])) {
         assert_eq!(outcomes.len(), 3);
         assert!(outcomes.iter().all(|o| o.score.is_none_or(f64::is_finite)));
     }

@@ -31,10 +31,14 @@
 //! - `meta` is the rest of the data row, in training, in evaluations and in `rlvr score` alike: every field as it stands,
 //!   but for `id`, `prompt` and `reference` where they are those of the item (and `completion` in `rlvr score`). Items with pictures
 //!   have `images`, a path or a `data:` URI each, in the order of the places `<image>` in the prompt.
-//! - Every `i` exactly once, in any order. A score is a number in [0, 1]. `verdict`, `reason` and `extracted` may be
-//!   left out. The verdict says whether the answer is right, which accuracies count, and the score what it is worth, which
+//! - Every `i` exactly once, in any order. A score is any finite number, or one in the `range` of the config. `verdict`,
+//!   `reason` and `extracted` may be left out: a score of 1 and more is `correct`, one of 0 and less `incorrect`. The verdict says whether the answer is right, which accuracies count, and the score what it is worth, which
 //!   trains: a correct answer may be worth 0.5. What contradicts is refused: `correct` has a score above 0, `partial` one
 //!   between 0 and 1, `incorrect`, `no_answer` and `ambiguous` have one below 1, `unverifiable` and `error` none.
+//! - An item may have `parts`, scores that the score is made of, and `metrics`, further numbers, as objects from names
+//!   (letters, digits, `_`, `-`, `.`, `/`) to numbers or null, 64 at most. Both are logged as the parts of a `sum` are; a
+//!   metric has the weight 0.
+//! - Instead of its hello a plugin may say `{"type":"refused","reason":"…"}` and end; the reason is what the user reads.
 //! - Capabilities: `batch`: several items a message, otherwise one; `group`: the completions of a task come in one
 //!   message with the same `group` (ranks and comparisons), whatever `batch` says; `deterministic`: the same item gets
 //!   the same score.
@@ -63,6 +67,7 @@ mod process;
 #[cfg(not(unix))]
 #[path = "no_process.rs"]
 mod process;
+pub mod python;
 mod worker;
 
 pub mod check;
@@ -107,6 +112,9 @@ pub struct PluginConfig {
     /// Seconds that a process may take until its hello. Default 10.
     #[serde(default = "start_timeout_s")]
     pub start_timeout_s: f64,
+    /// Least and greatest score; others break the protocol. Default: any finite number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<[f64; 2]>,
     /// Whatever the plugin wants to know; passed in the hello. Default empty.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub config: Map<String, Value>,
@@ -170,6 +178,7 @@ impl PluginConfig {
             batch: batch(),
             timeout_s: timeout_s(),
             start_timeout_s: start_timeout_s(),
+            range: None,
             config: Map::new(),
             limits: PluginLimits::default(),
         }
@@ -208,6 +217,11 @@ impl PluginConfig {
                 return Err(format!("{key} {value} must be above 0 and at most 86400"));
             }
         }
+        if let Some([low, high]) = self.range
+            && !(low < high && low.is_finite() && high.is_finite())
+        {
+            return Err(format!("range [{low}, {high}] must be two numbers, the lower one first"));
+        }
         let limits = [self.limits.memory_mb, self.limits.cpu_s, self.limits.file_mb];
         if limits.into_iter().flatten().chain([self.limits.open_files]).any(|l| l == 0 || l > 1 << 40) {
             return Err("a limit must lie in 1 to 2^40".into());
@@ -230,7 +244,12 @@ impl Plugin {
     /// # Errors
     /// When a field has a value that makes no sense.
     pub fn new(config: PluginConfig) -> Result<Self, ConfigError> {
-        config.check().map_err(|reason| ConfigError::Invalid { kind: "plugin", reason })?;
+        Self::of("plugin", config)
+    }
+
+    /// The plugin of a reward that is called `kind` in messages.
+    fn of(kind: &'static str, config: PluginConfig) -> Result<Self, ConfigError> {
+        config.check().map_err(|reason| ConfigError::Invalid { kind, reason })?;
         Ok(Self { pool: Pool::new(config) })
     }
 

@@ -20,6 +20,10 @@ impl Process {
         Err(Failure::Gone("plugins need a Unix system".into()))
     }
 
+    pub fn said(&mut self) -> Option<String> {
+        None
+    }
+
     pub fn finish(self) -> bool {
         true
     }

@@ -1,7 +1,7 @@
 //! The workers of a plugin: batches, the search for an item that breaks it, the quarantine.
 
-use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
+use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,6 +21,8 @@ use crate::threads::on_threads;
 /// How long a plugin that does not start is left alone; doubled each time, up to a minute.
 const FIRST_REST: Duration = Duration::from_secs(1);
 const LONGEST_REST: Duration = Duration::from_secs(60);
+/// Different complaints that are shown.
+const MAX_SHOWN: usize = 100;
 /// Items that are remembered as breaking the plugin.
 const MAX_QUARANTINED: usize = 1 << 16;
 
@@ -39,6 +41,8 @@ pub(super) struct Pool {
     /// What broke the plugin, and how.
     quarantine: Mutex<HashMap<(u64, u64), String>>,
     hashers: (RandomState, RandomState),
+    /// Ends of the complaints that were shown.
+    shown: Mutex<HashSet<String>>,
 }
 
 struct State {
@@ -80,6 +84,7 @@ impl Pool {
             free: Condvar::new(),
             quarantine: Mutex::default(),
             hashers: Default::default(),
+            shown: Mutex::default(),
         }
     }
 
@@ -114,6 +119,7 @@ impl Pool {
             return Err(Failure::Start(why.clone()));
         }
         let started = worker.start(&self.config);
+        self.show(worker);
         let mut state = lock(&self.state);
         let started = started.and_then(|(_, greeting)| match (&state.greeting, greeting) {
             (Some(known), Some(new)) if *known != new => {
@@ -136,6 +142,17 @@ impl Pool {
                 state.resting = Some((Instant::now() + rest, rest, failure.reason().to_owned()));
                 Err(failure)
             }
+        }
+    }
+
+    /// Shows what a plugin wrote to stderr while it failed, such as a traceback: once for each last line, which says what
+    /// went wrong.
+    fn show(&self, worker: &mut Worker) {
+        let Some(complaint) = worker.complaint() else { return };
+        let last = complaint.lines().next_back().unwrap_or_default().to_owned();
+        let mut shown = lock(&self.shown);
+        if shown.len() < MAX_SHOWN && shown.insert(last) {
+            tracing::warn!(plugin = self.config.name, "it wrote to stderr:\n{}", complaint.trim_end());
         }
     }
 
@@ -316,7 +333,9 @@ impl Pool {
         let at: Vec<(usize, usize)> =
             units.enumerate().flat_map(|(group, unit)| unit.items.clone().map(move |i| (group, i))).collect();
         let items: Vec<(usize, &str)> = at.iter().map(|(group, i)| (*group, texts[*i].as_str())).collect();
-        match worker.judge(&self.config, &items) {
+        let judged = worker.judge(&self.config, &items);
+        self.show(worker);
+        match judged {
             Ok(outcomes) => {
                 found.extend(at.into_iter().map(|(_, i)| i).zip(outcomes));
                 Ok(())

@@ -25,6 +25,8 @@ const ENVIRONMENT: [&str; 3] = ["PATH", "HOME", "LANG"];
 const LOG_BYTES: usize = 64 << 10;
 /// Longest wait for one event, so that an exit is seen even when a child of the plugin keeps its pipes open.
 const TICK: Duration = Duration::from_millis(50);
+/// Bytes of stderr that are kept of an exchange, for the case that it fails.
+const SAID_BYTES: usize = 8 << 10;
 /// How long a plugin may take to end after `bye`.
 const GRACE: Duration = Duration::from_millis(500);
 
@@ -78,7 +80,8 @@ impl Process {
         gate.add(pid, None);
         drop(gate);
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let log = Log { plugin: config.name.clone(), line: Vec::new(), left: LOG_BYTES, tail: String::new() };
+        let (name, said) = (config.name.clone(), String::new());
+        let log = Log { plugin: name, line: Vec::new(), left: LOG_BYTES, tail: String::new(), said };
         let process = Self { child, pid, stdin, stdout, stderr, received: Vec::new(), log, reaped: false };
         let pipes = [
             process.stdin.as_ref().map(AsFd::as_fd),
@@ -105,6 +108,7 @@ impl Process {
         let deadline = Instant::now() + timeout;
         let mut unsent = line;
         let mut searched = 0;
+        self.log.said.clear();
         loop {
             if let Some(end) = self.received[searched..].iter().position(|b| *b == b'\n') {
                 let end = searched + end;
@@ -142,6 +146,13 @@ impl Process {
                 return Err(self.gone());
             }
         }
+    }
+
+    /// What it has written to stderr in this exchange, its beginning where that is long; none where it wrote nothing.
+    pub fn said(&mut self) -> Option<String> {
+        self.drain_stderr();
+        self.log.end();
+        Some(std::mem::take(&mut self.log.said)).filter(|said| !said.is_empty())
     }
 
     fn violation(&self, what: &str) -> Failure {
@@ -273,6 +284,8 @@ struct Log {
     left: usize,
     /// The last line that was not blank.
     tail: String,
+    /// The lines of this exchange.
+    said: String,
 }
 
 impl Log {
@@ -294,6 +307,10 @@ impl Log {
             return;
         }
         self.tail = shorten(text.trim(), 200);
+        if self.said.len() < SAID_BYTES {
+            self.said.push_str(text.trim_end());
+            self.said.push('\n');
+        }
         if self.left > 0 {
             tracing::info!(plugin = self.plugin, "{text}");
             self.left = self.left.saturating_sub(text.len() + 1);

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::PluginConfig;
 use crate::image::TaskImage;
-use crate::reward::{Outcome, Verdict};
+use crate::reward::{Outcome, Part, Verdict};
 use crate::task::{Message, Response, Task};
 
 /// The version of the protocol.
@@ -60,7 +60,10 @@ pub fn greeting(line: &[u8]) -> Result<Greeting, String> {
     #[derive(Deserialize)]
     struct Hello {
         r#type: String,
+        #[serde(default)]
         protocol: u64,
+        #[serde(default)]
+        reason: String,
         #[serde(default)]
         name: String,
         #[serde(default)]
@@ -69,6 +72,9 @@ pub fn greeting(line: &[u8]) -> Result<Greeting, String> {
         capabilities: Vec<String>,
     }
     let hello: Hello = parse(line).map_err(|e| format!("its first line is not a hello: {e}"))?;
+    if hello.r#type == "refused" {
+        return Err(shorten(&hello.reason, MAX_REASON));
+    }
     if hello.r#type != "hello" {
         return Err(format!("its first line is a {:?}, not a hello", shorten(&hello.r#type, 40)));
     }
@@ -123,11 +129,11 @@ pub(super) fn score<'a>(batch: u64, items: impl Iterator<Item = (usize, &'a str)
     line
 }
 
-/// Reads the result of a batch of `n` items: one outcome an item, in the order of the items.
+/// Reads the result of a batch of `n` items: one outcome an item, in the order of the items. Scores lie in `range`.
 ///
 /// # Errors
 /// What the plugin did wrong; then nothing in the line counts.
-pub fn results(line: &[u8], batch: u64, n: usize) -> Result<Vec<Outcome>, String> {
+pub fn results(line: &[u8], batch: u64, n: usize, range: Option<[f64; 2]>) -> Result<Vec<Outcome>, String> {
     #[derive(Deserialize)]
     struct Results {
         r#type: String,
@@ -145,6 +151,10 @@ pub fn results(line: &[u8], batch: u64, n: usize) -> Result<Vec<Outcome>, String
         reason: Option<String>,
         #[serde(default)]
         extracted: Option<String>,
+        #[serde(default)]
+        parts: Option<Map<String, Value>>,
+        #[serde(default)]
+        metrics: Option<Map<String, Value>>,
     }
     let results: Results = parse(line).map_err(|e| format!("its answer is not a result: {e}"))?;
     if results.r#type != "result" {
@@ -162,14 +172,56 @@ pub fn results(line: &[u8], batch: u64, n: usize) -> Result<Vec<Outcome>, String
             return Err(format!("it answered item {i} twice"));
         }
         let (reason, extracted) = (item.reason.unwrap_or_default(), item.extracted.as_deref());
-        let outcome = claimed("plugin", item.verdict, item.score, &reason, extracted);
-        *slot = Some(outcome.map_err(|why| format!("item {i} {why}"))?);
+        let outcome = claimed("plugin", item.verdict, item.score, &reason, extracted, range);
+        let mut outcome = outcome.map_err(|why| format!("item {i} {why}"))?;
+        for (numbers, weight) in [(item.parts, 1.0), (item.metrics, 0.0)] {
+            for (name, value) in numbers.into_iter().flatten() {
+                add_part(&mut outcome.parts, &name, &value, weight)
+                    .map_err(|why| format!("item {i} {why}"))?;
+            }
+        }
+        *slot = Some(outcome);
     }
     let missing = outcomes.iter().position(Option::is_none);
     match missing {
         Some(i) => Err(format!("it did not answer item {i} of {n}")),
         None => Ok(outcomes.into_iter().flatten().collect()),
     }
+}
+
+/// Most parts and metrics of an item.
+const MAX_PARTS: usize = 64;
+
+/// Adds a number that a plugin gives beside its score; the sentence of an error lacks its subject.
+fn add_part(parts: &mut Vec<Part>, name: &str, value: &Value, weight: f64) -> Result<(), String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || ['_', '-', '.', '/'].contains(&c);
+    if name.is_empty() || name.len() > 64 || !name.chars().all(plain) {
+        return Err(format!("has a part {:?}; names are letters, digits, _, -, . and /", shorten(name, 64)));
+    }
+    if parts.iter().any(|part| part.name == name) {
+        return Err(format!("has two parts {name:?}"));
+    }
+    if parts.len() == MAX_PARTS {
+        return Err(format!("has more than {MAX_PARTS} parts and metrics"));
+    }
+    let outcome = match value {
+        Value::Null => Outcome::of(Verdict::Unverifiable, "plugin", ""),
+        value => match value.as_f64() {
+            Some(score) => Outcome::graded(score, "plugin", ""),
+            None => return Err(format!("has a part {name:?} that is no number")),
+        },
+    };
+    parts.push(Part {
+        name: name.to_owned(),
+        weight,
+        score: outcome.score,
+        verdict: outcome.verdict,
+        extracted: None,
+        method: outcome.method,
+        reason: outcome.reason,
+        parts: Vec::new(),
+    });
+    Ok(())
 }
 
 /// The outcome that somebody else's code claims for an item; `method` says whose.
@@ -182,6 +234,7 @@ pub(crate) fn claimed(
     score: Option<f64>,
     reason: &str,
     extracted: Option<&str>,
+    range: Option<[f64; 2]>,
 ) -> Result<Outcome, String> {
     let reason = shorten(reason, MAX_REASON);
     let outcome = match (verdict, score) {
@@ -190,15 +243,23 @@ pub(crate) fn claimed(
             return Err("has a score beside a verdict that has none".into());
         }
         (_, None) => return Err("has no score".into()),
-        (_, Some(score)) if !(0.0..=1.0).contains(&score) => {
-            return Err(format!("has the score {score}, outside of [0, 1]"));
+        (_, Some(score)) if range.is_some_and(|[low, high]| !(low..=high).contains(&score)) => {
+            let [low, high] = range.unwrap_or_default();
+            return Err(format!("has the score {score}, outside of [{low}, {high}]"));
+        }
+        (_, Some(score)) if !score.is_finite() => {
+            return Err(format!("has the score {score}, which is not finite"));
         }
         // Rewards follow the score and accuracies the verdict: the two must not say the opposite.
-        (Some(Verdict::Correct), Some(0.0)) => return Err("is called correct with the score 0".into()),
-        (Some(verdict), Some(1.0)) if verdict != Verdict::Correct => {
+        (Some(Verdict::Correct), Some(score)) if score <= 0.0 => {
+            return Err(format!("is called correct with the score {}", score + 0.0));
+        }
+        (Some(verdict), Some(score)) if score >= 1.0 && verdict != Verdict::Correct => {
             return Err("has the full score beside a verdict that is not correct".into());
         }
-        (Some(Verdict::Partial), Some(0.0)) => return Err("is called partial with the score 0".into()),
+        (Some(Verdict::Partial), Some(score)) if score <= 0.0 => {
+            return Err(format!("is called partial with the score {}", score + 0.0));
+        }
         (verdict, Some(score)) => {
             let graded = Outcome::graded(score + 0.0, method, reason);
             Outcome { verdict: verdict.unwrap_or(graded.verdict), ..graded }
@@ -237,7 +298,7 @@ mod tests {
         let line = |items: &str| format!(r#"{{"type":"result","batch":7,"items":[{items}],"more":1}}"#);
         let ok =
             line(r#"{"i":1,"score":0.5,"x":[]},{"i":0,"score":-0.0,"verdict":"no_answer","reason":"r"}"#);
-        let outcomes = results(ok.as_bytes(), 7, 2).unwrap();
+        let outcomes = results(ok.as_bytes(), 7, 2, None).unwrap();
         assert_eq!(outcomes.iter().map(|o| o.score).collect::<Vec<_>>(), [Some(0.0), Some(0.5)]);
         assert_eq!(
             outcomes.iter().map(|o| o.verdict).collect::<Vec<_>>(),
@@ -246,13 +307,13 @@ mod tests {
         // A verdict says whether an answer is right, its score what it is worth.
         let graded =
             line(r#"{"i":0,"score":0.5,"verdict":"correct"},{"i":1,"score":0.1,"verdict":"incorrect"}"#);
-        let graded = results(graded.as_bytes(), 7, 2).unwrap();
+        let graded = results(graded.as_bytes(), 7, 2, None).unwrap();
         assert_eq!((graded[0].score, graded[0].verdict), (Some(0.5), Verdict::Correct));
         assert_eq!((graded[1].score, graded[1].verdict), (Some(0.1), Verdict::Incorrect));
         let masked = line(r#"{"i":0,"verdict":"unverifiable"},{"i":1,"verdict":"error","score":null}"#);
-        assert!(results(masked.as_bytes(), 7, 2).unwrap().iter().all(|o| o.score.is_none()));
+        assert!(results(masked.as_bytes(), 7, 2, None).unwrap().iter().all(|o| o.score.is_none()));
         let refuse = |text: &str, want: &str| {
-            let error = results(text.as_bytes(), 7, 2).unwrap_err();
+            let error = results(text.as_bytes(), 7, 2, Some([0.0, 1.0])).unwrap_err();
             assert!(error.contains(want), "{}: {error}", shorten(text, 200));
         };
         refuse(&line(r#"{"i":0,"score":1}"#), "did not answer item 1");
@@ -291,6 +352,12 @@ mod tests {
         refuse(&line(r#"{"i":0,"score":1},{"i":1}"#), "item 1 has no score");
         refuse(&line(r#"{"i":0,"score":1},{"i":1,"score":1,"verdict":"error"}"#), "beside a verdict");
         refuse(&line(r#"{"i":0,"score":1},{"i":1,"score":1,"verdict":"good"}"#), "unknown variant");
+        refuse(&line(r#"{"i":0,"score":1},{"i":1,"score":1,"parts":{"a b":1}}"#), "names are letters");
+        refuse(
+            &line(r#"{"i":0,"score":1},{"i":1,"score":1,"parts":{"a":1},"metrics":{"a":1}}"#),
+            "two parts",
+        );
+        refuse(&line(r#"{"i":0,"score":1},{"i":1,"score":1,"metrics":{"a":"1"}}"#), "that is no number");
         refuse(&ok.replace('7', "8"), "batch 8 when asked batch 7");
         refuse(&ok.replace("result", "hello"), "not a result");
         refuse("", "not a result");
@@ -299,11 +366,32 @@ mod tests {
     }
 
     #[test]
+    fn any_finite_score_counts_and_numbers_beside_it_are_parts() {
+        let line = r#"{"type":"result","batch":1,"items":[
+            {"i":0,"score":-2.5,"parts":{"style":0.5,"answer":null},"metrics":{"tokens/mean":12}},
+            {"i":1,"score":7,"verdict":"correct"},{"i":2,"score":-1,"verdict":"no_answer"}]}"#;
+        let outcomes = results(line.as_bytes(), 1, 3, None).unwrap();
+        let scores: Vec<_> = outcomes.iter().map(|o| (o.score, o.verdict)).collect();
+        let want = [(-2.5, Verdict::Incorrect), (7.0, Verdict::Correct), (-1.0, Verdict::NoAnswer)];
+        assert_eq!(scores, want.map(|(score, verdict)| (Some(score), verdict)));
+        let parts: Vec<_> = outcomes[0].parts.iter().map(|p| (&*p.name, p.weight, p.score)).collect();
+        let want = [("style", 1.0, Some(0.5)), ("answer", 1.0, None), ("tokens/mean", 0.0, Some(12.0))];
+        assert_eq!(parts, want);
+        assert!(results(line.as_bytes(), 1, 3, Some([-2.5, 7.0])).is_ok());
+        let error = results(line.as_bytes(), 1, 3, Some([-2.0, 7.0])).unwrap_err();
+        assert_eq!(error, "item 0 has the score -2.5, outside of [-2, 7]");
+        let endless = line.replace("-2.5", "1e999");
+        assert!(results(endless.as_bytes(), 1, 3, None).is_err());
+    }
+
+    #[test]
     fn greetings() {
         let hello = r#"{"type":"hello","protocol":1,"name":"n","capabilities":["group","fly"],"x":1}"#;
         let capabilities = Capabilities { group: true, ..Capabilities::default() };
         let want = Greeting { name: "n".into(), version: String::new(), capabilities };
         assert_eq!(greeting(hello.as_bytes()).unwrap(), want);
+        let refused = r#"{"type":"refused","reason":"no such file"}"#;
+        assert_eq!(greeting(refused.as_bytes()).unwrap_err(), "no such file");
         for bad in [&*hello.replace('1', "2"), &hello.replace("hello", "result"), "Loading model …", "{}", ""]
         {
             assert!(greeting(bad.as_bytes()).is_err(), "{bad}");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::PluginConfig;
 use super::process::Process;
 use super::protocol::{self, Capabilities, Greeting};
-use crate::reward::Outcome;
+use crate::reward::{Outcome, Verdict};
 
 /// Starts before a plugin that ends at once counts as broken.
 const STARTS: u32 = 3;
@@ -48,6 +48,8 @@ pub(super) struct Worker {
     /// Failures since the last good answer.
     failures: u32,
     batch: u64,
+    /// What the process wrote to stderr while it failed.
+    complaint: Option<String>,
 }
 
 impl Worker {
@@ -83,12 +85,20 @@ impl Worker {
         }
     }
 
-    fn greet(&self, config: &PluginConfig) -> Result<(Process, Greeting), Failure> {
+    fn greet(&mut self, config: &PluginConfig) -> Result<(Process, Greeting), Failure> {
         let mut process = Process::start(config).map_err(Failure::Start)?;
         let timeout = Duration::from_secs_f64(config.start_timeout_s);
-        let line = process.exchange(protocol::hello(config).as_bytes(), timeout)?;
-        let greeting = protocol::greeting(&line).map_err(Failure::Violation)?;
-        Ok((process, greeting))
+        let line = process.exchange(protocol::hello(config).as_bytes(), timeout);
+        let greeting = line.and_then(|line| protocol::greeting(&line).map_err(Failure::Violation));
+        if greeting.is_err() {
+            self.complaint = process.said();
+        }
+        Ok((process, greeting?))
+    }
+
+    /// What the process wrote to stderr while it failed, once.
+    pub fn complaint(&mut self) -> Option<String> {
+        self.complaint.take()
     }
 
     fn pause(&self) {
@@ -119,8 +129,12 @@ impl Worker {
         };
         let answer = process.exchange(line.as_bytes(), Duration::from_secs_f64(config.timeout_s));
         let outcomes = answer.and_then(|answer| {
-            protocol::results(&answer, self.batch, items.len()).map_err(Failure::Violation)
+            protocol::results(&answer, self.batch, items.len(), config.range).map_err(Failure::Violation)
         });
+        let broke = |outcomes: &Vec<Outcome>| outcomes.iter().any(|o| o.verdict == Verdict::Error);
+        if outcomes.as_ref().map_or(true, broke) {
+            self.complaint = process.said();
+        }
         match outcomes {
             Ok(_) => {
                 self.failures = 0;

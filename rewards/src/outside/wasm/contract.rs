@@ -91,6 +91,6 @@ impl Judgement {
     /// The outcome, or how the judgement breaks the contract.
     pub fn outcome(self) -> Result<Outcome, String> {
         let verdict = self.verdict.map(Verdict::from);
-        claimed("wasm", verdict, self.score, &self.reason, self.extracted.as_deref())
+        claimed("wasm", verdict, self.score, &self.reason, self.extracted.as_deref(), Some([0.0, 1.0]))
     }
 }

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# A reward: score sets reward to a number from 0 to 1 for one completion.
+# A reward: score sets reward to a number for one completion, 1 for a right one and 0 for a wrong one.
 source "$(dirname "$0")/rlvr_plugin.sh"
 
 # Reads: $completion, $prompt, $answer (reference.answer, empty when absent), $item (all of it, as JSON).
-# Sets:  $reward, $reason. A reward that is no number from 0 to 1 is the verdict `error`, never 0; `none` says that the
+# Sets:  $reward, $reason. A reward that is no number is the verdict `error`, never 0; `none` says that the
 #        task cannot be judged. What goes to stderr is the log.
 score() {
   if [[ -z $answer ]]; then

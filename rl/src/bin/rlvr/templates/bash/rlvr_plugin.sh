@@ -21,10 +21,10 @@ _hello() {
 _item() {
   completion=$2 prompt=$3 answer=$4 item=$5 reward= reason=
   score
-  local fields='"verdict":"error","reason":"the reward is no number from 0 to 1"'
+  local fields='"verdict":"error","reason":"the reward is no number"'
   # A reason is kept to plain characters, so that it needs no JSON quoting.
   reason=${reason//[^a-zA-Z0-9 .,:;()_-]/?}
-  [[ $reward =~ ^(0|1|0\.[0-9]+|1\.0+)$ ]] && fields="\"score\":$reward,\"reason\":\"$reason\""
+  [[ $reward =~ ^-?(0|[1-9][0-9]{0,14})(\.[0-9]+)?$ ]] && fields="\"score\":$reward,\"reason\":\"$reason\""
   [[ $reward == none ]] && fields="\"verdict\":\"unverifiable\",\"reason\":\"$reason\""
   _items+="${_items:+,}{\"i\":$1,$fields}"
 }

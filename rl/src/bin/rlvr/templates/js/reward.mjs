@@ -1,4 +1,4 @@
-// A reward: score(item) gives a number from 0 to 1 for one completion.
+// A reward: score(item) gives a number for one completion, 1 for a right one and 0 for a wrong one.
 import { serve } from "./rlvr_plugin.mjs";
 
 // item: completion, prompt (messages), reference, meta (the rest of the data row), id, truncated, group.

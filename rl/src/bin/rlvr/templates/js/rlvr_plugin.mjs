@@ -9,8 +9,8 @@ async function result(score, item) {
     if (value === null || value === undefined) return { i: item.i, verdict: "unverifiable" };
     const fields = typeof value === "object" ? value : { score: value };
     if (fields.verdict === "unverifiable" || fields.verdict === "error") return { ...fields, i: item.i };
-    if (typeof fields.score === "number" && fields.score >= 0 && fields.score <= 1) return { ...fields, i: item.i };
-    return { i: item.i, verdict: "error", reason: `score ${fields.score} is not in [0, 1]` };
+    if (Number.isFinite(fields.score)) return { ...fields, i: item.i };
+    return { i: item.i, verdict: "error", reason: `score ${fields.score} is not a finite number` };
   } catch (error) {
     console.error(error);
     return { i: item.i, verdict: "error", reason: String(error).toWellFormed?.() ?? "an exception" };

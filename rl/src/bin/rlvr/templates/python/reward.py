@@ -1,4 +1,4 @@
-"""A reward: score(item) gives a number from 0 to 1 for one completion."""
+"""A reward: score(item) gives a number for one completion, 1 for a right one and 0 for a wrong one."""
 import re
 
 import rlvr_plugin
@@ -8,8 +8,8 @@ def score(item):
     """item: completion, prompt (messages), reference, meta (the rest of the data row), id, truncated,
     group.
 
-    Gives a number; or (number, reason); or None where the task cannot be judged. An exception is the verdict `error`,
-    never 0. print() goes to the log; rlvr_plugin.config is the `config` of the TOML file.
+    Gives a number; or (number, reason); or a dict with score, reason, parts and metrics; or None where the task cannot be
+    judged. An exception is the verdict `error`, never 0. print() goes to the log; rlvr_plugin.config is the `config` of the TOML file.
     """
     gold = (item["reference"] or {}).get("answer")
     if gold is None:

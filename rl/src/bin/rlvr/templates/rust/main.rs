@@ -1,4 +1,4 @@
-//! A reward: `score(item)` gives a number from 0 to 1 for one completion.
+//! A reward: `score(item)` gives a number for one completion, 1 for a right one and 0 for a wrong one.
 
 mod rlvr_plugin;
 

@@ -7,7 +7,7 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 
 /// What a completion is worth.
 pub enum Score {
-    /// A number from 0 to 1.
+    /// A finite number; 1 and more is correct, 0 and less wrong.
     Of(f64),
     /// The task cannot be judged, and why.
     Unverifiable(String),
@@ -15,9 +15,9 @@ pub enum Score {
 
 fn result(i: &Value, score: impl FnOnce() -> Score) -> Value {
     match catch_unwind(AssertUnwindSafe(score)) {
-        Ok(Score::Of(x)) if (0.0..=1.0).contains(&x) => json!({"i": i, "score": x}),
+        Ok(Score::Of(x)) if x.is_finite() => json!({"i": i, "score": x}),
         Ok(Score::Of(x)) => {
-            json!({"i": i, "verdict": "error", "reason": format!("score {x} is not in [0, 1]")})
+            json!({"i": i, "verdict": "error", "reason": format!("score {x} is not finite")})
         }
         Ok(Score::Unverifiable(why)) => json!({"i": i, "verdict": "unverifiable", "reason": why}),
         Err(_) => json!({"i": i, "verdict": "error", "reason": "panicked, see the log"}),
