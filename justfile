@@ -21,6 +21,10 @@ lint:
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps --workspace
 
+# The wheel of the command and the Python module, built and tested in a clean environment; ARGS go to the script.
+wheel *ARGS:
+    python3 python/build_wheel.py {{ARGS}}
+
 # Train the small example; ARGS go to `rlvr train`.
 addition *ARGS:
     cargo run --release -- train examples/addition/config.toml {{ARGS}}
