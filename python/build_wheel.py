@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Builds the wheel `rlvr` (the command and the module), installs it into a new virtual environment, and tests it there.
 
-    python3 python/build_wheel.py [--out dist] [--binary PATH] [--zig]
+    python3 python/build_wheel.py [--out dist] [--binary PATH]
 
 Needs a Rust toolchain and a package index, from which a virtual environment of its own gets maturin and auditwheel. The
-command is built by cargo unless `--binary` names one that was. With `--zig` both are linked against glibc 2.17 by ziglang,
-for systems that are older than this one; otherwise the wheel needs the glibc that its name says.
+command is built by cargo unless `--binary` names one that was. The wheel needs the glibc that its name says, which is that
+of the system it was built on, or an older one.
 """
 import argparse
 import os
@@ -20,9 +20,7 @@ import zipfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
-TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-TRIPLE = "x86_64-unknown-linux-gnu"
-GLIBC = "2.17"
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
 
 
 def run(*command, **settings):
@@ -39,14 +37,10 @@ def environment(folder, *packages):
     return programs
 
 
-def command(args, tools):
+def command(args):
     """The program `rlvr`, built unless there is one."""
     if args.binary:
         return args.binary
-    if args.zig:
-        path = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"}
-        run("cargo", "zigbuild", "--release", "--target", f"{TRIPLE}.{GLIBC}", cwd=ROOT, env=path)
-        return TARGET / TRIPLE / "release" / "rlvr"
     # As `cargo build` builds the whole workspace, so that nothing is built twice.
     run("cargo", "build", "--release", cwd=ROOT)
     return TARGET / "release" / "rlvr"
@@ -69,27 +63,25 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=pathlib.Path, default=TARGET / "wheels", help="folder of the wheel")
     parser.add_argument("--binary", type=pathlib.Path, help="the command, where it is built already")
-    parser.add_argument("--zig", action="store_true", help=f"link against glibc {GLIBC}")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
-        zig = ["ziglang", "cargo-zigbuild"] if args.zig else []
-        tools = environment(folder / "tools", "maturin>=1.9,<2", "auditwheel", *zig)
+        tools = environment(folder / "tools", "maturin>=1.9,<2", "auditwheel", "wheel")
         scripts = HERE / "rlvr.data" / "scripts"
         shutil.rmtree(scripts.parent, ignore_errors=True)
         scripts.mkdir(parents=True)
-        shutil.copy2(command(args, tools), scripts / "rlvr")
+        shutil.copy2(command(args), scripts / "rlvr")
 
         built = folder / "built"
         # The module is a package of its own, and so is what it is built into.
-        settings = {**os.environ, "CARGO_TARGET_DIR": str(TARGET / "python"), "PATH": f"{tools}:{os.environ['PATH']}"}
-        linked = ["--zig", "--compatibility", f"manylinux_{GLIBC.replace('.', '_')}"] if args.zig else ["--compatibility", "linux"]
-        run(tools / "maturin", "build", "--release", "--locked", *linked, "-i", sys.executable, "-o", built, cwd=HERE, env=settings)
+        path = f"{tools}:{os.environ['PATH']}"
+        settings = {**os.environ, "CARGO_TARGET_DIR": str(TARGET / "python"), "PATH": path}
+        build = ["maturin", "build", "--release", "--locked", "--compatibility", "linux", "-i", sys.executable]
+        run(*build, "-o", built, cwd=HERE, env=settings)
         (wheel,) = built.glob("*.whl")
         major, minor = glibc(wheel)
-        # The tag is the wheel's, of which maturin sees the module only.
+        # Maturin looks at the module only.
         run(tools / "auditwheel", "show", wheel)
-        run(tools / "python", "-m", "pip", "install", "-q", "--disable-pip-version-check", "wheel")
         run(tools / "wheel", "tags", "--remove", "--platform-tag", f"manylinux_{major}_{minor}_x86_64", wheel)
         (wheel,) = built.glob("*.whl")
         args.out.mkdir(parents=True, exist_ok=True)
@@ -98,8 +90,10 @@ def main():
         clean = environment(folder / "clean")
         run(clean / "python", "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-index", wheel)
         run(clean / "rlvr", "--version")
-        run(clean / "python", "-c", "from rlvr import rewards; print(rewards.math(['\\\\boxed{0.5}'], answer=['1/2']))", cwd=folder)
-        run(clean / "python", HERE / "tests" / "test_rewards.py", cwd=folder, env={**os.environ, "RLVR_BINARY": str(clean / "rlvr")})
+        first = "from rlvr import rewards; print(rewards.math(['\\\\boxed{0.5}'], answer=['1/2']))"
+        run(clean / "python", "-c", first, cwd=folder)
+        beside = {**os.environ, "RLVR_BINARY": str(clean / "rlvr")}
+        run(clean / "python", HERE / "tests" / "test_rewards.py", cwd=folder, env=beside)
         print(f"{wheel}: {wheel.stat().st_size / 1e6:.1f} MB, tested")
 
 

@@ -98,12 +98,9 @@ impl PythonConfig {
     /// The plugin that calls the function.
     ///
     /// # Errors
-    /// When a field has a value that makes no sense, or there is no such file.
+    /// When a field has a value that makes no sense. Whether the file has such a function is known when it is loaded.
     pub fn build(self) -> Result<Plugin, ConfigError> {
         let invalid = |reason: String| ConfigError::Invalid { kind: "python", reason };
-        if !self.path.is_file() {
-            return Err(invalid(format!("path {} is no file", self.path.display())));
-        }
         let word = |c: char| c.is_alphanumeric() || c == '_';
         if self.function.is_empty() || !self.function.chars().all(word) {
             return Err(invalid(format!("function {:?} is no name of a function", self.function)));
@@ -112,7 +109,7 @@ impl PythonConfig {
         let path = std::path::absolute(&self.path).unwrap_or(self.path);
         let mut plugin = PluginConfig::new([self.interpreter.as_str(), "-c", DRIVER]);
         plugin.name = self.name.unwrap_or_else(|| self.function.chars().map(plain).collect());
-        plugin.cwd = path.parent().map(Path::to_path_buf);
+        plugin.cwd = path.parent().filter(|folder| folder.is_dir()).map(Path::to_path_buf);
         plugin.env = ENVIRONMENT.into_iter().map(str::to_owned).chain(self.env).collect();
         plugin.config = Map::from_iter([
             ("path".to_owned(), json!(path)),
