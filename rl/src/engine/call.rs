@@ -95,7 +95,7 @@ impl<'a> Call<'a> {
             groups[prompt] = group;
             Ok(())
         };
-        let spread = Spread { width: config.in_flight, tries: config.tries, cancel: request.cancel };
+        let spread = Spread { places: &self.remote.places, tries: config.tries, cancel: request.cancel };
         let work = |job: usize, failures: u32| self.ask(&self.jobs[job], failures);
         match spread.run(self.jobs.len(), work, || self.remote.abort(), done) {
             Ok(()) => {}

@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::generate::{Generated, OnGroup, Origin, Request};
 use crate::policy::Policy;
 use crate::random;
+use crate::servers::dispatch::Places;
 use crate::servers::{EngineError, Facts, Protocol, Server, protocol};
 
 /// Weights that servers hold.
@@ -62,6 +63,7 @@ pub struct Remote {
     tested: AtomicBool,
     held: Mutex<Held>,
     pub(super) in_flight: Mutex<BTreeSet<(usize, String)>>,
+    pub(super) places: Places,
 }
 
 impl Remote {
@@ -108,6 +110,7 @@ impl Remote {
             tested: AtomicBool::new(false),
             held: Mutex::default(),
             in_flight: Mutex::default(),
+            places: Places::new(config.in_flight),
         })
     }
 

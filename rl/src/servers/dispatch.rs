@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread::Builder;
 use std::time::Duration;
 
@@ -11,10 +12,48 @@ use super::server::pause;
 /// How often a flag is looked at while nothing comes.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// Places for requests in flight, of all calls at a time.
+#[derive(Debug)]
+pub(crate) struct Places {
+    all: usize,
+    free: Mutex<usize>,
+    freed: Condvar,
+}
+
+/// One of them, until dropped.
+struct Place<'a>(&'a Places);
+
+impl Places {
+    /// So many.
+    pub(crate) fn new(all: usize) -> Self {
+        Self { all, free: Mutex::new(all), freed: Condvar::new() }
+    }
+
+    /// Waits for one; none where all is over before there is one.
+    fn take(&self, over: &AtomicBool) -> Option<Place<'_>> {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        while *free == 0 {
+            if over.load(Ordering::Relaxed) {
+                return None;
+            }
+            free = self.freed.wait_timeout(free, LOOK).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        *free -= 1;
+        Some(Place(self))
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.0.freed.notify_one();
+    }
+}
+
 /// How work is spread.
 pub(crate) struct Spread<'a> {
-    /// Requests at a time.
-    pub(crate) width: usize,
+    /// Where requests are made: other calls may have some of the places.
+    pub(crate) places: &'a Places,
     /// How often one is made, at least 1.
     pub(crate) tries: u32,
     /// Ends all of it.
@@ -45,7 +84,7 @@ impl Spread<'_> {
         std::thread::scope(|scope| {
             let (sender, results) = mpsc::channel();
             let mut threads = 0;
-            for _ in 0..self.width.min(jobs) {
+            for _ in 0..self.places.all.min(jobs) {
                 let sender = sender.clone();
                 let work_through = move || {
                     loop {
@@ -102,10 +141,14 @@ impl Spread<'_> {
     ) -> Result<T, EngineError> {
         let mut failures = 0;
         loop {
+            let Some(place) = self.places.take(over) else {
+                return Err(EngineError::Unsupported("all was given up".to_owned()));
+            };
             let error = match work(job, failures) {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
+            drop(place);
             failures += 1;
             let wait = pause(failures, &error).filter(|_| failures < self.tries);
             let Some(wait) = wait.filter(|_| !over.load(Ordering::Relaxed)) else { return Err(error) };
@@ -117,5 +160,46 @@ impl Spread<'_> {
                 left -= nap;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_at_the_same_time_share_the_places() {
+        let (places, under_way, most) = (Places::new(3), AtomicUsize::new(0), AtomicUsize::new(0));
+        let work = |job: usize, failures: u32| {
+            most.fetch_max(under_way.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            std::thread::sleep(Duration::from_millis(5));
+            under_way.fetch_sub(1, Ordering::SeqCst);
+            match (job, failures) {
+                (4, 0) => Err(EngineError::Answer { url: String::new(), what: "torn".into() }),
+                _ => Ok(job),
+            }
+        };
+        let call = || {
+            let mut done = Vec::new();
+            let spread = Spread { places: &places, tries: 3, cancel: None };
+            let outcome = spread.run(
+                12,
+                work,
+                || {},
+                |job, _| {
+                    done.push(job);
+                    Ok(())
+                },
+            );
+            assert!(outcome.is_ok());
+            done.sort_unstable();
+            assert_eq!(done, (0..12).collect::<Vec<_>>());
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(call);
+            }
+        });
+        assert_eq!((most.load(Ordering::SeqCst), *places.free.lock().unwrap()), (3, 3));
     }
 }
